@@ -1,0 +1,18 @@
+//! What every layer speaks of: names, codes, failures, invocations, time and tasks.
+//!
+//! Layer: the lowest of the host. It must never do I/O, nor know of HTTP, frames or plugins.
+
+mod code;
+mod failure;
+mod invocation;
+mod name;
+mod tasks;
+
+pub use code::ErrorCode;
+pub use failure::Failure;
+pub use invocation::{Caller, Deadline, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId};
+pub use name::{FunctionName, InvalidName, nearest};
+pub use tasks::Tasks;
+
+/// What an invocation came to: the MessagePack bytes of the result, or why there is none.
+pub type Outcome = Result<bytes::Bytes, Box<Failure>>;

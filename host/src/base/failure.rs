@@ -1,0 +1,51 @@
+//! A call that has no result: what the caller is told, wherever the fault was.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::ErrorCode;
+
+/// Why a call has no result, as the caller may see it: no paths, keys or addresses in the texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// One sentence for people.
+    pub message: String,
+    /// Whether the body of the function ran: `None` if nobody can know.
+    /// Only `Some(false)` allows the call to be made again elsewhere.
+    pub executed: Option<bool>,
+    /// The plugin's own code; with [`ErrorCode::Failed`] only.
+    pub app_code: Option<String>,
+    /// The plugin's own details, one MessagePack value; with [`ErrorCode::Failed`] only.
+    pub details: Option<Bytes>,
+}
+
+impl Failure {
+    /// A failure of which nobody knows whether the body ran.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), executed: None, app_code: None, details: None }
+    }
+
+    /// A failure before the body ran.
+    #[must_use]
+    pub fn not_executed(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { executed: Some(false), ..Self::new(code, message) }
+    }
+
+    /// A failure after the body began.
+    #[must_use]
+    pub fn executed(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { executed: Some(true), ..Self::new(code, message) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

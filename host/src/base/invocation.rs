@@ -1,0 +1,91 @@
+//! One call of a function by name: who asks, how long it may take, where it has been.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::FunctionName;
+
+/// Most hosts that one call may pass through (WIRE.md, field 3 of a request).
+pub const HOPS_MAX: usize = 16;
+/// Longest idempotency key in bytes (WIRE.md, field 5 of a request).
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
+
+/// Names one call in logs, answers and frames; 16 random bytes, shown as 32 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId(pub [u8; 16]);
+
+impl RequestId {
+    /// A new random id, from the thread's seeded generator.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Id of a host, as `host_id` in its config; cheap to clone.
+pub type HostId = Arc<str>;
+
+/// The point in time by which a call has ended; it only ever moves closer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// So far from now; capped at a day, so that no sum overflows.
+    #[must_use]
+    pub fn after(duration: Duration) -> Self {
+        Self(Instant::now() + duration.min(Duration::from_secs(86_400)))
+    }
+
+    /// What is left; `None` once it has passed.
+    #[must_use]
+    pub fn remaining(self) -> Option<Duration> {
+        self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+}
+
+/// Who asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A plugin of this host, by name.
+    Plugin(Arc<str>),
+    /// A host that could seal, by the id of its last hop where it said one.
+    Peer(Option<HostId>),
+    /// An HTTP client.
+    Client,
+}
+
+/// One call of a function.
+///
+/// The arguments travel beside it: they are moved once, this is shared with nested calls.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// Names it in logs and answers.
+    pub id: RequestId,
+    /// What is called.
+    pub function: FunctionName,
+    /// Who asked.
+    pub caller: Caller,
+    /// When it must have ended.
+    pub deadline: Deadline,
+    /// Hosts that it has already been through, oldest first; at most [`HOPS_MAX`].
+    pub hops: Vec<HostId>,
+    /// W3C `traceparent`, checked for its length only.
+    pub traceparent: Option<Arc<str>>,
+    /// Makes a repeat of the call recognisable; at most [`IDEMPOTENCY_KEY_BYTES_MAX`].
+    pub idempotency_key: Option<Bytes>,
+}

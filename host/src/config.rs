@@ -1,0 +1,219 @@
+//! What the operator wants: defaults, then `config.toml`, then `FRAMEX_` variables, then flags.
+//!
+//! Everything is read and checked once, at the edge; a [`Config`] that exists is right, and nothing
+//! inside the host checks it again.
+//!
+//! Layer: above `base` only. It must never bind, connect, or load a plugin, and it must never let a
+//! secret out through an error, a dump or a `Debug` text.
+
+mod build;
+mod choice;
+mod error;
+mod key;
+mod layers;
+mod number;
+mod peer_url;
+mod proxy;
+mod raw;
+mod read;
+mod report;
+mod rules;
+mod secret;
+mod sources;
+#[cfg(test)]
+mod testing;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::base::HostId;
+
+pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel};
+pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
+pub use layers::{COMMAND_LINE_VARIABLES, Environment, Overrides};
+pub use peer_url::PeerUrl;
+pub use proxy::{Peer, Proxy};
+pub use rules::{AuthRules, PathPattern, PathPatterns};
+pub use secret::{Secret, SecretSource};
+
+/// Where peers call each other; its rule's keys are the secrets that seal (DESIGN section 6).
+pub const REMOTE_PATH: &str = "/api/v1/proxy/remote";
+
+/// The whole configuration of one host, checked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The file that it was read from, as it was given.
+    pub file: PathBuf,
+    /// Shown as served-by and sent to peers: 1 to 64 bytes of printable ASCII without spaces.
+    pub host_id: HostId,
+    /// Where plugin files lie; absolute.
+    pub plugin_dir: PathBuf,
+    /// Private: staged copies, last good generations; absolute.
+    pub state_dir: PathBuf,
+    /// The plugins to load, by name; `None` for every plugin file in `plugin_dir`.
+    pub load_plugins: Option<Vec<String>>,
+    /// The public listener and its limits.
+    pub server: Server,
+    /// Peers, and which functions run there.
+    pub proxy: Proxy,
+    /// How plugins are replaced.
+    pub reload: Reload,
+    /// How the host logs.
+    pub log: Log,
+    plugin_settings: BTreeMap<String, PluginSettings>,
+    auth: Option<AuthRules>,
+    proxy_auth: AuthRules,
+    literal_secrets: Vec<String>,
+    readable_by_others: bool,
+}
+
+/// The public listener and its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Server {
+    /// Where it listens; port 0 is any free port.
+    pub listen: SocketAddr,
+    /// Longest body of a request in bytes, 1 KiB to 1 GiB.
+    pub body_bytes_max: usize,
+    /// Most open connections, 1 to 1,000,000.
+    pub connections_max: usize,
+    /// Most calls that run at once, 1 to 1,000,000.
+    pub in_flight_max: usize,
+    /// Most calls that wait for one of those places, 0 to 1,000,000.
+    pub queue_max: usize,
+    /// How long a client may take for the head of a request, 1 ms to 10 minutes.
+    pub header_timeout: Duration,
+    /// How long a call may take when the caller says nothing, and at most; 1 ms to a day.
+    pub call_timeout: Duration,
+    /// How long calls may go on after the host was told to stop, 0 to a day.
+    pub drain_timeout: Duration,
+}
+
+/// How plugins are replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reload {
+    /// How long `on_start` may take, 1 ms to an hour.
+    pub start_timeout: Duration,
+    /// How long calls may go on in a generation that was replaced, 0 to a day.
+    pub drain_timeout: Duration,
+}
+
+/// How the host logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Log {
+    /// The least important level that is shown.
+    pub level: LogLevel,
+    /// Lines for people, or one JSON object a line.
+    pub format: LogFormat,
+}
+
+/// The table `[plugins.NAME]`, for that plugin's eyes only: `Debug` shows no values.
+#[derive(Clone)]
+pub struct PluginSettings(serde_json::Value);
+
+impl PluginSettings {
+    /// The table as JSON: always an object.
+    #[must_use]
+    pub fn as_value(&self) -> &serde_json::Value {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for PluginSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Config {
+    /// Reads the file, at most 1 MiB, and lays the variables of this process and `overrides` over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every problem that could be found in one go.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        Self::load_with(path, &Environment::of_process(), overrides)
+    }
+
+    /// As [`Config::load`], with the variables passed in.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with(
+        path: &Path,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let file = read::config_file(path)?;
+        let mut config = Self::from_text(&file.text, path, environment, overrides)?;
+        config.readable_by_others = file.readable_by_others;
+        Ok(config)
+    }
+
+    /// As [`Config::load_with`], with the text of the file passed in; `path` names it in errors, and
+    /// relative paths are relative to its folder.
+    ///
+    /// # Errors
+    /// As [`Config::load`], without those of reading the file.
+    pub fn from_text(
+        text: &str,
+        path: &Path,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let (raw, sources) = layers::merge(text, path, environment, overrides)?;
+        build::config(raw, &sources, environment)
+    }
+
+    /// The rules that the HTTP door enforces: those of `[auth]` where it is present, otherwise those
+    /// of `[plugins.proxy.auth]`.
+    ///
+    /// [`REMOTE_PATH`] has its own door: there, being able to seal is the proof.
+    #[must_use]
+    pub fn door_rules(&self) -> &AuthRules {
+        self.auth.as_ref().unwrap_or(&self.proxy_auth)
+    }
+
+    /// The secrets for [`REMOTE_PATH`]: the first seals, all of them open; empty without any.
+    ///
+    /// They are those of `[plugins.proxy.auth]`, by the usual precedence of its rules, otherwise
+    /// those of the rule of `[auth]` for exactly this path: a rule like `/api/v1/*` there holds the
+    /// keys of callers, which peers do not know.
+    #[must_use]
+    pub fn sealing_secrets(&self) -> &[Secret] {
+        let of_callers = || self.auth.as_ref().and_then(|rules| rules.keys_of(REMOTE_PATH));
+        self.proxy_auth.keys_for(REMOTE_PATH).or_else(of_callers).unwrap_or_default()
+    }
+
+    /// The secret that seals calls to `peer`: its own where it has one, otherwise the first of
+    /// [`Config::sealing_secrets`].
+    #[must_use]
+    pub fn sealing_secret_for<'a>(&'a self, peer: &'a Peer) -> Option<&'a Secret> {
+        peer.key.as_ref().or_else(|| self.sealing_secrets().first())
+    }
+
+    /// Whether [`REMOTE_PATH`] answers at all: with a key for it, or on a loopback listener.
+    #[must_use]
+    pub fn answers_peers(&self) -> bool {
+        !self.sealing_secrets().is_empty() || self.server.is_loopback()
+    }
+
+    /// The table `[plugins.NAME]` as JSON; an empty object where there is none.
+    #[must_use]
+    pub fn plugin_settings(&self, plugin: &str) -> serde_json::Value {
+        let settings = self.plugin_settings.get(plugin).map(|settings| settings.as_value().clone());
+        settings.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()))
+    }
+}
+
+impl Server {
+    /// Whether only this machine can reach the listener.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
+}

@@ -1,0 +1,87 @@
+//! Values that are one word out of a few.
+
+/// A value that is one word out of a few.
+pub trait Choice: Copy + PartialEq + 'static {
+    /// Every word with its meaning; the first is the default.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// What the word means; `None` for any other. Case counts.
+    #[must_use]
+    fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, choice)| *choice)
+    }
+
+    /// The word for it.
+    #[must_use]
+    fn as_word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, choice)| *choice == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// What becomes of a remote call that provably did not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fallback {
+    /// It fails.
+    None,
+    /// The local body runs, where one is registered.
+    Local,
+}
+
+/// Whether frames to peers are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Where it pays.
+    Auto,
+    /// Not at all.
+    Never,
+}
+
+/// The least important level that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// The usual one: what an operator wants to know.
+    Info,
+    /// Only what failed.
+    Error,
+    /// And what looks wrong.
+    Warn,
+    /// And what helps to find a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Choice for Fallback {
+    const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None), ("local", Self::Local)];
+}
+
+impl Choice for Compression {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("never", Self::Never)];
+}
+
+impl Choice for LogLevel {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("info", Self::Info),
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+impl Choice for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}

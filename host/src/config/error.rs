@@ -1,0 +1,134 @@
+//! What can be wrong with a configuration, one sentence a problem.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why there is no configuration. The texts never hold a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file is not there.
+    #[error("config file `{}` does not exist", .0.display())]
+    Missing(PathBuf),
+    /// The path leads to a directory.
+    #[error("config file `{}` is a directory", .0.display())]
+    Directory(PathBuf),
+    /// The file is there and cannot be read; the cause is the source.
+    #[error("config file `{}` cannot be read", .0.display())]
+    Unreadable(PathBuf, #[source] io::Error),
+    /// The file is longer than what is read.
+    #[error("config file `{}` has more than 1048576 bytes, the most that are read", .0.display())]
+    TooLarge(PathBuf),
+    /// The file has bytes that are not UTF-8; the first is in this line, counted from 1.
+    #[error("config file `{}` is not UTF-8 text, see line {1}", .0.display())]
+    NotText(PathBuf, usize),
+    /// What the file, the variables or the flags say is wrong: one line a problem, in the order of the file.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Problem>),
+}
+
+impl ConfigError {
+    /// The problems one by one; empty where the file could not be read at all.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        if let Self::Invalid(problems) = self { problems } else { &[] }
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// One thing that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Who said it.
+    pub origin: Origin,
+    /// What is wrong, with the key, in one sentence.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.text)
+    }
+}
+
+/// Who said a value. The order is the one in which problems are listed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The file, with the line where that is known and the column in characters for a fault of
+    /// syntax; both from 1.
+    File {
+        /// The file as it was given.
+        path: PathBuf,
+        /// Counted from 1.
+        line: Option<usize>,
+        /// Counted from 1, in characters.
+        column: Option<usize>,
+    },
+    /// A variable of the environment, by its full name.
+    Variable(String),
+    /// A flag of the command line, as the user writes it.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line, column } => {
+                write!(f, "{}", path.display())?;
+                line.map_or(Ok(()), |line| write!(f, " line {line}"))?;
+                column.map_or(Ok(()), |column| write!(f, " column {column}"))
+            }
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// A text that is not the URL of a peer. The text itself is not in the message: it may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidPeerUrl {
+    /// Anything but http and https.
+    #[error("a peer's URL starts with http://")]
+    Scheme,
+    /// Known, and to come.
+    #[error("https peers are not supported by this version yet")]
+    Https,
+    /// A user name or a password.
+    #[error("a peer's URL has no user name or password, the secret belongs into `plugins.proxy.auth.rules`")]
+    Credentials,
+    /// Neither a name nor an address.
+    #[error("a peer's URL needs a host name or an address, as in http://remotehost:8080 or http://[::1]:8080")]
+    Host,
+    /// Not a port to connect to.
+    #[error("the port of a peer's URL is a number from 1 to 65535")]
+    Port,
+    /// Something after the host.
+    #[error("a peer's URL has no path, query or fragment, as in http://remotehost:8080")]
+    Tail,
+}
+
+/// A text that is not the path of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidPath {
+    /// Relative, or no path at all.
+    #[error("a path starts with /")]
+    NotAbsolute,
+    /// A star that would not do what it seems to.
+    #[error("a star is allowed only at the end, after a slash, as in /api/v1/*")]
+    Star,
+    /// An encoded byte: rules are compared with decoded paths.
+    #[error("a path has no percent-encoded bytes")]
+    Percent,
+    /// `..` or `//`, which no normalised path has.
+    #[error("a path has no `..` and no `//`")]
+    NotNormal,
+    /// What no path of a request has.
+    #[error("a path has only visible ASCII characters, without ? and #")]
+    Character,
+}

@@ -1,0 +1,182 @@
+//! Names of keys: how they are written in errors, which are known, and which one was meant.
+
+use std::fmt;
+
+use crate::base::nearest;
+
+/// Longest part of the user's own text that an error repeats, in characters.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// Every key of this version, except the names that the user chooses.
+pub(super) const KEYS: [&str; 24] = [
+    "host_id",
+    "plugin_dir",
+    "state_dir",
+    "load_plugins",
+    "server.host",
+    "server.port",
+    "server.body_bytes_max",
+    "server.connections_max",
+    "server.in_flight_max",
+    "server.queue_max",
+    "server.header_timeout_ms",
+    "server.call_timeout_ms",
+    "server.drain_timeout_ms",
+    "auth.rules",
+    "plugins.proxy.proxy_urls",
+    "plugins.proxy.white_list",
+    "plugins.proxy.proxy_functions",
+    "plugins.proxy.fallback",
+    "plugins.proxy.compression",
+    "plugins.proxy.auth.rules",
+    "reload.start_timeout_ms",
+    "reload.drain_timeout_ms",
+    "log.level",
+    "log.format",
+];
+
+/// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
+pub(super) const LATER: [&str; 9] = [
+    "server.tls",
+    "admin",
+    "auth.callers",
+    "trust",
+    "isolation",
+    "reload.watch",
+    "reload.keep_generations",
+    "reload.zombies_max",
+    "reload.unmap",
+];
+
+/// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct KeyPath(Vec<String>);
+
+impl KeyPath {
+    /// Reads a dotted key without quotes.
+    pub(super) fn of(dotted: &str) -> Self {
+        Self(dotted.split('.').map(str::to_owned).collect())
+    }
+
+    pub(super) fn from_parts(parts: Vec<String>) -> Self {
+        Self(parts)
+    }
+
+    pub(super) fn child(&self, name: &str) -> Self {
+        let mut parts = self.0.clone();
+        parts.push(name.to_owned());
+        Self(parts)
+    }
+
+    /// The place in a list, from 0.
+    pub(super) fn element(&self, index: usize) -> Self {
+        self.child(&format!("[{index}]"))
+    }
+
+    pub(super) fn parent(&self) -> Self {
+        Self(self.0[..self.0.len().saturating_sub(1)].to_vec())
+    }
+
+    pub(super) fn parts(&self) -> &[String] {
+        &self.0
+    }
+
+    pub(super) fn starts_with(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
+    }
+
+    /// The dotted key without quotes: to look a known key up, not to show.
+    pub(super) fn dotted(&self) -> String {
+        self.0.join(".")
+    }
+
+    /// Whether the values below may be secrets, or URLs with one inside: they are not repeated.
+    pub(super) fn is_sensitive(&self) -> bool {
+        self.0.first().is_some_and(|part| part == "auth" || part == "plugins")
+    }
+
+    /// Whether it lies in the table of a plugin, whose types the host does not know.
+    pub(super) fn is_of_plugin(&self) -> bool {
+        self.0.len() > 2 && self.0[0] == "plugins" && self.0[1] != "proxy"
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        for (index, part) in self.0.iter().enumerate() {
+            let is_place = part.starts_with('[') && part.ends_with(']');
+            if index > 0 && !is_place {
+                f.write_str(".")?;
+            }
+            if is_place || (!part.is_empty() && part.bytes().all(bare)) {
+                f.write_str(part)?;
+            } else {
+                write!(f, "\"{}\"", shown(part))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The user's own text as an error repeats it: bounded, on one line, without a password in a URL.
+pub(super) fn shown(text: &str) -> String {
+    let without_password = text.rsplit_once('@').map(|(before, host)| {
+        let scheme = before.find("://").map_or("", |end| &before[..end + 3]);
+        format!("{scheme}[redacted]@{host}")
+    });
+    let text = without_password.as_deref().unwrap_or(text);
+    let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The known key that the user most likely meant, in full; `here` are the keys of the same table.
+pub(super) fn meant(key: &KeyPath, here: &[&str]) -> Option<KeyPath> {
+    let wanted = key.parts().last()?;
+    let sibling = nearest(wanted, here.iter().copied(), 1);
+    if let Some(name) = sibling.first() {
+        return Some(key.parent().child(name));
+    }
+    let last = |known: &&'static str| known.rsplit('.').next() == Some(wanted.as_str());
+    let elsewhere = KEYS.iter().copied().find(last);
+    let similar = || nearest(&key.dotted(), KEYS, 1).first().copied();
+    elsewhere.or_else(similar).map(KeyPath::of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_written_as_in_toml() {
+        let rules = KeyPath::of("plugins.proxy.auth.rules");
+        let element = rules.child("/api/v1/*").element(1);
+        assert_eq!(element.to_string(), r#"plugins.proxy.auth.rules."/api/v1/*"[1]"#);
+        assert_eq!(KeyPath::of("a").child("").to_string(), r#"a."""#);
+    }
+
+    #[test]
+    fn repeated_text_has_no_password_and_no_control_characters_and_ends() {
+        let check = |text: &str, expected: &str| assert_eq!(shown(text), expected);
+        check("http://user:pass/word@host:1", "http://[redacted]@host:1");
+        check("user:password@host", "[redacted]@host");
+        check("a\n\u{1b}[31m", "a\\n\\u{1b}[31m");
+        check(&"x".repeat(81), &format!("{}…", "x".repeat(80)));
+        check(&"x".repeat(80), &"x".repeat(80));
+    }
+
+    #[test]
+    fn the_meant_key_is_found_here_then_elsewhere() {
+        let check = |wanted: &str, here: &[&str], expected: Option<&str>| {
+            let found = meant(&KeyPath::of(wanted), here).map(|key| key.to_string());
+            assert_eq!(found.as_deref(), expected);
+        };
+        check("server.prot", &["host", "port"], Some("server.port"));
+        check("port", &["host_id", "plugin_dir"], Some("server.port"));
+        check("server_port", &["host_id"], Some("server.port"));
+        check("zzz", &["host_id"], None);
+    }
+}

@@ -1,0 +1,88 @@
+//! The bare numbers of the file: name, default and bounds of each, in one place.
+
+/// One whole number of the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Number {
+    /// Its full dotted key; the unit is the last part of its name.
+    pub(super) key: &'static str,
+    /// Its value where nothing is said.
+    pub(super) default: i64,
+    /// The least that is allowed.
+    pub(super) min: i64,
+    /// The most that is allowed.
+    pub(super) max: i64,
+}
+
+const COUNT_MAX: i64 = 1_000_000;
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+const fn number(key: &'static str, default: i64, min: i64, max: i64) -> Number {
+    Number { key, default, min, max }
+}
+
+pub(super) static PORT: Number = number("server.port", 8080, 0, 65_535);
+pub(super) static BODY_BYTES_MAX: Number = number("server.body_bytes_max", 4 << 20, 1 << 10, 1 << 30);
+pub(super) static CONNECTIONS_MAX: Number = number("server.connections_max", 1024, 1, COUNT_MAX);
+pub(super) static IN_FLIGHT_MAX: Number = number("server.in_flight_max", 1024, 1, COUNT_MAX);
+pub(super) static QUEUE_MAX: Number = number("server.queue_max", 1024, 0, COUNT_MAX);
+pub(super) static HEADER_TIMEOUT: Number = number("server.header_timeout_ms", 10_000, 1, 10 * MINUTE_MS);
+pub(super) static CALL_TIMEOUT: Number = number("server.call_timeout_ms", 30_000, 1, DAY_MS);
+pub(super) static DRAIN_TIMEOUT: Number = number("server.drain_timeout_ms", 30_000, 0, DAY_MS);
+pub(super) static START_TIMEOUT: Number = number("reload.start_timeout_ms", 10_000, 1, HOUR_MS);
+pub(super) static RELOAD_DRAIN_TIMEOUT: Number = number("reload.drain_timeout_ms", 30_000, 0, DAY_MS);
+
+/// Every number of the file.
+pub(super) static ALL: [&Number; 10] = [
+    &PORT,
+    &BODY_BYTES_MAX,
+    &CONNECTIONS_MAX,
+    &IN_FLIGHT_MAX,
+    &QUEUE_MAX,
+    &HEADER_TIMEOUT,
+    &CALL_TIMEOUT,
+    &DRAIN_TIMEOUT,
+    &START_TIMEOUT,
+    &RELOAD_DRAIN_TIMEOUT,
+];
+
+impl Number {
+    /// The number of that key.
+    pub(super) fn find(key: &str) -> Option<&'static Self> {
+        ALL.into_iter().find(|number| number.key == key)
+    }
+
+    /// What is allowed, for an error.
+    pub(super) fn needed(&self) -> String {
+        format!("a whole number from {} to {}", self.min, self.max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::problems;
+
+    fn line(number: &Number, value: i64) -> String {
+        let (table, key) = number.key.split_once('.').unwrap();
+        format!("[{table}]\n{key} = {value}\n")
+    }
+
+    #[test]
+    fn defaults_and_bounds_are_allowed_and_one_beyond_is_refused() {
+        for number in ALL {
+            for good in [number.default, number.min, number.max] {
+                assert_eq!(problems(&line(number, good)), "", "{}", number.key);
+            }
+            for bad in [number.min - 1, number.max + 1, i64::MIN, i64::MAX] {
+                let expected = format!(
+                    "config.toml line 2: `{}` must be {}, found {bad}",
+                    number.key,
+                    number.needed()
+                );
+                assert_eq!(problems(&line(number, bad)), expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Reads the config file and files of secrets: bounded, so that no device or mistake fills the memory.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::ConfigError;
+
+/// Longest config file in bytes.
+const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// The config file as it lies on the disk.
+#[derive(Debug)]
+pub(super) struct ConfigFile {
+    pub(super) text: Zeroizing<String>,
+    /// Whether every user of the machine may read it; on Unix only.
+    pub(super) readable_by_others: bool,
+}
+
+/// What a bounded read came to.
+pub(super) enum Bounded {
+    /// The bytes, and whether every user of the machine may read them.
+    Bytes(Zeroizing<Vec<u8>>, bool),
+    Directory,
+    TooLarge,
+}
+
+/// Reads at most `bytes_max` bytes, into one allocation that is wiped when it is dropped.
+pub(super) fn bounded(path: &Path, bytes_max: usize) -> io::Result<Bounded> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Ok(Bounded::Directory);
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_max + 1));
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Ok(Bounded::TooLarge);
+    }
+    Ok(Bounded::Bytes(bytes, others_may_read(&metadata)))
+}
+
+#[cfg(unix)]
+fn others_may_read(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o004 != 0
+}
+
+#[cfg(not(unix))]
+fn others_may_read(_metadata: &std::fs::Metadata) -> bool {
+    false
+}
+
+/// Turns bytes into text without leaving a copy behind; `Err` is where the first bad byte is.
+pub(super) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, usize> {
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            let place = error.utf8_error().valid_up_to();
+            drop(Zeroizing::new(error.into_bytes()));
+            Err(place)
+        }
+    }
+}
+
+/// Reads the config file.
+pub(super) fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
+    let owned = path.to_owned();
+    let (bytes, readable_by_others) = match bounded(path, FILE_BYTES_MAX) {
+        Ok(Bounded::Bytes(bytes, readable_by_others)) => (bytes, readable_by_others),
+        Ok(Bounded::Directory) => return Err(ConfigError::Directory(owned)),
+        Ok(Bounded::TooLarge) => return Err(ConfigError::TooLarge(owned)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ConfigError::Missing(owned)),
+        Err(error) => return Err(ConfigError::Unreadable(owned, error)),
+    };
+    let first_bad = std::str::from_utf8(&bytes).err().map(|error| error.valid_up_to());
+    if let Some(place) = first_bad {
+        let line = 1 + bytes[..place].iter().filter(|byte| **byte == b'\n').count();
+        return Err(ConfigError::NotText(owned, line));
+    }
+    let text = text(bytes).map_err(|_| ConfigError::NotText(owned, 1))?;
+    Ok(ConfigFile { text, readable_by_others })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+    use crate::config::{Config, Environment, Overrides};
+
+    fn check(path: &Path, expected: &str) {
+        let loaded = Config::load_with(path, &Environment::default(), &Overrides::default());
+        let expected = expected.replace("PATH", &path.display().to_string());
+        assert_eq!(loaded.map(|_| ()).map_err(|error| error.to_string()), Err(expected));
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        check(&file, "config file `PATH` does not exist");
+        check(folder.path(), "config file `PATH` is a directory");
+        std::fs::write(&file, b"[log]\nlevel = \"\xff\"\n").unwrap();
+        check(&file, "config file `PATH` is not UTF-8 text, see line 2");
+        std::fs::write(&file, vec![b'#'; FILE_BYTES_MAX + 1]).unwrap();
+        check(&file, "config file `PATH` has more than 1048576 bytes, the most that are read");
+        check(&file.join("below"), "config file `PATH` cannot be read");
+        let error = config_file(&file.join("below")).unwrap_err();
+        assert!(error.source().unwrap().to_string().contains("ot a directory"));
+    }
+
+    #[test]
+    fn a_file_of_the_largest_size_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, vec![b'#'; FILE_BYTES_MAX]).unwrap();
+        assert_eq!(config_file(&file).unwrap().text.len(), FILE_BYTES_MAX);
+    }
+}

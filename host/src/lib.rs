@@ -1,0 +1,8 @@
+//! framex-host: a daemon that hosts functions of plugins and decides where each call runs.
+//!
+//! The modules stand in the order of the way that one invocation takes, from the bottom up:
+//! each uses only those above it in this list.
+
+pub mod base;
+pub mod config;
+pub mod wire;

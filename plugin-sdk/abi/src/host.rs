@@ -1,0 +1,179 @@
+//! What the host offers to a plugin, and what a plugin registers with it.
+#![allow(unsafe_code, reason = "the derive")]
+
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use abi_stable::StableAbi;
+
+use crate::{Buffer, Future, Slice, Waker};
+
+/// A deadline that never comes.
+pub const NO_DEADLINE: u64 = u64::MAX;
+/// What [`Host::resolve`] answers for a name that cannot be one of a function.
+pub const NO_FUNCTION: u32 = 0;
+/// Registration flag: running the function twice does no harm.
+pub const FUNCTION_IDEMPOTENT: u32 = 1;
+
+/// Not decided: ask the host.
+pub const ROUTE_UNKNOWN: u32 = 0;
+/// The body runs here: a call inside the owning plugin is a plain call.
+pub const ROUTE_HERE: u32 = 1;
+/// The call goes through the host.
+pub const ROUTE_ELSEWHERE: u32 = 2;
+
+/// Where calls from inside the owning plugin go; the host writes `route`, the plugin counts `calls`.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct RouteCell {
+    /// One of the `ROUTE_` constants.
+    pub route: AtomicU32,
+    /// Zero.
+    pub reserved: u32,
+    /// Calls that ran here without passing through the host.
+    pub calls: AtomicU64,
+}
+
+/// What a function learns of the call that it serves. Borrowed for the length of `call`.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct CallContext {
+    /// Bytes of this struct that are valid.
+    pub struct_size: u32,
+    /// Zero.
+    pub flags: u32,
+    /// The host's handle of this invocation, valid until the call's future is dropped;
+    /// `retain` it to keep it longer. Passed on with nested calls, so that deadline, hops and trace go along.
+    pub invocation: *const (),
+    /// Milliseconds left, or [`NO_DEADLINE`].
+    pub remaining_ms: u64,
+    /// Names the call in logs and answers.
+    pub request_id: [u8; 16],
+    /// Name of the authenticated caller; empty where there is none.
+    pub caller: Slice,
+    /// W3C `traceparent`; empty where there is none.
+    pub traceparent: Slice,
+    /// Idempotency key; empty where there is none.
+    pub idempotency_key: Slice,
+}
+
+/// What a plugin may ask for with a call of its own. A null pointer means the defaults.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct CallOptions {
+    /// Bytes of this struct that are valid.
+    pub struct_size: u32,
+    /// Zero.
+    pub flags: u32,
+    /// At most so many milliseconds, or [`NO_DEADLINE`]; the deadline of the invocation holds as well.
+    pub timeout_ms: u64,
+    /// Makes a repeat of the call safe; empty: none.
+    pub idempotency_key: Slice,
+}
+
+/// One function that a plugin offers. The host copies the texts during `register`.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct Registration {
+    /// Bytes of this struct that are valid.
+    pub struct_size: u32,
+    /// `FUNCTION_` flags.
+    pub flags: u32,
+    /// `[A-Za-z0-9_.-]`, 1 to 255 bytes, no empty part between dots.
+    pub name: Slice,
+    /// For people; the first lines of the doc comment.
+    pub description: Slice,
+    /// JSON Schema of the named arguments, an object; empty: unknown.
+    pub arguments_schema: Slice,
+    /// JSON Schema of the result; empty: unknown.
+    pub result_schema: Slice,
+    /// Milliseconds that one call may take, or [`NO_DEADLINE`] for the host's default.
+    pub timeout_ms: u64,
+    /// Calls at one time, through the host; 0: the host's limit alone.
+    pub max_concurrency: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Passed to `call` as it is.
+    pub function: *const (),
+    /// Calls the function with a MessagePack map of named arguments, which stay valid until the future is dropped.
+    ///
+    /// Answers a status; for pending, `future` is filled in, otherwise `out` is.
+    pub call: Option<
+        unsafe extern "C" fn(
+            function: *const (),
+            context: *const CallContext,
+            arguments: Slice,
+            waker: *const Waker,
+            out: *mut Buffer,
+            future: *mut Future,
+        ) -> i32,
+    >,
+    /// The route cell of the function, which lives as long as the plugin is mapped; null: none.
+    pub route: *const RouteCell,
+}
+
+/// One line of a plugin's log. Borrowed for the length of `log`.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct LogRecord {
+    /// Bytes of this struct that are valid.
+    pub struct_size: u32,
+    /// 1 error, 2 warn, 3 info, 4 debug, 5 trace.
+    pub level: u32,
+    /// Module that logs.
+    pub target: Slice,
+    /// The message.
+    pub message: Slice,
+    /// Other fields, as text: `rows=3 table="flights"`.
+    pub fields: Slice,
+    /// The invocation that it belongs to, or null.
+    pub invocation: *const (),
+}
+
+/// The host's table, handed to `on_start`. It lives as long as the plugin is mapped.
+///
+/// Every function takes `instance` first, and may be called from any thread unless its doc says otherwise.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct Host {
+    /// Bytes of this struct that are valid.
+    pub struct_size: u32,
+    /// Zero.
+    pub flags: u32,
+    /// The plugin's handle at the host.
+    pub instance: *const (),
+    /// Number of this loaded version of the plugin.
+    pub generation: u64,
+    /// Id of the host.
+    pub host_id: Slice,
+    /// `[plugins.NAME]` of the config as a JSON object. Valid during `on_start` only.
+    pub config: Slice,
+    /// Registers a function; legal during `on_start` only. On [`crate::STATUS_ERR`], `error` holds the reason as text.
+    pub register: unsafe extern "C" fn(
+        instance: *const (),
+        registration: *const Registration,
+        error: *mut Buffer,
+    ) -> i32,
+    /// Turns a name into a number that stays valid for the life of the host, or [`NO_FUNCTION`].
+    pub resolve: unsafe extern "C" fn(instance: *const (), name: Slice) -> u32,
+    /// Calls a function, wherever it runs. `invocation` is the one being served, or null outside of any.
+    ///
+    /// The host takes `arguments` over. Statuses as in [`Registration::call`].
+    pub call: unsafe extern "C" fn(
+        instance: *const (),
+        invocation: *const (),
+        function: u32,
+        arguments: Buffer,
+        options: *const CallOptions,
+        waker: *const Waker,
+        out: *mut Buffer,
+        future: *mut Future,
+    ) -> i32,
+    /// Keeps an invocation handle valid until `release`.
+    pub retain: unsafe extern "C" fn(invocation: *const ()),
+    /// Ends what `retain` began.
+    pub release: unsafe extern "C" fn(invocation: *const ()),
+    /// Most verbose level that is written at present, 0 (none) to 5 (trace).
+    pub log_level: unsafe extern "C" fn(instance: *const ()) -> u32,
+    /// Writes one line to the host's log.
+    pub log: unsafe extern "C" fn(instance: *const (), record: *const LogRecord),
+}

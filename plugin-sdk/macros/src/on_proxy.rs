@@ -1,0 +1,316 @@
+//! `#[on_proxy]`: keeps the function callable by its own name, and makes a type of the same name that
+//! `register_proxy_func` takes.
+
+mod arguments;
+mod options;
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Block, Error, Expr, ExprLit, Ident, Lit, Meta, Result, ReturnType, Signature, Token, Type, Visibility};
+
+use arguments::{Argument, Arguments};
+use options::Options;
+
+use crate::model::{argument_of, is_bytes};
+
+/// A function, with a body or without.
+struct Function {
+    attributes: Vec<Attribute>,
+    visibility: Visibility,
+    signature: Signature,
+    block: Option<Block>,
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let attributes = input.call(Attribute::parse_outer)?;
+        let visibility = input.parse()?;
+        let signature = input.parse()?;
+        let block = if input.peek(Token![;]) {
+            input.parse::<Token![;]>()?;
+            None
+        } else {
+            Some(input.parse()?)
+        };
+        Ok(Self { attributes, visibility, signature, block })
+    }
+}
+
+pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let options = Options::parse(arguments)?;
+    let function: Function = syn::parse2(item).map_err(|error| {
+        Error::new(error.span(), format!("#[on_proxy] goes on a function outside of any impl block: {error}"))
+    })?;
+    check_signature(&function, &options)?;
+    let result = result_type(&function.signature)?;
+    let arguments = Arguments::parse(&function.signature)?;
+    Ok(Expansion { options, function, result, arguments }.tokens())
+}
+
+fn check_signature(function: &Function, options: &Options) -> Result<()> {
+    let signature = &function.signature;
+    if options.blocking.is_some() {
+        if let Some(asyncness) = &signature.asyncness {
+            return Err(Error::new_spanned(asyncness, "a `blocking` function is a plain `fn`: leave out `async`"));
+        }
+    } else if signature.asyncness.is_none() {
+        return Err(Error::new_spanned(
+            signature.fn_token,
+            "a marked function is `async fn`; for a plain one that blocks, write #[on_proxy(blocking)]",
+        ));
+    }
+    if !signature.generics.params.is_empty() {
+        return Err(Error::new_spanned(
+            &signature.generics,
+            "a marked function has no generics or lifetimes: it is called by name, with types that are known",
+        ));
+    }
+    if let Some(variadic) = &signature.variadic {
+        return Err(Error::new_spanned(variadic, "a marked function has a fixed number of arguments"));
+    }
+    if function.block.is_none() && options.name.is_none() {
+        return Err(Error::new_spanned(
+            &signature.ident,
+            "a function without a body needs the name of the one that it calls: #[on_proxy(name = \"plugin.module.function\")]",
+        ));
+    }
+    Ok(())
+}
+
+/// The return type, which is some `Result<T, E>`, and `T` where it can be seen.
+struct ResultType {
+    whole: Type,
+    value: Type,
+}
+
+fn result_type(signature: &Signature) -> Result<ResultType> {
+    let hint = "a marked function returns `Result<T>` or `Result<T, E>`: a call that goes to another host can fail";
+    let ReturnType::Type(_, ty) = &signature.output else {
+        return Err(Error::new_spanned(&signature.ident, hint));
+    };
+    match argument_of(ty, "Result") {
+        Some(value) => Ok(ResultType { whole: (**ty).clone(), value: value.clone() }),
+        None => Err(Error::new_spanned(ty, hint)),
+    }
+}
+
+struct Expansion {
+    options: Options,
+    function: Function,
+    result: ResultType,
+    arguments: Arguments,
+}
+
+impl Expansion {
+    fn tokens(&self) -> TokenStream {
+        let caller = self.caller();
+        let marker = self.marker();
+        let implementation = self.implementation();
+        quote! {
+            #caller
+            #marker
+            const _: () = { #implementation };
+        }
+    }
+
+    /// The function that other code calls.
+    fn caller(&self) -> TokenStream {
+        let Self { function, result, .. } = self;
+        let (visibility, name, whole) = (&function.visibility, &function.signature.ident, &result.whole);
+        let parameters = self.arguments.passed.iter().map(|Argument { name, ty, .. }| quote!(#name: #ty));
+        let names = self.arguments.passed.iter().map(|argument| &argument.name);
+        let docs = function.attributes.iter().filter(|attribute| attribute.path().is_ident("doc"));
+        quote! {
+            #(#docs)*
+            #visibility async fn #name(#(#parameters),*) -> #whole {
+                ::framex_sdk::__private::invoke::<#name>((#(#names,)*)).await
+            }
+        }
+    }
+
+    /// The type of the same name, for `register_proxy_func`.
+    fn marker(&self) -> TokenStream {
+        let (visibility, name) = (&self.function.visibility, &self.function.signature.ident);
+        let doc = format!("Names the function [`fn@{name}`] to `Context::register_proxy_func`.");
+        quote! {
+            #[doc = #doc]
+            #[allow(non_camel_case_types, clippy::empty_structs_with_brackets)]
+            #[derive(Debug)]
+            #visibility struct #name {}
+        }
+    }
+
+    fn implementation(&self) -> TokenStream {
+        let Self { arguments, result, .. } = self;
+        let name = &self.function.signature.ident;
+        let whole = &result.whole;
+        let value = &result.value;
+        let body_function = self.body_function();
+        let body = self.body_method();
+        let definition = self.definition();
+        let wire_struct = arguments.wire_struct();
+        let passed_names: Vec<&Ident> = arguments.passed.iter().map(|argument| &argument.name).collect();
+        let passed_types: Vec<&Type> = arguments.passed.iter().map(|argument| &argument.ty).collect();
+        let state_types = arguments.states.iter().map(|state| &state.ty);
+        let state_lookups = arguments.states.iter().map(|state| {
+            let ty = &state.ty;
+            quote!(::framex_sdk::__private::state::<#ty>()?)
+        });
+        let argument_schemas = arguments.schemas();
+        let (encode_result, decode_result) = if is_bytes(value) {
+            (quote!(result_bytes_to), quote!(result_bytes_from))
+        } else {
+            (quote!(result_to), quote!(result_from))
+        };
+        let schema_of_result = if is_bytes(value) { quote!(::framex_sdk::Bytes) } else { quote!(#value) };
+        quote! {
+            use ::framex_sdk::__private as private;
+
+            #body_function
+            #wire_struct
+
+            static CELL: private::FunctionCell = private::FunctionCell::new();
+
+            #[automatically_derived]
+            impl ::framex_sdk::ProxyFunction for #name {
+                const DEFINITION: private::Definition = #definition;
+                type Arguments = (#(#passed_types,)*);
+                type States = (#(::std::sync::Arc<#state_types>,)*);
+                type Output = <#whole as private::ResultParts>::Value;
+                type Error = <#whole as private::ResultParts>::Error;
+
+                fn cell() -> &'static private::FunctionCell {
+                    &CELL
+                }
+
+                fn states() -> ::core::result::Result<Self::States, ::framex_sdk::CallError> {
+                    ::core::result::Result::Ok((#(#state_lookups,)*))
+                }
+
+                #body
+
+                fn encode_arguments(
+                    arguments: Self::Arguments,
+                ) -> ::core::result::Result<::std::vec::Vec<u8>, ::framex_sdk::CallError> {
+                    let (#(#passed_names,)*) = arguments;
+                    private::arguments_to(&WireArguments { #(#passed_names),* })
+                }
+
+                fn decode_arguments(
+                    bytes: &[u8],
+                ) -> ::core::result::Result<Self::Arguments, ::framex_sdk::CallError> {
+                    let WireArguments { #(#passed_names),* } = private::arguments_from(bytes)?;
+                    ::core::result::Result::Ok((#(#passed_names,)*))
+                }
+
+                fn encode_result(
+                    result: Self::Output,
+                ) -> ::core::result::Result<::std::vec::Vec<u8>, ::framex_sdk::CallError> {
+                    private::#encode_result(result)
+                }
+
+                fn decode_result(bytes: &[u8]) -> ::core::result::Result<Self::Output, ::framex_sdk::CallError> {
+                    private::#decode_result(bytes)
+                }
+
+                #[allow(unused_imports, unused_variables)]
+                fn arguments_schema(
+                    generator: &mut private::schemars::SchemaGenerator,
+                ) -> private::serde_json::Value {
+                    use private::{ViaAny as _, ViaSchema as _};
+                    private::arguments_schema(::std::vec![#(#argument_schemas),*])
+                }
+
+                #[allow(unused_imports)]
+                fn result_schema(
+                    generator: &mut private::schemars::SchemaGenerator,
+                ) -> private::serde_json::Value {
+                    use private::{ViaAny as _, ViaSchema as _};
+                    (&private::Probe::<#schema_of_result>::new()).schema(generator)
+                }
+            }
+        }
+    }
+
+    /// The author's function under another name, with the attributes that stand below `#[on_proxy]`.
+    fn body_function(&self) -> TokenStream {
+        let Some(block) = &self.function.block else { return TokenStream::new() };
+        let attributes = self.function.attributes.iter().filter(|attribute| !attribute.path().is_ident("doc"));
+        let mut signature = self.function.signature.clone();
+        signature.ident = format_ident!("body_of_{}", signature.ident, span = signature.ident.span());
+        Arguments::strip_attributes(&mut signature);
+        quote! {
+            #(#attributes)*
+            #signature #block
+        }
+    }
+
+    fn body_method(&self) -> TokenStream {
+        let body = format_ident!("body_of_{}", self.function.signature.ident);
+        let passed = self.arguments.passed.iter().map(|argument| &argument.name);
+        let states: Vec<&Ident> = self.arguments.states.iter().map(|state| &state.name).collect();
+        let in_order = self.arguments.in_order();
+        let run = match (&self.function.block, self.options.blocking.is_some()) {
+            (None, _) => quote! {
+                private::invoke_remote::<Self>((#(#passed,)*)).await
+            },
+            (Some(_), true) => quote!(private::blocking(move || #body(#(#in_order),*)).await),
+            (Some(_), false) => quote!(#body(#(#in_order),*).await),
+        };
+        let passed = self.arguments.passed.iter().map(|argument| &argument.name);
+        quote! {
+            async fn body(
+                (#(#passed,)*): Self::Arguments,
+                (#(#states,)*): Self::States,
+            ) -> ::core::result::Result<Self::Output, Self::Error> {
+                #run
+            }
+        }
+    }
+
+    fn definition(&self) -> TokenStream {
+        let Options { name, timeout_ms, max_concurrency, idempotent, .. } = &self.options;
+        let function = self.function.signature.ident.to_string();
+        let function = function.trim_start_matches("r#");
+        let name = match name {
+            Some(name) => quote!(#name),
+            None => quote! {{
+                const LEN: usize = private::dotted_len(::core::module_path!(), #function);
+                const BYTES: [u8; LEN] = private::dotted(::core::module_path!(), #function);
+                match ::core::str::from_utf8(&BYTES) {
+                    ::core::result::Result::Ok(name) => name,
+                    ::core::result::Result::Err(_) => ::core::panic!("a path in Rust is UTF-8"),
+                }
+            }},
+        };
+        let description = description(&self.function.attributes);
+        let idempotent = idempotent.is_some();
+        let timeout_ms = match timeout_ms {
+            Some(timeout_ms) => quote!(::core::option::Option::Some(#timeout_ms)),
+            None => quote!(::core::option::Option::None),
+        };
+        let max_concurrency = max_concurrency.as_ref().map_or_else(|| quote!(0), |limit| quote!(#limit));
+        quote! {
+            private::Definition {
+                name: #name,
+                description: #description,
+                idempotent: #idempotent,
+                timeout_ms: #timeout_ms,
+                max_concurrency: #max_concurrency,
+            }
+        }
+    }
+}
+
+/// The doc comment as text.
+fn description(attributes: &[Attribute]) -> String {
+    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
+        Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value().trim().to_owned()),
+            _ => None,
+        },
+        _ => None,
+    });
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+}

@@ -1,0 +1,68 @@
+//! `#[plugin]`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::parse::Parser;
+use syn::{Error, ItemImpl, LitStr, Result};
+
+pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let mut name: Option<LitStr> = None;
+    syn::meta::parser(|meta| {
+        if meta.path.is_ident("name") {
+            name = Some(meta.value()?.parse()?);
+            Ok(())
+        } else {
+            Err(meta.error("#[plugin] takes `name = \"...\"` only"))
+        }
+    })
+    .parse2(arguments)?;
+    if let Some(name) = &name {
+        check_name(name)?;
+    }
+    let item: ItemImpl = syn::parse2(item)?;
+    let is_plugin = item.trait_.as_ref().is_some_and(|(path, _)| {
+        path.segments.last().is_some_and(|last| last.ident == "Plugin")
+    });
+    if !is_plugin {
+        return Err(Error::new_spanned(&item.self_ty, "#[plugin] goes on `impl Plugin for ...`"));
+    }
+    let plugin = &item.self_ty;
+    let name = name.map_or_else(|| quote!(::core::env!("CARGO_PKG_NAME")), |name| quote!(#name));
+    Ok(quote! {
+        #item
+
+        const _: () = {
+            use ::framex_sdk::__private::abi;
+
+            #[unsafe(no_mangle)]
+            #[allow(non_upper_case_globals, unsafe_code)]
+            pub static framex_plugin_v1: abi::PluginDescriptor = abi::PluginDescriptor {
+                magic: abi::MAGIC,
+                struct_size: ::core::mem::size_of::<abi::PluginDescriptor>() as u32,
+                abi_major: abi::ABI_MAJOR,
+                abi_minor: abi::ABI_MINOR,
+                flags: abi::FLAG_CONTAINS_PANICS,
+                name: abi::fixed_text(#name),
+                version: abi::fixed_text(::core::env!("CARGO_PKG_VERSION")),
+                built_with: abi::fixed_text(::framex_sdk::__private::BUILT_WITH),
+                on_start: ::core::option::Option::Some(::framex_sdk::__private::start::<#plugin>),
+                on_stop: ::core::option::Option::Some(::framex_sdk::__private::stop::<#plugin>),
+            };
+
+            #[unsafe(no_mangle)]
+            #[allow(unsafe_code, improper_ctypes_definitions)]
+            pub extern "C" fn framex_layout_v1() -> &'static ::framex_sdk::__private::TypeLayout {
+                <abi::AbiSurface as ::framex_sdk::__private::StableAbi>::LAYOUT
+            }
+        };
+    })
+}
+
+fn check_name(name: &LitStr) -> Result<()> {
+    let text = name.value();
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    if text.is_empty() || text.len() > 63 || !text.chars().all(allowed) {
+        return Err(Error::new_spanned(name, "a plugin's name is 1 to 63 characters of a-z 0-9 _ -"));
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! The one started instance of this plugin library: the host's table, the state, the tokio runtime.
+//!
+//! Every generation of a plugin is a library of its own with statics of its own, so this is per generation.
+#![expect(unsafe_code, reason = "two pointers that the host and `on_stop` govern; see each block")]
+
+use std::any::{Any, TypeId};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use framex_abi::Host;
+
+/// What `on_start` put into the context, by type.
+pub(crate) type States = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+
+/// What a started plugin needs for its calls.
+pub(crate) struct Instance {
+    pub(crate) runtime: tokio::runtime::Handle,
+    /// Set once `on_start` succeeded, before any call.
+    pub(crate) states: OnceLock<States>,
+}
+
+static HOST: AtomicPtr<Host> = AtomicPtr::new(ptr::null_mut());
+static INSTANCE: AtomicPtr<Instance> = AtomicPtr::new(ptr::null_mut());
+
+thread_local! {
+    // Const and without a destructor: a destructor would pin the library to the host's threads.
+    static INVOCATION: Cell<*const ()> = const { Cell::new(ptr::null()) };
+}
+
+/// Keeps the host's table.
+///
+/// # Safety
+/// `host` points to the host's table, which lives as long as this library is mapped (ABI rule).
+pub(crate) unsafe fn attach(host: *const Host) {
+    HOST.store(host.cast_mut(), Ordering::Release);
+}
+
+/// Whether this library runs inside a host.
+#[inline]
+pub(crate) fn is_hosted() -> bool {
+    !HOST.load(Ordering::Relaxed).is_null()
+}
+
+/// The host's table, inside a host.
+pub(crate) fn host() -> Option<&'static Host> {
+    // SAFETY: null, or the table given to `attach`, which outlives all code of this library.
+    unsafe { HOST.load(Ordering::Acquire).as_ref() }
+}
+
+/// Makes the instance known to calls.
+pub(crate) fn install(instance: Box<Instance>) {
+    INSTANCE.store(Box::into_raw(instance), Ordering::Release);
+}
+
+/// The instance, from a successful start to `on_stop`.
+pub(crate) fn current() -> Option<&'static Instance> {
+    // SAFETY: null, or the box of `install`; the host ends every call before `on_stop` runs `remove`,
+    // and `remove` leaks the box if a thread of the plugin may still be running.
+    unsafe { INSTANCE.load(Ordering::Acquire).as_ref() }
+}
+
+/// Takes the instance away, in `on_stop`, after `shut_down` ended everything that could use it.
+///
+/// `shut_down` answers whether nothing of the plugin runs any more.
+pub(crate) fn remove(shut_down: impl FnOnce() -> bool) {
+    let instance = INSTANCE.swap(ptr::null_mut(), Ordering::AcqRel);
+    if shut_down() && !instance.is_null() {
+        // SAFETY: made by `Box::into_raw` in `install`, swapped out once, and nobody is left to use it.
+        let instance = unsafe { Box::from_raw(instance) };
+        // State may hold sockets and timers, whose drops look for a runtime.
+        let runtime = instance.runtime.clone();
+        let _entered = runtime.enter();
+        drop(instance);
+    }
+}
+
+/// The state of type `T`.
+pub(crate) fn state<T: Send + Sync + 'static>() -> Option<Arc<T>> {
+    let states = current()?.states.get()?;
+    Arc::clone(states.get(&TypeId::of::<T>())?).downcast().ok()
+}
+
+/// The host's handle of the invocation that this thread is serving, or null.
+pub(crate) fn invocation() -> *const () {
+    INVOCATION.get()
+}
+
+/// Serves an invocation on this thread until the guard drops: names it for nested calls and log lines,
+/// and enters the plugin's tokio runtime.
+pub(crate) struct Serving {
+    previous: *const (),
+    _runtime: Option<tokio::runtime::EnterGuard<'static>>,
+}
+
+pub(crate) fn serve(invocation: *const ()) -> Serving {
+    Serving {
+        previous: INVOCATION.replace(invocation),
+        _runtime: current().map(|instance| instance.runtime.enter()),
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        INVOCATION.set(self.previous);
+    }
+}
