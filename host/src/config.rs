@@ -7,7 +7,10 @@
 //! secret out through an error, a dump or a `Debug` text.
 
 mod build;
+mod builder;
 mod choice;
+mod dump;
+mod environment;
 mod error;
 mod key;
 mod layers;
@@ -16,12 +19,13 @@ mod peer_url;
 mod proxy;
 mod raw;
 mod read;
-mod report;
 mod rules;
 mod secret;
+mod shape;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,8 +35,9 @@ use std::time::Duration;
 use crate::base::HostId;
 
 pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel};
+pub use environment::{COMMAND_LINE_VARIABLES, Environment};
 pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
-pub use layers::{COMMAND_LINE_VARIABLES, Environment, Overrides};
+pub use layers::Overrides;
 pub use peer_url::PeerUrl;
 pub use proxy::{Peer, Proxy};
 pub use rules::{AuthRules, PathPattern, PathPatterns};
@@ -186,7 +191,10 @@ impl Config {
     #[must_use]
     pub fn sealing_secrets(&self) -> &[Secret] {
         let of_callers = || self.auth.as_ref().and_then(|rules| rules.keys_of(REMOTE_PATH));
-        self.proxy_auth.keys_for(REMOTE_PATH).or_else(of_callers).unwrap_or_default()
+        self.proxy_auth
+            .keys_for(REMOTE_PATH)
+            .or_else(of_callers)
+            .unwrap_or_default()
     }
 
     /// The secret that seals calls to `peer`: its own where it has one, otherwise the first of
@@ -205,7 +213,10 @@ impl Config {
     /// The table `[plugins.NAME]` as JSON; an empty object where there is none.
     #[must_use]
     pub fn plugin_settings(&self, plugin: &str) -> serde_json::Value {
-        let settings = self.plugin_settings.get(plugin).map(|settings| settings.as_value().clone());
+        let settings = self
+            .plugin_settings
+            .get(plugin)
+            .map(|settings| settings.as_value().clone());
         settings.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()))
     }
 }

@@ -52,9 +52,25 @@ fn misfit<T: DeserializeOwned>(bytes: &[u8]) -> String {
     let path = error.path().to_string();
     let cause = match error.inner() {
         rmp_serde::decode::Error::Syntax(text) => text.clone(),
+        rmp_serde::decode::Error::TypeMismatch(marker) => format!("{} has the wrong type", kind_of(*marker)),
         other => other.to_string(),
     };
     if path == "." { cause } else { format!("argument `{path}`: {cause}") }
+}
+
+/// What a MessagePack marker begins, in words.
+fn kind_of(marker: rmp_serde::Marker) -> &'static str {
+    use rmp_serde::Marker as M;
+    match marker {
+        M::Null => "null",
+        M::True | M::False => "a boolean",
+        M::FixStr(_) | M::Str8 | M::Str16 | M::Str32 => "a string",
+        M::Bin8 | M::Bin16 | M::Bin32 => "bytes",
+        M::FixArray(_) | M::Array16 | M::Array32 => "an array",
+        M::FixMap(_) | M::Map16 | M::Map32 => "an object",
+        M::F32 | M::F64 => "a fraction",
+        _ => "a number",
+    }
 }
 
 /// Encodes a result.
@@ -110,7 +126,7 @@ mod tests {
 
     #[test]
     fn misfits_name_the_argument() {
-        check_misfit(&serde_json::json!({"id": "x", "names": []}), "argument `id`: invalid type: string");
+        check_misfit(&serde_json::json!({"id": "x", "names": []}), "argument `id`: a string has the wrong type");
         check_misfit(&serde_json::json!({"id": 1, "names": ["a", 2]}), "argument `names[1]`");
         check_misfit(&serde_json::json!({"id": 1}), "missing field `names`");
         check_misfit(&serde_json::json!({"id": 1, "names": [], "more": 1}), "unknown field `more`");

@@ -8,13 +8,19 @@ pub trait Choice: Copy + PartialEq + 'static {
     /// What the word means; `None` for any other. Case counts.
     #[must_use]
     fn from_word(word: &str) -> Option<Self> {
-        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, choice)| *choice)
+        Self::WORDS
+            .iter()
+            .find(|(known, _)| *known == word)
+            .map(|(_, choice)| *choice)
     }
 
     /// The word for it.
     #[must_use]
     fn as_word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, choice)| *choice == self).map_or("", |(word, _)| word)
+        Self::WORDS
+            .iter()
+            .find(|(_, choice)| *choice == self)
+            .map_or("", |(word, _)| word)
     }
 }
 

@@ -21,7 +21,7 @@ pub enum ConfigError {
     #[error("config file `{}` has more than 1048576 bytes, the most that are read", .0.display())]
     TooLarge(PathBuf),
     /// The file has bytes that are not UTF-8; the first is in this line, counted from 1.
-    #[error("config file `{}` is not UTF-8 text, see line {1}", .0.display())]
+    #[error("config file `{}` is not UTF-8 text, see line {}", .0.display(), .1)]
     NotText(PathBuf, usize),
     /// What the file, the variables or the flags say is wrong: one line a problem, in the order of the file.
     #[error("{}", lines(.0))]
@@ -32,12 +32,20 @@ impl ConfigError {
     /// The problems one by one; empty where the file could not be read at all.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
-        if let Self::Invalid(problems) = self { problems } else { &[] }
+        if let Self::Invalid(problems) = self {
+            problems
+        } else {
+            &[]
+        }
     }
 }
 
 fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+    problems
+        .iter()
+        .map(Problem::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// One thing that is wrong, and where.
@@ -102,7 +110,9 @@ pub enum InvalidPeerUrl {
     #[error("a peer's URL has no user name or password, the secret belongs into `plugins.proxy.auth.rules`")]
     Credentials,
     /// Neither a name nor an address.
-    #[error("a peer's URL needs a host name or an address, as in http://remotehost:8080 or http://[::1]:8080")]
+    #[error(
+        "a peer's URL needs a host name or an address, as in http://remotehost:8080 or http://[::1]:8080"
+    )]
     Host,
     /// Not a port to connect to.
     #[error("the port of a peer's URL is a number from 1 to 65535")]
@@ -125,8 +135,8 @@ pub enum InvalidPath {
     /// An encoded byte: rules are compared with decoded paths.
     #[error("a path has no percent-encoded bytes")]
     Percent,
-    /// `..` or `//`, which no normalised path has.
-    #[error("a path has no `..` and no `//`")]
+    /// `..`, `//` or a part `.`, which no normalised path has: the rule would cover nothing.
+    #[error("a path has no `..`, no `//` and no part `.`")]
     NotNormal,
     /// What no path of a request has.
     #[error("a path has only visible ASCII characters, without ? and #")]

@@ -92,7 +92,9 @@ impl KeyPath {
 
     /// Whether the values below may be secrets, or URLs with one inside: they are not repeated.
     pub(super) fn is_sensitive(&self) -> bool {
-        self.0.first().is_some_and(|part| part == "auth" || part == "plugins")
+        self.0
+            .first()
+            .is_some_and(|part| part == "auth" || part == "plugins")
     }
 
     /// Whether it lies in the table of a plugin, whose types the host does not know.
@@ -126,7 +128,11 @@ pub(super) fn shown(text: &str) -> String {
         format!("{scheme}[redacted]@{host}")
     });
     let text = without_password.as_deref().unwrap_or(text);
-    let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
+    let mut shown: String = text
+        .chars()
+        .take(SHOWN_CHARS_MAX)
+        .flat_map(char::escape_debug)
+        .collect();
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
         shown.push('…');
     }
@@ -136,6 +142,11 @@ pub(super) fn shown(text: &str) -> String {
 /// The known key that the user most likely meant, in full; `here` are the keys of the same table.
 pub(super) fn meant(key: &KeyPath, here: &[&str]) -> Option<KeyPath> {
     let wanted = key.parts().last()?;
+    // `server_port` for `server.port`, as in a variable with one `_` too few.
+    let joined = KEYS.iter().find(|known| known.replace('.', "_") == *wanted);
+    if let Some(known) = joined {
+        return Some(KeyPath::of(known));
+    }
     let sibling = nearest(wanted, here.iter().copied(), 1);
     if let Some(name) = sibling.first() {
         return Some(key.parent().child(name));
@@ -176,7 +187,7 @@ mod tests {
         };
         check("server.prot", &["host", "port"], Some("server.port"));
         check("port", &["host_id", "plugin_dir"], Some("server.port"));
-        check("server_port", &["host_id"], Some("server.port"));
+        check("server_port", &["host_id", "server"], Some("server.port"));
         check("zzz", &["host_id"], None);
     }
 }

@@ -19,7 +19,12 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 const fn number(key: &'static str, default: i64, min: i64, max: i64) -> Number {
-    Number { key, default, min, max }
+    Number {
+        key,
+        default,
+        min,
+        max,
+    }
 }
 
 pub(super) static PORT: Number = number("server.port", 8080, 0, 65_535);

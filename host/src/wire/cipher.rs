@@ -61,8 +61,13 @@ mod tests {
         let mut key = [0; KEY_BYTES];
         key.iter_mut().zip(0x80..).for_each(|(byte, value)| *byte = value);
         let mut nonce = [0; NONCE_BYTES];
-        nonce.iter_mut().zip(0x40..).for_each(|(byte, value)| *byte = value);
-        let header = [0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7];
+        nonce
+            .iter_mut()
+            .zip(0x40..)
+            .for_each(|(byte, value)| *byte = value);
+        let header = [
+            0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7,
+        ];
         let plain = *b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip \
             for the future, sunscreen would be it.";
         let mut text = plain;

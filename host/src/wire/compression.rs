@@ -30,15 +30,21 @@ pub enum Compression {
 /// Compresses the plaintext of an unsealed frame ([`HEADER_BYTES`], then plaintext) if that pays;
 /// returns the frame, new or as it was, and whether it is compressed now.
 pub(super) fn compress(frame: Vec<u8>, compression: Compression) -> (Vec<u8>, bool) {
-    let Compression::Auto { bytes_min } = compression else { return (frame, false) };
+    let Compression::Auto { bytes_min } = compression else {
+        return (frame, false);
+    };
     let Some(plaintext) = frame.get(HEADER_BYTES..).filter(|text| text.len() >= bytes_min) else {
         return (frame, false);
     };
-    let Ok(length) = u32::try_from(plaintext.len()) else { return (frame, false) };
+    let Ok(length) = u32::try_from(plaintext.len()) else {
+        return (frame, false);
+    };
     const BLOCK_START: usize = HEADER_BYTES + LENGTH_BYTES;
     // LZ4 wants room for the worst case; the zeroes come from the allocator.
     let mut smaller = vec![0; BLOCK_START + get_maximum_output_size(plaintext.len()) + TAG_BYTES];
-    let Ok(block) = compress_into(plaintext, &mut smaller[BLOCK_START..]) else { return (frame, false) };
+    let Ok(block) = compress_into(plaintext, &mut smaller[BLOCK_START..]) else {
+        return (frame, false);
+    };
     if LENGTH_BYTES + block > plaintext.len() - plaintext.len().div_ceil(8) {
         return (frame, false);
     }
@@ -58,9 +64,15 @@ pub(super) fn decompress(compressed: &[u8], bytes_max: usize) -> Result<BytesMut
         .ok_or(DecodeError::Truncated { field: FIELD })?;
     let claimed = u32::from_le_bytes(*length) as usize;
     if claimed > bytes_max {
-        return Err(DecodeError::TooLarge { bytes: claimed, bytes_max });
+        return Err(DecodeError::TooLarge {
+            bytes: claimed,
+            bytes_max,
+        });
     }
-    let dishonest = DecodeError::Invalid { field: FIELD, expected: "an LZ4 block of the length that it claims" };
+    let dishonest = DecodeError::Invalid {
+        field: FIELD,
+        expected: "an LZ4 block of the length that it claims",
+    };
     if claimed > block.len().saturating_mul(EXPANSION_MAX) {
         return Err(dishonest);
     }
@@ -94,11 +106,18 @@ mod tests {
     #[test]
     fn only_what_pays_is_compressed() {
         let repetitive = frame(&[7; 1000]);
-        assert_eq!(compress(repetitive.clone(), Compression::Never), (repetitive.clone(), false));
+        assert_eq!(
+            compress(repetitive.clone(), Compression::Never),
+            (repetitive.clone(), false)
+        );
         assert_eq!(compress(frame(&[7; 99]), AUTO), (frame(&[7; 99]), false));
         assert_eq!(compress(frame(&noise(1000)), AUTO), (frame(&noise(1000)), false));
         let (smaller, compressed) = compress(repetitive, AUTO);
-        assert!(compressed && smaller.len() < HEADER_BYTES + 50, "{}", smaller.len());
+        assert!(
+            compressed && smaller.len() < HEADER_BYTES + 50,
+            "{}",
+            smaller.len()
+        );
         assert!(smaller.capacity() >= smaller.len() + TAG_BYTES);
         assert_eq!(decompress(&smaller[HEADER_BYTES..], 1000).unwrap(), [7; 1000][..]);
     }
@@ -133,10 +152,16 @@ mod tests {
         assert_eq!(claim(&mut block, 1000), Ok(1000));
         for wrong in [0, 1, 999, 1001, 900_000] {
             let error = claim(&mut block, wrong).unwrap_err().to_string();
-            assert_eq!(error, "the compressed message is not an LZ4 block of the length that it claims");
+            assert_eq!(
+                error,
+                "the compressed message is not an LZ4 block of the length that it claims"
+            );
         }
         for huge in [1_000_001, u32::MAX] {
-            let expected = DecodeError::TooLarge { bytes: huge as usize, bytes_max: 1_000_000 };
+            let expected = DecodeError::TooLarge {
+                bytes: huge as usize,
+                bytes_max: 1_000_000,
+            };
             assert_eq!(claim(&mut block, huge), Err(expected));
         }
     }

@@ -44,20 +44,35 @@ impl<'a> Reader<'a> {
 
     /// Requires that nothing is left.
     pub(super) fn finish(&self, field: &'static str) -> Result<(), DecodeError> {
-        if self.at == self.bytes.len() { Ok(()) } else { Err(DecodeError::Trailing { field }) }
+        if self.at == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(DecodeError::Trailing { field })
+        }
     }
 
     /// An array of exactly `expected` entries.
     pub(super) fn fields(&mut self, field: &'static str, expected: usize) -> Result<(), DecodeError> {
         let found = self.array(field)?;
-        if found == expected { Ok(()) } else { Err(DecodeError::FieldCount { field, found, expected }) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(DecodeError::FieldCount {
+                field,
+                found,
+                expected,
+            })
+        }
     }
 
     /// An array; returns the number of entries, which is at most the number of bytes that are left.
     pub(super) fn array(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         match self.token(field)? {
             Token::Array(count) => self.entries(field, count, 1),
-            _ => Err(DecodeError::Invalid { field, expected: "an array" }),
+            _ => Err(DecodeError::Invalid {
+                field,
+                expected: "an array",
+            }),
         }
     }
 
@@ -65,7 +80,10 @@ impl<'a> Reader<'a> {
     pub(super) fn map(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         match self.token(field)? {
             Token::Map(count) => self.entries(field, count, 2),
-            _ => Err(DecodeError::Invalid { field, expected: "a map" }),
+            _ => Err(DecodeError::Invalid {
+                field,
+                expected: "a map",
+            }),
         }
     }
 
@@ -73,7 +91,10 @@ impl<'a> Reader<'a> {
     pub(super) fn unsigned(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         match self.token(field)? {
             Token::Unsigned(value) => Ok(value),
-            _ => Err(DecodeError::Invalid { field, expected: "an unsigned integer" }),
+            _ => Err(DecodeError::Invalid {
+                field,
+                expected: "an unsigned integer",
+            }),
         }
     }
 
@@ -81,7 +102,10 @@ impl<'a> Reader<'a> {
     pub(super) fn boolean(&mut self, field: &'static str) -> Result<bool, DecodeError> {
         match self.token(field)? {
             Token::Boolean(value) => Ok(value),
-            _ => Err(DecodeError::Invalid { field, expected: "a boolean" }),
+            _ => Err(DecodeError::Invalid {
+                field,
+                expected: "a boolean",
+            }),
         }
     }
 
@@ -90,7 +114,10 @@ impl<'a> Reader<'a> {
         match self.token(field)? {
             Token::Text(length) if length <= bytes_max => self.utf8(field, length),
             Token::Text(_) => Err(DecodeError::TooLong { field, bytes_max }),
-            _ => Err(DecodeError::Invalid { field, expected: "a string" }),
+            _ => Err(DecodeError::Invalid {
+                field,
+                expected: "a string",
+            }),
         }
     }
 
@@ -102,7 +129,10 @@ impl<'a> Reader<'a> {
                 self.take(field, length)?;
                 Ok(start..self.at)
             }
-            _ => Err(DecodeError::Invalid { field, expected: "a byte string" }),
+            _ => Err(DecodeError::Invalid {
+                field,
+                expected: "a byte string",
+            }),
         }
     }
 
@@ -118,7 +148,11 @@ impl<'a> Reader<'a> {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, DecodeError> {
-        if self.nil() { Ok(None) } else { read(self).map(Some) }
+        if self.nil() {
+            Ok(None)
+        } else {
+            read(self).map(Some)
+        }
     }
 
     /// A string if there is one; anything else is skipped: for keys that may be unknown.
@@ -156,7 +190,11 @@ impl<'a> Reader<'a> {
     /// Refuses a number of entries that cannot fit into what is left, each of at least `bytes_each`.
     fn entries(&self, field: &'static str, count: usize, bytes_each: usize) -> Result<usize, DecodeError> {
         let left = self.bytes.len() - self.at;
-        if count <= left / bytes_each { Ok(count) } else { Err(DecodeError::Truncated { field }) }
+        if count <= left / bytes_each {
+            Ok(count)
+        } else {
+            Err(DecodeError::Truncated { field })
+        }
     }
 
     fn utf8(&mut self, field: &'static str, length: usize) -> Result<&'a str, DecodeError> {
@@ -221,109 +259,14 @@ impl<'a> Reader<'a> {
             Marker::Ext16 => Token::Opaque(self.length::<2>(field)?.saturating_add(1)),
             Marker::Ext32 => Token::Opaque(self.length::<4>(field)?.saturating_add(1)),
             Marker::Reserved => {
-                return Err(DecodeError::Invalid { field, expected: "MessagePack, which has no byte 0xc1" });
+                return Err(DecodeError::Invalid {
+                    field,
+                    expected: "MessagePack, which has no byte 0xc1",
+                });
             }
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FIELD: &str = "thing";
-
-    fn skip(bytes: &[u8]) -> Result<usize, DecodeError> {
-        let mut reader = Reader::new(bytes);
-        reader.skip(FIELD, 64).map(|()| reader.position())
-    }
-
-    /// One value of each marker, as long as the MessagePack specification says.
-    fn samples() -> Vec<Vec<u8>> {
-        let with = |head: &[u8], tail: usize| [head, &vec![0; tail]].concat();
-        vec![
-            vec![0x00], vec![0x7f], vec![0xe0], vec![0xff], vec![0xc0], vec![0xc2], vec![0xc3],
-            with(&[0x80], 0), with(&[0x82], 4), with(&[0x90], 0), with(&[0x9f], 15),
-            with(&[0xa0], 0), with(&[0xbf], 31),
-            with(&[0xc4, 3], 3), with(&[0xc5, 1, 0], 256), with(&[0xc6, 0, 1, 0, 0], 65_536),
-            with(&[0xc7, 3, 9], 3), with(&[0xc8, 1, 0, 9], 256), with(&[0xc9, 0, 1, 0, 0, 9], 65_536),
-            with(&[0xca], 4), with(&[0xcb], 8),
-            with(&[0xcc], 1), with(&[0xcd], 2), with(&[0xce], 4), with(&[0xcf], 8),
-            with(&[0xd0], 1), with(&[0xd1], 2), with(&[0xd2], 4), with(&[0xd3], 8),
-            with(&[0xd4], 2), with(&[0xd5], 3), with(&[0xd6], 5), with(&[0xd7], 9), with(&[0xd8], 17),
-            with(&[0xd9, 40], 40), with(&[0xda, 1, 0], 256), with(&[0xdb, 0, 1, 0, 0], 65_536),
-            with(&[0xdc, 0, 20], 20), with(&[0xdd, 0, 0, 0, 20], 20),
-            with(&[0xde, 0, 20], 40), with(&[0xdf, 0, 0, 0, 20], 40),
-        ]
-    }
-
-    #[test]
-    fn every_marker_is_skipped_to_its_end_and_no_further() {
-        for sample in samples() {
-            let followed = [&sample[..], &[0xc0, 0xc0]].concat();
-            assert_eq!(skip(&followed), Ok(sample.len()), "{:x}", sample[0]);
-            for length in 0..sample.len().min(300) {
-                let expected = Err(DecodeError::Truncated { field: FIELD });
-                assert_eq!(skip(&sample[..length]), expected, "{:x} cut to {length}", sample[0]);
-            }
-        }
-        let reserved = skip(&[0xc1]).unwrap_err().to_string();
-        assert_eq!(reserved, "thing is not MessagePack, which has no byte 0xc1");
-    }
-
-    #[test]
-    fn lengths_of_four_gigabytes_are_beyond_the_end() {
-        for marker in [0xc6, 0xc9, 0xdb, 0xdd, 0xdf] {
-            let bytes = [marker, 0xff, 0xff, 0xff, 0xff, 0, 0, 0];
-            assert_eq!(skip(&bytes), Err(DecodeError::Truncated { field: FIELD }), "{marker:x}");
-        }
-    }
-
-    #[test]
-    fn nesting_is_bounded() {
-        let nested = |depth: usize, marker: &[u8]| [marker.repeat(depth), vec![0xc0]].concat();
-        for marker in [&[0x91][..], &[0x81, 0x00]] {
-            assert!(skip(&nested(64, marker)).is_ok());
-            for depth in [65, 100_000] {
-                let expected = Err(DecodeError::TooDeep { field: FIELD });
-                assert_eq!(skip(&nested(depth, marker)), expected, "{depth}");
-            }
-        }
-    }
-
-    #[test]
-    fn strings_are_utf8_wherever_they_are() {
-        let expected = Err(DecodeError::NotUtf8 { field: FIELD });
-        assert_eq!(skip(&[0xa1, 0xff]), expected);
-        assert_eq!(skip(&[0x91, 0xa2, 0xc3, 0x28]), expected);
-        assert_eq!(skip(&[0x81, 0xa1, 0x80, 0x01]), expected);
-        assert_eq!(skip(&[0xa2, 0xc3, 0xa4]), Ok(3));
-    }
-
-    #[test]
-    fn other_types_are_refused_by_name() {
-        let message = |result: Result<(), DecodeError>| result.unwrap_err().to_string();
-        let reader = || Reader::new(&[0xd4, 0x01, 0x02]);
-        assert_eq!(message(reader().array(FIELD).map(drop)), "thing is not an array");
-        assert_eq!(message(reader().map(FIELD).map(drop)), "thing is not a map");
-        assert_eq!(message(reader().unsigned(FIELD).map(drop)), "thing is not an unsigned integer");
-        assert_eq!(message(reader().boolean(FIELD).map(drop)), "thing is not a boolean");
-        assert_eq!(message(reader().text(FIELD, 9).map(drop)), "thing is not a string");
-        assert_eq!(message(reader().binary(FIELD).map(drop)), "thing is not a byte string");
-        let long = Reader::new(b"\xa3abc").text(FIELD, 2).map(drop);
-        assert_eq!(message(long), "thing has more than 2 bytes");
-    }
-
-    #[test]
-    fn numbers_are_big_endian() {
-        for (bytes, value) in [
-            (&[0x7f][..], 127),
-            (&[0xcc, 0xff], 255),
-            (&[0xcd, 1, 2], 0x0102),
-            (&[0xce, 1, 2, 3, 4], 0x0102_0304),
-            (&[0xcf, 0xff, 2, 3, 4, 5, 6, 7, 8], 0xff02_0304_0506_0708),
-        ] {
-            assert_eq!(Reader::new(bytes).unsigned(FIELD), Ok(value));
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,327 @@
+//! From the raw shape to the checked [`Config`]: every value is looked at, and every problem kept.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::base::HostId;
+
+use super::builder::Builder;
+use super::key::{KeyPath, shown};
+use super::number;
+use super::raw::{RawConfig, RawReload, RawServer};
+use super::sources::Sources;
+use super::{Config, ConfigError, Environment, Log, PluginSettings, Reload, Server, proxy};
+
+const HOST_ID_BYTES_MAX: usize = 64;
+const PLUGIN_NAME_BYTES_MAX: usize = 64;
+/// What a default host id has after the name of the machine: `-` and 8 digits.
+const HOST_ID_RANDOM_BYTES: usize = 9;
+
+/// Checks everything.
+pub(super) fn config(
+    raw: RawConfig,
+    sources: &Sources,
+    environment: &Environment,
+) -> Result<Config, ConfigError> {
+    let file = sources.file().to_owned();
+    let folder = folder_of(&file).map_err(|error| ConfigError::Unreadable(file.clone(), error))?;
+    let mut builder = Builder::new(sources, environment, folder);
+    let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy);
+    let config = Config {
+        file,
+        host_id: builder.host_id(raw.host_id),
+        plugin_dir: builder.folder("plugin_dir", raw.plugin_dir, "plugins"),
+        state_dir: builder.folder("state_dir", raw.state_dir, "state"),
+        load_plugins: raw.load_plugins.map(|names| builder.plugin_names(names)),
+        server: builder.server(&raw.server),
+        proxy,
+        reload: builder.reload(&raw.reload),
+        log: Log {
+            level: builder.choice(&KeyPath::of("log.level"), raw.log.level),
+            format: builder.choice(&KeyPath::of("log.format"), raw.log.format),
+        },
+        plugin_settings: builder.plugin_settings(raw.plugins.others),
+        auth: raw
+            .auth
+            .map(|auth| builder.rules(&KeyPath::of("auth.rules"), &auth.rules)),
+        proxy_auth,
+        literal_secrets: std::mem::take(&mut builder.literals),
+        readable_by_others: false,
+    };
+    builder.finish(config)
+}
+
+/// The folder that relative paths are relative to, absolute, so that it stays the same.
+fn folder_of(file: &Path) -> std::io::Result<PathBuf> {
+    let mut folder = std::path::absolute(file)?;
+    folder.pop();
+    Ok(folder)
+}
+
+impl Builder<'_> {
+    fn host_id(&mut self, said: Option<String>) -> HostId {
+        let Some(said) = said else {
+            return default_host_id(&machine_name());
+        };
+        if said.is_empty()
+            || said.len() > HOST_ID_BYTES_MAX
+            || !said.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            let text = format!(
+                "`host_id` must be 1 to {HOST_ID_BYTES_MAX} printable ASCII characters without spaces, found `{}`",
+                shown(&said)
+            );
+            self.problem(&KeyPath::of("host_id"), text);
+        }
+        said.into()
+    }
+
+    fn folder(&mut self, key: &str, said: Option<String>, default: &str) -> PathBuf {
+        let said = said.unwrap_or_else(|| default.to_owned());
+        if said.is_empty() || said.contains('\0') {
+            let text = format!("`{key}` must be the path of a folder, found `{}`", shown(&said));
+            self.problem(&KeyPath::of(key), text);
+        }
+        self.folder.join(said)
+    }
+
+    fn plugin_name(&mut self, key: &KeyPath, table: &KeyPath, name: &str) {
+        let allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        let fits = (1..=PLUGIN_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
+        if !fits || name == "proxy" {
+            let text = format!(
+                "`{table}` must name plugins in 1 to {PLUGIN_NAME_BYTES_MAX} characters of a-z 0-9 _ - and not \
+                 `proxy`, found `{}`",
+                shown(name)
+            );
+            self.problem(key, text);
+        }
+    }
+
+    fn plugin_names(&mut self, names: Vec<String>) -> Vec<String> {
+        let key = KeyPath::of("load_plugins");
+        for (index, name) in names.iter().enumerate() {
+            self.plugin_name(&key.element(index), &key, name);
+            if names[..index].contains(name) {
+                self.problem(
+                    &key.element(index),
+                    format!("`{key}` has `{}` twice", shown(name)),
+                );
+            }
+        }
+        names
+    }
+
+    fn plugin_settings(
+        &mut self,
+        tables: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    ) -> BTreeMap<String, PluginSettings> {
+        let key = KeyPath::of("plugins");
+        let mut settings = BTreeMap::new();
+        for (name, table) in tables {
+            self.plugin_name(&key.child(&name), &key, &name);
+            settings.insert(name, PluginSettings(table.into()));
+        }
+        settings
+    }
+
+    fn server(&mut self, raw: &RawServer) -> Server {
+        let port = u16::try_from(self.number(&number::PORT, raw.port)).unwrap_or_default();
+        Server {
+            listen: SocketAddr::new(self.address(raw.host.as_deref()), port),
+            body_bytes_max: self.count(&number::BODY_BYTES_MAX, raw.body_bytes_max),
+            connections_max: self.count(&number::CONNECTIONS_MAX, raw.connections_max),
+            in_flight_max: self.count(&number::IN_FLIGHT_MAX, raw.in_flight_max),
+            queue_max: self.count(&number::QUEUE_MAX, raw.queue_max),
+            header_timeout: self.duration_ms(&number::HEADER_TIMEOUT, raw.header_timeout_ms),
+            call_timeout: self.duration_ms(&number::CALL_TIMEOUT, raw.call_timeout_ms),
+            drain_timeout: self.duration_ms(&number::DRAIN_TIMEOUT, raw.drain_timeout_ms),
+        }
+    }
+
+    /// An address, not a name: what a name stands for may change, and with it who can reach the host.
+    fn address(&mut self, said: Option<&str>) -> IpAddr {
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let Some(said) = said.filter(|said| *said != "localhost") else {
+            return localhost;
+        };
+        let bare = said
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(said);
+        bare.parse().unwrap_or_else(|_| {
+            let text = format!(
+                "`server.host` must be an IP address or localhost, found `{}`",
+                shown(said)
+            );
+            self.problem(&KeyPath::of("server.host"), text);
+            localhost
+        })
+    }
+
+    fn reload(&mut self, raw: &RawReload) -> Reload {
+        Reload {
+            start_timeout: self.duration_ms(&number::START_TIMEOUT, raw.start_timeout_ms),
+            drain_timeout: self.duration_ms(&number::RELOAD_DRAIN_TIMEOUT, raw.drain_timeout_ms),
+        }
+    }
+}
+
+/// The name of the machine and a random part: two hosts on one machine differ.
+fn default_host_id(machine: &str) -> HostId {
+    let clean = |character: char| {
+        if character.is_ascii_graphic() {
+            character
+        } else {
+            '-'
+        }
+    };
+    let name: String = machine
+        .chars()
+        .map(clean)
+        .take(HOST_ID_BYTES_MAX - HOST_ID_RANDOM_BYTES)
+        .collect();
+    let name = if name.is_empty() { "host" } else { &name };
+    format!("{name}-{:08x}", rand::random::<u32>()).into()
+}
+
+#[cfg(unix)]
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(unix))]
+fn machine_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::testing::{config, problems};
+    use crate::config::{LogFormat, LogLevel};
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(problems(text), expected);
+    }
+
+    #[test]
+    fn an_empty_file_is_all_defaults() {
+        let config = config("");
+        let folder = std::env::current_dir().unwrap();
+        assert_eq!(config.plugin_dir, folder.join("plugins"));
+        assert_eq!(config.state_dir, folder.join("state"));
+        assert_eq!(config.load_plugins, None);
+        let server = Server {
+            listen: "127.0.0.1:8080".parse().unwrap(),
+            body_bytes_max: 4_194_304,
+            connections_max: 1024,
+            in_flight_max: 1024,
+            queue_max: 1024,
+            header_timeout: Duration::from_secs(10),
+            call_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(30),
+        };
+        assert_eq!(config.server, server);
+        let reload = Reload {
+            start_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+        };
+        assert_eq!(config.reload, reload);
+        assert_eq!(
+            config.log,
+            Log {
+                level: LogLevel::Info,
+                format: LogFormat::Text
+            }
+        );
+        assert!(config.door_rules().is_empty() && config.sealing_secrets().is_empty());
+        assert_eq!(config.plugin_settings("demo"), serde_json::json!({}));
+    }
+
+    #[test]
+    fn default_host_ids_are_valid_and_differ() {
+        for machine in ["host-b", "", "büro pc", &"x".repeat(300)] {
+            let (one, two) = (default_host_id(machine), default_host_id(machine));
+            assert_ne!(one, two);
+            check(&format!("host_id = \"{one}\"\n"), "");
+        }
+        assert!(default_host_id("büro pc").starts_with("b-ro-pc-"));
+    }
+
+    #[test]
+    fn host_ids_are_checked() {
+        let rule = "must be 1 to 64 printable ASCII characters without spaces";
+        for bad in ["", "a b", "ä", &"x".repeat(65)] {
+            let expected = format!("config.toml line 1: `host_id` {rule}, found `{bad}`");
+            check(&format!("host_id = \"{bad}\"\n"), &expected);
+        }
+        check(&format!("host_id = \"{}\"\n", "x".repeat(64)), "");
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let environment = Environment::default();
+        let text = "plugin_dir = \"a/b\"\nstate_dir = \"/c\"\n";
+        let file = Path::new("/etc/framex/config.toml");
+        let config =
+            Config::from_text(text, file, &environment, &super::super::Overrides::default()).unwrap();
+        assert_eq!(config.plugin_dir, Path::new("/etc/framex/a/b"));
+        assert_eq!(config.state_dir, Path::new("/c"));
+        check(
+            "state_dir = \"\"\n",
+            "config.toml line 1: `state_dir` must be the path of a folder, found ``",
+        );
+    }
+
+    #[test]
+    fn listeners_are_addresses() {
+        let listen = |host: &str| config(&format!("[server]\nhost = \"{host}\"\nport = 0\n")).server;
+        for (host, listened, loopback) in [
+            ("localhost", "127.0.0.1:0", true),
+            ("127.8.0.1", "127.8.0.1:0", true),
+            ("::1", "[::1]:0", true),
+            ("[::1]", "[::1]:0", true),
+            ("::ffff:127.0.0.1", "[::ffff:127.0.0.1]:0", true),
+            ("0.0.0.0", "0.0.0.0:0", false),
+            ("::", "[::]:0", false),
+            ("10.0.0.1", "10.0.0.1:0", false),
+        ] {
+            let server = listen(host);
+            assert_eq!(
+                (server.listen.to_string().as_str(), server.is_loopback()),
+                (listened, loopback)
+            );
+        }
+        check(
+            "[server]\nhost = \"my-host\"\n",
+            "config.toml line 2: `server.host` must be an IP address or localhost, found `my-host`",
+        );
+    }
+
+    #[test]
+    fn plugin_names_are_checked() {
+        let rule = "must name plugins in 1 to 64 characters of a-z 0-9 _ - and not `proxy`";
+        check("load_plugins = [\"a-b_1\"]\n", "");
+        check(
+            "load_plugins = [\"Demo\"]\n",
+            &format!("config.toml line 1: `load_plugins` {rule}, found `Demo`"),
+        );
+        check(
+            "load_plugins = [\"proxy\"]\n",
+            &format!("config.toml line 1: `load_plugins` {rule}, found `proxy`"),
+        );
+        check(
+            "load_plugins = [\"a\", \"a\"]\n",
+            "config.toml line 1: `load_plugins` has `a` twice",
+        );
+        check(
+            "[plugins.\"a.b\"]\n",
+            &format!("config.toml line 1: `plugins` {rule}, found `a.b`"),
+        );
+    }
+}

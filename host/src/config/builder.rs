@@ -1,0 +1,207 @@
+//! Checks single values, and keeps what is wrong with them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::nearest;
+
+use super::key::{KeyPath, shown};
+use super::number::Number;
+use super::raw::RawRules;
+use super::sources::Sources;
+use super::{
+    AuthRules, Choice, Config, ConfigError, Environment, InvalidPath, Origin, PathPattern, PathPatterns,
+    Problem, Secret, SecretSource,
+};
+
+/// Checks values, and keeps what is wrong with them: who said it, where in the file, one sentence.
+pub(super) struct Builder<'a> {
+    pub(super) sources: &'a Sources,
+    environment: &'a Environment,
+    /// What relative paths are relative to.
+    pub(super) folder: PathBuf,
+    problems: Vec<(Origin, usize, String)>,
+    /// Keys of secrets that are written out in the file.
+    pub(super) literals: Vec<String>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(sources: &'a Sources, environment: &'a Environment, folder: PathBuf) -> Self {
+        Self {
+            sources,
+            environment,
+            folder,
+            problems: Vec::new(),
+            literals: Vec::new(),
+        }
+    }
+
+    /// Hands the configuration out if nothing was wrong.
+    pub(super) fn finish(self, config: Config) -> Result<Config, ConfigError> {
+        let mut problems = self.problems;
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        problems.sort();
+        let problems = problems
+            .into_iter()
+            .map(|(origin, _, text)| Problem { origin, text });
+        Err(ConfigError::Invalid(problems.collect()))
+    }
+
+    /// Keeps one problem; what is returned in place of the value is never seen by anybody.
+    pub(super) fn problem(&mut self, key: &KeyPath, text: String) {
+        self.problems
+            .push((self.sources.origin(key), self.sources.place(key), text));
+    }
+
+    pub(super) fn number(&mut self, number: &Number, said: Option<i64>) -> u64 {
+        let value = said.unwrap_or(number.default);
+        if !(number.min..=number.max).contains(&value) {
+            let text = format!("`{}` must be {}, found {value}", number.key, number.needed());
+            self.problem(&KeyPath::of(number.key), text);
+        }
+        value.unsigned_abs()
+    }
+
+    pub(super) fn count(&mut self, number: &Number, said: Option<i64>) -> usize {
+        usize::try_from(self.number(number, said)).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn duration_ms(&mut self, number: &Number, said: Option<i64>) -> Duration {
+        Duration::from_millis(self.number(number, said))
+    }
+
+    /// One word out of a few; the first of them by default.
+    pub(super) fn choice<C: Choice>(&mut self, key: &KeyPath, said: Option<String>) -> C {
+        let default = C::WORDS[0].1;
+        let Some(said) = said else { return default };
+        C::from_word(&said).unwrap_or_else(|| {
+            let words: Vec<&str> = C::WORDS.iter().map(|(word, _)| *word).collect();
+            let (last, others) = words.split_last().unwrap_or((&"", &[]));
+            let nearest = nearest(&said, words.iter().copied(), 1);
+            let nearest = nearest
+                .first()
+                .map_or_else(String::new, |word| format!(", the nearest is `{word}`"));
+            let allowed = format!("{} or {last}", others.join(", "));
+            self.problem(
+                key,
+                format!("`{key}` must be {allowed}, found `{}`{nearest}", shown(&said)),
+            );
+            default
+        })
+    }
+
+    /// One secret; `None` after a problem.
+    pub(super) fn secret(&mut self, key: &KeyPath, said: &str) -> Option<Secret> {
+        match Secret::read(said, &self.folder, self.environment) {
+            Ok(secret) => {
+                let in_file = matches!(self.sources.origin(key), Origin::File { .. });
+                if in_file && *secret.source() == SecretSource::Literal {
+                    self.literals.push(key.to_string());
+                }
+                Some(secret)
+            }
+            Err(why) => {
+                self.problem(key, format!("`{key}` {why}"));
+                None
+            }
+        }
+    }
+
+    /// Paths with their secrets.
+    pub(super) fn rules(&mut self, key: &KeyPath, raw: &RawRules) -> AuthRules {
+        let mut rules = Vec::with_capacity(raw.len());
+        for (text, secrets) in raw {
+            let place = key.child(text);
+            let pattern = match PathPattern::new(text) {
+                Ok(pattern) => pattern,
+                // Path and secret may have changed places: what does not look like a path is not shown.
+                Err(why @ InvalidPath::NotAbsolute) => {
+                    self.problem(&place, format!("`{key}` has something else than a path: {why}"));
+                    continue;
+                }
+                Err(why) => {
+                    self.problem(&place, format!("`{key}` has `{}`: {why}", shown(text)));
+                    continue;
+                }
+            };
+            if secrets.is_empty() {
+                self.problem(
+                    &place,
+                    format!("`{place}` needs at least one secret, found an empty list"),
+                );
+            }
+            let element = |(index, said): (usize, &String)| self.secret(&place.element(index), said);
+            let secrets = secrets.iter().enumerate().filter_map(element).collect();
+            rules.push((pattern, secrets));
+        }
+        AuthRules::new(rules)
+    }
+
+    /// A list of paths.
+    pub(super) fn patterns(&mut self, key: &KeyPath, raw: &[String]) -> PathPatterns {
+        let mut patterns = Vec::with_capacity(raw.len());
+        for (index, text) in raw.iter().enumerate() {
+            match PathPattern::new(text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(why) => {
+                    self.problem(
+                        &key.element(index),
+                        format!("`{key}` has `{}`: {why}", shown(text)),
+                    );
+                }
+            }
+        }
+        PathPatterns::new(patterns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::testing::{config, problems};
+    use crate::config::{Log, LogFormat, LogLevel};
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(problems(text), expected);
+    }
+
+    #[test]
+    fn words_of_the_log_are_checked() {
+        let config = config("[log]\nlevel = \"trace\"\nformat = \"json\"\n");
+        assert_eq!(
+            config.log,
+            Log {
+                level: LogLevel::Trace,
+                format: LogFormat::Json
+            }
+        );
+        check(
+            "[log]\nlevel = \"inof\"\nformat = \"xml\"\n",
+            "config.toml line 2: `log.level` must be info, error, warn, debug or trace, found `inof`, the nearest \
+             is `info`\n\
+             config.toml line 3: `log.format` must be text or json, found `xml`",
+        );
+    }
+
+    #[test]
+    fn rules_are_checked_without_showing_secrets() {
+        check(
+            "[auth]\nrules = {\"/x\" = []}\n",
+            "config.toml line 2: `auth.rules.\"/x\"` needs at least one secret, found an empty list",
+        );
+        check(
+            "[auth.rules]\n\"canary\" = [\"/api/v1/proxy/remote\"]\n",
+            "config.toml line 2: `auth.rules` has something else than a path: a path starts with /",
+        );
+        check(
+            "[plugins.proxy.auth.rules]\n\"/x/../*\" = [\"canary\"]\n\"/y\" = [\"canary\",\n\"\"]\n",
+            "config.toml line 2: `plugins.proxy.auth.rules` has `/x/../*`: a path has no `..`, no `//` and no part `.`\n\
+             config.toml line 4: `plugins.proxy.auth.rules.\"/y\"[1]` has an empty secret",
+        );
+        check(
+            "[plugins.proxy]\nwhite_list = [\"/a\",\n\"api*\"]\n",
+            "config.toml line 3: `plugins.proxy.white_list` has `api*`: a path starts with /",
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! What `check --output json` shows: the whole configuration, without its secrets.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{AuthRules, Choice, Config, PathPatterns, Peer, Secret};
+
+/// What stands in place of whatever may be a secret.
+const REDACTED: &str = "[redacted]";
+
+impl Config {
+    /// Everything in the shape of the file, with defaults filled in. Secrets read `[redacted]`, and so does
+    /// every value in the tables of plugins, because only the plugin knows which of them are secret.
+    #[must_use]
+    pub fn dump(&self) -> Value {
+        let mut plugins: Map<String, Value> = self
+            .plugin_settings
+            .iter()
+            .map(|(name, settings)| (name.clone(), redacted(settings.as_value())))
+            .collect();
+        plugins.insert("proxy".to_owned(), self.dump_of_proxy());
+        let server = &self.server;
+        json!({
+            "host_id": &*self.host_id,
+            "plugin_dir": self.plugin_dir.display().to_string(),
+            "state_dir": self.state_dir.display().to_string(),
+            "load_plugins": self.load_plugins,
+            "server": {
+                "host": server.listen.ip().to_string(),
+                "port": server.listen.port(),
+                "body_bytes_max": server.body_bytes_max,
+                "connections_max": server.connections_max,
+                "in_flight_max": server.in_flight_max,
+                "queue_max": server.queue_max,
+                "header_timeout_ms": milliseconds(server.header_timeout),
+                "call_timeout_ms": milliseconds(server.call_timeout),
+                "drain_timeout_ms": milliseconds(server.drain_timeout),
+            },
+            "auth": self.auth.as_ref().map(|rules| json!({ "rules": rules_without_keys(rules) })),
+            "plugins": plugins,
+            "reload": {
+                "start_timeout_ms": milliseconds(self.reload.start_timeout),
+                "drain_timeout_ms": milliseconds(self.reload.drain_timeout),
+            },
+            "log": { "level": self.log.level.as_word(), "format": self.log.format.as_word() },
+        })
+    }
+
+    fn dump_of_proxy(&self) -> Value {
+        let proxy = &self.proxy;
+        let mut functions: Map<String, Value> = Map::new();
+        for peer in &proxy.peers {
+            let runs_there = proxy
+                .functions
+                .iter()
+                .filter(|(_, urls)| urls.contains(&peer.url));
+            let names: Vec<Value> = runs_there.map(|(name, _)| name.as_str().into()).collect();
+            if !names.is_empty() {
+                functions.insert(peer.url.to_string(), names.into());
+            }
+        }
+        let dump_of_peer = |peer: &Peer| {
+            let key = peer.key.as_ref().map(|_| REDACTED);
+            json!({ "enable": texts(&peer.enable), "disable": texts(&peer.disable), "key": key })
+        };
+        let peers = proxy
+            .peers
+            .iter()
+            .map(|peer| (peer.url.to_string(), dump_of_peer(peer)));
+        json!({
+            "proxy_urls": Value::Object(peers.collect()),
+            "white_list": proxy.white_list.as_ref().map(texts),
+            "proxy_functions": functions,
+            "fallback": proxy.fallback.as_word(),
+            "compression": proxy.compression.as_word(),
+            "auth": { "rules": rules_without_keys(&self.proxy_auth) },
+        })
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn texts(patterns: &PathPatterns) -> Vec<String> {
+    patterns.iter().map(ToString::to_string).collect()
+}
+
+fn rules_without_keys(rules: &AuthRules) -> Value {
+    let rule = |(pattern, keys): (&super::PathPattern, &[Secret])| {
+        (pattern.to_string(), Value::from(vec![REDACTED; keys.len()]))
+    };
+    Value::Object(rules.iter().map(rule).collect())
+}
+
+/// The same shape with every value out of sight.
+fn redacted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, value)| (name.clone(), redacted(value)))
+            .collect(),
+        Value::Array(values) => values.iter().map(redacted).collect(),
+        _ => REDACTED.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::REMOTE_PATH;
+    use crate::config::key::KEYS;
+    use crate::config::testing::{config, load};
+    use crate::config::{Environment, Overrides};
+
+    const DOCUMENT: &str = include_str!("../../../config/document.toml");
+    const EXAMPLE: &str = include_str!("../../../config/config.toml");
+
+    #[test]
+    fn the_snippets_of_the_document_are_a_config() {
+        let config = config(DOCUMENT);
+        let peer = &config.proxy.peers[0];
+        assert_eq!(peer.url.to_string(), "http://remotehost:8080");
+        assert!(peer.allows(REMOTE_PATH) && !peer.allows("/api/v1/openapi.json"));
+        let function = crate::base::FunctionName::new("demo.some.example_func").unwrap();
+        assert_eq!(config.proxy.urls_of(&function), std::slice::from_ref(&peer.url));
+        assert_eq!(
+            config.sealing_secret_for(peer).map(Secret::expose),
+            Some("proxy-key")
+        );
+        assert_eq!(
+            config.door_rules().keys_for("/api/v1/openapi.json").unwrap()[0].expose(),
+            "openapi-key"
+        );
+        assert!(config.door_rules().keys_for("/api/v1/functions").is_none());
+        assert!(config.answers_peers());
+    }
+
+    #[test]
+    fn the_example_shows_every_key_with_its_default() {
+        let mut example = config(EXAMPLE).dump();
+        let mut defaults = config("").dump();
+        // Random.
+        example["host_id"].take();
+        defaults["host_id"].take();
+        assert_eq!(example, defaults);
+        let mut table = String::new();
+        let mut shown = Vec::new();
+        for line in EXAMPLE.lines().map(|line| line.trim_start_matches("# ")) {
+            if let Some(header) = line.strip_prefix('[') {
+                table = header.replace(']', ".");
+            } else if let Some((name, _)) = line.split_once(" = ") {
+                shown.push(format!("{table}{name}"));
+            }
+        }
+        for key in KEYS {
+            assert!(shown.iter().any(|name| name == key), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_right_without_its_comment_signs() {
+        let is_key = |line: &str| !line.starts_with(' ') && (line.contains(" = ") || line.starts_with('['));
+        let uncomment = |line: &'static str| {
+            line.strip_prefix("# ")
+                .filter(|rest| is_key(rest))
+                .unwrap_or(line)
+        };
+        let text: Vec<&str> = EXAMPLE.lines().map(uncomment).collect();
+        let environment = [("CALLER_KEY", "k")].into_iter().collect();
+        let config = load(&text.join("\n"), &environment, &Overrides::default()).unwrap();
+        assert_eq!(&*config.host_id, "host-b");
+        assert!(config.door_rules().keys_for("/api/v1/functions").is_some());
+    }
+
+    #[test]
+    fn secrets_show_nowhere() {
+        let text = "[auth]\nrules = { \"/a\" = [\"canary-1\"], \"/b/*\" = [\"env:KEY\"] }\n\
+                    [plugins.demo]\nurl = \"canary-3\"\ndeep = { list = [{ pin = 471100 }] }\n\
+                    [plugins.proxy.proxy_urls]\n\"http://a\" = { key = \"canary-4\" }\n\
+                    [plugins.proxy.auth]\nrules = { \"/api/v1/proxy/remote\" = [\"canary-5\"] }\n";
+        let environment: Environment = [("KEY", "canary-2"), ("FRAMEX_PLUGINS__X__Y", "canary-6")]
+            .into_iter()
+            .collect();
+        let overrides = Overrides::default().with("--key", "plugins.y.z", "canary-7");
+        let config = load(text, &environment, &overrides).unwrap();
+        let outputs = [
+            config.dump().to_string(),
+            format!("{config:?}"),
+            config.warnings().join("\n"),
+            format!("{environment:?}{overrides:?}"),
+        ];
+        for output in &outputs {
+            assert!(!output.contains("canary") && !output.contains("4711"), "{output}");
+        }
+        assert_eq!(
+            config.dump()["plugins"]["demo"]["deep"]["list"][0]["pin"],
+            REDACTED
+        );
+        assert_eq!(config.dump()["auth"]["rules"]["/b/*"], json!([REDACTED]));
+        // The same secrets in a config that is refused in every part.
+        let refused = format!("port = 1\n{text}key = \"canary-8\"\n[log]\nlevel = 1\n");
+        let error = load(&refused, &environment, &overrides).unwrap_err();
+        assert_eq!(error.problems().len(), 3);
+        assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+    }
+
+    #[test]
+    fn auth_protects_where_it_is_present() {
+        let proxy =
+            "[plugins.proxy.auth]\nrules = { \"/api/v1/proxy/remote\" = [\"p\", \"q\"], \"/x\" = [\"x\"] }\n";
+        let sealing = |text: &str| {
+            config(text)
+                .sealing_secrets()
+                .iter()
+                .map(|key| key.expose().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let door = |text: &str, path: &str| {
+            config(text)
+                .door_rules()
+                .keys_for(path)
+                .map(|keys| keys[0].expose().to_owned())
+        };
+        assert_eq!(sealing(proxy), ["p", "q"]);
+        assert_eq!(door(proxy, "/x").as_deref(), Some("x"));
+        let both = format!("{proxy}[auth]\nrules = {{ \"/api/v1/proxy/remote\" = [\"a\"] }}\n");
+        assert_eq!(sealing(&both), ["p", "q"], "the rules of the proxy still seal");
+        assert_eq!(door(&both, "/x"), None);
+        let exact = "[auth]\nrules = { \"/api/v1/proxy/remote\" = [\"a\"], \"/api/*\" = [\"b\"] }\n";
+        assert_eq!(sealing(exact), ["a"]);
+        let prefix = "[auth]\nrules = { \"/api/v1/*\" = [\"callers\"] }\n";
+        assert!(sealing(prefix).is_empty(), "keys of callers do not seal");
+        let prefix = "[plugins.proxy.auth]\nrules = { \"/api/v1/*\" = [\"p\"] }\n";
+        assert_eq!(sealing(prefix), ["p"]);
+    }
+}

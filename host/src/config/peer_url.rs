@@ -1,0 +1,176 @@
+//! URLs of peers: scheme, host and port, in one normal form.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::InvalidPeerUrl;
+
+/// Longest name of a host in bytes (RFC 1035, section 3.1, without the last dot).
+const HOST_BYTES_MAX: usize = 253;
+const HTTP_PORT: u16 = 80;
+
+/// The URL of a peer, `http://host:port`; equal if scheme, host and port are. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerUrl {
+    /// `host:port`, the host in lower case, an IPv6 address in brackets.
+    authority: Arc<str>,
+}
+
+impl PeerUrl {
+    /// Checks and normalises a URL. The port defaults to 80; one slash at the end is left out.
+    ///
+    /// # Errors
+    /// [`InvalidPeerUrl`], which does not repeat the text.
+    pub fn new(text: &str) -> Result<Self, InvalidPeerUrl> {
+        if text.contains('@') {
+            return Err(InvalidPeerUrl::Credentials);
+        }
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidPeerUrl::Scheme)?;
+        match scheme.to_ascii_lowercase().as_str() {
+            "http" => {}
+            "https" => return Err(InvalidPeerUrl::Https),
+            _ => return Err(InvalidPeerUrl::Scheme),
+        }
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains(['/', '?', '#']) {
+            return Err(InvalidPeerUrl::Tail);
+        }
+        // A colon inside brackets belongs to the address.
+        let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+        let (host, port) = match port_at {
+            Some(at) => (&authority[..at], port(&authority[at + 1..])?),
+            None => (authority, HTTP_PORT),
+        };
+        let host = host_of(host).ok_or(InvalidPeerUrl::Host)?;
+        Ok(Self {
+            authority: format!("{host}:{port}").into(),
+        })
+    }
+
+    /// `host:port`, to connect to and for the `host` header; an IPv6 address is in brackets.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
+fn port(text: &str) -> Result<u16, InvalidPeerUrl> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = if digits { text.parse().ok() } else { None };
+    port.filter(|port| *port != 0).ok_or(InvalidPeerUrl::Port)
+}
+
+/// The host in its normal form; `None` for what is neither a name nor an address.
+fn host_of(text: &str) -> Option<String> {
+    if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address
+            .parse::<Ipv6Addr>()
+            .ok()
+            .map(|address| format!("[{address}]"));
+    }
+    let name = text.to_ascii_lowercase();
+    let labels = || name.split('.');
+    let is_address = labels()
+        .next_back()
+        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    if is_address {
+        // As in the URL standard: a last part of digits is an address, or nothing.
+        return name.parse::<Ipv4Addr>().ok().map(|address| address.to_string());
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_name = name.len() <= HOST_BYTES_MAX
+        && labels().all(|label| (1..=63).contains(&label.len()) && label.bytes().all(allowed));
+    is_name.then_some(name)
+}
+
+impl fmt::Display for PeerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.authority)
+    }
+}
+
+impl fmt::Debug for PeerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_have_one_normal_form() {
+        let check = |text: &str, expected: &str| {
+            let url = PeerUrl::new(text).unwrap();
+            assert_eq!(url.to_string(), expected, "{text}");
+            assert_eq!(format!("http://{}", url.authority()), expected);
+        };
+        check("http://remotehost:8080", "http://remotehost:8080");
+        check("http://remotehost:8080/", "http://remotehost:8080");
+        check("HTTP://RemoteHost:08080", "http://remotehost:8080");
+        check("http://a", "http://a:80");
+        check("http://10.0.0.1:1", "http://10.0.0.1:1");
+        check("http://[::1]:8080", "http://[::1]:8080");
+        check("http://[0:0::1]", "http://[::1]:80");
+        check(
+            "http://my_service.name-space.svc",
+            "http://my_service.name-space.svc:80",
+        );
+        assert_eq!(PeerUrl::new("http://A/"), PeerUrl::new("http://a:80"));
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_peer_is_refused() {
+        let check = |text: &str, expected: InvalidPeerUrl| {
+            assert_eq!(PeerUrl::new(text), Err(expected), "{text}");
+        };
+        for text in ["", "remotehost:8080", "ftp://a", "http:/a", "://a"] {
+            check(text, InvalidPeerUrl::Scheme);
+        }
+        check("HTTPS://a", InvalidPeerUrl::Https);
+        for text in ["http://user:pass@a", "http://user@a", "https://u@a", "http://a/@"] {
+            check(text, InvalidPeerUrl::Credentials);
+        }
+        for text in [
+            "http://",
+            "http://:80",
+            "http://a b",
+            "http://ä",
+            "http://a..b",
+            "http://.",
+            "http://*",
+            "http://1.2.3",
+            "http://999.1.1.1",
+            "http://::1",
+            "http://[::1",
+            "http://[a]",
+            "http://[::1]x",
+            "http://[fe80::1%eth0]",
+            "http://a%41",
+        ] {
+            check(text, InvalidPeerUrl::Host);
+        }
+        for text in [
+            "http://a:",
+            "http://a:0",
+            "http://a:65536",
+            "http://a:+80",
+            "http://a:x",
+            "http://[::1]:",
+        ] {
+            check(text, InvalidPeerUrl::Port);
+        }
+        for text in [
+            "http://a/b",
+            "http://a//",
+            "http://a?b",
+            "http://a/?b",
+            "http://a#b",
+            "http://a/#",
+        ] {
+            check(text, InvalidPeerUrl::Tail);
+        }
+    }
+}

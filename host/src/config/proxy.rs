@@ -1,0 +1,328 @@
+//! Peers: which there are, what this host may call there, and which functions run there.
+
+use std::collections::BTreeMap;
+
+use crate::base::{FunctionName, nearest};
+
+use super::builder::Builder;
+use super::key::{KeyPath, shown};
+use super::raw::{RawPeer, RawPeers, RawProxy};
+use super::{AuthRules, Compression, Fallback, PathPatterns, PeerUrl, REMOTE_PATH, Secret};
+
+/// The table `[plugins.proxy]`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Proxy {
+    /// The peers, as the user wrote them: first the one that was written first.
+    pub peers: Vec<Peer>,
+    /// The functions that run on peers, each with the URLs in the order of `proxy_functions`. Every URL
+    /// is that of one of `peers`, which allows [`REMOTE_PATH`].
+    pub functions: BTreeMap<FunctionName, Vec<PeerUrl>>,
+    /// What becomes of a remote call that provably did not run.
+    pub fallback: Fallback,
+    /// Whether frames to peers are compressed.
+    pub compression: Compression,
+    /// The paths that this host will call on any peer; `None` for no limit.
+    pub white_list: Option<PathPatterns>,
+}
+
+/// One peer, and what this host will call there.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Where it is.
+    pub url: PeerUrl,
+    /// What seals calls to it, if it has a secret of its own.
+    pub key: Option<Secret>,
+    /// The paths that may be called; every path by default.
+    pub enable: PathPatterns,
+    /// The paths that may not, even if `enable` has them.
+    pub disable: PathPatterns,
+    white_list: Option<PathPatterns>,
+}
+
+impl Proxy {
+    /// The peers that `function` is configured to run on; empty for one that runs here.
+    #[must_use]
+    pub fn urls_of(&self, function: &FunctionName) -> &[PeerUrl] {
+        self.functions.get(function).map_or(&[], Vec::as_slice)
+    }
+
+    /// The peer with that URL.
+    #[must_use]
+    pub fn peer(&self, url: &PeerUrl) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.url == *url)
+    }
+}
+
+impl Peer {
+    /// Whether this host may call `path` there: `white_list` and `enable` have it, `disable` has not.
+    #[must_use]
+    pub fn allows(&self, path: &str) -> bool {
+        let listed = self.white_list.as_ref().is_none_or(|list| list.covers(path));
+        listed && self.enable.covers(path) && !self.disable.covers(path)
+    }
+}
+
+/// Checks `[plugins.proxy]`; its `auth.rules` come apart.
+pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
+    let table = KeyPath::of("plugins.proxy");
+    let white_list_key = table.child("white_list");
+    let white_list = raw
+        .white_list
+        .map(|list| builder.patterns(&white_list_key, &list));
+    let peers = peers(builder, raw.proxy_urls, white_list.as_ref());
+    let functions = functions(builder, raw.proxy_functions, &peers);
+    let proxy = Proxy {
+        peers,
+        functions,
+        fallback: builder.choice(&table.child("fallback"), raw.fallback),
+        compression: builder.choice(&table.child("compression"), raw.compression),
+        white_list,
+    };
+    let rules = raw
+        .auth
+        .map(|auth| builder.rules(&KeyPath::of("plugins.proxy.auth.rules"), &auth.rules));
+    (proxy, rules.unwrap_or_default())
+}
+
+/// Checks both forms of `proxy_urls`.
+fn peers(builder: &mut Builder<'_>, raw: RawPeers, white_list: Option<&PathPatterns>) -> Vec<Peer> {
+    let key = KeyPath::of("plugins.proxy.proxy_urls");
+    let entries: Vec<(KeyPath, String, RawPeer)> = match raw {
+        RawPeers::List(urls) => {
+            let entry = |(index, url): (usize, String)| (key.element(index), url, RawPeer::default());
+            urls.into_iter().enumerate().map(entry).collect()
+        }
+        RawPeers::Map(map) => {
+            let entry = |(url, peer): (String, RawPeer)| (key.child(&url), url, peer);
+            let mut entries: Vec<_> = map.into_iter().map(entry).collect();
+            entries.sort_by_key(|(place, _, _)| builder.sources.place(place));
+            entries
+        }
+    };
+    let mut peers: Vec<Peer> = Vec::with_capacity(entries.len());
+    for (place, text, raw) in entries {
+        let peer_key = raw
+            .key
+            .and_then(|said| builder.secret(&place.child("key"), &said));
+        let enable = raw.enable.unwrap_or_else(|| vec!["/*".to_owned()]);
+        let enable = builder.patterns(&place.child("enable"), &enable);
+        let disable = builder.patterns(&place.child("disable"), &raw.disable.unwrap_or_default());
+        let Some(url) = url(builder, &key, &place, &text) else {
+            continue;
+        };
+        if peers.iter().any(|peer| peer.url == url) {
+            builder.problem(&place, format!("`{key}` has `{url}` twice"));
+            continue;
+        }
+        peers.push(Peer {
+            url,
+            key: peer_key,
+            enable,
+            disable,
+            white_list: white_list.cloned(),
+        });
+    }
+    peers
+}
+
+/// Checks one URL that stands at `place` in `key`.
+fn url(builder: &mut Builder<'_>, key: &KeyPath, place: &KeyPath, text: &str) -> Option<PeerUrl> {
+    let parsed = PeerUrl::new(text);
+    parsed
+        .map_err(|why| builder.problem(place, format!("`{key}` has `{}`: {why}", shown(text))))
+        .ok()
+}
+
+fn functions(
+    builder: &mut Builder<'_>,
+    raw: BTreeMap<String, Vec<String>>,
+    peers: &[Peer],
+) -> BTreeMap<FunctionName, Vec<PeerUrl>> {
+    let key = KeyPath::of("plugins.proxy.proxy_functions");
+    let mut entries: Vec<_> = raw
+        .into_iter()
+        .map(|(text, names)| (key.child(&text), text, names))
+        .collect();
+    entries.sort_by_key(|(place, _, _)| builder.sources.place(place));
+    let mut functions: BTreeMap<FunctionName, Vec<PeerUrl>> = BTreeMap::new();
+    for (place, text, names) in entries {
+        let Some(url) = url(builder, &key, &place, &text) else {
+            continue;
+        };
+        let Some(peer) = peers.iter().find(|peer| peer.url == url) else {
+            builder.problem(&place, unlisted(&key, &url, peers));
+            continue;
+        };
+        // Such a function could never be called, however the peers fare: that is no state to start in.
+        if !names.is_empty() && !peer.allows(REMOTE_PATH) {
+            let text = format!(
+                "`{key}` has functions for `{url}`, where `white_list`, `enable` and `disable` do not allow \
+                 `{REMOTE_PATH}`"
+            );
+            builder.problem(&place, text);
+        }
+        for (index, name) in names.iter().enumerate() {
+            match FunctionName::new(name) {
+                Ok(name) => {
+                    let urls = functions.entry(name).or_default();
+                    if !urls.contains(&url) {
+                        urls.push(url.clone());
+                    }
+                }
+                Err(why) => {
+                    let text = format!("`{key}` has `{}` for `{url}`: {why}", shown(name));
+                    builder.problem(&place.element(index), text);
+                }
+            }
+        }
+    }
+    functions
+}
+
+fn unlisted(key: &KeyPath, url: &PeerUrl, peers: &[Peer]) -> String {
+    let known: Vec<String> = peers.iter().map(|peer| peer.url.to_string()).collect();
+    let wanted = url.to_string();
+    let nearest = nearest(&wanted, known.iter().map(String::as_str), 1);
+    let nearest = nearest
+        .first()
+        .map_or_else(String::new, |url| format!(", the nearest there is `{url}`"));
+    format!("`{key}` has `{url}`, which is not in `plugins.proxy.proxy_urls`{nearest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{config, problems};
+
+    const BOTH: &str = "proxy_urls = [\"http://b:1\", \"http://a:1\"]\n";
+
+    fn check(proxy: &str, expected: &str) {
+        assert_eq!(problems(&format!("[plugins.proxy]\n{proxy}")), expected);
+    }
+
+    fn proxy_of(proxy: &str) -> Proxy {
+        config(&format!("[plugins.proxy]\n{proxy}")).proxy
+    }
+
+    #[test]
+    fn both_forms_of_proxy_urls_keep_the_order_of_the_file() {
+        let map = "[plugins.proxy.proxy_urls]\n\"http://b:1\" = { disable = [\"/api/v1/functions/*\"], key = \"k\" }\n\
+                   \"http://a:1\" = { enable = [\"/api/*\"] }\n";
+        for text in [BOTH, map] {
+            let urls: Vec<String> = proxy_of(text)
+                .peers
+                .iter()
+                .map(|peer| peer.url.to_string())
+                .collect();
+            assert_eq!(urls, ["http://b:1", "http://a:1"]);
+        }
+        let peers = proxy_of(map).peers;
+        assert_eq!(peers[0].key.as_ref().map(Secret::expose), Some("k"));
+        assert!(peers[0].allows("/health") && !peers[0].allows("/api/v1/functions/x"));
+        assert!(peers[1].key.is_none() && peers[1].allows("/api/v1") && !peers[1].allows("/health"));
+    }
+
+    #[test]
+    fn the_white_list_limits_every_peer() {
+        let proxy = proxy_of(&format!("{BOTH}white_list = [\"/api/v1/proxy/remote\"]\n"));
+        assert!(
+            proxy
+                .peers
+                .iter()
+                .all(|peer| peer.allows(REMOTE_PATH) && !peer.allows("/health"))
+        );
+        let proxy = proxy_of(&format!("{BOTH}white_list = []\n"));
+        assert!(proxy.peers.iter().all(|peer| !peer.allows(REMOTE_PATH)));
+    }
+
+    #[test]
+    fn a_function_on_several_peers_keeps_their_order() {
+        let text = format!(
+            "{BOTH}[plugins.proxy.proxy_functions]\n\"http://b:1/\" = [\"x.f\", \"x.f\"]\n\"HTTP://a:1\" = [\"x.g\", \"x.f\"]\n"
+        );
+        let proxy = proxy_of(&text);
+        let urls = |name: &str| {
+            let name = FunctionName::new(name).unwrap();
+            proxy
+                .urls_of(&name)
+                .iter()
+                .map(PeerUrl::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(urls("x.f"), ["http://b:1", "http://a:1"]);
+        assert_eq!(urls("x.g"), ["http://a:1"]);
+        assert!(urls("x.h").is_empty());
+    }
+
+    #[test]
+    fn words_are_read() {
+        let proxy = proxy_of("fallback = \"local\"\ncompression = \"never\"\n");
+        assert_eq!(
+            (proxy.fallback, proxy.compression),
+            (Fallback::Local, Compression::Never)
+        );
+        let proxy = proxy_of("");
+        assert_eq!(
+            (proxy.fallback, proxy.compression),
+            (Fallback::None, Compression::Auto)
+        );
+        check(
+            "fallback = \"locl\"\n",
+            "config.toml line 2: `plugins.proxy.fallback` must be none or local, found `locl`, the nearest is `local`",
+        );
+    }
+
+    #[test]
+    fn wrong_urls_are_refused_without_their_passwords() {
+        check(
+            "proxy_urls = [\"http://a\", \"https://b:1\"]\n",
+            "config.toml line 2: `plugins.proxy.proxy_urls` has `https://b:1`: https peers are not supported \
+             by this version yet",
+        );
+        check(
+            "proxy_urls = [\"http://me:canary@host\"]\n",
+            "config.toml line 2: `plugins.proxy.proxy_urls` has `http://[redacted]@host`: a peer's URL has no user \
+             name or password, the secret belongs into `plugins.proxy.auth.rules`",
+        );
+        check(
+            "proxy_urls = [\"http://a\",\n\"http://A:80/\"]\n",
+            "config.toml line 3: `plugins.proxy.proxy_urls` has `http://a:80` twice",
+        );
+        check(
+            "[plugins.proxy.proxy_urls.\"http://me:canary@host\"]\nkey = \"\"\n",
+            "config.toml line 2: `plugins.proxy.proxy_urls` has `http://[redacted]@host`: a peer's URL has no user \
+             name or password, the secret belongs into `plugins.proxy.auth.rules`\n\
+             config.toml line 3: `plugins.proxy.proxy_urls.\"http://[redacted]@host\".key` has an empty secret",
+        );
+    }
+
+    #[test]
+    fn functions_need_a_listed_peer_that_can_be_called() {
+        check(
+            "proxy_urls = [\"http://remotehost:8080\"]\nproxy_functions = { \"http://remotehost:8081\" = [\"x.f\"] }\n",
+            "config.toml line 3: `plugins.proxy.proxy_functions` has `http://remotehost:8081`, which is not in \
+             `plugins.proxy.proxy_urls`, the nearest there is `http://remotehost:8080`",
+        );
+        check(
+            "proxy_functions = { \"http://a\" = [\"x.f\"] }\n",
+            "config.toml line 2: `plugins.proxy.proxy_functions` has `http://a:80`, which is not in \
+             `plugins.proxy.proxy_urls`",
+        );
+        check(
+            "proxy_urls = [\"http://a\"]\nproxy_functions = { \"http://a\" = [\n\"x.f\",\n\"x f\"] }\n",
+            "config.toml line 5: `plugins.proxy.proxy_functions` has `x f` for `http://a:80`: a function name is \
+             1 to 255 characters of A-Z a-z 0-9 _ - in parts joined by single dots",
+        );
+        check(
+            "proxy_urls = [\"http://a\"]\nwhite_list = [\"/api/*\"]\nproxy_functions = { \"http://a\" = [\"x.f\"] }\n",
+            "",
+        );
+        check(
+            "proxy_urls = [\"http://a\"]\nwhite_list = [\"/health\"]\nproxy_functions = { \"http://a\" = [\"x.f\"] }\n",
+            "config.toml line 4: `plugins.proxy.proxy_functions` has functions for `http://a:80`, where \
+             `white_list`, `enable` and `disable` do not allow `/api/v1/proxy/remote`",
+        );
+    }
+}

@@ -1,0 +1,158 @@
+//! The shape of the file for serde, before values are checked; the defaults are filled in after it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub(super) host_id: Option<String>,
+    pub(super) plugin_dir: Option<String>,
+    pub(super) state_dir: Option<String>,
+    pub(super) load_plugins: Option<Vec<String>>,
+    pub(super) server: RawServer,
+    pub(super) auth: Option<RawAuth>,
+    pub(super) plugins: RawPlugins,
+    pub(super) reload: RawReload,
+    pub(super) log: RawLog,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawServer {
+    pub(super) host: Option<String>,
+    pub(super) port: Option<i64>,
+    pub(super) body_bytes_max: Option<i64>,
+    pub(super) connections_max: Option<i64>,
+    pub(super) in_flight_max: Option<i64>,
+    pub(super) queue_max: Option<i64>,
+    pub(super) header_timeout_ms: Option<i64>,
+    pub(super) call_timeout_ms: Option<i64>,
+    pub(super) drain_timeout_ms: Option<i64>,
+}
+
+/// The rules must be there: an empty `[auth]` would quietly put those of `[plugins.proxy.auth]` aside.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAuth {
+    pub(super) rules: RawRules,
+}
+
+/// Paths with their secrets.
+pub(super) type RawRules = BTreeMap<String, Vec<String>>;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawReload {
+    pub(super) start_timeout_ms: Option<i64>,
+    pub(super) drain_timeout_ms: Option<i64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLog {
+    pub(super) level: Option<String>,
+    pub(super) format: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawProxy {
+    pub(super) proxy_urls: RawPeers,
+    pub(super) white_list: Option<Vec<String>>,
+    pub(super) proxy_functions: BTreeMap<String, Vec<String>>,
+    pub(super) fallback: Option<String>,
+    pub(super) compression: Option<String>,
+    pub(super) auth: Option<RawAuth>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPeer {
+    pub(super) enable: Option<Vec<String>>,
+    pub(super) disable: Option<Vec<String>>,
+    pub(super) key: Option<String>,
+}
+
+/// Both forms of `proxy_urls`.
+pub(super) enum RawPeers {
+    List(Vec<String>),
+    Map(BTreeMap<String, RawPeer>),
+}
+
+impl Default for RawPeers {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+/// What serde says that it expects.
+const PEERS_NEEDED: &str = "a list of URLs, or a table of URL to { enable, disable, key }";
+
+// Written out, because an untagged enum loses where and what is wrong.
+impl<'de> Deserialize<'de> for RawPeers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Peers;
+        impl<'de> Visitor<'de> for Peers {
+            type Value = RawPeers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(PEERS_NEEDED)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<RawPeers, A::Error> {
+                let mut urls = Vec::new();
+                while let Some(url) = elements.next_element()? {
+                    urls.push(url);
+                }
+                Ok(RawPeers::List(urls))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<RawPeers, A::Error> {
+                let mut peers = BTreeMap::new();
+                while let Some((url, peer)) = entries.next_entry()? {
+                    peers.insert(url, peer);
+                }
+                Ok(RawPeers::Map(peers))
+            }
+        }
+        deserializer.deserialize_any(Peers)
+    }
+}
+
+/// The host's own `[plugins.proxy]`, and the tables of plugins.
+#[derive(Default)]
+pub(super) struct RawPlugins {
+    pub(super) proxy: RawProxy,
+    pub(super) others: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+}
+
+// Written out, because a flattened map loses where an error is.
+impl<'de> Deserialize<'de> for RawPlugins {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Plugins;
+        impl<'de> Visitor<'de> for Plugins {
+            type Value = RawPlugins;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<RawPlugins, A::Error> {
+                let mut plugins = RawPlugins::default();
+                while let Some(name) = entries.next_key::<String>()? {
+                    if name == "proxy" {
+                        plugins.proxy = entries.next_value()?;
+                    } else {
+                        plugins.others.insert(name, entries.next_value()?);
+                    }
+                }
+                Ok(plugins)
+            }
+        }
+        deserializer.deserialize_map(Plugins)
+    }
+}

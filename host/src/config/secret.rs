@@ -1,0 +1,276 @@
+//! Secrets: where they come from, and how they stay out of sight.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::Environment;
+use super::read::{self, Bounded};
+
+/// Longest secret in bytes.
+const SECRET_BYTES_MAX: usize = 64 << 10;
+/// What a key of `framex-host keygen` starts with (WIRE.md, "Keys").
+const GENERATED_PREFIX: &str = "fxk1_";
+/// How many base64url characters follow it.
+const GENERATED_CHARS: usize = 43;
+
+/// A secret, 1 byte to 64 KiB of UTF-8. `Debug` and `Display` print `[redacted]`.
+#[derive(Clone)]
+pub struct Secret {
+    text: Zeroizing<String>,
+    /// Of the text, computed once: what is presented is compared by digest, so that neither length nor
+    /// content show in the time.
+    digest: Zeroizing<[u8; 32]>,
+    source: SecretSource,
+}
+
+/// Where a secret came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretSource {
+    /// It was written out.
+    Literal,
+    /// A variable, by name.
+    Variable(String),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Secret {
+    /// Reads a secret as the file says it: a literal, `env:NAME`, or `file:PATH` relative to `folder`.
+    /// The `Err` says what is wrong with it, without the value.
+    pub(super) fn read(said: &str, folder: &Path, environment: &Environment) -> Result<Self, String> {
+        let (text, source) = if let Some(name) = said.strip_prefix("env:") {
+            (
+                of_variable(name, environment)?,
+                SecretSource::Variable(name.to_owned()),
+            )
+        } else if let Some(path) = said.strip_prefix("file:") {
+            let path = folder.join(path);
+            (of_file(&path)?, SecretSource::File(path))
+        } else {
+            (Zeroizing::new(said.to_owned()), SecretSource::Literal)
+        };
+        let from = match &source {
+            SecretSource::Literal => String::new(),
+            SecretSource::Variable(name) => format!(" from variable `{name}`"),
+            SecretSource::File(path) => format!(" from file `{}`", path.display()),
+        };
+        if text.is_empty() {
+            return Err(format!("has an empty secret{from}"));
+        }
+        if text.len() > SECRET_BYTES_MAX {
+            return Err(format!(
+                "has a secret{from} of more than {SECRET_BYTES_MAX} bytes"
+            ));
+        }
+        let digest = Zeroizing::new(Sha256::digest(text.as_bytes()).into());
+        Ok(Self { text, digest, source })
+    }
+
+    /// The secret itself: for deriving keys, never for showing.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether `presented` is the secret; takes the same time wherever they differ.
+    #[must_use]
+    pub fn matches(&self, presented: &[u8]) -> bool {
+        let presented: [u8; 32] = Sha256::digest(presented).into();
+        self.digest.ct_eq(&presented).into()
+    }
+
+    /// Where it came from.
+    #[must_use]
+    pub fn source(&self) -> &SecretSource {
+        &self.source
+    }
+
+    /// Whether it has the form of a key of `framex-host keygen`, and is not a passphrase.
+    #[must_use]
+    pub fn is_generated_key(&self) -> bool {
+        let of_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let key = self.text.strip_prefix(GENERATED_PREFIX);
+        key.is_some_and(|key| key.len() == GENERATED_CHARS && key.bytes().all(of_base64))
+    }
+
+    /// Whether it starts like a generated key, and is none: most likely one that was cut.
+    pub(super) fn is_broken_key(&self) -> bool {
+        self.text.starts_with(GENERATED_PREFIX) && !self.is_generated_key()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+fn of_variable(name: &str, environment: &Environment) -> Result<Zeroizing<String>, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.is_empty() || !name.bytes().all(allowed) {
+        return Err("has `env:` without the name of a variable, letters, digits and _".to_owned());
+    }
+    match environment.variable(name) {
+        Some(Ok(value)) => Ok(Zeroizing::new(value)),
+        Some(Err(_)) => Err(format!(
+            "has its secret in variable `{name}`, which is not UTF-8 text"
+        )),
+        None => Err(format!("has its secret in variable `{name}`, which is not set")),
+    }
+}
+
+fn of_file(path: &Path) -> Result<Zeroizing<String>, String> {
+    let wrong = |what: &str| format!("has its secret in file `{}`, which {what}", path.display());
+    let bytes = match read::bounded(path, SECRET_BYTES_MAX) {
+        Ok(Bounded::Bytes(bytes, _)) => bytes,
+        Ok(Bounded::Directory) => return Err(wrong("is a directory")),
+        Ok(Bounded::TooLarge) => return Err(wrong("has more than 65536 bytes")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(wrong("does not exist")),
+        Err(error) => return Err(wrong(&format!("cannot be read: {}", error.kind()))),
+    };
+    let mut text = read::text(bytes).map_err(|_| wrong("is not UTF-8 text"))?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(said: &str, folder: &Path, expected: Result<&str, &str>) {
+        let environment = [("KEY", "from-variable"), ("EMPTY", "")].into_iter().collect();
+        let read = Secret::read(said, folder, &environment);
+        let read = read.as_ref().map(Secret::expose).map_err(String::as_str);
+        let place = folder.display().to_string();
+        assert_eq!(
+            read.map_err(|error| error.replace(&place, "FOLDER")),
+            expected.map_err(str::to_owned),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn secrets_come_from_three_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for (name, bytes) in [
+            ("unix", &b"from-file\n"[..]),
+            ("windows", b"from-file\r\n"),
+            ("two", b"from-file\n\n"),
+            ("none", b"from-file"),
+            ("empty", b"\n"),
+            ("binary", b"\xff"),
+            ("large", &vec![b'x'; SECRET_BYTES_MAX + 1]),
+        ] {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+        check("literal", folder, Ok("literal"));
+        check("env:KEY", folder, Ok("from-variable"));
+        check("file:unix", folder, Ok("from-file"));
+        check("file:windows", folder, Ok("from-file"));
+        check("file:two", folder, Ok("from-file\n"));
+        check("file:none", folder, Ok("from-file"));
+        check(
+            &format!("file:{}", folder.join("unix").display()),
+            Path::new("/nowhere"),
+            Ok("from-file"),
+        );
+        check("", folder, Err("has an empty secret"));
+        check(
+            "env:EMPTY",
+            folder,
+            Err("has an empty secret from variable `EMPTY`"),
+        );
+        check(
+            "file:empty",
+            folder,
+            Err("has an empty secret from file `FOLDER/empty`"),
+        );
+        check(
+            "env:GONE",
+            folder,
+            Err("has its secret in variable `GONE`, which is not set"),
+        );
+        let unnamed = "has `env:` without the name of a variable, letters, digits and _";
+        check("env:", folder, Err(unnamed));
+        check("env: KEY", folder, Err(unnamed));
+        check(
+            "file:gone",
+            folder,
+            Err("has its secret in file `FOLDER/gone`, which does not exist"),
+        );
+        check(
+            "file:.",
+            folder,
+            Err("has its secret in file `FOLDER/.`, which is a directory"),
+        );
+        check(
+            "file:binary",
+            folder,
+            Err("has its secret in file `FOLDER/binary`, which is not UTF-8 text"),
+        );
+        check(
+            "file:large",
+            folder,
+            Err("has its secret in file `FOLDER/large`, which has more than 65536 bytes"),
+        );
+        check(
+            &"x".repeat(SECRET_BYTES_MAX + 1),
+            folder,
+            Err("has a secret of more than 65536 bytes"),
+        );
+    }
+
+    #[test]
+    fn only_the_secret_itself_matches() {
+        let secret = Secret::read("proxy-key", Path::new(""), &Environment::default()).unwrap();
+        assert!(secret.matches(b"proxy-key"));
+        for other in [&b""[..], b"proxy-kez", b"proxy-ke", b"proxy-key\0", b"Proxy-key"] {
+            assert!(!secret.matches(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let secret = Secret::read("canary", Path::new(""), &Environment::default()).unwrap();
+        assert_eq!(
+            format!("{secret} {secret:?} {:?}", Some(&secret)),
+            "[redacted] [redacted] Some([redacted])"
+        );
+    }
+
+    #[test]
+    fn generated_keys_are_recognised() {
+        let check = |said: &str, generated: bool, broken: bool| {
+            let secret = Secret::read(said, Path::new(""), &Environment::default()).unwrap();
+            assert_eq!(
+                (secret.is_generated_key(), secret.is_broken_key()),
+                (generated, broken),
+                "{said}"
+            );
+        };
+        let key = format!("fxk1_{}", "Aa0-_".repeat(9));
+        check(&key[..48], true, false);
+        check(&key[..47], false, true);
+        check(&key[..49], false, true);
+        check(&key[..48].replace('0', "+"), false, true);
+        check("proxy-key", false, false);
+    }
+}

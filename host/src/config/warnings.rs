@@ -1,0 +1,195 @@
+//! What `check` warns of: what is allowed and still likely not what the operator wants.
+
+use super::{Config, REMOTE_PATH, Secret};
+
+impl Config {
+    /// What is allowed and still likely not what the operator wants, one sentence each, without secrets.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.answers_peers() {
+            warnings.push(format!(
+                "`{REMOTE_PATH}` answers nobody: `server.host` {} can be reached from other machines, and \
+                 `plugins.proxy.auth.rules` has no key for that path",
+                self.server.listen.ip()
+            ));
+        }
+        self.warn_of_keys(&mut warnings);
+        self.warn_of_rules(&mut warnings);
+        if let Some(loaded) = &self.load_plugins {
+            let idle = self.plugin_settings.keys().filter(|name| !loaded.contains(name));
+            let sentence =
+                |name| format!("`plugins.{name}` is for a plugin that `load_plugins` does not name");
+            warnings.extend(idle.map(sentence));
+        }
+        warnings
+    }
+
+    fn warn_of_keys(&self, warnings: &mut Vec<String>) {
+        if self.readable_by_others {
+            let file = self.file.display();
+            warnings.extend(self.literal_secrets.iter().map(|key| {
+                format!(
+                    "`{key}` is written out in {file}, which every user of this machine can read: use env:NAME \
+                     or file:PATH, or chmod o-r"
+                )
+            }));
+        }
+        let mut check = |secret: &Secret, place: &str| {
+            if secret.is_broken_key() {
+                warnings.push(format!(
+                    "a key of {place} starts like a generated one and is not 43 characters long after `fxk1_`: it \
+                     is taken for a passphrase"
+                ));
+            } else if !secret.is_generated_key() {
+                warnings.push(format!(
+                    "a key of {place} is a passphrase, which can be guessed: `framex-host keygen` makes a better one"
+                ));
+            }
+        };
+        for secret in self.sealing_secrets() {
+            check(secret, &format!("the rule for `{REMOTE_PATH}`"));
+        }
+        for peer in &self.proxy.peers {
+            if let Some(secret) = &peer.key {
+                check(secret, &format!("`plugins.proxy.proxy_urls.\"{}\"`", peer.url));
+            }
+        }
+        for peer in self
+            .proxy
+            .peers
+            .iter()
+            .filter(|peer| self.sealing_secret_for(peer).is_none())
+        {
+            warnings.push(format!(
+                "calls to `{}` cannot be sealed: `plugins.proxy.auth.rules` has no key for `{REMOTE_PATH}`",
+                peer.url
+            ));
+        }
+    }
+
+    /// Where `[auth]` is present, the other rules no longer protect what they name.
+    fn warn_of_rules(&self, warnings: &mut Vec<String>) {
+        let Some(auth) = &self.auth else { return };
+        for (pattern, _) in self
+            .proxy_auth
+            .iter()
+            .filter(|(pattern, _)| !pattern.is_exactly(REMOTE_PATH))
+        {
+            let text = pattern.to_string();
+            if auth.keys_for(text.trim_end_matches('*')).is_none() {
+                warnings.push(format!(
+                    "`{text}` is open: `plugins.proxy.auth.rules` protects it only while there is no `[auth]`, and \
+                     `auth.rules` does not name it"
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::config;
+    use crate::config::{Environment, Overrides};
+
+    fn warned(text: &str, expected: &[&str]) {
+        assert_eq!(config(text).warnings(), expected, "{text}");
+    }
+
+    #[test]
+    fn doubtful_listeners_and_keys_are_warned_of() {
+        let key = format!("fxk1_{}", "a".repeat(43));
+        let rules = |key: &str| {
+            format!("[plugins.proxy.auth]\nrules = {{ \"/api/v1/proxy/remote\" = [\"{key}\"] }}\n")
+        };
+        let open = "[server]\nhost = \"0.0.0.0\"\n";
+        warned("", &[]);
+        warned(&rules(&key), &[]);
+        warned(&format!("{open}{}", rules(&key)), &[]);
+        warned(
+            open,
+            &[
+                "`/api/v1/proxy/remote` answers nobody: `server.host` 0.0.0.0 can be reached from other machines, \
+               and `plugins.proxy.auth.rules` has no key for that path",
+            ],
+        );
+        warned(
+            &rules("proxy-key"),
+            &[
+                "a key of the rule for `/api/v1/proxy/remote` is a passphrase, which can be guessed: `framex-host \
+               keygen` makes a better one",
+            ],
+        );
+        warned(
+            &rules("fxk1_short"),
+            &[
+                "a key of the rule for `/api/v1/proxy/remote` starts like a generated one and is not 43 characters \
+               long after `fxk1_`: it is taken for a passphrase",
+            ],
+        );
+        warned(
+            &format!(
+                "[plugins.proxy.proxy_urls]\n\"http://a\" = {{ key = \"{key}\" }}\n\"http://b\" = {{}}\n"
+            ),
+            &[
+                "calls to `http://b:80` cannot be sealed: `plugins.proxy.auth.rules` has no key for \
+               `/api/v1/proxy/remote`",
+            ],
+        );
+        warned(
+            "[plugins.proxy.proxy_urls]\n\"http://a\" = { key = \"k\" }\n",
+            &[
+                "a key of `plugins.proxy.proxy_urls.\"http://a:80\"` is a passphrase, which can be guessed: \
+               `framex-host keygen` makes a better one",
+            ],
+        );
+    }
+
+    #[test]
+    fn rules_and_tables_without_effect_are_warned_of() {
+        let rules = "[plugins.proxy.auth]\nrules = { \"/x\" = [\"k\"], \"/y/*\" = [\"k\"] }\n";
+        warned(rules, &[]);
+        warned(
+            &format!("{rules}[auth]\nrules = {{ \"/y/*\" = [\"k\"] }}\n"),
+            &[
+                "`/x` is open: `plugins.proxy.auth.rules` protects it only while there is no `[auth]`, and \
+               `auth.rules` does not name it",
+            ],
+        );
+        warned("[plugins.demo]\n", &[]);
+        warned(
+            "load_plugins = [\"a\"]\n[plugins.a]\n[plugins.demo]\n",
+            &["`plugins.demo` is for a plugin that `load_plugins` does not name"],
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn literals_that_everybody_can_read_are_warned_of() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        std::fs::write(folder.path().join("key"), "k").unwrap();
+        let rules = "{ \"/a\" = [\"file:key\", \"canary\"] }";
+        std::fs::write(&file, format!("[auth]\nrules = {rules}\n")).unwrap();
+        let warnings = |mode: u32, environment: &Environment| {
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            Config::load_with(&file, environment, &Overrides::default())
+                .unwrap()
+                .warnings()
+        };
+        assert!(warnings(0o640, &Environment::default()).is_empty());
+        let expected = format!(
+            "`auth.rules.\"/a\"[1]` is written out in {}, which every user of this machine can read: use env:NAME \
+             or file:PATH, or chmod o-r",
+            file.display()
+        );
+        assert_eq!(warnings(0o644, &Environment::default()), [expected]);
+        let variable = [("FRAMEX_AUTH__RULES", rules)].into_iter().collect();
+        assert!(
+            warnings(0o644, &variable).is_empty(),
+            "what a variable says is not in the file"
+        );
+    }
+}

@@ -1,0 +1,13 @@
+//! The function table: which functions this host has, and the numbers that plugins know names by.
+//!
+//! One immutable snapshot is current at a time; publishing swaps it, and readers never wait.
+//!
+//! Layer: above `wire`. It must never know what a handler is made of, nor where a call runs.
+
+mod handler;
+mod names;
+mod table;
+
+pub use handler::{CallFuture, Dispatch, Function, Handler, Started, run};
+pub use names::{FunctionNumber, Names};
+pub use table::{NameTaken, Snapshot, Table};

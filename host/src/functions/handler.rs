@@ -1,0 +1,106 @@
+//! A function as the table has it, and how a call of it begins.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use crate::base::{FunctionName, Invocation, Outcome};
+
+/// The rest of a call that did not end at once. Dropping it cancels the call.
+pub type CallFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// How far a call came when it was begun.
+pub enum Started {
+    /// It ended: most calls that wait for nothing.
+    Ready(Outcome),
+    /// It waits; the task of the context will be woken.
+    Pending(CallFuture),
+}
+
+impl fmt::Debug for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready(outcome) => f.debug_tuple("Ready").field(outcome).finish(),
+            Self::Pending(_) => f.write_str("Pending"),
+        }
+    }
+}
+
+/// The code behind a function.
+pub trait Handler: Send + Sync {
+    /// Begins a call, on the thread that asks, and polls it once.
+    ///
+    /// `arguments` are the bytes of one MessagePack map with string keys, already checked for their form.
+    fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started;
+}
+
+/// What calls any function, wherever it runs: the router, as the layers below it see it.
+pub trait Dispatch: Send + Sync {
+    /// Begins a call of `invocation.function`.
+    fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started;
+}
+
+/// Runs a call that `start` begins to its end.
+///
+/// # Cancel safety
+/// Dropping it cancels the call.
+pub async fn run(start: impl FnOnce(&mut Context<'_>) -> Started) -> Outcome {
+    let mut start = Some(start);
+    let mut pending: Option<CallFuture> = None;
+    poll_fn(|context| {
+        if let Some(start) = start.take() {
+            match start(context) {
+                Started::Ready(outcome) => return Poll::Ready(outcome),
+                Started::Pending(future) => {
+                    pending = Some(future);
+                    return Poll::Pending;
+                }
+            }
+        }
+        match &mut pending {
+            Some(future) => future.as_mut().poll(context),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// One function of the table.
+pub struct Function {
+    /// Its name.
+    pub name: FunctionName,
+    /// The plugin that registered it.
+    pub plugin: Arc<str>,
+    /// That plugin's generation.
+    pub generation: u64,
+    /// For people.
+    pub description: String,
+    /// JSON Schema of the named arguments; `true` where it is unknown.
+    pub arguments_schema: serde_json::Value,
+    /// JSON Schema of the result; `true` where it is unknown.
+    pub result_schema: serde_json::Value,
+    /// Running it twice does no harm.
+    pub idempotent: bool,
+    /// The most that one call may take, if the function says so.
+    pub timeout: Option<Duration>,
+    /// Calls at one time, if the function limits them.
+    pub permits: Option<Arc<Semaphore>>,
+    /// The code.
+    pub handler: Box<dyn Handler>,
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function")
+            .field("name", &self.name)
+            .field("plugin", &self.plugin)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}

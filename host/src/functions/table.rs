@@ -1,0 +1,138 @@
+//! The table and its snapshots.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::Function;
+use crate::base::FunctionName;
+
+/// One immutable version of the table.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    functions: HashMap<FunctionName, Arc<Function>>,
+}
+
+impl Snapshot {
+    /// The function of a name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Function>> {
+        self.functions.get(name)
+    }
+
+    /// All functions, by name.
+    #[must_use]
+    pub fn sorted(&self) -> BTreeMap<&str, &Arc<Function>> {
+        self.functions.iter().map(|(name, function)| (name.as_str(), function)).collect()
+    }
+
+    /// All names, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.functions.keys().map(FunctionName::as_str)
+    }
+}
+
+/// A name that another plugin already owns.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("function `{name}` is already registered by plugin `{owner}`")]
+pub struct NameTaken {
+    /// The name.
+    pub name: FunctionName,
+    /// Who owns it.
+    pub owner: Arc<str>,
+}
+
+/// The host's function table.
+#[derive(Debug, Default)]
+pub struct Table {
+    current: ArcSwap<Snapshot>,
+    /// Held while a new snapshot is made from the current one.
+    publishing: Mutex<()>,
+}
+
+impl Table {
+    /// The current snapshot, without waiting. Hold it briefly: it keeps retired code in use.
+    #[must_use]
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// Replaces all functions of `plugin` by `functions`, in one swap; none of them removes the plugin.
+    ///
+    /// # Errors
+    /// [`NameTaken`] if another plugin owns one of the names; then nothing has changed.
+    pub fn publish(&self, plugin: &str, functions: Vec<Function>) -> Result<(), NameTaken> {
+        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load();
+        let mut next: HashMap<FunctionName, Arc<Function>> = current
+            .functions
+            .iter()
+            .filter(|(_, function)| &*function.plugin != plugin)
+            .map(|(name, function)| (name.clone(), Arc::clone(function)))
+            .collect();
+        for function in functions {
+            if let Some(owner) = next.get(&function.name).map(|function| &function.plugin).filter(|owner| ***owner != *plugin) {
+                return Err(NameTaken { name: function.name, owner: Arc::clone(owner) });
+            }
+            next.insert(function.name.clone(), Arc::new(function));
+        }
+        self.current.store(Arc::new(Snapshot { functions: next }));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Invocation;
+    use crate::functions::{Handler, Started};
+    use bytes::Bytes;
+    use std::task::Context;
+
+    struct Echo;
+
+    impl Handler for Echo {
+        fn start(&self, _: Arc<Invocation>, arguments: Bytes, _: &mut Context<'_>) -> Started {
+            Started::Ready(Ok(arguments))
+        }
+    }
+
+    fn function(plugin: &str, name: &str, generation: u64) -> Function {
+        Function {
+            name: FunctionName::new(name).unwrap(),
+            plugin: plugin.into(),
+            generation,
+            description: String::new(),
+            arguments_schema: true.into(),
+            result_schema: true.into(),
+            idempotent: false,
+            timeout: None,
+            permits: None,
+            handler: Box::new(Echo),
+        }
+    }
+
+    #[test]
+    fn publish_replaces_one_plugin_as_a_whole() {
+        let table = Table::default();
+        table.publish("a", vec![function("a", "a.x", 1), function("a", "a.y", 1)]).unwrap();
+        table.publish("b", vec![function("b", "b.x", 1)]).unwrap();
+        let before = Arc::clone(&table.snapshot());
+        table.publish("a", vec![function("a", "a.x", 2)]).unwrap();
+        let after = table.snapshot();
+        assert_eq!(after.sorted().into_keys().collect::<Vec<_>>(), ["a.x", "b.x"]);
+        assert_eq!(after.find("a.x").unwrap().generation, 2);
+        assert_eq!(before.find("a.x").unwrap().generation, 1, "a snapshot never changes");
+    }
+
+    #[test]
+    fn a_taken_name_changes_nothing() {
+        let table = Table::default();
+        table.publish("a", vec![function("a", "a.x", 1)]).unwrap();
+        let refused = table.publish("b", vec![function("b", "b.x", 1), function("b", "a.x", 1)]).unwrap_err();
+        assert_eq!(refused.to_string(), "function `a.x` is already registered by plugin `a`");
+        assert_eq!(table.snapshot().names().collect::<Vec<_>>(), ["a.x"]);
+    }
+}

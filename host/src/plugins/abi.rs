@@ -1,0 +1,51 @@
+//! What all plugins share of the host, behind the table of function pointers that each gets.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use crate::base::HostId;
+use crate::functions::{Dispatch, Names};
+
+/// What the host's table needs to serve plugins.
+pub struct Services {
+    /// Id of this host.
+    pub host_id: HostId,
+    /// Numbers of the names that plugins call.
+    pub names: Names,
+    /// The host's runtime, for plugin calls that are polled on a thread of the plugin's own.
+    pub runtime: tokio::runtime::Handle,
+    /// How long a call may take that begins in a plugin, outside of any invocation.
+    pub call_timeout: Duration,
+    /// How long `on_start` may take.
+    pub start_timeout: Duration,
+    dispatch: OnceLock<Weak<dyn Dispatch>>,
+}
+
+impl Services {
+    /// Services whose calls go nowhere until [`Services::connect`].
+    #[must_use]
+    pub fn new(
+        host_id: HostId,
+        runtime: tokio::runtime::Handle,
+        call_timeout: Duration,
+        start_timeout: Duration,
+    ) -> Self {
+        Self { host_id, names: Names::default(), runtime, call_timeout, start_timeout, dispatch: OnceLock::new() }
+    }
+
+    /// Sets what calls from plugins go through; the first one stays.
+    pub fn connect(&self, dispatch: &Arc<dyn Dispatch>) {
+        self.dispatch.get_or_init(|| Arc::downgrade(dispatch));
+    }
+
+    pub(crate) fn dispatch(&self) -> Option<Arc<dyn Dispatch>> {
+        self.dispatch.get()?.upgrade()
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").field("host_id", &self.host_id).finish_non_exhaustive()
+    }
+}

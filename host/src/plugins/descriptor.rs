@@ -1,0 +1,99 @@
+//! The descriptor of a plugin: read from bytes, checked against what this host speaks.
+
+use std::mem::offset_of;
+
+use framex_abi::{ABI_MAJOR, ABI_MINOR, FLAG_CONTAINS_PANICS, MAGIC, PluginDescriptor, text_of};
+
+/// What a plugin says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// SDK and compiler, for people.
+    pub built_with: String,
+    /// Major number of the ABI that it was built against.
+    pub abi_major: u16,
+    /// Minor number of the ABI that it was built against.
+    pub abi_minor: u16,
+}
+
+impl Description {
+    /// Reads and checks a descriptor; an error completes the sentence "plugin file X ...".
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let field = |offset: usize, length: usize| bytes.get(offset..offset + length).unwrap_or_default();
+        let magic = field(offset_of!(PluginDescriptor, magic), 8);
+        if magic != MAGIC {
+            return Err("has a descriptor that does not begin with FXPLUGIN: it was built for something else".to_owned());
+        }
+        let number = |offset: usize| field(offset, 2).try_into().map(u16::from_ne_bytes).unwrap_or(0);
+        let (abi_major, abi_minor) =
+            (number(offset_of!(PluginDescriptor, abi_major)), number(offset_of!(PluginDescriptor, abi_minor)));
+        check_version((abi_major, abi_minor), (ABI_MAJOR, ABI_MINOR))?;
+        let size = field(offset_of!(PluginDescriptor, struct_size), 4).try_into().map(u32::from_ne_bytes).unwrap_or(0);
+        let needed = size_of::<PluginDescriptor>();
+        if (size as usize) < needed {
+            return Err(format!("has a descriptor of {size} bytes, ABI {ABI_MAJOR}.{abi_minor} has {needed}"));
+        }
+        let flags = field(offset_of!(PluginDescriptor, flags), 8).try_into().map(u64::from_ne_bytes).unwrap_or(0);
+        if flags & FLAG_CONTAINS_PANICS == 0 {
+            return Err("does not contain its panics, so one would end the host: build it with panic = \"unwind\"".to_owned());
+        }
+        let text = |offset: usize, length: usize| text_of(field(offset, length)).unwrap_or_default().to_owned();
+        let description = Self {
+            name: text(offset_of!(PluginDescriptor, name), 64),
+            version: text(offset_of!(PluginDescriptor, version), 32),
+            built_with: text(offset_of!(PluginDescriptor, built_with), 64),
+            abi_major,
+            abi_minor,
+        };
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        if description.name.is_empty() || !description.name.bytes().all(allowed) {
+            return Err("has a descriptor whose name is not made of a-z 0-9 _ -".to_owned());
+        }
+        if description.name == "proxy" {
+            return Err("holds a plugin named `proxy`, which is the host's own section of the config: rename it".to_owned());
+        }
+        Ok(description)
+    }
+}
+
+/// The same major number, and a minor number that the host has or has had.
+fn check_version(plugin: (u16, u16), host: (u16, u16)) -> Result<(), String> {
+    if plugin.0 == host.0 && plugin.1 <= host.1 {
+        return Ok(());
+    }
+    let advice = if plugin > host { "use a newer host, or build it with an older SDK" } else { "build it with a newer SDK" };
+    Err(format!("is built for ABI {}.{}, this host needs {}.{} at most and {}.0 at least: {advice}", plugin.0, plugin.1, host.0, host.1, host.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(plugin: (u16, u16), host: (u16, u16), expected: Result<(), &str>) {
+        match (check_version(plugin, host), expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(error), Err(part)) => assert!(error.contains(part), "{error} lacks {part}"),
+            (found, expected) => panic!("{found:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn older_minor_fits_and_nothing_else() {
+        check((1, 0), (1, 0), Ok(()));
+        check((1, 1), (1, 3), Ok(()));
+        check((1, 4), (1, 3), Err("is built for ABI 1.4, this host needs 1.3 at most"));
+        check((2, 0), (1, 3), Err("use a newer host"));
+        check((0, 9), (1, 3), Err("build it with a newer SDK"));
+    }
+
+    #[test]
+    fn junk_is_refused() {
+        assert!(Description::read(&[]).unwrap_err().contains("FXPLUGIN"));
+        let mut bytes = [0; size_of::<PluginDescriptor>()];
+        bytes[..8].copy_from_slice(&MAGIC);
+        assert!(Description::read(&bytes).unwrap_err().contains("ABI 0.0"));
+    }
+}

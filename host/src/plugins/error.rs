@@ -1,0 +1,126 @@
+//! Why a plugin is not served.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::functions::NameTaken;
+
+/// A step of a plugin's life that failed. Each text names what was found and what is needed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PluginError {
+    /// The file cannot be read or copied.
+    #[error("plugin file `{file}` cannot be {action}: {source}")]
+    File {
+        /// Name of the file.
+        file: String,
+        /// "read", "copied to the state directory", ...
+        action: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is larger than a plugin may be.
+    #[error("plugin file `{file}` has more than {bytes_max} bytes, the most that a plugin may have")]
+    TooLarge {
+        /// Name of the file.
+        file: String,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// The file is not a library that this host can map.
+    #[error("plugin file `{file}` {reason}")]
+    NotALibrary {
+        /// Name of the file.
+        file: String,
+        /// Completes the sentence.
+        reason: String,
+    },
+    /// The library was built for another version of the ABI, or against its rules.
+    #[error("plugin file `{file}` {reason}")]
+    Incompatible {
+        /// Name of the file.
+        file: String,
+        /// Completes the sentence.
+        reason: String,
+    },
+    /// The system's loader refused it.
+    #[error("plugin file `{file}` cannot be loaded: {reason}")]
+    Load {
+        /// Name of the file.
+        file: String,
+        /// What the loader says.
+        reason: String,
+    },
+    /// Two files hold plugins of one name.
+    #[error("plugin file `{file}` holds plugin `{plugin}`, which `{other}` holds already: remove one of the two")]
+    Duplicate {
+        /// Name of the file.
+        file: String,
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The file that was loaded first.
+        other: String,
+    },
+    /// `on_start` answered an error.
+    #[error("plugin `{plugin}` failed to start: {reason}")]
+    Start {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// In its own words.
+        reason: String,
+    },
+    /// `on_start` did not end.
+    #[error("plugin `{plugin}` did not start within {} ms ([reload] start_timeout_ms)", .after.as_millis())]
+    StartTimeout {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The deadline.
+        after: Duration,
+    },
+    /// It registered a name that is not its own.
+    #[error("plugin `{plugin}` is not published: {source}")]
+    Publish {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The name and its owner.
+        source: NameTaken,
+    },
+    /// No file holds a plugin that the config requires.
+    #[error("plugin `{plugin}` is required by load_plugins, but no file in {} holds it", .directory.display())]
+    Missing {
+        /// The plugin.
+        plugin: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+    /// The plugin directory cannot be read.
+    #[error("plugin directory {} cannot be read: {source}; create it, or set plugin_dir", .directory.display())]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A thread cannot be had.
+    #[error("plugin `{plugin}` cannot be started: no thread for it: {source}")]
+    Thread {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl PluginError {
+    /// The step that failed, as the admin API names it.
+    #[must_use]
+    pub fn step(&self) -> &'static str {
+        match self {
+            Self::File { .. } | Self::TooLarge { .. } | Self::Missing { .. } | Self::Directory { .. } => "stage",
+            Self::NotALibrary { .. } | Self::Incompatible { .. } | Self::Load { .. } | Self::Duplicate { .. } => "load",
+            Self::Start { .. } | Self::StartTimeout { .. } | Self::Thread { .. } => "start",
+            Self::Publish { .. } => "publish",
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One loaded version of a plugin: started on a thread of its own, leased by whatever uses its code, stopped
+//! when the last lease is gone. One of the files with hand-written `unsafe`.
+#![expect(unsafe_code, reason = "calls on_start and on_stop, and writes the plugin's route cells")]
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, SystemTime};
+
+use framex_abi::{Buffer, Host, OwnedBuffer, ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell, STATUS_OK, STATUS_PANIC};
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::descriptor::Description;
+use super::host_table::{HostSide, Registered, host_table};
+use super::library::Library;
+use super::{PluginError, Services, Staged};
+use crate::base::FunctionName;
+use crate::functions::Function;
+
+/// One loaded version of a plugin.
+pub(crate) struct Generation {
+    pub(crate) plugin: Arc<str>,
+    /// Rising from 1, never reused.
+    pub(crate) number: u64,
+    pub(crate) description: Description,
+    pub(crate) published_at: OnceLock<SystemTime>,
+    routes: OnceLock<Vec<(FunctionName, RoutePointer)>>,
+    instance: OnceLock<InstancePointer>,
+    drained: Notify,
+    pub(crate) staged: Staged,
+    /// Last: the code stays until all above is gone.
+    library: Library,
+}
+
+/// Keeps a generation's code in use. Whatever holds something of a plugin holds one, as its last field.
+#[derive(Clone)]
+pub(crate) struct Lease(Arc<Leased>);
+
+/// A lease that does not keep the code in use.
+#[derive(Clone)]
+pub(crate) struct WeakLease(Weak<Leased>);
+
+struct Leased {
+    generation: Arc<Generation>,
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        self.generation.drained.notify_one();
+    }
+}
+
+impl WeakLease {
+    pub(crate) fn upgrade(&self) -> Option<Lease> {
+        self.0.upgrade().map(Lease)
+    }
+
+    /// How many leases there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.strong_count()
+    }
+}
+
+/// A route cell: a static of the library.
+struct RoutePointer(*const RouteCell);
+
+// SAFETY: a static of atomics in a library that stays mapped.
+unsafe impl Send for RoutePointer {}
+// SAFETY: as above.
+unsafe impl Sync for RoutePointer {}
+
+/// What `on_start` made, for `on_stop`.
+#[derive(Clone, Copy)]
+struct InstancePointer(*mut ());
+
+// SAFETY: the ABI lets `on_stop` be called from another thread than `on_start`.
+unsafe impl Send for InstancePointer {}
+// SAFETY: as above; the host itself never looks behind it.
+unsafe impl Sync for InstancePointer {}
+
+/// A generation whose `on_start` has succeeded, and what it registered.
+pub(crate) struct StartedGeneration {
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) lease: Lease,
+    pub(crate) functions: Vec<Function>,
+}
+
+impl Generation {
+    /// Runs `on_start` on a thread of its own, under the deadline.
+    ///
+    /// `config` is `[plugins.NAME]` as JSON.
+    ///
+    /// # Errors
+    /// [`PluginError::Start`], [`PluginError::StartTimeout`], [`PluginError::Thread`].
+    pub(crate) async fn start(
+        library: Library,
+        description: Description,
+        staged: Staged,
+        number: u64,
+        config: String,
+        services: &Arc<Services>,
+    ) -> Result<StartedGeneration, PluginError> {
+        let plugin: Arc<str> = description.name.as_str().into();
+        // Kept for the life of the process, as the library is: a thread of the plugin may call at any time.
+        let side: &'static HostSide = Box::leak(Box::new(HostSide {
+            plugin: Arc::clone(&plugin),
+            generation: number,
+            services: Arc::clone(services),
+            staged: Mutex::new(Some(Vec::new())),
+            lease: OnceLock::new(),
+        }));
+        let host_id: &'static str = Box::leak(services.host_id.to_string().into_boxed_str());
+        let config: &'static str = Box::leak(config.into_boxed_str());
+        let host: &'static Host = Box::leak(Box::new(host_table(side, host_id, config)));
+        let generation = Arc::new(Self {
+            plugin: Arc::clone(&plugin),
+            number,
+            description,
+            published_at: OnceLock::new(),
+            routes: OnceLock::new(),
+            instance: OnceLock::new(),
+            drained: Notify::new(),
+            staged,
+            library,
+        });
+        let started = {
+            let generation = Arc::clone(&generation);
+            let table = HostTable(host);
+            on_thread(&plugin, move || generation.call_on_start(table))?
+        };
+        let outcome = tokio::time::timeout(services.start_timeout, started).await;
+        let registered = side.close();
+        match outcome {
+            Err(_) => return Err(PluginError::StartTimeout { plugin, after: services.start_timeout }),
+            Ok(Err(_)) => return Err(PluginError::Start { plugin, reason: "its start thread died".to_owned() }),
+            Ok(Ok(Err(reason))) => {
+                generation.stop(services.start_timeout).await;
+                return Err(PluginError::Start { plugin, reason });
+            }
+            Ok(Ok(Ok(()))) => {}
+        }
+        let lease = Lease(Arc::new(Leased { generation: Arc::clone(&generation) }));
+        // Set once: this is the only place, run once for each side.
+        let _first = side.lease.set(WeakLease(Arc::downgrade(&lease.0)));
+        let functions = generation.take_functions(registered, &lease);
+        Ok(StartedGeneration { generation, lease, functions })
+    }
+
+    fn call_on_start(&self, HostTable(host): HostTable) -> Result<(), String> {
+        let Some(on_start) = self.library.descriptor().on_start else {
+            return Err("its descriptor has no on_start".to_owned());
+        };
+        let mut instance = std::ptr::null_mut();
+        let mut reason = Buffer::EMPTY;
+        // SAFETY: the descriptor was checked; the table lives as long as the process; both pointers live until it returns.
+        let status = unsafe { on_start(host, &raw mut instance, &raw mut reason) };
+        if !instance.is_null() {
+            // Set once: `on_start` is called once.
+            let _first = self.instance.set(InstancePointer(instance));
+        }
+        read_status(status, reason)
+    }
+
+    fn take_functions(self: &Arc<Self>, registered: Vec<Registered>, lease: &Lease) -> Vec<Function> {
+        let mut routes = Vec::new();
+        let mut functions = Vec::new();
+        for function in registered {
+            if !function.route.is_null() {
+                routes.push((function.name.clone(), RoutePointer(function.route)));
+            }
+            let permits = (function.max_concurrency > 0).then(|| Arc::new(Semaphore::new(function.max_concurrency as usize)));
+            functions.push(Function {
+                name: function.name,
+                plugin: Arc::clone(&self.plugin),
+                generation: self.number,
+                description: function.description,
+                arguments_schema: function.arguments_schema,
+                result_schema: function.result_schema,
+                idempotent: function.idempotent,
+                timeout: function.timeout,
+                permits,
+                handler: Box::new(function.function.leased(lease.clone())),
+            });
+        }
+        // Set once: a generation is started once.
+        let _first = self.routes.set(routes);
+        functions
+    }
+
+    /// Tells the plugin where calls of its own functions from its own code go.
+    pub(crate) fn write_routes(&self, runs_here: &dyn Fn(&FunctionName) -> bool) {
+        for (name, RoutePointer(cell)) in self.routes.get().into_iter().flatten() {
+            let route = if runs_here(name) { ROUTE_HERE } else { ROUTE_ELSEWHERE };
+            // SAFETY: the plugin registered a static of its library, which stays mapped.
+            unsafe { &**cell }.route.store(route, Ordering::Relaxed);
+        }
+    }
+
+    /// Calls that ran inside the plugin without passing through the host.
+    pub(crate) fn direct_calls(&self) -> u64 {
+        let cells = self.routes.get().into_iter().flatten();
+        // SAFETY: the plugin registered a static of its library, which stays mapped.
+        cells.map(|(_, RoutePointer(cell))| unsafe { &**cell }.calls.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Waits until no lease is left; answers whether that came before the deadline.
+    pub(crate) async fn drain(&self, within: Duration) -> bool {
+        tokio::time::timeout(within, self.drained.notified()).await.is_ok()
+    }
+
+    /// Runs `on_stop` on a thread of its own, under the deadline. No lease may be left.
+    pub(crate) async fn stop(self: &Arc<Self>, within: Duration) {
+        let Some(instance) = self.instance.get().copied() else { return };
+        let stopped = {
+            let generation = Arc::clone(self);
+            on_thread(&self.plugin, move || generation.call_on_stop(instance))
+        };
+        let outcome = match stopped {
+            Ok(stopped) => tokio::time::timeout(within, stopped).await,
+            Err(error) => return tracing::warn!(plugin = &*self.plugin, "{error}"),
+        };
+        match outcome {
+            Ok(Ok(Ok(()))) => tracing::debug!(plugin = &*self.plugin, generation = self.number, "stopped"),
+            Ok(Ok(Err(reason))) => tracing::warn!(plugin = &*self.plugin, %reason, "on_stop failed"),
+            Ok(Err(_)) => tracing::warn!(plugin = &*self.plugin, "the stop thread died"),
+            Err(_) => tracing::warn!(plugin = &*self.plugin, "on_stop did not end within {} ms", within.as_millis()),
+        }
+    }
+
+    fn call_on_stop(&self, InstancePointer(instance): InstancePointer) -> Result<(), String> {
+        let Some(on_stop) = self.library.descriptor().on_stop else { return Ok(()) };
+        let mut reason = Buffer::EMPTY;
+        // SAFETY: `instance` is what this plugin's `on_start` made; `stop` is called once, without leases.
+        let status = unsafe { on_stop(instance, &raw mut reason) };
+        read_status(status, reason)
+    }
+}
+
+impl Lease {
+    pub(crate) fn downgrade(&self) -> WeakLease {
+        WeakLease(Arc::downgrade(&self.0))
+    }
+}
+
+/// The table on its way to the start thread.
+struct HostTable(&'static Host);
+
+// SAFETY: the functions of the table may be called from any thread.
+unsafe impl Send for HostTable {}
+
+fn read_status(status: i32, reason: Buffer) -> Result<(), String> {
+    // SAFETY: the plugin filled it for us, or left it empty.
+    let reason = unsafe { OwnedBuffer::new(reason) };
+    let text = String::from_utf8_lossy(reason.as_ref()).chars().take(2000).collect::<String>();
+    match status {
+        STATUS_OK => Ok(()),
+        STATUS_PANIC => Err(format!("it panicked: {text}")),
+        _ if text.is_empty() => Err(format!("it answered status {status} without a reason")),
+        _ => Err(text),
+    }
+}
+
+/// Runs plugin code on a short-lived thread: thread-locals that it makes end with the thread.
+pub(super) fn on_thread<T: Send + 'static>(
+    plugin: &Arc<str>,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<oneshot::Receiver<T>, PluginError> {
+    let (tx, rx) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("lifecycle".to_owned())
+        .spawn(move || {
+            // The receiver is gone if the deadline has passed: then nobody asks any more.
+            let _late = tx.send(job());
+        })
+        .map_err(|source| PluginError::Thread { plugin: Arc::clone(plugin), source })?;
+    Ok(rx)
+}

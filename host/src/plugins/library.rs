@@ -1,0 +1,74 @@
+//! Mapping a library, and the layout check. One of the files with hand-written `unsafe` (ARCHITECTURE.md).
+#![expect(unsafe_code, reason = "maps a library and looks symbols up")]
+
+use std::error::Error as _;
+use std::mem::ManuallyDrop;
+
+use framex_abi::layout::{CheckingGlobals, StableAbi, check_layout_compatibility_with_globals};
+use framex_abi::{ABI_MINOR, AbiSurface, DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, LayoutFn, PluginDescriptor};
+use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
+
+use super::object_file::ObjectFile;
+use super::{PluginError, Staged};
+
+/// A mapped plugin library whose descriptor and layouts fit.
+///
+/// It stays mapped for the life of the process: unmapping code that a thread may still come back to
+/// is not safe in general, and belongs to the retirement of a generation.
+#[derive(Debug)]
+pub(crate) struct Library {
+    _handle: ManuallyDrop<Handle>,
+    descriptor: *const PluginDescriptor,
+}
+
+// SAFETY: the descriptor is an immutable static of a library that stays mapped.
+unsafe impl Send for Library {}
+// SAFETY: as above.
+unsafe impl Sync for Library {}
+
+impl Library {
+    /// Maps the staged copy. Its constructors run.
+    ///
+    /// # Errors
+    /// [`PluginError::Load`] and [`PluginError::Incompatible`].
+    pub(crate) fn open(staged: &Staged, object: &ObjectFile) -> Result<Self, PluginError> {
+        let refuse = |reason: String| PluginError::Load { file: staged.file.clone(), reason };
+        // SAFETY: loading runs the library's constructors. That is what the operator asked for by putting the file
+        // into the plugin directory; the file is a private copy, whole, and never written to again.
+        let handle = unsafe { Handle::open(Some(&staged.path), RTLD_NOW | RTLD_LOCAL) };
+        // `Display` of libloading says "dlopen failed" only; the cause has the loader's words.
+        let handle = handle.map_err(|error| refuse(error.source().map_or_else(|| error.to_string(), ToString::to_string)))?;
+        // SAFETY: the symbol was found in the file as a static that begins with the descriptor's magic.
+        let descriptor = unsafe { handle.get::<*const PluginDescriptor>(DESCRIPTOR_SYMBOL) };
+        let descriptor = *descriptor.map_err(|error| refuse(error.to_string()))?;
+        // From here on nothing of the library goes away, whatever it may have started already.
+        let library = Self { _handle: ManuallyDrop::new(handle), descriptor };
+        if object.has_layout && object.description.abi_minor == ABI_MINOR {
+            library.check_layout().map_err(|reason| PluginError::Incompatible { file: staged.file.clone(), reason })?;
+        }
+        Ok(library)
+    }
+
+    /// The plugin's exported static.
+    pub(crate) fn descriptor(&self) -> &PluginDescriptor {
+        // SAFETY: checked for magic, version and size in the file; the library stays mapped.
+        unsafe { &*self.descriptor }
+    }
+
+    /// Compares the layouts of everything that crosses, with a map of its own:
+    /// abi_stable's global one would keep references into the library.
+    fn check_layout(&self) -> Result<(), String> {
+        // SAFETY: the symbol was found in the file; by the ABI's rules it is a `LayoutFn`.
+        let layout = unsafe { self._handle.get::<LayoutFn>(LAYOUT_SYMBOL) };
+        let layout = layout.map_err(|error| format!("has no usable `{LAYOUT_SYMBOL}`: {error}"))?;
+        let found = layout();
+        check_layout_compatibility_with_globals(<AbiSurface as StableAbi>::LAYOUT, found, &CheckingGlobals::new())
+            .map_err(|error| format!("has other layouts of the ABI's types than this host: {}", first_line(&error.to_string())))
+    }
+}
+
+/// The report of abi_stable is pages long; its first lines that say something are enough to act on.
+fn first_line(report: &str) -> String {
+    let lines = report.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('-'));
+    lines.take(3).collect::<Vec<_>>().join(" ").chars().take(300).collect()
+}

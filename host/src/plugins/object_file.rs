@@ -1,0 +1,136 @@
+//! Cheap checks of a library's bytes before the system's loader sees them, and its descriptor, read without running it.
+//!
+//! The loader maps what the headers claim: a truncated file would kill the process with SIGBUS later on.
+
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::{Architecture, BinaryFormat, Object, ObjectSegment, ObjectSymbol};
+
+use super::descriptor::Description;
+use framex_abi::{DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, PluginDescriptor};
+
+/// What a library file says of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct ObjectFile {
+    pub(crate) description: Description,
+    /// It exports the layouts of the ABI types, as Rust plugins do.
+    pub(crate) has_layout: bool,
+}
+
+/// Checks the bytes of a library; an error completes the sentence "plugin file X ...".
+pub(crate) fn check(bytes: &[u8]) -> Result<ObjectFile, String> {
+    if bytes.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let kind = object::FileKind::parse(bytes).map_err(|_| "is not a library: its first bytes are of no known format".to_owned())?;
+    if kind == object::FileKind::Elf64 {
+        check_elf_extent(bytes)?;
+    }
+    let file = object::File::parse(bytes).map_err(|error| format!("is damaged or cut off: {error}"))?;
+    check_platform(&file)?;
+    let exports = exports(&file);
+    let Some(address) = exports.descriptor else {
+        return Err(format!(
+            "is a library, but no framex plugin: it exports no `{DESCRIPTOR_SYMBOL}`; mark its impl #[plugin] and build it as a cdylib"
+        ));
+    };
+    let size = size_of::<PluginDescriptor>() as u64;
+    let descriptor = file
+        .segments()
+        .find_map(|segment| segment.data_range(address, size).ok().flatten())
+        .ok_or_else(|| format!("is damaged: its `{DESCRIPTOR_SYMBOL}` lies outside of the file"))?;
+    Ok(ObjectFile { description: Description::read(descriptor)?, has_layout: exports.has_layout })
+}
+
+/// Everything that the loader would map is in the file.
+fn check_elf_extent(bytes: &[u8]) -> Result<(), String> {
+    let damaged = |error: object::read::Error| format!("is damaged or cut off: {error}");
+    let header = object::elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
+    let endian = header.endian().map_err(damaged)?;
+    let segments = header.program_headers(endian, bytes).map_err(damaged)?;
+    let end = segments
+        .iter()
+        .map(|segment| segment.p_offset(endian).saturating_add(segment.p_filesz(endian)))
+        .max()
+        .unwrap_or(0);
+    if end > bytes.len() as u64 {
+        return Err(format!("is cut off: it has {} bytes of at least {end}", bytes.len()));
+    }
+    Ok(())
+}
+
+fn check_platform(file: &object::File<'_>) -> Result<(), String> {
+    let (found, needed) = (file.format(), BinaryFormat::native_object());
+    if found != needed {
+        return Err(format!("is {}, this host needs {}", format_name(found), format_name(needed)));
+    }
+    let (found, needed) = (architecture_name(file.architecture()), std::env::consts::ARCH);
+    if found != needed {
+        return Err(format!("is built for {found}, this host is {needed}"));
+    }
+    if !matches!(file.kind(), object::ObjectKind::Dynamic) {
+        return Err("is an object file, but no dynamic library: build it as a cdylib".to_owned());
+    }
+    Ok(())
+}
+
+fn format_name(format: BinaryFormat) -> &'static str {
+    match format {
+        BinaryFormat::Elf => "an ELF library (Linux)",
+        BinaryFormat::Pe | BinaryFormat::Coff => "a Windows DLL",
+        BinaryFormat::MachO => "a macOS library",
+        _ => "a library of another system",
+    }
+}
+
+fn architecture_name(architecture: Architecture) -> String {
+    match architecture {
+        Architecture::X86_64 => "x86_64".to_owned(),
+        Architecture::Aarch64 => "aarch64".to_owned(),
+        Architecture::Arm => "arm".to_owned(),
+        Architecture::I386 => "x86".to_owned(),
+        Architecture::Riscv64 => "riscv64".to_owned(),
+        Architecture::PowerPc64 => "powerpc64".to_owned(),
+        Architecture::S390x => "s390x".to_owned(),
+        Architecture::LoongArch64 => "loongarch64".to_owned(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+#[derive(Default)]
+struct Exports {
+    descriptor: Option<u64>,
+    has_layout: bool,
+}
+
+fn exports(file: &object::File<'_>) -> Exports {
+    let mut found = Exports::default();
+    for symbol in file.dynamic_symbols().filter(ObjectSymbol::is_definition) {
+        match symbol.name() {
+            Ok(name) if name == DESCRIPTOR_SYMBOL => found.descriptor = Some(symbol.address()),
+            Ok(name) if name == LAYOUT_SYMBOL => found.has_layout = true,
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_library_is_refused_in_words() {
+        assert_eq!(check(b"").unwrap_err(), "is empty");
+        assert_eq!(check(b"#!/bin/sh\necho plugin\n").unwrap_err(), "is not a library: its first bytes are of no known format");
+        assert!(check(b"\x7fELF\x02\x01\x01").unwrap_err().starts_with("is "));
+    }
+
+    #[test]
+    fn this_very_program_is_no_plugin_at_any_length() {
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(check(&program).unwrap_err().contains("no framex plugin"));
+        for length in (0..program.len()).step_by(program.len() / 50) {
+            assert!(check(&program[..length]).is_err());
+        }
+    }
+}

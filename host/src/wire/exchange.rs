@@ -1,0 +1,246 @@
+//! Requests and responses from values to frames and back: what hosts call.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::base::RequestId;
+
+use super::compression::{Compression, compress, decompress};
+use super::error::{DecodeError, OpenError, ResponseError};
+use super::frame::{Header, Kind, open, seal};
+use super::keys::{KeyRing, KeySet};
+use super::request::RequestEnvelope;
+use super::response::ResponseEnvelope;
+use super::writer::Writer;
+
+/// What a host is ready to take from an authentic sender. The body was bounded while it was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest plaintext, uncompressed, in bytes.
+    pub plaintext_bytes_max: usize,
+}
+
+/// A request that is authentic; whether it is fresh and new is still to be asked ([`super::ReplayGuard`]).
+#[derive(Debug)]
+pub struct OpenedRequest {
+    /// The keys that opened it, which also seal the answer.
+    pub key: Arc<KeySet>,
+    /// Names the call; the answer repeats it.
+    pub request_id: RequestId,
+    /// Unix time in milliseconds by the sender's clock.
+    pub sent_at_ms: u64,
+    /// What it says, not yet decoded: moved out of here, so that key and id stay for the answer.
+    pub plaintext: Plaintext,
+}
+
+/// The authentic content of a frame, neither decompressed nor decoded. `Debug` shows only its length.
+pub struct Plaintext {
+    bytes: BytesMut,
+    compressed: bool,
+}
+
+impl Plaintext {
+    /// Decompresses and decodes a request: the step after freshness and replay were checked.
+    ///
+    /// # Errors
+    /// [`DecodeError`], which [`DecodeError::to_failure`] turns into what the sender is told.
+    pub fn decode_request(self, limits: &Limits) -> Result<RequestEnvelope, DecodeError> {
+        RequestEnvelope::decode(self.expand(limits)?)
+    }
+
+    fn expand(self, limits: &Limits) -> Result<BytesMut, DecodeError> {
+        let bytes_max = limits.plaintext_bytes_max;
+        if self.compressed {
+            return decompress(&self.bytes, bytes_max);
+        }
+        if self.bytes.len() > bytes_max {
+            return Err(DecodeError::TooLarge {
+                bytes: self.bytes.len(),
+                bytes_max,
+            });
+        }
+        Ok(self.bytes)
+    }
+}
+
+impl fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plaintext")
+            .field("bytes", &self.bytes.len())
+            .field("compressed", &self.compressed)
+            .finish()
+    }
+}
+
+/// Seals one attempt of a call: a new request id and a new nonce, stamped `now_ms`.
+///
+/// `now_ms` is Unix time by the clock that the peer accepts (see [`super::ClockHint`]).
+/// Returns the id that the response has to repeat, and the frame.
+/// Fields over the limits of [`RequestEnvelope`] are sealed as they are, and refused by the peer.
+#[must_use]
+pub fn seal_request(
+    key: &KeySet,
+    now_ms: u64,
+    envelope: &RequestEnvelope,
+    compression: Compression,
+) -> (RequestId, Vec<u8>) {
+    let request_id = RequestId::random();
+    let header = Header {
+        kind: Kind::Request,
+        compressed: false,
+        key_id: key.id(),
+        request_id,
+        sent_at_ms: now_ms,
+        nonce: rand::random(),
+    };
+    (
+        request_id,
+        seal_envelope(key, header, envelope.encode(), compression),
+    )
+}
+
+/// Opens the body of a request: WIRE.md, "Order on receipt", steps 2 to 4.
+///
+/// Works inside `body`: nothing is copied, and nothing allocated.
+///
+/// # Errors
+/// [`OpenError::Incompatible`] for a frame of another version, [`OpenError::NotAuthentic`] for every other
+/// fault, without saying which.
+pub fn open_request(ring: &KeyRing, body: BytesMut) -> Result<OpenedRequest, OpenError> {
+    let header = Header::parse(&body)?;
+    if header.kind != Kind::Request {
+        return Err(OpenError::NotAuthentic);
+    }
+    let Some(key) = ring.find(header.key_id) else {
+        // The sender is not told, but an operator who looks for a wrong secret has to see it somewhere.
+        tracing::debug!(key_id = ?header.key_id, "a frame names a key that is not configured");
+        return Err(OpenError::NotAuthentic);
+    };
+    let bytes = open(&key.request, &header, body)?;
+    Ok(OpenedRequest {
+        key: Arc::clone(key),
+        request_id: header.request_id,
+        sent_at_ms: header.sent_at_ms,
+        plaintext: Plaintext {
+            bytes,
+            compressed: header.compressed,
+        },
+    })
+}
+
+/// Seals the answer to the request `request_id`, with the keys that opened it; `now_ms` is Unix time.
+#[must_use]
+pub fn seal_response(
+    key: &KeySet,
+    request_id: RequestId,
+    now_ms: u64,
+    envelope: &ResponseEnvelope,
+    compression: Compression,
+) -> Vec<u8> {
+    let header = Header {
+        kind: Kind::Response,
+        compressed: false,
+        key_id: key.id(),
+        request_id,
+        sent_at_ms: now_ms,
+        nonce: rand::random(),
+    };
+    seal_envelope(key, header, envelope.encode(), compression)
+}
+
+/// Opens and decodes the answer to the request `expected`, which `key` sealed.
+///
+/// Its stamp is not looked at: that it repeats a random id is proof that it is no older than the request.
+///
+/// # Errors
+/// [`ResponseError::Open`] for what is not authentic, not a response, of other keys, or the answer to
+/// another request; [`ResponseError::Decode`] for authentic bytes that are no response.
+pub fn open_response(
+    key: &KeySet,
+    expected: RequestId,
+    body: BytesMut,
+    limits: &Limits,
+) -> Result<ResponseEnvelope, ResponseError> {
+    let header = Header::parse(&body)?;
+    if header.kind != Kind::Response || header.key_id != key.id() || header.request_id != expected {
+        return Err(OpenError::NotAuthentic.into());
+    }
+    let bytes = open(&key.response, &header, body)?;
+    let plaintext = Plaintext {
+        bytes,
+        compressed: header.compressed,
+    };
+    Ok(ResponseEnvelope::decode(plaintext.expand(limits)?)?)
+}
+
+/// Compresses what pays, then seals with the key for that kind of frame.
+fn seal_envelope(key: &KeySet, header: Header, envelope: Writer, compression: Compression) -> Vec<u8> {
+    let (frame, compressed) = compress(envelope.into_frame(), compression);
+    let cipher = match header.kind {
+        Kind::Request => &key.request,
+        Kind::Response => &key.response,
+    };
+    seal(cipher, &Header { compressed, ..header }, frame)
+}
+
+#[cfg(test)]
+pub(super) mod vectors {
+    //! `wire-vectors.json`, made by an independent implementation.
+
+    use serde::{Deserialize, Deserializer};
+
+    #[derive(Deserialize)]
+    pub(in crate::wire) struct Vectors {
+        pub(in crate::wire) keys: Vec<KeyVector>,
+        pub(in crate::wire) frames: Vec<FrameVector>,
+    }
+
+    #[derive(Deserialize)]
+    pub(in crate::wire) struct KeyVector {
+        pub(in crate::wire) secret: String,
+        #[serde(deserialize_with = "hex")]
+        pub(in crate::wire) master: Vec<u8>,
+        #[serde(deserialize_with = "hex")]
+        pub(in crate::wire) key_id: Vec<u8>,
+        #[serde(deserialize_with = "hex")]
+        pub(in crate::wire) request_key: Vec<u8>,
+        #[serde(deserialize_with = "hex")]
+        pub(in crate::wire) response_key: Vec<u8>,
+    }
+
+    #[derive(Deserialize)]
+    pub(in crate::wire) struct FrameVector {
+        pub(in crate::wire) name: String,
+        pub(in crate::wire) secret: String,
+        pub(in crate::wire) kind: u8,
+        #[serde(deserialize_with = "hex")]
+        pub(in crate::wire) request_id: Vec<u8>,
+        pub(in crate::wire) sent_at_ms: u64,
+        #[serde(deserialize_with = "hex")]
+        pub(in crate::wire) nonce: Vec<u8>,
+        pub(in crate::wire) lz4: bool,
+        #[serde(deserialize_with = "hex")]
+        pub(in crate::wire) plaintext: Vec<u8>,
+        #[serde(deserialize_with = "hex")]
+        pub(in crate::wire) frame: Vec<u8>,
+        pub(in crate::wire) note: String,
+    }
+
+    pub(in crate::wire) fn load() -> Vectors {
+        serde_json::from_str(include_str!("../../tests-data/wire-vectors.json")).unwrap()
+    }
+
+    fn hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        assert_eq!(text.len() % 2, 0);
+        Ok((0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

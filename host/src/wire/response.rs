@@ -1,0 +1,247 @@
+//! The envelope of a response: a MessagePack array of four fields (WIRE.md, "Plaintext").
+
+use bytes::{Bytes, BytesMut};
+
+use crate::base::{ErrorCode, Failure, HostId, Outcome};
+
+use super::check::{NESTING_MAX, check_nested_value};
+use super::error::DecodeError;
+use super::reader::Reader;
+use super::request::{host_id, keep};
+use super::writer::Writer;
+
+/// What errors call the envelope as a whole.
+const ENVELOPE: &str = "response envelope";
+/// What errors call the map of a failure.
+const FAILURE: &str = "failure";
+/// What errors call the map of extensions.
+const EXTENSIONS: &str = "extensions";
+/// Fields of the envelope.
+const FIELDS: usize = 4;
+/// Longest error code in bytes, known or not.
+const CODE_BYTES_MAX: usize = 64;
+/// Bytes of everything in the envelope whose length does not vary, at their longest.
+const FIXED_BYTES_MAX: usize = 128;
+/// Levels that are left for a value inside the failure or the extensions: the envelope and that map are two.
+const INNER_LEVELS: usize = NESTING_MAX - 2;
+
+/// The answer to one call as it travels between hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponseEnvelope {
+    /// The host that ran the function, or refused it: 1 to 64 bytes of printable ASCII without spaces.
+    pub host_id: HostId,
+    /// The result, as MessagePack that is not looked at here, or why there is none.
+    pub outcome: Outcome,
+    /// With a refused frame: by which clock to stamp the next one.
+    pub clock_hint: Option<ClockHint>,
+    /// Extension `itself`: the process that refused the call is the one that made it.
+    pub itself: bool,
+}
+
+/// Extensions `retry` and `now`: the call may be sealed again, once, stamped by the receiver's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockHint {
+    /// The receiver's clock, Unix time in milliseconds.
+    pub now_ms: u64,
+}
+
+impl ResponseEnvelope {
+    /// Writes the envelope straight behind the room for the header: one allocation.
+    ///
+    /// Details of a failure that are not one MessagePack value of at most 62 levels are left out with a
+    /// warning: they come from a plugin, and must not make the rest unreadable.
+    pub(super) fn encode(&self) -> Writer {
+        let mut writer = Writer::new(self.bytes_max());
+        writer.array(FIELDS);
+        writer.text(&self.host_id);
+        writer.boolean(self.outcome.is_ok());
+        match &self.outcome {
+            Ok(result) => writer.binary(result),
+            Err(failure) => write_failure(&mut writer, failure),
+        }
+        writer.small_map(if self.clock_hint.is_some() { 2 } else { 0 } + u8::from(self.itself));
+        if let Some(ClockHint { now_ms }) = self.clock_hint {
+            writer.text("retry");
+            writer.boolean(true);
+            writer.text("now");
+            writer.unsigned(now_ms);
+        }
+        if self.itself {
+            writer.text("itself");
+            writer.boolean(true);
+        }
+        writer
+    }
+
+    /// At least as many bytes as [`ResponseEnvelope::encode`] writes.
+    fn bytes_max(&self) -> usize {
+        let outcome = match &self.outcome {
+            Ok(result) => result.len(),
+            Err(failure) => {
+                failure.message.len()
+                    + failure.app_code.as_ref().map_or(0, String::len)
+                    + failure.details.as_ref().map_or(0, Bytes::len)
+            }
+        };
+        FIXED_BYTES_MAX + self.host_id.len() + outcome
+    }
+
+    /// Reads the envelope; the result is what is left of `plaintext`, not a copy.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything that WIRE.md does not describe. A code that this version does not know
+    /// is no error: the failure is then [`ErrorCode::Internal`] and its message names the code.
+    pub(super) fn decode(plaintext: BytesMut) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(&plaintext);
+        reader.fields(ENVELOPE, FIELDS)?;
+        let host_id = host_id(&mut reader, "host id")?;
+        let body = if reader.boolean("success")? {
+            Ok(reader.binary("result")?)
+        } else {
+            Err(read_failure(&mut reader, &plaintext)?)
+        };
+        let (clock_hint, itself) = read_extensions(&mut reader)?;
+        reader.finish(ENVELOPE)?;
+        let outcome = body.map(|range| keep(plaintext, range)).map_err(Box::new);
+        Ok(Self {
+            host_id,
+            outcome,
+            clock_hint,
+            itself,
+        })
+    }
+}
+
+/// A failure as the MessagePack map of WIRE.md, which is also what crosses the plugin ABI.
+#[must_use]
+pub fn encode_failure(failure: &Failure) -> Vec<u8> {
+    let mut writer = Writer::new(FIXED_BYTES_MAX + failure.message.len());
+    write_failure(&mut writer, failure);
+    writer.into_plaintext()
+}
+
+/// Reads such a map, all of `bytes`.
+///
+/// # Errors
+/// [`DecodeError`] as for the failure in a response.
+pub fn decode_failure(bytes: &[u8]) -> Result<Failure, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let failure = read_failure(&mut reader, bytes)?;
+    reader.finish(FAILURE)?;
+    Ok(failure)
+}
+
+fn write_failure(writer: &mut Writer, failure: &Failure) {
+    let with_details = failure.code == ErrorCode::Failed;
+    writer.small_map(if with_details { 5 } else { 3 });
+    writer.text("code");
+    writer.text(failure.code.as_str());
+    writer.text("message");
+    writer.text(&failure.message);
+    writer.text("executed");
+    match failure.executed {
+        Some(executed) => writer.boolean(executed),
+        None => writer.nil(),
+    }
+    if !with_details {
+        return;
+    }
+    writer.text("app_code");
+    match &failure.app_code {
+        Some(app_code) => writer.text(app_code),
+        None => writer.nil(),
+    }
+    writer.text("details");
+    match &failure.details {
+        Some(details) => match check_nested_value(details, INNER_LEVELS) {
+            Ok(()) => writer.raw(details),
+            Err(error) => {
+                tracing::warn!(%error, "the details of a failure are left out of the response");
+                writer.nil();
+            }
+        },
+        None => writer.nil(),
+    }
+}
+
+fn read_failure(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<Failure, DecodeError> {
+    let (mut code, mut message, mut executed) = (None, None, None);
+    let (mut app_code, mut details) = (None, None);
+    for _ in 0..reader.map(FAILURE)? {
+        let Some(key) = reader.text_or_skip(FAILURE, INNER_LEVELS)? else {
+            reader.skip(FAILURE, INNER_LEVELS)?;
+            continue;
+        };
+        let fresh = match key {
+            "code" => code
+                .replace(reader.text("failure code", CODE_BYTES_MAX)?)
+                .is_none(),
+            "message" => message
+                .replace(reader.text("failure message", usize::MAX)?)
+                .is_none(),
+            "executed" => {
+                let value = reader.optional(|reader| reader.boolean("executed"))?;
+                executed.replace(value).is_none()
+            }
+            "app_code" => {
+                let value = reader.optional(|reader| reader.text("failure app code", usize::MAX))?;
+                app_code.replace(value).is_none()
+            }
+            "details" => {
+                let (is_nil, start) = (reader.nil(), reader.position());
+                if !is_nil {
+                    reader.skip("failure details", INNER_LEVELS)?;
+                }
+                let value = (!is_nil).then(|| &plaintext[start..reader.position()]);
+                details.replace(value).is_none()
+            }
+            _ => reader.skip(FAILURE, INNER_LEVELS).map(|()| true)?,
+        };
+        if !fresh {
+            return Err(DecodeError::Repeated {
+                field: FAILURE,
+                key: key.to_owned(),
+            });
+        }
+    }
+    let wire_code = code.ok_or(DecodeError::Missing {
+        field: "failure code",
+    })?;
+    let message = message.ok_or(DecodeError::Missing {
+        field: "failure message",
+    })?;
+    let executed = executed.flatten();
+    let Some(code) = ErrorCode::from_wire(wire_code) else {
+        let message = format!("the peer failed with the unknown code {wire_code:?}: {message}");
+        return Ok(Failure {
+            executed,
+            ..Failure::new(ErrorCode::Internal, message)
+        });
+    };
+    let mut failure = Failure {
+        executed,
+        ..Failure::new(code, message)
+    };
+    if code == ErrorCode::Failed {
+        failure.app_code = app_code.flatten().map(str::to_owned);
+        failure.details = details.flatten().map(Bytes::copy_from_slice);
+    }
+    Ok(failure)
+}
+
+/// The extensions that this version knows; all others are skipped.
+fn read_extensions(reader: &mut Reader<'_>) -> Result<(Option<ClockHint>, bool), DecodeError> {
+    let (mut retry, mut now, mut itself) = (false, None, false);
+    for _ in 0..reader.map(EXTENSIONS)? {
+        match reader.text_or_skip(EXTENSIONS, INNER_LEVELS)? {
+            Some("retry") => retry = reader.boolean("extension retry")?,
+            Some("now") => now = Some(reader.unsigned("extension now")?),
+            Some("itself") => itself = reader.boolean("extension itself")?,
+            _ => reader.skip(EXTENSIONS, INNER_LEVELS)?,
+        }
+    }
+    Ok((now.filter(|_| retry).map(|now_ms| ClockHint { now_ms }), itself))
+}
+
+#[cfg(test)]
+mod tests;
