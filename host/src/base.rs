@@ -2,15 +2,17 @@
 //!
 //! Layer: the lowest of the host. It must never do I/O, nor know of HTTP, frames or plugins.
 
+mod clock;
 mod code;
 mod failure;
 mod invocation;
 mod name;
 mod tasks;
 
+pub use clock::Clock;
 pub use code::ErrorCode;
 pub use failure::Failure;
-pub use invocation::{Caller, Deadline, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId};
+pub use invocation::{Caller, Deadline, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy};
 pub use name::{FunctionName, InvalidName, nearest};
 pub use tasks::Tasks;
 

@@ -191,10 +191,7 @@ impl Config {
     #[must_use]
     pub fn sealing_secrets(&self) -> &[Secret] {
         let of_callers = || self.auth.as_ref().and_then(|rules| rules.keys_of(REMOTE_PATH));
-        self.proxy_auth
-            .keys_for(REMOTE_PATH)
-            .or_else(of_callers)
-            .unwrap_or_default()
+        self.proxy_auth.keys_for(REMOTE_PATH).or_else(of_callers).unwrap_or_default()
     }
 
     /// The secret that seals calls to `peer`: its own where it has one, otherwise the first of
@@ -213,10 +210,7 @@ impl Config {
     /// The table `[plugins.NAME]` as JSON; an empty object where there is none.
     #[must_use]
     pub fn plugin_settings(&self, plugin: &str) -> serde_json::Value {
-        let settings = self
-            .plugin_settings
-            .get(plugin)
-            .map(|settings| settings.as_value().clone());
+        let settings = self.plugin_settings.get(plugin).map(|settings| settings.as_value().clone());
         settings.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()))
     }
 }

@@ -6,3 +6,13 @@
 pub mod base;
 pub mod config;
 pub mod wire;
+
+pub mod functions;
+pub mod plugins;
+
+pub mod peers;
+pub mod router;
+
+pub mod http;
+
+pub mod app;

@@ -1,7 +1,7 @@
 //! One call of a function by name: who asks, how long it may take, where it has been.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -88,4 +88,23 @@ pub struct Invocation {
     pub traceparent: Option<Arc<str>>,
     /// Makes a repeat of the call recognisable; at most [`IDEMPOTENCY_KEY_BYTES_MAX`].
     pub idempotency_key: Option<Bytes>,
+    /// The other host that ran it, once one has answered.
+    pub served_by: ServedBy,
+}
+
+/// The id of the host that ran a call, if it was another one. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct ServedBy(Arc<OnceLock<HostId>>);
+
+impl ServedBy {
+    /// Notes the host; the first one stays, as a call runs once.
+    pub fn set(&self, host: HostId) {
+        self.0.get_or_init(|| host);
+    }
+
+    /// The host, if another one ran the call.
+    #[must_use]
+    pub fn host(&self) -> Option<&HostId> {
+        self.0.get()
+    }
 }

@@ -42,9 +42,7 @@ pub(super) fn config(
             format: builder.choice(&KeyPath::of("log.format"), raw.log.format),
         },
         plugin_settings: builder.plugin_settings(raw.plugins.others),
-        auth: raw
-            .auth
-            .map(|auth| builder.rules(&KeyPath::of("auth.rules"), &auth.rules)),
+        auth: raw.auth.map(|auth| builder.rules(&KeyPath::of("auth.rules"), &auth.rules)),
         proxy_auth,
         literal_secrets: std::mem::take(&mut builder.literals),
         readable_by_others: false,
@@ -105,10 +103,7 @@ impl Builder<'_> {
         for (index, name) in names.iter().enumerate() {
             self.plugin_name(&key.element(index), &key, name);
             if names[..index].contains(name) {
-                self.problem(
-                    &key.element(index),
-                    format!("`{key}` has `{}` twice", shown(name)),
-                );
+                self.problem(&key.element(index), format!("`{key}` has `{}` twice", shown(name)));
             }
         }
         names
@@ -147,15 +142,9 @@ impl Builder<'_> {
         let Some(said) = said.filter(|said| *said != "localhost") else {
             return localhost;
         };
-        let bare = said
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(said);
+        let bare = said.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(said);
         bare.parse().unwrap_or_else(|_| {
-            let text = format!(
-                "`server.host` must be an IP address or localhost, found `{}`",
-                shown(said)
-            );
+            let text = format!("`server.host` must be an IP address or localhost, found `{}`", shown(said));
             self.problem(&KeyPath::of("server.host"), text);
             localhost
         })
@@ -172,17 +161,9 @@ impl Builder<'_> {
 /// The name of the machine and a random part: two hosts on one machine differ.
 fn default_host_id(machine: &str) -> HostId {
     let clean = |character: char| {
-        if character.is_ascii_graphic() {
-            character
-        } else {
-            '-'
-        }
+        if character.is_ascii_graphic() { character } else { '-' }
     };
-    let name: String = machine
-        .chars()
-        .map(clean)
-        .take(HOST_ID_BYTES_MAX - HOST_ID_RANDOM_BYTES)
-        .collect();
+    let name: String = machine.chars().map(clean).take(HOST_ID_BYTES_MAX - HOST_ID_RANDOM_BYTES).collect();
     let name = if name.is_empty() { "host" } else { &name };
     format!("{name}-{:08x}", rand::random::<u32>()).into()
 }
@@ -227,18 +208,10 @@ mod tests {
             drain_timeout: Duration::from_secs(30),
         };
         assert_eq!(config.server, server);
-        let reload = Reload {
-            start_timeout: Duration::from_secs(10),
-            drain_timeout: Duration::from_secs(30),
-        };
+        let reload =
+            Reload { start_timeout: Duration::from_secs(10), drain_timeout: Duration::from_secs(30) };
         assert_eq!(config.reload, reload);
-        assert_eq!(
-            config.log,
-            Log {
-                level: LogLevel::Info,
-                format: LogFormat::Text
-            }
-        );
+        assert_eq!(config.log, Log { level: LogLevel::Info, format: LogFormat::Text });
         assert!(config.door_rules().is_empty() && config.sealing_secrets().is_empty());
         assert_eq!(config.plugin_settings("demo"), serde_json::json!({}));
     }
@@ -272,10 +245,7 @@ mod tests {
             Config::from_text(text, file, &environment, &super::super::Overrides::default()).unwrap();
         assert_eq!(config.plugin_dir, Path::new("/etc/framex/a/b"));
         assert_eq!(config.state_dir, Path::new("/c"));
-        check(
-            "state_dir = \"\"\n",
-            "config.toml line 1: `state_dir` must be the path of a folder, found ``",
-        );
+        check("state_dir = \"\"\n", "config.toml line 1: `state_dir` must be the path of a folder, found ``");
     }
 
     #[test]
@@ -292,10 +262,7 @@ mod tests {
             ("10.0.0.1", "10.0.0.1:0", false),
         ] {
             let server = listen(host);
-            assert_eq!(
-                (server.listen.to_string().as_str(), server.is_loopback()),
-                (listened, loopback)
-            );
+            assert_eq!((server.listen.to_string().as_str(), server.is_loopback()), (listened, loopback));
         }
         check(
             "[server]\nhost = \"my-host\"\n",
@@ -315,13 +282,7 @@ mod tests {
             "load_plugins = [\"proxy\"]\n",
             &format!("config.toml line 1: `load_plugins` {rule}, found `proxy`"),
         );
-        check(
-            "load_plugins = [\"a\", \"a\"]\n",
-            "config.toml line 1: `load_plugins` has `a` twice",
-        );
-        check(
-            "[plugins.\"a.b\"]\n",
-            &format!("config.toml line 1: `plugins` {rule}, found `a.b`"),
-        );
+        check("load_plugins = [\"a\", \"a\"]\n", "config.toml line 1: `load_plugins` has `a` twice");
+        check("[plugins.\"a.b\"]\n", &format!("config.toml line 1: `plugins` {rule}, found `a.b`"));
     }
 }

@@ -27,13 +27,7 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(sources: &'a Sources, environment: &'a Environment, folder: PathBuf) -> Self {
-        Self {
-            sources,
-            environment,
-            folder,
-            problems: Vec::new(),
-            literals: Vec::new(),
-        }
+        Self { sources, environment, folder, problems: Vec::new(), literals: Vec::new() }
     }
 
     /// Hands the configuration out if nothing was wrong.
@@ -43,16 +37,13 @@ impl<'a> Builder<'a> {
             return Ok(config);
         }
         problems.sort();
-        let problems = problems
-            .into_iter()
-            .map(|(origin, _, text)| Problem { origin, text });
+        let problems = problems.into_iter().map(|(origin, _, text)| Problem { origin, text });
         Err(ConfigError::Invalid(problems.collect()))
     }
 
     /// Keeps one problem; what is returned in place of the value is never seen by anybody.
     pub(super) fn problem(&mut self, key: &KeyPath, text: String) {
-        self.problems
-            .push((self.sources.origin(key), self.sources.place(key), text));
+        self.problems.push((self.sources.origin(key), self.sources.place(key), text));
     }
 
     pub(super) fn number(&mut self, number: &Number, said: Option<i64>) -> u64 {
@@ -72,23 +63,18 @@ impl<'a> Builder<'a> {
         Duration::from_millis(self.number(number, said))
     }
 
-    /// One word out of a few; the first of them by default.
+    /// One word out of a few.
     pub(super) fn choice<C: Choice>(&mut self, key: &KeyPath, said: Option<String>) -> C {
-        let default = C::WORDS[0].1;
-        let Some(said) = said else { return default };
+        let Some(said) = said else { return C::DEFAULT };
         C::from_word(&said).unwrap_or_else(|| {
             let words: Vec<&str> = C::WORDS.iter().map(|(word, _)| *word).collect();
             let (last, others) = words.split_last().unwrap_or((&"", &[]));
             let nearest = nearest(&said, words.iter().copied(), 1);
-            let nearest = nearest
-                .first()
-                .map_or_else(String::new, |word| format!(", the nearest is `{word}`"));
+            let nearest =
+                nearest.first().map_or_else(String::new, |word| format!(", the nearest is `{word}`"));
             let allowed = format!("{} or {last}", others.join(", "));
-            self.problem(
-                key,
-                format!("`{key}` must be {allowed}, found `{}`{nearest}", shown(&said)),
-            );
-            default
+            self.problem(key, format!("`{key}` must be {allowed}, found `{}`{nearest}", shown(&said)));
+            C::DEFAULT
         })
     }
 
@@ -127,10 +113,7 @@ impl<'a> Builder<'a> {
                 }
             };
             if secrets.is_empty() {
-                self.problem(
-                    &place,
-                    format!("`{place}` needs at least one secret, found an empty list"),
-                );
+                self.problem(&place, format!("`{place}` needs at least one secret, found an empty list"));
             }
             let element = |(index, said): (usize, &String)| self.secret(&place.element(index), said);
             let secrets = secrets.iter().enumerate().filter_map(element).collect();
@@ -146,10 +129,7 @@ impl<'a> Builder<'a> {
             match PathPattern::new(text) {
                 Ok(pattern) => patterns.push(pattern),
                 Err(why) => {
-                    self.problem(
-                        &key.element(index),
-                        format!("`{key}` has `{}`: {why}", shown(text)),
-                    );
+                    self.problem(&key.element(index), format!("`{key}` has `{}`: {why}", shown(text)));
                 }
             }
         }
@@ -169,16 +149,10 @@ mod tests {
     #[test]
     fn words_of_the_log_are_checked() {
         let config = config("[log]\nlevel = \"trace\"\nformat = \"json\"\n");
-        assert_eq!(
-            config.log,
-            Log {
-                level: LogLevel::Trace,
-                format: LogFormat::Json
-            }
-        );
+        assert_eq!(config.log, Log { level: LogLevel::Trace, format: LogFormat::Json });
         check(
             "[log]\nlevel = \"inof\"\nformat = \"xml\"\n",
-            "config.toml line 2: `log.level` must be info, error, warn, debug or trace, found `inof`, the nearest \
+            "config.toml line 2: `log.level` must be error, warn, info, debug or trace, found `inof`, the nearest \
              is `info`\n\
              config.toml line 3: `log.format` must be text or json, found `xml`",
         );
@@ -203,5 +177,21 @@ mod tests {
             "[plugins.proxy]\nwhite_list = [\"/a\",\n\"api*\"]\n",
             "config.toml line 3: `plugins.proxy.white_list` has `api*`: a path starts with /",
         );
+    }
+
+    #[test]
+    fn each_fault_of_a_path_has_its_sentence() {
+        for (path, sentence) in [
+            ("/a*", "a star is allowed only at the end, after a slash, as in /api/v1/*"),
+            ("/a%20b", "a path has no percent-encoded bytes"),
+            ("/a//b", "a path has no `..`, no `//` and no part `.`"),
+            ("/a b", "a path has only visible ASCII characters, without ? and #"),
+        ] {
+            for key in ["white_list = [\"PATH\"]", "auth.rules.\"PATH\" = [\"k\"]"] {
+                let name = if key.starts_with('w') { "white_list" } else { "auth.rules" };
+                let expected = format!("config.toml line 2: `plugins.proxy.{name}` has `{path}`: {sentence}");
+                check(&format!("[plugins.proxy]\n{}\n", key.replace("PATH", path)), &expected);
+            }
+        }
     }
 }

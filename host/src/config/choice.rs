@@ -2,25 +2,21 @@
 
 /// A value that is one word out of a few.
 pub trait Choice: Copy + PartialEq + 'static {
-    /// Every word with its meaning; the first is the default.
+    /// What it is where nothing is said.
+    const DEFAULT: Self;
+    /// Every word with its meaning.
     const WORDS: &'static [(&'static str, Self)];
 
     /// What the word means; `None` for any other. Case counts.
     #[must_use]
     fn from_word(word: &str) -> Option<Self> {
-        Self::WORDS
-            .iter()
-            .find(|(known, _)| *known == word)
-            .map(|(_, choice)| *choice)
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, choice)| *choice)
     }
 
     /// The word for it.
     #[must_use]
     fn as_word(self) -> &'static str {
-        Self::WORDS
-            .iter()
-            .find(|(_, choice)| *choice == self)
-            .map_or("", |(word, _)| word)
+        Self::WORDS.iter().find(|(_, choice)| *choice == self).map_or("", |(word, _)| word)
     }
 }
 
@@ -48,12 +44,12 @@ pub enum Compression {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogLevel {
-    /// The usual one: what an operator wants to know.
-    Info,
     /// Only what failed.
     Error,
     /// And what looks wrong.
     Warn,
+    /// And what an operator wants to know.
+    Info,
     /// And what helps to find a fault.
     Debug,
     /// Everything.
@@ -71,23 +67,27 @@ pub enum LogFormat {
 }
 
 impl Choice for Fallback {
+    const DEFAULT: Self = Self::None;
     const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None), ("local", Self::Local)];
 }
 
 impl Choice for Compression {
+    const DEFAULT: Self = Self::Auto;
     const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("never", Self::Never)];
 }
 
 impl Choice for LogLevel {
+    const DEFAULT: Self = Self::Info;
     const WORDS: &'static [(&'static str, Self)] = &[
-        ("info", Self::Info),
         ("error", Self::Error),
         ("warn", Self::Warn),
+        ("info", Self::Info),
         ("debug", Self::Debug),
         ("trace", Self::Trace),
     ];
 }
 
 impl Choice for LogFormat {
+    const DEFAULT: Self = Self::Text;
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }

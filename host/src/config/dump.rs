@@ -51,10 +51,7 @@ impl Config {
         let proxy = &self.proxy;
         let mut functions: Map<String, Value> = Map::new();
         for peer in &proxy.peers {
-            let runs_there = proxy
-                .functions
-                .iter()
-                .filter(|(_, urls)| urls.contains(&peer.url));
+            let runs_there = proxy.functions.iter().filter(|(_, urls)| urls.contains(&peer.url));
             let names: Vec<Value> = runs_there.map(|(name, _)| name.as_str().into()).collect();
             if !names.is_empty() {
                 functions.insert(peer.url.to_string(), names.into());
@@ -64,10 +61,7 @@ impl Config {
             let key = peer.key.as_ref().map(|_| REDACTED);
             json!({ "enable": texts(&peer.enable), "disable": texts(&peer.disable), "key": key })
         };
-        let peers = proxy
-            .peers
-            .iter()
-            .map(|peer| (peer.url.to_string(), dump_of_peer(peer)));
+        let peers = proxy.peers.iter().map(|peer| (peer.url.to_string(), dump_of_peer(peer)));
         json!({
             "proxy_urls": Value::Object(peers.collect()),
             "white_list": proxy.white_list.as_ref().map(texts),
@@ -97,10 +91,7 @@ fn rules_without_keys(rules: &AuthRules) -> Value {
 /// The same shape with every value out of sight.
 fn redacted(value: &Value) -> Value {
     match value {
-        Value::Object(map) => map
-            .iter()
-            .map(|(name, value)| (name.clone(), redacted(value)))
-            .collect(),
+        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), redacted(value))).collect(),
         Value::Array(values) => values.iter().map(redacted).collect(),
         _ => REDACTED.into(),
     }
@@ -125,14 +116,8 @@ mod tests {
         assert!(peer.allows(REMOTE_PATH) && !peer.allows("/api/v1/openapi.json"));
         let function = crate::base::FunctionName::new("demo.some.example_func").unwrap();
         assert_eq!(config.proxy.urls_of(&function), std::slice::from_ref(&peer.url));
-        assert_eq!(
-            config.sealing_secret_for(peer).map(Secret::expose),
-            Some("proxy-key")
-        );
-        assert_eq!(
-            config.door_rules().keys_for("/api/v1/openapi.json").unwrap()[0].expose(),
-            "openapi-key"
-        );
+        assert_eq!(config.sealing_secret_for(peer).map(Secret::expose), Some("proxy-key"));
+        assert_eq!(config.door_rules().keys_for("/api/v1/openapi.json").unwrap()[0].expose(), "openapi-key");
         assert!(config.door_rules().keys_for("/api/v1/functions").is_none());
         assert!(config.answers_peers());
     }
@@ -162,11 +147,8 @@ mod tests {
     #[test]
     fn the_example_is_right_without_its_comment_signs() {
         let is_key = |line: &str| !line.starts_with(' ') && (line.contains(" = ") || line.starts_with('['));
-        let uncomment = |line: &'static str| {
-            line.strip_prefix("# ")
-                .filter(|rest| is_key(rest))
-                .unwrap_or(line)
-        };
+        let uncomment =
+            |line: &'static str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line);
         let text: Vec<&str> = EXAMPLE.lines().map(uncomment).collect();
         let environment = [("CALLER_KEY", "k")].into_iter().collect();
         let config = load(&text.join("\n"), &environment, &Overrides::default()).unwrap();
@@ -180,9 +162,8 @@ mod tests {
                     [plugins.demo]\nurl = \"canary-3\"\ndeep = { list = [{ pin = 471100 }] }\n\
                     [plugins.proxy.proxy_urls]\n\"http://a\" = { key = \"canary-4\" }\n\
                     [plugins.proxy.auth]\nrules = { \"/api/v1/proxy/remote\" = [\"canary-5\"] }\n";
-        let environment: Environment = [("KEY", "canary-2"), ("FRAMEX_PLUGINS__X__Y", "canary-6")]
-            .into_iter()
-            .collect();
+        let environment: Environment =
+            [("KEY", "canary-2"), ("FRAMEX_PLUGINS__X__Y", "canary-6")].into_iter().collect();
         let overrides = Overrides::default().with("--key", "plugins.y.z", "canary-7");
         let config = load(text, &environment, &overrides).unwrap();
         let outputs = [
@@ -194,10 +175,7 @@ mod tests {
         for output in &outputs {
             assert!(!output.contains("canary") && !output.contains("4711"), "{output}");
         }
-        assert_eq!(
-            config.dump()["plugins"]["demo"]["deep"]["list"][0]["pin"],
-            REDACTED
-        );
+        assert_eq!(config.dump()["plugins"]["demo"]["deep"]["list"][0]["pin"], REDACTED);
         assert_eq!(config.dump()["auth"]["rules"]["/b/*"], json!([REDACTED]));
         // The same secrets in a config that is refused in every part.
         let refused = format!("port = 1\n{text}key = \"canary-8\"\n[log]\nlevel = 1\n");
@@ -211,17 +189,10 @@ mod tests {
         let proxy =
             "[plugins.proxy.auth]\nrules = { \"/api/v1/proxy/remote\" = [\"p\", \"q\"], \"/x\" = [\"x\"] }\n";
         let sealing = |text: &str| {
-            config(text)
-                .sealing_secrets()
-                .iter()
-                .map(|key| key.expose().to_owned())
-                .collect::<Vec<_>>()
+            config(text).sealing_secrets().iter().map(|key| key.expose().to_owned()).collect::<Vec<_>>()
         };
         let door = |text: &str, path: &str| {
-            config(text)
-                .door_rules()
-                .keys_for(path)
-                .map(|keys| keys[0].expose().to_owned())
+            config(text).door_rules().keys_for(path).map(|keys| keys[0].expose().to_owned())
         };
         assert_eq!(sealing(proxy), ["p", "q"]);
         assert_eq!(door(proxy, "/x").as_deref(), Some("x"));

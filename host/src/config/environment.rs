@@ -44,9 +44,9 @@ impl Environment {
     /// The names with the prefix, sorted.
     pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = match &self.0 {
-            Variables::Process => std::env::vars_os()
-                .filter_map(|(name, _)| name.into_string().ok())
-                .collect(),
+            Variables::Process => {
+                std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+            }
             Variables::Fixed(variables) => variables.keys().cloned().collect(),
         };
         names.retain(|name| name.starts_with(PREFIX));
@@ -68,26 +68,19 @@ impl Environment {
         let of_port = |rest: &str| {
             let mut parts = rest.split('_');
             let number = parts.next().is_some_and(|part| part.parse::<u16>().is_ok());
-            number
-                && parts
-                    .next()
-                    .is_some_and(|part| matches!(part, "TCP" | "UDP" | "SCTP"))
+            number && parts.next().is_some_and(|part| matches!(part, "TCP" | "UDP" | "SCTP"))
         };
         name.ends_with("_SERVICE_HOST")
             || name.ends_with("_SERVICE_PORT")
             || name.contains("_SERVICE_PORT_")
             || (name.ends_with("_PORT") && is_link())
-            || name
-                .match_indices("_PORT_")
-                .any(|(at, found)| of_port(&name[at + found.len()..]))
+            || name.match_indices("_PORT_").any(|(at, found)| of_port(&name[at + found.len()..]))
     }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
-        let variables = variables
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()));
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
         Self(Variables::Fixed(variables.collect()))
     }
 }
@@ -112,17 +105,9 @@ mod tests {
     #[test]
     fn variables_of_the_process_are_read() {
         // Set by cargo for every test.
-        let set = Environment::of_process()
-            .variable("CARGO_MANIFEST_DIR")
-            .unwrap()
-            .unwrap();
+        let set = Environment::of_process().variable("CARGO_MANIFEST_DIR").unwrap().unwrap();
         assert_eq!(set, env!("CARGO_MANIFEST_DIR"));
-        assert!(
-            Environment::of_process()
-                .names()
-                .iter()
-                .all(|name| name.starts_with(PREFIX))
-        );
+        assert!(Environment::of_process().names().iter().all(|name| name.starts_with(PREFIX)));
     }
 
     #[test]

@@ -32,20 +32,12 @@ impl ConfigError {
     /// The problems one by one; empty where the file could not be read at all.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
-        if let Self::Invalid(problems) = self {
-            problems
-        } else {
-            &[]
-        }
+        if let Self::Invalid(problems) = self { problems } else { &[] }
     }
 }
 
 fn lines(problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(Problem::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// One thing that is wrong, and where.

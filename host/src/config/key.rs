@@ -92,9 +92,7 @@ impl KeyPath {
 
     /// Whether the values below may be secrets, or URLs with one inside: they are not repeated.
     pub(super) fn is_sensitive(&self) -> bool {
-        self.0
-            .first()
-            .is_some_and(|part| part == "auth" || part == "plugins")
+        self.0.first().is_some_and(|part| part == "auth" || part == "plugins")
     }
 
     /// Whether it lies in the table of a plugin, whose types the host does not know.
@@ -128,11 +126,7 @@ pub(super) fn shown(text: &str) -> String {
         format!("{scheme}[redacted]@{host}")
     });
     let text = without_password.as_deref().unwrap_or(text);
-    let mut shown: String = text
-        .chars()
-        .take(SHOWN_CHARS_MAX)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
         shown.push('…');
     }
@@ -173,6 +167,7 @@ mod tests {
     fn repeated_text_has_no_password_and_no_control_characters_and_ends() {
         let check = |text: &str, expected: &str| assert_eq!(shown(text), expected);
         check("http://user:pass/word@host:1", "http://[redacted]@host:1");
+        check("http://user:p@ss@host:1", "http://[redacted]@host:1");
         check("user:password@host", "[redacted]@host");
         check("a\n\u{1b}[31m", "a\\n\\u{1b}[31m");
         check(&"x".repeat(81), &format!("{}…", "x".repeat(80)));

@@ -28,17 +28,14 @@ impl Overrides {
     /// read as the value of a variable is.
     #[must_use]
     pub fn with(mut self, flag: &str, key: &str, value: impl fmt::Display) -> Self {
-        self.0
-            .push((flag.to_owned(), KeyPath::of(key), value.to_string()));
+        self.0.push((flag.to_owned(), KeyPath::of(key), value.to_string()));
         self
     }
 }
 
 impl fmt::Debug for Overrides {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.iter().map(|(flag, _, _)| flag))
-            .finish()
+        f.debug_list().entries(self.0.iter().map(|(flag, _, _)| flag)).finish()
     }
 }
 
@@ -52,10 +49,7 @@ pub(super) fn merge(
     let (mut sources, dict) = Sources::parse(text, path).map_err(ConfigError::Invalid)?;
     let file = Layer { name: "file", dict };
     let mut problems = Vec::new();
-    let mut variables = Layer {
-        name: "variables",
-        dict: Dict::new(),
-    };
+    let mut variables = Layer { name: "variables", dict: Dict::new() };
     for name in environment.names() {
         if environment.is_no_key(&name) || sources.is_secret_variable(&name) {
             continue;
@@ -65,10 +59,7 @@ pub(super) fn merge(
         let value = environment.variable(&name).and_then(Result::ok);
         problems.extend(variables.say(&mut sources, KeyPath::from_parts(parts), value, origin));
     }
-    let mut flags = Layer {
-        name: "flags",
-        dict: Dict::new(),
-    };
+    let mut flags = Layer { name: "flags", dict: Dict::new() };
     for (flag, key, value) in &overrides.0 {
         let origin = Origin::Flag(flag.clone());
         problems.extend(flags.say(&mut sources, key.clone(), Some(value.clone()), origin));
@@ -77,11 +68,7 @@ pub(super) fn merge(
         return Err(ConfigError::Invalid(problems));
     }
     // The defaults are those of the raw types, below all layers.
-    let merged = Figment::new()
-        .merge(file)
-        .merge(variables)
-        .merge(flags)
-        .extract::<Dict>();
+    let merged = Figment::new().merge(file).merge(variables).merge(flags).extract::<Dict>();
     let merged = merged.map_err(|error| {
         let origin = sources.origin(&KeyPath::default());
         ConfigError::Invalid(vec![Problem {
@@ -118,12 +105,7 @@ impl Layer {
         text: Option<String>,
         origin: Origin,
     ) -> Option<Problem> {
-        let problem = |text: String| {
-            Some(Problem {
-                origin: origin.clone(),
-                text,
-            })
-        };
+        let problem = |text: String| Some(Problem { origin: origin.clone(), text });
         if key.parts().len() > DEPTH_MAX {
             return problem(format!("no key has more than {DEPTH_MAX} parts"));
         }
@@ -165,14 +147,8 @@ fn insert(dict: &mut Dict, parts: &[String], value: Value) -> bool {
         let before = dict.insert(first.clone(), value);
         return !matches!(before, Some(Value::Dict(..)));
     }
-    let below = dict
-        .entry(first.clone())
-        .or_insert_with(|| Value::from(Dict::new()));
-    if let Value::Dict(_, dict) = below {
-        insert(dict, rest, value)
-    } else {
-        false
-    }
+    let below = dict.entry(first.clone()).or_insert_with(|| Value::from(Dict::new()));
+    if let Value::Dict(_, dict) = below { insert(dict, rest, value) } else { false }
 }
 
 #[cfg(test)]
@@ -190,16 +166,9 @@ mod tests {
     #[test]
     fn the_later_layer_wins() {
         let port = |text: &str, variable: Option<&str>, flag: Option<u16>| {
-            let environment = variable
-                .map(|port| ("FRAMEX_SERVER__PORT", port))
-                .into_iter()
-                .collect();
+            let environment = variable.map(|port| ("FRAMEX_SERVER__PORT", port)).into_iter().collect();
             let overrides = flag.map(|port| Overrides::default().with("--port", "server.port", port));
-            load(text, &environment, &overrides.unwrap_or_default())
-                .unwrap()
-                .server
-                .listen
-                .port()
+            load(text, &environment, &overrides.unwrap_or_default()).unwrap().server.listen.port()
         };
         let file = "[server]\nport = 1\nqueue_max = 5\n";
         assert_eq!(port("", None, None), 8080);
@@ -208,10 +177,7 @@ mod tests {
         assert_eq!(port(file, Some("2"), Some(3)), 3);
         let environment = [("FRAMEX_SERVER__PORT", "2")].into_iter().collect();
         let config = load(file, &environment, &Overrides::default()).unwrap();
-        assert_eq!(
-            config.server.queue_max, 5,
-            "a variable replaces one key, not the table"
-        );
+        assert_eq!(config.server.queue_max, 5, "a variable replaces one key, not the table");
     }
 
     #[test]
@@ -222,10 +188,7 @@ mod tests {
             ("FRAMEX_PLUGINS__DEMO__POOL", "8"),
             ("FRAMEX_PLUGINS__DEMO__FAST", "true"),
             ("FRAMEX_PLUGINS__DEMO__NAME", "8 pools"),
-            (
-                "FRAMEX_PLUGINS__PROXY__AUTH__RULES",
-                "{\"/api/v1/proxy/remote\" = [\"9\"]}",
-            ),
+            ("FRAMEX_PLUGINS__PROXY__AUTH__RULES", "{\"/api/v1/proxy/remote\" = [\"9\"]}"),
             ("FRAMEX_RELOAD__START_TIMEOUT_MS", "7"),
             ("FRAMEX_SERVER__HOST", "[::1]"),
         ];

@@ -19,12 +19,7 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 const fn number(key: &'static str, default: i64, min: i64, max: i64) -> Number {
-    Number {
-        key,
-        default,
-        min,
-        max,
-    }
+    Number { key, default, min, max }
 }
 
 pub(super) static PORT: Number = number("server.port", 8080, 0, 65_535);
@@ -81,11 +76,8 @@ mod tests {
                 assert_eq!(problems(&line(number, good)), "", "{}", number.key);
             }
             for bad in [number.min - 1, number.max + 1, i64::MIN, i64::MAX] {
-                let expected = format!(
-                    "config.toml line 2: `{}` must be {}, found {bad}",
-                    number.key,
-                    number.needed()
-                );
+                let expected =
+                    format!("config.toml line 2: `{}` must be {}, found {bad}", number.key, number.needed());
                 assert_eq!(problems(&line(number, bad)), expected);
             }
         }

@@ -43,9 +43,7 @@ impl PeerUrl {
             None => (authority, HTTP_PORT),
         };
         let host = host_of(host).ok_or(InvalidPeerUrl::Host)?;
-        Ok(Self {
-            authority: format!("{host}:{port}").into(),
-        })
+        Ok(Self { authority: format!("{host}:{port}").into() })
     }
 
     /// `host:port`, to connect to and for the `host` header; an IPv6 address is in brackets.
@@ -64,16 +62,11 @@ fn port(text: &str) -> Result<u16, InvalidPeerUrl> {
 /// The host in its normal form; `None` for what is neither a name nor an address.
 fn host_of(text: &str) -> Option<String> {
     if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return address
-            .parse::<Ipv6Addr>()
-            .ok()
-            .map(|address| format!("[{address}]"));
+        return address.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]"));
     }
     let name = text.to_ascii_lowercase();
     let labels = || name.split('.');
-    let is_address = labels()
-        .next_back()
-        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_address = labels().next_back().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     if is_address {
         // As in the URL standard: a last part of digits is an address, or nothing.
         return name.parse::<Ipv4Addr>().ok().map(|address| address.to_string());
@@ -114,10 +107,7 @@ mod tests {
         check("http://10.0.0.1:1", "http://10.0.0.1:1");
         check("http://[::1]:8080", "http://[::1]:8080");
         check("http://[0:0::1]", "http://[::1]:80");
-        check(
-            "http://my_service.name-space.svc",
-            "http://my_service.name-space.svc:80",
-        );
+        check("http://my_service.name-space.svc", "http://my_service.name-space.svc:80");
         assert_eq!(PeerUrl::new("http://A/"), PeerUrl::new("http://a:80"));
     }
 
@@ -152,24 +142,12 @@ mod tests {
         ] {
             check(text, InvalidPeerUrl::Host);
         }
-        for text in [
-            "http://a:",
-            "http://a:0",
-            "http://a:65536",
-            "http://a:+80",
-            "http://a:x",
-            "http://[::1]:",
-        ] {
+        for text in
+            ["http://a:", "http://a:0", "http://a:65536", "http://a:+80", "http://a:x", "http://[::1]:"]
+        {
             check(text, InvalidPeerUrl::Port);
         }
-        for text in [
-            "http://a/b",
-            "http://a//",
-            "http://a?b",
-            "http://a/?b",
-            "http://a#b",
-            "http://a/#",
-        ] {
+        for text in ["http://a/b", "http://a//", "http://a?b", "http://a/?b", "http://a#b", "http://a/#"] {
             check(text, InvalidPeerUrl::Tail);
         }
     }

@@ -68,9 +68,7 @@ impl Peer {
 pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
     let table = KeyPath::of("plugins.proxy");
     let white_list_key = table.child("white_list");
-    let white_list = raw
-        .white_list
-        .map(|list| builder.patterns(&white_list_key, &list));
+    let white_list = raw.white_list.map(|list| builder.patterns(&white_list_key, &list));
     let peers = peers(builder, raw.proxy_urls, white_list.as_ref());
     let functions = functions(builder, raw.proxy_functions, &peers);
     let proxy = Proxy {
@@ -80,9 +78,7 @@ pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy) -> (Proxy, AuthRul
         compression: builder.choice(&table.child("compression"), raw.compression),
         white_list,
     };
-    let rules = raw
-        .auth
-        .map(|auth| builder.rules(&KeyPath::of("plugins.proxy.auth.rules"), &auth.rules));
+    let rules = raw.auth.map(|auth| builder.rules(&KeyPath::of("plugins.proxy.auth.rules"), &auth.rules));
     (proxy, rules.unwrap_or_default())
 }
 
@@ -103,9 +99,7 @@ fn peers(builder: &mut Builder<'_>, raw: RawPeers, white_list: Option<&PathPatte
     };
     let mut peers: Vec<Peer> = Vec::with_capacity(entries.len());
     for (place, text, raw) in entries {
-        let peer_key = raw
-            .key
-            .and_then(|said| builder.secret(&place.child("key"), &said));
+        let peer_key = raw.key.and_then(|said| builder.secret(&place.child("key"), &said));
         let enable = raw.enable.unwrap_or_else(|| vec!["/*".to_owned()]);
         let enable = builder.patterns(&place.child("enable"), &enable);
         let disable = builder.patterns(&place.child("disable"), &raw.disable.unwrap_or_default());
@@ -116,13 +110,7 @@ fn peers(builder: &mut Builder<'_>, raw: RawPeers, white_list: Option<&PathPatte
             builder.problem(&place, format!("`{key}` has `{url}` twice"));
             continue;
         }
-        peers.push(Peer {
-            url,
-            key: peer_key,
-            enable,
-            disable,
-            white_list: white_list.cloned(),
-        });
+        peers.push(Peer { url, key: peer_key, enable, disable, white_list: white_list.cloned() });
     }
     peers
 }
@@ -130,9 +118,7 @@ fn peers(builder: &mut Builder<'_>, raw: RawPeers, white_list: Option<&PathPatte
 /// Checks one URL that stands at `place` in `key`.
 fn url(builder: &mut Builder<'_>, key: &KeyPath, place: &KeyPath, text: &str) -> Option<PeerUrl> {
     let parsed = PeerUrl::new(text);
-    parsed
-        .map_err(|why| builder.problem(place, format!("`{key}` has `{}`: {why}", shown(text))))
-        .ok()
+    parsed.map_err(|why| builder.problem(place, format!("`{key}` has `{}`: {why}", shown(text)))).ok()
 }
 
 fn functions(
@@ -141,10 +127,7 @@ fn functions(
     peers: &[Peer],
 ) -> BTreeMap<FunctionName, Vec<PeerUrl>> {
     let key = KeyPath::of("plugins.proxy.proxy_functions");
-    let mut entries: Vec<_> = raw
-        .into_iter()
-        .map(|(text, names)| (key.child(&text), text, names))
-        .collect();
+    let mut entries: Vec<_> = raw.into_iter().map(|(text, names)| (key.child(&text), text, names)).collect();
     entries.sort_by_key(|(place, _, _)| builder.sources.place(place));
     let mut functions: BTreeMap<FunctionName, Vec<PeerUrl>> = BTreeMap::new();
     for (place, text, names) in entries {
@@ -185,9 +168,7 @@ fn unlisted(key: &KeyPath, url: &PeerUrl, peers: &[Peer]) -> String {
     let known: Vec<String> = peers.iter().map(|peer| peer.url.to_string()).collect();
     let wanted = url.to_string();
     let nearest = nearest(&wanted, known.iter().map(String::as_str), 1);
-    let nearest = nearest
-        .first()
-        .map_or_else(String::new, |url| format!(", the nearest there is `{url}`"));
+    let nearest = nearest.first().map_or_else(String::new, |url| format!(", the nearest there is `{url}`"));
     format!("`{key}` has `{url}`, which is not in `plugins.proxy.proxy_urls`{nearest}")
 }
 
@@ -211,11 +192,7 @@ mod tests {
         let map = "[plugins.proxy.proxy_urls]\n\"http://b:1\" = { disable = [\"/api/v1/functions/*\"], key = \"k\" }\n\
                    \"http://a:1\" = { enable = [\"/api/*\"] }\n";
         for text in [BOTH, map] {
-            let urls: Vec<String> = proxy_of(text)
-                .peers
-                .iter()
-                .map(|peer| peer.url.to_string())
-                .collect();
+            let urls: Vec<String> = proxy_of(text).peers.iter().map(|peer| peer.url.to_string()).collect();
             assert_eq!(urls, ["http://b:1", "http://a:1"]);
         }
         let peers = proxy_of(map).peers;
@@ -227,12 +204,7 @@ mod tests {
     #[test]
     fn the_white_list_limits_every_peer() {
         let proxy = proxy_of(&format!("{BOTH}white_list = [\"/api/v1/proxy/remote\"]\n"));
-        assert!(
-            proxy
-                .peers
-                .iter()
-                .all(|peer| peer.allows(REMOTE_PATH) && !peer.allows("/health"))
-        );
+        assert!(proxy.peers.iter().all(|peer| peer.allows(REMOTE_PATH) && !peer.allows("/health")));
         let proxy = proxy_of(&format!("{BOTH}white_list = []\n"));
         assert!(proxy.peers.iter().all(|peer| !peer.allows(REMOTE_PATH)));
     }
@@ -245,11 +217,7 @@ mod tests {
         let proxy = proxy_of(&text);
         let urls = |name: &str| {
             let name = FunctionName::new(name).unwrap();
-            proxy
-                .urls_of(&name)
-                .iter()
-                .map(PeerUrl::to_string)
-                .collect::<Vec<_>>()
+            proxy.urls_of(&name).iter().map(PeerUrl::to_string).collect::<Vec<_>>()
         };
         assert_eq!(urls("x.f"), ["http://b:1", "http://a:1"]);
         assert_eq!(urls("x.g"), ["http://a:1"]);
@@ -259,15 +227,9 @@ mod tests {
     #[test]
     fn words_are_read() {
         let proxy = proxy_of("fallback = \"local\"\ncompression = \"never\"\n");
-        assert_eq!(
-            (proxy.fallback, proxy.compression),
-            (Fallback::Local, Compression::Never)
-        );
+        assert_eq!((proxy.fallback, proxy.compression), (Fallback::Local, Compression::Never));
         let proxy = proxy_of("");
-        assert_eq!(
-            (proxy.fallback, proxy.compression),
-            (Fallback::None, Compression::Auto)
-        );
+        assert_eq!((proxy.fallback, proxy.compression), (Fallback::None, Compression::Auto));
         check(
             "fallback = \"locl\"\n",
             "config.toml line 2: `plugins.proxy.fallback` must be none or local, found `locl`, the nearest is `local`",
@@ -296,6 +258,25 @@ mod tests {
              name or password, the secret belongs into `plugins.proxy.auth.rules`\n\
              config.toml line 3: `plugins.proxy.proxy_urls.\"http://[redacted]@host\".key` has an empty secret",
         );
+    }
+
+    #[test]
+    fn each_fault_of_a_url_has_its_sentence() {
+        for (url, sentence) in [
+            ("ftp://a", "a peer's URL starts with http://"),
+            ("http://a:x", "the port of a peer's URL is a number from 1 to 65535"),
+            ("http://a/b", "a peer's URL has no path, query or fragment, as in http://remotehost:8080"),
+            (
+                "http://a b",
+                "a peer's URL needs a host name or an address, as in http://remotehost:8080 or http://[::1]:8080",
+            ),
+        ] {
+            for key in ["proxy_urls = [\"URL\"]", "proxy_functions = { \"URL\" = [] }"] {
+                let name = key.split(' ').next().unwrap_or_default();
+                let expected = format!("config.toml line 2: `plugins.proxy.{name}` has `{url}`: {sentence}");
+                check(&format!("{}\n", key.replace("URL", url)), &expected);
+            }
+        }
     }
 
     #[test]

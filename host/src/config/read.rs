@@ -82,10 +82,7 @@ pub(super) fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
         return Err(ConfigError::NotText(owned, line));
     }
     let text = text(bytes).map_err(|_| ConfigError::NotText(owned, 1))?;
-    Ok(ConfigFile {
-        text,
-        readable_by_others,
-    })
+    Ok(ConfigFile { text, readable_by_others })
 }
 
 #[cfg(test)]
@@ -98,10 +95,7 @@ mod tests {
     fn check(path: &Path, expected: &str) {
         let loaded = Config::load_with(path, &Environment::default(), &Overrides::default());
         let expected = expected.replace("PATH", &path.display().to_string());
-        assert_eq!(
-            loaded.map(|_| ()).map_err(|error| error.to_string()),
-            Err(expected)
-        );
+        assert_eq!(loaded.map(|_| ()).map_err(|error| error.to_string()), Err(expected));
     }
 
     #[test]
@@ -113,10 +107,7 @@ mod tests {
         std::fs::write(&file, b"[log]\nlevel = \"\xff\"\n").unwrap();
         check(&file, "config file `PATH` is not UTF-8 text, see line 2");
         std::fs::write(&file, vec![b'#'; FILE_BYTES_MAX + 1]).unwrap();
-        check(
-            &file,
-            "config file `PATH` has more than 1048576 bytes, the most that are read",
-        );
+        check(&file, "config file `PATH` has more than 1048576 bytes, the most that are read");
         check(&file.join("below"), "config file `PATH` cannot be read");
         let error = config_file(&file.join("below")).unwrap_err();
         assert!(error.source().unwrap().to_string().contains("ot a directory"));

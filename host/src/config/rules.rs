@@ -33,10 +33,7 @@ impl PathPattern {
         if text.contains("..") || text.contains("//") || text.split('/').any(|part| part == ".") {
             return Err(InvalidPath::NotNormal);
         }
-        if !text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
-        {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
             return Err(InvalidPath::Character);
         }
         Ok(Self { text, below })
@@ -47,11 +44,7 @@ impl PathPattern {
     /// `/api/v1/*` covers `/api/v1/x`, `/api/v1/x/y` and `/api/v1/`, not `/api/v1` nor `/api/v10`.
     #[must_use]
     pub fn covers(&self, path: &str) -> bool {
-        if self.below {
-            path.starts_with(&self.text)
-        } else {
-            path == self.text
-        }
+        if self.below { path.starts_with(&self.text) } else { path == self.text }
     }
 
     /// Whether it names this path, and no other.
@@ -109,19 +102,13 @@ impl AuthRules {
     /// the longest prefix. `None` if nothing protects it; never an empty list.
     #[must_use]
     pub fn keys_for(&self, path: &str) -> Option<&[Secret]> {
-        self.0
-            .iter()
-            .find(|(pattern, _)| pattern.covers(path))
-            .map(|(_, keys)| keys.as_slice())
+        self.0.iter().find(|(pattern, _)| pattern.covers(path)).map(|(_, keys)| keys.as_slice())
     }
 
     /// The secrets of the rule for exactly `path`.
     #[must_use]
     pub fn keys_of(&self, path: &str) -> Option<&[Secret]> {
-        self.0
-            .iter()
-            .find(|(pattern, _)| pattern.is_exactly(path))
-            .map(|(_, keys)| keys.as_slice())
+        self.0.iter().find(|(pattern, _)| pattern.is_exactly(path)).map(|(_, keys)| keys.as_slice())
     }
 
     /// The rules, in the order in which they are tried.
@@ -183,16 +170,7 @@ mod tests {
             check(text, InvalidPath::Star);
         }
         check("/api/%2e", InvalidPath::Percent);
-        for text in [
-            "/api/../x",
-            "/..",
-            "/a//b",
-            "//",
-            "//*",
-            "/api//*",
-            "/./a",
-            "/a/.",
-        ] {
+        for text in ["/api/../x", "/..", "/a//b", "//", "//*", "/api//*", "/./a", "/a/."] {
             check(text, InvalidPath::NotNormal);
         }
         for text in ["/a b", "/a?b", "/a#b", "/ä", "/a\0", "/a\n"] {
@@ -204,12 +182,14 @@ mod tests {
     fn exact_rules_come_first_then_the_longest_prefix() {
         let secret = |text: &str| Secret::read(text, Path::new(""), &Environment::default()).unwrap();
         let rule = |pattern: &str| (PathPattern::new(pattern).unwrap(), vec![secret(pattern)]);
-        let rules = AuthRules::new(["/*", "/api/v1/*", "/api/*", "/api/v1/x"].map(rule).to_vec());
+        let patterns = ["/*", "/api/v1/*", "/api/*", "/api/v1/x", "/api/v2/*", "/api/v2/"];
+        let rules = AuthRules::new(patterns.map(rule).to_vec());
         let check = |path: &str, expected: Option<&str>| {
             let found = rules.keys_for(path).map(|keys| keys[0].expose());
             assert_eq!(found, expected, "{path}");
         };
         check("/api/v1/x", Some("/api/v1/x"));
+        check("/api/v2/", Some("/api/v2/"));
         check("/api/v1/x/y", Some("/api/v1/*"));
         check("/api/v1", Some("/api/*"));
         check("/api/v10/x", Some("/api/*"));

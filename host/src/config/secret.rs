@@ -45,10 +45,7 @@ impl Secret {
     /// The `Err` says what is wrong with it, without the value.
     pub(super) fn read(said: &str, folder: &Path, environment: &Environment) -> Result<Self, String> {
         let (text, source) = if let Some(name) = said.strip_prefix("env:") {
-            (
-                of_variable(name, environment)?,
-                SecretSource::Variable(name.to_owned()),
-            )
+            (of_variable(name, environment)?, SecretSource::Variable(name.to_owned()))
         } else if let Some(path) = said.strip_prefix("file:") {
             let path = folder.join(path);
             (of_file(&path)?, SecretSource::File(path))
@@ -64,9 +61,7 @@ impl Secret {
             return Err(format!("has an empty secret{from}"));
         }
         if text.len() > SECRET_BYTES_MAX {
-            return Err(format!(
-                "has a secret{from} of more than {SECRET_BYTES_MAX} bytes"
-            ));
+            return Err(format!("has a secret{from} of more than {SECRET_BYTES_MAX} bytes"));
         }
         let digest = Zeroizing::new(Sha256::digest(text.as_bytes()).into());
         Ok(Self { text, digest, source })
@@ -124,9 +119,7 @@ fn of_variable(name: &str, environment: &Environment) -> Result<Zeroizing<String
     }
     match environment.variable(name) {
         Some(Ok(value)) => Ok(Zeroizing::new(value)),
-        Some(Err(_)) => Err(format!(
-            "has its secret in variable `{name}`, which is not UTF-8 text"
-        )),
+        Some(Err(_)) => Err(format!("has its secret in variable `{name}`, which is not UTF-8 text")),
         None => Err(format!("has its secret in variable `{name}`, which is not set")),
     }
 }
@@ -187,55 +180,23 @@ mod tests {
         check("file:windows", folder, Ok("from-file"));
         check("file:two", folder, Ok("from-file\n"));
         check("file:none", folder, Ok("from-file"));
-        check(
-            &format!("file:{}", folder.join("unix").display()),
-            Path::new("/nowhere"),
-            Ok("from-file"),
-        );
+        check(&format!("file:{}", folder.join("unix").display()), Path::new("/nowhere"), Ok("from-file"));
         check("", folder, Err("has an empty secret"));
-        check(
-            "env:EMPTY",
-            folder,
-            Err("has an empty secret from variable `EMPTY`"),
-        );
-        check(
-            "file:empty",
-            folder,
-            Err("has an empty secret from file `FOLDER/empty`"),
-        );
-        check(
-            "env:GONE",
-            folder,
-            Err("has its secret in variable `GONE`, which is not set"),
-        );
+        check("env:EMPTY", folder, Err("has an empty secret from variable `EMPTY`"));
+        check("file:empty", folder, Err("has an empty secret from file `FOLDER/empty`"));
+        check("env:GONE", folder, Err("has its secret in variable `GONE`, which is not set"));
         let unnamed = "has `env:` without the name of a variable, letters, digits and _";
         check("env:", folder, Err(unnamed));
         check("env: KEY", folder, Err(unnamed));
-        check(
-            "file:gone",
-            folder,
-            Err("has its secret in file `FOLDER/gone`, which does not exist"),
-        );
-        check(
-            "file:.",
-            folder,
-            Err("has its secret in file `FOLDER/.`, which is a directory"),
-        );
-        check(
-            "file:binary",
-            folder,
-            Err("has its secret in file `FOLDER/binary`, which is not UTF-8 text"),
-        );
+        check("file:gone", folder, Err("has its secret in file `FOLDER/gone`, which does not exist"));
+        check("file:.", folder, Err("has its secret in file `FOLDER/.`, which is a directory"));
+        check("file:binary", folder, Err("has its secret in file `FOLDER/binary`, which is not UTF-8 text"));
         check(
             "file:large",
             folder,
             Err("has its secret in file `FOLDER/large`, which has more than 65536 bytes"),
         );
-        check(
-            &"x".repeat(SECRET_BYTES_MAX + 1),
-            folder,
-            Err("has a secret of more than 65536 bytes"),
-        );
+        check(&"x".repeat(SECRET_BYTES_MAX + 1), folder, Err("has a secret of more than 65536 bytes"));
     }
 
     #[test]
@@ -260,11 +221,7 @@ mod tests {
     fn generated_keys_are_recognised() {
         let check = |said: &str, generated: bool, broken: bool| {
             let secret = Secret::read(said, Path::new(""), &Environment::default()).unwrap();
-            assert_eq!(
-                (secret.is_generated_key(), secret.is_broken_key()),
-                (generated, broken),
-                "{said}"
-            );
+            assert_eq!((secret.is_generated_key(), secret.is_broken_key()), (generated, broken), "{said}");
         };
         let key = format!("fxk1_{}", "Aa0-_".repeat(9));
         check(&key[..48], true, false);

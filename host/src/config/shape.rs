@@ -35,10 +35,7 @@ pub(super) fn extract(merged: Dict, sources: &Sources) -> Result<RawConfig, Vec<
         }
     }
     problems.sort();
-    Err(problems
-        .into_iter()
-        .map(|(origin, _, text)| Problem { origin, text })
-        .collect())
+    Err(problems.into_iter().map(|(origin, _, text)| Problem { origin, text }).collect())
 }
 
 /// The value that serde's path leads to, and the path with places in lists marked as such.
@@ -85,19 +82,12 @@ fn unknown(key: &KeyPath, here: &[&str], origin: &Origin) -> String {
     }
     let Some(nearest) = meant(key, here) else {
         let table = key.parent();
-        let place = if table.parts().is_empty() {
-            "at the top".to_owned()
-        } else {
-            format!("in `{table}`")
-        };
+        let place = if table.parts().is_empty() { "at the top".to_owned() } else { format!("in `{table}`") };
         return format!("unknown key `{key}`, known {place} are {}", here.join(", "));
     };
     let variable = match origin {
         Origin::Variable(_) => {
-            format!(
-                ", as a variable FRAMEX_{}",
-                nearest.parts().join("__").to_uppercase()
-            )
+            format!(", as a variable FRAMEX_{}", nearest.parts().join("__").to_uppercase())
         }
         _ => String::new(),
     };
@@ -136,10 +126,9 @@ fn described(key: &KeyPath, value: &Value) -> String {
 }
 
 fn number_text(number: Num) -> String {
-    number.to_i128().map_or_else(
-        || number.to_f64().unwrap_or_default().to_string(),
-        |whole| whole.to_string(),
-    )
+    number
+        .to_i128()
+        .map_or_else(|| number.to_f64().unwrap_or_default().to_string(), |whole| whole.to_string())
 }
 
 #[cfg(test)]
@@ -156,10 +145,7 @@ mod tests {
             "host_id = \"a\"\n[server]\nprot = 1\n",
             "config.toml line 3: unknown key `server.prot`, the nearest known key is `server.port`",
         );
-        check(
-            "port = 1\n",
-            "config.toml line 1: unknown key `port`, the nearest known key is `server.port`",
-        );
+        check("port = 1\n", "config.toml line 1: unknown key `port`, the nearest known key is `server.port`");
         check(
             "[plugins.proxy.proxy_urls.\"http://a\"]\nenabel = []\n",
             "config.toml line 2: unknown key `plugins.proxy.proxy_urls.\"http://a\".enabel`, the nearest known \
@@ -191,18 +177,11 @@ mod tests {
     fn keys_of_later_versions_are_refused() {
         for later in super::LATER {
             let (table, key) = later.rsplit_once('.').unwrap_or(("", later));
-            let header = if table.is_empty() {
-                String::new()
-            } else {
-                format!("[{table}]")
-            };
+            let header = if table.is_empty() { String::new() } else { format!("[{table}]") };
             // `[auth]` is refused without its rules, too.
             let rules = if table == "auth" { "rules = {}\n" } else { "" };
             let text = format!("{header}\n{key} = {{}}\n{rules}");
-            check(
-                &text,
-                &format!("config.toml line 2: `{later}` is not supported by this version yet"),
-            );
+            check(&text, &format!("config.toml line 2: `{later}` is not supported by this version yet"));
         }
         check(
             "[auth.callers.web]\nkeys = [\"k\"]\n[auth]\nrules = {}\n",
@@ -212,10 +191,7 @@ mod tests {
 
     #[test]
     fn wrong_types_are_named_without_their_secrets() {
-        check(
-            "server = 1\n",
-            "config.toml line 1: `server` must be a table, found 1",
-        );
+        check("server = 1\n", "config.toml line 1: `server` must be a table, found 1");
         check(
             "load_plugins = \"demo\"\n",
             "config.toml line 1: `load_plugins` must be a list of texts, found the text `demo`",

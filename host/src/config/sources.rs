@@ -27,12 +27,8 @@ pub(super) struct Sources {
 impl Sources {
     /// Parses the text of the file; `Err` are all faults of syntax and of numbers.
     pub(super) fn parse(text: &str, file: &Path) -> Result<(Self, Dict), Vec<Problem>> {
-        let line_ends = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .map(|(at, _)| at)
-            .collect();
+        let line_ends =
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
         let mut sources = Self {
             file: file.to_owned(),
             line_ends,
@@ -41,19 +37,13 @@ impl Sources {
             laid_over: Vec::new(),
         };
         let table = DeTable::parse(text).map_err(|error| vec![sources.syntax(text, &error)])?;
-        let mut reader = Reader {
-            sources: &mut sources,
-            faults: Vec::new(),
-        };
+        let mut reader = Reader { sources: &mut sources, faults: Vec::new() };
         let dict = reader.table(&KeyPath::default(), table.get_ref());
         let faults = reader.faults;
         if faults.is_empty() {
             return Ok((sources, dict));
         }
-        Err(faults
-            .into_iter()
-            .map(|(key, text)| sources.problem(&key, &text))
-            .collect())
+        Err(faults.into_iter().map(|(key, text)| sources.problem(&key, &text)).collect())
     }
 
     /// A fault of syntax. The parser's `Display` would print the line, which may hold a secret.
@@ -64,15 +54,8 @@ impl Sources {
             let before = text.get(..offset).unwrap_or_default();
             1 + before.rsplit('\n').next().unwrap_or_default().chars().count()
         });
-        let origin = Origin::File {
-            path: self.file.clone(),
-            line,
-            column,
-        };
-        Problem {
-            origin,
-            text: format!("this is not TOML: {}", error.message()),
-        }
+        let origin = Origin::File { path: self.file.clone(), line, column };
+        Problem { origin, text: format!("this is not TOML: {}", error.message()) }
     }
 
     /// Notes that a variable or a flag, stronger than those before it, says what is at `key`.
@@ -82,11 +65,7 @@ impl Sources {
 
     /// Who said the value at `key`: the strongest one that said it, or a table around it.
     pub(super) fn origin(&self, key: &KeyPath) -> Origin {
-        let over = self
-            .laid_over
-            .iter()
-            .rev()
-            .find(|(said, _)| key.starts_with(said));
+        let over = self.laid_over.iter().rev().find(|(said, _)| key.starts_with(said));
         if let Some((_, origin)) = over {
             return origin.clone();
         }
@@ -94,24 +73,12 @@ impl Sources {
         while !around.parts().is_empty() {
             if let Some(offset) = self.places.get(&around) {
                 let line = Some(self.line(*offset));
-                return Origin::File {
-                    path: self.file.clone(),
-                    line,
-                    column: None,
-                };
+                return Origin::File { path: self.file.clone(), line, column: None };
             }
             around = around.parent();
         }
-        let below = self
-            .laid_over
-            .iter()
-            .rev()
-            .find(|(said, _)| said.starts_with(key));
-        let file = || Origin::File {
-            path: self.file.clone(),
-            line: None,
-            column: None,
-        };
+        let below = self.laid_over.iter().rev().find(|(said, _)| said.starts_with(key));
+        let file = || Origin::File { path: self.file.clone(), line: None, column: None };
         below.map_or_else(file, |(_, origin)| origin.clone())
     }
 
@@ -122,10 +89,7 @@ impl Sources {
 
     /// A problem with the value at `key`; `text` names the key.
     pub(super) fn problem(&self, key: &KeyPath, text: &str) -> Problem {
-        Problem {
-            origin: self.origin(key),
-            text: text.to_owned(),
-        }
+        Problem { origin: self.origin(key), text: text.to_owned() }
     }
 
     /// Where in the file `key` is; sorts the entries of a table as the user wrote them.
@@ -147,10 +111,7 @@ impl Sources {
 pub(super) fn value_of_toml(text: &str) -> Option<Value> {
     let value = DeValue::parse(text).ok()?;
     let mut sources = Sources::parse("", Path::new("")).ok()?.0;
-    let mut reader = Reader {
-        sources: &mut sources,
-        faults: Vec::new(),
-    };
+    let mut reader = Reader { sources: &mut sources, faults: Vec::new() };
     let value = reader.value(&KeyPath::default(), &value);
     reader.faults.is_empty().then_some(value)
 }
@@ -186,11 +147,7 @@ impl Reader<'_> {
                 self.number(key, parsed.ok().map(Value::from))
             }
             DeValue::Float(number) => {
-                let parsed = number
-                    .as_str()
-                    .parse::<f64>()
-                    .ok()
-                    .filter(|number| number.is_finite());
+                let parsed = number.as_str().parse::<f64>().ok().filter(|number| number.is_finite());
                 self.number(key, parsed.map(Value::from))
             }
             DeValue::Boolean(flag) => Value::from(*flag),
@@ -210,10 +167,7 @@ impl Reader<'_> {
 
     fn number(&mut self, key: &KeyPath, number: Option<Value>) -> Value {
         number.unwrap_or_else(|| {
-            self.faults.push((
-                key.clone(),
-                format!("`{key}` must be a finite number of at most 64 bits"),
-            ));
+            self.faults.push((key.clone(), format!("`{key}` must be a finite number of at most 64 bits")));
             Value::from(0)
         })
     }

@@ -25,8 +25,5 @@ pub(super) fn problems(text: &str) -> String {
 
 /// As [`problems`], with variables and flags.
 pub(super) fn problems_of(text: &str, environment: &Environment, overrides: &Overrides) -> String {
-    load(text, environment, overrides)
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default()
+    load(text, environment, overrides).err().map(|error| error.to_string()).unwrap_or_default()
 }

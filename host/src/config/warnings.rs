@@ -55,12 +55,7 @@ impl Config {
                 check(secret, &format!("`plugins.proxy.proxy_urls.\"{}\"`", peer.url));
             }
         }
-        for peer in self
-            .proxy
-            .peers
-            .iter()
-            .filter(|peer| self.sealing_secret_for(peer).is_none())
-        {
+        for peer in self.proxy.peers.iter().filter(|peer| self.sealing_secret_for(peer).is_none()) {
             warnings.push(format!(
                 "calls to `{}` cannot be sealed: `plugins.proxy.auth.rules` has no key for `{REMOTE_PATH}`",
                 peer.url
@@ -71,11 +66,7 @@ impl Config {
     /// Where `[auth]` is present, the other rules no longer protect what they name.
     fn warn_of_rules(&self, warnings: &mut Vec<String>) {
         let Some(auth) = &self.auth else { return };
-        for (pattern, _) in self
-            .proxy_auth
-            .iter()
-            .filter(|(pattern, _)| !pattern.is_exactly(REMOTE_PATH))
-        {
+        for (pattern, _) in self.proxy_auth.iter().filter(|(pattern, _)| !pattern.is_exactly(REMOTE_PATH)) {
             let text = pattern.to_string();
             if auth.keys_for(text.trim_end_matches('*')).is_none() {
                 warnings.push(format!(
@@ -132,17 +123,13 @@ mod tests {
             &format!(
                 "[plugins.proxy.proxy_urls]\n\"http://a\" = {{ key = \"{key}\" }}\n\"http://b\" = {{}}\n"
             ),
-            &[
-                "calls to `http://b:80` cannot be sealed: `plugins.proxy.auth.rules` has no key for \
-               `/api/v1/proxy/remote`",
-            ],
+            &["calls to `http://b:80` cannot be sealed: `plugins.proxy.auth.rules` has no key for \
+               `/api/v1/proxy/remote`"],
         );
         warned(
             "[plugins.proxy.proxy_urls]\n\"http://a\" = { key = \"k\" }\n",
-            &[
-                "a key of `plugins.proxy.proxy_urls.\"http://a:80\"` is a passphrase, which can be guessed: \
-               `framex-host keygen` makes a better one",
-            ],
+            &["a key of `plugins.proxy.proxy_urls.\"http://a:80\"` is a passphrase, which can be guessed: \
+               `framex-host keygen` makes a better one"],
         );
     }
 
@@ -152,10 +139,8 @@ mod tests {
         warned(rules, &[]);
         warned(
             &format!("{rules}[auth]\nrules = {{ \"/y/*\" = [\"k\"] }}\n"),
-            &[
-                "`/x` is open: `plugins.proxy.auth.rules` protects it only while there is no `[auth]`, and \
-               `auth.rules` does not name it",
-            ],
+            &["`/x` is open: `plugins.proxy.auth.rules` protects it only while there is no `[auth]`, and \
+               `auth.rules` does not name it"],
         );
         warned("[plugins.demo]\n", &[]);
         warned(
@@ -175,9 +160,7 @@ mod tests {
         std::fs::write(&file, format!("[auth]\nrules = {rules}\n")).unwrap();
         let warnings = |mode: u32, environment: &Environment| {
             std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
-            Config::load_with(&file, environment, &Overrides::default())
-                .unwrap()
-                .warnings()
+            Config::load_with(&file, environment, &Overrides::default()).unwrap().warnings()
         };
         assert!(warnings(0o640, &Environment::default()).is_empty());
         let expected = format!(
@@ -187,9 +170,6 @@ mod tests {
         );
         assert_eq!(warnings(0o644, &Environment::default()), [expected]);
         let variable = [("FRAMEX_AUTH__RULES", rules)].into_iter().collect();
-        assert!(
-            warnings(0o644, &variable).is_empty(),
-            "what a variable says is not in the file"
-        );
+        assert!(warnings(0o644, &variable).is_empty(), "what a variable says is not in the file");
     }
 }

@@ -19,7 +19,7 @@ use super::Services;
 use super::call::{PluginFunction, bytes_of};
 use super::generation::{Lease, WeakLease};
 use super::waker::with_std_waker;
-use crate::base::{Caller, Deadline, ErrorCode, Failure, FunctionName, Invocation, Outcome, RequestId};
+use crate::base::{Caller, Deadline, ErrorCode, Failure, FunctionName, Invocation, Outcome, RequestId, ServedBy};
 use crate::functions::{CallFuture, FunctionNumber, Started};
 use crate::wire;
 
@@ -282,6 +282,7 @@ fn nested(
         hops: parent.map(|parent| parent.hops.clone()).unwrap_or_default(),
         traceparent: parent.and_then(|parent| parent.traceparent.clone()),
         idempotency_key,
+        served_by: ServedBy::default(),
     })
 }
 

@@ -1,0 +1,122 @@
+//! The whole daemon: built from a config, run until it is told to stop.
+//!
+//! Layer: the highest of the library. It wires the others together and owns every task.
+
+mod build;
+mod error;
+mod lock;
+mod signals;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+pub use build::start_plugins;
+pub use error::AppError;
+pub use lock::StateDir;
+
+use crate::base::Tasks;
+use crate::config::Config;
+use crate::http::{self, Door};
+use crate::plugins::{LoadReport, Plugins};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// After a signal, with everything in flight answered or given up by its deadline.
+    Drained,
+    /// At once, by a second signal of this number.
+    Forced(i32),
+}
+
+/// A daemon that is ready to serve.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    listener: TcpListener,
+    door: Arc<Door>,
+    plugins: Arc<Plugins>,
+    /// Connections to peers, which calls in flight need until the end.
+    client_tasks: Tasks,
+    /// Held as long as the daemon runs.
+    _state_dir: StateDir,
+}
+
+impl App {
+    /// Binds, loads the plugins, and connects everything. Nothing is served yet.
+    ///
+    /// # Errors
+    /// [`AppError`], for what keeps the daemon from being what the config says.
+    pub async fn start(config: Config) -> Result<Self, AppError> {
+        let state_dir = StateDir::lock(&config.state_dir)?;
+        let listen = config.server.listen;
+        let listener = TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?;
+        let client_tasks = Tasks::default();
+        let parts = build::build(&config, &state_dir, &client_tasks).await?;
+        Ok(Self { config, listener, door: parts.door, plugins: parts.plugins, client_tasks, _state_dir: state_dir })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains: no new connections, calls in flight end or reach the deadline,
+    /// plugins stop. A second signal ends it at once.
+    ///
+    /// # Errors
+    /// What the system says of signals or the listener.
+    pub async fn run(self) -> std::io::Result<Ended> {
+        let mut signals = signals::Signals::listen()?;
+        let address = self.address()?;
+        let server_tasks = Tasks::default();
+        let server = &self.config.server;
+        let serving = server_tasks.spawn(http::serve(
+            self.listener,
+            self.door,
+            server_tasks.clone(),
+            server.connections_max,
+            server.header_timeout,
+        ));
+        tracing::info!(%address, host_id = &*self.config.host_id, "listening");
+        let first = signals.next().await;
+        tracing::info!(signal = first, drain_timeout_ms = server.drain_timeout.as_millis(), "stopping: calls in flight may end");
+        let drain = async {
+            if !server_tasks.end(server.drain_timeout).await {
+                tracing::warn!(connections = server_tasks.count(), "the drain deadline passed with calls in flight: they are dropped");
+                serving.abort();
+            }
+            self.plugins.stop(server.drain_timeout).await;
+            self.client_tasks.end(std::time::Duration::from_secs(1)).await;
+        };
+        tokio::select! {
+            () = drain => {
+                tracing::info!("stopped");
+                Ok(Ended::Drained)
+            }
+            second = signals.next() => {
+                tracing::warn!(signal = second, "a second signal: ending at once");
+                Ok(Ended::Forced(second))
+            }
+        }
+    }
+}
+
+/// Logs what came of loading; an error is a plugin that the config requires.
+fn judge(config: &Config, report: LoadReport) -> Result<(), AppError> {
+    let mut required = Vec::new();
+    for (what, error) in report.failed {
+        tracing::error!(plugin = what, step = error.step(), "{error}");
+        if config.load_plugins.is_some() {
+            required.push(error);
+        }
+    }
+    match required.into_iter().next() {
+        Some(error) => Err(AppError::Plugin(error)),
+        None => Ok(()),
+    }
+}

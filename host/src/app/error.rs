@@ -1,0 +1,53 @@
+//! Why a daemon does not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::plugins::PluginError;
+use crate::wire::KeyError;
+
+/// What keeps the daemon from being what the config says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {listen}: {source}; set server.host and server.port to a free one")]
+    Bind {
+        /// From the config.
+        listen: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The state directory cannot be used.
+    #[error("state directory {} cannot be used: {source}; set state_dir to one that this user may write to", .directory.display())]
+    State {
+        /// From the config.
+        directory: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another host has it.
+    #[error("state directory {} is in use by another framex-host: give each host its own state_dir", .0.display())]
+    StateInUse(PathBuf),
+    /// A secret that seals cannot be used.
+    #[error("a key for /api/v1/proxy/remote in plugins.proxy.auth.rules cannot be used: {0}")]
+    Key(#[from] KeyError),
+    /// A plugin that the config requires, or the plugin directory.
+    #[error("{0}")]
+    Plugin(PluginError),
+    /// Work that was handed to a thread was lost.
+    #[error("a start-up thread died")]
+    Thread,
+}
+
+impl AppError {
+    /// Whether the config is at fault, rather than a plugin or the machine.
+    #[must_use]
+    pub fn is_config(&self) -> bool {
+        match self {
+            Self::Bind { .. } | Self::State { .. } | Self::StateInUse(_) | Self::Key(_) => true,
+            Self::Plugin(error) => matches!(error, PluginError::Directory { .. }),
+            Self::Thread => false,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The public listener: sealed calls of peers, plain calls of everybody else, the catalogue, health.
+//!
+//! Layer: above `router`. It alone knows HTTP statuses; it must never look into a frame, nor decide where a call runs.
+
+mod admission;
+mod auth;
+mod body;
+mod call;
+mod catalogue;
+mod door;
+mod health;
+mod openapi;
+mod problem;
+mod remote;
+mod server;
+pub mod transcode;
+
+pub use admission::Admission;
+pub use door::{Door, Limits, Sealing};
+pub use problem::Problem;
+pub use server::serve;
+
+/// Names this call in logs and answers.
+pub(crate) const REQUEST_ID_HEADER: &str = "x-framex-request-id";
+/// Id of the host that ran the call, or refused it.
+pub(crate) const SERVED_BY_HEADER: &str = "x-framex-served-by";
+/// Deadline of a call, in milliseconds.
+pub(crate) const TIMEOUT_HEADER: &str = "x-framex-timeout-ms";
+
+/// Every answer has its body at hand.
+type Response = http::Response<http_body_util::Full<bytes::Bytes>>;

@@ -1,0 +1,143 @@
+//! `POST /api/v1/functions/{name}`: the functions for everybody else, in JSON or MessagePack.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::{Door, Problem, Response, TIMEOUT_HEADER, body, transcode};
+use crate::base::{
+    Caller, Deadline, ErrorCode, Failure, FunctionName, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, Outcome, RequestId, ServedBy,
+};
+use crate::functions::{Dispatch, run};
+use crate::wire::{self, check_arguments};
+
+const JSON: &str = "application/json";
+const MESSAGE_PACK: &str = "application/msgpack";
+
+/// A form of arguments and results.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    MessagePack,
+}
+
+/// Calls the function `name` with what the request carries.
+pub(super) async fn call(door: &Door, name: &str, headers: &HeaderMap, body: Incoming) -> Response {
+    let id = RequestId::random();
+    let served_by = ServedBy::default();
+    let response = match answer(door, name, headers, body, id, &served_by).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    };
+    door.named(response, id, served_by.host())
+}
+
+async fn answer(
+    door: &Door,
+    name: &str,
+    headers: &HeaderMap,
+    body: Incoming,
+    id: RequestId,
+    served_by: &ServedBy,
+) -> Result<Response, Problem> {
+    let deadline = Deadline::after(timeout(headers, door.limits.call_timeout)?);
+    let function = FunctionName::new(name).map_err(|error| Problem::of_code(ErrorCode::NotFound, &error.to_string()))?;
+    let form = form_of(headers)?;
+    let result_form = result_form(headers, form);
+    let invocation = Invocation {
+        id,
+        function,
+        caller: Caller::Client,
+        deadline,
+        hops: Vec::new(),
+        traceparent: traceparent(headers),
+        idempotency_key: idempotency_key(headers)?,
+        served_by: served_by.clone(),
+    };
+    let body = body::read(headers, body, door.limits.body_bytes_max, door.limits.call_timeout).await?;
+    let arguments = arguments(form, body).map_err(|detail| {
+        Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, detail))
+    })?;
+    let outcome = dispatch(door, invocation, arguments).await;
+    let result = outcome.map_err(|failure| Problem::of_failure(&failure))?;
+    respond(result_form, result)
+}
+
+async fn dispatch(door: &Door, invocation: Invocation, arguments: Bytes) -> Outcome {
+    let _place = door.admission.enter(invocation.deadline).await?;
+    run(|context| door.router.start(Arc::new(invocation), arguments, context)).await
+}
+
+fn arguments(form: Form, body: Bytes) -> Result<Bytes, String> {
+    let arguments = match form {
+        Form::Json => transcode::arguments_from_json(&body)?.into(),
+        Form::MessagePack => body,
+    };
+    check_arguments(&arguments).map_err(|error| error.to_string())?;
+    Ok(arguments)
+}
+
+fn respond(form: Form, result: Bytes) -> Result<Response, Problem> {
+    let (content_type, body) = match form {
+        Form::MessagePack => (MESSAGE_PACK, result),
+        Form::Json => {
+            let json = transcode::to_json(&result).map_err(|error| {
+                let text = format!("the result cannot be shown as JSON: {error}");
+                Problem::of_failure(&Failure::executed(ErrorCode::Internal, text))
+            })?;
+            (JSON, json.into())
+        }
+    };
+    let mut response = Response::new(Full::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Ok(response)
+}
+
+fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
+    match body::media_type(headers).to_ascii_lowercase().as_str() {
+        JSON => Ok(Form::Json),
+        MESSAGE_PACK | "application/vnd.msgpack" | "application/x-msgpack" => Ok(Form::MessagePack),
+        _ => Err(Problem::unsupported_type("application/json or application/msgpack")),
+    }
+}
+
+/// The result comes as the arguments did, unless `Accept` names the other form.
+fn result_form(headers: &HeaderMap, arguments: Form) -> Form {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match (accept.contains("json"), accept.contains("msgpack")) {
+        (true, false) => Form::Json,
+        (false, true) => Form::MessagePack,
+        _ => arguments,
+    }
+}
+
+/// The time that the caller gives the call, never more than the host's own limit.
+fn timeout(headers: &HeaderMap, most: Duration) -> Result<Duration, Problem> {
+    let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(most) };
+    let milliseconds = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|number| *number > 0);
+    let milliseconds = milliseconds.ok_or_else(|| {
+        Problem::of_code(ErrorCode::InvalidArgument, "the header x-framex-timeout-ms must be a whole number above 0")
+    })?;
+    Ok(Duration::from_millis(milliseconds).min(most))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Bytes>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    if value.is_empty() || value.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        let text = "the header idempotency-key must have 1 to 64 bytes";
+        return Err(Problem::of_code(ErrorCode::InvalidArgument, text));
+    }
+    Ok(Some(Bytes::copy_from_slice(value.as_bytes())))
+}
+
+/// A `traceparent` that cannot be one is ignored, as W3C Trace Context says.
+fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let fits = (55..=wire::TRACEPARENT_BYTES_MAX).contains(&text.len());
+    fits.then(|| text.into())
+}

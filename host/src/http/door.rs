@@ -1,0 +1,119 @@
+//! One request: its path is taken once as it is, authorised, and dispatched on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request};
+use hyper::body::Incoming;
+
+use super::{Admission, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call, catalogue, health, openapi, remote};
+use crate::base::{Clock, HostId, RequestId};
+use crate::config::{AuthRules, REMOTE_PATH};
+use crate::plugins::Plugins;
+use crate::router::Router;
+use crate::wire::{Compression, KeyRing, Limits as WireLimits, ReplayGuard};
+
+const FUNCTIONS_PATH: &str = "/api/v1/functions";
+
+/// What the public listener serves.
+#[derive(Debug)]
+pub struct Door {
+    /// Where calls go.
+    pub router: Arc<Router>,
+    /// For readiness.
+    pub plugins: Arc<Plugins>,
+    /// Which keys protect which paths.
+    pub rules: AuthRules,
+    /// How frames of peers are opened.
+    pub sealing: Sealing,
+    /// Calls at once.
+    pub admission: Admission,
+    /// Sizes and times.
+    pub limits: Limits,
+    /// The time of this process.
+    pub clock: Clock,
+}
+
+/// How frames of peers are opened and answered.
+#[derive(Debug)]
+pub struct Sealing {
+    /// The keys of the rule for the path.
+    pub ring: KeyRing,
+    /// There is no such rule, and others than this machine can reach the listener: nobody is answered.
+    pub closed: bool,
+    /// Frames that were seen.
+    pub replays: ReplayGuard,
+    /// Whether answers to other machines are compressed.
+    pub compression: Compression,
+}
+
+/// Sizes and times that a request may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest body in bytes.
+    pub body_bytes_max: usize,
+    /// Longest time of a call.
+    pub call_timeout: std::time::Duration,
+    /// What is taken from an authentic sender.
+    pub wire: WireLimits,
+}
+
+impl Door {
+    /// Answers one request from `from`.
+    pub async fn answer(&self, request: Request<Incoming>, from: SocketAddr) -> Response {
+        match self.route(request, from).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        }
+    }
+
+    async fn route(&self, request: Request<Incoming>, from: SocketAddr) -> Result<Response, Problem> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        if path == REMOTE_PATH {
+            allow(&head.method, &Method::POST, "POST")?;
+            return remote::call(self, &head, body, from.ip().to_canonical().is_loopback()).await;
+        }
+        check_form(path)?;
+        auth::check(&self.rules, path, &head.headers)?;
+        if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
+            allow(&head.method, &Method::POST, "POST")?;
+            return Ok(call::call(self, name, &head.headers, body).await);
+        }
+        let answer: fn(&Self) -> Response = match path {
+            FUNCTIONS_PATH => catalogue::answer,
+            "/api/v1/openapi.json" => openapi::answer,
+            "/health" => health::alive,
+            "/ready" => health::ready,
+            _ => return Err(Problem::no_such_path()),
+        };
+        if head.method != Method::HEAD {
+            allow(&head.method, &Method::GET, "GET, HEAD")?;
+        }
+        Ok(answer(self))
+    }
+
+    /// Adds the headers that name a call and who served it.
+    pub(super) fn named(&self, mut response: Response, id: RequestId, served_by: Option<&HostId>) -> Response {
+        let served_by = served_by.unwrap_or_else(|| self.router.host_id());
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+            headers.insert(REQUEST_ID_HEADER, value);
+        }
+        if let Ok(value) = HeaderValue::from_str(served_by) {
+            headers.insert(SERVED_BY_HEADER, value);
+        }
+        response
+    }
+}
+
+/// No path of this host needs an escape, an empty part or a dot part: one that has some is none of ours,
+/// whatever another reader would make of it.
+fn check_form(path: &str) -> Result<(), Problem> {
+    let odd = path.contains(['%', '\\']) || path.split('/').skip(1).any(|part| part.is_empty() || part == "." || part == "..");
+    if odd && path != "/" { Err(Problem::no_such_path()) } else { Ok(()) }
+}
+
+fn allow(found: &Method, allowed: &Method, text: &'static str) -> Result<(), Problem> {
+    if found == allowed { Ok(()) } else { Err(Problem::method_not_allowed(text)) }
+}

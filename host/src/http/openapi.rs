@@ -1,0 +1,123 @@
+//! `GET /api/v1/openapi.json`: OpenAPI 3.1 of the functions, from the Rust types.
+
+use serde_json::{Map, Value, json};
+
+use super::catalogue::{Entry, entries};
+use super::health::json_response;
+use super::{Door, Response};
+
+pub(super) fn answer(door: &Door) -> Response {
+    json_response(&document(&entries(door), door.router.host_id()))
+}
+
+fn document(entries: &[Entry], host_id: &str) -> Value {
+    let mut schemas = Map::new();
+    schemas.insert("Problem".to_owned(), problem_schema());
+    let mut paths = Map::new();
+    for entry in entries {
+        paths.insert(format!("/api/v1/functions/{}", entry.name), json!({ "post": operation(entry, &mut schemas) }));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": format!("framex-host {host_id}"), "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
+        },
+        "security": [{}, { "key": [] }],
+    })
+}
+
+fn operation(entry: &Entry, schemas: &mut Map<String, Value>) -> Value {
+    let function = entry.function.as_deref();
+    let mut schema = |of: Option<&Value>| of.map_or(Value::Bool(true), |schema| hoisted(schema.clone(), entry.name.as_str(), schemas));
+    let arguments = schema(function.map(|function| &function.arguments_schema));
+    let result = schema(function.map(|function| &function.result_schema));
+    let description = function.map(|function| function.description.clone()).unwrap_or_default();
+    let summary = description.lines().next().unwrap_or_default().to_owned();
+    let problem = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+    json!({
+        "operationId": entry.name.as_str(),
+        "summary": summary,
+        "description": description,
+        "tags": function.map(|function| vec![&*function.plugin]).unwrap_or_default(),
+        "parameters": [{
+            "name": "x-framex-timeout-ms", "in": "header", "required": false,
+            "description": "Deadline of this call in milliseconds.", "schema": { "type": "integer", "minimum": 1 },
+        }],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": arguments } } },
+        "responses": {
+            "200": { "description": "The bare result.", "content": { "application/json": { "schema": result } } },
+            "default": { "description": "No result; `code` says why.", "content": problem },
+        },
+    })
+}
+
+/// Moves the definitions of a schema to the document's components, where references can find them.
+///
+/// Two functions may have different types of one name, so a moved name carries the function's.
+fn hoisted(mut schema: Value, function: &str, schemas: &mut Map<String, Value>) -> Value {
+    let definitions = schema.as_object_mut().and_then(|object| object.remove("$defs"));
+    if let Some(Value::Object(definitions)) = definitions {
+        for (name, mut definition) in definitions {
+            point_to_components(&mut definition, function);
+            schemas.insert(component_name(function, &name), definition);
+        }
+    }
+    point_to_components(&mut schema, function);
+    schema
+}
+
+fn component_name(function: &str, definition: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    format!("{function}.{definition}").chars().map(allowed).collect()
+}
+
+/// Rewrites references. The depth of a schema was bounded when it was parsed as JSON.
+fn point_to_components(schema: &mut Value, function: &str) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::String(reference)) = object.get_mut("$ref")
+                && let Some(name) = reference.strip_prefix("#/$defs/")
+            {
+                *reference = format!("#/components/schemas/{}", component_name(function, name));
+            }
+            object.values_mut().for_each(|value| point_to_components(value, function));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| point_to_components(value, function)),
+        _ => {}
+    }
+}
+
+fn problem_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "RFC 9457, with a stable code.",
+        "properties": {
+            "type": { "type": "string" },
+            "title": { "type": "string" },
+            "status": { "type": "integer" },
+            "detail": { "type": "string" },
+            "code": { "type": "string", "enum": crate::base::ErrorCode::ALL.map(crate::base::ErrorCode::as_str) },
+            "executed": { "type": ["boolean", "null"], "description": "Whether the function's body ran; null: not known." },
+            "app_code": { "type": ["string", "null"], "description": "The function's own code, with `failed`." },
+            "details": { "description": "The function's own details, with `failed`." },
+        },
+        "required": ["type", "title", "status", "detail", "code"],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_move_with_their_references() {
+        let mut schemas = Map::new();
+        let schema = json!({ "properties": { "user": { "$ref": "#/$defs/User" } }, "$defs": { "User": { "items": { "$ref": "#/$defs/User" } } } });
+        let moved = hoisted(schema, "demo.f", &mut schemas);
+        assert_eq!(moved, json!({ "properties": { "user": { "$ref": "#/components/schemas/demo.f.User" } } }));
+        assert_eq!(schemas["demo.f.User"], json!({ "items": { "$ref": "#/components/schemas/demo.f.User" } }));
+    }
+}

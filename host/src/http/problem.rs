@@ -1,0 +1,126 @@
+//! Errors as HTTP answers: `application/problem+json` (RFC 9457) with the stable code.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use super::{Response, transcode};
+use crate::base::{ErrorCode, Failure};
+
+/// What went wrong with a request, before or in a call.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    body: Value,
+    header: Option<(http::HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &str, detail: &str) -> Self {
+        let title = status.canonical_reason().unwrap_or("Client Closed Request");
+        let body = json!({
+            "type": format!("urn:framex:error:{code}"), "title": title, "status": status.as_u16(), "detail": detail, "code": code,
+        });
+        Self { status, body, header: None }
+    }
+
+    /// A problem with the status of its code.
+    pub(super) fn of_code(code: ErrorCode, detail: &str) -> Self {
+        Self::new(status_of(code), code.as_str(), detail)
+    }
+
+    /// The one answer for every fault of authentication.
+    pub(super) fn unauthenticated() -> Self {
+        let mut problem = Self::of_code(ErrorCode::Unauthenticated, "this path needs a valid key");
+        problem.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        problem
+    }
+
+    /// No such path.
+    pub(super) fn no_such_path() -> Self {
+        Self::of_code(ErrorCode::NotFound, "there is no such path; GET /api/v1/openapi.json describes what there is")
+    }
+
+    /// The path exists, with another method.
+    pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
+        let mut problem = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            ErrorCode::InvalidArgument.as_str(),
+            &format!("this path takes {allowed}"),
+        );
+        problem.header = Some((ALLOW, HeaderValue::from_static(allowed)));
+        problem
+    }
+
+    /// The body is of a type that the path does not take.
+    pub(super) fn unsupported_type(taken: &str) -> Self {
+        let detail = format!("the body's content-type must be {taken}");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::InvalidArgument.as_str(), &detail)
+    }
+
+    /// The body is too long.
+    pub(super) fn too_large(bytes_max: usize) -> Self {
+        let detail = format!("the body has more than {bytes_max} bytes ([server] body_bytes_max)");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::InvalidArgument.as_str(), &detail)
+    }
+
+    /// The body did not arrive.
+    pub(super) fn body_incomplete() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Cancelled.as_str(), "the body did not arrive in time")
+    }
+
+    /// A frame of another version of the wire.
+    pub(super) fn incompatible_wire() -> Self {
+        let mut problem = Self::of_code(ErrorCode::Incompatible, "the frame is of another version of the wire; this host speaks version 1");
+        problem.header = Some((http::HeaderName::from_static("x-framex-wire"), HeaderValue::from_static("1")));
+        problem
+    }
+
+    /// A call that has no result.
+    pub(super) fn of_failure(failure: &Failure) -> Self {
+        let mut problem = Self::of_code(failure.code, &failure.message);
+        problem.body["executed"] = failure.executed.into();
+        if let Some(app_code) = &failure.app_code {
+            problem.body["app_code"] = app_code.as_str().into();
+        }
+        if let Some(details) = &failure.details {
+            // Details that are no MessagePack are a plugin's fault that its own error must not suffer from.
+            problem.body["details"] = transcode::to_json_value(details).unwrap_or(Value::Null);
+        }
+        if failure.code == ErrorCode::Overloaded {
+            problem.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+        }
+        problem
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let mut response = Response::new(Full::new(Bytes::from(self.body.to_string())));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some((name, value)) = self.header {
+            headers.insert(name, value);
+        }
+        response
+    }
+}
+
+/// The HTTP status of a code (DESIGN section 7).
+fn status_of(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::InvalidArgument | ErrorCode::Incompatible => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorCode::PermissionDenied => StatusCode::FORBIDDEN,
+        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::Replayed => StatusCode::CONFLICT,
+        ErrorCode::Failed => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        ErrorCode::Panic | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::LoopDetected => StatusCode::LOOP_DETECTED,
+    }
+}

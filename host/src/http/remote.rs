@@ -1,0 +1,109 @@
+//! `POST /api/v1/proxy/remote`: sealed calls of peers, in the order of WIRE.md, "Order on receipt".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::{Door, Problem, Response, body};
+use crate::base::{Caller, Deadline, ErrorCode, Failure, Invocation, Outcome, ServedBy};
+use crate::functions::{Dispatch, run};
+use crate::wire::{self, Compression, KeySet, OpenError, OpenedRequest, RequestEnvelope, ResponseEnvelope};
+
+/// Answers one frame.
+pub(super) async fn call(door: &Door, head: &Parts, body: Incoming, is_local: bool) -> Result<Response, Problem> {
+    if body::media_type(&head.headers) != wire::CONTENT_TYPE {
+        return Err(Problem::unsupported_type(wire::CONTENT_TYPE));
+    }
+    let frame = body::read(&head.headers, body, door.limits.body_bytes_max, door.limits.call_timeout).await?;
+    let sealing = &door.sealing;
+    if sealing.closed {
+        return Err(Problem::unauthenticated());
+    }
+    let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    let OpenedRequest { key, request_id, sent_at_ms, plaintext } =
+        wire::open_request(&sealing.ring, frame).map_err(|error| match error {
+            OpenError::Incompatible { .. } => Problem::incompatible_wire(),
+            _ => Problem::unauthenticated(),
+        })?;
+    let now_ms = door.clock.now_ms();
+    let answer = match sealing.replays.check(request_id, key.id(), sent_at_ms, now_ms) {
+        Err(refusal) => Answer { clock_hint: refusal.clock_hint(), ..Answer::of(door, Err(Box::new(refusal.to_failure()))) },
+        Ok(()) => match plaintext.decode_request(&door.limits.wire) {
+            Err(error) => Answer::of(door, Err(Box::new(error.to_failure()))),
+            Ok(envelope) => route(door, request_id, envelope).await,
+        },
+    };
+    let compression = if is_local { Compression::Never } else { sealing.compression };
+    Ok(seal(door, &key, request_id, &answer, compression))
+}
+
+type Answer = ResponseEnvelope;
+
+impl Answer {
+    fn of(door: &Door, outcome: Outcome) -> Self {
+        Self { host_id: Arc::clone(door.router.host_id()), outcome, clock_hint: None, itself: false }
+    }
+}
+
+async fn route(door: &Door, id: crate::base::RequestId, envelope: RequestEnvelope) -> Answer {
+    if let Some(refusal) = loops(door, &envelope) {
+        return refusal;
+    }
+    let most = door.limits.call_timeout;
+    let remaining = match envelope.remaining_ms {
+        0 => most,
+        remaining_ms => Duration::from_millis(remaining_ms).min(most),
+    };
+    let served_by = ServedBy::default();
+    let invocation = Invocation {
+        id,
+        function: envelope.function,
+        caller: Caller::Peer(envelope.hops.last().cloned()),
+        deadline: Deadline::after(remaining),
+        hops: envelope.hops,
+        traceparent: envelope.traceparent,
+        idempotency_key: envelope.idempotency_key,
+        served_by: served_by.clone(),
+    };
+    let outcome = dispatch(door, invocation, envelope.arguments).await;
+    let mut answer = Answer::of(door, outcome);
+    if let Some(host) = served_by.host() {
+        answer.host_id = Arc::clone(host);
+    }
+    answer
+}
+
+async fn dispatch(door: &Door, invocation: Invocation, arguments: Bytes) -> Outcome {
+    let _place = door.admission.enter(invocation.deadline).await?;
+    run(|context| door.router.start(Arc::new(invocation), arguments, context)).await
+}
+
+/// Refuses a call that has been here before: this very process, or another host of the same id.
+fn loops(door: &Door, envelope: &RequestEnvelope) -> Option<Answer> {
+    let host_id = door.router.host_id();
+    if !envelope.hops.contains(host_id) {
+        return None;
+    }
+    let itself = envelope.instance.as_ref() == Some(door.router.instance());
+    let path = envelope.hops.iter().map(|hop| &**hop).collect::<Vec<_>>().join(" to ");
+    let text = if envelope.hops.len() == 1 && !itself {
+        format!("two hosts have the id `{host_id}`: give one of them another host_id")
+    } else {
+        format!("the call went in a circle: {path} to {host_id}")
+    };
+    let refused = Answer::of(door, Err(Box::new(Failure::not_executed(ErrorCode::LoopDetected, text))));
+    Some(Answer { itself: itself && envelope.hops.len() == 1, ..refused })
+}
+
+fn seal(door: &Door, key: &KeySet, id: crate::base::RequestId, answer: &Answer, compression: Compression) -> Response {
+    let frame = wire::seal_response(key, id, door.clock.now_ms(), answer, compression);
+    let mut response = Response::new(Full::new(Bytes::from(frame)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
+    response
+}

@@ -1,0 +1,251 @@
+//! JSON of outside callers to the MessagePack that functions take, and back.
+//!
+//! The host does not know the types of a function, so the mapping is by value: objects are maps, and bytes,
+//! which JSON does not have, are base64 strings (RFC 4648, padded), which the SDK's byte types take.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rmp::Marker;
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Deserializer, Serialize, Serializer};
+
+use crate::wire::{NESTING_MAX, check_value};
+
+/// Turns the JSON object of named arguments into one MessagePack map.
+///
+/// The output is at most about three times as long as the input; nothing is allocated by what the input claims.
+///
+/// # Errors
+/// A sentence for the caller.
+pub fn arguments_from_json(json: &[u8]) -> Result<Vec<u8>, String> {
+    if json.trim_ascii().is_empty() {
+        return Ok(vec![Marker::FixMap(0).to_u8()]);
+    }
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err("the body must be a JSON object of named arguments".to_owned());
+    }
+    let mut out = Vec::with_capacity(json.len() + 16);
+    let mut decoder = serde_json::Deserializer::from_slice(json);
+    let written = ToMessagePack { out: &mut out, levels: NESTING_MAX }.deserialize(&mut decoder);
+    written.and_then(|()| decoder.end()).map_err(|error| format!("the body is not the JSON that is expected: {error}"))?;
+    Ok(out)
+}
+
+/// Turns one MessagePack value into JSON text.
+///
+/// # Errors
+/// A sentence, if it is not one well-formed value.
+pub fn to_json(value: &[u8]) -> Result<Vec<u8>, String> {
+    serde_json::to_vec(&AsJson(&parse(value)?)).map_err(|error| error.to_string())
+}
+
+/// Turns one MessagePack value into a JSON value.
+///
+/// # Errors
+/// As [`to_json`].
+pub fn to_json_value(value: &[u8]) -> Result<serde_json::Value, String> {
+    serde_json::to_value(AsJson(&parse(value)?)).map_err(|error| error.to_string())
+}
+
+fn parse(mut value: &[u8]) -> Result<rmpv::ValueRef<'_>, String> {
+    check_value(value).map_err(|error| error.to_string())?;
+    rmpv::decode::read_value_ref(&mut value).map_err(|error| error.to_string())
+}
+
+/// A MessagePack value that serializes as JSON can have it.
+struct AsJson<'a>(&'a rmpv::ValueRef<'a>);
+
+impl Serialize for AsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use rmpv::ValueRef as V;
+        match self.0 {
+            V::Nil => serializer.serialize_unit(),
+            V::Boolean(value) => serializer.serialize_bool(*value),
+            V::Integer(value) => match (value.as_u64(), value.as_i64()) {
+                (Some(value), _) => serializer.serialize_u64(value),
+                (None, Some(value)) => serializer.serialize_i64(value),
+                (None, None) => serializer.serialize_unit(),
+            },
+            V::F32(value) => serializer.serialize_f32(*value),
+            V::F64(value) => serializer.serialize_f64(*value),
+            V::String(text) => serializer.serialize_str(&String::from_utf8_lossy(text.as_bytes())),
+            V::Binary(bytes) | V::Ext(_, bytes) => serializer.serialize_str(&BASE64_STANDARD.encode(bytes)),
+            V::Array(values) => {
+                let mut seq = serializer.serialize_seq(Some(values.len()))?;
+                values.iter().try_for_each(|value| seq.serialize_element(&AsJson(value)))?;
+                seq.end()
+            }
+            V::Map(pairs) => {
+                let mut map = serializer.serialize_map(Some(pairs.len()))?;
+                for (key, value) in pairs {
+                    map.serialize_entry(&key_text(key), &AsJson(value))?;
+                }
+                map.end()
+            }
+        }
+    }
+}
+
+/// A key of a JSON object: text as it is, anything else as its JSON.
+fn key_text(key: &rmpv::ValueRef<'_>) -> String {
+    match key {
+        rmpv::ValueRef::String(text) => String::from_utf8_lossy(text.as_bytes()).into_owned(),
+        other => serde_json::to_string(&AsJson(other)).unwrap_or_default(),
+    }
+}
+
+/// Writes whatever a decoder yields, as MessagePack.
+struct ToMessagePack<'a> {
+    out: &'a mut Vec<u8>,
+    /// How many levels may still be opened.
+    levels: usize,
+}
+
+impl ToMessagePack<'_> {
+    fn inner(&mut self) -> ToMessagePack<'_> {
+        ToMessagePack { out: self.out, levels: self.levels - 1 }
+    }
+
+    /// Leaves room for a count that is known once all entries are written.
+    fn open<E: de::Error>(&mut self, marker: Marker) -> Result<usize, E> {
+        if self.levels == 0 {
+            return Err(E::custom(format!("nested more than {NESTING_MAX} levels deep")));
+        }
+        self.out.push(marker.to_u8());
+        let at = self.out.len();
+        self.out.extend_from_slice(&[0; 4]);
+        Ok(at)
+    }
+
+    fn close(&mut self, at: usize, count: u32) {
+        if let Some(room) = self.out.get_mut(at..at + 4) {
+            room.copy_from_slice(&count.to_be_bytes());
+        }
+    }
+
+    fn number<E: de::Error>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), rmp::encode::ValueWriteError>) -> Result<(), E> {
+        write(self.out).map_err(E::custom)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ToMessagePack<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ToMessagePack<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        self.out.push(Marker::Null.to_u8());
+        Ok(())
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<(), E> {
+        self.out.push(if value { Marker::True } else { Marker::False }.to_u8());
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(mut self, value: u64) -> Result<(), E> {
+        self.number(|out| rmp::encode::write_uint(out, value).map(|_| ()))
+    }
+
+    fn visit_i64<E: de::Error>(mut self, value: i64) -> Result<(), E> {
+        self.number(|out| rmp::encode::write_sint(out, value).map(|_| ()))
+    }
+
+    fn visit_f64<E: de::Error>(mut self, value: f64) -> Result<(), E> {
+        self.number(|out| rmp::encode::write_f64(out, value))
+    }
+
+    fn visit_str<E: de::Error>(mut self, value: &str) -> Result<(), E> {
+        self.number(|out| rmp::encode::write_str(out, value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        let at = self.open(Marker::Array32)?;
+        let mut count = 0;
+        while seq.next_element_seed(self.inner())?.is_some() {
+            count += 1;
+        }
+        self.close(at, count);
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let at = self.open(Marker::Map32)?;
+        let mut count = 0;
+        while map.next_key_seed(self.inner())?.is_some() {
+            map.next_value_seed(self.inner())?;
+            count += 1;
+        }
+        self.close(at, count);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::check_arguments;
+
+    fn check_round_trip(json: &str, expected: &str) {
+        let packed = arguments_from_json(json.as_bytes()).unwrap();
+        check_arguments(&packed).unwrap();
+        assert_eq!(String::from_utf8(to_json(&packed).unwrap()).unwrap(), expected);
+    }
+
+    #[test]
+    fn values_survive_the_way_in_and_out() {
+        check_round_trip("", "{}");
+        check_round_trip(" { } ", "{}");
+        let all = r#"{"a":null,"b":[true,false,-1,18446744073709551615,1.5,"x"],"c":{"d":{}}}"#;
+        check_round_trip(all, all);
+    }
+
+    #[test]
+    fn what_json_lacks_is_spelt() {
+        let value = rmpv::Value::Map(vec![
+            (7.into(), rmpv::Value::Binary(vec![1, 2, 3])),
+            ("nan".into(), rmpv::Value::F64(f64::NAN)),
+        ]);
+        let mut packed = Vec::new();
+        rmpv::encode::write_value(&mut packed, &value).unwrap();
+        assert_eq!(to_json(&packed).unwrap(), br#"{"7":"AQID","nan":null}"#);
+    }
+
+    #[test]
+    fn bad_json_is_refused_in_words() {
+        for (json, part) in [
+            ("[]", "must be a JSON object"),
+            ("7", "must be a JSON object"),
+            ("{\"a\":", "EOF"),
+            ("{} {}", "trailing"),
+            ("{\"a\":1e999}", "number out of range"),
+        ] {
+            let error = arguments_from_json(json.as_bytes()).unwrap_err();
+            assert!(error.contains(part), "{error} lacks {part}");
+        }
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        let error = arguments_from_json(deep.as_bytes()).unwrap_err();
+        assert!(error.contains("nested") || error.contains("recursion"), "{error}");
+        let fits = format!("{{\"a\":{}1{}}}", "[".repeat(NESTING_MAX - 1), "]".repeat(NESTING_MAX - 1));
+        check_arguments(&arguments_from_json(fits.as_bytes()).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn results_that_are_no_message_pack_are_refused() {
+        assert!(to_json(&[0xc1]).is_err());
+        assert!(to_json(&[0xdd, 0xff, 0xff, 0xff, 0xff]).is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! One peer: seals a call, sends it, and believes only what opens.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{StatusCode, Uri};
+
+use super::Client;
+use super::client::{HttpAnswer, SendError};
+use crate::base::{ErrorCode, Failure, HostId, Invocation, Outcome};
+use crate::config::{PeerUrl, REMOTE_PATH};
+use crate::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope};
+
+/// Not asked yet.
+const UNKNOWN: u8 = 0;
+/// Another process.
+const OTHER: u8 = 1;
+/// This very process.
+const ITSELF: u8 = 2;
+
+/// One configured peer.
+pub struct Peer {
+    url: PeerUrl,
+    uri: Uri,
+    key: Option<Arc<KeySet>>,
+    client: Client,
+    compression: Compression,
+    limits: Limits,
+    identity: AtomicU8,
+    /// What to add to our clock to have the peer's, in milliseconds.
+    clock_offset_ms: AtomicI64,
+}
+
+/// What a peer answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// The outcome, from the host of that id if it is known.
+    Outcome(Outcome, Option<HostId>),
+    /// The URL leads back to this very process: nothing was run.
+    Itself,
+}
+
+impl Peer {
+    /// A peer whose frames `key` seals; without one, every call of it is refused.
+    #[must_use]
+    pub fn new(url: PeerUrl, key: Option<Arc<KeySet>>, client: Client, compression: Compression, limits: Limits) -> Self {
+        let uri = Uri::builder().scheme("http").authority(url.authority()).path_and_query(REMOTE_PATH).build();
+        Self {
+            // A `PeerUrl` is checked to be scheme, host and port; a default URI would fail to connect.
+            uri: uri.unwrap_or_default(),
+            url,
+            key,
+            client,
+            compression,
+            limits,
+            identity: AtomicU8::new(UNKNOWN),
+            clock_offset_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &PeerUrl {
+        &self.url
+    }
+
+    /// Whether a call has shown that the URL leads back to this very process.
+    #[must_use]
+    pub fn is_itself(&self) -> bool {
+        self.identity.load(Ordering::Relaxed) == ITSELF
+    }
+
+    /// Calls `invocation.function` there, within its deadline. `host_id` and `instance` are this host's.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the connection, so that the peer drops the call as well.
+    pub async fn call(
+        &self,
+        invocation: &Invocation,
+        arguments: Bytes,
+        host_id: &HostId,
+        instance: [u8; 16],
+    ) -> Answer {
+        let Some(key) = &self.key else {
+            tracing::warn!(peer = %self.url, "no key seals calls to this peer: set plugins.proxy.auth.rules");
+            return failed(Failure::not_executed(ErrorCode::Unavailable, "this host has no key for the peer that this function runs on"));
+        };
+        let mut resent = false;
+        loop {
+            let Some(remaining) = invocation.deadline.remaining() else {
+                return failed(Failure::not_executed(ErrorCode::DeadlineExceeded, "the time ran out before the call was sent"));
+            };
+            let envelope = self.envelope(invocation, arguments.clone(), host_id, instance, remaining);
+            let attempt = tokio::time::timeout(remaining, self.attempt(key, &envelope)).await;
+            let response = match attempt {
+                Err(_) => {
+                    tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "no answer in time");
+                    return failed(Failure::new(ErrorCode::DeadlineExceeded, "the peer did not answer in time"));
+                }
+                Ok(Err(failure)) => {
+                    tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
+                    return Answer::Outcome(Err(self.for_callers(failure)), None);
+                }
+                Ok(Ok(response)) => response,
+            };
+            if response.itself {
+                self.identity.store(ITSELF, Ordering::Relaxed);
+                return Answer::Itself;
+            }
+            self.identity.store(OTHER, Ordering::Relaxed);
+            if let Some(hint) = response.clock_hint.filter(|_| !resent) {
+                self.follow_clock(hint.now_ms);
+                resent = true;
+                continue;
+            }
+            return Answer::Outcome(response.outcome, Some(response.host_id));
+        }
+    }
+
+    fn envelope(
+        &self,
+        invocation: &Invocation,
+        arguments: Bytes,
+        host_id: &HostId,
+        instance: [u8; 16],
+        remaining: Duration,
+    ) -> RequestEnvelope {
+        let mut hops = invocation.hops.clone();
+        hops.push(Arc::clone(host_id));
+        RequestEnvelope {
+            function: invocation.function.clone(),
+            arguments,
+            // Below a millisecond, 0 would mean that there is no deadline.
+            remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1),
+            hops,
+            traceparent: invocation.traceparent.clone(),
+            idempotency_key: invocation.idempotency_key.clone(),
+            instance: (self.identity.load(Ordering::Relaxed) == UNKNOWN).then_some(instance),
+        }
+    }
+
+    /// Seals, sends, and opens the answer.
+    async fn attempt(&self, key: &KeySet, envelope: &RequestEnvelope) -> Result<ResponseEnvelope, Box<Failure>> {
+        let now_ms = self.now_ms();
+        let (request_id, frame) = wire::seal_request(key, now_ms, envelope, self.compression);
+        let answer = self.client.post(&self.uri, frame).await.map_err(|error| Box::new(unsent(&error)))?;
+        if answer.status == StatusCode::OK && answer.is_sealed {
+            return wire::open_response(key, request_id, answer.body, &self.limits).map_err(|error| {
+                Box::new(Failure::new(ErrorCode::Unavailable, format!("the peer's answer cannot be read: {error}")))
+            });
+        }
+        Err(Box::new(refused(&answer)))
+    }
+
+    fn now_ms(&self) -> u64 {
+        unix_ms().saturating_add_signed(self.clock_offset_ms.load(Ordering::Relaxed))
+    }
+
+    fn follow_clock(&self, peer_now_ms: u64) {
+        let ours = unix_ms();
+        let offset = i64::try_from(i128::from(peer_now_ms) - i128::from(ours)).unwrap_or(0);
+        tracing::warn!(peer = %self.url, our_clock_ms = ours, peer_clock_ms = peer_now_ms, offset_ms = offset, "the peer refused our time stamp; its clock is used from now on");
+        self.clock_offset_ms.store(offset, Ordering::Relaxed);
+    }
+
+    /// The failure as callers may see it. What went wrong in detail is in the log.
+    fn for_callers(&self, failure: Box<Failure>) -> Box<Failure> {
+        let text = match (failure.code, failure.executed) {
+            (ErrorCode::Unavailable, Some(false)) => "the peer that this function runs on cannot be reached",
+            (ErrorCode::Unavailable, _) => "the peer that this function runs on gave no usable answer",
+            (ErrorCode::Unauthenticated, _) => "the peer that this function runs on does not accept this host's key",
+            (ErrorCode::Incompatible, _) => "the peer that this function runs on speaks another version of the wire",
+            _ => return failure,
+        };
+        Box::new(Failure { message: text.to_owned(), ..*failure })
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+fn failed(failure: Failure) -> Answer {
+    Answer::Outcome(Err(Box::new(failure)), None)
+}
+
+fn unsent(error: &SendError) -> Failure {
+    match error {
+        SendError::NotConnected(_) => Failure::not_executed(ErrorCode::Unavailable, error.to_string()),
+        SendError::Broken(_) | SendError::TooLarge(_) => Failure::new(ErrorCode::Unavailable, error.to_string()),
+    }
+}
+
+/// What an answer that is not sealed means. It proves nothing, so nobody knows whether the function ran.
+fn refused(answer: &HttpAnswer) -> Failure {
+    let code = match answer.status {
+        StatusCode::UNAUTHORIZED => ErrorCode::Unauthenticated,
+        StatusCode::BAD_REQUEST => ErrorCode::Incompatible,
+        _ => ErrorCode::Unavailable,
+    };
+    Failure::new(code, format!("the answer is no sealed frame: HTTP status {}, {} bytes", answer.status.as_u16(), answer.body.len()))
+}
+
+/// Unix time in milliseconds.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

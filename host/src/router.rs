@@ -1,0 +1,9 @@
+//! Where a call runs: one decision for calls from plugins, clients and peers.
+//!
+//! Layer: above `peers`. It must never know how a call came in, and it never runs one twice unless that is safe.
+
+mod decision;
+mod dispatch;
+
+pub use decision::{Decision, Target, decide};
+pub use dispatch::{Router, deadline_exceeded};

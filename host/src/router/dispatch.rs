@@ -1,0 +1,248 @@
+//! Carrying the decision out.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
+
+use super::decision::{self, Decision, Target, decide};
+use crate::base::{Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, nearest};
+use crate::config::Fallback;
+use crate::functions::{CallFuture, Dispatch, Function, Started, Table};
+use crate::peers::{Answer, Peer};
+
+/// Routes calls.
+pub struct Router {
+    host_id: HostId,
+    /// 16 random bytes of this process, by which it recognises itself.
+    instance: [u8; 16],
+    table: Arc<Table>,
+    configured: HashMap<FunctionName, Vec<Arc<Peer>>>,
+    fallback: Fallback,
+    /// Told when a peer turns out to be this very host: functions then run here that did not before.
+    on_itself: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    this: Weak<Self>,
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("host_id", &self.host_id).finish_non_exhaustive()
+    }
+}
+
+impl Router {
+    /// A router over the functions of `table` and the peers that are `configured` for some.
+    #[must_use]
+    pub fn new(
+        host_id: HostId,
+        table: Arc<Table>,
+        configured: HashMap<FunctionName, Vec<Arc<Peer>>>,
+        fallback: Fallback,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            host_id,
+            instance: rand::random(),
+            table,
+            configured,
+            fallback,
+            on_itself: OnceLock::new(),
+            this: this.clone(),
+        })
+    }
+
+    /// Sets who is told when a peer turns out to be this very host; the first one stays.
+    pub fn on_itself(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.on_itself.get_or_init(|| Box::new(tell));
+    }
+
+    /// Id of this host.
+    #[must_use]
+    pub fn host_id(&self) -> &HostId {
+        &self.host_id
+    }
+
+    /// By what this process recognises itself.
+    #[must_use]
+    pub fn instance(&self) -> &[u8; 16] {
+        &self.instance
+    }
+
+    /// The function table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The names that are configured to run on peers.
+    pub fn configured_names(&self) -> impl Iterator<Item = &FunctionName> {
+        self.configured.keys()
+    }
+
+    /// Where a function runs at present.
+    #[must_use]
+    pub fn target(&self, name: &FunctionName) -> Target {
+        decide(name, &self.table.snapshot(), self.configured_for(name))
+    }
+
+    /// Where a function runs at present, and why.
+    #[must_use]
+    pub fn explain(&self, name: &FunctionName) -> Decision {
+        decision::explain(name, &self.table.snapshot(), self.configured_for(name))
+    }
+
+    fn configured_for(&self, name: &FunctionName) -> &[Arc<Peer>] {
+        self.configured.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    fn start_local(
+        function: &Function,
+        mut invocation: Arc<Invocation>,
+        arguments: Bytes,
+        context: &mut Context<'_>,
+    ) -> Started {
+        let permit = match function.permits.as_ref().map(|permits| Arc::clone(permits).try_acquire_owned()) {
+            None => None,
+            Some(Ok(permit)) => Some(permit),
+            Some(Err(_)) => {
+                let text = format!("function `{}` runs as often as its max_concurrency allows", function.name);
+                return refuse(ErrorCode::Overloaded, text);
+            }
+        };
+        if let Some(own) = function.timeout.map(Deadline::after).filter(|own| *own < invocation.deadline) {
+            invocation = Arc::new(Invocation { deadline: own, ..Invocation::clone(&invocation) });
+        }
+        let deadline = invocation.deadline;
+        match function.handler.start(invocation, arguments, context) {
+            Started::Ready(outcome) => Started::Ready(outcome),
+            Started::Pending(future) => UntilDeadline::start(future, deadline, permit, context),
+        }
+    }
+
+    /// Calls one of `peers`: the next one only if the one before provably did not run it.
+    async fn call_peers(self: Arc<Self>, peers: Vec<Arc<Peer>>, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
+        let mut last = None;
+        for peer in peers {
+            match peer.call(&invocation, arguments.clone(), &self.host_id, self.instance).await {
+                Answer::Outcome(Err(failure), _) if may_go_on(&failure) => last = Some(failure),
+                Answer::Outcome(outcome, served_by) => {
+                    if let Some(served_by) = served_by {
+                        invocation.served_by.set(served_by);
+                    }
+                    return outcome;
+                }
+                Answer::Itself => {
+                    tracing::info!(peer = %peer.url(), "the peer is this very host: its functions run here");
+                    self.on_itself.get().into_iter().for_each(|tell| tell());
+                    return self.call_here(invocation, arguments).await;
+                }
+            }
+        }
+        let failure = last.unwrap_or_else(|| Box::new(Failure::not_executed(ErrorCode::Unavailable, "no peer is left")));
+        if self.fallback == Fallback::Local && self.table.snapshot().find(invocation.function.as_str()).is_some() {
+            tracing::warn!(function = %invocation.function, request_id = %invocation.id, "the call did not run on a peer, so it runs here: fallback = \"local\"");
+            return self.call_here(invocation, arguments).await;
+        }
+        Err(failure)
+    }
+
+    async fn call_here(&self, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
+        let function = self.table.snapshot().find(invocation.function.as_str()).cloned();
+        let Some(function) = function else { return Err(self.not_found(&invocation.function)) };
+        crate::functions::run(|context| Self::start_local(&function, invocation, arguments, context)).await
+    }
+
+    fn not_found(&self, name: &FunctionName) -> Box<Failure> {
+        let table = self.table.snapshot();
+        let known = table.names().chain(self.configured.keys().map(FunctionName::as_str));
+        let near = nearest(name.as_str(), known, 3);
+        let text = match near.as_slice() {
+            [] => format!("there is no function `{name}`; GET /api/v1/functions lists what there is"),
+            near => format!("there is no function `{name}`; the nearest are `{}`", near.join("`, `")),
+        };
+        Box::new(Failure::not_executed(ErrorCode::NotFound, text))
+    }
+}
+
+impl Dispatch for Router {
+    fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
+        if invocation.deadline.remaining().is_none() {
+            return refuse(ErrorCode::DeadlineExceeded, "the time ran out before the call began".to_owned());
+        }
+        match self.target(&invocation.function) {
+            Target::Local(function) => Self::start_local(&function, invocation, arguments, context),
+            Target::Nowhere => Started::Ready(Err(self.not_found(&invocation.function))),
+            Target::Peers(_) if invocation.hops.len() >= HOPS_MAX => {
+                refuse(ErrorCode::LoopDetected, format!("the call has been through {HOPS_MAX} hosts already"))
+            }
+            Target::Peers(peers) => {
+                let Some(this) = self.this.upgrade() else {
+                    return refuse(ErrorCode::Unavailable, "the host is stopping".to_owned());
+                };
+                let mut future: CallFuture = Box::pin(this.call_peers(peers, invocation, arguments));
+                match future.as_mut().poll(context) {
+                    Poll::Ready(outcome) => Started::Ready(outcome),
+                    Poll::Pending => Started::Pending(future),
+                }
+            }
+        }
+    }
+}
+
+/// Whether the call may be made elsewhere: it provably did not run, and another host may do better.
+fn may_go_on(failure: &Failure) -> bool {
+    let elsewhere = matches!(failure.code, ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::NotFound);
+    failure.executed == Some(false) && elsewhere
+}
+
+fn refuse(code: ErrorCode, text: String) -> Started {
+    Started::Ready(Err(Box::new(Failure::not_executed(code, text))))
+}
+
+/// The failure of a call whose body began and did not end in time.
+#[must_use]
+pub fn deadline_exceeded() -> Box<Failure> {
+    Box::new(Failure::executed(ErrorCode::DeadlineExceeded, "the function did not end in time and was stopped"))
+}
+
+/// A call that suspended; at its deadline it is dropped.
+struct UntilDeadline {
+    call: Option<CallFuture>,
+    deadline: Pin<Box<Sleep>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl UntilDeadline {
+    fn start(
+        call: CallFuture,
+        deadline: Deadline,
+        permit: Option<OwnedSemaphorePermit>,
+        context: &mut Context<'_>,
+    ) -> Started {
+        let mut deadline = Box::pin(tokio::time::sleep_until(deadline.0.into()));
+        // The call itself was polled when it began; what is left is to have the timer know the task.
+        match deadline.as_mut().poll(context) {
+            Poll::Ready(()) => Started::Ready(Err(deadline_exceeded())),
+            Poll::Pending => Started::Pending(Box::pin(Self { call: Some(call), deadline, _permit: permit })),
+        }
+    }
+}
+
+impl Future for UntilDeadline {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        if let Some(Poll::Ready(outcome)) = self.call.as_mut().map(|call| call.as_mut().poll(context)) {
+            return Poll::Ready(outcome);
+        }
+        if self.deadline.as_mut().poll(context).is_ready() {
+            self.call = None;
+            return Poll::Ready(Err(deadline_exceeded()));
+        }
+        Poll::Pending
+    }
+}
