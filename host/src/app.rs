@@ -54,7 +54,14 @@ impl App {
         let listener = TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?;
         let client_tasks = Tasks::default();
         let parts = build::build(&config, &state_dir, &client_tasks).await?;
-        Ok(Self { config, listener, door: parts.door, plugins: parts.plugins, client_tasks, _state_dir: state_dir })
+        Ok(Self {
+            config,
+            listener,
+            door: parts.door,
+            plugins: parts.plugins,
+            client_tasks,
+            _state_dir: state_dir,
+        })
     }
 
     /// Where it listens.
@@ -84,10 +91,17 @@ impl App {
         ));
         tracing::info!(%address, host_id = &*self.config.host_id, "listening");
         let first = signals.next().await;
-        tracing::info!(signal = first, drain_timeout_ms = server.drain_timeout.as_millis(), "stopping: calls in flight may end");
+        tracing::info!(
+            signal = first,
+            drain_timeout_ms = server.drain_timeout.as_millis(),
+            "stopping: calls in flight may end"
+        );
         let drain = async {
             if !server_tasks.end(server.drain_timeout).await {
-                tracing::warn!(connections = server_tasks.count(), "the drain deadline passed with calls in flight: they are dropped");
+                tracing::warn!(
+                    connections = server_tasks.count(),
+                    "the drain deadline passed with calls in flight: they are dropped"
+                );
                 serving.abort();
             }
             self.plugins.stop(server.drain_timeout).await;

@@ -12,7 +12,9 @@ mod tasks;
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use failure::Failure;
-pub use invocation::{Caller, Deadline, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy};
+pub use invocation::{
+    Caller, Deadline, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
+};
 pub use name::{FunctionName, InvalidName, nearest};
 pub use tasks::Tasks;
 

@@ -77,7 +77,9 @@ impl<'de> Visitor<'de> for BytesVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        BASE64_STANDARD.decode(text).map_err(|_| E::custom("expected bytes as a base64 string (RFC 4648, padded)"))
+        BASE64_STANDARD
+            .decode(text)
+            .map_err(|_| E::custom("expected bytes as a base64 string (RFC 4648, padded)"))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {

@@ -59,8 +59,8 @@ fn misfit<T: DeserializeOwned>(bytes: &[u8]) -> String {
 }
 
 /// What a MessagePack marker begins, in words.
-fn kind_of(marker: rmp_serde::Marker) -> &'static str {
-    use rmp_serde::Marker as M;
+fn kind_of(marker: rmp::Marker) -> &'static str {
+    use rmp::Marker as M;
     match marker {
         M::Null => "null",
         M::True | M::False => "a boolean",
@@ -76,9 +76,8 @@ fn kind_of(marker: rmp_serde::Marker) -> &'static str {
 /// Encodes a result.
 #[doc(hidden)]
 pub fn result_to<T: Serialize>(result: T) -> Result<Vec<u8>, CallError> {
-    to_message_pack(&result).map_err(|error| {
-        CallError::ran(Code::Internal, format!("the result cannot be encoded: {error}"))
-    })
+    to_message_pack(&result)
+        .map_err(|error| CallError::ran(Code::Internal, format!("the result cannot be encoded: {error}")))
 }
 
 /// Decodes a result.
@@ -94,9 +93,8 @@ pub fn result_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CallError> {
 pub fn result_bytes_to(result: Vec<u8>) -> Result<Vec<u8>, CallError> {
     let mut bytes = Vec::with_capacity(result.len() + 5);
     let mut encoder = rmp_serde::Serializer::new(&mut bytes);
-    bytes_field::serialize(&result, &mut encoder).map_err(|error| {
-        CallError::ran(Code::Internal, format!("the result cannot be encoded: {error}"))
-    })?;
+    bytes_field::serialize(&result, &mut encoder)
+        .map_err(|error| CallError::ran(Code::Internal, format!("the result cannot be encoded: {error}")))?;
     Ok(bytes)
 }
 
@@ -126,7 +124,10 @@ mod tests {
 
     #[test]
     fn misfits_name_the_argument() {
-        check_misfit(&serde_json::json!({"id": "x", "names": []}), "argument `id`: a string has the wrong type");
+        check_misfit(
+            &serde_json::json!({"id": "x", "names": []}),
+            "argument `id`: a string has the wrong type",
+        );
         check_misfit(&serde_json::json!({"id": 1, "names": ["a", 2]}), "argument `names[1]`");
         check_misfit(&serde_json::json!({"id": 1}), "missing field `names`");
         check_misfit(&serde_json::json!({"id": 1, "names": [], "more": 1}), "unknown field `more`");

@@ -83,7 +83,8 @@ impl Context {
         };
         let mut reason = Buffer::EMPTY;
         // SAFETY: the table is the host's; the texts live until it returns; `route` is a static of this library.
-        let status = unsafe { (self.host.register)(self.host.instance, &raw const registration, &raw mut reason) };
+        let status =
+            unsafe { (self.host.register)(self.host.instance, &raw const registration, &raw mut reason) };
         // SAFETY: the host left it empty or filled it for us.
         let reason = unsafe { OwnedBuffer::new(reason) };
         if status == STATUS_OK {

@@ -126,8 +126,9 @@ impl CallError {
 
     /// Reads what came over the ABI with status err.
     pub(crate) fn from_wire(bytes: &[u8]) -> Self {
-        from_message_pack(bytes).unwrap_or_else(|error| {
-            Self { executed: None, ..Self::ran(Code::Internal, format!("the error cannot be read: {error}")) }
+        from_message_pack(bytes).unwrap_or_else(|error| Self {
+            executed: None,
+            ..Self::ran(Code::Internal, format!("the error cannot be read: {error}"))
         })
     }
 
@@ -287,7 +288,9 @@ mod tests {
 
     #[test]
     fn unknown_code_is_internal() {
-        let bytes = to_message_pack(&serde_json::json!({"code": "brand_new", "message": "m", "executed": null})).unwrap();
+        let bytes =
+            to_message_pack(&serde_json::json!({"code": "brand_new", "message": "m", "executed": null}))
+                .unwrap();
         assert_eq!(CallError::from_wire(&bytes).code(), Code::Internal);
     }
 }

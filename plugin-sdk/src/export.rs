@@ -32,7 +32,11 @@ struct Started<P> {
 /// # Safety
 /// Called by the host once, with its table and two pointers that it may write to.
 #[doc(hidden)]
-pub unsafe extern "C" fn start<P: Plugin>(host: *const Host, instance: *mut *mut (), error: *mut Buffer) -> i32 {
+pub unsafe extern "C" fn start<P: Plugin>(
+    host: *const Host,
+    instance: *mut *mut (),
+    error: *mut Buffer,
+) -> i32 {
     // SAFETY: `host` is the host's table, alive as long as this library (ABI rule).
     unsafe { instance::attach(host) };
     let started = contain(|| {
@@ -172,7 +176,10 @@ pub unsafe extern "C" fn call<F: ProxyFunction>(
 }
 
 /// The body of a function, and what its outcome is on the wire.
-async fn run<F: ProxyFunction>(arguments: F::Arguments, states: F::States) -> std::result::Result<Vec<u8>, CallError> {
+async fn run<F: ProxyFunction>(
+    arguments: F::Arguments,
+    states: F::States,
+) -> std::result::Result<Vec<u8>, CallError> {
     match F::body(arguments, states).await {
         Ok(result) => F::encode_result(result),
         Err(error) => Err(outcome_of(&error)),

@@ -134,7 +134,10 @@ pub fn state<T: Send + Sync + 'static>() -> Result<Arc<T>, CallError> {
     instance::state::<T>().ok_or_else(|| {
         CallError::not_executed(
             Code::Unavailable,
-            format!("this host's plugin was started without a `{}`", short_type_name(std::any::type_name::<T>())),
+            format!(
+                "this host's plugin was started without a `{}`",
+                short_type_name(std::any::type_name::<T>())
+            ),
         )
     })
 }

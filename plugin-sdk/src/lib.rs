@@ -55,7 +55,8 @@ pub use function::ProxyFunction;
 /// What a plugin needs, in one line.
 pub mod prelude {
     pub use crate::{
-        Bytes, CallError, Code, Context, Error, Plugin, ProxyError, Result, model, on_proxy, plugin, proxy_error,
+        Bytes, CallError, Code, Context, Error, Plugin, ProxyError, Result, model, on_proxy, plugin,
+        proxy_error,
     };
 }
 
@@ -69,12 +70,17 @@ pub mod __private {
     pub use serde_json;
 
     pub use crate::bytes::{bytes_field, optional_bytes_field};
-    pub use crate::codec::{arguments_from, arguments_to, result_bytes_from, result_bytes_to, result_from, result_to};
+    pub use crate::codec::{
+        arguments_from, arguments_to, result_bytes_from, result_bytes_to, result_from, result_to,
+    };
     pub use crate::error::failure_from_details;
     pub use crate::export::{blocking, call, start, stop};
-    pub use crate::function::{Definition, FunctionCell, ResultParts, dotted, dotted_len, invoke, invoke_remote, state};
+    pub use crate::function::{
+        Definition, FunctionCell, ResultParts, dotted, dotted_len, invoke, invoke_remote, state,
+    };
     pub use crate::schema::{ArgumentSchema, Probe, ViaAny, ViaSchema, arguments_schema};
 
     /// SDK and compiler.
-    pub const BUILT_WITH: &str = concat!("framex-sdk ", env!("CARGO_PKG_VERSION"), ", ", env!("FRAMEX_RUSTC"));
+    pub const BUILT_WITH: &str =
+        concat!("framex-sdk ", env!("CARGO_PKG_VERSION"), ", ", env!("FRAMEX_RUSTC"));
 }

@@ -78,9 +78,16 @@ impl tracing::Subscriber for ToHost {
         metadata.is_event() && is_enabled(level_of(*metadata.level()))
     }
 
-    fn register_callsite(&self, metadata: &'static tracing::Metadata<'static>) -> tracing::subscriber::Interest {
+    fn register_callsite(
+        &self,
+        metadata: &'static tracing::Metadata<'static>,
+    ) -> tracing::subscriber::Interest {
         // The host's level may change while the plugin runs.
-        if metadata.is_event() { tracing::subscriber::Interest::sometimes() } else { tracing::subscriber::Interest::never() }
+        if metadata.is_event() {
+            tracing::subscriber::Interest::sometimes()
+        } else {
+            tracing::subscriber::Interest::never()
+        }
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

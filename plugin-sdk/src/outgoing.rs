@@ -7,16 +7,25 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use framex_abi::{self as abi, Buffer, NO_FUNCTION, OwnedBuffer, STATUS_ERR, STATUS_OK, STATUS_PENDING, Slice};
+use framex_abi::{
+    self as abi, Buffer, NO_FUNCTION, OwnedBuffer, STATUS_ERR, STATUS_OK, STATUS_PENDING, Slice,
+};
 
 use crate::error::{CallError, Code};
 use crate::instance;
 use crate::waker::with_abi_waker;
 
 /// Calls the function `name`, whose number at the host is remembered in `number`.
-pub(crate) async fn call(name: &'static str, number: &AtomicU32, arguments: Vec<u8>) -> Result<OwnedBuffer, CallError> {
+pub(crate) async fn call(
+    name: &'static str,
+    number: &AtomicU32,
+    arguments: Vec<u8>,
+) -> Result<OwnedBuffer, CallError> {
     let Some(host) = instance::host() else {
-        return Err(CallError::not_executed(Code::Unavailable, format!("`{name}` is called outside of a host")));
+        return Err(CallError::not_executed(
+            Code::Unavailable,
+            format!("`{name}` is called outside of a host"),
+        ));
     };
     let mut known = number.load(Ordering::Relaxed);
     if known == NO_FUNCTION {

@@ -43,7 +43,12 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
 pub(crate) fn install_hook() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        crate::logging::write(log::Level::Error, "panic", &format!("panicked at {place}: {}", message_of(info.payload())), "");
+        crate::logging::write(
+            log::Level::Error,
+            "panic",
+            &format!("panicked at {place}: {}", message_of(info.payload())),
+            "",
+        );
     }));
 }
 

@@ -64,8 +64,12 @@ unsafe fn drop_owned(data: *const ()) {
 }
 
 /// Behind `data`: for a borrowed one a `&Waker`, for a clone a `Box<Waker>`. Both are a pointer to a `Waker`.
-static OUTWARD: abi::WakerVtable =
-    abi::WakerVtable { clone: clone_outward, wake: wake_outward, wake_by_ref: wake_outward_by_ref, drop: drop_outward };
+static OUTWARD: abi::WakerVtable = abi::WakerVtable {
+    clone: clone_outward,
+    wake: wake_outward,
+    wake_by_ref: wake_outward_by_ref,
+    drop: drop_outward,
+};
 
 /// Runs `call` with a std waker as an ABI one, valid for the length of the call.
 pub(crate) fn with_abi_waker<T>(waker: &Waker, call: impl FnOnce(*const abi::Waker) -> T) -> T {
@@ -79,7 +83,10 @@ pub(crate) fn with_abi_waker<T>(waker: &Waker, call: impl FnOnce(*const abi::Wak
 unsafe extern "C" fn clone_outward(data: *const ()) -> abi::Waker {
     // SAFETY: `data` points to a `Waker`, borrowed or boxed.
     let waker = unsafe { &*data.cast::<Waker>() };
-    abi::Waker { data: Box::into_raw(Box::new(waker.clone())).cast_const().cast(), vtable: &raw const OUTWARD }
+    abi::Waker {
+        data: Box::into_raw(Box::new(waker.clone())).cast_const().cast(),
+        vtable: &raw const OUTWARD,
+    }
 }
 
 unsafe extern "C" fn wake_outward(data: *const ()) {

@@ -27,7 +27,11 @@ pub(super) struct Parts {
     pub(super) plugins: Arc<Plugins>,
 }
 
-pub(super) async fn build(config: &Config, state_dir: &StateDir, client_tasks: &Tasks) -> Result<Parts, AppError> {
+pub(super) async fn build(
+    config: &Config,
+    state_dir: &StateDir,
+    client_tasks: &Tasks,
+) -> Result<Parts, AppError> {
     let clock = Clock::start();
     let keys = {
         let config = config.clone();
@@ -37,9 +41,11 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir, client_tasks: &
     let table = Arc::new(Table::default());
     let stager = Stager::new(&state_dir.staged()).map_err(|source| state_dir.refuse(source))?;
     let configured = configured(config, &keys, client_tasks);
-    let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), configured, config.proxy.fallback);
+    let router =
+        Router::new(Arc::clone(&config.host_id), Arc::clone(&table), configured, config.proxy.fallback);
     let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
-    let (plugins, report) = start_plugins(config, stager, table, &dispatch).await.map_err(AppError::Plugin)?;
+    let (plugins, report) =
+        start_plugins(config, stager, table, &dispatch).await.map_err(AppError::Plugin)?;
     if let Err(error) = judge(config, report) {
         plugins.stop(config.reload.drain_timeout).await;
         return Err(error);
@@ -54,7 +60,11 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir, client_tasks: &
         sealing: Sealing {
             ring: keys.ring,
             closed: !config.answers_peers(),
-            replays: ReplayGuard::new(ReplayGuard::WINDOW_DEFAULT, ReplayGuard::IDS_MAX_DEFAULT, clock.started_at_ms()),
+            replays: ReplayGuard::new(
+                ReplayGuard::WINDOW_DEFAULT,
+                ReplayGuard::IDS_MAX_DEFAULT,
+                clock.started_at_ms(),
+            ),
             compression: compression(config, false),
         },
         admission: Admission::new(server.in_flight_max, server.queue_max),
@@ -117,7 +127,8 @@ impl Keys {
         let public = Arc::new(KeySet::derive(LOOPBACK_SECRET)?);
         let mut derived: Vec<(&Secret, Arc<KeySet>)> = Vec::new();
         let mut of_secret = |secret| derive_once(&mut derived, secret);
-        let mut opening = config.sealing_secrets().iter().map(&mut of_secret).collect::<Result<Vec<_>, _>>()?;
+        let mut opening =
+            config.sealing_secrets().iter().map(&mut of_secret).collect::<Result<Vec<_>, _>>()?;
         if opening.is_empty() {
             opening.push(Arc::clone(&public));
         }
@@ -135,7 +146,10 @@ impl Keys {
 }
 
 /// The keys of a secret; the same for a secret that was derived before.
-fn derive_once<'a>(derived: &mut Vec<(&'a Secret, Arc<KeySet>)>, secret: &'a Secret) -> Result<Arc<KeySet>, AppError> {
+fn derive_once<'a>(
+    derived: &mut Vec<(&'a Secret, Arc<KeySet>)>,
+    secret: &'a Secret,
+) -> Result<Arc<KeySet>, AppError> {
     if let Some((_, keys)) = derived.iter().find(|(known, _)| known.matches(secret.expose().as_bytes())) {
         return Ok(Arc::clone(keys));
     }
@@ -186,7 +200,9 @@ mod tests {
 
     #[test]
     fn this_machine_is_recognised() {
-        for authority in ["localhost:80", "127.0.0.1:8080", "127.9.9.9:1", "[::1]:8080", "[::ffff:127.0.0.1]:1"] {
+        for authority in
+            ["localhost:80", "127.0.0.1:8080", "127.9.9.9:1", "[::1]:8080", "[::ffff:127.0.0.1]:1"]
+        {
             assert!(is_loopback(authority), "{authority}");
         }
         for authority in ["remotehost:8080", "128.0.0.1:80", "[::2]:80", "localhost.evil:80"] {

@@ -25,7 +25,11 @@ impl FunctionName {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
         let fits = !text.is_empty() && text.len() <= Self::BYTES_MAX && text.bytes().all(allowed);
-        if fits && text.split('.').all(|part| !part.is_empty()) { Ok(Self(text.into())) } else { Err(InvalidName) }
+        if fits && text.split('.').all(|part| !part.is_empty()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName)
+        }
     }
 
     /// The name as text.

@@ -73,7 +73,9 @@ impl Table {
             .map(|(name, function)| (name.clone(), Arc::clone(function)))
             .collect();
         for function in functions {
-            if let Some(owner) = next.get(&function.name).map(|function| &function.plugin).filter(|owner| ***owner != *plugin) {
+            if let Some(owner) =
+                next.get(&function.name).map(|function| &function.plugin).filter(|owner| ***owner != *plugin)
+            {
                 return Err(NameTaken { name: function.name, owner: Arc::clone(owner) });
             }
             next.insert(function.name.clone(), Arc::new(function));

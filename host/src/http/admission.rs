@@ -42,7 +42,10 @@ impl Admission {
 }
 
 fn overloaded() -> Box<Failure> {
-    Box::new(Failure::not_executed(ErrorCode::Overloaded, "the host runs as many calls as it may, and its queue is full"))
+    Box::new(Failure::not_executed(
+        ErrorCode::Overloaded,
+        "the host runs as many calls as it may, and its queue is full",
+    ))
 }
 
 /// One place in the queue, given back when it drops.
@@ -50,7 +53,9 @@ struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
     fn join(count: &'a AtomicUsize, max: usize) -> Option<Self> {
-        let joined = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| (waiting < max).then_some(waiting + 1));
+        let joined = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            (waiting < max).then_some(waiting + 1)
+        });
         joined.is_ok().then_some(Self(count))
     }
 }

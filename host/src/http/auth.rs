@@ -31,7 +31,9 @@ mod tests {
 
     #[test]
     fn keys_come_bare_or_as_bearer() {
-        for (value, key) in [("k", "k"), ("Bearer k", "k"), ("bearer  k", "k"), ("Basic k", "Basic k"), ("", "")] {
+        for (value, key) in
+            [("k", "k"), ("Bearer k", "k"), ("bearer  k", "k"), ("Basic k", "Basic k"), ("", "")]
+        {
             assert_eq!(key_of(value.as_bytes()), key.as_bytes(), "{value:?}");
         }
     }

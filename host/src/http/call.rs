@@ -11,7 +11,8 @@ use hyper::body::Incoming;
 
 use super::{Door, Problem, Response, TIMEOUT_HEADER, body, transcode};
 use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, FunctionName, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, Outcome, RequestId, ServedBy,
+    Caller, Deadline, ErrorCode, Failure, FunctionName, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, Outcome,
+    RequestId, ServedBy,
 };
 use crate::functions::{Dispatch, run};
 use crate::wire::{self, check_arguments};
@@ -46,7 +47,8 @@ async fn answer(
     served_by: &ServedBy,
 ) -> Result<Response, Problem> {
     let deadline = Deadline::after(timeout(headers, door.limits.call_timeout)?);
-    let function = FunctionName::new(name).map_err(|error| Problem::of_code(ErrorCode::NotFound, &error.to_string()))?;
+    let function =
+        FunctionName::new(name).map_err(|error| Problem::of_code(ErrorCode::NotFound, &error.to_string()))?;
     let form = form_of(headers)?;
     let result_form = result_form(headers, form);
     let invocation = Invocation {
@@ -60,9 +62,8 @@ async fn answer(
         served_by: served_by.clone(),
     };
     let body = body::read(headers, body, door.limits.body_bytes_max, door.limits.call_timeout).await?;
-    let arguments = arguments(form, body).map_err(|detail| {
-        Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, detail))
-    })?;
+    let arguments = arguments(form, body)
+        .map_err(|detail| Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, detail)))?;
     let outcome = dispatch(door, invocation, arguments).await;
     let result = outcome.map_err(|failure| Problem::of_failure(&failure))?;
     respond(result_form, result)
@@ -119,9 +120,13 @@ fn result_form(headers: &HeaderMap, arguments: Form) -> Form {
 /// The time that the caller gives the call, never more than the host's own limit.
 fn timeout(headers: &HeaderMap, most: Duration) -> Result<Duration, Problem> {
     let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(most) };
-    let milliseconds = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|number| *number > 0);
+    let milliseconds =
+        value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|number| *number > 0);
     let milliseconds = milliseconds.ok_or_else(|| {
-        Problem::of_code(ErrorCode::InvalidArgument, "the header x-framex-timeout-ms must be a whole number above 0")
+        Problem::of_code(
+            ErrorCode::InvalidArgument,
+            "the header x-framex-timeout-ms must be a whole number above 0",
+        )
     })?;
     Ok(Duration::from_millis(milliseconds).min(most))
 }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
 
-use super::{Admission, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call, catalogue, health, openapi, remote};
+use super::{
+    Admission, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call, catalogue, health,
+    openapi, remote,
+};
 use crate::base::{Clock, HostId, RequestId};
 use crate::config::{AuthRules, REMOTE_PATH};
 use crate::plugins::Plugins;
@@ -94,7 +97,12 @@ impl Door {
     }
 
     /// Adds the headers that name a call and who served it.
-    pub(super) fn named(&self, mut response: Response, id: RequestId, served_by: Option<&HostId>) -> Response {
+    pub(super) fn named(
+        &self,
+        mut response: Response,
+        id: RequestId,
+        served_by: Option<&HostId>,
+    ) -> Response {
         let served_by = served_by.unwrap_or_else(|| self.router.host_id());
         let headers = response.headers_mut();
         if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
@@ -110,7 +118,8 @@ impl Door {
 /// No path of this host needs an escape, an empty part or a dot part: one that has some is none of ours,
 /// whatever another reader would make of it.
 fn check_form(path: &str) -> Result<(), Problem> {
-    let odd = path.contains(['%', '\\']) || path.split('/').skip(1).any(|part| part.is_empty() || part == "." || part == "..");
+    let odd = path.contains(['%', '\\'])
+        || path.split('/').skip(1).any(|part| part.is_empty() || part == "." || part == "..");
     if odd && path != "/" { Err(Problem::no_such_path()) } else { Ok(()) }
 }
 

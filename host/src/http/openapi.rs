@@ -15,7 +15,10 @@ fn document(entries: &[Entry], host_id: &str) -> Value {
     schemas.insert("Problem".to_owned(), problem_schema());
     let mut paths = Map::new();
     for entry in entries {
-        paths.insert(format!("/api/v1/functions/{}", entry.name), json!({ "post": operation(entry, &mut schemas) }));
+        paths.insert(
+            format!("/api/v1/functions/{}", entry.name),
+            json!({ "post": operation(entry, &mut schemas) }),
+        );
     }
     json!({
         "openapi": "3.1.0",
@@ -31,12 +34,15 @@ fn document(entries: &[Entry], host_id: &str) -> Value {
 
 fn operation(entry: &Entry, schemas: &mut Map<String, Value>) -> Value {
     let function = entry.function.as_deref();
-    let mut schema = |of: Option<&Value>| of.map_or(Value::Bool(true), |schema| hoisted(schema.clone(), entry.name.as_str(), schemas));
+    let mut schema = |of: Option<&Value>| {
+        of.map_or(Value::Bool(true), |schema| hoisted(schema.clone(), entry.name.as_str(), schemas))
+    };
     let arguments = schema(function.map(|function| &function.arguments_schema));
     let result = schema(function.map(|function| &function.result_schema));
     let description = function.map(|function| function.description.clone()).unwrap_or_default();
     let summary = description.lines().next().unwrap_or_default().to_owned();
-    let problem = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+    let problem =
+        json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
     json!({
         "operationId": entry.name.as_str(),
         "summary": summary,
@@ -117,7 +123,13 @@ mod tests {
         let mut schemas = Map::new();
         let schema = json!({ "properties": { "user": { "$ref": "#/$defs/User" } }, "$defs": { "User": { "items": { "$ref": "#/$defs/User" } } } });
         let moved = hoisted(schema, "demo.f", &mut schemas);
-        assert_eq!(moved, json!({ "properties": { "user": { "$ref": "#/components/schemas/demo.f.User" } } }));
-        assert_eq!(schemas["demo.f.User"], json!({ "items": { "$ref": "#/components/schemas/demo.f.User" } }));
+        assert_eq!(
+            moved,
+            json!({ "properties": { "user": { "$ref": "#/components/schemas/demo.f.User" } } })
+        );
+        assert_eq!(
+            schemas["demo.f.User"],
+            json!({ "items": { "$ref": "#/components/schemas/demo.f.User" } })
+        );
     }
 }

@@ -40,7 +40,10 @@ impl Problem {
 
     /// No such path.
     pub(super) fn no_such_path() -> Self {
-        Self::of_code(ErrorCode::NotFound, "there is no such path; GET /api/v1/openapi.json describes what there is")
+        Self::of_code(
+            ErrorCode::NotFound,
+            "there is no such path; GET /api/v1/openapi.json describes what there is",
+        )
     }
 
     /// The path exists, with another method.
@@ -68,13 +71,21 @@ impl Problem {
 
     /// The body did not arrive.
     pub(super) fn body_incomplete() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Cancelled.as_str(), "the body did not arrive in time")
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            ErrorCode::Cancelled.as_str(),
+            "the body did not arrive in time",
+        )
     }
 
     /// A frame of another version of the wire.
     pub(super) fn incompatible_wire() -> Self {
-        let mut problem = Self::of_code(ErrorCode::Incompatible, "the frame is of another version of the wire; this host speaks version 1");
-        problem.header = Some((http::HeaderName::from_static("x-framex-wire"), HeaderValue::from_static("1")));
+        let mut problem = Self::of_code(
+            ErrorCode::Incompatible,
+            "the frame is of another version of the wire; this host speaks version 1",
+        );
+        problem.header =
+            Some((http::HeaderName::from_static("x-framex-wire"), HeaderValue::from_static("1")));
         problem
     }
 

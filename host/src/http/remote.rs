@@ -16,7 +16,12 @@ use crate::functions::{Dispatch, run};
 use crate::wire::{self, Compression, KeySet, OpenError, OpenedRequest, RequestEnvelope, ResponseEnvelope};
 
 /// Answers one frame.
-pub(super) async fn call(door: &Door, head: &Parts, body: Incoming, is_local: bool) -> Result<Response, Problem> {
+pub(super) async fn call(
+    door: &Door,
+    head: &Parts,
+    body: Incoming,
+    is_local: bool,
+) -> Result<Response, Problem> {
     if body::media_type(&head.headers) != wire::CONTENT_TYPE {
         return Err(Problem::unsupported_type(wire::CONTENT_TYPE));
     }
@@ -26,14 +31,17 @@ pub(super) async fn call(door: &Door, head: &Parts, body: Incoming, is_local: bo
         return Err(Problem::unauthenticated());
     }
     let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    let OpenedRequest { key, request_id, sent_at_ms, plaintext } =
-        wire::open_request(&sealing.ring, frame).map_err(|error| match error {
-            OpenError::Incompatible { .. } => Problem::incompatible_wire(),
-            _ => Problem::unauthenticated(),
-        })?;
+    let OpenedRequest { key, request_id, sent_at_ms, plaintext } = wire::open_request(&sealing.ring, frame)
+        .map_err(|error| match error {
+        OpenError::Incompatible { .. } => Problem::incompatible_wire(),
+        _ => Problem::unauthenticated(),
+    })?;
     let now_ms = door.clock.now_ms();
     let answer = match sealing.replays.check(request_id, key.id(), sent_at_ms, now_ms) {
-        Err(refusal) => Answer { clock_hint: refusal.clock_hint(), ..Answer::of(door, Err(Box::new(refusal.to_failure()))) },
+        Err(refusal) => Answer {
+            clock_hint: refusal.clock_hint(),
+            ..Answer::of(door, Err(Box::new(refusal.to_failure())))
+        },
         Ok(()) => match plaintext.decode_request(&door.limits.wire) {
             Err(error) => Answer::of(door, Err(Box::new(error.to_failure()))),
             Ok(envelope) => route(door, request_id, envelope).await,
@@ -101,7 +109,13 @@ fn loops(door: &Door, envelope: &RequestEnvelope) -> Option<Answer> {
     Some(Answer { itself: itself && envelope.hops.len() == 1, ..refused })
 }
 
-fn seal(door: &Door, key: &KeySet, id: crate::base::RequestId, answer: &Answer, compression: Compression) -> Response {
+fn seal(
+    door: &Door,
+    key: &KeySet,
+    id: crate::base::RequestId,
+    answer: &Answer,
+    compression: Compression,
+) -> Response {
     let frame = wire::seal_response(key, id, door.clock.now_ms(), answer, compression);
     let mut response = Response::new(Full::new(Bytes::from(frame)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));

@@ -71,7 +71,13 @@ fn server(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
     server
 }
 
-async fn connection(stream: TcpStream, from: SocketAddr, door: Arc<Door>, server: auto::Builder<TokioExecutor>, tasks: Tasks) {
+async fn connection(
+    stream: TcpStream,
+    from: SocketAddr,
+    door: Arc<Door>,
+    server: auto::Builder<TokioExecutor>,
+    tasks: Tasks,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the connection is gone already");
     }

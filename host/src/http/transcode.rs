@@ -30,7 +30,9 @@ pub fn arguments_from_json(json: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(json.len() + 16);
     let mut decoder = serde_json::Deserializer::from_slice(json);
     let written = ToMessagePack { out: &mut out, levels: NESTING_MAX }.deserialize(&mut decoder);
-    written.and_then(|()| decoder.end()).map_err(|error| format!("the body is not the JSON that is expected: {error}"))?;
+    written
+        .and_then(|()| decoder.end())
+        .map_err(|error| format!("the body is not the JSON that is expected: {error}"))?;
     Ok(out)
 }
 
@@ -126,7 +128,10 @@ impl ToMessagePack<'_> {
         }
     }
 
-    fn number<E: de::Error>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), rmp::encode::ValueWriteError>) -> Result<(), E> {
+    fn number<E: de::Error>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), rmp::encode::ValueWriteError>,
+    ) -> Result<(), E> {
         write(self.out).map_err(E::custom)
     }
 }

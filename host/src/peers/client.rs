@@ -80,7 +80,8 @@ impl Client {
             if error.is_connect() { SendError::NotConnected(text) } else { SendError::Broken(text) }
         })?;
         let (head, body) = response.into_parts();
-        let claimed = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let claimed =
+            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if claimed.is_some_and(|claimed| claimed > self.answer_bytes_max as u64) {
             return Err(SendError::TooLarge(self.answer_bytes_max));
         }

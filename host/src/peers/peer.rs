@@ -46,8 +46,15 @@ pub enum Answer {
 impl Peer {
     /// A peer whose frames `key` seals; without one, every call of it is refused.
     #[must_use]
-    pub fn new(url: PeerUrl, key: Option<Arc<KeySet>>, client: Client, compression: Compression, limits: Limits) -> Self {
-        let uri = Uri::builder().scheme("http").authority(url.authority()).path_and_query(REMOTE_PATH).build();
+    pub fn new(
+        url: PeerUrl,
+        key: Option<Arc<KeySet>>,
+        client: Client,
+        compression: Compression,
+        limits: Limits,
+    ) -> Self {
+        let uri =
+            Uri::builder().scheme("http").authority(url.authority()).path_and_query(REMOTE_PATH).build();
         Self {
             // A `PeerUrl` is checked to be scheme, host and port; a default URI would fail to connect.
             uri: uri.unwrap_or_default(),
@@ -86,19 +93,28 @@ impl Peer {
     ) -> Answer {
         let Some(key) = &self.key else {
             tracing::warn!(peer = %self.url, "no key seals calls to this peer: set plugins.proxy.auth.rules");
-            return failed(Failure::not_executed(ErrorCode::Unavailable, "this host has no key for the peer that this function runs on"));
+            return failed(Failure::not_executed(
+                ErrorCode::Unavailable,
+                "this host has no key for the peer that this function runs on",
+            ));
         };
         let mut resent = false;
         loop {
             let Some(remaining) = invocation.deadline.remaining() else {
-                return failed(Failure::not_executed(ErrorCode::DeadlineExceeded, "the time ran out before the call was sent"));
+                return failed(Failure::not_executed(
+                    ErrorCode::DeadlineExceeded,
+                    "the time ran out before the call was sent",
+                ));
             };
             let envelope = self.envelope(invocation, arguments.clone(), host_id, instance, remaining);
             let attempt = tokio::time::timeout(remaining, self.attempt(key, &envelope)).await;
             let response = match attempt {
                 Err(_) => {
                     tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "no answer in time");
-                    return failed(Failure::new(ErrorCode::DeadlineExceeded, "the peer did not answer in time"));
+                    return failed(Failure::new(
+                        ErrorCode::DeadlineExceeded,
+                        "the peer did not answer in time",
+                    ));
                 }
                 Ok(Err(failure)) => {
                     tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
@@ -143,13 +159,20 @@ impl Peer {
     }
 
     /// Seals, sends, and opens the answer.
-    async fn attempt(&self, key: &KeySet, envelope: &RequestEnvelope) -> Result<ResponseEnvelope, Box<Failure>> {
+    async fn attempt(
+        &self,
+        key: &KeySet,
+        envelope: &RequestEnvelope,
+    ) -> Result<ResponseEnvelope, Box<Failure>> {
         let now_ms = self.now_ms();
         let (request_id, frame) = wire::seal_request(key, now_ms, envelope, self.compression);
         let answer = self.client.post(&self.uri, frame).await.map_err(|error| Box::new(unsent(&error)))?;
         if answer.status == StatusCode::OK && answer.is_sealed {
             return wire::open_response(key, request_id, answer.body, &self.limits).map_err(|error| {
-                Box::new(Failure::new(ErrorCode::Unavailable, format!("the peer's answer cannot be read: {error}")))
+                Box::new(Failure::new(
+                    ErrorCode::Unavailable,
+                    format!("the peer's answer cannot be read: {error}"),
+                ))
             });
         }
         Err(Box::new(refused(&answer)))
@@ -171,8 +194,12 @@ impl Peer {
         let text = match (failure.code, failure.executed) {
             (ErrorCode::Unavailable, Some(false)) => "the peer that this function runs on cannot be reached",
             (ErrorCode::Unavailable, _) => "the peer that this function runs on gave no usable answer",
-            (ErrorCode::Unauthenticated, _) => "the peer that this function runs on does not accept this host's key",
-            (ErrorCode::Incompatible, _) => "the peer that this function runs on speaks another version of the wire",
+            (ErrorCode::Unauthenticated, _) => {
+                "the peer that this function runs on does not accept this host's key"
+            }
+            (ErrorCode::Incompatible, _) => {
+                "the peer that this function runs on speaks another version of the wire"
+            }
             _ => return failure,
         };
         Box::new(Failure { message: text.to_owned(), ..*failure })
@@ -192,7 +219,9 @@ fn failed(failure: Failure) -> Answer {
 fn unsent(error: &SendError) -> Failure {
     match error {
         SendError::NotConnected(_) => Failure::not_executed(ErrorCode::Unavailable, error.to_string()),
-        SendError::Broken(_) | SendError::TooLarge(_) => Failure::new(ErrorCode::Unavailable, error.to_string()),
+        SendError::Broken(_) | SendError::TooLarge(_) => {
+            Failure::new(ErrorCode::Unavailable, error.to_string())
+        }
     }
 }
 
@@ -203,7 +232,14 @@ fn refused(answer: &HttpAnswer) -> Failure {
         StatusCode::BAD_REQUEST => ErrorCode::Incompatible,
         _ => ErrorCode::Unavailable,
     };
-    Failure::new(code, format!("the answer is no sealed frame: HTTP status {}, {} bytes", answer.status.as_u16(), answer.body.len()))
+    Failure::new(
+        code,
+        format!(
+            "the answer is no sealed frame: HTTP status {}, {} bytes",
+            answer.status.as_u16(),
+            answer.body.len()
+        ),
+    )
 }
 
 /// Unix time in milliseconds.

@@ -31,7 +31,14 @@ impl Services {
         call_timeout: Duration,
         start_timeout: Duration,
     ) -> Self {
-        Self { host_id, names: Names::default(), runtime, call_timeout, start_timeout, dispatch: OnceLock::new() }
+        Self {
+            host_id,
+            names: Names::default(),
+            runtime,
+            call_timeout,
+            start_timeout,
+            dispatch: OnceLock::new(),
+        }
     }
 
     /// Sets what calls from plugins go through; the first one stays.

@@ -197,5 +197,8 @@ fn outcome(status: i32, reply: OwnedBuffer, invocation: &Invocation, lease: &Lea
 /// The plugin does not keep to the ABI.
 fn broken(invocation: &Invocation, what: &str) -> Box<Failure> {
     tracing::error!(function = %invocation.function, request_id = %invocation.id, "a plugin breaks the ABI: {what}");
-    Box::new(Failure::executed(ErrorCode::Internal, format!("function `{}` breaks the plugin ABI", invocation.function)))
+    Box::new(Failure::executed(
+        ErrorCode::Internal,
+        format!("function `{}` breaks the plugin ABI", invocation.function),
+    ))
 }

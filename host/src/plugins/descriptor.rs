@@ -25,22 +25,37 @@ impl Description {
         let field = |offset: usize, length: usize| bytes.get(offset..offset + length).unwrap_or_default();
         let magic = field(offset_of!(PluginDescriptor, magic), 8);
         if magic != MAGIC {
-            return Err("has a descriptor that does not begin with FXPLUGIN: it was built for something else".to_owned());
+            return Err(
+                "has a descriptor that does not begin with FXPLUGIN: it was built for something else"
+                    .to_owned(),
+            );
         }
         let number = |offset: usize| field(offset, 2).try_into().map(u16::from_ne_bytes).unwrap_or(0);
-        let (abi_major, abi_minor) =
-            (number(offset_of!(PluginDescriptor, abi_major)), number(offset_of!(PluginDescriptor, abi_minor)));
+        let (abi_major, abi_minor) = (
+            number(offset_of!(PluginDescriptor, abi_major)),
+            number(offset_of!(PluginDescriptor, abi_minor)),
+        );
         check_version((abi_major, abi_minor), (ABI_MAJOR, ABI_MINOR))?;
-        let size = field(offset_of!(PluginDescriptor, struct_size), 4).try_into().map(u32::from_ne_bytes).unwrap_or(0);
+        let size = field(offset_of!(PluginDescriptor, struct_size), 4)
+            .try_into()
+            .map(u32::from_ne_bytes)
+            .unwrap_or(0);
         let needed = size_of::<PluginDescriptor>();
         if (size as usize) < needed {
-            return Err(format!("has a descriptor of {size} bytes, ABI {ABI_MAJOR}.{abi_minor} has {needed}"));
+            return Err(format!(
+                "has a descriptor of {size} bytes, ABI {ABI_MAJOR}.{abi_minor} has {needed}"
+            ));
         }
-        let flags = field(offset_of!(PluginDescriptor, flags), 8).try_into().map(u64::from_ne_bytes).unwrap_or(0);
+        let flags =
+            field(offset_of!(PluginDescriptor, flags), 8).try_into().map(u64::from_ne_bytes).unwrap_or(0);
         if flags & FLAG_CONTAINS_PANICS == 0 {
-            return Err("does not contain its panics, so one would end the host: build it with panic = \"unwind\"".to_owned());
+            return Err(
+                "does not contain its panics, so one would end the host: build it with panic = \"unwind\""
+                    .to_owned(),
+            );
         }
-        let text = |offset: usize, length: usize| text_of(field(offset, length)).unwrap_or_default().to_owned();
+        let text =
+            |offset: usize, length: usize| text_of(field(offset, length)).unwrap_or_default().to_owned();
         let description = Self {
             name: text(offset_of!(PluginDescriptor, name), 64),
             version: text(offset_of!(PluginDescriptor, version), 32),
@@ -48,12 +63,16 @@ impl Description {
             abi_major,
             abi_minor,
         };
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        let allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         if description.name.is_empty() || !description.name.bytes().all(allowed) {
             return Err("has a descriptor whose name is not made of a-z 0-9 _ -".to_owned());
         }
         if description.name == "proxy" {
-            return Err("holds a plugin named `proxy`, which is the host's own section of the config: rename it".to_owned());
+            return Err(
+                "holds a plugin named `proxy`, which is the host's own section of the config: rename it"
+                    .to_owned(),
+            );
         }
         Ok(description)
     }
@@ -64,8 +83,15 @@ fn check_version(plugin: (u16, u16), host: (u16, u16)) -> Result<(), String> {
     if plugin.0 == host.0 && plugin.1 <= host.1 {
         return Ok(());
     }
-    let advice = if plugin > host { "use a newer host, or build it with an older SDK" } else { "build it with a newer SDK" };
-    Err(format!("is built for ABI {}.{}, this host needs {}.{} at most and {}.0 at least: {advice}", plugin.0, plugin.1, host.0, host.1, host.0))
+    let advice = if plugin > host {
+        "use a newer host, or build it with an older SDK"
+    } else {
+        "build it with a newer SDK"
+    };
+    Err(format!(
+        "is built for ABI {}.{}, this host needs {}.{} at most and {}.0 at least: {advice}",
+        plugin.0, plugin.1, host.0, host.1, host.0
+    ))
 }
 
 #[cfg(test)]

@@ -108,8 +108,11 @@ impl Candidate {
     fn stage(path: &Path, stager: &Stager) -> Result<Self, PluginError> {
         let staged = stager.stage(path)?;
         let file = staged.file.clone();
-        let bytes = std::fs::read(&staged.path)
-            .map_err(|source| PluginError::File { file: file.clone(), action: "read", source })?;
+        let bytes = std::fs::read(&staged.path).map_err(|source| PluginError::File {
+            file: file.clone(),
+            action: "read",
+            source,
+        })?;
         match object_file::check(&bytes) {
             Ok(object) => Ok(Self { staged, object }),
             Err(reason) if reason.contains("ABI") => Err(PluginError::Incompatible { file, reason }),
@@ -151,7 +154,10 @@ impl Plugins {
                     if required.is_some_and(|required| !required.contains(&name)) {
                         tracing::debug!(file, plugin = name, "not in load_plugins");
                     } else if let Some(other) = chosen.get(&name).map(|other| other.staged.file.clone()) {
-                        report.failed.push((file.clone(), PluginError::Duplicate { file, plugin: name.into(), other }));
+                        report.failed.push((
+                            file.clone(),
+                            PluginError::Duplicate { file, plugin: name.into(), other },
+                        ));
                     } else {
                         chosen.insert(name, candidate);
                     }
@@ -169,7 +175,8 @@ impl Plugins {
                 Err(error) => report.failed.push((name, error)),
             }
         }
-        self.state().failed = report.failed.iter().map(|(what, error)| (what.clone(), error.to_string())).collect();
+        self.state().failed =
+            report.failed.iter().map(|(what, error)| (what.clone(), error.to_string())).collect();
         Ok(report)
     }
 
@@ -184,7 +191,8 @@ impl Plugins {
             plugin: Arc::clone(&plugin),
             reason: "its load thread died".to_owned(),
         })?;
-        let started = Generation::start(library?, description, staged, number, config, &self.services).await?;
+        let started =
+            Generation::start(library?, description, staged, number, config, &self.services).await?;
         let StartedGeneration { generation, lease, functions } = started;
         let names = functions.iter().map(|function| function.name.clone()).collect();
         if let Err(source) = self.table.publish(&plugin, functions) {
@@ -196,7 +204,13 @@ impl Plugins {
         }
         // Set once: a generation is published once.
         let _first = generation.published_at.set(SystemTime::now());
-        tracing::info!(plugin = &*plugin, generation = number, version = generation.description.version, file = generation.staged.file, "published");
+        tracing::info!(
+            plugin = &*plugin,
+            generation = number,
+            version = generation.description.version,
+            file = generation.staged.file,
+            "published"
+        );
         self.state().published.insert(plugin, Published { generation, functions: names, lease });
         Ok(())
     }
@@ -241,15 +255,21 @@ impl Plugins {
                 tracing::error!(plugin = &**plugin, "{error}");
             }
         }
-        let draining: Vec<(Arc<Generation>, WeakLease)> =
-            published.into_values().map(|published| (published.generation, published.lease.downgrade())).collect();
+        let draining: Vec<(Arc<Generation>, WeakLease)> = published
+            .into_values()
+            .map(|published| (published.generation, published.lease.downgrade()))
+            .collect();
         let deadline = tokio::time::Instant::now() + drain_timeout;
         for (generation, lease) in draining {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if generation.drain(left).await {
                 generation.stop(STOP_TIMEOUT).await;
             } else {
-                tracing::warn!(plugin = &*generation.plugin, in_flight = lease.count(), "not stopped: calls are still running");
+                tracing::warn!(
+                    plugin = &*generation.plugin,
+                    in_flight = lease.count(),
+                    "not stopped: calls are still running"
+                );
             }
         }
     }

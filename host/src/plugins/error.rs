@@ -53,7 +53,9 @@ pub enum PluginError {
         reason: String,
     },
     /// Two files hold plugins of one name.
-    #[error("plugin file `{file}` holds plugin `{plugin}`, which `{other}` holds already: remove one of the two")]
+    #[error(
+        "plugin file `{file}` holds plugin `{plugin}`, which `{other}` holds already: remove one of the two"
+    )]
     Duplicate {
         /// Name of the file.
         file: String,
@@ -117,8 +119,13 @@ impl PluginError {
     #[must_use]
     pub fn step(&self) -> &'static str {
         match self {
-            Self::File { .. } | Self::TooLarge { .. } | Self::Missing { .. } | Self::Directory { .. } => "stage",
-            Self::NotALibrary { .. } | Self::Incompatible { .. } | Self::Load { .. } | Self::Duplicate { .. } => "load",
+            Self::File { .. } | Self::TooLarge { .. } | Self::Missing { .. } | Self::Directory { .. } => {
+                "stage"
+            }
+            Self::NotALibrary { .. }
+            | Self::Incompatible { .. }
+            | Self::Load { .. }
+            | Self::Duplicate { .. } => "load",
             Self::Start { .. } | Self::StartTimeout { .. } | Self::Thread { .. } => "start",
             Self::Publish { .. } => "publish",
         }

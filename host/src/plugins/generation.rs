@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
-use framex_abi::{Buffer, Host, OwnedBuffer, ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell, STATUS_OK, STATUS_PANIC};
+use framex_abi::{
+    Buffer, Host, OwnedBuffer, ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell, STATUS_OK, STATUS_PANIC,
+};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::descriptor::Description;
@@ -131,7 +133,9 @@ impl Generation {
         let registered = side.close();
         match outcome {
             Err(_) => return Err(PluginError::StartTimeout { plugin, after: services.start_timeout }),
-            Ok(Err(_)) => return Err(PluginError::Start { plugin, reason: "its start thread died".to_owned() }),
+            Ok(Err(_)) => {
+                return Err(PluginError::Start { plugin, reason: "its start thread died".to_owned() });
+            }
             Ok(Ok(Err(reason))) => {
                 generation.stop(services.start_timeout).await;
                 return Err(PluginError::Start { plugin, reason });
@@ -167,7 +171,8 @@ impl Generation {
             if !function.route.is_null() {
                 routes.push((function.name.clone(), RoutePointer(function.route)));
             }
-            let permits = (function.max_concurrency > 0).then(|| Arc::new(Semaphore::new(function.max_concurrency as usize)));
+            let permits = (function.max_concurrency > 0)
+                .then(|| Arc::new(Semaphore::new(function.max_concurrency as usize)));
             functions.push(Function {
                 name: function.name,
                 plugin: Arc::clone(&self.plugin),
@@ -222,7 +227,9 @@ impl Generation {
             Ok(Ok(Ok(()))) => tracing::debug!(plugin = &*self.plugin, generation = self.number, "stopped"),
             Ok(Ok(Err(reason))) => tracing::warn!(plugin = &*self.plugin, %reason, "on_stop failed"),
             Ok(Err(_)) => tracing::warn!(plugin = &*self.plugin, "the stop thread died"),
-            Err(_) => tracing::warn!(plugin = &*self.plugin, "on_stop did not end within {} ms", within.as_millis()),
+            Err(_) => {
+                tracing::warn!(plugin = &*self.plugin, "on_stop did not end within {} ms", within.as_millis())
+            }
         }
     }
 

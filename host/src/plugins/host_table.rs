@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use framex_abi::{
-    self as abi, Buffer, CallOptions, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION, OwnedBuffer,
-    Registration, RouteCell, STATUS_ERR, STATUS_OK, STATUS_PENDING, Slice,
+    self as abi, Buffer, CallOptions, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION,
+    OwnedBuffer, Registration, RouteCell, STATUS_ERR, STATUS_OK, STATUS_PENDING, Slice,
 };
 use tracing::level_filters::LevelFilter;
 
@@ -19,7 +19,9 @@ use super::Services;
 use super::call::{PluginFunction, bytes_of};
 use super::generation::{Lease, WeakLease};
 use super::waker::with_std_waker;
-use crate::base::{Caller, Deadline, ErrorCode, Failure, FunctionName, Invocation, Outcome, RequestId, ServedBy};
+use crate::base::{
+    Caller, Deadline, ErrorCode, Failure, FunctionName, Invocation, Outcome, RequestId, ServedBy,
+};
 use crate::functions::{CallFuture, FunctionNumber, Started};
 use crate::wire;
 
@@ -103,7 +105,11 @@ unsafe fn text<'a>(slice: Slice, what: &str) -> Result<&'a str, String> {
     std::str::from_utf8(unsafe { slice.as_bytes() }).map_err(|_| format!("its {what} is not UTF-8"))
 }
 
-unsafe extern "C" fn register(instance: *const (), registration: *const Registration, error: *mut Buffer) -> i32 {
+unsafe extern "C" fn register(
+    instance: *const (),
+    registration: *const Registration,
+    error: *mut Buffer,
+) -> i32 {
     let registered = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the plugin passes its handle.
         let side = unsafe { side(instance) };
@@ -125,12 +131,17 @@ unsafe extern "C" fn register(instance: *const (), registration: *const Registra
 /// The slices of `registration` are valid.
 unsafe fn read_registration(registration: &Registration) -> Result<Registered, String> {
     if (registration.struct_size as usize) < size_of::<Registration>() {
-        return Err(format!("a registration has {} bytes, this host needs {}", registration.struct_size, size_of::<Registration>()));
+        return Err(format!(
+            "a registration has {} bytes, this host needs {}",
+            registration.struct_size,
+            size_of::<Registration>()
+        ));
     }
     // SAFETY: the caller vouches for the slices.
     let name = unsafe { text(registration.name, "function name") }?;
     let shown: String = name.chars().take(80).collect();
-    let name = FunctionName::new(name).map_err(|error| format!("`{shown}` is not the name of a function: {error}"))?;
+    let name = FunctionName::new(name)
+        .map_err(|error| format!("`{shown}` is not the name of a function: {error}"))?;
     let schema = |slice: Slice, what: &str| {
         // SAFETY: the caller of `read_registration` vouches for the slices.
         let schema = unsafe { text(slice, what) }?;
@@ -150,7 +161,8 @@ unsafe fn read_registration(registration: &Registration) -> Result<Registered, S
         arguments_schema,
         result_schema,
         idempotent: registration.flags & FUNCTION_IDEMPOTENT != 0,
-        timeout: (registration.timeout_ms != NO_DEADLINE).then(|| Duration::from_millis(registration.timeout_ms)),
+        timeout: (registration.timeout_ms != NO_DEADLINE)
+            .then(|| Duration::from_millis(registration.timeout_ms)),
         max_concurrency: registration.max_concurrency,
         function,
         route: registration.route,
@@ -200,23 +212,32 @@ unsafe extern "C" fn call(
     let started = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the plugin passes its handle.
         let side = unsafe { side(instance) };
-        let lease = side.lease().ok_or_else(|| not_executed(ErrorCode::Unavailable, "the plugin is not published, or was retired"))?;
+        let lease = side.lease().ok_or_else(|| {
+            not_executed(ErrorCode::Unavailable, "the plugin is not published, or was retired")
+        })?;
         // SAFETY: null, or the handle of an invocation that the plugin is serving or has retained.
         let parent = unsafe { invocation.cast::<Invocation>().as_ref() };
         // SAFETY: null, or options that live until we return.
         let options = unsafe { options.as_ref() };
         let invocation = nested(side, parent, function, options)?;
-        let dispatch = side.services.dispatch().ok_or_else(|| not_executed(ErrorCode::Unavailable, "the host is stopping"))?;
+        let dispatch = side
+            .services
+            .dispatch()
+            .ok_or_else(|| not_executed(ErrorCode::Unavailable, "the host is stopping"))?;
         let arguments = bytes_of(arguments, lease.clone());
         // A plugin may call from a thread of its own, where no runtime of ours is entered.
         let _entered = enter(&side.services);
         // SAFETY: the plugin passes a waker that lives until we return.
         let started = unsafe {
-            with_std_waker(waker, &lease, |waker| dispatch.start(Arc::new(invocation), arguments, &mut Context::from_waker(waker)))
+            with_std_waker(waker, &lease, |waker| {
+                dispatch.start(Arc::new(invocation), arguments, &mut Context::from_waker(waker))
+            })
         };
         match started {
             Started::Ready(outcome) => outcome.map(Begun::Ended),
-            Started::Pending(future) => Ok(Begun::Suspended(NestedCall { future, services: Arc::clone(&side.services), lease })),
+            Started::Pending(future) => {
+                Ok(Begun::Suspended(NestedCall { future, services: Arc::clone(&side.services), lease }))
+            }
         }
     }));
     match started {
@@ -260,10 +281,13 @@ fn nested(
     options: Option<&CallOptions>,
 ) -> Result<Invocation, Box<Failure>> {
     let function = side.services.names.name(FunctionNumber(function));
-    let function = function.ok_or_else(|| not_executed(ErrorCode::NotFound, "a function number that was never given out"))?;
-    let mut deadline = parent.map_or_else(|| Deadline::after(side.services.call_timeout), |parent| parent.deadline);
+    let function = function
+        .ok_or_else(|| not_executed(ErrorCode::NotFound, "a function number that was never given out"))?;
+    let mut deadline =
+        parent.map_or_else(|| Deadline::after(side.services.call_timeout), |parent| parent.deadline);
     let mut idempotency_key = None;
-    if let Some(options) = options.filter(|options| options.struct_size as usize >= size_of::<CallOptions>()) {
+    if let Some(options) = options.filter(|options| options.struct_size as usize >= size_of::<CallOptions>())
+    {
         if options.timeout_ms != NO_DEADLINE {
             deadline = deadline.min(Deadline::after(Duration::from_millis(options.timeout_ms)));
         }
@@ -322,7 +346,11 @@ struct NestedCall {
 
 impl NestedCall {
     fn into_raw(self) -> abi::Future {
-        abi::Future { state: Box::into_raw(Box::new(self)).cast(), poll: Some(poll_nested), drop: Some(drop_nested) }
+        abi::Future {
+            state: Box::into_raw(Box::new(self)).cast(),
+            poll: Some(poll_nested),
+            drop: Some(drop_nested),
+        }
     }
 }
 
@@ -404,7 +432,14 @@ fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(&bytes[..bytes.len().min(LOG_BYTES_MAX)])
 }
 
-fn write_log(side: &HostSide, level: u32, module: &str, message: &str, fields: &str, invocation: Option<&Invocation>) {
+fn write_log(
+    side: &HostSide,
+    level: u32,
+    module: &str,
+    message: &str,
+    fields: &str,
+    invocation: Option<&Invocation>,
+) {
     let request_id = invocation.map(|invocation| tracing::field::display(invocation.id));
     let fields = (!fields.is_empty()).then_some(fields);
     macro_rules! write_at {

@@ -37,14 +37,17 @@ impl Library {
         // into the plugin directory; the file is a private copy, whole, and never written to again.
         let handle = unsafe { Handle::open(Some(&staged.path), RTLD_NOW | RTLD_LOCAL) };
         // `Display` of libloading says "dlopen failed" only; the cause has the loader's words.
-        let handle = handle.map_err(|error| refuse(error.source().map_or_else(|| error.to_string(), ToString::to_string)))?;
+        let handle = handle
+            .map_err(|error| refuse(error.source().map_or_else(|| error.to_string(), ToString::to_string)))?;
         // SAFETY: the symbol was found in the file as a static that begins with the descriptor's magic.
         let descriptor = unsafe { handle.get::<*const PluginDescriptor>(DESCRIPTOR_SYMBOL) };
         let descriptor = *descriptor.map_err(|error| refuse(error.to_string()))?;
         // From here on nothing of the library goes away, whatever it may have started already.
         let library = Self { _handle: ManuallyDrop::new(handle), descriptor };
         if object.has_layout && object.description.abi_minor == ABI_MINOR {
-            library.check_layout().map_err(|reason| PluginError::Incompatible { file: staged.file.clone(), reason })?;
+            library
+                .check_layout()
+                .map_err(|reason| PluginError::Incompatible { file: staged.file.clone(), reason })?;
         }
         Ok(library)
     }
@@ -62,8 +65,14 @@ impl Library {
         let layout = unsafe { self._handle.get::<LayoutFn>(LAYOUT_SYMBOL) };
         let layout = layout.map_err(|error| format!("has no usable `{LAYOUT_SYMBOL}`: {error}"))?;
         let found = layout();
-        check_layout_compatibility_with_globals(<AbiSurface as StableAbi>::LAYOUT, found, &CheckingGlobals::new())
-            .map_err(|error| format!("has other layouts of the ABI's types than this host: {}", first_line(&error.to_string())))
+        check_layout_compatibility_with_globals(
+            <AbiSurface as StableAbi>::LAYOUT,
+            found,
+            &CheckingGlobals::new(),
+        )
+        .map_err(|error| {
+            format!("has other layouts of the ABI's types than this host: {}", first_line(&error.to_string()))
+        })
     }
 }
 

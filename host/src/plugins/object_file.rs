@@ -21,7 +21,8 @@ pub(crate) fn check(bytes: &[u8]) -> Result<ObjectFile, String> {
     if bytes.is_empty() {
         return Err("is empty".to_owned());
     }
-    let kind = object::FileKind::parse(bytes).map_err(|_| "is not a library: its first bytes are of no known format".to_owned())?;
+    let kind = object::FileKind::parse(bytes)
+        .map_err(|_| "is not a library: its first bytes are of no known format".to_owned())?;
     if kind == object::FileKind::Elf64 {
         check_elf_extent(bytes)?;
     }
@@ -121,7 +122,10 @@ mod tests {
     #[test]
     fn what_is_no_library_is_refused_in_words() {
         assert_eq!(check(b"").unwrap_err(), "is empty");
-        assert_eq!(check(b"#!/bin/sh\necho plugin\n").unwrap_err(), "is not a library: its first bytes are of no known format");
+        assert_eq!(
+            check(b"#!/bin/sh\necho plugin\n").unwrap_err(),
+            "is not a library: its first bytes are of no known format"
+        );
         assert!(check(b"\x7fELF\x02\x01\x01").unwrap_err().starts_with("is "));
     }
 

@@ -72,7 +72,8 @@ impl Stager {
             return Err(PluginError::NotALibrary { file, reason: "is not a regular file".to_owned() });
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(format!("{}-{number}{}", std::process::id(), std::env::consts::DLL_SUFFIX));
+        let path =
+            self.folder.join(format!("{}-{number}{}", std::process::id(), std::env::consts::DLL_SUFFIX));
         let mut copy = OpenOptions::new()
             .write(true)
             .create_new(true)

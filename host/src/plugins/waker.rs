@@ -25,7 +25,11 @@ pub(super) fn with_abi_waker<T>(waker: &Waker, call: impl FnOnce(*const abi::Wak
 ///
 /// # Safety
 /// `waker` points to a valid ABI waker for the length of the call.
-pub(super) unsafe fn with_std_waker<T>(waker: *const abi::Waker, lease: &Lease, call: impl FnOnce(&Waker) -> T) -> T {
+pub(super) unsafe fn with_std_waker<T>(
+    waker: *const abi::Waker,
+    lease: &Lease,
+    call: impl FnOnce(&Waker) -> T,
+) -> T {
     // SAFETY: the caller vouches for the pointer.
     let waker = unsafe { &*waker };
     if std::ptr::eq(waker.vtable, &raw const OUTWARD) {
@@ -42,7 +46,10 @@ pub(super) unsafe fn with_std_waker<T>(waker: *const abi::Waker, lease: &Lease, 
 unsafe extern "C" fn clone(data: *const ()) -> abi::Waker {
     // SAFETY: `data` points to a `Waker`, borrowed or boxed.
     let waker = unsafe { &*data.cast::<Waker>() };
-    abi::Waker { data: Box::into_raw(Box::new(waker.clone())).cast_const().cast(), vtable: &raw const OUTWARD }
+    abi::Waker {
+        data: Box::into_raw(Box::new(waker.clone())).cast_const().cast(),
+        vtable: &raw const OUTWARD,
+    }
 }
 
 unsafe extern "C" fn wake(data: *const ()) {

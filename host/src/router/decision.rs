@@ -47,15 +47,20 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, configured: &[Arc<P
     }
     for peer in configured {
         because.push(if peer.is_itself() {
-            format!("rule 1: it is configured for {}, which leads back to this very host, so it counts as here", peer.url())
+            format!(
+                "rule 1: it is configured for {}, which leads back to this very host, so it counts as here",
+                peer.url()
+            )
         } else {
             format!("rule 1: plugins.proxy.proxy_functions says that it runs on {}", peer.url())
         });
     }
     match &target {
         Target::Peers(_) => {}
-        Target::Local(function) => because
-            .push(format!("rule 2: plugin `{}`, generation {}, has it here", function.plugin, function.generation)),
+        Target::Local(function) => because.push(format!(
+            "rule 2: plugin `{}`, generation {}, has it here",
+            function.plugin, function.generation
+        )),
         Target::Nowhere => {
             because.push("rule 2: no published plugin of this host has it".to_owned());
             let near = nearest(name.as_str(), table.names(), 3);

@@ -11,7 +11,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::decision::{self, Decision, Target, decide};
-use crate::base::{Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, nearest};
+use crate::base::{
+    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, nearest,
+};
 use crate::config::Fallback;
 use crate::functions::{CallFuture, Dispatch, Function, Started, Table};
 use crate::peers::{Answer, Peer};
@@ -109,7 +111,8 @@ impl Router {
             None => None,
             Some(Ok(permit)) => Some(permit),
             Some(Err(_)) => {
-                let text = format!("function `{}` runs as often as its max_concurrency allows", function.name);
+                let text =
+                    format!("function `{}` runs as often as its max_concurrency allows", function.name);
                 return refuse(ErrorCode::Overloaded, text);
             }
         };
@@ -124,7 +127,12 @@ impl Router {
     }
 
     /// Calls one of `peers`: the next one only if the one before provably did not run it.
-    async fn call_peers(self: Arc<Self>, peers: Vec<Arc<Peer>>, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
+    async fn call_peers(
+        self: Arc<Self>,
+        peers: Vec<Arc<Peer>>,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+    ) -> Outcome {
         let mut last = None;
         for peer in peers {
             match peer.call(&invocation, arguments.clone(), &self.host_id, self.instance).await {
@@ -142,8 +150,11 @@ impl Router {
                 }
             }
         }
-        let failure = last.unwrap_or_else(|| Box::new(Failure::not_executed(ErrorCode::Unavailable, "no peer is left")));
-        if self.fallback == Fallback::Local && self.table.snapshot().find(invocation.function.as_str()).is_some() {
+        let failure = last
+            .unwrap_or_else(|| Box::new(Failure::not_executed(ErrorCode::Unavailable, "no peer is left")));
+        if self.fallback == Fallback::Local
+            && self.table.snapshot().find(invocation.function.as_str()).is_some()
+        {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "the call did not run on a peer, so it runs here: fallback = \"local\"");
             return self.call_here(invocation, arguments).await;
         }
@@ -159,6 +170,7 @@ impl Router {
     fn not_found(&self, name: &FunctionName) -> Box<Failure> {
         let table = self.table.snapshot();
         let known = table.names().chain(self.configured.keys().map(FunctionName::as_str));
+        let known: std::collections::BTreeSet<&str> = known.collect();
         let near = nearest(name.as_str(), known, 3);
         let text = match near.as_slice() {
             [] => format!("there is no function `{name}`; GET /api/v1/functions lists what there is"),
@@ -195,7 +207,8 @@ impl Dispatch for Router {
 
 /// Whether the call may be made elsewhere: it provably did not run, and another host may do better.
 fn may_go_on(failure: &Failure) -> bool {
-    let elsewhere = matches!(failure.code, ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::NotFound);
+    let elsewhere =
+        matches!(failure.code, ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::NotFound);
     failure.executed == Some(false) && elsewhere
 }
 
@@ -206,7 +219,10 @@ fn refuse(code: ErrorCode, text: String) -> Started {
 /// The failure of a call whose body began and did not end in time.
 #[must_use]
 pub fn deadline_exceeded() -> Box<Failure> {
-    Box::new(Failure::executed(ErrorCode::DeadlineExceeded, "the function did not end in time and was stopped"))
+    Box::new(Failure::executed(
+        ErrorCode::DeadlineExceeded,
+        "the function did not end in time and was stopped",
+    ))
 }
 
 /// A call that suspended; at its deadline it is dropped.

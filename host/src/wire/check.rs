@@ -35,10 +35,7 @@ pub fn check_arguments(bytes: &[u8]) -> Result<(), DecodeError> {
         count @ 1..=FEW => check_pairs::<FEW>(&mut reader, count)?,
         count @ ..=ARGUMENTS_MAX => check_pairs::<ARGUMENTS_MAX>(&mut reader, count)?,
         _ => {
-            return Err(DecodeError::TooMany {
-                field: ARGUMENTS,
-                entries_max: ARGUMENTS_MAX,
-            });
+            return Err(DecodeError::TooMany { field: ARGUMENTS, entries_max: ARGUMENTS_MAX });
         }
     }
     reader.finish(ARGUMENTS)
@@ -67,10 +64,7 @@ fn check_pairs<const N: usize>(reader: &mut Reader<'_>, count: usize) -> Result<
     for done in 0..count {
         let name = reader.text(ARGUMENT_NAME, ARGUMENT_NAME_BYTES_MAX)?;
         if names[..done].contains(&name) {
-            return Err(DecodeError::Repeated {
-                field: ARGUMENTS,
-                key: name.to_owned(),
-            });
+            return Err(DecodeError::Repeated { field: ARGUMENTS, key: name.to_owned() });
         }
         names[done] = name;
         reader.skip(ARGUMENT_VALUE, NESTING_MAX - 1)?;
@@ -88,10 +82,7 @@ mod tests {
 
     /// The text of the error, or "" for none.
     fn arguments(bytes: &[u8]) -> String {
-        check_arguments(bytes)
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default()
+        check_arguments(bytes).err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     fn numbered(count: usize) -> Vec<u8> {
@@ -104,16 +95,8 @@ mod tests {
         for count in [0, 1, 15, 16, 17, 255, 256] {
             assert_eq!(arguments(&numbered(count)), "", "{count}");
         }
-        assert_eq!(
-            arguments(b"\x81\xa1a\xd4\x01\x02"),
-            "",
-            "an extension type is a value"
-        );
-        assert_eq!(
-            arguments(b"\x81\xa1a\x82\xa1b\x01\xa1b\x02"),
-            "",
-            "only the outermost map has names"
-        );
+        assert_eq!(arguments(b"\x81\xa1a\xd4\x01\x02"), "", "an extension type is a value");
+        assert_eq!(arguments(b"\x81\xa1a\x82\xa1b\x01\xa1b\x02"), "", "only the outermost map has names");
     }
 
     #[test]
@@ -128,38 +111,14 @@ mod tests {
             (b"\x81\xd4\x01\x02\x02", "argument name is not a string"),
             (b"\x81\xa1\xff\x02", "argument name is not valid UTF-8"),
             (b"\x81\xa1a\xa1\xff", "argument value is not valid UTF-8"),
-            (
-                b"\x81\xa1a",
-                "argument value reaches beyond the end of the message",
-            ),
-            (
-                b"\x81\xa1a\xc1",
-                "argument value is not MessagePack, which has no byte 0xc1",
-            ),
-            (
-                b"\x80\xc0",
-                "arguments is followed by bytes that belong to nothing",
-            ),
-            (
-                b"\x82\xa1a\x01\xa1a\x02",
-                "arguments has the key \"a\" more than once",
-            ),
-            (
-                b"\x82\xa0\x01\xa0\x02",
-                "arguments has the key \"\" more than once",
-            ),
-            (
-                b"\xdf\xff\xff\xff\xff\xa1a\x01",
-                "arguments reaches beyond the end of the message",
-            ),
-            (
-                b"\x81\xdb\xff\xff\xff\xffa",
-                "argument name has more than 255 bytes",
-            ),
-            (
-                b"\x81\xa1a\xdb\xff\xff\xff\xff",
-                "argument value reaches beyond the end of the message",
-            ),
+            (b"\x81\xa1a", "argument value reaches beyond the end of the message"),
+            (b"\x81\xa1a\xc1", "argument value is not MessagePack, which has no byte 0xc1"),
+            (b"\x80\xc0", "arguments is followed by bytes that belong to nothing"),
+            (b"\x82\xa1a\x01\xa1a\x02", "arguments has the key \"a\" more than once"),
+            (b"\x82\xa0\x01\xa0\x02", "arguments has the key \"\" more than once"),
+            (b"\xdf\xff\xff\xff\xff\xa1a\x01", "arguments reaches beyond the end of the message"),
+            (b"\x81\xdb\xff\xff\xff\xffa", "argument name has more than 255 bytes"),
+            (b"\x81\xa1a\xdb\xff\xff\xff\xff", "argument value reaches beyond the end of the message"),
         ] {
             assert_eq!(arguments(bytes), expected, "{bytes:x?}");
         }
@@ -179,25 +138,16 @@ mod tests {
         let nested = |depth: usize| [&b"\x81\xa1a"[..], &vec![0x91; depth], b"\xc0"].concat();
         assert_eq!(arguments(&nested(63)), "");
         for depth in [64, 100_000] {
-            assert_eq!(
-                arguments(&nested(depth)),
-                "argument value is nested deeper than 64 levels"
-            );
+            assert_eq!(arguments(&nested(depth)), "argument value is nested deeper than 64 levels");
         }
         assert_eq!(check_value(&nested(63)), Ok(()));
-        assert_eq!(
-            check_value(&nested(64)),
-            Err(DecodeError::TooDeep { field: VALUE })
-        );
+        assert_eq!(check_value(&nested(64)), Err(DecodeError::TooDeep { field: VALUE }));
     }
 
     #[test]
     fn a_value_is_exactly_one() {
         assert_eq!(check_value(b"\x93\x01\xa1a\xc0"), Ok(()));
-        assert_eq!(
-            check_value(b"\x01\x01"),
-            Err(DecodeError::Trailing { field: VALUE })
-        );
+        assert_eq!(check_value(b"\x01\x01"), Err(DecodeError::Trailing { field: VALUE }));
         assert_eq!(check_value(b""), Err(DecodeError::Truncated { field: VALUE }));
     }
 

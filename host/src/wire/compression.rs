@@ -59,20 +59,14 @@ pub(super) fn compress(frame: Vec<u8>, compression: Compression) -> (Vec<u8>, bo
 /// [`DecodeError`] for a claim above `bytes_max` or above what the block could ever give, both before
 /// anything is allocated, and for one that is not exact.
 pub(super) fn decompress(compressed: &[u8], bytes_max: usize) -> Result<BytesMut, DecodeError> {
-    let (length, block) = compressed
-        .split_first_chunk::<LENGTH_BYTES>()
-        .ok_or(DecodeError::Truncated { field: FIELD })?;
+    let (length, block) =
+        compressed.split_first_chunk::<LENGTH_BYTES>().ok_or(DecodeError::Truncated { field: FIELD })?;
     let claimed = u32::from_le_bytes(*length) as usize;
     if claimed > bytes_max {
-        return Err(DecodeError::TooLarge {
-            bytes: claimed,
-            bytes_max,
-        });
+        return Err(DecodeError::TooLarge { bytes: claimed, bytes_max });
     }
-    let dishonest = DecodeError::Invalid {
-        field: FIELD,
-        expected: "an LZ4 block of the length that it claims",
-    };
+    let dishonest =
+        DecodeError::Invalid { field: FIELD, expected: "an LZ4 block of the length that it claims" };
     if claimed > block.len().saturating_mul(EXPANSION_MAX) {
         return Err(dishonest);
     }
@@ -106,18 +100,11 @@ mod tests {
     #[test]
     fn only_what_pays_is_compressed() {
         let repetitive = frame(&[7; 1000]);
-        assert_eq!(
-            compress(repetitive.clone(), Compression::Never),
-            (repetitive.clone(), false)
-        );
+        assert_eq!(compress(repetitive.clone(), Compression::Never), (repetitive.clone(), false));
         assert_eq!(compress(frame(&[7; 99]), AUTO), (frame(&[7; 99]), false));
         assert_eq!(compress(frame(&noise(1000)), AUTO), (frame(&noise(1000)), false));
         let (smaller, compressed) = compress(repetitive, AUTO);
-        assert!(
-            compressed && smaller.len() < HEADER_BYTES + 50,
-            "{}",
-            smaller.len()
-        );
+        assert!(compressed && smaller.len() < HEADER_BYTES + 50, "{}", smaller.len());
         assert!(smaller.capacity() >= smaller.len() + TAG_BYTES);
         assert_eq!(decompress(&smaller[HEADER_BYTES..], 1000).unwrap(), [7; 1000][..]);
     }
@@ -152,16 +139,10 @@ mod tests {
         assert_eq!(claim(&mut block, 1000), Ok(1000));
         for wrong in [0, 1, 999, 1001, 900_000] {
             let error = claim(&mut block, wrong).unwrap_err().to_string();
-            assert_eq!(
-                error,
-                "the compressed message is not an LZ4 block of the length that it claims"
-            );
+            assert_eq!(error, "the compressed message is not an LZ4 block of the length that it claims");
         }
         for huge in [1_000_001, u32::MAX] {
-            let expected = DecodeError::TooLarge {
-                bytes: huge as usize,
-                bytes_max: 1_000_000,
-            };
+            let expected = DecodeError::TooLarge { bytes: huge as usize, bytes_max: 1_000_000 };
             assert_eq!(claim(&mut block, huge), Err(expected));
         }
     }

@@ -203,14 +203,8 @@ mod tests {
 
     #[test]
     fn keys_of_callers_are_escaped_in_messages() {
-        let error = DecodeError::Repeated {
-            field: "arguments",
-            key: "a\n\u{1b}[31m".to_owned(),
-        };
-        assert_eq!(
-            error.to_string(),
-            r#"arguments has the key "a\n\u{1b}[31m" more than once"#
-        );
+        let error = DecodeError::Repeated { field: "arguments", key: "a\n\u{1b}[31m".to_owned() };
+        assert_eq!(error.to_string(), r#"arguments has the key "a\n\u{1b}[31m" more than once"#);
         assert_eq!(error.to_failure().code, ErrorCode::InvalidArgument);
     }
 }

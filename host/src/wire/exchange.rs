@@ -56,10 +56,7 @@ impl Plaintext {
             return decompress(&self.bytes, bytes_max);
         }
         if self.bytes.len() > bytes_max {
-            return Err(DecodeError::TooLarge {
-                bytes: self.bytes.len(),
-                bytes_max,
-            });
+            return Err(DecodeError::TooLarge { bytes: self.bytes.len(), bytes_max });
         }
         Ok(self.bytes)
     }
@@ -95,10 +92,7 @@ pub fn seal_request(
         sent_at_ms: now_ms,
         nonce: rand::random(),
     };
-    (
-        request_id,
-        seal_envelope(key, header, envelope.encode(), compression),
-    )
+    (request_id, seal_envelope(key, header, envelope.encode(), compression))
 }
 
 /// Opens the body of a request: WIRE.md, "Order on receipt", steps 2 to 4.
@@ -123,10 +117,7 @@ pub fn open_request(ring: &KeyRing, body: BytesMut) -> Result<OpenedRequest, Ope
         key: Arc::clone(key),
         request_id: header.request_id,
         sent_at_ms: header.sent_at_ms,
-        plaintext: Plaintext {
-            bytes,
-            compressed: header.compressed,
-        },
+        plaintext: Plaintext { bytes, compressed: header.compressed },
     })
 }
 
@@ -168,10 +159,7 @@ pub fn open_response(
         return Err(OpenError::NotAuthentic.into());
     }
     let bytes = open(&key.response, &header, body)?;
-    let plaintext = Plaintext {
-        bytes,
-        compressed: header.compressed,
-    };
+    let plaintext = Plaintext { bytes, compressed: header.compressed };
     Ok(ResponseEnvelope::decode(plaintext.expand(limits)?)?)
 }
 
@@ -235,10 +223,7 @@ pub(super) mod vectors {
     fn hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         assert_eq!(text.len() % 2, 0);
-        Ok((0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-            .collect())
+        Ok((0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect())
     }
 }
 

@@ -68,16 +68,12 @@ impl Header {
         if let [b'F', b'X', b'W', digit @ b'0'..=b'9', ..] = *frame
             && digit != MAGIC[3]
         {
-            return Err(OpenError::Incompatible {
-                version: digit - b'0',
-            });
+            return Err(OpenError::Incompatible { version: digit - b'0' });
         }
         if frame.len() < HEADER_BYTES + TAG_BYTES {
             return Err(OpenError::NotAuthentic);
         }
-        let (header, _) = frame
-            .split_first_chunk::<HEADER_BYTES>()
-            .ok_or(OpenError::NotAuthentic)?;
+        let (header, _) = frame.split_first_chunk::<HEADER_BYTES>().ok_or(OpenError::NotAuthentic)?;
         let kind = match header[4] {
             1 => Kind::Request,
             2 => Kind::Response,
@@ -127,12 +123,8 @@ pub(super) fn seal(cipher: &Cipher, header: &Header, mut frame: Vec<u8>) -> Vec<
 /// # Errors
 /// [`OpenError::NotAuthentic`].
 pub(super) fn open(cipher: &Cipher, header: &Header, mut frame: BytesMut) -> Result<BytesMut, OpenError> {
-    let (clear, sealed) = frame
-        .split_at_mut_checked(HEADER_BYTES)
-        .ok_or(OpenError::NotAuthentic)?;
-    let (text, tag) = sealed
-        .split_last_chunk_mut::<TAG_BYTES>()
-        .ok_or(OpenError::NotAuthentic)?;
+    let (clear, sealed) = frame.split_at_mut_checked(HEADER_BYTES).ok_or(OpenError::NotAuthentic)?;
+    let (text, tag) = sealed.split_last_chunk_mut::<TAG_BYTES>().ok_or(OpenError::NotAuthentic)?;
     cipher.open(&header.nonce, clear, text, tag)?;
     frame.truncate(frame.len() - TAG_BYTES);
     frame.advance(HEADER_BYTES);
@@ -171,14 +163,8 @@ mod tests {
 
     #[test]
     fn another_version_is_incompatible_however_short_the_frame() {
-        assert_eq!(
-            Header::parse(b"FXW2"),
-            Err(OpenError::Incompatible { version: 2 })
-        );
-        assert_eq!(
-            Header::parse(b"FXW0 and so on"),
-            Err(OpenError::Incompatible { version: 0 })
-        );
+        assert_eq!(Header::parse(b"FXW2"), Err(OpenError::Incompatible { version: 2 }));
+        assert_eq!(Header::parse(b"FXW0 and so on"), Err(OpenError::Incompatible { version: 0 }));
         for other in [&b"FXW1"[..], b"FXWx", b"FXV2", b"FXW", b""] {
             assert_eq!(Header::parse(other), Err(OpenError::NotAuthentic), "{other:?}");
         }
@@ -190,11 +176,7 @@ mod tests {
         for (offset, value) in [(4, 0), (4, 3), (5, 2), (5, 0x81), (6, 1), (7, 1)] {
             let mut frame = good.clone();
             frame[offset] = value;
-            assert_eq!(
-                Header::parse(&frame),
-                Err(OpenError::NotAuthentic),
-                "byte {offset} = {value}"
-            );
+            assert_eq!(Header::parse(&frame), Err(OpenError::NotAuthentic), "byte {offset} = {value}");
         }
     }
 

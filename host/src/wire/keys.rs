@@ -69,12 +69,7 @@ impl KeySet {
         key_id.copy_from_slice(id);
         keys[0].copy_from_slice(request);
         keys[1].copy_from_slice(response);
-        Ok(Self {
-            id: key_id,
-            passphrase,
-            request: Cipher::new(&keys[0]),
-            response: Cipher::new(&keys[1]),
-        })
+        Ok(Self { id: key_id, passphrase, request: Cipher::new(&keys[0]), response: Cipher::new(&keys[1]) })
     }
 
     /// What frames name these keys by.
@@ -114,10 +109,7 @@ impl KeyRing {
     pub fn new(keys: Vec<Arc<KeySet>>) -> Result<Self, KeyError> {
         let mut keys = keys.into_iter();
         let sealing = keys.next().ok_or(KeyError::NoKeys)?;
-        Ok(Self {
-            sealing,
-            others: keys.collect(),
-        })
+        Ok(Self { sealing, others: keys.collect() })
     }
 
     /// The key set that seals.
@@ -129,9 +121,7 @@ impl KeyRing {
     /// The key set with that id. Rings are short, and ids are public: a plain search.
     #[must_use]
     pub fn find(&self, id: KeyId) -> Option<&Arc<KeySet>> {
-        std::iter::once(&self.sealing)
-            .chain(&self.others)
-            .find(|keys| keys.id == id)
+        std::iter::once(&self.sealing).chain(&self.others).find(|keys| keys.id == id)
     }
 }
 
@@ -149,9 +139,7 @@ pub fn generate_secret() -> String {
 fn generated_master(encoded: &str) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyError> {
     // One byte more than is needed, since base64 asks for its own upper estimate; other lengths do not fit.
     let mut decoded = Zeroizing::new([0; KEY_BYTES + 1]);
-    let length = URL_SAFE_NO_PAD
-        .decode_slice(encoded, &mut *decoded)
-        .map_err(|_| KeyError::Malformed)?;
+    let length = URL_SAFE_NO_PAD.decode_slice(encoded, &mut *decoded).map_err(|_| KeyError::Malformed)?;
     let master = decoded[..length].try_into().map_err(|_| KeyError::Malformed)?;
     Ok(Zeroizing::new(master))
 }
@@ -231,17 +219,12 @@ mod tests {
     #[test]
     fn debug_shows_the_id_and_nothing_else() {
         let keys = KeySet::derive(SECRET).unwrap();
-        assert_eq!(
-            format!("{keys:?}"),
-            "KeySet { id: 1f15f1d7e2ba2734, passphrase: false, .. }"
-        );
+        assert_eq!(format!("{keys:?}"), "KeySet { id: 1f15f1d7e2ba2734, passphrase: false, .. }");
     }
 
     #[test]
     fn a_ring_seals_with_the_first_and_finds_all() {
-        let sets: Vec<_> = (0..3)
-            .map(|_| Arc::new(KeySet::derive(&generate_secret()).unwrap()))
-            .collect();
+        let sets: Vec<_> = (0..3).map(|_| Arc::new(KeySet::derive(&generate_secret()).unwrap())).collect();
         let ring = KeyRing::new(sets.clone()).unwrap();
         assert_eq!(ring.sealing().id(), sets[0].id());
         for keys in &sets {

@@ -44,35 +44,20 @@ impl<'a> Reader<'a> {
 
     /// Requires that nothing is left.
     pub(super) fn finish(&self, field: &'static str) -> Result<(), DecodeError> {
-        if self.at == self.bytes.len() {
-            Ok(())
-        } else {
-            Err(DecodeError::Trailing { field })
-        }
+        if self.at == self.bytes.len() { Ok(()) } else { Err(DecodeError::Trailing { field }) }
     }
 
     /// An array of exactly `expected` entries.
     pub(super) fn fields(&mut self, field: &'static str, expected: usize) -> Result<(), DecodeError> {
         let found = self.array(field)?;
-        if found == expected {
-            Ok(())
-        } else {
-            Err(DecodeError::FieldCount {
-                field,
-                found,
-                expected,
-            })
-        }
+        if found == expected { Ok(()) } else { Err(DecodeError::FieldCount { field, found, expected }) }
     }
 
     /// An array; returns the number of entries, which is at most the number of bytes that are left.
     pub(super) fn array(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         match self.token(field)? {
             Token::Array(count) => self.entries(field, count, 1),
-            _ => Err(DecodeError::Invalid {
-                field,
-                expected: "an array",
-            }),
+            _ => Err(DecodeError::Invalid { field, expected: "an array" }),
         }
     }
 
@@ -80,10 +65,7 @@ impl<'a> Reader<'a> {
     pub(super) fn map(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         match self.token(field)? {
             Token::Map(count) => self.entries(field, count, 2),
-            _ => Err(DecodeError::Invalid {
-                field,
-                expected: "a map",
-            }),
+            _ => Err(DecodeError::Invalid { field, expected: "a map" }),
         }
     }
 
@@ -91,10 +73,7 @@ impl<'a> Reader<'a> {
     pub(super) fn unsigned(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         match self.token(field)? {
             Token::Unsigned(value) => Ok(value),
-            _ => Err(DecodeError::Invalid {
-                field,
-                expected: "an unsigned integer",
-            }),
+            _ => Err(DecodeError::Invalid { field, expected: "an unsigned integer" }),
         }
     }
 
@@ -102,10 +81,7 @@ impl<'a> Reader<'a> {
     pub(super) fn boolean(&mut self, field: &'static str) -> Result<bool, DecodeError> {
         match self.token(field)? {
             Token::Boolean(value) => Ok(value),
-            _ => Err(DecodeError::Invalid {
-                field,
-                expected: "a boolean",
-            }),
+            _ => Err(DecodeError::Invalid { field, expected: "a boolean" }),
         }
     }
 
@@ -114,10 +90,7 @@ impl<'a> Reader<'a> {
         match self.token(field)? {
             Token::Text(length) if length <= bytes_max => self.utf8(field, length),
             Token::Text(_) => Err(DecodeError::TooLong { field, bytes_max }),
-            _ => Err(DecodeError::Invalid {
-                field,
-                expected: "a string",
-            }),
+            _ => Err(DecodeError::Invalid { field, expected: "a string" }),
         }
     }
 
@@ -129,10 +102,7 @@ impl<'a> Reader<'a> {
                 self.take(field, length)?;
                 Ok(start..self.at)
             }
-            _ => Err(DecodeError::Invalid {
-                field,
-                expected: "a byte string",
-            }),
+            _ => Err(DecodeError::Invalid { field, expected: "a byte string" }),
         }
     }
 
@@ -148,11 +118,7 @@ impl<'a> Reader<'a> {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, DecodeError> {
-        if self.nil() {
-            Ok(None)
-        } else {
-            read(self).map(Some)
-        }
+        if self.nil() { Ok(None) } else { read(self).map(Some) }
     }
 
     /// A string if there is one; anything else is skipped: for keys that may be unknown.
@@ -190,11 +156,7 @@ impl<'a> Reader<'a> {
     /// Refuses a number of entries that cannot fit into what is left, each of at least `bytes_each`.
     fn entries(&self, field: &'static str, count: usize, bytes_each: usize) -> Result<usize, DecodeError> {
         let left = self.bytes.len() - self.at;
-        if count <= left / bytes_each {
-            Ok(count)
-        } else {
-            Err(DecodeError::Truncated { field })
-        }
+        if count <= left / bytes_each { Ok(count) } else { Err(DecodeError::Truncated { field }) }
     }
 
     fn utf8(&mut self, field: &'static str, length: usize) -> Result<&'a str, DecodeError> {
@@ -259,10 +221,7 @@ impl<'a> Reader<'a> {
             Marker::Ext16 => Token::Opaque(self.length::<2>(field)?.saturating_add(1)),
             Marker::Ext32 => Token::Opaque(self.length::<4>(field)?.saturating_add(1)),
             Marker::Reserved => {
-                return Err(DecodeError::Invalid {
-                    field,
-                    expected: "MessagePack, which has no byte 0xc1",
-                });
+                return Err(DecodeError::Invalid { field, expected: "MessagePack, which has no byte 0xc1" });
             }
         })
     }

@@ -69,9 +69,7 @@ impl ReplayGuard {
     #[must_use]
     pub fn new(window: Duration, ids_max: usize, started_at_ms: u64) -> Self {
         // More than an age of the universe is no window; below that no sum here overflows.
-        let window_ms = u64::try_from(window.as_millis())
-            .unwrap_or(u64::MAX)
-            .min(u64::MAX / 4);
+        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).min(u64::MAX / 4);
         Self {
             window_ms,
             slot_ms: window_ms.div_ceil(SLOTS_PER_WINDOW).max(1),
@@ -113,18 +111,11 @@ impl ReplayGuard {
         if slot < shard.first_slot {
             return stale;
         }
-        if shard
-            .slots
-            .get(&slot)
-            .is_some_and(|hashes| hashes.contains(&hash))
-        {
+        if shard.slots.get(&slot).is_some_and(|hashes| hashes.contains(&hash)) {
             return Err(Refusal::Seen);
         }
         while shard.ids >= self.shard_ids_max {
-            let oldest = shard
-                .slots
-                .first_key_value()
-                .map_or(slot, |(oldest, _)| slot.min(*oldest));
+            let oldest = shard.slots.first_key_value().map_or(slot, |(oldest, _)| slot.min(*oldest));
             shard.forget_before(oldest + 1);
             self.first_kept_slot.fetch_max(oldest + 1, Ordering::AcqRel);
         }
@@ -139,10 +130,7 @@ impl ReplayGuard {
     /// How late a frame may be at present: the configured window, or less if the memory was full.
     #[must_use]
     pub fn window(&self, now_ms: u64) -> Duration {
-        let first_kept_ms = self
-            .first_kept_slot
-            .load(Ordering::Acquire)
-            .saturating_mul(self.slot_ms);
+        let first_kept_ms = self.first_kept_slot.load(Ordering::Acquire).saturating_mul(self.slot_ms);
         let now_ms = self.latest_ms.load(Ordering::Relaxed).max(now_ms);
         Duration::from_millis(now_ms.saturating_sub(first_kept_ms).min(self.window_ms))
     }
@@ -246,10 +234,7 @@ mod tests {
                 assert_eq!(guard.check(id(1), KEY, sent, now), Err(Refusal::Seen), "{now}");
             }
             let late = sent + WINDOW + 1;
-            assert_eq!(
-                guard.check(id(1), KEY, sent, late),
-                Err(Refusal::Stale { now_ms: late })
-            );
+            assert_eq!(guard.check(id(1), KEY, sent, late), Err(Refusal::Stale { now_ms: late }));
         }
     }
 
@@ -290,19 +275,13 @@ mod tests {
         assert_eq!(guard.check(id(1), KEY, START, START), Ok(()));
         let later = START + 200_000;
         assert_eq!(guard.check(id(2), KEY, later, later), Ok(()));
-        assert_eq!(
-            guard.check(id(1), KEY, START, START),
-            Err(Refusal::Stale { now_ms: later })
-        );
+        assert_eq!(guard.check(id(1), KEY, START, START), Err(Refusal::Stale { now_ms: later }));
     }
 
     #[test]
     fn memory_is_given_back_as_time_goes_on() {
         let guard = guard(100_000);
-        assert!(
-            guard.shards.iter().all(|shard| lock(shard).slots.is_empty()),
-            "allocated up front"
-        );
+        assert!(guard.shards.iter().all(|shard| lock(shard).slots.is_empty()), "allocated up front");
         for number in 0..50_000 {
             assert_eq!(guard.check(id(number), KEY, START, START), Ok(()));
         }
@@ -322,11 +301,7 @@ mod tests {
         // A thousand a second for 60 seconds: what fits is a quarter of that.
         let arrival = |number: u32| START + u64::from(number);
         for number in 0..60_000 {
-            assert_eq!(
-                guard.check(id(number), KEY, arrival(number), arrival(number)),
-                Ok(()),
-                "{number}"
-            );
+            assert_eq!(guard.check(id(number), KEY, arrival(number), arrival(number)), Ok(()), "{number}");
             assert!(guard.remembered() <= IDS_MAX);
         }
         let now = arrival(60_000);
@@ -349,15 +324,10 @@ mod tests {
     #[test]
     fn more_than_fits_into_one_slot_is_refused_until_the_next() {
         let guard = guard(16);
-        let accepted = (0..1000)
-            .filter(|number| guard.check(id(*number), KEY, START, START).is_ok())
-            .count();
+        let accepted = (0..1000).filter(|number| guard.check(id(*number), KEY, START, START).is_ok()).count();
         assert!((1..=16).contains(&accepted), "{accepted}");
         for number in 0..1000 {
-            assert_eq!(
-                guard.check(id(number), KEY, START, START),
-                Err(Refusal::Stale { now_ms: START })
-            );
+            assert_eq!(guard.check(id(number), KEY, START, START), Err(Refusal::Stale { now_ms: START }));
         }
         let next = START + WINDOW / SLOTS_PER_WINDOW + 1;
         assert_eq!(guard.check(id(0), KEY, next, next), Ok(()));
@@ -384,11 +354,7 @@ mod tests {
             for now in [0, u64::MAX] {
                 let guard = ReplayGuard::new(window, 0, 0);
                 assert_eq!(guard.check(id(1), KEY, now, now), Ok(()), "{window:?} {now}");
-                assert_eq!(
-                    guard.check(id(1), KEY, now, now),
-                    Err(Refusal::Seen),
-                    "{window:?} {now}"
-                );
+                assert_eq!(guard.check(id(1), KEY, now, now), Err(Refusal::Seen), "{window:?} {now}");
             }
         }
     }

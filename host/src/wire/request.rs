@@ -81,11 +81,7 @@ impl RequestEnvelope {
         FIXED_BYTES_MAX
             + self.function.as_str().len()
             + self.arguments.len()
-            + self
-                .hops
-                .iter()
-                .map(|hop| hop.len() + TEXT_HEAD_BYTES_MAX)
-                .sum::<usize>()
+            + self.hops.iter().map(|hop| hop.len() + TEXT_HEAD_BYTES_MAX).sum::<usize>()
             + self.traceparent.as_ref().map_or(0, |text| text.len())
             + self.idempotency_key.as_ref().map_or(0, Bytes::len)
     }
@@ -108,15 +104,7 @@ impl RequestEnvelope {
         reader.finish(ENVELOPE)?;
         check_arguments(&plaintext[range.clone()])?;
         let arguments = keep(plaintext, range);
-        Ok(Self {
-            function,
-            arguments,
-            remaining_ms,
-            hops,
-            traceparent,
-            idempotency_key,
-            instance,
-        })
+        Ok(Self { function, arguments, remaining_ms, hops, traceparent, idempotency_key, instance })
     }
 }
 
@@ -126,10 +114,7 @@ pub(super) fn host_id(reader: &mut Reader<'_>, field: &'static str) -> Result<Ho
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text.into())
     } else {
-        Err(DecodeError::Invalid {
-            field,
-            expected: "1 to 64 printable ASCII characters without spaces",
-        })
+        Err(DecodeError::Invalid { field, expected: "1 to 64 printable ASCII characters without spaces" })
     }
 }
 
@@ -153,10 +138,7 @@ fn hops(reader: &mut Reader<'_>) -> Result<Vec<HostId>, DecodeError> {
     let field = "hosts seen";
     let count = reader.array(field)?;
     if count > HOPS_MAX {
-        return Err(DecodeError::TooMany {
-            field,
-            entries_max: HOPS_MAX,
-        });
+        return Err(DecodeError::TooMany { field, entries_max: HOPS_MAX });
     }
     (0..count).map(|_| host_id(reader, field)).collect()
 }
@@ -181,10 +163,7 @@ fn idempotency_key(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<Bytes, D
     let field = "idempotency key";
     let range = reader.binary(field)?;
     if range.len() > IDEMPOTENCY_KEY_BYTES_MAX {
-        return Err(DecodeError::TooLong {
-            field,
-            bytes_max: IDEMPOTENCY_KEY_BYTES_MAX,
-        });
+        return Err(DecodeError::TooLong { field, bytes_max: IDEMPOTENCY_KEY_BYTES_MAX });
     }
     Ok(Bytes::copy_from_slice(&plaintext[range]))
 }

@@ -103,12 +103,7 @@ impl ResponseEnvelope {
         let (clock_hint, itself) = read_extensions(&mut reader)?;
         reader.finish(ENVELOPE)?;
         let outcome = body.map(|range| keep(plaintext, range)).map_err(Box::new);
-        Ok(Self {
-            host_id,
-            outcome,
-            clock_hint,
-            itself,
-        })
+        Ok(Self { host_id, outcome, clock_hint, itself })
     }
 }
 
@@ -173,12 +168,8 @@ fn read_failure(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<Failure, De
             continue;
         };
         let fresh = match key {
-            "code" => code
-                .replace(reader.text("failure code", CODE_BYTES_MAX)?)
-                .is_none(),
-            "message" => message
-                .replace(reader.text("failure message", usize::MAX)?)
-                .is_none(),
+            "code" => code.replace(reader.text("failure code", CODE_BYTES_MAX)?).is_none(),
+            "message" => message.replace(reader.text("failure message", usize::MAX)?).is_none(),
             "executed" => {
                 let value = reader.optional(|reader| reader.boolean("executed"))?;
                 executed.replace(value).is_none()
@@ -198,30 +189,17 @@ fn read_failure(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<Failure, De
             _ => reader.skip(FAILURE, INNER_LEVELS).map(|()| true)?,
         };
         if !fresh {
-            return Err(DecodeError::Repeated {
-                field: FAILURE,
-                key: key.to_owned(),
-            });
+            return Err(DecodeError::Repeated { field: FAILURE, key: key.to_owned() });
         }
     }
-    let wire_code = code.ok_or(DecodeError::Missing {
-        field: "failure code",
-    })?;
-    let message = message.ok_or(DecodeError::Missing {
-        field: "failure message",
-    })?;
+    let wire_code = code.ok_or(DecodeError::Missing { field: "failure code" })?;
+    let message = message.ok_or(DecodeError::Missing { field: "failure message" })?;
     let executed = executed.flatten();
     let Some(code) = ErrorCode::from_wire(wire_code) else {
         let message = format!("the peer failed with the unknown code {wire_code:?}: {message}");
-        return Ok(Failure {
-            executed,
-            ..Failure::new(ErrorCode::Internal, message)
-        });
+        return Ok(Failure { executed, ..Failure::new(ErrorCode::Internal, message) });
     };
-    let mut failure = Failure {
-        executed,
-        ..Failure::new(code, message)
-    };
+    let mut failure = Failure { executed, ..Failure::new(code, message) };
     if code == ErrorCode::Failed {
         failure.app_code = app_code.flatten().map(str::to_owned);
         failure.details = details.flatten().map(Bytes::copy_from_slice);

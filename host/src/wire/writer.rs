@@ -115,19 +115,7 @@ mod tests {
     /// `rmp` writes the shortest form too: an independent second opinion at every border.
     #[test]
     fn the_forms_are_those_of_rmp() {
-        for value in [
-            0,
-            1,
-            0x7f,
-            0x80,
-            0xff,
-            0x100,
-            0xffff,
-            0x1_0000,
-            0xffff_ffff,
-            1 << 32,
-            u64::MAX,
-        ] {
+        for value in [0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000, 0xffff_ffff, 1 << 32, u64::MAX] {
             let mut expected = Vec::new();
             rmp::encode::write_uint(&mut expected, value).unwrap();
             assert_eq!(written(|writer| writer.unsigned(value)), expected, "{value}");
@@ -139,11 +127,7 @@ mod tests {
             assert_eq!(written(|writer| writer.text(&text)), expected, "{size}");
             expected.clear();
             rmp::encode::write_bin(&mut expected, text.as_bytes()).unwrap();
-            assert_eq!(
-                written(|writer| writer.binary(text.as_bytes())),
-                expected,
-                "{size}"
-            );
+            assert_eq!(written(|writer| writer.binary(text.as_bytes())), expected, "{size}");
             expected.clear();
             rmp::encode::write_array_len(&mut expected, u32::try_from(size).unwrap()).unwrap();
             assert_eq!(written(|writer| writer.array(size)), expected, "{size}");

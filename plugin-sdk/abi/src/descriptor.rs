@@ -44,9 +44,8 @@ pub struct PluginDescriptor {
     ///
     /// Called once, on a thread of its own. Answers [`crate::STATUS_OK`], or another status with the reason
     /// as UTF-8 text in `error`.
-    pub on_start: Option<
-        unsafe extern "C" fn(host: *const Host, instance: *mut *mut (), error: *mut Buffer) -> i32,
-    >,
+    pub on_start:
+        Option<unsafe extern "C" fn(host: *const Host, instance: *mut *mut (), error: *mut Buffer) -> i32>,
     /// Stops what `on_start` made, also a failed start that filled `instance`.
     ///
     /// Called once, on a thread of its own, after the last call ended.

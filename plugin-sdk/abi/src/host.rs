@@ -177,3 +177,8 @@ pub struct Host {
     /// Writes one line to the host's log.
     pub log: unsafe extern "C" fn(instance: *const (), record: *const LogRecord),
 }
+
+// SAFETY: the table never changes, and its functions may be called from any thread (rule above).
+unsafe impl Send for Host {}
+// SAFETY: as above.
+unsafe impl Sync for Host {}

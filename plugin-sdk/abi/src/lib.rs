@@ -20,13 +20,13 @@ mod host;
 mod memory;
 
 pub use descriptor::{
-    ABI_MAJOR, ABI_MINOR, AbiSurface, DESCRIPTOR_SYMBOL, FLAG_CONTAINS_PANICS, LAYOUT_SYMBOL, LayoutFn, MAGIC,
-    PluginDescriptor, fixed_text, text_of,
+    ABI_MAJOR, ABI_MINOR, AbiSurface, DESCRIPTOR_SYMBOL, FLAG_CONTAINS_PANICS, LAYOUT_SYMBOL, LayoutFn,
+    MAGIC, PluginDescriptor, fixed_text, text_of,
 };
 pub use future::{Future, STATUS_ERR, STATUS_OK, STATUS_PANIC, STATUS_PENDING, Waker, WakerVtable};
 pub use host::{
-    CallContext, CallOptions, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION, ROUTE_ELSEWHERE,
-    ROUTE_HERE, ROUTE_UNKNOWN, Registration, RouteCell,
+    CallContext, CallOptions, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION,
+    ROUTE_ELSEWHERE, ROUTE_HERE, ROUTE_UNKNOWN, Registration, RouteCell,
 };
 pub use memory::{Buffer, OwnedBuffer, Slice};
 
@@ -34,6 +34,8 @@ pub use memory::{Buffer, OwnedBuffer, Slice};
 pub mod layout {
     //! What the layout symbol needs of abi_stable; replacing it means dropping that one symbol.
     pub use abi_stable::StableAbi;
-    pub use abi_stable::abi_stability::abi_checking::{CheckingGlobals, check_layout_compatibility_with_globals};
+    pub use abi_stable::abi_stability::abi_checking::{
+        CheckingGlobals, check_layout_compatibility_with_globals,
+    };
     pub use abi_stable::type_layout::TypeLayout;
 }

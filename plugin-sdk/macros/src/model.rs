@@ -30,7 +30,8 @@ pub(crate) fn add_derives(input: &mut DeriveInput) -> Result<()> {
         ("Deserialize", parse_quote!(::framex_sdk::__private::serde::Deserialize)),
         ("JsonSchema", parse_quote!(::framex_sdk::__private::schemars::JsonSchema)),
     ];
-    let is_missing = |name: &str| !written.iter().any(|path| path.segments.last().is_some_and(|last| last.ident == name));
+    let is_missing =
+        |name: &str| !written.iter().any(|path| path.segments.last().is_some_and(|last| last.ident == name));
     let missing: Vec<&(&str, Path)> = wanted.iter().filter(|(name, _)| is_missing(name)).collect();
     let paths = missing.iter().map(|(_, path)| path);
     let mut attributes: Vec<Attribute> = vec![parse_quote!(#[derive(#(#paths),*)])];
@@ -107,4 +108,3 @@ pub(crate) fn argument_of<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
         _ => None,
     }
 }
-

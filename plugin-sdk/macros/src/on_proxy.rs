@@ -7,7 +7,10 @@ mod options;
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, Block, Error, Expr, ExprLit, Ident, Lit, Meta, Result, ReturnType, Signature, Token, Type, Visibility};
+use syn::{
+    Attribute, Block, Error, Expr, ExprLit, Ident, Lit, Meta, Result, ReturnType, Signature, Token, Type,
+    Visibility,
+};
 
 use arguments::{Argument, Arguments};
 use options::Options;
@@ -52,7 +55,10 @@ fn check_signature(function: &Function, options: &Options) -> Result<()> {
     let signature = &function.signature;
     if options.blocking.is_some() {
         if let Some(asyncness) = &signature.asyncness {
-            return Err(Error::new_spanned(asyncness, "a `blocking` function is a plain `fn`: leave out `async`"));
+            return Err(Error::new_spanned(
+                asyncness,
+                "a `blocking` function is a plain `fn`: leave out `async`",
+            ));
         }
     } else if signature.asyncness.is_none() {
         return Err(Error::new_spanned(
@@ -85,7 +91,8 @@ struct ResultType {
 }
 
 fn result_type(signature: &Signature) -> Result<ResultType> {
-    let hint = "a marked function returns `Result<T>` or `Result<T, E>`: a call that goes to another host can fail";
+    let hint =
+        "a marked function returns `Result<T>` or `Result<T, E>`: a call that goes to another host can fail";
     let ReturnType::Type(_, ty) = &signature.output else {
         return Err(Error::new_spanned(&signature.ident, hint));
     };
@@ -236,7 +243,8 @@ impl Expansion {
     /// The author's function under another name, with the attributes that stand below `#[on_proxy]`.
     fn body_function(&self) -> TokenStream {
         let Some(block) = &self.function.block else { return TokenStream::new() };
-        let attributes = self.function.attributes.iter().filter(|attribute| !attribute.path().is_ident("doc"));
+        let attributes =
+            self.function.attributes.iter().filter(|attribute| !attribute.path().is_ident("doc"));
         let mut signature = self.function.signature.clone();
         signature.ident = format_ident!("body_of_{}", signature.ident, span = signature.ident.span());
         Arguments::strip_attributes(&mut signature);

@@ -20,9 +20,10 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         check_name(name)?;
     }
     let item: ItemImpl = syn::parse2(item)?;
-    let is_plugin = item.trait_.as_ref().is_some_and(|(path, _)| {
-        path.segments.last().is_some_and(|last| last.ident == "Plugin")
-    });
+    let is_plugin = item
+        .trait_
+        .as_ref()
+        .is_some_and(|(path, _)| path.segments.last().is_some_and(|last| last.ident == "Plugin"));
     if !is_plugin {
         return Err(Error::new_spanned(&item.self_ty, "#[plugin] goes on `impl Plugin for ...`"));
     }

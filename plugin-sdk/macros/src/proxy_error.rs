@@ -12,7 +12,10 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     }
     let mut input: DeriveInput = syn::parse2(item)?;
     let Data::Enum(data) = &input.data else {
-        return Err(Error::new_spanned(&input.ident, "a #[proxy_error] is an enum, one variant for each kind of failure"));
+        return Err(Error::new_spanned(
+            &input.ident,
+            "a #[proxy_error] is an enum, one variant for each kind of failure",
+        ));
     };
     let Some(call) = call_variant(data) else {
         return Err(Error::new_spanned(
@@ -21,10 +24,15 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         ));
     };
     let call = call.clone();
-    let codes: Vec<TokenStream> = data.variants.iter().filter(|variant| variant.ident != call).map(|variant| {
-        let (ident, code) = (&variant.ident, snake_case(&variant.ident.to_string()));
-        quote!(Self::#ident { .. } => #code)
-    }).collect();
+    let codes: Vec<TokenStream> = data
+        .variants
+        .iter()
+        .filter(|variant| variant.ident != call)
+        .map(|variant| {
+            let (ident, code) = (&variant.ident, snake_case(&variant.ident.to_string()));
+            quote!(Self::#ident { .. } => #code)
+        })
+        .collect();
     add_derives(&mut input)?;
     let name = &input.ident;
     let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();

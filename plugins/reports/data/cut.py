@@ -48,7 +48,7 @@ def read_airports(packages, codes):
             if row["iata_code"] in codes:
                 # "US-NY" is New York; "PR-U-A" and "VI-U-A" are territories without regions.
                 country, region = row["iso_region"].split("-", 1)
-                # Three cities name their state or suburb as well ("Windsor Locks, Connecticut"): the first part says it.
+                # One city names more than itself ("Washington, DC").
                 city = row["municipality"].split(",")[0]
                 yield row["iata_code"], row["name"], city, region if country == "US" else country
 

@@ -1,0 +1,52 @@
+//! Questions to a public data set: the flights that left New York in the first week of 2013, in SQLite.
+//!
+//! The same plugin file serves two hosts. The one with a database (`[plugins.reports] database = "..."`) runs the
+//! functions of [`flights`] itself. The one without starts as well; its configuration says which host runs them,
+//! and [`briefing`], which calls them like any other Rust function, does not know the difference.
+//!
+//! Layers, top down: `briefing`, `flights`, `database`, `config`, `error`.
+
+pub mod briefing;
+pub mod error;
+pub mod flights;
+
+mod config;
+mod database;
+
+use framex_sdk::prelude::*;
+use sqlx::SqlitePool;
+
+use config::Config;
+
+#[derive(Default)]
+struct Reports {
+    /// `None` on a host without a database.
+    pool: Option<SqlitePool>,
+}
+
+#[plugin]
+impl Plugin for Reports {
+    async fn on_start(&mut self, ctx: &Context) -> Result<()> {
+        let config: Config = ctx.config()?;
+        if let Some(pool) = database::open(&config).await? {
+            // The functions take it as `#[state]`; where it is missing, they answer `unavailable`.
+            ctx.insert_state(pool.clone());
+            self.pool = Some(pool);
+        } else {
+            tracing::info!("no `database` is configured: the database functions run where the host routes them");
+        }
+        ctx.register_proxy_func::<flights::busiest_routes>()?;
+        ctx.register_proxy_func::<flights::carrier_delays>()?;
+        ctx.register_proxy_func::<flights::day>()?;
+        ctx.register_proxy_func::<flights::departures>()?;
+        ctx.register_proxy_func::<briefing::morning>()
+    }
+
+    async fn on_stop(&mut self) -> Result<()> {
+        if let Some(pool) = self.pool.take() {
+            // Ends the thread that sqlx has for each connection.
+            pool.close().await;
+        }
+        Ok(())
+    }
+}

@@ -8,9 +8,7 @@ use crate::base::{ErrorCode, Failure, FunctionName};
 use crate::wire::frame::{HEADER_BYTES, TAG_BYTES};
 use crate::wire::keys::generate_secret;
 
-const LIMITS: Limits = Limits {
-    plaintext_bytes_max: 1 << 20,
-};
+const LIMITS: Limits = Limits { plaintext_bytes_max: 1 << 20 };
 const NOW: u64 = 1_790_000_000_000;
 
 fn ring() -> KeyRing {
@@ -32,12 +30,7 @@ fn request(arguments: &[u8]) -> RequestEnvelope {
 
 fn response(result: &[u8]) -> ResponseEnvelope {
     let outcome = Ok(Bytes::copy_from_slice(result));
-    ResponseEnvelope {
-        host_id: "host-b".into(),
-        outcome,
-        clock_hint: None,
-        itself: false,
-    }
+    ResponseEnvelope { host_id: "host-b".into(), outcome, clock_hint: None, itself: false }
 }
 
 fn body(frame: &[u8]) -> BytesMut {
@@ -54,11 +47,7 @@ fn seal_raw(key: &KeySet, kind: Kind, compressed: bool, plaintext: &[u8]) -> Vec
         sent_at_ms: NOW,
         nonce: rand::random(),
     };
-    let cipher = if kind == Kind::Request {
-        &key.request
-    } else {
-        &key.response
-    };
+    let cipher = if kind == Kind::Request { &key.request } else { &key.response };
     seal(cipher, &header, [&[0; HEADER_BYTES], plaintext].concat())
 }
 
@@ -75,22 +64,14 @@ fn every_frame_vector_opens_and_seals_to_the_same_bytes() {
         };
         assert_eq!(&reencoded[HEADER_BYTES..], vector.plaintext, "{}", vector.name);
         let header = Header {
-            kind: if vector.kind == 1 {
-                Kind::Request
-            } else {
-                Kind::Response
-            },
+            kind: if vector.kind == 1 { Kind::Request } else { Kind::Response },
             compressed: false,
             key_id: key.id(),
             request_id: RequestId(vector.request_id[..].try_into().unwrap()),
             sent_at_ms: vector.sent_at_ms,
             nonce: vector.nonce[..].try_into().unwrap(),
         };
-        let cipher = if vector.kind == 1 {
-            &key.request
-        } else {
-            &key.response
-        };
+        let cipher = if vector.kind == 1 { &key.request } else { &key.response };
         let sealed = seal(cipher, &header, reencoded);
         match (vector.note.as_str(), vector.lz4) {
             ("opens, and seals to the same bytes", false) => {
@@ -114,12 +95,7 @@ fn open_request_vector(key: &Arc<KeySet>, vector: &FrameVector) -> Vec<u8> {
     assert_eq!(opened.sent_at_ms, vector.sent_at_ms, "{}", vector.name);
     assert_eq!(opened.plaintext.compressed, vector.lz4, "{}", vector.name);
     let envelope = opened.plaintext.decode_request(&LIMITS).unwrap();
-    assert_eq!(
-        envelope.function.as_str(),
-        "demo.some.example_func",
-        "{}",
-        vector.name
-    );
+    assert_eq!(envelope.function.as_str(), "demo.some.example_func", "{}", vector.name);
     envelope.encode().into_frame()
 }
 
@@ -139,10 +115,7 @@ fn requests_and_responses_travel_under_each_key_of_a_ring() {
         let sent = request(&[&b"\x81\xa1a\xc5\x03\xe8"[..], &[7; 1000]].concat());
         let (id, frame) = seal_request(ring.sealing(), NOW, &sent, compression);
         assert_eq!(frame.len() < 200, compression != Compression::Never);
-        assert_eq!(
-            open_request(&other, body(&frame)).unwrap_err(),
-            OpenError::NotAuthentic
-        );
+        assert_eq!(open_request(&other, body(&frame)).unwrap_err(), OpenError::NotAuthentic);
         let opened = open_request(&ring, body(&frame)).unwrap();
         assert_eq!((opened.request_id, opened.sent_at_ms), (id, NOW));
         assert_eq!(opened.plaintext.decode_request(&LIMITS), Ok(sent));
@@ -150,10 +123,7 @@ fn requests_and_responses_travel_under_each_key_of_a_ring() {
         let answer = response(&[9; 1000]);
         let frame = seal_response(&opened.key, id, NOW + 1, &answer, compression);
         assert_eq!(frame.len() < 200, compression != Compression::Never);
-        assert_eq!(
-            open_response(ring.sealing(), id, body(&frame), &LIMITS),
-            Ok(answer)
-        );
+        assert_eq!(open_response(ring.sealing(), id, body(&frame), &LIMITS), Ok(answer));
     }
     let older = ring.find(ring.sealing().id()).unwrap();
     let (first, _) = seal_request(older, NOW, &request(b"\x80"), Compression::Never);
@@ -177,27 +147,15 @@ fn every_flipped_byte_and_every_prefix_is_refused_alike() {
         };
         check_refusals(&sealed, open_request);
         check_refusals(&answer, open_response);
-        assert_eq!(
-            open_request(&answer),
-            Err(OpenError::NotAuthentic),
-            "a response is no request"
-        );
-        assert_eq!(
-            open_response(&sealed),
-            Err(OpenError::NotAuthentic),
-            "a request is no response"
-        );
+        assert_eq!(open_request(&answer), Err(OpenError::NotAuthentic), "a response is no request");
+        assert_eq!(open_response(&sealed), Err(OpenError::NotAuthentic), "a request is no response");
     }
 }
 
 fn check_refusals(frame: &[u8], open: impl Fn(&[u8]) -> Result<(), OpenError>) {
     assert_eq!(open(frame), Ok(()));
     for length in 0..frame.len() {
-        assert_eq!(
-            open(&frame[..length]),
-            Err(OpenError::NotAuthentic),
-            "{length} bytes"
-        );
+        assert_eq!(open(&frame[..length]), Err(OpenError::NotAuthentic), "{length} bytes");
     }
     let longer = [frame, &[0]].concat();
     assert_eq!(open(&longer), Err(OpenError::NotAuthentic), "a byte more");
@@ -206,9 +164,7 @@ fn check_refusals(frame: &[u8], open: impl Fn(&[u8]) -> Result<(), OpenError>) {
         for bit in 0..8 {
             flipped[at] ^= 1 << bit;
             let expected = match flipped[at] {
-                digit @ b'0'..=b'9' if at == 3 => OpenError::Incompatible {
-                    version: digit - b'0',
-                },
+                digit @ b'0'..=b'9' if at == 3 => OpenError::Incompatible { version: digit - b'0' },
                 _ => OpenError::NotAuthentic,
             };
             assert_eq!(open(&flipped), Err(expected), "bit {bit} of byte {at}");
@@ -221,24 +177,12 @@ fn check_refusals(frame: &[u8], open: impl Fn(&[u8]) -> Result<(), OpenError>) {
 fn a_response_answers_one_request_under_one_key() {
     let ring = ring();
     let key = ring.sealing();
-    let frame = seal_response(
-        key,
-        RequestId([1; 16]),
-        NOW,
-        &response(b"\xc0"),
-        Compression::Never,
-    );
+    let frame = seal_response(key, RequestId([1; 16]), NOW, &response(b"\xc0"), Compression::Never);
     assert!(open_response(key, RequestId([1; 16]), body(&frame), &LIMITS).is_ok());
     let not_authentic = Err(ResponseError::Open(OpenError::NotAuthentic));
-    assert_eq!(
-        open_response(key, RequestId([2; 16]), body(&frame), &LIMITS),
-        not_authentic
-    );
+    assert_eq!(open_response(key, RequestId([2; 16]), body(&frame), &LIMITS), not_authentic);
     let other = KeySet::derive(&generate_secret()).unwrap();
-    assert_eq!(
-        open_response(&other, RequestId([1; 16]), body(&frame), &LIMITS),
-        not_authentic
-    );
+    assert_eq!(open_response(&other, RequestId([1; 16]), body(&frame), &LIMITS), not_authentic);
 }
 
 /// Frames whose tag is right for the other direction: the kind alone gives them away.
@@ -256,17 +200,11 @@ fn each_key_seals_one_kind_only() {
     };
     let (request, response) = (request(b"\x80").encode(), response(b"\xc0").encode());
     let forged = seal(&key.request, &header(Kind::Response), response.into_frame());
-    assert_eq!(
-        open_request(&ring, body(&forged)).unwrap_err(),
-        OpenError::NotAuthentic
-    );
+    assert_eq!(open_request(&ring, body(&forged)).unwrap_err(), OpenError::NotAuthentic);
     let refused = open_response(key, RequestId([1; 16]), body(&forged), &LIMITS);
     assert_eq!(refused, Err(ResponseError::Open(OpenError::NotAuthentic)));
     let forged = seal(&key.response, &header(Kind::Request), request.into_frame());
-    assert_eq!(
-        open_request(&ring, body(&forged)).unwrap_err(),
-        OpenError::NotAuthentic
-    );
+    assert_eq!(open_request(&ring, body(&forged)).unwrap_err(), OpenError::NotAuthentic);
     let refused = open_response(key, RequestId([1; 16]), body(&forged), &LIMITS);
     assert_eq!(refused, Err(ResponseError::Open(OpenError::NotAuthentic)));
 }
@@ -280,18 +218,9 @@ fn authentic_nonsense_is_a_decode_error() {
         opened.plaintext.decode_request(&LIMITS).unwrap_err()
     };
     let shown = |compressed, plaintext: &[u8]| decode(compressed, plaintext).to_string();
-    assert_eq!(
-        shown(false, b""),
-        "request envelope reaches beyond the end of the message"
-    );
-    assert_eq!(
-        shown(false, &[0x91; 100_000]),
-        "request envelope has 1 fields instead of 7"
-    );
-    assert_eq!(
-        shown(true, b"\x00\x00\x00"),
-        "the compressed message reaches beyond the end of the message"
-    );
+    assert_eq!(shown(false, b""), "request envelope reaches beyond the end of the message");
+    assert_eq!(shown(false, &[0x91; 100_000]), "request envelope has 1 fields instead of 7");
+    assert_eq!(shown(true, b"\x00\x00\x00"), "the compressed message reaches beyond the end of the message");
     let huge = "the message has 4294967295 bytes uncompressed, the limit is 1048576";
     assert_eq!(shown(true, b"\xff\xff\xff\xff\x10a"), huge);
     let failure = decode(true, b"\xff\xff\xff\xff\x10a").to_failure();
@@ -306,19 +235,11 @@ fn the_limit_holds_with_and_without_compression() {
     for compression in [Compression::Never, Compression::Auto { bytes_min: 0 }] {
         let (_, frame) = seal_request(ring.sealing(), NOW, &sent, compression);
         let decode = |bytes_max| {
-            let limits = Limits {
-                plaintext_bytes_max: bytes_max,
-            };
-            open_request(&ring, body(&frame))
-                .unwrap()
-                .plaintext
-                .decode_request(&limits)
+            let limits = Limits { plaintext_bytes_max: bytes_max };
+            open_request(&ring, body(&frame)).unwrap().plaintext.decode_request(&limits)
         };
         assert_eq!(decode(exact), Ok(sent.clone()));
-        let expected = DecodeError::TooLarge {
-            bytes: exact,
-            bytes_max: exact - 1,
-        };
+        let expected = DecodeError::TooLarge { bytes: exact, bytes_max: exact - 1 };
         assert_eq!(decode(exact - 1), Err(expected));
     }
 }
@@ -329,28 +250,17 @@ fn a_response_that_is_none_is_a_decode_error() {
     let key = ring.sealing();
     let frame = seal_raw(key, Kind::Response, false, b"\x94\xa1h\xc3\xc4\x00\x80\xc0");
     let error = open_response(key, RequestId([5; 16]), body(&frame), &LIMITS).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "response envelope is followed by bytes that belong to nothing"
-    );
+    assert_eq!(error.to_string(), "response envelope is followed by bytes that belong to nothing");
 }
 
 #[test]
 fn opening_moves_nothing() {
     let ring = ring();
-    let (_, frame) = seal_request(
-        ring.sealing(),
-        NOW,
-        &request(b"\x81\xa1a\x01"),
-        Compression::Never,
-    );
+    let (_, frame) = seal_request(ring.sealing(), NOW, &request(b"\x81\xa1a\x01"), Compression::Never);
     let received = body(&frame);
     let range = received.as_ptr_range();
     let opened = open_request(&ring, received).unwrap();
-    assert_eq!(
-        format!("{:?}", opened.plaintext),
-        "Plaintext { bytes: 31, compressed: false }"
-    );
+    assert_eq!(format!("{:?}", opened.plaintext), "Plaintext { bytes: 31, compressed: false }");
     let envelope = opened.plaintext.decode_request(&LIMITS).unwrap();
     assert!(range.contains(&envelope.arguments.as_ptr()));
 }

@@ -64,12 +64,7 @@ fn every_marker_is_skipped_to_its_end_and_no_further() {
         assert_eq!(skip(&followed), Ok(sample.len()), "{:x}", sample[0]);
         for length in 0..sample.len().min(300) {
             let expected = Err(DecodeError::Truncated { field: FIELD });
-            assert_eq!(
-                skip(&sample[..length]),
-                expected,
-                "{:x} cut to {length}",
-                sample[0]
-            );
+            assert_eq!(skip(&sample[..length]), expected, "{:x} cut to {length}", sample[0]);
         }
     }
     let reserved = skip(&[0xc1]).unwrap_err().to_string();
@@ -80,11 +75,7 @@ fn every_marker_is_skipped_to_its_end_and_no_further() {
 fn lengths_of_four_gigabytes_are_beyond_the_end() {
     for marker in [0xc6, 0xc9, 0xdb, 0xdd, 0xdf] {
         let bytes = [marker, 0xff, 0xff, 0xff, 0xff, 0, 0, 0];
-        assert_eq!(
-            skip(&bytes),
-            Err(DecodeError::Truncated { field: FIELD }),
-            "{marker:x}"
-        );
+        assert_eq!(skip(&bytes), Err(DecodeError::Truncated { field: FIELD }), "{marker:x}");
     }
 }
 
@@ -115,22 +106,10 @@ fn other_types_are_refused_by_name() {
     let reader = || Reader::new(&[0xd4, 0x01, 0x02]);
     assert_eq!(message(reader().array(FIELD).map(drop)), "thing is not an array");
     assert_eq!(message(reader().map(FIELD).map(drop)), "thing is not a map");
-    assert_eq!(
-        message(reader().unsigned(FIELD).map(drop)),
-        "thing is not an unsigned integer"
-    );
-    assert_eq!(
-        message(reader().boolean(FIELD).map(drop)),
-        "thing is not a boolean"
-    );
-    assert_eq!(
-        message(reader().text(FIELD, 9).map(drop)),
-        "thing is not a string"
-    );
-    assert_eq!(
-        message(reader().binary(FIELD).map(drop)),
-        "thing is not a byte string"
-    );
+    assert_eq!(message(reader().unsigned(FIELD).map(drop)), "thing is not an unsigned integer");
+    assert_eq!(message(reader().boolean(FIELD).map(drop)), "thing is not a boolean");
+    assert_eq!(message(reader().text(FIELD, 9).map(drop)), "thing is not a string");
+    assert_eq!(message(reader().binary(FIELD).map(drop)), "thing is not a byte string");
     let long = Reader::new(b"\xa3abc").text(FIELD, 2).map(drop);
     assert_eq!(message(long), "thing has more than 2 bytes");
 }

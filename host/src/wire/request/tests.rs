@@ -20,19 +20,14 @@ fn good() -> [Vec<u8>; FIELDS] {
 
 fn decode_fields(fields: &[Vec<u8>]) -> Result<RequestEnvelope, DecodeError> {
     let count = u8::try_from(fields.len()).unwrap();
-    RequestEnvelope::decode(BytesMut::from(
-        &[&[0x90 + count][..], &fields.concat()].concat()[..],
-    ))
+    RequestEnvelope::decode(BytesMut::from(&[&[0x90 + count][..], &fields.concat()].concat()[..]))
 }
 
 /// The text of the error with one field replaced, or "" for none.
 fn with(index: usize, value: &[u8]) -> String {
     let mut fields = good();
     fields[index] = value.to_vec();
-    decode_fields(&fields)
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default()
+    decode_fields(&fields).err().map(|error| error.to_string()).unwrap_or_default()
 }
 
 #[test]
@@ -57,98 +52,38 @@ fn each_field_is_refused_by_name() {
         (0, b"\xa0", name),
         (0, b"\xa4a..b", name),
         (0, b"\xa1\xff", "function name is not valid UTF-8"),
-        (
-            0,
-            &long(&[0xda, 1, 0], 256),
-            "function name has more than 255 bytes",
-        ),
-        (
-            0,
-            b"\xdb\xff\xff\xff\xff",
-            "function name has more than 255 bytes",
-        ),
+        (0, &long(&[0xda, 1, 0], 256), "function name has more than 255 bytes"),
+        (0, b"\xdb\xff\xff\xff\xff", "function name has more than 255 bytes"),
         (1, b"\x80", "arguments is not a byte string"),
         (1, b"\xa1\x80", "arguments is not a byte string"),
         (1, b"\xc4\x00", "arguments reaches beyond the end of the message"),
-        (
-            1,
-            b"\xc4\x02\x80\x80",
-            "arguments is followed by bytes that belong to nothing",
-        ),
-        (
-            1,
-            b"\xc4\x07\x82\xa1a\x01\xa1a\x01",
-            "arguments has the key \"a\" more than once",
-        ),
-        (
-            1,
-            b"\xc6\xff\xff\xff\xff\x80",
-            "arguments reaches beyond the end of the message",
-        ),
+        (1, b"\xc4\x02\x80\x80", "arguments is followed by bytes that belong to nothing"),
+        (1, b"\xc4\x07\x82\xa1a\x01\xa1a\x01", "arguments has the key \"a\" more than once"),
+        (1, b"\xc6\xff\xff\xff\xff\x80", "arguments reaches beyond the end of the message"),
         (2, b"\xff", "remaining time is not an unsigned integer"),
-        (
-            2,
-            b"\xcb\0\0\0\0\0\0\0\0",
-            "remaining time is not an unsigned integer",
-        ),
-        (
-            2,
-            b"\xd7\0\0\0\0\0\0\0\0\0",
-            "remaining time is not an unsigned integer",
-        ),
+        (2, b"\xcb\0\0\0\0\0\0\0\0", "remaining time is not an unsigned integer"),
+        (2, b"\xd7\0\0\0\0\0\0\0\0\0", "remaining time is not an unsigned integer"),
         (3, b"\x80", "hosts seen is not an array"),
         (3, b"\x91\x01", "hosts seen is not a string"),
         (3, b"\x91\xa0", id),
         (3, b"\x91\xa3a b", id),
         (3, b"\x91\xa2\xc3\xa4", id),
-        (
-            3,
-            &long(&[0x91, 0xd9, 65], 65),
-            "hosts seen has more than 64 bytes",
-        ),
-        (
-            3,
-            &long(&[0xdc, 0, 17], 17),
-            "hosts seen has more than 16 entries",
-        ),
-        (
-            3,
-            b"\xdd\xff\xff\xff\xff",
-            "hosts seen reaches beyond the end of the message",
-        ),
+        (3, &long(&[0x91, 0xd9, 65], 65), "hosts seen has more than 64 bytes"),
+        (3, &long(&[0xdc, 0, 17], 17), "hosts seen has more than 16 entries"),
+        (3, b"\xdd\xff\xff\xff\xff", "hosts seen reaches beyond the end of the message"),
         (4, b"\x01", "traceparent is not a string"),
-        (
-            4,
-            &long(&[0xda, 1, 1], 257),
-            "traceparent has more than 256 bytes",
-        ),
+        (4, &long(&[0xda, 1, 1], 257), "traceparent has more than 256 bytes"),
         (5, b"\xa1k", "idempotency key is not a byte string"),
-        (
-            5,
-            &long(&[0xc4, 65], 65),
-            "idempotency key has more than 64 bytes",
-        ),
+        (5, &long(&[0xc4, 65], 65), "idempotency key has more than 64 bytes"),
         (6, b"\xc0", "extensions is not a map"),
-        (
-            6,
-            b"\x81\xa1a",
-            "extensions reaches beyond the end of the message",
-        ),
-        (
-            6,
-            b"\x80\xc0",
-            "request envelope is followed by bytes that belong to nothing",
-        ),
+        (6, b"\x81\xa1a", "extensions reaches beyond the end of the message"),
+        (6, b"\x80\xc0", "request envelope is followed by bytes that belong to nothing"),
         (
             6,
             &[&b"\x81\xa1a"[..], &[0x91; 63], b"\xc0"].concat(),
             "extensions is nested deeper than 64 levels",
         ),
-        (
-            6,
-            &[&b"\x81\xa1a"[..], &[0x91; 100_000]].concat(),
-            "extensions is nested deeper than 64 levels",
-        ),
+        (6, &[&b"\x81\xa1a"[..], &[0x91; 100_000]].concat(), "extensions is nested deeper than 64 levels"),
     ] {
         assert_eq!(with(index, value), expected, "field {index}");
     }
@@ -167,10 +102,7 @@ fn limits_are_reached_before_they_are_passed() {
         (5, b"\xc0".to_vec()),
         (5, long(&[0xc4, 64], 64)),
         // The envelope and the map of extensions are two of the 64 levels.
-        (
-            6,
-            [&b"\x82\x01\xd4\x01\x02\xa1a"[..], &[0x91; 62], b"\xc0"].concat(),
-        ),
+        (6, [&b"\x82\x01\xd4\x01\x02\xa1a"[..], &[0x91; 62], b"\xc0"].concat()),
     ] {
         assert_eq!(with(index, &value), "", "field {index}");
     }
@@ -182,9 +114,7 @@ fn the_number_of_fields_is_exact() {
         let error = decode_fields(&good()[..count]).unwrap_err().to_string();
         assert_eq!(error, format!("request envelope has {count} fields instead of 7"));
     }
-    let error = decode_fields(&[&good()[..], &[vec![0xc0]]].concat())
-        .unwrap_err()
-        .to_string();
+    let error = decode_fields(&[&good()[..], &[vec![0xc0]]].concat()).unwrap_err().to_string();
     assert_eq!(error, "request envelope has 8 fields instead of 7");
     let error = RequestEnvelope::decode(BytesMut::new()).unwrap_err().to_string();
     assert_eq!(error, "request envelope reaches beyond the end of the message");
@@ -196,10 +126,7 @@ fn every_prefix_is_refused() {
     assert!(RequestEnvelope::decode(BytesMut::from(&whole[..])).is_ok());
     for length in 0..whole.len() {
         let error = RequestEnvelope::decode(BytesMut::from(&whole[..length])).unwrap_err();
-        assert!(
-            matches!(error, DecodeError::Truncated { .. }),
-            "{length}: {error}"
-        );
+        assert!(matches!(error, DecodeError::Truncated { .. }), "{length}: {error}");
     }
 }
 
@@ -219,14 +146,11 @@ fn envelopes() -> impl Strategy<Value = RequestEnvelope> {
         any::<u64>(),
         proptest::collection::vec(host_id, 0..=HOPS_MAX),
         proptest::option::of("\\PC{0,64}"),
-        proptest::option::of(proptest::collection::vec(
-            any::<u8>(),
-            0..=IDEMPOTENCY_KEY_BYTES_MAX,
-        )),
+        proptest::option::of(proptest::collection::vec(any::<u8>(), 0..=IDEMPOTENCY_KEY_BYTES_MAX)),
         any::<Option<[u8; 16]>>(),
     )
-        .prop_map(
-            |(function, arguments, remaining_ms, hops, traceparent, key, instance)| RequestEnvelope {
+        .prop_map(|(function, arguments, remaining_ms, hops, traceparent, key, instance)| {
+            RequestEnvelope {
                 function: FunctionName::new(&function).unwrap(),
                 arguments: rmp_serde::to_vec(&arguments).unwrap().into(),
                 remaining_ms,
@@ -234,8 +158,8 @@ fn envelopes() -> impl Strategy<Value = RequestEnvelope> {
                 traceparent: traceparent.map(Arc::from),
                 idempotency_key: key.map(Bytes::from),
                 instance,
-            },
-        )
+            }
+        })
 }
 
 proptest! {

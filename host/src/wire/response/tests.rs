@@ -11,17 +11,11 @@ fn decode(parts: &[&[u8]]) -> Result<ResponseEnvelope, DecodeError> {
 
 /// The text of the error, or "" for none.
 fn error(parts: &[&[u8]]) -> String {
-    decode(parts)
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default()
+    decode(parts).err().map(|error| error.to_string()).unwrap_or_default()
 }
 
 fn failure(map: &[u8]) -> Failure {
-    *decode(&[b"\x94\xa1h\xc2", map, b"\x80"])
-        .unwrap()
-        .outcome
-        .unwrap_err()
+    *decode(&[b"\x94\xa1h\xc2", map, b"\x80"]).unwrap().outcome.unwrap_err()
 }
 
 fn failure_error(map: &[u8]) -> String {
@@ -45,10 +39,7 @@ fn each_field_is_refused_by_name() {
     let deep = [&b"\x94\xa1h\xc3\xc4\x00\x81\xa1a"[..], &[0x91; 100_000]].concat();
     let huge = b"\x94\xa1h\xc3\xc6\xff\xff\xff\xff";
     for (bytes, expected) in [
-        (
-            &b"\x93\xa1h\xc3\xc4\x00"[..],
-            "response envelope has 3 fields instead of 4",
-        ),
+        (&b"\x93\xa1h\xc3\xc4\x00"[..], "response envelope has 3 fields instead of 4"),
         (b"\x94\x01\xc3\xc4\x00\x80", "host id is not a string"),
         (b"\x94\xa0\xc3\xc4\x00\x80", id),
         (b"\x94\xa2h\n\xc3\xc4\x00\x80", id),
@@ -58,18 +49,9 @@ fn each_field_is_refused_by_name() {
         (huge, "result reaches beyond the end of the message"),
         (b"\x94\xa1h\xc2\xc4\x00", "failure is not a map"),
         (b"\x94\xa1h\xc3\xc4\x00\xc0", "extensions is not a map"),
-        (
-            b"\x94\xa1h\xc3\xc4\x00\x81\xa5retry\x01",
-            "extension retry is not a boolean",
-        ),
-        (
-            b"\x94\xa1h\xc3\xc4\x00\x81\xa3now\xff",
-            "extension now is not an unsigned integer",
-        ),
-        (
-            b"\x94\xa1h\xc3\xc4\x00\x80\x80",
-            "response envelope is followed by bytes that belong to nothing",
-        ),
+        (b"\x94\xa1h\xc3\xc4\x00\x81\xa5retry\x01", "extension retry is not a boolean"),
+        (b"\x94\xa1h\xc3\xc4\x00\x81\xa3now\xff", "extension now is not an unsigned integer"),
+        (b"\x94\xa1h\xc3\xc4\x00\x80\x80", "response envelope is followed by bytes that belong to nothing"),
         (&deep, "extensions is nested deeper than 64 levels"),
     ] {
         assert_eq!(error(&[bytes]), expected);
@@ -106,18 +88,9 @@ fn bad_failures_are_refused_by_name() {
         (b"\x81\xa7message\xa1\xff", "failure message is not valid UTF-8"),
         (b"\x81\xa8executed\x01", "executed is not a boolean"),
         (b"\x81\xa8app_code\x01", "failure app code is not a string"),
-        (
-            b"\x82\xa4code\xa5panic\xa4code\xa5panic",
-            "failure has the key \"code\" more than once",
-        ),
-        (
-            b"\x82\xa8executed\xc0\xa8executed\xc0",
-            "failure has the key \"executed\" more than once",
-        ),
-        (
-            b"\x82\xa7details\xc0\xa7details\xc0",
-            "failure has the key \"details\" more than once",
-        ),
+        (b"\x82\xa4code\xa5panic\xa4code\xa5panic", "failure has the key \"code\" more than once"),
+        (b"\x82\xa8executed\xc0\xa8executed\xc0", "failure has the key \"executed\" more than once"),
+        (b"\x82\xa7details\xc0\xa7details\xc0", "failure has the key \"details\" more than once"),
         (&deep, "failure details is nested deeper than 64 levels"),
     ] {
         assert_eq!(failure_error(map), expected);
@@ -129,10 +102,7 @@ fn bad_failures_are_refused_by_name() {
 #[test]
 fn the_clock_hint_needs_both_extensions() {
     let hint = |extensions: &[u8]| {
-        decode(&[b"\x94\xa1h\xc3\xc4\x00", extensions])
-            .unwrap()
-            .clock_hint
-            .map(|hint| hint.now_ms)
+        decode(&[b"\x94\xa1h\xc3\xc4\x00", extensions]).unwrap().clock_hint.map(|hint| hint.now_ms)
     };
     assert_eq!(hint(b"\x82\xa5retry\xc3\xa3now\x07"), Some(7));
     assert_eq!(hint(b"\x83\xa3now\x07\x05\x91\xc0\xa5retry\xc3"), Some(7));
@@ -145,13 +115,9 @@ fn the_clock_hint_needs_both_extensions() {
 #[test]
 fn details_that_nobody_could_read_are_left_out() {
     let deep = |depth| [vec![0x91; depth], vec![0xc0]].concat();
-    for (details, kept) in [
-        (deep(62), true),
-        (deep(63), false),
-        (vec![], false),
-        (vec![1, 1], false),
-        (vec![0xc1], false),
-    ] {
+    for (details, kept) in
+        [(deep(62), true), (deep(63), false), (vec![], false), (vec![1, 1], false), (vec![0xc1], false)]
+    {
         let sent = Failure {
             details: Some(details.into()),
             app_code: Some("e".into()),
@@ -165,14 +131,7 @@ fn details_that_nobody_could_read_are_left_out() {
         };
         let frame = envelope.encode().into_frame();
         let received = *decode(&[&frame[HEADER_BYTES..]]).unwrap().outcome.unwrap_err();
-        let expected = if kept {
-            sent
-        } else {
-            Failure {
-                details: None,
-                ..sent
-            }
-        };
+        let expected = if kept { sent } else { Failure { details: None, ..sent } };
         assert_eq!(received, expected);
     }
 }
@@ -187,21 +146,11 @@ fn failures() -> impl Strategy<Value = Failure> {
     )
         .prop_map(|(code, message, executed, app_code, details)| {
             let details = details.map(|details| rmp_serde::to_vec(&details).unwrap().into());
-            let failure = Failure {
-                code,
-                message,
-                executed,
-                app_code,
-                details,
-            };
+            let failure = Failure { code, message, executed, app_code, details };
             if code == ErrorCode::Failed {
                 failure
             } else {
-                Failure {
-                    app_code: None,
-                    details: None,
-                    ..failure
-                }
+                Failure { app_code: None, details: None, ..failure }
             }
         })
 }

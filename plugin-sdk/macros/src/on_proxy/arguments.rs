@@ -49,7 +49,10 @@ impl Arguments {
                 ));
             };
             let Pat::Ident(pattern) = &*typed.pat else {
-                return Err(Error::new_spanned(&typed.pat, "an argument needs a plain name: it is named on the wire"));
+                return Err(Error::new_spanned(
+                    &typed.pat,
+                    "an argument needs a plain name: it is named on the wire",
+                ));
             };
             let name = pattern.ident.clone();
             if typed.attrs.iter().any(|attribute| attribute.path().is_ident("state")) {
@@ -102,13 +105,14 @@ impl Arguments {
             };
             quote!(#(#attributes)* #default #name: #ty)
         });
-        let defaults = self.passed.iter().enumerate().filter_map(|(index, argument)| match &argument.default {
-            DefaultValue::Expression(expression) => {
-                let (function, ty) = (format_ident!("default_{index}"), &argument.ty);
-                Some(quote!(fn #function() -> #ty { #expression }))
-            }
-            _ => None,
-        });
+        let defaults =
+            self.passed.iter().enumerate().filter_map(|(index, argument)| match &argument.default {
+                DefaultValue::Expression(expression) => {
+                    let (function, ty) = (format_ident!("default_{index}"), &argument.ty);
+                    Some(quote!(fn #function() -> #ty { #expression }))
+                }
+                _ => None,
+            });
         quote! {
             #(#defaults)*
 
@@ -124,7 +128,8 @@ impl Arguments {
             let name = argument.name.to_string();
             let name = name.trim_start_matches("r#");
             let ty = &argument.ty;
-            let required = matches!(argument.default, DefaultValue::None) && argument_of(ty, "Option").is_none();
+            let required =
+                matches!(argument.default, DefaultValue::None) && argument_of(ty, "Option").is_none();
             let shown = if is_bytes(ty) { quote!(::framex_sdk::Bytes) } else { quote!(#ty) };
             quote! {
                 private::ArgumentSchema {
@@ -153,7 +158,10 @@ impl Argument {
         let mut default = DefaultValue::None;
         for attribute in attributes {
             if !attribute.path().is_ident("default") {
-                return Err(Error::new_spanned(attribute, "an argument may be marked #[state] or #[default], nothing else"));
+                return Err(Error::new_spanned(
+                    attribute,
+                    "an argument may be marked #[state] or #[default], nothing else",
+                ));
             }
             default = match &attribute.meta {
                 Meta::Path(_) => DefaultValue::OfType,
@@ -172,7 +180,9 @@ impl State {
                 reference,
                 "state is shared by all calls: take `&T`, and put a lock or a pool inside",
             )),
-            Type::Reference(reference) => Ok(Self { name, ty: (*reference.elem).clone(), is_reference: true }),
+            Type::Reference(reference) => {
+                Ok(Self { name, ty: (*reference.elem).clone(), is_reference: true })
+            }
             ty => Ok(Self { name, ty: ty.clone(), is_reference: false }),
         }
     }

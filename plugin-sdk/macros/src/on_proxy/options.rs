@@ -51,9 +51,14 @@ fn checked_name(name: LitStr) -> Result<LitStr> {
     ))
 }
 
-fn positive<N: std::str::FromStr<Err: std::fmt::Display> + PartialEq + Default>(number: LitInt) -> Result<LitInt> {
+fn positive<N: std::str::FromStr<Err: std::fmt::Display> + PartialEq + Default>(
+    number: LitInt,
+) -> Result<LitInt> {
     if number.base10_parse::<N>()? == N::default() {
-        return Err(Error::new_spanned(number, "zero would let no call through: leave the option out for no limit"));
+        return Err(Error::new_spanned(
+            number,
+            "zero would let no call through: leave the option out for no limit",
+        ));
     }
     Ok(number)
 }

@@ -1,0 +1,78 @@
+//! The command line (DESIGN section 8): what was asked for, and the exit code of how it went.
+//!
+//! Exit codes: 0 done, 1 failed, 2 bad usage or config; 128 + N after a second signal N.
+
+mod arguments;
+mod check;
+mod client;
+mod daemon;
+mod inspect;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use arguments::{Arguments, Command};
+use output::Output;
+
+/// How a command failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// 1 failed, 2 bad usage or config.
+    code: u8,
+    /// For people.
+    message: String,
+    /// For scripts, if there is more to say than the message.
+    json: Option<serde_json::Value>,
+}
+
+impl Failed {
+    /// The command could not do what was asked.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self { code: 1, message: message.into(), json: None }
+    }
+
+    /// What was asked for makes no sense.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, message: message.into(), json: None }
+    }
+
+    /// Adds what scripts get to read.
+    pub(crate) fn with_json(mut self, json: serde_json::Value) -> Self {
+        self.json = Some(json);
+        self
+    }
+}
+
+/// Runs the command line of this process.
+pub(crate) fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.output);
+    match execute(arguments, output) {
+        Ok(code) => code,
+        Err(failed) => {
+            output.failed(&failed);
+            ExitCode::from(failed.code)
+        }
+    }
+}
+
+fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
+    let config = arguments.config;
+    match arguments.command.unwrap_or(Command::Run(arguments.run)) {
+        Command::Run(flags) => return daemon::run(&config, &flags),
+        Command::Check => check::run(&config, output)?,
+        Command::Call(call) => client::call(&config, &call, output)?,
+        Command::Functions(target) => client::functions(&config, &target, output)?,
+        Command::Inspect { plugin } => inspect::run(&plugin, output)?,
+        Command::Keygen => {
+            let key = framex_host::wire::generate_secret();
+            output.show(&serde_json::json!({ "key": key }), || key.clone());
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "framex-host", &mut std::io::stdout());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

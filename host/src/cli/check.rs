@@ -1,0 +1,104 @@
+//! `framex-host check`: the config, and every plugin started once and stopped, without serving.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use framex_host::app::start_plugins;
+use framex_host::config::{Config, Overrides};
+use framex_host::functions::{Dispatch, Table};
+use framex_host::plugins::{LoadReport, PluginStatus, Stager};
+use framex_host::router::Router;
+use serde_json::{Value, json};
+
+use super::output::{Output, table};
+use super::{Failed, daemon};
+
+pub(crate) fn run(config: &Path, output: Output) -> Result<(), Failed> {
+    let config =
+        Config::load(config, &Overrides::default()).map_err(|error| Failed::usage(error.to_string()))?;
+    for warning in config.warnings() {
+        output.remark(&format!("warning: {warning}"));
+    }
+    let (report, statuses) = daemon::runtime()?.block_on(start_and_stop(&config))?;
+    let failed: Vec<Value> = report
+        .failed
+        .iter()
+        .map(|(plugin, error)| json!({ "plugin": plugin, "step": error.step(), "reason": error.to_string() }))
+        .collect();
+    let shown = json!({
+        "ok": failed.is_empty(),
+        "config": config.dump(),
+        "warnings": config.warnings(),
+        "plugins": statuses.iter().map(plugin_json).collect::<Vec<_>>(),
+        "failed_plugins": failed,
+    });
+    if report.failed.is_empty() {
+        output.show(&shown, || text(&config, &statuses));
+        return Ok(());
+    }
+    let sentences: Vec<String> = report.failed.iter().map(|(_, error)| error.to_string()).collect();
+    Err(Failed::failed(sentences.join("\nerror: ")).with_json(shown))
+}
+
+async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus>), Failed> {
+    // Not the daemon's folder: one may be running with this very config.
+    let folder = config.state_dir.join(format!("check-{}", std::process::id()));
+    let unusable = |error: std::io::Error| {
+        Failed::usage(format!("state directory {}: {error}", config.state_dir.display()))
+    };
+    let stager = Stager::new(&folder).map_err(unusable)?;
+    let table = Arc::new(Table::default());
+    // Without peers: a plugin that calls others while it starts finds this host's functions only.
+    let router = Router::new(
+        Arc::clone(&config.host_id),
+        Arc::clone(&table),
+        std::collections::HashMap::new(),
+        config.proxy.fallback,
+    );
+    let dispatch: Arc<dyn Dispatch> = router;
+    let started = start_plugins(config, stager, table, &dispatch).await;
+    let outcome = match started {
+        Ok((plugins, report)) => {
+            let statuses = plugins.statuses();
+            plugins.stop(Duration::from_secs(5)).await;
+            Ok((report, statuses))
+        }
+        Err(error) => Err(Failed::usage(error.to_string())),
+    };
+    // Staged copies are gone with their plugins; what is left is the empty folder.
+    let _left_behind = std::fs::remove_dir_all(&folder);
+    outcome
+}
+
+fn plugin_json(status: &PluginStatus) -> Value {
+    let functions: Vec<&str> = status.functions.iter().map(framex_host::base::FunctionName::as_str).collect();
+    json!({ "name": status.name, "version": status.version, "file": status.file, "sha256": status.sha256, "functions": functions })
+}
+
+fn text(config: &Config, statuses: &[PluginStatus]) -> String {
+    let mut rows =
+        vec![vec!["PLUGIN".to_owned(), "VERSION".to_owned(), "FUNCTION".to_owned(), "RUNS".to_owned()]];
+    for status in statuses {
+        for function in &status.functions {
+            let runs = match config.proxy.urls_of(function) {
+                [] => "here".to_owned(),
+                urls => urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            };
+            rows.push(vec![status.name.clone(), status.version.clone(), function.to_string(), runs]);
+        }
+    }
+    for (function, urls) in &config.proxy.functions {
+        if !statuses.iter().any(|status| status.functions.contains(function)) {
+            let runs = urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            rows.push(vec!["-".to_owned(), "-".to_owned(), function.to_string(), runs]);
+        }
+    }
+    format!(
+        "{}\n\n{} is good: host {} would listen on {}",
+        table(&rows),
+        config.file.display(),
+        config.host_id,
+        config.server.listen
+    )
+}

@@ -1,0 +1,145 @@
+//! `framex-host call` and `functions`: talking to a running host by URL.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use framex_host::config::{Config, Overrides, PeerUrl};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+use super::arguments::{Call, Target};
+use super::output::{Output, table};
+use super::{Failed, daemon};
+
+/// Longest answer in bytes.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+/// How long a command waits, unless the call says less.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Failed> {
+    let arguments = arguments(&call.json)?;
+    let path = format!("/api/v1/functions/{}", call.function);
+    let timeout = call.timeout_ms.map(|timeout_ms| ("x-framex-timeout-ms", timeout_ms.to_string()));
+    let (headers, result) = request(config, &call.target, Method::POST, &path, Some(arguments), timeout)?;
+    let served_by =
+        headers.get("x-framex-served-by").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    output.show(&json!({ "result": result, "served_by": served_by }), || match &result {
+        Value::String(text) => text.clone(),
+        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+    });
+    Ok(())
+}
+
+pub(crate) fn functions(config: &Path, target: &Target, output: Output) -> Result<(), Failed> {
+    let (_, catalogue) = request(config, target, Method::GET, "/api/v1/functions", None, None)?;
+    output.show(&catalogue, || {
+        let heads = ["FUNCTION", "PLUGIN", "RUNS", "DESCRIPTION"].map(str::to_owned).to_vec();
+        let functions = catalogue["functions"].as_array().into_iter().flatten();
+        let rows = functions.map(|function| {
+            let text = |key: &str| function[key].as_str().unwrap_or("-").to_owned();
+            let description = text("description").lines().next().unwrap_or_default().to_owned();
+            vec![text("name"), text("plugin"), text("runs"), description]
+        });
+        table(&std::iter::once(heads).chain(rows).collect::<Vec<_>>())
+    });
+    Ok(())
+}
+
+fn arguments(json: &str) -> Result<Bytes, Failed> {
+    if json != "-" {
+        return Ok(Bytes::copy_from_slice(json.as_bytes()));
+    }
+    let mut text = Vec::new();
+    std::io::stdin()
+        .lock()
+        .take(ANSWER_BYTES_MAX as u64)
+        .read_to_end(&mut text)
+        .map_err(|error| Failed::failed(format!("standard input cannot be read: {error}")))?;
+    Ok(text.into())
+}
+
+/// Sends one request and answers the headers and JSON of a success.
+fn request(
+    config: &Path,
+    target: &Target,
+    method: Method,
+    path: &str,
+    body: Option<Bytes>,
+    header: Option<(&'static str, String)>,
+) -> Result<(HeaderMap, Value), Failed> {
+    let url = url(config, target)?;
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("{url}{path}"))
+        .header(CONTENT_TYPE, "application/json");
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
+    }
+    if let Some(key) = &target.key {
+        let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+            .map_err(|_| Failed::usage("--key has characters that a header cannot have"))?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    let request = request.body(Full::new(body.unwrap_or_default())).map_err(|_| {
+        Failed::usage(format!("`{path}` is no path of a host: is the name of the function right?"))
+    })?;
+    let sent = async {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let response = client.request(request).await.map_err(|error| unreachable(&url, &error))?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| Failed::failed(format!("the answer of {url} broke off: {error}")))?;
+        Ok((head, body.to_bytes()))
+    };
+    let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, sent).await });
+    let (head, body) = answered
+        .map_err(|_| Failed::failed(format!("{url} did not answer within {} s", TIMEOUT.as_secs())))??;
+    let json: Value = serde_json::from_slice(&body).map_err(|_| {
+        Failed::failed(format!(
+            "{url} answered HTTP status {} without JSON: is it a framex-host?",
+            head.status.as_u16()
+        ))
+    })?;
+    if head.status == StatusCode::OK { Ok((head.headers, json)) } else { Err(refused(head.status, json)) }
+}
+
+fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
+    if let Some(url) = &target.url {
+        return PeerUrl::new(url).map_err(|error| Failed::usage(format!("--url: {error}")));
+    }
+    let listen = if config.exists() {
+        Config::load(config, &Overrides::default())
+            .map_err(|error| Failed::usage(error.to_string()))?
+            .server
+            .listen
+    } else {
+        std::net::SocketAddr::from(([127, 0, 0, 1], 8080))
+    };
+    PeerUrl::new(&format!("http://{listen}")).map_err(|error| Failed::usage(format!("server.host: {error}")))
+}
+
+fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {
+    let mut cause = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        cause = error.to_string();
+        next = error.source();
+    }
+    Failed::failed(format!("{url} cannot be reached: {cause}; is the host running, and --url right?"))
+}
+
+fn refused(status: StatusCode, problem: Value) -> Failed {
+    let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+    let code = match problem["app_code"].as_str() {
+        Some(app_code) => format!("{} ({app_code})", text("code")),
+        None => text("code"),
+    };
+    Failed::failed(format!("{code}, HTTP status {}: {}", status.as_u16(), text("detail"))).with_json(problem)
+}

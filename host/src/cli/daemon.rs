@@ -1,0 +1,89 @@
+//! `framex-host run`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use framex_host::app::{App, AppError, Ended};
+use framex_host::config::{Config, Log, LogFormat, LogLevel, Overrides};
+use tracing::level_filters::LevelFilter;
+
+use super::Failed;
+use super::arguments::RunFlags;
+
+/// How long the runtime may take to end what nobody waits for any more.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(config: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
+    let config = Config::load(config, &overrides(flags)).map_err(|error| Failed::usage(error.to_string()))?;
+    start_logging(config.log);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let app = App::start(config).await.map_err(|error| not_started(&error))?;
+        app.run().await.map_err(|error| Failed::failed(error.to_string()))
+    });
+    let code = match ended? {
+        Ended::Drained => {
+            runtime.shutdown_timeout(RUNTIME_GRACE);
+            ExitCode::SUCCESS
+        }
+        Ended::Forced(signal) => {
+            // What is in flight is given up; its threads end with the process.
+            runtime.shutdown_background();
+            ExitCode::from(u8::try_from(128 + signal).unwrap_or(1))
+        }
+    };
+    Ok(code)
+}
+
+/// The runtime of the daemon, all cores.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("worker")
+        .build()
+        .map_err(|error| Failed::failed(format!("the runtime cannot be started: {error}")))
+}
+
+pub(crate) fn not_started(error: &AppError) -> Failed {
+    if error.is_config() { Failed::usage(error.to_string()) } else { Failed::failed(error.to_string()) }
+}
+
+fn overrides(flags: &RunFlags) -> Overrides {
+    let mut overrides = Overrides::default();
+    let texts = [
+        ("--host", "server.host", &flags.host),
+        ("--plugin-dir", "plugin_dir", &flags.plugin_dir),
+        ("--log-level", "log.level", &flags.log_level),
+        ("--log-format", "log.format", &flags.log_format),
+    ];
+    for (flag, key, value) in texts {
+        if let Some(value) = value {
+            overrides = overrides.with(flag, key, value);
+        }
+    }
+    match flags.port {
+        Some(port) => overrides.with("--port", "server.port", port),
+        None => overrides,
+    }
+}
+
+/// Logs go to the error output, so that results stay alone on the standard output.
+pub(crate) fn start_logging(log: Log) {
+    let level = match log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        _ => builder.json().flatten_event(true).init(),
+    }
+}

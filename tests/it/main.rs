@@ -1,0 +1,3 @@
+//! Whole-daemon tests: real processes, real plugin files, real sockets.
+
+mod calls;

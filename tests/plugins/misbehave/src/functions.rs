@@ -1,0 +1,130 @@
+//! Functions that go wrong, or show what goes right.
+
+use std::time::Duration;
+
+use framex_sdk::prelude::*;
+
+/// An error type of its own.
+#[proxy_error]
+#[derive(PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// With details.
+    #[error("there is no user {id}, the nearest is {nearest}")]
+    NoSuchUser {
+        /// Asked for.
+        id: u64,
+        /// Offered.
+        nearest: u64,
+    },
+    /// Without.
+    #[error("out of paper")]
+    OutOfPaper,
+    /// A call that failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Panics.
+#[on_proxy]
+pub async fn panics(message: String) -> Result<()> {
+    panic!("{message}")
+}
+
+/// Fails with its own error.
+#[on_proxy]
+pub async fn fails(id: u64) -> Result<u64, Failure> {
+    Err(Failure::NoSuchUser { id, nearest: id + 1 })
+}
+
+/// Calls `fails` and matches on the error.
+#[on_proxy]
+pub async fn catches_failure(id: u64) -> Result<String, Failure> {
+    match fails(id).await {
+        Err(Failure::NoSuchUser { nearest, .. }) => Ok(format!("nearest is {nearest}")),
+        Err(other) => Err(other),
+        Ok(id) => Ok(format!("found {id}")),
+    }
+}
+
+/// Waits on the plugin's own runtime.
+#[on_proxy]
+pub async fn sleeps(ms: u64) -> Result<u64> {
+    tracing::info!(ms, "begins to sleep");
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    Ok(ms)
+}
+
+/// As `sleeps`, one call at a time.
+#[on_proxy(max_concurrency = 1, timeout_ms = 60000)]
+pub async fn one_at_a_time(ms: u64) -> Result<u64> {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    Ok(ms)
+}
+
+/// Gives bytes back.
+#[on_proxy(idempotent)]
+pub async fn echo(data: Vec<u8>) -> Result<Vec<u8>> {
+    Ok(data)
+}
+
+/// Has arguments that callers may leave out.
+#[on_proxy]
+pub async fn with_defaults(
+    a: Option<u32>,
+    #[default] b: u32,
+    #[default(40 + 2)] c: u32,
+) -> Result<(Option<u32>, u32, u32)> {
+    Ok((a, b, c))
+}
+
+/// Something that `on_start` does not put into the context.
+#[derive(Debug)]
+pub struct Missing;
+
+/// Needs what is not there.
+#[on_proxy]
+pub async fn needs_state(#[state] missing: &Missing) -> Result<String> {
+    Ok(format!("{missing:?}"))
+}
+
+/// Logs a line at each level.
+#[on_proxy]
+pub async fn logs(text: String) -> Result<()> {
+    tracing::error!(text, "an error");
+    tracing::info!(text, "an info");
+    tracing::debug!(text, "a debug");
+    Ok(())
+}
+
+/// Another plugin's function, by its types only.
+#[on_proxy(name = "demo.some.example_func")]
+pub async fn example_func(id: u64, user: User) -> Result<String>;
+
+/// The user of the demo plugin.
+#[model]
+pub struct User {
+    /// Number.
+    pub id: u64,
+    /// Name.
+    pub name: String,
+}
+
+/// Calls the demo plugin, twice at once.
+#[on_proxy]
+pub async fn calls(name: String) -> Result<Vec<String>> {
+    let user = User { id: 1, name };
+    let both = [example_func(1, user.clone()).await?, example_func(2, user).await?];
+    Ok(both.to_vec())
+}
+
+/// Blocks a thread of the blocking pool.
+#[on_proxy(blocking)]
+pub fn blocks(value: u64) -> Result<u64> {
+    Ok(value * 2)
+}
+
+/// A name that belongs to another plugin.
+#[on_proxy(name = "demo.some.example_func")]
+pub async fn foreign(id: u64) -> Result<u64> {
+    Ok(id)
+}

@@ -1,0 +1,56 @@
+//! A plugin for tests: misbehaves as its config says.
+
+mod functions;
+
+use std::time::Duration;
+
+use framex_sdk::prelude::*;
+use serde::Deserialize;
+
+/// `[plugins.misbehave]`.
+#[derive(Debug, Deserialize)]
+struct Config {
+    /// What goes wrong in `on_start`; nothing without it.
+    start: Option<StartFault>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StartFault {
+    Panic,
+    Fail,
+    Hang,
+    RegisterTwice,
+    RegisterForeign,
+}
+
+#[derive(Default)]
+struct Misbehave;
+
+#[plugin]
+impl Plugin for Misbehave {
+    async fn on_start(&mut self, ctx: &Context) -> Result<()> {
+        ctx.register_proxy_func::<functions::panics>()?;
+        ctx.register_proxy_func::<functions::fails>()?;
+        ctx.register_proxy_func::<functions::catches_failure>()?;
+        ctx.register_proxy_func::<functions::sleeps>()?;
+        ctx.register_proxy_func::<functions::one_at_a_time>()?;
+        ctx.register_proxy_func::<functions::echo>()?;
+        ctx.register_proxy_func::<functions::with_defaults>()?;
+        ctx.register_proxy_func::<functions::needs_state>()?;
+        ctx.register_proxy_func::<functions::logs>()?;
+        ctx.register_proxy_func::<functions::calls>()?;
+        ctx.register_proxy_func::<functions::blocks>()?;
+        match ctx.config::<Config>()?.start {
+            None => Ok(()),
+            Some(StartFault::Panic) => panic!("this plugin panics when it starts"),
+            Some(StartFault::Fail) => Err(Error::new("no_luck", "this plugin fails when it starts")),
+            Some(StartFault::Hang) => {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                Ok(())
+            }
+            Some(StartFault::RegisterTwice) => ctx.register_proxy_func::<functions::echo>(),
+            Some(StartFault::RegisterForeign) => ctx.register_proxy_func::<functions::foreign>(),
+        }
+    }
+}
