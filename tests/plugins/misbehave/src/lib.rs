@@ -1,6 +1,6 @@
 //! A plugin for tests: misbehaves as its config says.
 
-mod functions;
+pub mod functions;
 
 use std::time::Duration;
 
