@@ -29,7 +29,7 @@ pub(crate) struct Failed {
 
 impl Failed {
     /// The command could not do what was asked.
-    pub(crate) fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into(), json: None }
     }
 

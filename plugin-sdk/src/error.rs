@@ -73,6 +73,11 @@ impl CallError {
         Self { executed: Some(true), ..Self::not_executed(code, message) }
     }
 
+    /// A failure with one of the general codes: `invalid_argument`, `overloaded` and so on, with their HTTP statuses.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self::ran(code, message)
+    }
+
     /// A failure of the author's own, with a code that callers can match on.
     pub fn failed(app_code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { app_code: Some(app_code.into()), ..Self::ran(Code::Failed, message) }
@@ -283,7 +288,7 @@ mod tests {
         let error = Error::from(inner);
         assert_eq!(error.code(), Code::Unavailable);
         assert_eq!(outcome_of(&error).executed, Some(true), "the function that called did run");
-        assert_eq!(Error::from(std::fmt::Error).app_code(), Some("error"));
+        assert_eq!(Error::from(fmt::Error).app_code(), Some("error"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn start_plugin<P: Plugin>() -> StartOutcome {
     }
     let outcome = match outcome {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(error.message().to_owned()),
         Err(panic) => Err(format!("it panicked: {panic}")),
     };
     let started = Mutex::new(Started { plugin, runtime });

@@ -132,13 +132,12 @@ pub async fn invoke_remote<F: ProxyFunction>(arguments: F::Arguments) -> Result<
 #[doc(hidden)]
 pub fn state<T: Send + Sync + 'static>() -> Result<Arc<T>, CallError> {
     instance::state::<T>().ok_or_else(|| {
-        CallError::not_executed(
-            Code::Unavailable,
-            format!(
-                "this host's plugin was started without a `{}`",
-                short_type_name(std::any::type_name::<T>())
-            ),
-        )
+        let state = short_type_name(std::any::type_name::<T>());
+        let text = format!(
+            "this host's plugin was started without a `{state}`: give it one in its config, or have the function run on \
+             a host that has one (plugins.proxy.proxy_functions)"
+        );
+        CallError::not_executed(Code::Unavailable, text)
     })
 }
 

@@ -27,7 +27,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! The crate is a `cdylib`. Outside a host, in unit tests for example, a marked function runs its body.
+//! The crate is a `cdylib`. Outside a host, in unit tests for example, a marked function runs its body;
+//! one with `#[state]` arguments has none there, and fails with [`Code::Unavailable`].
 //!
 //! Inside a host every function is polled on the host's workers with this plugin's own tokio runtime entered,
 //! so timers, sockets and database drivers work; `tokio::spawn` works as well, but a call made from a spawned

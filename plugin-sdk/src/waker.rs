@@ -137,8 +137,9 @@ mod tests {
                 })
             };
             kept.wake_by_ref();
-            kept.clone().wake();
+            let again = kept.clone();
             kept.wake();
+            again.wake();
         });
         assert_eq!(count.0.load(Ordering::SeqCst), 4);
         drop(waker);

@@ -38,7 +38,7 @@ pub(crate) fn run(config: &Path, output: Output) -> Result<(), Failed> {
         return Ok(());
     }
     let sentences: Vec<String> = report.failed.iter().map(|(_, error)| error.to_string()).collect();
-    Err(Failed::failed(sentences.join("\nerror: ")).with_json(shown))
+    Err(Failed::new(sentences.join("\nerror: ")).with_json(shown))
 }
 
 async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus>), Failed> {

@@ -60,7 +60,7 @@ fn arguments(json: &str) -> Result<Bytes, Failed> {
         .lock()
         .take(ANSWER_BYTES_MAX as u64)
         .read_to_end(&mut text)
-        .map_err(|error| Failed::failed(format!("standard input cannot be read: {error}")))?;
+        .map_err(|error| Failed::new(format!("standard input cannot be read: {error}")))?;
     Ok(text.into())
 }
 
@@ -95,14 +95,14 @@ fn request(
         let response = client.request(request).await.map_err(|error| unreachable(&url, &error))?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| Failed::failed(format!("the answer of {url} broke off: {error}")))?;
+        let body = body.map_err(|error| Failed::new(format!("the answer of {url} broke off: {error}")))?;
         Ok((head, body.to_bytes()))
     };
     let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, sent).await });
     let (head, body) = answered
-        .map_err(|_| Failed::failed(format!("{url} did not answer within {} s", TIMEOUT.as_secs())))??;
+        .map_err(|_| Failed::new(format!("{url} did not answer within {} s", TIMEOUT.as_secs())))??;
     let json: Value = serde_json::from_slice(&body).map_err(|_| {
-        Failed::failed(format!(
+        Failed::new(format!(
             "{url} answered HTTP status {} without JSON: is it a framex-host?",
             head.status.as_u16()
         ))
@@ -132,7 +132,7 @@ fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {
         cause = error.to_string();
         next = error.source();
     }
-    Failed::failed(format!("{url} cannot be reached: {cause}; is the host running, and --url right?"))
+    Failed::new(format!("{url} cannot be reached: {cause}; is the host running, and --url right?"))
 }
 
 fn refused(status: StatusCode, problem: Value) -> Failed {
@@ -141,5 +141,5 @@ fn refused(status: StatusCode, problem: Value) -> Failed {
         Some(app_code) => format!("{} ({app_code})", text("code")),
         None => text("code"),
     };
-    Failed::failed(format!("{code}, HTTP status {}: {}", status.as_u16(), text("detail"))).with_json(problem)
+    Failed::new(format!("{code}, HTTP status {}: {}", status.as_u16(), text("detail"))).with_json(problem)
 }

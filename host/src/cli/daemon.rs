@@ -24,7 +24,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let app = App::start(config).await.map_err(|error| not_started(&error))?;
-        app.run().await.map_err(|error| Failed::failed(error.to_string()))
+        app.run().await.map_err(|error| Failed::new(error.to_string()))
     });
     let code = match ended? {
         Ended::Drained => {
@@ -46,11 +46,11 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
         .enable_all()
         .thread_name("worker")
         .build()
-        .map_err(|error| Failed::failed(format!("the runtime cannot be started: {error}")))
+        .map_err(|error| Failed::new(format!("the runtime cannot be started: {error}")))
 }
 
 pub(crate) fn not_started(error: &AppError) -> Failed {
-    if error.is_config() { Failed::usage(error.to_string()) } else { Failed::failed(error.to_string()) }
+    if error.is_config() { Failed::usage(error.to_string()) } else { Failed::new(error.to_string()) }
 }
 
 fn overrides(flags: &RunFlags) -> Overrides {

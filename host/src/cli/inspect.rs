@@ -11,11 +11,11 @@ use super::output::{Output, table};
 pub(crate) fn run(plugin: &Path, output: Output) -> Result<(), Failed> {
     let folder = std::env::temp_dir().join(format!("framex-inspect-{}", std::process::id()));
     let stager =
-        Stager::new(&folder).map_err(|error| Failed::failed(format!("{}: {error}", folder.display())))?;
+        Stager::new(&folder).map_err(|error| Failed::new(format!("{}: {error}", folder.display())))?;
     let inspected = inspect(plugin, &stager);
     // The staged copy is gone already; what is left is the empty folder.
     let _left_behind = std::fs::remove_dir_all(&folder);
-    let inspected = inspected.map_err(|error| Failed::failed(error.to_string()))?;
+    let inspected = inspected.map_err(|error| Failed::new(error.to_string()))?;
     let description = &inspected.description;
     let abi = format!("{}.{}", description.abi_major, description.abi_minor);
     let shown = json!({

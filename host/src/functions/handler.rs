@@ -48,6 +48,9 @@ pub trait Dispatch: Send + Sync {
 
 /// Runs a call that `start` begins to its end.
 ///
+/// # Errors
+/// The failure of the call.
+///
 /// # Cancel safety
 /// Dropping it cancels the call.
 pub async fn run(start: impl FnOnce(&mut Context<'_>) -> Started) -> Outcome {

@@ -56,7 +56,7 @@ impl<'a> Waiting<'a> {
         let joined = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
             (waiting < max).then_some(waiting + 1)
         });
-        joined.is_ok().then_some(Self(count))
+        joined.is_ok().then(|| Self(count))
     }
 }
 

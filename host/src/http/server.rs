@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -32,7 +32,7 @@ pub async fn serve(
     header_timeout: Duration,
 ) {
     let places = Arc::new(Semaphore::new(connections_max));
-    let server = server(header_timeout);
+    let server = server(header_timeout, tasks.clone());
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await;
@@ -44,7 +44,14 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, from)) => {
-                let connection = connection(stream, from, Arc::clone(&door), server.clone(), tasks.clone());
+                let connection = connection(
+                    stream,
+                    from,
+                    Arc::clone(&door),
+                    server.clone(),
+                    tasks.clone(),
+                    header_timeout,
+                );
                 let _owned = tasks.spawn(async move {
                     connection.await;
                     drop(place);
@@ -58,8 +65,8 @@ pub async fn serve(
     }
 }
 
-fn server(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+fn server(header_timeout: Duration, tasks: Tasks) -> auto::Builder<Streams> {
+    let mut server = auto::Builder::new(Streams(tasks));
     server.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(HEAD_BYTES_MAX);
     server
         .http2()
@@ -75,11 +82,17 @@ async fn connection(
     stream: TcpStream,
     from: SocketAddr,
     door: Arc<Door>,
-    server: auto::Builder<TokioExecutor>,
+    server: auto::Builder<Streams>,
     tasks: Tasks,
+    header_timeout: Duration,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "the connection is gone already");
+    // Until the first byte tells the protocol, the server below waits without a deadline.
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(header_timeout, stream.readable()) => matches!(begun, Ok(Ok(()))),
+        () = tasks.token().cancelled() => false,
+    };
+    if !begun || stream.set_nodelay(true).is_err() {
+        return;
     }
     let service = service_fn(move |request| {
         let door = Arc::clone(&door);
@@ -97,5 +110,18 @@ async fn connection(
     };
     if let Err(error) = outcome {
         tracing::debug!(%from, %error, "the connection ended early");
+    }
+}
+
+/// Runs the streams of HTTP/2 connections as tasks of ours.
+#[derive(Debug, Clone)]
+struct Streams(Tasks);
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let _owned = self.0.spawn(stream);
     }
 }

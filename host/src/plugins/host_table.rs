@@ -114,7 +114,9 @@ unsafe extern "C" fn register(
         // SAFETY: the plugin passes its handle.
         let side = unsafe { side(instance) };
         // SAFETY: the plugin passes a registration that lives until we return.
-        let registered = unsafe { read_registration(&*registration) }?;
+        let registration = unsafe { &*registration };
+        // SAFETY: as do its texts.
+        let registered = unsafe { read_registration(registration) }?;
         add(side, registered)
     }));
     let reason = match registered {
@@ -196,7 +198,6 @@ unsafe extern "C" fn resolve(instance: *const (), name: Slice) -> u32 {
     resolved.ok().flatten().map_or(NO_FUNCTION, |number| number.0)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the shape of the ABI")]
 unsafe extern "C" fn call(
     instance: *const (),
     invocation: *const (),

@@ -311,7 +311,7 @@ impl Expansion {
     }
 }
 
-/// The doc comment as text.
+/// The doc comment as text, up to its first heading.
 fn description(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
         Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
@@ -320,5 +320,7 @@ fn description(attributes: &[Attribute]) -> String {
         },
         _ => None,
     });
-    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+    // Sections like "# Errors" are for readers of the Rust documentation.
+    let before_sections = lines.take_while(|line| !line.starts_with("# "));
+    before_sections.collect::<Vec<_>>().join("\n").trim().to_owned()
 }

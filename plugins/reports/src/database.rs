@@ -167,7 +167,8 @@ pub(crate) mod tests {
         let path = folder.path().join("flights.db");
         let name = path.display().to_string();
 
-        check_refused(&config(Some(path.clone()), false), &["no database file", &name, "create = true"]).await;
+        check_refused(&config(Some(path.clone()), false), &["no database file", &name, "create = true"])
+            .await;
         assert!(!path.exists(), "looking for it does not make it");
         check_refused(&config(Some(folder.path().to_owned()), true), &["cannot be read", "directory"]).await;
         let nowhere = folder.path().join("no/such/folder.db");
@@ -176,7 +177,8 @@ pub(crate) mod tests {
         fs::write(&path, "something else that is long enough to have a header of SQLite").unwrap();
         check_refused(&config(Some(path.clone()), true), &["is not a database of this plugin", &name]).await;
         fs::write(&path, "").unwrap();
-        check_refused(&config(Some(path), true), &["is not a database of this plugin", "no such table"]).await;
+        check_refused(&config(Some(path), true), &["is not a database of this plugin", "no such table"])
+            .await;
     }
 
     #[tokio::test]
@@ -206,7 +208,8 @@ pub(crate) mod tests {
         let pool = open(&config(Some(path.clone()), true)).await.unwrap().unwrap();
         pool.close().await;
         assert!(fs::read(&path).unwrap() == before);
-        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["flights.db"], "nothing else is left in the folder");
     }
 }

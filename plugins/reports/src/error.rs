@@ -81,7 +81,10 @@ mod tests {
         let (code, date) = ("JKF".to_owned(), "2013-01-09".to_owned());
         let (first, last) = ("2013-01-01".to_owned(), "2013-01-07".to_owned());
         for (error, app_code) in [
-            (ReportError::UnknownAirport { code: code.clone(), nearest: vec!["JFK".to_owned()] }, "unknown_airport"),
+            (
+                ReportError::UnknownAirport { code: code.clone(), nearest: vec!["JFK".to_owned()] },
+                "unknown_airport",
+            ),
             (ReportError::NoDepartures { code, origins: vec!["JFK".to_owned()] }, "no_departures"),
             (ReportError::InvalidDate { date: date.clone() }, "invalid_date"),
             (ReportError::NoSuchDay { date, first, last }, "no_such_day"),

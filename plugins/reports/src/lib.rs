@@ -4,6 +4,15 @@
 //! functions of [`flights`] itself. The one without starts as well; its configuration says which host runs them,
 //! and [`briefing`], which calls them like any other Rust function, does not know the difference.
 //!
+//! On the host with the database, where every key is optional:
+//!
+//! ```toml
+//! [plugins.reports]
+//! database = "/var/lib/framex/flights.db" # absolute; a relative path counts from the host's working directory
+//! create = true                           # makes a missing file from the data set inside the plugin
+//! connections_max = 4                     # 1 to 32
+//! ```
+//!
 //! Layers, top down: `briefing`, `flights`, `database`, `config`, `error`.
 
 pub mod briefing;
@@ -33,7 +42,9 @@ impl Plugin for Reports {
             ctx.insert_state(pool.clone());
             self.pool = Some(pool);
         } else {
-            tracing::info!("no `database` is configured: the database functions run where the host routes them");
+            tracing::info!(
+                "no `database` is configured: the database functions run where the host routes them"
+            );
         }
         ctx.register_proxy_func::<flights::busiest_routes>()?;
         ctx.register_proxy_func::<flights::carrier_delays>()?;
@@ -46,6 +57,7 @@ impl Plugin for Reports {
         if let Some(pool) = self.pool.take() {
             // Ends the thread that sqlx has for each connection.
             pool.close().await;
+            tracing::info!("the database is closed");
         }
         Ok(())
     }

@@ -82,7 +82,11 @@ async fn write(part: &Path) -> Result<(), sqlx::Error> {
 
 /// Inserts the lines of a CSV file below its header. The tables are `STRICT`: they turn the texts of numbers into
 /// numbers and refuse everything else that does not fit.
-async fn insert(connection: &mut SqliteConnection, into: &'static str, csv: &'static str) -> Result<(), sqlx::Error> {
+async fn insert(
+    connection: &mut SqliteConnection,
+    into: &'static str,
+    csv: &'static str,
+) -> Result<(), sqlx::Error> {
     let lines: Vec<&str> = csv.lines().skip(1).collect();
     for lines in lines.chunks(ROWS_AT_ONCE) {
         let mut query = QueryBuilder::<Sqlite>::new(into);
@@ -120,15 +124,24 @@ mod tests {
     #[tokio::test]
     async fn the_cut_is_consistent() {
         check_count("SELECT count(*) FROM pragma_foreign_key_check", 0).await;
-        check_count("SELECT count(*) FROM airlines WHERE carrier NOT IN (SELECT carrier FROM flights)", 0).await;
+        check_count("SELECT count(*) FROM airlines WHERE carrier NOT IN (SELECT carrier FROM flights)", 0)
+            .await;
         check_count(
             "SELECT count(*) FROM airports WHERE code NOT IN (SELECT origin FROM flights UNION SELECT destination FROM flights)",
             0,
         )
         .await;
         check_count("SELECT count(*) FROM flights WHERE date IS NOT date(date)", 0).await;
-        check_count("SELECT count(*) FROM flights WHERE scheduled_departure NOT GLOB '[0-2][0-9]:[0-5][0-9]'", 0).await;
-        check_count("SELECT count(*) FROM flights WHERE departure_delay IS NULL AND arrival_delay IS NOT NULL", 0).await;
+        check_count(
+            "SELECT count(*) FROM flights WHERE scheduled_departure NOT GLOB '[0-2][0-9]:[0-5][0-9]'",
+            0,
+        )
+        .await;
+        check_count(
+            "SELECT count(*) FROM flights WHERE departure_delay IS NULL AND arrival_delay IS NOT NULL",
+            0,
+        )
+        .await;
         check_count("SELECT count(*) FROM flights WHERE distance_miles NOT BETWEEN 50 AND 5000", 0).await;
     }
 }

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs what is missing and runs all tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need() { # what it is for, command that shows that it is there, Debian packages...
+  local what=$1 probe=$2
+  shift 2
+  if eval "$probe" >/dev/null 2>&1; then return; fi
+  if ! command -v apt-get >/dev/null; then
+    echo "error: $what is missing; install it (on Debian: $*)" >&2
+    exit 1
+  fi
+  local root=()
+  [ "$(id -u)" = 0 ] || root=(sudo)
+  echo "installing $what: $*"
+  "${root[@]}" apt-get update -qq
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
+need "Rust (https://rustup.rs)" "command -v cargo" cargo
+need "a C compiler" "command -v cc" gcc libc6-dev
+need "Python with the libraries of tests/interop/client.py" \
+  "/usr/bin/python3 -c 'import nacl.bindings, msgpack, lz4.block'" python3 python3-nacl python3-msgpack python3-lz4
+
+# The tests use the daemon's binary and the plugins' libraries of this very build.
+cargo build --workspace
+cargo test --workspace "$@"
