@@ -66,11 +66,11 @@ impl Stager {
             let file = file.clone();
             move |source| PluginError::File { file, action, source }
         };
-        let mut source = File::open(original).map_err(refuse("opened"))?;
-        let metadata = source.metadata().map_err(refuse("read"))?;
-        if !metadata.is_file() {
+        // Looked at before it is opened: opening a pipe waits for whoever writes to it.
+        if !fs::metadata(original).map_err(refuse("opened"))?.is_file() {
             return Err(PluginError::NotALibrary { file, reason: "is not a regular file".to_owned() });
         }
+        let mut source = File::open(original).map_err(refuse("opened"))?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path =
             self.folder.join(format!("{}-{number}{}", std::process::id(), std::env::consts::DLL_SUFFIX));
