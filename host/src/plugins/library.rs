@@ -36,9 +36,13 @@ impl Library {
         // SAFETY: loading runs the library's constructors. That is what the operator asked for by putting the file
         // into the plugin directory; the file is a private copy, whole, and never written to again.
         let handle = unsafe { Handle::open(Some(&staged.path), RTLD_NOW | RTLD_LOCAL) };
-        // `Display` of libloading says "dlopen failed" only; the cause has the loader's words.
-        let handle = handle
-            .map_err(|error| refuse(error.source().map_or_else(|| error.to_string(), ToString::to_string)))?;
+        // `Display` of libloading says "dlopen failed" only; the cause has the loader's words, which begin with
+        // the path of the copy: nothing for those who read what failed.
+        let handle = handle.map_err(|error| {
+            let words = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            let path = format!("{}: ", staged.path.display());
+            refuse(words.strip_prefix(&path).unwrap_or(&words).to_owned())
+        })?;
         // SAFETY: the symbol was found in the file as a static that begins with the descriptor's magic.
         let descriptor = unsafe { handle.get::<*const PluginDescriptor>(DESCRIPTOR_SYMBOL) };
         let descriptor = *descriptor.map_err(|error| refuse(error.to_string()))?;
