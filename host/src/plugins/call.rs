@@ -186,7 +186,7 @@ fn outcome(status: i32, reply: OwnedBuffer, invocation: &Invocation, lease: &Lea
         },
         STATUS_PANIC => {
             let message = String::from_utf8_lossy(reply.as_ref());
-            tracing::error!(function = %invocation.function, request_id = %invocation.id, %message, "the function panicked");
+            tracing::error!(function = %invocation.function, request_id = %invocation.id, panic = %message, "the function panicked");
             let text = format!("function `{}` panicked; the host's log has its message", invocation.function);
             Err(Box::new(Failure::executed(ErrorCode::Panic, text)))
         }
