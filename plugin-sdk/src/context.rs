@@ -132,15 +132,13 @@ fn schema_text(schema: fn(&mut schemars::SchemaGenerator) -> Value) -> String {
 
 fn read_config<T: DeserializeOwned>(text: &[u8]) -> std::result::Result<T, String> {
     let text = if text.is_empty() { b"{}" } else { text };
+    let table: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let mut unknown = Vec::new();
-    let decoder = &mut serde_json::Deserializer::from_slice(text);
     let mut track = serde_path_to_error::Track::new();
-    let decoder = serde_path_to_error::Deserializer::new(decoder, &mut track);
+    let decoder = serde_path_to_error::Deserializer::new(table, &mut track);
     let value = serde_ignored::deserialize(decoder, |path| unknown.push(path.to_string()));
     let value = value.map_err(|error: serde_json::Error| {
-        // The position in the host's JSON means nothing to the operator.
-        let text = error.to_string();
-        let reason = text.split(" at line ").next().unwrap_or_default().to_owned();
+        let reason = without_value(&error.to_string());
         match track.path().to_string() {
             path if path == "." => reason,
             path => format!("key `{path}`: {reason}"),
@@ -151,6 +149,15 @@ fn read_config<T: DeserializeOwned>(text: &[u8]) -> std::result::Result<T, Strin
         [key] => Err(format!("unknown key `{key}`")),
         keys => Err(format!("unknown keys `{}`", keys.join("`, `"))),
     }
+}
+
+/// Serde's sentence without the value that was found, which may be a secret:
+/// "invalid type: string, expected u32", "unknown variant, expected `a` or `b`".
+fn without_value(reason: &str) -> String {
+    let Some(at) = reason.rfind(", expected ") else { return reason.to_owned() };
+    let (found, expected) = reason.split_at(at);
+    let kind = found.split(['"', '`']).next().unwrap_or_default();
+    format!("{}{expected}", kind.trim_end())
 }
 
 #[cfg(test)]
@@ -178,7 +185,11 @@ mod tests {
     fn config_is_typed_and_unknown_keys_are_refused() {
         check("", Ok((None, 0)));
         check(r#"{"database": "x", "limit": 3}"#, Ok((Some("x"), 3)));
-        check(r#"{"limit": "three"}"#, Err("key `limit`: invalid type: string \"three\", expected u32"));
+        check(r#"{"limit": "three"}"#, Err("key `limit`: invalid type: string, expected u32"));
+        check(
+            r#"{"limit": "a, expected \" at line 1"}"#,
+            Err("key `limit`: invalid type: string, expected u32"),
+        );
         check(r#"{"databse": "x"}"#, Err("unknown key `databse`"));
     }
 }
