@@ -9,6 +9,7 @@ mod signals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
@@ -20,6 +21,9 @@ use crate::base::Tasks;
 use crate::config::Config;
 use crate::http::{self, Door};
 use crate::plugins::{LoadReport, Plugins};
+
+/// How long what is dropped may take to be gone.
+const DROP_GRACE: Duration = Duration::from_secs(1);
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +86,7 @@ impl App {
         let address = self.address()?;
         let server_tasks = Tasks::default();
         let server = &self.config.server;
-        let serving = server_tasks.spawn(http::serve(
+        let _owned = server_tasks.spawn(http::serve(
             self.listener,
             self.door,
             server_tasks.clone(),
@@ -93,19 +97,21 @@ impl App {
         let first = signals.next().await;
         tracing::info!(
             signal = first,
-            drain_timeout_ms = server.drain_timeout.as_millis(),
+            drain_timeout_ms = u64::try_from(server.drain_timeout.as_millis()).unwrap_or(u64::MAX),
             "stopping: calls in flight may end"
         );
         let drain = async {
+            let deadline = Instant::now() + server.drain_timeout;
             if !server_tasks.end(server.drain_timeout).await {
                 tracing::warn!(
                     connections = server_tasks.count(),
                     "the drain deadline passed with calls in flight: they are dropped"
                 );
-                serving.abort();
+                server_tasks.abandon(DROP_GRACE).await;
             }
-            self.plugins.stop(server.drain_timeout).await;
-            self.client_tasks.end(std::time::Duration::from_secs(1)).await;
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.plugins.stop(left.max(DROP_GRACE)).await;
+            self.client_tasks.end(DROP_GRACE).await;
         };
         tokio::select! {
             () = drain => {

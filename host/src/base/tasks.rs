@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     token: CancellationToken,
+    abandoned: CancellationToken,
 }
 
 impl Tasks {
@@ -30,6 +31,12 @@ impl Tasks {
         &self.token
     }
 
+    /// Cancelled when the tasks shall drop what they are in the middle of.
+    #[must_use]
+    pub fn abandoned(&self) -> &CancellationToken {
+        &self.abandoned
+    }
+
     /// How many run.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -41,5 +48,10 @@ impl Tasks {
         self.token.cancel();
         self.tracker.close();
         tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
+    }
+    /// Tells all tasks that listen to [`Tasks::abandoned`] to drop what they do, and waits until they have.
+    pub async fn abandon(&self, grace: Duration) -> bool {
+        self.abandoned.cancel();
+        self.end(grace).await
     }
 }

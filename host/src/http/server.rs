@@ -105,7 +105,10 @@ async fn connection(
         () = tasks.token().cancelled() => {
             // No new requests; those that have begun are answered.
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                outcome = connection => outcome,
+                () = tasks.abandoned().cancelled() => return,
+            }
         }
     };
     if let Err(error) = outcome {
@@ -122,6 +125,12 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let _owned = self.0.spawn(stream);
+        let tasks = self.0.clone();
+        let _owned = self.0.spawn(async move {
+            tokio::select! {
+                _ = stream => {}
+                () = tasks.abandoned().cancelled() => {}
+            }
+        });
     }
 }
