@@ -128,15 +128,13 @@ impl App {
 
 /// Logs what came of loading; an error is a plugin that the config requires.
 fn judge(config: &Config, report: LoadReport) -> Result<(), AppError> {
-    let mut required = Vec::new();
+    let required = config.load_plugins.as_deref().unwrap_or_default();
+    let mut missed = None;
     for (what, error) in report.failed {
         tracing::error!(plugin = what, step = error.step(), "{error}");
-        if config.load_plugins.is_some() {
-            required.push(error);
+        if required.contains(&what) {
+            missed.get_or_insert(error);
         }
     }
-    match required.into_iter().next() {
-        Some(error) => Err(AppError::Plugin(error)),
-        None => Ok(()),
-    }
+    missed.map_or(Ok(()), |error| Err(AppError::Plugin(error)))
 }
