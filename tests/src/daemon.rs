@@ -1,19 +1,16 @@
 //! A real daemon: its own process, in a scratch folder of its own, on a port that the system chose.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Answer, get, host_binary, plugin_file, post};
-
-/// How long a daemon may take to start or stop before the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::http::begin;
+use crate::log::Log;
+use crate::process::wait;
+use crate::{Answer, Exit, Pending, get, host_binary, plugin_file, post, run_to_end};
 
 /// What a daemon is made of.
 #[derive(Debug)]
@@ -21,6 +18,7 @@ pub struct DaemonBuilder {
     scratch: TempDir,
     config: String,
     environment: Vec<(String, String)>,
+    flags: Vec<String>,
 }
 
 /// A running daemon; killed when dropped.
@@ -30,27 +28,6 @@ pub struct Daemon {
     log: Log,
     scratch: TempDir,
     address: String,
-}
-
-/// How a process ended, and all that it said.
-#[derive(Debug)]
-pub struct Exit {
-    /// Exit code; `None` after a signal.
-    pub code: Option<i32>,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-}
-
-/// The lines of a daemon's log so far.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<(Mutex<Lines>, Condvar)>);
-
-#[derive(Debug, Default)]
-struct Lines {
-    lines: Vec<String>,
-    ended: bool,
 }
 
 impl DaemonBuilder {
@@ -71,6 +48,13 @@ impl DaemonBuilder {
         let file = plugin_file(krate);
         let name = file.file_name().expect("a plugin is a file").to_owned();
         fs::copy(&file, self.plugins().join(name)).expect("the plugin directory takes files");
+        self
+    }
+
+    /// Puts the library of a plugin crate into the plugin directory under another name.
+    #[must_use]
+    pub fn plugin_as(self, krate: &str, name: &str) -> Self {
+        fs::copy(plugin_file(krate), self.plugins().join(name)).expect("the plugin directory takes files");
         self
     }
 
@@ -97,8 +81,17 @@ impl DaemonBuilder {
         self.scratch.path()
     }
 
-    fn plugins(&self) -> PathBuf {
+    /// The plugin directory.
+    #[must_use]
+    pub fn plugins(&self) -> PathBuf {
         self.scratch.path().join("plugins")
+    }
+
+    /// Adds a flag to the daemon's command line.
+    #[must_use]
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
     }
 
     fn command(&self) -> Command {
@@ -110,8 +103,18 @@ impl DaemonBuilder {
             .env("FRAMEX_LOG__FORMAT", "json")
             .env("FRAMEX_SERVER__PORT", "0")
             .envs(self.environment.iter().cloned());
-        command.arg("--config").arg(self.scratch.path().join("config.toml")).stdin(Stdio::null());
+        command.arg("--config").arg(self.scratch.path().join("config.toml")).args(&self.flags);
+        command.stdin(Stdio::null());
         command
+    }
+
+    /// Runs another command of the binary with the same config file, plugins and variables.
+    ///
+    /// # Panics
+    /// If it goes on.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> Exit {
+        run_to_end(self.command().args(arguments))
     }
 
     /// Starts the daemon and waits until it listens.
@@ -154,7 +157,7 @@ impl Daemon {
     pub fn builder() -> DaemonBuilder {
         let scratch = tempfile::tempdir().expect("there is room for temporary files");
         fs::create_dir(scratch.path().join("plugins")).expect("a new folder is empty");
-        DaemonBuilder { scratch, config: String::new(), environment: Vec::new() }
+        DaemonBuilder { scratch, config: String::new(), environment: Vec::new(), flags: Vec::new() }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -193,6 +196,43 @@ impl Daemon {
         get(&format!("{}{path}", self.url()))
     }
 
+    /// Calls a function that is not expected to end at once; the call is given up when the answer is dropped.
+    #[must_use]
+    pub fn begin(&self, function: &str, arguments: &Value) -> Pending {
+        let body = arguments.to_string();
+        let head = format!(
+            "POST /api/v1/functions/{function} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        begin(&self.address, format!("{head}{body}").as_bytes())
+    }
+
+    /// Sends bytes as they are on a connection of their own; they should ask for `connection: close`.
+    #[must_use]
+    pub fn raw(&self, request: impl AsRef<[u8]>) -> Answer {
+        begin(&self.address, request.as_ref()).answer()
+    }
+
+    /// What `/ready` says of a file or plugin that is not served; nothing for one that is.
+    #[must_use]
+    pub fn failure(&self, what: &str) -> Option<String> {
+        let ready = self.get("/ready").json();
+        let failed = ready["failed_plugins"].as_array()?.iter().find(|failed| failed["plugin"] == what)?;
+        failed["reason"].as_str().map(str::to_owned)
+    }
+
+    /// Runs another command of the binary with the daemon's config file and URL.
+    ///
+    /// # Panics
+    /// If it goes on.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> Exit {
+        let mut command = Command::new(host_binary());
+        command.env_clear().env("FRAMEX_URL", self.url()).stdin(Stdio::null());
+        run_to_end(command.arg("--config").arg(self.folder().join("config.toml")).args(arguments))
+    }
+
     /// Everything that the daemon logged so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -206,6 +246,16 @@ impl Daemon {
     pub fn wait_for_log(&self, part: &str) {
         let found = self.log.wait_for(|line| line.to_string().contains(part));
         assert!(found.is_some(), "the log has no {part:?}:\n{}", self.log.text());
+    }
+
+    /// Waits for the line of the log with this message.
+    ///
+    /// # Panics
+    /// If it does not come.
+    #[must_use]
+    pub fn logged(&self, message: &str) -> Value {
+        let found = self.log.wait_for(|line| line["message"] == message);
+        found.unwrap_or_else(|| panic!("the log has no message {message:?}:\n{}", self.log.text()))
     }
 
     /// Sends a signal: "TERM", "INT", "KILL".
@@ -241,88 +291,4 @@ impl Drop for Daemon {
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
     }
-}
-
-impl Log {
-    fn read(&self, stderr: impl std::io::Read + Send + 'static) {
-        let log = self.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                log.change(|lines| lines.lines.push(line));
-            }
-            log.change(|lines| lines.ended = true);
-        });
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Lines)) {
-        let (lines, changed) = &*self.0;
-        change(&mut lines.lock().expect("no test panics with the lock"));
-        changed.notify_all();
-    }
-
-    fn text(&self) -> String {
-        self.0.0.lock().expect("no test panics with the lock").lines.join("\n")
-    }
-
-    /// The first line that fits, as JSON; `None` if the log ends or patience does.
-    fn wait_for(&self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
-        let (lines, changed) = &*self.0;
-        let deadline = Instant::now() + PATIENCE;
-        let mut lines = lines.lock().expect("no test panics with the lock");
-        let mut seen = 0;
-        loop {
-            while let Some(line) = lines.lines.get(seen) {
-                let json = serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.clone()));
-                if fits(&json) {
-                    return Some(json);
-                }
-                seen += 1;
-            }
-            let left = deadline.checked_duration_since(Instant::now()).filter(|_| !lines.ended)?;
-            lines = changed.wait_timeout(lines, left).expect("no test panics with the lock").0;
-        }
-    }
-}
-
-/// Runs a command that ends by itself.
-///
-/// # Panics
-/// If it goes on.
-#[must_use]
-pub fn run_to_end(command: &mut Command) -> Exit {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command runs");
-    let read = |from: Option<Box<dyn std::io::Read + Send>>| {
-        std::thread::spawn(move || {
-            let mut text = String::new();
-            let read = from.map(|mut from| from.read_to_string(&mut text));
-            assert!(matches!(read, Some(Ok(_))), "output is text");
-            text
-        })
-    };
-    let stdout = read(child.stdout.take().map(|out| Box::new(out) as _));
-    let stderr = read(child.stderr.take().map(|out| Box::new(out) as _));
-    let code = wait(&mut child);
-    if code.is_none() {
-        child.kill().expect("it goes on");
-    }
-    let stdout = stdout.join().expect("reading does not panic");
-    let stderr = stderr.join().expect("reading does not panic");
-    let code = code.unwrap_or_else(|| panic!("it goes on:\n{stdout}{stderr}"));
-    Exit { code, stdout, stderr }
-}
-
-/// The exit code of a process that ends in time; the outer `None` if it does not.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the standard library waits for a child without a deadline only"
-)]
-fn wait(child: &mut Child) -> Option<Option<i32>> {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait().expect("the child is ours") {
-            return Some(status.code());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    None
 }

@@ -1,5 +1,7 @@
 //! Plain HTTP, by a client that knows nothing of the host's code.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -25,6 +27,19 @@ impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The status, the code and the detail of a problem.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[must_use]
+    pub fn problem(&self) -> (u16, String, String) {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let json = self.json();
+        assert_eq!(json["status"], self.status, "{json}");
+        let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
+        (self.status, text("code"), text("detail"))
     }
 
     /// A header's value.
@@ -72,4 +87,42 @@ pub fn get(url: &str) -> Answer {
 #[must_use]
 pub fn post(url: &str, body: &Value) -> Answer {
     send("POST", url, &[("content-type", "application/json")], body.to_string().as_bytes())
+}
+
+/// A request that was sent on a connection of its own. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Pending(TcpStream);
+
+/// Sends bytes as they are.
+pub(crate) fn begin(address: &str, request: &[u8]) -> Pending {
+    let mut stream = TcpStream::connect(address).expect("the daemon accepts connections");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a minute is a timeout");
+    stream.write_all(request).expect("the daemon takes the request");
+    Pending(stream)
+}
+
+impl Pending {
+    /// Waits for the answer, up to the end of the connection.
+    ///
+    /// # Panics
+    /// If none comes.
+    #[must_use]
+    pub fn answer(self) -> Answer {
+        self.try_answer().expect("the connection ended without an answer")
+    }
+
+    /// Waits for the answer; `None` if the connection ends without one.
+    #[must_use]
+    pub fn try_answer(mut self) -> Option<Answer> {
+        let mut bytes = Vec::new();
+        // A reset connection is one way to end; what came before it counts.
+        let _reset = self.0.read_to_end(&mut bytes);
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let mut lines = head.lines();
+        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        let headers = lines.filter_map(|line| line.split_once(':'));
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+        Some(Answer { status, headers: headers.collect(), body: bytes[end + 4..].to_vec() })
+    }
 }

@@ -3,10 +3,14 @@
 //! Build the workspace before running them (`scripts/test.sh` does): they use the binary and the plugins
 //! of the same target folder that they were built into.
 
+pub mod broken;
 mod daemon;
 mod files;
 mod http;
+mod log;
+mod process;
 
-pub use daemon::{Daemon, DaemonBuilder, Exit, run_to_end};
+pub use daemon::{Daemon, DaemonBuilder};
 pub use files::{host_binary, plugin_file, target_folder};
-pub use http::{Answer, get, post, send};
+pub use http::{Answer, Pending, get, post, send};
+pub use process::{Exit, run_to_end};

@@ -49,15 +49,29 @@ pub async fn catches_failure(id: u64) -> Result<String, Failure> {
 /// Waits on the plugin's own runtime.
 #[on_proxy]
 pub async fn sleeps(ms: u64) -> Result<u64> {
-    tracing::info!(ms, "begins to sleep");
-    tokio::time::sleep(Duration::from_millis(ms)).await;
-    Ok(ms)
+    sleep(ms).await
 }
 
 /// As `sleeps`, one call at a time.
 #[on_proxy(max_concurrency = 1, timeout_ms = 60000)]
 pub async fn one_at_a_time(ms: u64) -> Result<u64> {
+    sleep(ms).await
+}
+
+/// Says when it begins, and when it is dropped before its end.
+async fn sleep(ms: u64) -> Result<u64> {
+    struct Unfinished(bool);
+    impl Drop for Unfinished {
+        fn drop(&mut self) {
+            if self.0 {
+                tracing::info!("dropped in its sleep");
+            }
+        }
+    }
+    let mut unfinished = Unfinished(true);
+    tracing::info!(ms, "begins to sleep");
     tokio::time::sleep(Duration::from_millis(ms)).await;
+    unfinished.0 = false;
     Ok(ms)
 }
 
@@ -65,6 +79,12 @@ pub async fn one_at_a_time(ms: u64) -> Result<u64> {
 #[on_proxy(idempotent)]
 pub async fn echo(data: Vec<u8>) -> Result<Vec<u8>> {
     Ok(data)
+}
+
+/// Gives a number back, also one that JSON does not have.
+#[on_proxy]
+pub async fn same_number(value: f64) -> Result<f64> {
+    Ok(value)
 }
 
 /// Has arguments that callers may leave out.

@@ -36,6 +36,7 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::sleeps>()?;
         ctx.register_proxy_func::<functions::one_at_a_time>()?;
         ctx.register_proxy_func::<functions::echo>()?;
+        ctx.register_proxy_func::<functions::same_number>()?;
         ctx.register_proxy_func::<functions::with_defaults>()?;
         ctx.register_proxy_func::<functions::needs_state>()?;
         ctx.register_proxy_func::<functions::logs>()?;
@@ -52,5 +53,9 @@ impl Plugin for Misbehave {
             Some(StartFault::RegisterTwice) => ctx.register_proxy_func::<functions::echo>(),
             Some(StartFault::RegisterForeign) => ctx.register_proxy_func::<functions::foreign>(),
         }
+    }
+    async fn on_stop(&mut self) -> Result<()> {
+        tracing::info!("misbehave stops");
+        Ok(())
     }
 }
