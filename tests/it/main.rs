@@ -2,3 +2,4 @@
 
 mod calls;
 mod plugin_files;
+mod start_faults;
