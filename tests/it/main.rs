@@ -1,5 +1,8 @@
 //! Whole-daemon tests: real processes, real plugin files, real sockets.
 
+mod arguments;
 mod calls;
+mod outcomes;
+mod paths;
 mod plugin_files;
 mod start_faults;
