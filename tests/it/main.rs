@@ -1,6 +1,7 @@
 //! Whole-daemon tests: real processes, real plugin files, real sockets.
 
 mod arguments;
+mod auth;
 mod calls;
 mod outcomes;
 mod paths;
