@@ -3,6 +3,7 @@
 mod arguments;
 mod auth;
 mod calls;
+mod config;
 mod outcomes;
 mod paths;
 mod plugin_files;
