@@ -3,6 +3,7 @@
 mod arguments;
 mod auth;
 mod calls;
+mod cli;
 mod config;
 mod outcomes;
 mod paths;
