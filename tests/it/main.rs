@@ -8,4 +8,5 @@ mod config;
 mod outcomes;
 mod paths;
 mod plugin_files;
+mod shutdown;
 mod start_faults;

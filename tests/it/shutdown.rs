@@ -1,0 +1,104 @@
+//! The end of a daemon: calls in flight are answered, or given up at the drain deadline, or at a second signal.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use framex_tests::{Daemon, Pending};
+use serde_json::json;
+
+const SLEEPS: &str = "misbehave.functions.sleeps";
+
+/// A daemon with a call of so many milliseconds in flight.
+fn busy(config: &str, ms: u64) -> (Daemon, Pending) {
+    let host = Daemon::builder().config(config).plugin("misbehave").start();
+    let call = host.begin(SLEEPS, &json!({ "ms": ms }));
+    host.wait_for_log("begins to sleep");
+    (host, call)
+}
+
+/// Waits until nobody listens any more.
+fn check_refuses_connections(host: &Daemon) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(host.address()).is_ok() {
+        assert!(Instant::now() < deadline, "new connections are still accepted");
+    }
+}
+
+fn check_drains(signal: &str) {
+    let (mut host, call) = busy("", 700);
+    host.signal(signal);
+    let stopping = host.logged("stopping: calls in flight may end");
+    assert_eq!(stopping["drain_timeout_ms"], 30_000);
+    check_refuses_connections(&host);
+    let answer = call.answer();
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"700"[..]), "the call in flight is answered");
+    assert_eq!(host.wait(), Some(0), "{}", host.log());
+    let stopped = host.logged("misbehave stops");
+    assert_eq!((&stopped["plugin"], &stopped["generation"]), (&json!("misbehave"), &json!(1)));
+    assert!(!host.log().contains("dropped in its sleep"), "{}", host.log());
+    assert_eq!(host.logged("stopped")["level"], "INFO");
+}
+
+#[test]
+fn sigterm_drains() {
+    check_drains("TERM");
+}
+
+#[test]
+fn sigint_drains() {
+    check_drains("INT");
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_the_end_up() {
+    let mut host = Daemon::builder().plugin("demo").start();
+    let idle = TcpStream::connect(host.address()).unwrap();
+    assert_eq!(host.get("/health").status, 200);
+    let begin = Instant::now();
+    host.signal("TERM");
+    assert_eq!(host.wait(), Some(0), "{}", host.log());
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}\n{}", begin.elapsed(), host.log());
+    drop(idle);
+}
+
+#[test]
+fn past_the_drain_deadline_calls_are_dropped_and_the_end_is_a_good_one() {
+    let (mut host, call) = busy("server.drain_timeout_ms = 200", 60_000);
+    host.signal("TERM");
+    assert_eq!(host.wait(), Some(0), "{}", host.log());
+    let warning = host.logged("the drain deadline passed with calls in flight: they are dropped");
+    assert_eq!((&warning["level"], &warning["connections"]), (&json!("WARN"), &json!(1)));
+    assert!(call.try_answer().is_none(), "nobody answers any more");
+    host.wait_for_log("dropped in its sleep");
+    host.wait_for_log("misbehave stops");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (first, second, code) in [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143)] {
+        let (mut host, call) = busy("", 60_000);
+        host.signal(first);
+        host.wait_for_log("stopping: calls in flight may end");
+        host.signal(second);
+        assert_eq!(host.wait(), Some(code), "{}", host.log());
+        assert_eq!(host.logged("a second signal: ending at once")["level"], "WARN");
+        assert!(call.try_answer().is_none());
+    }
+}
+
+#[test]
+fn a_host_that_was_killed_leaves_nothing_in_the_way_of_the_next() {
+    let mut host = Daemon::builder().plugin("demo").start();
+    let state = host.folder().join("state");
+    host.signal("KILL");
+    assert_eq!(host.wait(), None);
+    let next = Daemon::builder().config(&format!("state_dir = {state:?}")).plugin("demo").start();
+    let answer = next.call("demo.some.example_func", &json!({"id": 7, "user": {"id": 7, "name": "Ada"}}));
+    assert_eq!(answer.json(), json!("7: Ada"));
+    assert_eq!(
+        std::fs::read_dir(state.join("staged")).unwrap().count(),
+        1,
+        "what the killed one left is gone"
+    );
+    next.stop();
+}
