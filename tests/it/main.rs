@@ -2,6 +2,7 @@
 
 mod arguments;
 mod auth;
+mod c_plugin;
 mod calls;
 mod cli;
 mod config;
