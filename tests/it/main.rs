@@ -6,6 +6,7 @@ mod c_plugin;
 mod calls;
 mod cli;
 mod config;
+mod layering;
 mod outcomes;
 mod paths;
 mod plugin_files;
