@@ -61,7 +61,8 @@ async fn answer(
         idempotency_key: idempotency_key(headers)?,
         served_by: served_by.clone(),
     };
-    let body = body::read(headers, body, door.limits.body_bytes_max, door.limits.call_timeout).await?;
+    let within = deadline.remaining().unwrap_or_default();
+    let body = body::read(headers, body, door.limits.body_bytes_max, within).await?;
     let arguments = arguments(form, body)
         .map_err(|detail| Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, detail)))?;
     let outcome = dispatch(door, invocation, arguments).await;
