@@ -15,7 +15,7 @@ use crate::base::{
     RequestId, ServedBy,
 };
 use crate::functions::{Dispatch, run};
-use crate::wire::{self, check_arguments};
+use crate::wire::{self, check_arguments, check_value};
 
 const JSON: &str = "application/json";
 const MESSAGE_PACK: &str = "application/msgpack";
@@ -85,15 +85,16 @@ fn arguments(form: Form, body: Bytes) -> Result<Bytes, String> {
 }
 
 fn respond(form: Form, result: Bytes) -> Result<Response, Problem> {
+    let unreadable = |error: String| {
+        let text = format!("the function's result is not MessagePack: {error}");
+        Problem::of_failure(&Failure::executed(ErrorCode::Internal, text))
+    };
     let (content_type, body) = match form {
-        Form::MessagePack => (MESSAGE_PACK, result),
-        Form::Json => {
-            let json = transcode::to_json(&result).map_err(|error| {
-                let text = format!("the result cannot be shown as JSON: {error}");
-                Problem::of_failure(&Failure::executed(ErrorCode::Internal, text))
-            })?;
-            (JSON, json.into())
+        Form::MessagePack => {
+            check_value(&result).map_err(|error| unreadable(error.to_string()))?;
+            (MESSAGE_PACK, result)
         }
+        Form::Json => (JSON, transcode::to_json(&result).map_err(unreadable)?.into()),
     };
     let mut response = Response::new(Full::new(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
