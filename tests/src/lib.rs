@@ -3,6 +3,8 @@
 //! Build the workspace before running them (`scripts/test.sh` does): they use the binary and the plugins
 //! of the same target folder that they were built into.
 
+#![allow(clippy::missing_panics_doc, reason = "everything here panics where a test would fail")]
+
 pub mod broken;
 mod daemon;
 mod files;

@@ -24,10 +24,32 @@ pub enum Failure {
     Call(#[from] CallError),
 }
 
-/// Panics.
+/// Panics, at once or after a while.
 #[on_proxy]
-pub async fn panics(message: String) -> Result<()> {
+pub async fn panics(message: String, #[default] after_ms: u64) -> Result<()> {
+    if after_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+    }
     panic!("{message}")
+}
+
+/// Panics on the blocking pool.
+#[on_proxy(blocking)]
+pub fn panics_blocking(message: String) -> Result<()> {
+    panic!("{message}")
+}
+
+/// Panics when it is dropped before its end, which never comes.
+#[on_proxy]
+pub async fn panics_when_dropped() -> Result<()> {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("this call panics when it is dropped");
+        }
+    }
+    let _panics = Panics;
+    std::future::pending().await
 }
 
 /// Fails with its own error.

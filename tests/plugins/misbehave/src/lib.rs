@@ -31,6 +31,8 @@ struct Misbehave;
 impl Plugin for Misbehave {
     async fn on_start(&mut self, ctx: &Context) -> Result<()> {
         ctx.register_proxy_func::<functions::panics>()?;
+        ctx.register_proxy_func::<functions::panics_blocking>()?;
+        ctx.register_proxy_func::<functions::panics_when_dropped>()?;
         ctx.register_proxy_func::<functions::fails>()?;
         ctx.register_proxy_func::<functions::catches_failure>()?;
         ctx.register_proxy_func::<functions::sleeps>()?;
