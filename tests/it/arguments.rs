@@ -174,6 +174,20 @@ fn other_content_types_are_refused() {
 }
 
 #[test]
+fn a_body_that_does_not_arrive_is_not_waited_for_longer_than_the_call() {
+    let host = Daemon::builder().plugin("misbehave").start();
+    for timeout_ms in ["50", "200"] {
+        let answer = host.raw(format!(
+            "POST /api/v1/functions/{ECHO} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+             x-framex-timeout-ms: {timeout_ms}\r\ncontent-length: 100\r\n\r\n{{\"data\":"
+        ));
+        let expected = (408, "cancelled".to_owned(), "the body did not arrive in time".to_owned());
+        assert_eq!(answer.problem(), expected);
+    }
+    host.stop();
+}
+
+#[test]
 fn bodies_over_the_limit_are_refused_however_they_come() {
     let host = Daemon::builder().config("server.body_bytes_max = 2000").plugin("misbehave").start();
     let head = format!(

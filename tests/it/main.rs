@@ -1,5 +1,8 @@
 //! Whole-daemon tests: real processes, real plugin files, real sockets.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+mod abi_faults;
 mod arguments;
 mod auth;
 mod c_plugin;

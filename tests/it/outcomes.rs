@@ -43,6 +43,24 @@ fn a_panic_is_the_callers_answer_and_not_the_hosts_end() {
 }
 
 #[test]
+fn panics_are_contained_wherever_they_come() {
+    let host = host();
+    let later = host.call("misbehave.functions.panics", &json!({"message": "later-4711", "after_ms": 5}));
+    check(&later, 500, "panic", true);
+    host.wait_for_log("later-4711");
+    let blocking = host.call("misbehave.functions.panics_blocking", &json!({"message": "blocking-4711"}));
+    check(&blocking, 500, "panic", true);
+    host.wait_for_log("blocking-4711");
+    let url = format!("{}/api/v1/functions/misbehave.functions.panics_when_dropped", host.url());
+    let headers = [("content-type", "application/json"), ("x-framex-timeout-ms", "50")];
+    check(&send("POST", &url, &headers, b"{}"), 504, "deadline_exceeded", true);
+    let dropped = host.logged("dropping a call panicked: this call panics when it is dropped");
+    assert_eq!(dropped["level"], "ERROR");
+    assert_eq!(host.call(SLEEPS, &json!({"ms": 1})).json(), json!(1), "the host goes on");
+    host.stop();
+}
+
+#[test]
 fn the_panic_message_and_the_call_are_on_one_line_of_the_log() {
     let host = host();
     let answer = host.call("misbehave.functions.panics", &json!({"message": "boom-4711"}));

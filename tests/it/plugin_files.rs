@@ -204,6 +204,34 @@ fn a_library_that_the_loader_refuses() {
 }
 
 #[test]
+fn the_original_may_be_overwritten_truncated_or_deleted() {
+    let host = Daemon::builder().plugin("demo").start();
+    let original = host.folder().join("plugins/libdemo.so");
+    let bytes = fs::metadata(&original).unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(&original).unwrap();
+    std::io::Write::write_all(&mut &file, &vec![0xff; usize::try_from(bytes).unwrap()]).unwrap();
+    check_demo(&host);
+    file.set_len(0).unwrap();
+    check_demo(&host);
+    fs::remove_file(&original).unwrap();
+    check_demo(&host);
+    host.stop();
+}
+
+#[test]
+fn staged_copies_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Daemon::builder().plugin("demo").start();
+    let staged = host.folder().join("state/staged");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&staged), 0o700);
+    assert_eq!(mode(staged.parent().unwrap()), 0o700);
+    let copies: Vec<_> = fs::read_dir(&staged).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(copies.iter().map(|copy| mode(copy)).collect::<Vec<_>>(), [0o500]);
+    host.stop();
+}
+
+#[test]
 fn two_files_that_hold_one_plugin() {
     check(
         Daemon::builder().plugin_as("demo", "libdemo_copy.so"),
