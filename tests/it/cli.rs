@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use framex_tests::{Daemon, Exit, host_binary, plugin_file, run_to_end};
+use framex_tests::{ClosedPort, Daemon, Exit, host_binary, plugin_file, run_to_end};
 use serde_json::{Value, json};
 
 const DEMO: &str = "demo.some.example_func";
@@ -84,9 +84,8 @@ fn a_call_that_fails_exits_with_1_and_says_why() {
 
 #[test]
 fn a_host_that_is_not_there_is_named() {
-    // Bound and not listening any more: nobody else gets it in between.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = format!("http://127.0.0.1:{port}");
+    let nobody = ClosedPort::take();
+    let url = nobody.url();
     for command in [&["call", DEMO][..], &["functions"]] {
         let exit = binary(&[command, &["--url", &url]].concat());
         assert_eq!(exit.code, Some(1), "{}", exit.stderr);

@@ -1,7 +1,7 @@
 //! Plain HTTP, by a client that knows nothing of the host's code.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -87,6 +87,30 @@ pub fn get(url: &str) -> Answer {
 #[must_use]
 pub fn post(url: &str, body: &Value) -> Answer {
     send("POST", url, &[("content-type", "application/json")], body.to_string().as_bytes())
+}
+
+/// An address that refuses connections for as long as this lives: the near end of a connection to ourselves,
+/// so that nobody else is given the port.
+#[derive(Debug)]
+pub struct ClosedPort {
+    near: TcpStream,
+    _far: TcpListener,
+}
+
+impl ClosedPort {
+    /// Takes a port that the system chose.
+    #[must_use]
+    pub fn take() -> Self {
+        let far = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+        let near = TcpStream::connect(far.local_addr().expect("it is bound")).expect("it listens");
+        Self { near, _far: far }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.near.local_addr().expect("it is connected"))
+    }
 }
 
 /// A request that was sent on a connection of its own. Dropping it closes the connection.

@@ -14,5 +14,5 @@ mod process;
 
 pub use daemon::{Daemon, DaemonBuilder};
 pub use files::{host_binary, plugin_file, target_folder};
-pub use http::{Answer, Pending, get, post, send};
+pub use http::{Answer, ClosedPort, Pending, get, post, send};
 pub use process::{Exit, run_to_end};
