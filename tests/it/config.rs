@@ -101,7 +101,7 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn a_state_directory_is_one_hosts_alone() {
-    let first = Daemon::builder().plugin("demo").start();
+    let mut first = Daemon::builder().plugin("demo").start();
     let state = first.folder().join("state");
     let second = || Daemon::builder().config(&format!("state_dir = {state:?}")).plugin("demo");
     let exit = second().run_to_end();
@@ -111,7 +111,8 @@ fn a_state_directory_is_one_hosts_alone() {
     assert_eq!(second().run(&["check"]).code, Some(0), "a check may run beside the host");
     let answer = first.call(DEMO, &json!({"id": 7, "user": {"id": 7, "name": "Ada"}}));
     assert_eq!(answer.json(), json!("7: Ada"), "the one that has it goes on");
-    first.stop();
+    first.signal("TERM");
+    assert_eq!(first.wait(), Some(0), "{}", first.log());
     second().start().stop();
 }
 
