@@ -17,6 +17,8 @@ pub use build::start_plugins;
 pub use error::AppError;
 pub use lock::StateDir;
 
+use signals::Signals;
+
 use crate::base::Tasks;
 use crate::config::Config;
 use crate::http::{self, Door};
@@ -38,6 +40,7 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct App {
     config: Config,
+    signals: Signals,
     listener: TcpListener,
     door: Arc<Door>,
     plugins: Arc<Plugins>,
@@ -51,15 +54,21 @@ impl App {
     /// Binds, loads the plugins, and connects everything. Nothing is served yet.
     ///
     /// # Errors
-    /// [`AppError`], for what keeps the daemon from being what the config says.
+    /// [`AppError`], for what keeps the daemon from being what the config says, and for a signal that comes first.
     pub async fn start(config: Config) -> Result<Self, AppError> {
+        // First of all: process 1 of a container does not even see a signal that it has not asked for.
+        let mut signals = Signals::listen().map_err(AppError::Signals)?;
         let state_dir = StateDir::lock(&config.state_dir)?;
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?;
         let client_tasks = Tasks::default();
-        let parts = build::build(&config, &state_dir, &client_tasks).await?;
+        let parts = tokio::select! {
+            parts = build::build(&config, &state_dir, &client_tasks) => parts?,
+            signal = signals.next() => return Err(AppError::Stopped(signal)),
+        };
         Ok(Self {
             config,
+            signals,
             listener,
             door: parts.door,
             plugins: parts.plugins,
@@ -80,10 +89,10 @@ impl App {
     /// plugins stop. A second signal ends it at once.
     ///
     /// # Errors
-    /// What the system says of signals or the listener.
+    /// What the system says of the listener.
     pub async fn run(self) -> std::io::Result<Ended> {
-        let mut signals = signals::Signals::listen()?;
         let address = self.address()?;
+        let mut signals = self.signals;
         let server_tasks = Tasks::default();
         let server = &self.config.server;
         let _owned = server_tasks.spawn(http::serve(

@@ -1,6 +1,7 @@
 //! The command line (DESIGN section 8): what was asked for, and the exit code of how it went.
 //!
-//! Exit codes: 0 done, 1 failed, 2 bad usage or config; 128 + N after a second signal N.
+//! Exit codes: 0 done, 1 failed, 2 bad usage or config; 128 + N after a second signal N,
+//! or one that comes before the daemon is ready.
 
 mod arguments;
 mod check;
@@ -19,7 +20,7 @@ use output::Output;
 /// How a command failed.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    /// 1 failed, 2 bad usage or config.
+    /// 1 failed, 2 bad usage or config, 128 + N by signal N.
     code: u8,
     /// For people.
     message: String,

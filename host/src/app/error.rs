@@ -35,6 +35,12 @@ pub enum AppError {
     /// A plugin that the config requires, or the plugin directory.
     #[error("{0}")]
     Plugin(PluginError),
+    /// The signals that stop it cannot be listened to.
+    #[error("signals cannot be listened to: {0}")]
+    Signals(std::io::Error),
+    /// A signal of this number came before it was ready.
+    #[error("stopped by signal {0} before it was ready")]
+    Stopped(i32),
     /// Work that was handed to a thread was lost.
     #[error("a start-up thread died")]
     Thread,
@@ -47,7 +53,7 @@ impl AppError {
         match self {
             Self::Bind { .. } | Self::State { .. } | Self::StateInUse(_) | Self::Key(_) => true,
             Self::Plugin(error) => matches!(error, PluginError::Directory { .. }),
-            Self::Thread => false,
+            Self::Signals(_) | Self::Stopped(_) | Self::Thread => false,
         }
     }
 }

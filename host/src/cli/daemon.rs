@@ -34,7 +34,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
         Ended::Forced(signal) => {
             // What is in flight is given up; its threads end with the process.
             runtime.shutdown_background();
-            ExitCode::from(u8::try_from(128 + signal).unwrap_or(1))
+            ExitCode::from(code_of(signal))
         }
     };
     Ok(code)
@@ -49,8 +49,18 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
         .map_err(|error| Failed::new(format!("the runtime cannot be started: {error}")))
 }
 
+/// The exit code of a process that a signal ends.
+fn code_of(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(1)
+}
+
 pub(crate) fn not_started(error: &AppError) -> Failed {
-    if error.is_config() { Failed::usage(error.to_string()) } else { Failed::new(error.to_string()) }
+    let text = error.to_string();
+    match error {
+        AppError::Stopped(signal) => Failed { code: code_of(*signal), ..Failed::new(text) },
+        error if error.is_config() => Failed::usage(text),
+        _ => Failed::new(text),
+    }
 }
 
 fn overrides(flags: &RunFlags) -> Overrides {
