@@ -87,6 +87,17 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
+fn a_signal_before_it_is_ready_ends_it() {
+    for (signal, number, code) in [("TERM", 15, 143), ("INT", 2, 130)] {
+        let host = Daemon::builder().config("plugins.misbehave.start = \"hang\"").plugin("misbehave");
+        let mut host = host.start_until("hangs in on_start");
+        host.signal(signal);
+        assert_eq!(host.wait(), Some(code), "{}", host.log());
+        host.wait_for_log(&format!("error: stopped by signal {number} before it was ready"));
+    }
+}
+
+#[test]
 fn a_host_that_was_killed_leaves_nothing_in_the_way_of_the_next() {
     let mut host = Daemon::builder().plugin("demo").start();
     let state = host.folder().join("state");

@@ -123,6 +123,12 @@ impl DaemonBuilder {
     /// If it does not.
     #[must_use]
     pub fn start(self) -> Daemon {
+        self.start_until("listening")
+    }
+
+    /// Starts the daemon and waits for a message in its log; it has no address before it listens.
+    #[must_use]
+    pub fn start_until(self, message: &str) -> Daemon {
         let mut child = self
             .command()
             .stdout(Stdio::null())
@@ -131,9 +137,9 @@ impl DaemonBuilder {
             .expect("the daemon's binary runs");
         let log = Log::default();
         log.read(child.stderr.take().expect("stderr is piped"));
-        let line = log.wait_for(|line| line["message"] == "listening");
-        let line = line.unwrap_or_else(|| panic!("the daemon does not listen:\n{}", log.text()));
-        let address = line["address"].as_str().expect("the log names the address").to_owned();
+        let line = log.wait_for(|line| line["message"] == message);
+        let line = line.unwrap_or_else(|| panic!("the log has no {message:?}:\n{}", log.text()));
+        let address = line["address"].as_str().unwrap_or_default().to_owned();
         Daemon { child, log, scratch: self.scratch, address }
     }
 

@@ -49,6 +49,7 @@ impl Plugin for Misbehave {
             Some(StartFault::Panic) => panic!("this plugin panics when it starts"),
             Some(StartFault::Fail) => Err(Error::new("no_luck", "this plugin fails when it starts")),
             Some(StartFault::Hang) => {
+                tracing::info!("hangs in on_start");
                 tokio::time::sleep(Duration::from_secs(3600)).await;
                 Ok(())
             }
