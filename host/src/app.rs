@@ -21,6 +21,7 @@ use signals::Signals;
 
 use crate::base::Tasks;
 use crate::config::Config;
+use crate::http::admin::{self, Admin};
 use crate::http::{self, Door};
 use crate::plugins::{LoadReport, Plugins};
 
@@ -46,6 +47,7 @@ pub struct App {
     plugins: Arc<Plugins>,
     /// Connections to peers, which calls in flight need until the end.
     client_tasks: Tasks,
+    admin: (tokio::net::UnixListener, Admin),
     /// Held as long as the daemon runs.
     _state_dir: StateDir,
 }
@@ -61,20 +63,17 @@ impl App {
         let state_dir = StateDir::lock(&config.state_dir)?;
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?;
+        let socket = &config.admin_socket;
+        let admin_listener = admin::bind(socket).map_err(|source| AppError::Admin { socket: socket.clone(), source })?;
         let client_tasks = Tasks::default();
-        let parts = tokio::select! {
+        let build::Parts { door, plugins } = tokio::select! {
             parts = build::build(&config, &state_dir, &client_tasks) => parts?,
             signal = signals.next() => return Err(AppError::Stopped(signal)),
         };
-        Ok(Self {
-            config,
-            signals,
-            listener,
-            door: parts.door,
-            plugins: parts.plugins,
-            client_tasks,
-            _state_dir: state_dir,
-        })
+        let router = Arc::clone(&door.router);
+        let admin = Admin { plugins: Arc::clone(&plugins), router, changes: Tasks::default() };
+        let admin = (admin_listener, admin);
+        Ok(Self { config, signals, listener, door, plugins, client_tasks, admin, _state_dir: state_dir })
     }
 
     /// Where it listens.
@@ -102,6 +101,9 @@ impl App {
             server.connections_max,
             server.header_timeout,
         ));
+        let (admin_listener, admin) = self.admin;
+        let changes = admin.changes.clone();
+        let _owned = server_tasks.spawn(admin::serve(admin_listener, admin, server_tasks.clone()));
         tracing::info!(%address, host_id = &*self.config.host_id, "listening");
         let first = signals.next().await;
         tracing::info!(
@@ -120,7 +122,10 @@ impl App {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             self.plugins.stop(left.max(DROP_GRACE)).await;
+            changes.end(DROP_GRACE).await;
             self.client_tasks.end(DROP_GRACE).await;
+            // The next start would replace it as well.
+            let _gone = std::fs::remove_file(&self.config.admin_socket);
         };
         tokio::select! {
             () = drain => {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 bad usage or config; 128 + N after a second signal N,
 //! or one that comes before the daemon is ready.
 
+mod admin;
 mod arguments;
 mod check;
 mod client;
@@ -66,6 +67,9 @@ fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
         Command::Check => check::run(&config, output)?,
         Command::Call(call) => client::call(&config, &call, output)?,
         Command::Functions(target) => client::functions(&config, &target, output)?,
+        Command::Plugins { command } => admin::plugins(&config, &command, output)?,
+        Command::Peers => admin::peers(&config, output)?,
+        Command::Explain { function } => admin::explain(&config, &function, output)?,
         Command::Inspect { plugin } => inspect::run(&plugin, output)?,
         Command::Keygen => {
             let key = framex_host::wire::generate_secret();

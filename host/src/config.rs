@@ -62,6 +62,8 @@ pub struct Config {
     pub load_plugins: Option<Vec<String>>,
     /// The public listener and its limits.
     pub server: Server,
+    /// Where the admin API listens, a unix socket; absolute.
+    pub admin_socket: PathBuf,
     /// Peers, and which functions run there.
     pub proxy: Proxy,
     /// How plugins are replaced.
@@ -105,6 +107,10 @@ pub struct Reload {
     pub start_timeout: Duration,
     /// How long calls may go on in a generation that was replaced, 0 to a day.
     pub drain_timeout: Duration,
+    /// How many retired generations `rollback` can bring back, 0 to 100.
+    pub keep_generations: usize,
+    /// How many retired libraries may stay mapped before `ready` says so, 0 to 1,000,000.
+    pub zombies_max: usize,
 }
 
 /// How the host logs.

@@ -1,7 +1,9 @@
 //! The public listener: sealed calls of peers, plain calls of everybody else, the catalogue, health.
+//! And the admin API, on a listener of its own.
 //!
 //! Layer: above `router`. It alone knows HTTP statuses; it must never look into a frame, nor decide where a call runs.
 
+pub mod admin;
 mod admission;
 mod auth;
 mod body;

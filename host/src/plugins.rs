@@ -7,18 +7,26 @@
 
 mod abi;
 mod call;
+mod candidate;
+mod change;
+mod compatibility;
 mod descriptor;
-mod directory;
+mod entry;
 mod error;
 mod generation;
 mod host_table;
 mod library;
+mod maps;
 mod object_file;
+mod registry;
+mod report;
 mod stage;
 mod waker;
 
 pub use abi::Services;
+pub use candidate::{Inspection, inspect};
 pub use descriptor::Description;
-pub use directory::{LoadReport, PluginStatus, Plugins, inspect};
 pub use error::PluginError;
+pub use registry::{Plugins, Settings};
+pub use report::{Change, LoadReport, PluginStatus, Step, Zombie};
 pub use stage::{Staged, Stager};

@@ -9,7 +9,7 @@ use crate::config::{self, Config, PeerUrl, Secret};
 use crate::functions::{Dispatch, Table};
 use crate::http::{Admission, Door, Limits, Sealing};
 use crate::peers::{Client, Peer};
-use crate::plugins::{LoadReport, PluginError, Plugins, Services, Stager};
+use crate::plugins::{LoadReport, PluginError, Plugins, Services, Settings, Stager};
 use crate::router::{Router, Target};
 use crate::wire::{Compression, KeyRing, KeySet, Limits as WireLimits, ReplayGuard};
 
@@ -95,9 +95,19 @@ pub async fn start_plugins(
         config.reload.start_timeout,
     ));
     services.connect(dispatch);
-    let plugins = Arc::new(Plugins::new(services, table, stager));
-    let settings = |plugin: &str| config.plugin_settings(plugin).to_string();
-    let report = plugins.load_directory(&config.plugin_dir, config.load_plugins.as_deref(), settings).await?;
+    let of_plugin = {
+        let config = config.clone();
+        Box::new(move |plugin: &str| config.plugin_settings(plugin).to_string())
+    };
+    let settings = Settings {
+        directory: config.plugin_dir.clone(),
+        drain_timeout: config.reload.drain_timeout,
+        keep_generations: config.reload.keep_generations,
+        zombies_max: config.reload.zombies_max,
+        of_plugin,
+    };
+    let plugins = Arc::new(Plugins::new(services, table, stager, settings));
+    let report = plugins.load_directory(config.load_plugins.as_deref()).await?;
     Ok((plugins, report))
 }
 
@@ -106,14 +116,18 @@ fn write_routes(router: &Router, plugins: &Plugins) {
     plugins.write_routes(&|name: &FunctionName| matches!(router.target(name), Target::Local(_)));
 }
 
-/// Writes the routes again whenever the router learns that a peer is this host.
+/// Writes the routes again whenever the router learns that a peer is this host, or plugins changed.
 fn keep_routes(router: &Arc<Router>, plugins: &Arc<Plugins>) {
-    let (weak, plugins) = (Arc::downgrade(router), Arc::clone(plugins));
-    router.on_itself(move || {
-        if let Some(router) = weak.upgrade() {
-            write_routes(&router, &plugins);
+    let rewrite = {
+        let (router, plugins) = (Arc::downgrade(router), Arc::downgrade(plugins));
+        move || {
+            if let (Some(router), Some(plugins)) = (router.upgrade(), plugins.upgrade()) {
+                write_routes(&router, &plugins);
+            }
         }
-    });
+    };
+    router.on_itself(rewrite.clone());
+    plugins.on_change(rewrite);
 }
 
 /// The keys of this host and of its peers, each secret derived once.

@@ -26,6 +26,14 @@ pub enum AppError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The admin socket cannot be listened on.
+    #[error("cannot listen on the admin socket {}: {source}; set admin.socket to another path", .socket.display())]
+    Admin {
+        /// From the config.
+        socket: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// Another host has it.
     #[error("state directory {} is in use by another framex-host: give each host its own state_dir", .0.display())]
     StateInUse(PathBuf),
@@ -51,7 +59,7 @@ impl AppError {
     #[must_use]
     pub fn is_config(&self) -> bool {
         match self {
-            Self::Bind { .. } | Self::State { .. } | Self::StateInUse(_) | Self::Key(_) => true,
+            Self::Bind { .. } | Self::State { .. } | Self::Admin { .. } | Self::StateInUse(_) | Self::Key(_) => true,
             Self::Plugin(error) => matches!(error, PluginError::Directory { .. }),
             Self::Signals(_) | Self::Stopped(_) | Self::Thread => false,
         }

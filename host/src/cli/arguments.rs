@@ -42,6 +42,18 @@ pub(crate) enum Command {
     Call(Call),
     /// List the functions of a running host.
     Functions(Target),
+    /// The plugins of this machine's host: list and change them.
+    Plugins {
+        #[command(subcommand)]
+        command: PluginsCommand,
+    },
+    /// List the peers of this machine's host.
+    Peers,
+    /// Say where a call would run on this machine's host, and why.
+    Explain {
+        /// Name of the function.
+        function: String,
+    },
     /// Show what a plugin file says of itself, without running any of it.
     Inspect {
         /// The plugin file.
@@ -74,6 +86,43 @@ pub(crate) struct RunFlags {
     /// Log as text or json (log.format).
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginsCommand {
+    /// List the plugins.
+    List,
+    /// Show one plugin.
+    Show {
+        /// Its name.
+        plugin: String,
+    },
+    /// Load a plugin file that was put into the plugin directory.
+    Load {
+        /// Name of the file.
+        file: String,
+    },
+    /// Put the build that is in the plugin directory in the place of the running one.
+    Reload {
+        /// The plugin.
+        plugin: String,
+        /// Also if callers of the old build break.
+        #[arg(long)]
+        allow_breaking: bool,
+    },
+    /// Bring a kept generation back.
+    Rollback {
+        /// The plugin.
+        plugin: String,
+        /// Which one; the newest that is kept without it.
+        #[arg(long)]
+        generation: Option<u64>,
+    },
+    /// Withdraw a plugin.
+    Unload {
+        /// The plugin.
+        plugin: String,
+    },
 }
 
 /// A running host.

@@ -28,11 +28,13 @@ pub(super) fn config(
     let folder = folder_of(&file).map_err(|error| ConfigError::Unreadable(file.clone(), error))?;
     let mut builder = Builder::new(sources, environment, folder);
     let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy);
+    let state_dir = builder.folder("state_dir", raw.state_dir, "state");
     let config = Config {
         file,
         host_id: builder.host_id(raw.host_id),
         plugin_dir: builder.folder("plugin_dir", raw.plugin_dir, "plugins"),
-        state_dir: builder.folder("state_dir", raw.state_dir, "state"),
+        admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
+        state_dir,
         load_plugins: raw.load_plugins.map(|names| builder.plugin_names(names)),
         server: builder.server(&raw.server),
         proxy,
@@ -80,6 +82,15 @@ impl Builder<'_> {
         if said.is_empty() || said.contains('\0') {
             let text = format!("`{key}` must be the path of a folder, found `{}`", shown(&said));
             self.problem(&KeyPath::of(key), text);
+        }
+        self.folder.join(said)
+    }
+
+    fn admin_socket(&mut self, said: Option<String>, state_dir: &Path) -> PathBuf {
+        let Some(said) = said else { return state_dir.join("admin.sock") };
+        if said.is_empty() || said.contains('\0') {
+            let text = format!("`admin.socket` must be the path of a socket, found `{}`", shown(&said));
+            self.problem(&KeyPath::of("admin.socket"), text);
         }
         self.folder.join(said)
     }
@@ -154,6 +165,8 @@ impl Builder<'_> {
         Reload {
             start_timeout: self.duration_ms(&number::START_TIMEOUT, raw.start_timeout_ms),
             drain_timeout: self.duration_ms(&number::RELOAD_DRAIN_TIMEOUT, raw.drain_timeout_ms),
+            keep_generations: self.count(&number::KEEP_GENERATIONS, raw.keep_generations),
+            zombies_max: self.count(&number::ZOMBIES_MAX, raw.zombies_max),
         }
     }
 }
@@ -208,8 +221,13 @@ mod tests {
             drain_timeout: Duration::from_secs(30),
         };
         assert_eq!(config.server, server);
-        let reload =
-            Reload { start_timeout: Duration::from_secs(10), drain_timeout: Duration::from_secs(30) };
+        let reload = Reload {
+            start_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            keep_generations: 3,
+            zombies_max: 16,
+        };
+        assert_eq!(config.admin_socket, folder.join("state/admin.sock"));
         assert_eq!(config.reload, reload);
         assert_eq!(config.log, Log { level: LogLevel::Info, format: LogFormat::Text });
         assert!(config.door_rules().is_empty() && config.sealing_secrets().is_empty());

@@ -37,11 +37,14 @@ impl Config {
                 "call_timeout_ms": milliseconds(server.call_timeout),
                 "drain_timeout_ms": milliseconds(server.drain_timeout),
             },
+            "admin": { "socket": self.admin_socket.display().to_string() },
             "auth": self.auth.as_ref().map(|rules| json!({ "rules": rules_without_keys(rules) })),
             "plugins": plugins,
             "reload": {
                 "start_timeout_ms": milliseconds(self.reload.start_timeout),
                 "drain_timeout_ms": milliseconds(self.reload.drain_timeout),
+                "keep_generations": self.reload.keep_generations,
+                "zombies_max": self.reload.zombies_max,
             },
             "log": { "level": self.log.level.as_word(), "format": self.log.format.as_word() },
         })

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 27] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -22,6 +22,7 @@ pub(super) const KEYS: [&str; 24] = [
     "server.header_timeout_ms",
     "server.call_timeout_ms",
     "server.drain_timeout_ms",
+    "admin.socket",
     "auth.rules",
     "plugins.proxy.proxy_urls",
     "plugins.proxy.white_list",
@@ -31,20 +32,21 @@ pub(super) const KEYS: [&str; 24] = [
     "plugins.proxy.auth.rules",
     "reload.start_timeout_ms",
     "reload.drain_timeout_ms",
+    "reload.keep_generations",
+    "reload.zombies_max",
     "log.level",
     "log.format",
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 9] = [
+pub(super) const LATER: [&str; 8] = [
     "server.tls",
-    "admin",
+    "admin.listen",
+    "admin.token",
     "auth.callers",
     "trust",
     "isolation",
     "reload.watch",
-    "reload.keep_generations",
-    "reload.zombies_max",
     "reload.unmap",
 ];
 

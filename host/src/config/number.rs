@@ -32,9 +32,11 @@ pub(super) static CALL_TIMEOUT: Number = number("server.call_timeout_ms", 30_000
 pub(super) static DRAIN_TIMEOUT: Number = number("server.drain_timeout_ms", 30_000, 0, DAY_MS);
 pub(super) static START_TIMEOUT: Number = number("reload.start_timeout_ms", 10_000, 1, HOUR_MS);
 pub(super) static RELOAD_DRAIN_TIMEOUT: Number = number("reload.drain_timeout_ms", 30_000, 0, DAY_MS);
+pub(super) static KEEP_GENERATIONS: Number = number("reload.keep_generations", 3, 0, 100);
+pub(super) static ZOMBIES_MAX: Number = number("reload.zombies_max", 16, 0, COUNT_MAX);
 
 /// Every number of the file.
-pub(super) static ALL: [&Number; 10] = [
+pub(super) static ALL: [&Number; 12] = [
     &PORT,
     &BODY_BYTES_MAX,
     &CONNECTIONS_MAX,
@@ -45,6 +47,8 @@ pub(super) static ALL: [&Number; 10] = [
     &DRAIN_TIMEOUT,
     &START_TIMEOUT,
     &RELOAD_DRAIN_TIMEOUT,
+    &KEEP_GENERATIONS,
+    &ZOMBIES_MAX,
 ];
 
 impl Number {

@@ -14,6 +14,7 @@ pub(super) struct RawConfig {
     pub(super) state_dir: Option<String>,
     pub(super) load_plugins: Option<Vec<String>>,
     pub(super) server: RawServer,
+    pub(super) admin: RawAdmin,
     pub(super) auth: Option<RawAuth>,
     pub(super) plugins: RawPlugins,
     pub(super) reload: RawReload,
@@ -49,6 +50,14 @@ pub(super) type RawRules = BTreeMap<String, Vec<String>>;
 pub(super) struct RawReload {
     pub(super) start_timeout_ms: Option<i64>,
     pub(super) drain_timeout_ms: Option<i64>,
+    pub(super) keep_generations: Option<i64>,
+    pub(super) zombies_max: Option<i64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAdmin {
+    pub(super) socket: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

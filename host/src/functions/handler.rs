@@ -98,6 +98,31 @@ pub struct Function {
     pub handler: Box<dyn Handler>,
 }
 
+#[cfg(test)]
+impl Function {
+    /// A function that answers its arguments.
+    pub(crate) fn for_tests(plugin: &str, name: &str, arguments_schema: serde_json::Value) -> Self {
+        struct Echo;
+        impl Handler for Echo {
+            fn start(&self, _: Arc<Invocation>, arguments: Bytes, _: &mut Context<'_>) -> Started {
+                Started::Ready(Ok(arguments))
+            }
+        }
+        Self {
+            name: FunctionName::new(name).expect("tests write names that are some"),
+            plugin: plugin.into(),
+            generation: 1,
+            description: String::new(),
+            arguments_schema,
+            result_schema: true.into(),
+            idempotent: false,
+            timeout: None,
+            permits: None,
+            handler: Box::new(Echo),
+        }
+    }
+}
+
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Function")

@@ -88,32 +88,9 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Invocation;
-    use crate::functions::{Handler, Started};
-    use bytes::Bytes;
-    use std::task::Context;
-
-    struct Echo;
-
-    impl Handler for Echo {
-        fn start(&self, _: Arc<Invocation>, arguments: Bytes, _: &mut Context<'_>) -> Started {
-            Started::Ready(Ok(arguments))
-        }
-    }
 
     fn function(plugin: &str, name: &str, generation: u64) -> Function {
-        Function {
-            name: FunctionName::new(name).unwrap(),
-            plugin: plugin.into(),
-            generation,
-            description: String::new(),
-            arguments_schema: true.into(),
-            result_schema: true.into(),
-            idempotent: false,
-            timeout: None,
-            permits: None,
-            handler: Box::new(Echo),
-        }
+        Function { generation, ..Function::for_tests(plugin, name, true.into()) }
     }
 
     #[test]

@@ -21,9 +21,16 @@ pub(super) fn ready(door: &Door) -> Response {
         .into_iter()
         .map(|(plugin, reason)| json!({ "plugin": plugin, "reason": reason }))
         .collect();
-    let plugins: Vec<String> = door.plugins.statuses().into_iter().map(|status| status.name).collect();
+    let statuses = door.plugins.statuses().into_iter();
+    let plugins: Vec<String> = statuses.filter(|status| status.state == "published").map(|status| status.name).collect();
+    let (zombies, zombies_max) = door.plugins.zombies();
+    let mut warnings = Vec::new();
+    if zombies > zombies_max {
+        warnings.push(format!("{zombies} retired plugin libraries are still mapped, more than zombies_max = {zombies_max}: restart the host at a good time"));
+    }
     json_response(&json!({
         "status": "ready",
+        "warnings": warnings,
         "host_id": &**door.router.host_id(),
         "plugins": plugins,
         "failed_plugins": failed,

@@ -89,6 +89,13 @@ impl Problem {
         problem
     }
 
+    /// A change of a plugin that failed; nothing has changed.
+    pub(super) fn reload_failed(step: &str, detail: &str) -> Self {
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "reload_failed", detail);
+        problem.body["step"] = step.into();
+        problem
+    }
+
     /// A call that has no result.
     pub(super) fn of_failure(failure: &Failure) -> Self {
         let mut problem = Self::of_code(failure.code, &failure.message);

@@ -80,6 +80,18 @@ impl Peer {
         self.identity.load(Ordering::Relaxed) == ITSELF
     }
 
+    /// What to add to our clock to have the one that the peer asked for, in milliseconds.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> i64 {
+        self.clock_offset_ms.load(Ordering::Relaxed)
+    }
+
+    /// Whether this host has a key that seals calls to it.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Calls `invocation.function` there, within its deadline. `host_id` and `instance` are this host's.
     ///
     /// # Cancel safety

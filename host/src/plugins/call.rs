@@ -12,6 +12,8 @@ use framex_abi::{
     STATUS_PENDING, Slice,
 };
 
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
 use super::generation::Lease;
 use super::waker::with_abi_waker;
 use crate::base::{ErrorCode, Failure, Invocation, Outcome};
@@ -77,9 +79,18 @@ impl Handler for LeasedFunction {
             }
         });
         if status == STATUS_PENDING {
-            let future = PluginFuture(future);
-            let call = PluginCall { future, _arguments: arguments, invocation, lease: self.lease.clone() };
-            return Started::Pending(Box::pin(call));
+            let mut call = Box::pin(PluginCall {
+                future: PluginFuture(future),
+                _arguments: arguments,
+                invocation,
+                cancelled: Box::pin(self.lease.cancelled()),
+                lease: self.lease.clone(),
+            });
+            // The plugin's future was polled just now; what is left is to have a cancellation know the task.
+            return match call.poll_cancelled(context) {
+                Poll::Ready(outcome) => Started::Ready(outcome),
+                Poll::Pending => Started::Pending(call),
+            };
         }
         // SAFETY: the plugin filled `out` for us, or left it empty.
         let reply = unsafe { OwnedBuffer::new(out) };
@@ -109,8 +120,21 @@ struct PluginCall {
     _arguments: Bytes,
     /// The plugin holds a pointer to it until its future is dropped.
     invocation: Arc<Invocation>,
+    /// Ends when the generation is retired before the call has ended.
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Last: the plugin's code stays until everything above is gone.
     lease: Lease,
+}
+
+impl PluginCall {
+    fn poll_cancelled(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
+        if self.cancelled.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.future.end();
+        let text = format!("function `{}` was stopped: its plugin was replaced and the drain deadline passed", self.invocation.function);
+        Poll::Ready(Err(Box::new(Failure::executed(ErrorCode::Cancelled, text))))
+    }
 }
 
 struct PluginFuture(AbiFuture);
@@ -150,7 +174,7 @@ impl Future for PluginCall {
             unsafe { poll(state, waker, &raw mut out) }
         });
         if status == STATUS_PENDING {
-            return Poll::Pending;
+            return this.poll_cancelled(context);
         }
         this.future.end();
         // SAFETY: the plugin filled `out` for us, or left it empty.

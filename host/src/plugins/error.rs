@@ -104,6 +104,51 @@ pub enum PluginError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Callers of the old build could not go on.
+    #[error("plugin `{plugin}` is not reloaded, as callers would break: {}; reload it with --allow-breaking if that is meant", .breaks.join("; "))]
+    Breaking {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// One sentence each.
+        breaks: Vec<String>,
+    },
+    /// No plugin of that name was ever loaded.
+    #[error("there is no plugin `{plugin}`{}", near_text(.near))]
+    Unknown {
+        /// Asked for.
+        plugin: String,
+        /// The nearest names, joined.
+        near: String,
+    },
+    /// The plugin does not serve.
+    #[error("plugin `{plugin}` is not loaded")]
+    NotPublished {
+        /// The plugin.
+        plugin: String,
+    },
+    /// The plugin serves already.
+    #[error("plugin `{plugin}` is loaded already: reload it instead")]
+    AlreadyLoaded {
+        /// The plugin.
+        plugin: String,
+    },
+    /// A path, where only files of the plugin directory may be named.
+    #[error("`{file}` is not the name of a file in the plugin directory")]
+    NotAFileName {
+        /// Asked for.
+        file: String,
+    },
+    /// No such generation is kept.
+    #[error("plugin `{plugin}` has no such generation to roll back to; kept are {kept:?} ([reload] keep_generations)")]
+    NotKept {
+        /// The plugin.
+        plugin: String,
+        /// What is kept.
+        kept: Vec<u64>,
+    },
+    /// The host is being stopped.
+    #[error("the host is stopping: plugins are not changed any more")]
+    Stopping,
     /// A thread cannot be had.
     #[error("plugin `{plugin}` cannot be started: no thread for it: {source}")]
     Thread {
@@ -127,7 +172,17 @@ impl PluginError {
             | Self::Load { .. }
             | Self::Duplicate { .. } => "load",
             Self::Start { .. } | Self::StartTimeout { .. } | Self::Thread { .. } => "start",
-            Self::Publish { .. } => "publish",
+            Self::Breaking { .. } | Self::Publish { .. } => "publish",
+            Self::Unknown { .. }
+            | Self::NotPublished { .. }
+            | Self::AlreadyLoaded { .. }
+            | Self::NotAFileName { .. }
+            | Self::NotKept { .. }
+            | Self::Stopping => "request",
         }
     }
+}
+
+fn near_text(near: &str) -> String {
+    if near.is_empty() { String::new() } else { format!("; the nearest are `{near}`") }
 }

@@ -10,6 +10,7 @@ use framex_abi::{
     Buffer, Host, OwnedBuffer, ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell, STATUS_OK, STATUS_PANIC,
 };
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::descriptor::Description;
 use super::host_table::{HostSide, Registered, host_table};
@@ -28,6 +29,7 @@ pub(crate) struct Generation {
     routes: OnceLock<Vec<(FunctionName, RoutePointer)>>,
     instance: OnceLock<InstancePointer>,
     drained: Notify,
+    cancelled: CancellationToken,
     pub(crate) staged: Staged,
     /// Last: the code stays until all above is gone.
     library: Library,
@@ -121,6 +123,7 @@ impl Generation {
             routes: OnceLock::new(),
             instance: OnceLock::new(),
             drained: Notify::new(),
+            cancelled: CancellationToken::new(),
             staged,
             library,
         });
@@ -212,6 +215,11 @@ impl Generation {
         tokio::time::timeout(within, self.drained.notified()).await.is_ok()
     }
 
+    /// Drops the calls that have suspended; their callers get `cancelled`.
+    pub(crate) fn cancel_calls(&self) {
+        self.cancelled.cancel();
+    }
+
     /// Runs `on_stop` on a thread of its own, under the deadline. No lease may be left.
     pub(crate) async fn stop(self: &Arc<Self>, within: Duration) {
         let Some(instance) = self.instance.get().copied() else { return };
@@ -243,6 +251,11 @@ impl Generation {
 }
 
 impl Lease {
+    /// Ends when the calls of the generation are to be dropped.
+    pub(crate) fn cancelled(&self) -> WaitForCancellationFutureOwned {
+        self.0.generation.cancelled.clone().cancelled_owned()
+    }
+
     pub(crate) fn downgrade(&self) -> WeakLease {
         WeakLease(Arc::downgrade(&self.0))
     }

@@ -85,6 +85,15 @@ impl Router {
         self.configured.keys()
     }
 
+    /// The peers that functions are configured to run on, by URL.
+    #[must_use]
+    pub fn peers(&self) -> Vec<&Arc<Peer>> {
+        let mut peers: Vec<&Arc<Peer>> = self.configured.values().flatten().collect();
+        peers.sort_by_key(|peer| peer.url());
+        peers.dedup_by_key(|peer| peer.url());
+        peers
+    }
+
     /// Where a function runs at present.
     #[must_use]
     pub fn target(&self, name: &FunctionName) -> Target {
