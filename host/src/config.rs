@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use crate::base::HostId;
 
-pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel};
+pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel, Unmap};
 pub use environment::{COMMAND_LINE_VARIABLES, Environment};
 pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
 pub use layers::Overrides;
@@ -111,6 +111,8 @@ pub struct Reload {
     pub keep_generations: usize,
     /// How many retired libraries may stay mapped before `ready` says so, 0 to 1,000,000.
     pub zombies_max: usize,
+    /// Whether retired libraries are unmapped.
+    pub unmap: Unmap,
 }
 
 /// How the host logs.

@@ -21,6 +21,9 @@ mod object_file;
 mod registry;
 mod report;
 mod stage;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod thread_exit;
+mod unmap;
 mod waker;
 
 pub use abi::Services;
@@ -30,3 +33,9 @@ pub use error::PluginError;
 pub use registry::{Plugins, Settings};
 pub use report::{Change, LoadReport, PluginStatus, Step, Zombie};
 pub use stage::{Staged, Stager};
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub use thread_exit::enter_worker;
+
+/// Makes this thread a worker: the first thing that every thread of the host's runtime does.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn enter_worker() {}

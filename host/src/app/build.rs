@@ -104,6 +104,7 @@ pub async fn start_plugins(
         drain_timeout: config.reload.drain_timeout,
         keep_generations: config.reload.keep_generations,
         zombies_max: config.reload.zombies_max,
+        unmap: config.reload.unmap,
         of_plugin,
     };
     let plugins = Arc::new(Plugins::new(services, table, stager, settings));

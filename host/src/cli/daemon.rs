@@ -45,6 +45,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("worker")
+        .on_thread_start(framex_host::plugins::enter_worker)
         .build()
         .map_err(|error| Failed::new(format!("the runtime cannot be started: {error}")))
 }

@@ -38,7 +38,7 @@ pub(super) fn config(
         load_plugins: raw.load_plugins.map(|names| builder.plugin_names(names)),
         server: builder.server(&raw.server),
         proxy,
-        reload: builder.reload(&raw.reload),
+        reload: builder.reload(raw.reload),
         log: Log {
             level: builder.choice(&KeyPath::of("log.level"), raw.log.level),
             format: builder.choice(&KeyPath::of("log.format"), raw.log.format),
@@ -161,12 +161,13 @@ impl Builder<'_> {
         })
     }
 
-    fn reload(&mut self, raw: &RawReload) -> Reload {
+    fn reload(&mut self, raw: RawReload) -> Reload {
         Reload {
             start_timeout: self.duration_ms(&number::START_TIMEOUT, raw.start_timeout_ms),
             drain_timeout: self.duration_ms(&number::RELOAD_DRAIN_TIMEOUT, raw.drain_timeout_ms),
             keep_generations: self.count(&number::KEEP_GENERATIONS, raw.keep_generations),
             zombies_max: self.count(&number::ZOMBIES_MAX, raw.zombies_max),
+            unmap: self.choice(&KeyPath::of("reload.unmap"), raw.unmap),
         }
     }
 }
@@ -197,7 +198,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{config, problems};
-    use crate::config::{LogFormat, LogLevel};
+    use crate::config::{LogFormat, LogLevel, Unmap};
 
     fn check(text: &str, expected: &str) {
         assert_eq!(problems(text), expected);
@@ -226,6 +227,7 @@ mod tests {
             drain_timeout: Duration::from_secs(30),
             keep_generations: 3,
             zombies_max: 16,
+            unmap: Unmap::Safe,
         };
         assert_eq!(config.admin_socket, folder.join("state/admin.sock"));
         assert_eq!(config.reload, reload);

@@ -66,6 +66,20 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether the libraries of retired generations are unmapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmap {
+    /// Once that is provably safe.
+    Safe,
+    /// They stay mapped, and are counted.
+    Never,
+}
+
+impl Choice for Unmap {
+    const DEFAULT: Self = Self::Safe;
+    const WORDS: &'static [(&'static str, Self)] = &[("safe", Self::Safe), ("never", Self::Never)];
+}
+
 impl Choice for Fallback {
     const DEFAULT: Self = Self::None;
     const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None), ("local", Self::Local)];

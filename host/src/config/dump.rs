@@ -45,6 +45,7 @@ impl Config {
                 "drain_timeout_ms": milliseconds(self.reload.drain_timeout),
                 "keep_generations": self.reload.keep_generations,
                 "zombies_max": self.reload.zombies_max,
+                "unmap": self.reload.unmap.as_word(),
             },
             "log": { "level": self.log.level.as_word(), "format": self.log.format.as_word() },
         })

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 27] = [
+pub(super) const KEYS: [&str; 28] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -34,12 +34,13 @@ pub(super) const KEYS: [&str; 27] = [
     "reload.drain_timeout_ms",
     "reload.keep_generations",
     "reload.zombies_max",
+    "reload.unmap",
     "log.level",
     "log.format",
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 8] = [
+pub(super) const LATER: [&str; 7] = [
     "server.tls",
     "admin.listen",
     "admin.token",
@@ -47,7 +48,6 @@ pub(super) const LATER: [&str; 8] = [
     "trust",
     "isolation",
     "reload.watch",
-    "reload.unmap",
 ];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.

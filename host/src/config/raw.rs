@@ -52,6 +52,7 @@ pub(super) struct RawReload {
     pub(super) drain_timeout_ms: Option<i64>,
     pub(super) keep_generations: Option<i64>,
     pub(super) zombies_max: Option<i64>,
+    pub(super) unmap: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

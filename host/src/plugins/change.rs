@@ -7,10 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use super::candidate::{Candidate, plugin_files};
 use super::entry::{Entry, Published};
-use super::generation::{Generation, Lease, StartedGeneration, on_thread};
+use super::generation::{FailedStart, Generation, Lease, Lost, StartedGeneration, on_thread};
 use super::library::Library;
 use super::report::{Change, Stopwatch};
+use super::unmap::unmap;
 use super::{PluginError, Plugins, compatibility};
+use crate::config::Unmap;
 
 /// How long `on_stop` may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -149,13 +151,13 @@ impl Plugins {
             let breaks = compatibility::breaks(&self.table.snapshot(), &plugin, &functions);
             if !breaks.is_empty() {
                 drop(functions);
-                discard(entry, generation, lease, "its build was refused").await;
+                self.discard(entry, generation, lease).await;
                 return Err(PluginError::Breaking { plugin, breaks });
             }
         }
         let names = functions.iter().map(|function| function.name.clone()).collect();
         if let Err(source) = self.table.publish(&plugin, functions) {
-            discard(entry, generation, lease, "its build was refused").await;
+            self.discard(entry, generation, lease).await;
             return Err(PluginError::Publish { plugin, source });
         }
         watch.lap("publish");
@@ -191,21 +193,56 @@ impl Plugins {
         let description = object.description.clone();
         let plugin: Arc<str> = description.name.as_str().into();
         let copy = staged.path.clone();
+        let timeout = self.services.start_timeout;
         // Constructors of the library run here: on a thread that ends.
-        let opened = on_thread(&plugin, move || (Library::open(&staged, &object), staged))?;
-        let lost = |_| PluginError::Start { plugin: Arc::clone(&plugin), reason: "its load thread died".to_owned() };
-        let (library, staged) = opened.await.map_err(lost)?;
-        watch.lap("load");
-        let config = (self.settings.of_plugin)(&plugin);
-        let started = match library {
-            Ok(library) => Generation::start(library, description, staged, number, config, &self.services).await,
-            Err(error) => Err(error),
+        let opened = on_thread(&plugin, move || (Library::open(&staged, &object), staged))?.wait(timeout).await;
+        let (library, staged) = match opened {
+            Ok(opened) => opened,
+            Err(lost) => {
+                entry.note_mapped(number, &copy, "its constructors did not end");
+                let reason = match lost {
+                    Lost::Died => "its load thread died".to_owned(),
+                    Lost::Hangs => format!("its constructors did not end within {} ms", timeout.as_millis()),
+                };
+                return Err(PluginError::Start { plugin, reason });
+            }
         };
-        if let Err(error) = &started {
-            entry.note_mapped(number, &copy, format!("it failed at the step {}", error.step()));
+        watch.lap("load");
+        let library = library.inspect_err(|_| entry.note_mapped(number, &copy, "it failed at the step load"))?;
+        let config = (self.settings.of_plugin)(&plugin);
+        match Generation::start(library, description, staged, number, config, &self.services).await {
+            Ok(started) => {
+                watch.lap("start");
+                Ok(started)
+            }
+            Err(FailedStart { error, generation }) => {
+                self.lay_to_rest(entry, &generation).await;
+                Err(error)
+            }
         }
-        watch.lap("start");
-        started
+    }
+
+    /// Unmaps the library of a generation that was stopped, or notes why it stays mapped.
+    async fn lay_to_rest(&self, entry: &Entry, generation: &Arc<Generation>) {
+        let unmapped = match self.settings.unmap {
+            Unmap::Safe => unmap(generation).await,
+            Unmap::Never => Err("[reload] unmap = \"never\"".to_owned()),
+        };
+        if let Err(reason) = unmapped {
+            tracing::warn!(plugin = &*generation.plugin, generation = generation.number, reason, "the library stays mapped");
+            entry.note_mapped(generation.number, &generation.staged.path, reason);
+        }
+    }
+
+    /// Stops a generation that was started and will not be published.
+    async fn discard(&self, entry: &Entry, generation: Arc<Generation>, lease: Lease) {
+        drop(lease);
+        if generation.drain(STOP_TIMEOUT).await {
+            generation.stop(STOP_TIMEOUT).await;
+            self.lay_to_rest(entry, &generation).await;
+        } else {
+            entry.note_mapped(generation.number, &generation.staged.path, "something of it is still in use");
+        }
     }
 
     /// Takes the published generation of a plugin out of the table and retires it; answers its number and how many
@@ -244,28 +281,19 @@ impl Plugins {
             drained = generation.drain(CANCEL_TIMEOUT).await;
         }
         watch.lap("drain");
-        let reason = if drained {
+        if drained {
             generation.stop(STOP_TIMEOUT).await;
-            "this version of framex-host does not unmap libraries"
+            watch.lap("stop");
+            self.lay_to_rest(entry, &generation).await;
+            watch.lap("retire");
         } else {
             tracing::warn!(plugin = &*generation.plugin, generation = generation.number, "not stopped: calls are still running");
-            "its calls did not end, even when cancelled"
-        };
-        watch.lap("stop");
-        entry.note_mapped(generation.number, &generation.staged.path, reason);
+            entry.note_mapped(generation.number, &generation.staged.path, "its calls did not end, even when cancelled");
+        }
         let mut state = entry.state();
         state.draining = false;
         state.kept.push_front(generation);
         state.kept.truncate(self.settings.keep_generations);
         cancelled_calls
     }
-}
-
-/// Stops a generation that was started and will not be published.
-async fn discard(entry: &Entry, generation: Arc<Generation>, lease: Lease, reason: &str) {
-    drop(lease);
-    if generation.drain(STOP_TIMEOUT).await {
-        generation.stop(STOP_TIMEOUT).await;
-    }
-    entry.note_mapped(generation.number, &generation.staged.path, reason);
 }

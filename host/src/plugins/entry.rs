@@ -60,9 +60,14 @@ impl Entry {
         state.last_generation
     }
 
-    /// Notes a library that is mapped for good.
+    /// Notes a library that is still mapped.
     pub(super) fn note_mapped(&self, generation: u64, file: &Path, reason: impl Into<String>) {
-        self.state().mapped.push(Mapped { generation, file: file.to_owned(), reason: reason.into() });
+        let mut state = self.state();
+        // Some went later than they were waited for.
+        state.mapped.retain(|mapped| maps::mapped_bytes(&mapped.file) > 0);
+        if maps::mapped_bytes(file) > 0 {
+            state.mapped.push(Mapped { generation, file: file.to_owned(), reason: reason.into() });
+        }
     }
 
     /// The plugin as the admin API shows it; `None` if it never got as far as being published.
@@ -102,7 +107,7 @@ impl State {
             reason: mapped.reason.clone(),
             mapped_bytes: maps::mapped_bytes(&mapped.file),
         };
-        self.mapped.iter().map(zombie).collect()
+        self.mapped.iter().map(zombie).filter(|zombie| zombie.mapped_bytes > 0).collect()
     }
 }
 

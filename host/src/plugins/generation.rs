@@ -2,8 +2,9 @@
 //! when the last lease is gone. One of the files with hand-written `unsafe`.
 #![expect(unsafe_code, reason = "calls on_start and on_stop, and writes the plugin's route cells")]
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use framex_abi::{
@@ -26,7 +27,10 @@ pub(crate) struct Generation {
     pub(crate) number: u64,
     pub(crate) description: Description,
     pub(crate) published_at: OnceLock<SystemTime>,
-    routes: OnceLock<Vec<(FunctionName, RoutePointer)>>,
+    /// Emptied before the library is closed, which they lie in.
+    routes: Mutex<Vec<(FunctionName, RoutePointer)>>,
+    /// `on_start` or `on_stop` did not end: a thread is in the library's code, perhaps for ever.
+    hangs: AtomicBool,
     instance: OnceLock<InstancePointer>,
     drained: Notify,
     cancelled: CancellationToken,
@@ -88,6 +92,12 @@ pub(crate) struct StartedGeneration {
     pub(crate) functions: Vec<Function>,
 }
 
+/// A start that failed; what was made of the generation is stopped already.
+pub(crate) struct FailedStart {
+    pub(crate) error: PluginError,
+    pub(crate) generation: Arc<Generation>,
+}
+
 impl Generation {
     /// Runs `on_start` on a thread of its own, under the deadline.
     ///
@@ -102,9 +112,9 @@ impl Generation {
         number: u64,
         config: String,
         services: &Arc<Services>,
-    ) -> Result<StartedGeneration, PluginError> {
+    ) -> Result<StartedGeneration, FailedStart> {
         let plugin: Arc<str> = description.name.as_str().into();
-        // Kept for the life of the process, as the library is: a thread of the plugin may call at any time.
+        // Kept for the life of the process: a thread that the plugin leaves behind may call at any time.
         let side: &'static HostSide = Box::leak(Box::new(HostSide {
             plugin: Arc::clone(&plugin),
             generation: number,
@@ -116,34 +126,24 @@ impl Generation {
         let config: &'static str = Box::leak(config.into_boxed_str());
         let host: &'static Host = Box::leak(Box::new(host_table(side, host_id, config)));
         let generation = Arc::new(Self {
-            plugin: Arc::clone(&plugin),
+            plugin,
             number,
             description,
             published_at: OnceLock::new(),
-            routes: OnceLock::new(),
+            routes: Mutex::default(),
+            hangs: AtomicBool::new(false),
             instance: OnceLock::new(),
             drained: Notify::new(),
             cancelled: CancellationToken::new(),
             staged,
             library,
         });
-        let started = {
-            let generation = Arc::clone(&generation);
-            let table = HostTable(host);
-            on_thread(&plugin, move || generation.call_on_start(table))?
-        };
-        let outcome = tokio::time::timeout(services.start_timeout, started).await;
+        let started = generation.run_on_start(HostTable(host), services.start_timeout).await;
         let registered = side.close();
-        match outcome {
-            Err(_) => return Err(PluginError::StartTimeout { plugin, after: services.start_timeout }),
-            Ok(Err(_)) => {
-                return Err(PluginError::Start { plugin, reason: "its start thread died".to_owned() });
-            }
-            Ok(Ok(Err(reason))) => {
-                generation.stop(services.start_timeout).await;
-                return Err(PluginError::Start { plugin, reason });
-            }
-            Ok(Ok(Ok(()))) => {}
+        if let Err(error) = started {
+            drop(registered);
+            generation.stop(services.start_timeout).await;
+            return Err(FailedStart { error, generation });
         }
         let lease = Lease(Arc::new(Leased { generation: Arc::clone(&generation) }));
         // Set once: this is the only place, run once for each side.
@@ -152,8 +152,25 @@ impl Generation {
         Ok(StartedGeneration { generation, lease, functions })
     }
 
+    async fn run_on_start(self: &Arc<Self>, table: HostTable, within: Duration) -> Result<(), PluginError> {
+        let plugin = Arc::clone(&self.plugin);
+        let on_start = {
+            let generation = Arc::clone(self);
+            on_thread(&plugin, move || generation.call_on_start(table))?
+        };
+        match on_start.wait(within).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(PluginError::Start { plugin, reason }),
+            Err(Lost::Died) => Err(PluginError::Start { plugin, reason: "its start thread died".to_owned() }),
+            Err(Lost::Hangs) => {
+                self.hangs.store(true, Ordering::Relaxed);
+                Err(PluginError::StartTimeout { plugin, after: within })
+            }
+        }
+    }
+
     fn call_on_start(&self, HostTable(host): HostTable) -> Result<(), String> {
-        let Some(on_start) = self.library.descriptor().on_start else {
+        let Some(on_start) = self.library.with_descriptor(|descriptor| descriptor.on_start).flatten() else {
             return Err("its descriptor has no on_start".to_owned());
         };
         let mut instance = std::ptr::null_mut();
@@ -189,25 +206,23 @@ impl Generation {
                 handler: Box::new(function.function.leased(lease.clone())),
             });
         }
-        // Set once: a generation is started once.
-        let _first = self.routes.set(routes);
+        *self.routes() = routes;
         functions
     }
 
     /// Tells the plugin where calls of its own functions from its own code go.
     pub(crate) fn write_routes(&self, runs_here: &dyn Fn(&FunctionName) -> bool) {
-        for (name, RoutePointer(cell)) in self.routes.get().into_iter().flatten() {
+        for (name, RoutePointer(cell)) in self.routes().iter() {
             let route = if runs_here(name) { ROUTE_HERE } else { ROUTE_ELSEWHERE };
-            // SAFETY: the plugin registered a static of its library, which stays mapped.
+            // SAFETY: the plugin registered a static of its library, which is mapped as long as the list has it.
             unsafe { &**cell }.route.store(route, Ordering::Relaxed);
         }
     }
 
     /// Calls that ran inside the plugin without passing through the host.
     pub(crate) fn direct_calls(&self) -> u64 {
-        let cells = self.routes.get().into_iter().flatten();
-        // SAFETY: the plugin registered a static of its library, which stays mapped.
-        cells.map(|(_, RoutePointer(cell))| unsafe { &**cell }.calls.load(Ordering::Relaxed)).sum()
+        // SAFETY: the plugin registered a static of its library, which is mapped as long as the list has it.
+        self.routes().iter().map(|(_, RoutePointer(cell))| unsafe { &**cell }.calls.load(Ordering::Relaxed)).sum()
     }
 
     /// Waits until no lease is left; answers whether that came before the deadline.
@@ -221,28 +236,48 @@ impl Generation {
     }
 
     /// Runs `on_stop` on a thread of its own, under the deadline. No lease may be left.
+    ///
+    /// Nothing is run where `on_start` hangs, or made nothing.
     pub(crate) async fn stop(self: &Arc<Self>, within: Duration) {
-        let Some(instance) = self.instance.get().copied() else { return };
-        let stopped = {
+        let Some(instance) = self.instance.get().copied().filter(|_| !self.hangs()) else { return };
+        let on_stop = {
             let generation = Arc::clone(self);
             on_thread(&self.plugin, move || generation.call_on_stop(instance))
         };
-        let outcome = match stopped {
-            Ok(stopped) => tokio::time::timeout(within, stopped).await,
+        let stopped = match on_stop {
+            Ok(on_stop) => on_stop.wait(within).await,
             Err(error) => return tracing::warn!(plugin = &*self.plugin, "{error}"),
         };
-        match outcome {
-            Ok(Ok(Ok(()))) => tracing::debug!(plugin = &*self.plugin, generation = self.number, "stopped"),
-            Ok(Ok(Err(reason))) => tracing::warn!(plugin = &*self.plugin, %reason, "on_stop failed"),
-            Ok(Err(_)) => tracing::warn!(plugin = &*self.plugin, "the stop thread died"),
-            Err(_) => {
-                tracing::warn!(plugin = &*self.plugin, "on_stop did not end within {} ms", within.as_millis())
+        match stopped {
+            Ok(Ok(())) => tracing::debug!(plugin = &*self.plugin, generation = self.number, "stopped"),
+            Ok(Err(reason)) => tracing::warn!(plugin = &*self.plugin, %reason, "on_stop failed"),
+            Err(Lost::Died) => tracing::warn!(plugin = &*self.plugin, "the stop thread died"),
+            Err(Lost::Hangs) => {
+                self.hangs.store(true, Ordering::Relaxed);
+                tracing::warn!(plugin = &*self.plugin, "on_stop did not end within {} ms", within.as_millis());
             }
         }
     }
 
+    /// A thread is in `on_start` or `on_stop`, past the deadline.
+    pub(crate) fn hangs(&self) -> bool {
+        self.hangs.load(Ordering::Relaxed)
+    }
+
+    /// Closes the library, after the last call and `on_stop`.
+    pub(crate) fn close(&self) -> Result<(), String> {
+        self.routes().clear();
+        self.library.close()
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Vec<(FunctionName, RoutePointer)>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn call_on_stop(&self, InstancePointer(instance): InstancePointer) -> Result<(), String> {
-        let Some(on_stop) = self.library.descriptor().on_stop else { return Ok(()) };
+        let Some(on_stop) = self.library.with_descriptor(|descriptor| descriptor.on_stop).flatten() else {
+            return Ok(());
+        };
         let mut reason = Buffer::EMPTY;
         // SAFETY: `instance` is what this plugin's `on_start` made; `stop` is called once, without leases.
         let status = unsafe { on_stop(instance, &raw mut reason) };
@@ -279,18 +314,45 @@ fn read_status(status: i32, reason: Buffer) -> Result<(), String> {
     }
 }
 
+/// Plugin code on a short-lived thread.
+pub(super) struct OnThread<T> {
+    answer: oneshot::Receiver<T>,
+    thread: JoinHandle<()>,
+}
+
+/// Why plugin code on a thread gave no answer.
+pub(super) enum Lost {
+    /// The thread is gone.
+    Died,
+    /// The deadline passed; the thread goes on.
+    Hangs,
+}
+
+impl<T> OnThread<T> {
+    /// Waits for the answer, and then for the end of the thread, which is when its thread-locals are gone.
+    pub(super) async fn wait(self, within: Duration) -> Result<T, Lost> {
+        let answer = tokio::time::timeout(within, self.answer).await.map_err(|_| Lost::Hangs)?;
+        let thread = self.thread;
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        match (answer, joined) {
+            (Ok(answer), Ok(Ok(()))) => Ok(answer),
+            _ => Err(Lost::Died),
+        }
+    }
+}
+
 /// Runs plugin code on a short-lived thread: thread-locals that it makes end with the thread.
 pub(super) fn on_thread<T: Send + 'static>(
     plugin: &Arc<str>,
     job: impl FnOnce() -> T + Send + 'static,
-) -> Result<oneshot::Receiver<T>, PluginError> {
-    let (tx, rx) = oneshot::channel();
-    std::thread::Builder::new()
+) -> Result<OnThread<T>, PluginError> {
+    let (tx, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new()
         .name("lifecycle".to_owned())
         .spawn(move || {
             // The receiver is gone if the deadline has passed: then nobody asks any more.
             let _late = tx.send(job());
         })
         .map_err(|source| PluginError::Thread { plugin: Arc::clone(plugin), source })?;
-    Ok(rx)
+    Ok(OnThread { answer, thread })
 }

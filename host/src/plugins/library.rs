@@ -3,6 +3,7 @@
 
 use std::error::Error as _;
 use std::mem::ManuallyDrop;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use framex_abi::layout::{CheckingGlobals, StableAbi, check_layout_compatibility_with_globals};
 use framex_abi::{ABI_MINOR, AbiSurface, DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, LayoutFn, PluginDescriptor};
@@ -13,11 +14,12 @@ use super::{PluginError, Staged};
 
 /// A mapped plugin library whose descriptor and layouts fit.
 ///
-/// It stays mapped for the life of the process: unmapping code that a thread may still come back to
-/// is not safe in general, and belongs to the retirement of a generation.
+/// Dropping it leaves it mapped, since a thread may still come back to its code; `close` is for a generation
+/// that is known to be at rest.
 #[derive(Debug)]
 pub(crate) struct Library {
-    _handle: ManuallyDrop<Handle>,
+    /// Taken by `close`.
+    handle: Mutex<Option<ManuallyDrop<Handle>>>,
     descriptor: *const PluginDescriptor,
 }
 
@@ -47,7 +49,9 @@ impl Library {
         let descriptor = unsafe { handle.get::<*const PluginDescriptor>(DESCRIPTOR_SYMBOL) };
         let descriptor = *descriptor.map_err(|error| refuse(error.to_string()))?;
         // From here on nothing of the library goes away, whatever it may have started already.
-        let library = Self { _handle: ManuallyDrop::new(handle), descriptor };
+        let library = Self { handle: Mutex::new(Some(ManuallyDrop::new(handle))), descriptor };
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        super::maps::range(&staged.path).into_iter().for_each(super::thread_exit::watch);
         if object.has_layout && object.description.abi_minor == ABI_MINOR {
             library
                 .check_layout()
@@ -56,28 +60,50 @@ impl Library {
         Ok(library)
     }
 
-    /// The plugin's exported static.
-    pub(crate) fn descriptor(&self) -> &PluginDescriptor {
-        // SAFETY: checked for magic, version and size in the file; the library stays mapped.
-        unsafe { &*self.descriptor }
+    /// Runs `look` on the plugin's exported static; `None` once the library was closed.
+    ///
+    /// The caller keeps the library from being closed meanwhile: a generation is closed after its last call.
+    pub(crate) fn with_descriptor<T>(&self, look: impl FnOnce(&PluginDescriptor) -> T) -> Option<T> {
+        self.handle().as_ref()?;
+        // SAFETY: checked for magic, version and size in the file; the library is mapped.
+        Some(look(unsafe { &*self.descriptor }))
+    }
+
+    /// Gives the library back to the system, which unmaps it if nothing else pins it. Its destructors run.
+    ///
+    /// # Errors
+    /// What the loader says.
+    pub(crate) fn close(&self) -> Result<(), String> {
+        let Some(handle) = self.handle().take() else { return Ok(()) };
+        let closed = ManuallyDrop::into_inner(handle).close();
+        closed.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))
+    }
+
+    fn handle(&self) -> MutexGuard<'_, Option<ManuallyDrop<Handle>>> {
+        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Compares the layouts of everything that crosses, with a map of its own:
     /// abi_stable's global one would keep references into the library.
     fn check_layout(&self) -> Result<(), String> {
+        let handle = self.handle();
+        let handle = handle.as_ref().ok_or("was closed")?;
         // SAFETY: the symbol was found in the file; by the ABI's rules it is a `LayoutFn`.
-        let layout = unsafe { self._handle.get::<LayoutFn>(LAYOUT_SYMBOL) };
+        let layout = unsafe { handle.get::<LayoutFn>(LAYOUT_SYMBOL) };
         let layout = layout.map_err(|error| format!("has no usable `{LAYOUT_SYMBOL}`: {error}"))?;
         let found = layout();
-        check_layout_compatibility_with_globals(
-            <AbiSurface as StableAbi>::LAYOUT,
-            found,
-            &CheckingGlobals::new(),
+        check_layout_compatibility_with_globals(<AbiSurface as StableAbi>::LAYOUT, found, &CheckingGlobals::new()).map_err(
+            |error| format!("has other layouts of the ABI's types than this host: {}", first_line(&error.to_string())),
         )
-        .map_err(|error| {
-            format!("has other layouts of the ABI's types than this host: {}", first_line(&error.to_string()))
-        })
     }
+}
+
+/// Has the system's loader look again at libraries that were closed while something pinned them.
+pub(super) fn nudge() {
+    // SAFETY: the C library is mapped already; opening it again runs nothing.
+    let opened = unsafe { Handle::open(Some("libc.so.6"), RTLD_NOW | RTLD_LOCAL) };
+    // Where it cannot be opened, nothing was to be gained.
+    let _closed = opened.map(Handle::close);
 }
 
 /// The report of abi_stable is pages long; its first lines that say something are enough to act on.

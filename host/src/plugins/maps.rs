@@ -1,24 +1,37 @@
 //! What of a file is mapped into this process, as the system tells it: `dlclose` returning 0 says nothing.
 
+use std::ops::Range;
 use std::path::Path;
 
 /// Bytes of `file` that are mapped; 0 where the system does not tell.
 pub(super) fn mapped_bytes(file: &Path) -> u64 {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    sum_of(&maps, &file.to_string_lossy())
+    segments(&read(), file).map(|segment| (segment.end - segment.start) as u64).sum()
+}
+
+/// From the first to the last mapped byte of `file`; `None` if nothing of it is mapped, or the system does not tell.
+pub(super) fn range(file: &Path) -> Option<Range<usize>> {
+    let maps = read();
+    let start = segments(&maps, file).map(|segment| segment.start).min()?;
+    let end = segments(&maps, file).map(|segment| segment.end).max()?;
+    Some(start..end)
+}
+
+fn read() -> String {
+    std::fs::read_to_string("/proc/self/maps").unwrap_or_default()
 }
 
 /// Lines are `from-to rwxp offset device inode path`; a removed file has ` (deleted)` behind its path.
-fn sum_of(maps: &str, file: &str) -> u64 {
-    let of_file = maps.lines().filter(|line| {
+fn segments<'a>(maps: &'a str, file: &Path) -> impl Iterator<Item = Range<usize>> + 'a {
+    let file = file.to_string_lossy().into_owned();
+    let of_file = maps.lines().filter(move |line| {
         let path = line.splitn(6, ' ').nth(5).unwrap_or_default().trim_start();
-        path == file || path.strip_suffix(" (deleted)") == Some(file)
+        path == file || path.strip_suffix(" (deleted)") == Some(file.as_str())
     });
-    let bytes = |line: &str| {
+    of_file.filter_map(|line| {
         let (from, to) = line.split(' ').next()?.split_once('-')?;
-        u64::from_str_radix(to, 16).ok()?.checked_sub(u64::from_str_radix(from, 16).ok()?)
-    };
-    of_file.filter_map(bytes).sum()
+        let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
+        (from <= to).then_some(from..to)
+    })
 }
 
 #[cfg(test)]
@@ -33,8 +46,9 @@ mod tests {
 7f0000003000-7f0000004000 r--p 00000000 fe:00 124                        /state/staged/1-11.so
 7f0000004000-7f0000005000 rw-p 00000000 00:00 0
 ";
-        assert_eq!(sum_of(maps, "/state/staged/1-1.so"), 0x3000);
-        assert_eq!(sum_of(maps, "/none"), 0);
+        let found: Vec<_> = segments(maps, Path::new("/state/staged/1-1.so")).collect();
+        assert_eq!(found, [0x7f00_0000_0000..0x7f00_0000_1000, 0x7f00_0000_1000..0x7f00_0000_3000]);
+        assert_eq!(segments(maps, Path::new("/none")).count(), 0);
     }
 
     #[test]

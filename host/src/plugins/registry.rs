@@ -11,6 +11,7 @@ use super::entry::Entry;
 use super::report::{LoadReport, PluginStatus, Stopwatch};
 use super::{PluginError, Services, Stager};
 use crate::base::FunctionName;
+use crate::config::Unmap;
 use crate::functions::Table;
 
 /// What the registry is told by the config.
@@ -23,6 +24,8 @@ pub struct Settings {
     pub keep_generations: usize,
     /// How many libraries may stay mapped without serving before `ready` says so.
     pub zombies_max: usize,
+    /// Whether retired libraries are unmapped.
+    pub unmap: Unmap,
     /// Answers `[plugins.NAME]` as JSON.
     pub of_plugin: Box<dyn Fn(&str) -> String + Send + Sync>,
 }
@@ -180,7 +183,7 @@ impl Plugins {
     /// How many libraries are mapped without serving, and how many may be before somebody should act.
     #[must_use]
     pub fn zombies(&self) -> (usize, usize) {
-        let count = self.entries().iter().map(|(_, entry)| entry.state().mapped.len()).sum();
+        let count = self.entries().iter().map(|(_, entry)| entry.state().zombies().len()).sum();
         (count, self.settings.zombies_max)
     }
 

@@ -1,0 +1,216 @@
+//! Destructors of plugin thread-locals on the host's workers (Linux with glibc).
+//!
+//! A thread-local with a destructor, any use of tokio for example, makes the code that runs on a thread register
+//! that destructor for the thread's end, through `__cxa_thread_atexit_impl`. glibc then keeps the library mapped
+//! until the thread has ended, which a worker never does: every reload would leak the library.
+//!
+//! So the host defines that function itself, in front of glibc's. What plugin libraries register on a worker is
+//! recorded here and run, last one first, when their generation is retired: on that worker, from a task of the
+//! host's own, where no plugin frame is on the stack. Everything else goes on to glibc: the host's own
+//! thread-locals, and whatever a plugin registers on other threads, which it must keep pinning the library for.
+//!
+//! What is left at the end of a worker is run by the guard that the worker made first, which glibc drops last.
+#![expect(unsafe_code, reason = "replaces a function of the C library and runs destructors")]
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ops::Range;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// How long the workers may take to come by.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Destructor = unsafe extern "C" fn(*mut c_void);
+
+/// A destructor that a plugin library registered on one worker.
+struct Recorded {
+    destructor: Destructor,
+    object: *mut c_void,
+    library: *mut c_void,
+}
+
+// SAFETY: only the worker that recorded it runs it; others only look at the address of the library.
+unsafe impl Send for Recorded {}
+
+/// What is recorded on one worker.
+#[derive(Default)]
+struct Worker {
+    recorded: Mutex<Vec<Recorded>>,
+    ended: AtomicBool,
+}
+
+static WORKERS: Mutex<Vec<Arc<Worker>>> = Mutex::new(Vec::new());
+/// Where plugin libraries are mapped.
+static LIBRARIES: RwLock<Vec<Range<usize>>> = RwLock::new(Vec::new());
+
+thread_local! {
+    /// This thread's record, if it is a worker. Const and without a destructor, so that reading it registers nothing.
+    static CURRENT: Cell<*const Worker> = const { Cell::new(ptr::null()) };
+    /// Runs what is left when the thread ends.
+    static GUARD: Cell<Option<Guard>> = const { Cell::new(None) };
+}
+
+struct Guard(Arc<Worker>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        CURRENT.set(ptr::null());
+        run(&self.0, |_| true);
+        self.0.ended.store(true, Ordering::Release);
+        lock(&WORKERS).retain(|worker| !Arc::ptr_eq(worker, &self.0));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes this thread a worker: the first thing that every thread of the host's runtime does.
+pub fn enter_worker() {
+    let worker = Arc::new(Worker::default());
+    lock(&WORKERS).push(Arc::clone(&worker));
+    CURRENT.set(Arc::as_ptr(&worker));
+    GUARD.set(Some(Guard(worker)));
+}
+
+/// Notes where a plugin library is mapped, before any call of it.
+pub(super) fn watch(library: Range<usize>) {
+    LIBRARIES.write().unwrap_or_else(PoisonError::into_inner).push(library);
+}
+
+/// Forgets a library that is no longer mapped.
+pub(super) fn forget(library: &Range<usize>) {
+    LIBRARIES.write().unwrap_or_else(PoisonError::into_inner).retain(|known| known != library);
+}
+
+/// Runs what a library registered, on every worker that has something of it; answers whether nothing is left.
+///
+/// The library's generation is retired: nothing of it is called any more, so nothing new is registered.
+pub(super) async fn flush(library: &Range<usize>) -> bool {
+    let workers = lock(&WORKERS).len();
+    let deadline = Instant::now() + FLUSH_TIMEOUT;
+    // As many tasks as workers, each ready all the time, bring every worker to take one.
+    let tasks: Vec<_> = (0..workers)
+        .map(|_| {
+            let library = library.clone();
+            let flushing = async move {
+                while holds(&library) && Instant::now() < deadline {
+                    flush_here(&library);
+                    tokio::task::yield_now().await;
+                }
+            };
+            #[expect(clippy::disallowed_methods, reason = "awaited right below, and bounded by the deadline")]
+            tokio::spawn(flushing)
+        })
+        .collect();
+    for task in tasks {
+        if task.await.is_err() {
+            tracing::error!("a destructor of a plugin's thread-local panicked");
+        }
+    }
+    !holds(library)
+}
+
+/// Whether some worker has something of the library.
+fn holds(library: &Range<usize>) -> bool {
+    let of_library = |recorded: &Recorded| library.contains(&recorded.library.addr());
+    lock(&WORKERS).iter().any(|worker| lock(&worker.recorded).iter().any(of_library))
+}
+
+/// Runs what the library registered on this very thread. No plugin frame is on the stack: a task of ours calls it.
+fn flush_here(library: &Range<usize>) {
+    let current = CURRENT.get();
+    // SAFETY: null, or the record that this thread's guard keeps alive until it clears the pointer.
+    if let Some(worker) = unsafe { current.as_ref() } {
+        run(worker, |recorded| library.contains(&recorded.library.addr()));
+    }
+}
+
+/// Runs what fits, last one first, until nothing of the kind is left: a destructor may register another one.
+fn run(worker: &Worker, fits: impl Fn(&Recorded) -> bool) {
+    loop {
+        let next = {
+            let mut recorded = lock(&worker.recorded);
+            recorded.iter().rposition(&fits).map(|place| recorded.remove(place))
+        };
+        let Some(Recorded { destructor, object, .. }) = next else { return };
+        // SAFETY: registered for this object on this thread, run once; its library is still mapped, as it is only
+        // unmapped after `flush` found nothing left, and workers end after all plugins were stopped or given up.
+        unsafe { destructor(object) };
+    }
+}
+
+/// In front of glibc's function of this name (see the module's doc).
+///
+/// # Safety
+/// As of glibc's: `destructor` may be called with `object` at the thread's end.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn __cxa_thread_atexit_impl(
+    destructor: Destructor,
+    object: *mut c_void,
+    library: *mut c_void,
+) -> i32 {
+    let current = CURRENT.get();
+    // SAFETY: null, or the record that this thread's guard keeps alive until it clears the pointer.
+    if let Some(worker) = unsafe { current.as_ref() } {
+        let libraries = LIBRARIES.read().unwrap_or_else(PoisonError::into_inner);
+        if libraries.iter().any(|known| known.contains(&library.addr())) {
+            lock(&worker.recorded).push(Recorded { destructor, object, library });
+            return 0;
+        }
+    }
+    // SAFETY: the arguments are those of our caller.
+    unsafe { register_with_glibc(destructor, object, library) }
+}
+
+/// # Safety
+/// As of [`__cxa_thread_atexit_impl`].
+unsafe fn register_with_glibc(destructor: Destructor, object: *mut c_void, library: *mut c_void) -> i32 {
+    type Register = unsafe extern "C" fn(Destructor, *mut c_void, *mut c_void) -> i32;
+    // SAFETY: a constant name, looked for in the libraries behind this program.
+    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__cxa_thread_atexit_impl".as_ptr()) };
+    if next.is_null() {
+        // Before glibc 2.18. A destructor that does not run leaks what it would have freed.
+        return -1;
+    }
+    // SAFETY: glibc's function of this name has this type.
+    let register = unsafe { std::mem::transmute::<*mut c_void, Register>(next) };
+    // SAFETY: the arguments are those of our caller.
+    unsafe { register(destructor, object, library) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+    unsafe extern "C" fn count(_: *mut c_void) {
+        RUNS.fetch_add(1, Ordering::SeqCst);
+    }
+
+    #[test]
+    fn a_workers_destructors_run_when_asked_and_the_rest_at_its_end() {
+        let (library, other) = (0x1000..0x2000, 0x5000..0x6000);
+        watch(library.clone());
+        watch(other.clone());
+        std::thread::spawn(move || {
+            enter_worker();
+            for address in [0x1800, 0x1801, 0x5800] {
+                // SAFETY: `count` takes anything.
+                unsafe { __cxa_thread_atexit_impl(count, ptr::null_mut(), ptr::without_provenance_mut(address)) };
+            }
+            assert!(holds(&library) && holds(&other));
+            flush_here(&library);
+            assert_eq!(RUNS.load(Ordering::SeqCst), 2);
+            assert!(!holds(&library) && holds(&other));
+        })
+        .join()
+        .unwrap();
+        assert_eq!(RUNS.load(Ordering::SeqCst), 3, "what was left ran at the end of the thread");
+    }
+}
