@@ -1,3 +1,4 @@
 //! Whole-daemon tests: real processes, real plugin files, real sockets.
 
 mod calls;
+mod interop;
