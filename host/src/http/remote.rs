@@ -25,7 +25,9 @@ pub(super) async fn call(
     if body::media_type(&head.headers) != wire::CONTENT_TYPE {
         return Err(Problem::unsupported_type(wire::CONTENT_TYPE));
     }
-    let frame = body::read(&head.headers, body, door.limits.body_bytes_max, door.limits.call_timeout).await?;
+    // Arguments of the largest size fit, with the envelope around them.
+    let frame_bytes_max = door.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
+    let frame = body::read(&head.headers, body, frame_bytes_max, door.limits.call_timeout).await?;
     let sealing = &door.sealing;
     if sealing.closed {
         return Err(Problem::unauthenticated());
