@@ -16,8 +16,9 @@ use crate::wire;
 
 /// Idle connections that are kept for each peer. About 16 cost least (DESIGN section 12).
 const IDLE_CONNECTIONS_MAX: usize = 16;
-/// How long an idle connection is kept: shorter than any server's, so that a peer does not close it under a call.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept: half of a peer's default `server.header_timeout_ms`, after which the peer
+/// closes it, possibly under a call that then nobody knows the fate of.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long connecting may take, within the deadline of the call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest head of an answer.
