@@ -229,7 +229,7 @@ fn unsent(error: &SendError) -> Failure {
 fn refused(answer: &HttpAnswer) -> Failure {
     let code = match answer.status {
         StatusCode::UNAUTHORIZED => ErrorCode::Unauthenticated,
-        StatusCode::BAD_REQUEST => ErrorCode::Incompatible,
+        StatusCode::BAD_REQUEST if answer.names_version => ErrorCode::Incompatible,
         _ => ErrorCode::Unavailable,
     };
     Failure::new(
