@@ -122,12 +122,14 @@ impl Peer {
                 }
                 Ok(Ok(response)) => response,
             };
-            if response.itself {
+            // Both make the call again, so both need a refusal that says that it did not run.
+            if response.itself && refuses(&response, ErrorCode::LoopDetected) && response.host_id == *host_id {
                 self.identity.store(ITSELF, Ordering::Relaxed);
                 return Answer::Itself;
             }
             self.identity.store(OTHER, Ordering::Relaxed);
-            if let Some(hint) = response.clock_hint.filter(|_| !resent) {
+            let may_resend = !resent && refuses(&response, ErrorCode::Replayed);
+            if let Some(hint) = response.clock_hint.filter(|_| may_resend) {
                 self.follow_clock(hint.now_ms);
                 resent = true;
                 continue;
@@ -214,6 +216,12 @@ impl fmt::Debug for Peer {
 
 fn failed(failure: Failure) -> Answer {
     Answer::Outcome(Err(Box::new(failure)), None)
+}
+
+/// Whether the answer is a refusal with that code, before anything ran.
+fn refuses(response: &ResponseEnvelope, code: ErrorCode) -> bool {
+    let refusal = |failure: &Failure| failure.code == code && failure.executed == Some(false);
+    response.outcome.as_ref().err().is_some_and(|failure| refusal(failure))
 }
 
 fn unsent(error: &SendError) -> Failure {
