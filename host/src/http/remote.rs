@@ -100,6 +100,8 @@ fn loops(door: &Door, envelope: &RequestEnvelope) -> Option<Answer> {
     if !envelope.hops.contains(host_id) {
         return None;
     }
+    // The instance is the sender's, and this process does not send what has been here before: so all that
+    // happened is that one of its own URLs leads back to it, however many hosts the call came through.
     let itself = envelope.instance.as_ref() == Some(door.router.instance());
     let path = envelope.hops.iter().map(|hop| &**hop).collect::<Vec<_>>().join(" to ");
     let text = if envelope.hops.len() == 1 && !itself {
@@ -108,7 +110,7 @@ fn loops(door: &Door, envelope: &RequestEnvelope) -> Option<Answer> {
         format!("the call went in a circle: {path} to {host_id}")
     };
     let refused = Answer::of(door, Err(Box::new(Failure::not_executed(ErrorCode::LoopDetected, text))));
-    Some(Answer { itself: itself && envelope.hops.len() == 1, ..refused })
+    Some(Answer { itself, ..refused })
 }
 
 fn seal(
