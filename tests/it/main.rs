@@ -2,4 +2,5 @@
 
 mod calls;
 mod interop;
+mod peers;
 mod sealed;

@@ -63,6 +63,9 @@ impl DaemonBuilder {
     }
 
     /// Puts the library of a plugin crate into the plugin directory.
+    ///
+    /// # Panics
+    /// If it was not built.
     #[must_use]
     pub fn plugin(self, krate: &str) -> Self {
         let file = plugin_file(krate);
@@ -72,6 +75,9 @@ impl DaemonBuilder {
     }
 
     /// Puts a file of any content into the plugin directory.
+    ///
+    /// # Panics
+    /// If the disk is full.
     #[must_use]
     pub fn plugin_bytes(self, name: &str, bytes: &[u8]) -> Self {
         fs::write(self.plugins().join(name), bytes).expect("the plugin directory takes files");

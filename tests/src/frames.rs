@@ -123,10 +123,11 @@ pub fn result_json(result: &Bytes) -> serde_json::Value {
     rmp_serde::from_slice(result).expect("results are MessagePack")
 }
 
-/// The request key of one generated secret, derived without the host's code.
+/// The keys of one generated secret, derived without the host's code.
 pub struct RawKeys {
     id: [u8; 8],
     request: XChaCha20Poly1305,
+    response: XChaCha20Poly1305,
 }
 
 impl std::fmt::Debug for RawKeys {
@@ -147,24 +148,32 @@ impl RawKeys {
         let mut derived = [0; 72];
         let hkdf = Hkdf::<Sha256>::new(None, &master);
         hkdf.expand(b"framex-wire-v1 keys", &mut derived).expect("72 bytes are few");
-        let request = XChaCha20Poly1305::new_from_slice(&derived[8..40]).expect("32 bytes");
-        Self { id: *derived.first_chunk().expect("72 bytes are more than 8"), request }
+        let cipher = |key: &[u8]| XChaCha20Poly1305::new_from_slice(key).expect("32 bytes");
+        let id = *derived.first_chunk().expect("72 bytes are more than 8");
+        Self { id, request: cipher(&derived[8..40]), response: cipher(&derived[40..]) }
     }
 
     /// Seals any bytes as a request, with any flags and any content of the bytes that should be zero.
-    ///
-    /// # Panics
-    /// For more than memory can hold.
     #[must_use]
     pub fn seal(&self, flags: u8, zero: [u8; 2], plaintext: &[u8]) -> (RequestId, Vec<u8>) {
         let id = RequestId::random();
+        (id, self.frame([1, flags, zero[0], zero[1]], id, plaintext))
+    }
+
+    /// Seals any bytes as the answer to a request.
+    #[must_use]
+    pub fn seal_response(&self, id: RequestId, plaintext: &[u8]) -> Vec<u8> {
+        self.frame([2, 0, 0, 0], id, plaintext)
+    }
+
+    fn frame(&self, form: [u8; 4], id: RequestId, plaintext: &[u8]) -> Vec<u8> {
         // Random enough to be used once.
-        let nonce = [&RequestId::random().0[..], &RequestId::random().0[..8]].concat();
+        let random = [RequestId::random().0, RequestId::random().0].concat();
+        let nonce = random.first_chunk::<24>().expect("there are 32 bytes");
         let stamp = now_ms().to_le_bytes();
-        let header = [b"FXW1", &[1, flags][..], &zero, &self.id, &id.0, &stamp, &nonce].concat();
-        let nonce = <[u8; 24]>::try_from(&nonce[..]).expect("16 and 8 bytes");
-        let payload = Payload { msg: plaintext, aad: &header };
-        let sealed = self.request.encrypt((&nonce).into(), payload).expect("short messages are sealed");
-        (id, [header, sealed].concat())
+        let header = [b"FXW1", &form[..], &self.id, &id.0, &stamp, nonce].concat();
+        let cipher = if form[0] == 1 { &self.request } else { &self.response };
+        let sealed = cipher.encrypt(nonce.into(), Payload { msg: plaintext, aad: &header });
+        [header, sealed.expect("short messages are sealed")].concat()
     }
 }
