@@ -21,8 +21,9 @@ need() { # what it is for, command that shows that it is there, Debian packages.
 need "Rust (https://rustup.rs)" "command -v cargo" cargo
 need "a C compiler" "command -v cc" gcc libc6-dev
 need "Python with the libraries of tests/interop/client.py" \
-  "/usr/bin/python3 -c 'import nacl.bindings, msgpack, lz4.block'" python3 python3-nacl python3-msgpack python3-lz4
+  "/usr/bin/python3 -c 'import argon2, nacl.bindings, msgpack, lz4.block'" \
+  python3 python3-nacl python3-argon2 python3-msgpack python3-lz4
 
 # The tests use the daemon's binary and the plugins' libraries of this very build.
 cargo build --workspace
-cargo test --workspace "$@"
+cargo test --workspace --no-fail-fast "$@"

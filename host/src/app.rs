@@ -64,7 +64,8 @@ impl App {
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?;
         let socket = &config.admin_socket;
-        let admin_listener = admin::bind(socket).map_err(|source| AppError::Admin { socket: socket.clone(), source })?;
+        let admin_listener =
+            admin::bind(socket).map_err(|source| AppError::Admin { socket: socket.clone(), source })?;
         let client_tasks = Tasks::default();
         let build::Parts { door, plugins } = tokio::select! {
             parts = build::build(&config, &state_dir, &client_tasks) => parts?,

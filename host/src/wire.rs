@@ -36,3 +36,6 @@ pub use response::{ClockHint, ResponseEnvelope, decode_failure, encode_failure};
 
 /// The media type of a sealed frame, request and response alike (WIRE.md, "Transport").
 pub const CONTENT_TYPE: &str = "application/vnd.framex.sealed";
+
+/// The header by which a host that cannot read a frame's version names its own.
+pub const VERSION_HEADER: &str = "x-framex-wire";

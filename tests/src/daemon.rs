@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::http::begin;
 use crate::log::Log;
 use crate::process::wait;
-use crate::{Answer, Exit, Pending, get, host_binary, plugin_file, post, run_to_end};
+use crate::{Answer, Exit, FreeAddress, Pending, get, host_binary, plugin_file, post, run_to_end, send};
 
 /// What a daemon is made of.
 #[derive(Debug)]
@@ -73,6 +73,12 @@ impl DaemonBuilder {
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Listens on an address that was chosen before.
+    #[must_use]
+    pub fn listen(self, address: FreeAddress) -> Self {
+        self.config(&address.host()).variable("FRAMEX_SERVER__PORT", &address.port().to_string())
     }
 
     /// The scratch folder, with `config.toml` and `plugins`.
@@ -190,10 +196,31 @@ impl Daemon {
         self.scratch.path()
     }
 
+    /// The most memory that the process ever had resident, in bytes (`VmHWM`).
+    ///
+    /// # Panics
+    /// If the system does not say; Linux does.
+    #[must_use]
+    pub fn resident_bytes_max(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("Linux has /proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has a VmHWM");
+        let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("it is a number of kB");
+        kibibytes * 1024
+    }
+
     /// Calls a function with JSON.
     #[must_use]
     pub fn call(&self, function: &str, arguments: &Value) -> Answer {
         post(&format!("{}/api/v1/functions/{function}", self.url()), arguments)
+    }
+
+    /// As [`Daemon::call`], with a deadline for the call.
+    #[must_use]
+    pub fn call_within(&self, function: &str, arguments: &Value, timeout_ms: u64) -> Answer {
+        let url = format!("{}/api/v1/functions/{function}", self.url());
+        let timeout_ms = timeout_ms.to_string();
+        let headers = [("content-type", "application/json"), ("x-framex-timeout-ms", &timeout_ms)];
+        send("POST", &url, &headers, arguments.to_string().as_bytes())
     }
 
     /// `GET` of a path.

@@ -5,14 +5,19 @@
 
 #![allow(clippy::missing_panics_doc, reason = "everything here panics where a test would fail")]
 
+mod address;
 pub mod broken;
 mod daemon;
+mod faulty_peer;
 mod files;
+pub mod frames;
 mod http;
 mod log;
 mod process;
 
+pub use address::FreeAddress;
 pub use daemon::{Daemon, DaemonBuilder};
+pub use faulty_peer::{Conversation, FaultyPeer, http_answer};
 pub use files::{host_binary, plugin_file, target_folder};
 pub use http::{Answer, ClosedPort, Pending, get, post, send};
 pub use process::{Exit, run_to_end};

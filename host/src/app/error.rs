@@ -59,7 +59,11 @@ impl AppError {
     #[must_use]
     pub fn is_config(&self) -> bool {
         match self {
-            Self::Bind { .. } | Self::State { .. } | Self::Admin { .. } | Self::StateInUse(_) | Self::Key(_) => true,
+            Self::Bind { .. }
+            | Self::State { .. }
+            | Self::Admin { .. }
+            | Self::StateInUse(_)
+            | Self::Key(_) => true,
             Self::Plugin(error) => matches!(error, PluginError::Directory { .. }),
             Self::Signals(_) | Self::Stopped(_) | Self::Thread => false,
         }

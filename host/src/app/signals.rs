@@ -1,26 +1,50 @@
 //! SIGTERM and SIGINT.
+//!
+//! Not by tokio's `signal`: cargo gives one set of features to everything that is built at once, so the plugins of
+//! this workspace would get it too, and with it a leak of two descriptors for every generation.
 
 use std::io;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator;
+use tokio::sync::mpsc;
+
+/// Signals that wait to be taken; more are as good as these.
+const WAITING_MAX: usize = 4;
 
 /// The signals that stop the daemon.
 #[derive(Debug)]
 pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    arrived: mpsc::Receiver<i32>,
+    handle: iterator::Handle,
 }
 
 impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let mut signals = iterator::Signals::new([SIGTERM, SIGINT])?;
+        let handle = signals.handle();
+        let (tx, arrived) = mpsc::channel(WAITING_MAX);
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                // Full: the daemon is being stopped already. Closed: it has stopped.
+                let _waiting = tx.try_send(signal);
+            }
+        })?;
+        Ok(Self { arrived, handle })
     }
 
     /// The number of the next one.
     pub(super) async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        match self.arrived.recv().await {
+            Some(signal) => signal,
+            // The thread is gone, and with it every later signal.
+            None => std::future::pending().await,
         }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.handle.close();
     }
 }

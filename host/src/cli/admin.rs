@@ -79,12 +79,22 @@ pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<(
 }
 
 fn list_text(answer: &Value) -> String {
-    let heads = ["PLUGIN", "VERSION", "STATE", "GENERATION", "IN FLIGHT", "FUNCTIONS", "STILL MAPPED", "FILE"];
+    let heads =
+        ["PLUGIN", "VERSION", "STATE", "GENERATION", "IN FLIGHT", "FUNCTIONS", "STILL MAPPED", "FILE"];
     let rows = answer["plugins"].as_array().into_iter().flatten().map(|plugin| {
         let text = |key: &str| plugin[key].as_str().unwrap_or_default().to_owned();
         let count = |key: &str| plugin[key].as_array().map_or(0, Vec::len).to_string();
         let (generation, in_flight) = (plugin["generation"].to_string(), plugin["in_flight"].to_string());
-        vec![text("name"), text("version"), text("state"), generation, in_flight, count("functions"), count("zombies"), text("file")]
+        vec![
+            text("name"),
+            text("version"),
+            text("state"),
+            generation,
+            in_flight,
+            count("functions"),
+            count("zombies"),
+            text("file"),
+        ]
     });
     table(&std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>())
 }
@@ -92,11 +102,19 @@ fn list_text(answer: &Value) -> String {
 fn change_text(answer: &Value) -> String {
     let steps = answer["steps"].as_array().into_iter().flatten();
     let lines: Vec<String> = steps
-        .map(|step| format!("  {:<8} {:>10.3} ms", step["step"].as_str().unwrap_or_default(), step["ms"].as_f64().unwrap_or(0.0)))
+        .map(|step| {
+            format!(
+                "  {:<8} {:>10.3} ms",
+                step["step"].as_str().unwrap_or_default(),
+                step["ms"].as_f64().unwrap_or(0.0)
+            )
+        })
         .collect();
     let plugin = answer["plugin"].as_str().unwrap_or_default();
     let head = match (answer["generation"].as_u64(), answer["previous"].as_u64()) {
-        (Some(generation), Some(previous)) => format!("{plugin}: generation {generation} serves in the place of {previous}"),
+        (Some(generation), Some(previous)) => {
+            format!("{plugin}: generation {generation} serves in the place of {previous}")
+        }
         (Some(generation), None) => format!("{plugin}: generation {generation} serves"),
         (None, _) => format!("{plugin}: withdrawn"),
     };
@@ -108,7 +126,8 @@ fn change_text(answer: &Value) -> String {
 }
 
 fn request(config: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failed> {
-    let config = Config::load(config, &Overrides::default()).map_err(|error| Failed::usage(error.to_string()))?;
+    let config =
+        Config::load(config, &Overrides::default()).map_err(|error| Failed::usage(error.to_string()))?;
     let socket = config.admin_socket;
     let request = Request::builder()
         .method(method)
@@ -119,15 +138,21 @@ fn request(config: &Path, method: Method, path: &str, body: Option<&Value>) -> R
         .map_err(|_| Failed::usage(format!("`{path}` has characters that a name cannot have")))?;
     let exchange = async {
         let stream = UnixStream::connect(&socket).await.map_err(|error| {
-            Failed::new(format!("no host answers on {}: {error}; is it running, with this config?", socket.display()))
+            Failed::new(format!(
+                "no host answers on {}: {error}; is it running, with this config?",
+                socket.display()
+            ))
         })?;
-        let broken = |error: hyper::Error| Failed::new(format!("the host on {} broke off: {error}", socket.display()));
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let broken =
+            |error: hyper::Error| Failed::new(format!("the host on {} broke off: {error}", socket.display()));
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let answered = async {
             let response = sender.send_request(request).await.map_err(broken)?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| Failed::new(format!("the answer broke off: {error}")))?.to_bytes();
+            let body =
+                body.map_err(|error| Failed::new(format!("the answer broke off: {error}")))?.to_bytes();
             Ok((head.status, body))
         };
         tokio::pin!(answered);
@@ -139,7 +164,8 @@ fn request(config: &Path, method: Method, path: &str, body: Option<&Value>) -> R
     };
     let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, exchange).await });
     let (status, body) = answered.map_err(|_| Failed::new("the host did not answer"))??;
-    let json: Value = serde_json::from_slice(&body).map_err(|error| Failed::new(format!("the answer is no JSON: {error}")))?;
+    let json: Value = serde_json::from_slice(&body)
+        .map_err(|error| Failed::new(format!("the answer is no JSON: {error}")))?;
     if status == StatusCode::OK {
         return Ok(json);
     }

@@ -40,15 +40,8 @@ pub(super) const KEYS: [&str; 28] = [
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 7] = [
-    "server.tls",
-    "admin.listen",
-    "admin.token",
-    "auth.callers",
-    "trust",
-    "isolation",
-    "reload.watch",
-];
+pub(super) const LATER: [&str; 7] =
+    ["server.tls", "admin.listen", "admin.token", "auth.callers", "trust", "isolation", "reload.watch"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -56,6 +56,7 @@ impl<'a> Waiting<'a> {
         let joined = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
             (waiting < max).then_some(waiting + 1)
         });
+        // Only one that joined may be made: its drop leaves the queue.
         joined.is_ok().then(|| Self(count))
     }
 }

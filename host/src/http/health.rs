@@ -22,7 +22,8 @@ pub(super) fn ready(door: &Door) -> Response {
         .map(|(plugin, reason)| json!({ "plugin": plugin, "reason": reason }))
         .collect();
     let statuses = door.plugins.statuses().into_iter();
-    let plugins: Vec<String> = statuses.filter(|status| status.state == "published").map(|status| status.name).collect();
+    let plugins: Vec<String> =
+        statuses.filter(|status| status.state == "published").map(|status| status.name).collect();
     let (zombies, zombies_max) = door.plugins.zombies();
     let mut warnings = Vec::new();
     if zombies > zombies_max {

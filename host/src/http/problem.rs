@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Response, transcode};
 use crate::base::{ErrorCode, Failure};
+use crate::wire;
 
 /// What went wrong with a request, before or in a call.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Problem {
             "the frame is of another version of the wire; this host speaks version 1",
         );
         problem.header =
-            Some((http::HeaderName::from_static("x-framex-wire"), HeaderValue::from_static("1")));
+            Some((http::HeaderName::from_static(wire::VERSION_HEADER), HeaderValue::from_static("1")));
         problem
     }
 

@@ -25,7 +25,9 @@ pub(super) async fn call(
     if body::media_type(&head.headers) != wire::CONTENT_TYPE {
         return Err(Problem::unsupported_type(wire::CONTENT_TYPE));
     }
-    let frame = body::read(&head.headers, body, door.limits.body_bytes_max, door.limits.call_timeout).await?;
+    // Arguments of the largest size fit, with the envelope around them.
+    let frame_bytes_max = door.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
+    let frame = body::read(&head.headers, body, frame_bytes_max, door.limits.call_timeout).await?;
     let sealing = &door.sealing;
     if sealing.closed {
         return Err(Problem::unauthenticated());
@@ -98,6 +100,8 @@ fn loops(door: &Door, envelope: &RequestEnvelope) -> Option<Answer> {
     if !envelope.hops.contains(host_id) {
         return None;
     }
+    // The instance is the sender's, and this process does not send what has been here before: so all that
+    // happened is that one of its own URLs leads back to it, however many hosts the call came through.
     let itself = envelope.instance.as_ref() == Some(door.router.instance());
     let path = envelope.hops.iter().map(|hop| &**hop).collect::<Vec<_>>().join(" to ");
     let text = if envelope.hops.len() == 1 && !itself {
@@ -106,7 +110,7 @@ fn loops(door: &Door, envelope: &RequestEnvelope) -> Option<Answer> {
         format!("the call went in a circle: {path} to {host_id}")
     };
     let refused = Answer::of(door, Err(Box::new(Failure::not_executed(ErrorCode::LoopDetected, text))));
-    Some(Answer { itself: itself && envelope.hops.len() == 1, ..refused })
+    Some(Answer { itself, ..refused })
 }
 
 fn seal(

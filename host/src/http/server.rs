@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -49,8 +50,8 @@ pub async fn serve(
                     from,
                     Arc::clone(&door),
                     server.clone(),
-                    tasks.clone(),
                     header_timeout,
+                    tasks.clone(),
                 );
                 let _owned = tasks.spawn(async move {
                     connection.await;
@@ -83,25 +84,34 @@ async fn connection(
     from: SocketAddr,
     door: Arc<Door>,
     server: auto::Builder<Streams>,
-    tasks: Tasks,
     header_timeout: Duration,
+    tasks: Tasks,
 ) {
-    // Until the first byte tells the protocol, the server below waits without a deadline.
-    let begun = tokio::select! {
-        begun = tokio::time::timeout(header_timeout, stream.readable()) => matches!(begun, Ok(Ok(()))),
-        () = tasks.token().cancelled() => false,
-    };
-    if !begun || stream.set_nodelay(true).is_err() {
+    if stream.set_nodelay(true).is_err() {
+        // The connection is gone already.
         return;
     }
-    let service = service_fn(move |request| {
+    let spoke = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        spoke.store(true, Ordering::Relaxed);
         let door = Arc::clone(&door);
         async move { Ok::<_, Infallible>(door.answer(request, from).await) }
     });
     let connection = server.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place for ever.
+    let silent = async {
+        tokio::time::sleep(header_timeout).await;
+        if spoke.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
+        () = silent => {
+            tracing::debug!(%from, "the connection is closed: it brought no request in time");
+            return;
+        }
         () = tasks.token().cancelled() => {
             // No new requests; those that have begun are answered.
             connection.as_mut().graceful_shutdown();

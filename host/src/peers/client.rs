@@ -37,6 +37,8 @@ pub(super) struct HttpAnswer {
     pub(super) status: StatusCode,
     /// The content type is the one of sealed frames.
     pub(super) is_sealed: bool,
+    /// It names the version of the wire that the peer speaks, as a host does that cannot read a frame.
+    pub(super) names_version: bool,
     pub(super) body: BytesMut,
 }
 
@@ -97,6 +99,7 @@ impl Client {
         Ok(HttpAnswer {
             status: head.status,
             is_sealed: head.headers.get(CONTENT_TYPE).is_some_and(|value| value == wire::CONTENT_TYPE),
+            names_version: head.headers.contains_key(wire::VERSION_HEADER),
             body: body.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..])),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -14,13 +14,6 @@ use crate::base::{ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope};
 
-/// Not asked yet.
-const UNKNOWN: u8 = 0;
-/// Another process.
-const OTHER: u8 = 1;
-/// This very process.
-const ITSELF: u8 = 2;
-
 /// One configured peer.
 pub struct Peer {
     url: PeerUrl,
@@ -29,7 +22,7 @@ pub struct Peer {
     client: Client,
     compression: Compression,
     limits: Limits,
-    identity: AtomicU8,
+    is_itself: AtomicBool,
     /// What to add to our clock to have the peer's, in milliseconds.
     clock_offset_ms: AtomicI64,
 }
@@ -63,7 +56,7 @@ impl Peer {
             client,
             compression,
             limits,
-            identity: AtomicU8::new(UNKNOWN),
+            is_itself: AtomicBool::new(false),
             clock_offset_ms: AtomicI64::new(0),
         }
     }
@@ -77,7 +70,7 @@ impl Peer {
     /// Whether a call has shown that the URL leads back to this very process.
     #[must_use]
     pub fn is_itself(&self) -> bool {
-        self.identity.load(Ordering::Relaxed) == ITSELF
+        self.is_itself.load(Ordering::Relaxed)
     }
 
     /// What to add to our clock to have the one that the peer asked for, in milliseconds.
@@ -134,12 +127,14 @@ impl Peer {
                 }
                 Ok(Ok(response)) => response,
             };
-            if response.itself {
-                self.identity.store(ITSELF, Ordering::Relaxed);
+            // Both make the call again, so both need a refusal that says that it did not run.
+            if response.itself && refuses(&response, ErrorCode::LoopDetected) && response.host_id == *host_id
+            {
+                self.is_itself.store(true, Ordering::Relaxed);
                 return Answer::Itself;
             }
-            self.identity.store(OTHER, Ordering::Relaxed);
-            if let Some(hint) = response.clock_hint.filter(|_| !resent) {
+            let may_resend = !resent && refuses(&response, ErrorCode::Replayed);
+            if let Some(hint) = response.clock_hint.filter(|_| may_resend) {
                 self.follow_clock(hint.now_ms);
                 resent = true;
                 continue;
@@ -166,7 +161,8 @@ impl Peer {
             hops,
             traceparent: invocation.traceparent.clone(),
             idempotency_key: invocation.idempotency_key.clone(),
-            instance: (self.identity.load(Ordering::Relaxed) == UNKNOWN).then_some(instance),
+            // Always: an address may come to be this host's, or cease to be, at any time.
+            instance: Some(instance),
         }
     }
 
@@ -228,6 +224,12 @@ fn failed(failure: Failure) -> Answer {
     Answer::Outcome(Err(Box::new(failure)), None)
 }
 
+/// Whether the answer is a refusal with that code, before anything ran.
+fn refuses(response: &ResponseEnvelope, code: ErrorCode) -> bool {
+    let refusal = |failure: &Failure| failure.code == code && failure.executed == Some(false);
+    response.outcome.as_ref().err().is_some_and(|failure| refusal(failure))
+}
+
 fn unsent(error: &SendError) -> Failure {
     match error {
         SendError::NotConnected(_) => Failure::not_executed(ErrorCode::Unavailable, error.to_string()),
@@ -241,7 +243,7 @@ fn unsent(error: &SendError) -> Failure {
 fn refused(answer: &HttpAnswer) -> Failure {
     let code = match answer.status {
         StatusCode::UNAUTHORIZED => ErrorCode::Unauthenticated,
-        StatusCode::BAD_REQUEST => ErrorCode::Incompatible,
+        StatusCode::BAD_REQUEST if answer.names_version => ErrorCode::Incompatible,
         _ => ErrorCode::Unavailable,
     };
     Failure::new(

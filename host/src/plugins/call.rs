@@ -132,7 +132,10 @@ impl PluginCall {
             return Poll::Pending;
         }
         self.future.end();
-        let text = format!("function `{}` was stopped: its plugin was replaced and the drain deadline passed", self.invocation.function);
+        let text = format!(
+            "function `{}` was stopped: its plugin was replaced and the drain deadline passed",
+            self.invocation.function
+        );
         Poll::Ready(Err(Box::new(Failure::executed(ErrorCode::Cancelled, text))))
     }
 }

@@ -22,12 +22,13 @@ impl Candidate {
     pub(super) fn stage(path: &Path, stager: &Stager) -> Result<Self, PluginError> {
         let staged = stager.stage(path)?;
         let file = staged.file.clone();
-        let bytes = std::fs::read(&staged.path).map_err(|source| PluginError::File {
+        let copy = std::fs::File::open(&staged.path).map_err(|source| PluginError::File {
             file: file.clone(),
             action: "read",
             source,
         })?;
-        match object_file::check(&bytes) {
+        let cache = object::ReadCache::new(copy);
+        match object_file::check(&cache) {
             Ok(object) => Ok(Self { staged, object, path: path.to_owned() }),
             Err(reason) if reason.contains("ABI") => Err(PluginError::Incompatible { file, reason }),
             Err(reason) => Err(PluginError::NotALibrary { file, reason }),

@@ -145,7 +145,8 @@ impl Plugins {
         watch.lap("stage");
         let path = candidate.path.clone();
         let number = entry.next_generation();
-        let StartedGeneration { generation, lease, functions } = self.start(entry, candidate, number, &mut watch).await?;
+        let StartedGeneration { generation, lease, functions } =
+            self.start(entry, candidate, number, &mut watch).await?;
         let plugin = Arc::clone(&generation.plugin);
         if !allow_breaking {
             let breaks = compatibility::breaks(&self.table.snapshot(), &plugin, &functions);
@@ -165,7 +166,13 @@ impl Plugins {
         let _first = generation.published_at.set(SystemTime::now());
         let file = generation.staged.file.clone();
         let sha256 = generation.staged.sha256.clone();
-        tracing::info!(plugin = &*plugin, generation = number, version = generation.description.version, file, "published");
+        tracing::info!(
+            plugin = &*plugin,
+            generation = number,
+            version = generation.description.version,
+            file,
+            "published"
+        );
         let published = Published { generation, functions: names, lease };
         let old = {
             let mut state = entry.state();
@@ -179,7 +186,14 @@ impl Plugins {
             None => 0,
         };
         let sha256 = Some(sha256);
-        Ok(Change { plugin: plugin.to_string(), generation: Some(number), previous, sha256, steps: watch.steps(), cancelled_calls })
+        Ok(Change {
+            plugin: plugin.to_string(),
+            generation: Some(number),
+            previous,
+            sha256,
+            steps: watch.steps(),
+            cancelled_calls,
+        })
     }
 
     async fn start(
@@ -195,7 +209,8 @@ impl Plugins {
         let copy = staged.path.clone();
         let timeout = self.services.start_timeout;
         // Constructors of the library run here: on a thread that ends.
-        let opened = on_thread(&plugin, move || (Library::open(&staged, &object), staged))?.wait(timeout).await;
+        let opened =
+            on_thread(&plugin, move || (Library::open(&staged, &object), staged))?.wait(timeout).await;
         let (library, staged) = match opened {
             Ok(opened) => opened,
             Err(lost) => {
@@ -208,7 +223,8 @@ impl Plugins {
             }
         };
         watch.lap("load");
-        let library = library.inspect_err(|_| entry.note_mapped(number, &copy, "it failed at the step load"))?;
+        let library =
+            library.inspect_err(|_| entry.note_mapped(number, &copy, "it failed at the step load"))?;
         let config = (self.settings.of_plugin)(&plugin);
         match Generation::start(library, description, staged, number, config, &self.services).await {
             Ok(started) => {
@@ -229,7 +245,12 @@ impl Plugins {
             Unmap::Never => Err("[reload] unmap = \"never\"".to_owned()),
         };
         if let Err(reason) = unmapped {
-            tracing::warn!(plugin = &*generation.plugin, generation = generation.number, reason, "the library stays mapped");
+            tracing::warn!(
+                plugin = &*generation.plugin,
+                generation = generation.number,
+                reason,
+                "the library stays mapped"
+            );
             entry.note_mapped(generation.number, &generation.staged.path, reason);
         }
     }
@@ -267,7 +288,13 @@ impl Plugins {
     /// Waits for the last call of a generation that is out of the table, then stops it.
     ///
     /// Past the deadline its calls are dropped; answers how many.
-    async fn retire(&self, entry: &Entry, old: Published, drain_timeout: Duration, watch: &mut Stopwatch) -> usize {
+    async fn retire(
+        &self,
+        entry: &Entry,
+        old: Published,
+        drain_timeout: Duration,
+        watch: &mut Stopwatch,
+    ) -> usize {
         let Published { generation, lease, .. } = old;
         let leases = lease.downgrade();
         drop(lease);
@@ -276,7 +303,12 @@ impl Plugins {
         let mut drained = generation.drain(drain_timeout).await;
         if !drained {
             cancelled_calls = leases.count();
-            tracing::warn!(plugin = &*generation.plugin, generation = generation.number, calls = cancelled_calls, "the drain deadline passed: calls are dropped");
+            tracing::warn!(
+                plugin = &*generation.plugin,
+                generation = generation.number,
+                calls = cancelled_calls,
+                "the drain deadline passed: calls are dropped"
+            );
             generation.cancel_calls();
             drained = generation.drain(CANCEL_TIMEOUT).await;
         }
@@ -287,8 +319,16 @@ impl Plugins {
             self.lay_to_rest(entry, &generation).await;
             watch.lap("retire");
         } else {
-            tracing::warn!(plugin = &*generation.plugin, generation = generation.number, "not stopped: calls are still running");
-            entry.note_mapped(generation.number, &generation.staged.path, "its calls did not end, even when cancelled");
+            tracing::warn!(
+                plugin = &*generation.plugin,
+                generation = generation.number,
+                "not stopped: calls are still running"
+            );
+            entry.note_mapped(
+                generation.number,
+                &generation.staged.path,
+                "its calls did not end, even when cancelled",
+            );
         }
         let mut state = entry.state();
         state.draining = false;

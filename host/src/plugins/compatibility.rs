@@ -10,14 +10,20 @@ use crate::functions::{Function, Snapshot};
 ///
 /// A function that is gone is no break in this sense: callers are told by `not_found`.
 pub(super) fn breaks(table: &Snapshot, plugin: &str, new: &[Function]) -> Vec<String> {
-    let old = |function: &Function| table.find(function.name.as_str()).filter(|old| *old.plugin == *plugin).map(Arc::clone);
-    new.iter().filter_map(|function| Some((old(function)?, function))).flat_map(|(old, new)| function_breaks(&old, new)).collect()
+    let old = |function: &Function| {
+        table.find(function.name.as_str()).filter(|old| *old.plugin == *plugin).map(Arc::clone)
+    };
+    new.iter()
+        .filter_map(|function| Some((old(function)?, function)))
+        .flat_map(|(old, new)| function_breaks(&old, new))
+        .collect()
 }
 
 fn function_breaks(old: &Function, new: &Function) -> Vec<String> {
     let name = &new.name;
     let (old_schema, new_schema) = (&old.arguments_schema, &new.arguments_schema);
-    let (Some(was), Some(is)) = (old_schema["properties"].as_object(), new_schema["properties"].as_object()) else {
+    let (Some(was), Some(is)) = (old_schema["properties"].as_object(), new_schema["properties"].as_object())
+    else {
         return Vec::new();
     };
     let mut breaks = Vec::new();
@@ -30,10 +36,14 @@ fn function_breaks(old: &Function, new: &Function) -> Vec<String> {
             Some(_) => {}
         }
     }
-    let required = |schema: &Value, argument: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == argument));
+    let required = |schema: &Value, argument: &str| {
+        schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == argument))
+    };
     for argument in is.keys() {
         if required(new_schema, argument) && !required(old_schema, argument) {
-            breaks.push(format!("`{name}` demands the argument `{argument}`, which callers need not pass so far"));
+            breaks.push(format!(
+                "`{name}` demands the argument `{argument}`, which callers need not pass so far"
+            ));
         }
     }
     breaks
@@ -41,14 +51,17 @@ fn function_breaks(old: &Function, new: &Function) -> Vec<String> {
 
 /// A schema without the texts for people, and with references followed once.
 fn shape(schema: &Value, root: &Value) -> Value {
-    let followed = schema["$ref"].as_str().and_then(|reference| root["$defs"].get(reference.strip_prefix("#/$defs/")?));
+    let followed =
+        schema["$ref"].as_str().and_then(|reference| root["$defs"].get(reference.strip_prefix("#/$defs/")?));
     without_texts(followed.unwrap_or(schema))
 }
 
 fn without_texts(schema: &Value) -> Value {
     match schema {
         Value::Object(object) => {
-            let kept = object.iter().filter(|(key, _)| !matches!(key.as_str(), "description" | "title" | "examples"));
+            let kept = object
+                .iter()
+                .filter(|(key, _)| !matches!(key.as_str(), "description" | "title" | "examples"));
             Value::Object(kept.map(|(key, value)| (key.clone(), without_texts(value))).collect())
         }
         Value::Array(values) => values.iter().map(without_texts).collect(),
@@ -75,12 +88,24 @@ mod tests {
         let id = || json!({ "id": { "type": "integer" } });
         let old = || object(id(), json!(["id"]));
         check(old(), old(), &[]);
-        check(old(), object(json!({ "id": { "type": "integer", "description": "new text" } }), json!([])), &[]);
-        check(old(), object(json!({ "id": { "type": "string" } }), json!(["id"])), &["the argument `id` of `demo.f` has another type"]);
+        check(
+            old(),
+            object(json!({ "id": { "type": "integer", "description": "new text" } }), json!([])),
+            &[],
+        );
+        check(
+            old(),
+            object(json!({ "id": { "type": "string" } }), json!(["id"])),
+            &["the argument `id` of `demo.f` has another type"],
+        );
         check(old(), object(json!({}), json!([])), &["`demo.f` no longer takes the argument `id`"]);
         let more = json!({ "id": { "type": "integer" }, "b": { "type": "integer" } });
         check(old(), object(more.clone(), json!(["id"])), &[]);
-        check(old(), object(more, json!(["id", "b"])), &["`demo.f` demands the argument `b`, which callers need not pass so far"]);
+        check(
+            old(),
+            object(more, json!(["id", "b"])),
+            &["`demo.f` demands the argument `b`, which callers need not pass so far"],
+        );
         check(Value::Bool(true), old(), &[]);
     }
 }

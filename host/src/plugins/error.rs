@@ -139,7 +139,9 @@ pub enum PluginError {
         file: String,
     },
     /// No such generation is kept.
-    #[error("plugin `{plugin}` has no such generation to roll back to; kept are {kept:?} ([reload] keep_generations)")]
+    #[error(
+        "plugin `{plugin}` has no such generation to roll back to; kept are {kept:?} ([reload] keep_generations)"
+    )]
     NotKept {
         /// The plugin.
         plugin: String,

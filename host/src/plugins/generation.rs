@@ -222,7 +222,10 @@ impl Generation {
     /// Calls that ran inside the plugin without passing through the host.
     pub(crate) fn direct_calls(&self) -> u64 {
         // SAFETY: the plugin registered a static of its library, which is mapped as long as the list has it.
-        self.routes().iter().map(|(_, RoutePointer(cell))| unsafe { &**cell }.calls.load(Ordering::Relaxed)).sum()
+        self.routes()
+            .iter()
+            .map(|(_, RoutePointer(cell))| unsafe { &**cell }.calls.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Waits until no lease is left; answers whether that came before the deadline.
@@ -254,7 +257,11 @@ impl Generation {
             Err(Lost::Died) => tracing::warn!(plugin = &*self.plugin, "the stop thread died"),
             Err(Lost::Hangs) => {
                 self.hangs.store(true, Ordering::Relaxed);
-                tracing::warn!(plugin = &*self.plugin, "on_stop did not end within {} ms", within.as_millis());
+                tracing::warn!(
+                    plugin = &*self.plugin,
+                    "on_stop did not end within {} ms",
+                    within.as_millis()
+                );
             }
         }
     }

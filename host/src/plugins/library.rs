@@ -92,9 +92,14 @@ impl Library {
         let layout = unsafe { handle.get::<LayoutFn>(LAYOUT_SYMBOL) };
         let layout = layout.map_err(|error| format!("has no usable `{LAYOUT_SYMBOL}`: {error}"))?;
         let found = layout();
-        check_layout_compatibility_with_globals(<AbiSurface as StableAbi>::LAYOUT, found, &CheckingGlobals::new()).map_err(
-            |error| format!("has other layouts of the ABI's types than this host: {}", first_line(&error.to_string())),
+        check_layout_compatibility_with_globals(
+            <AbiSurface as StableAbi>::LAYOUT,
+            found,
+            &CheckingGlobals::new(),
         )
+        .map_err(|error| {
+            format!("has other layouts of the ABI's types than this host: {}", first_line(&error.to_string()))
+        })
     }
 }
 

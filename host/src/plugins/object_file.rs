@@ -3,7 +3,7 @@
 //! The loader maps what the headers claim: a truncated file would kill the process with SIGBUS later on.
 
 use object::read::elf::{FileHeader, ProgramHeader};
-use object::{Architecture, BinaryFormat, Object, ObjectSegment, ObjectSymbol};
+use object::{Architecture, BinaryFormat, Object, ObjectSegment, ObjectSymbol, ReadRef};
 
 use super::descriptor::Description;
 use framex_abi::{DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, PluginDescriptor};
@@ -16,9 +16,11 @@ pub(crate) struct ObjectFile {
     pub(crate) has_layout: bool,
 }
 
-/// Checks the bytes of a library; an error completes the sentence "plugin file X ...".
-pub(crate) fn check(bytes: &[u8]) -> Result<ObjectFile, String> {
-    if bytes.is_empty() {
+/// Checks a library; an error completes the sentence "plugin file X ...".
+///
+/// `bytes` are read as they are needed: a library has many more than these checks look at.
+pub(crate) fn check<'a, B: ReadRef<'a>>(bytes: B) -> Result<ObjectFile, String> {
+    if bytes.len() == Ok(0) {
         return Err("is empty".to_owned());
     }
     let kind = object::FileKind::parse(bytes)
@@ -43,7 +45,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<ObjectFile, String> {
 }
 
 /// Everything that the loader would map is in the file.
-fn check_elf_extent(bytes: &[u8]) -> Result<(), String> {
+fn check_elf_extent<'a, B: ReadRef<'a>>(bytes: B) -> Result<(), String> {
     let damaged = |error: object::read::Error| format!("is damaged or cut off: {error}");
     let header = object::elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
     let endian = header.endian().map_err(damaged)?;
@@ -53,13 +55,14 @@ fn check_elf_extent(bytes: &[u8]) -> Result<(), String> {
         .map(|segment| segment.p_offset(endian).saturating_add(segment.p_filesz(endian)))
         .max()
         .unwrap_or(0);
-    if end > bytes.len() as u64 {
-        return Err(format!("is cut off: it has {} bytes of at least {end}", bytes.len()));
+    let length = bytes.len().unwrap_or(0);
+    if end > length {
+        return Err(format!("is cut off: it has {length} bytes of at least {end}"));
     }
     Ok(())
 }
 
-fn check_platform(file: &object::File<'_>) -> Result<(), String> {
+fn check_platform<'a, B: ReadRef<'a>>(file: &object::File<'a, B>) -> Result<(), String> {
     let (found, needed) = (file.format(), BinaryFormat::native_object());
     if found != needed {
         return Err(format!("is {}, this host needs {}", format_name(found), format_name(needed)));
@@ -103,7 +106,7 @@ struct Exports {
     has_layout: bool,
 }
 
-fn exports(file: &object::File<'_>) -> Exports {
+fn exports<'a, B: ReadRef<'a>>(file: &object::File<'a, B>) -> Exports {
     let mut found = Exports::default();
     for symbol in file.dynamic_symbols().filter(ObjectSymbol::is_definition) {
         match symbol.name() {
@@ -121,18 +124,18 @@ mod tests {
 
     #[test]
     fn what_is_no_library_is_refused_in_words() {
-        assert_eq!(check(b"").unwrap_err(), "is empty");
+        assert_eq!(check(&b""[..]).unwrap_err(), "is empty");
         assert_eq!(
-            check(b"#!/bin/sh\necho plugin\n").unwrap_err(),
+            check(&b"#!/bin/sh\necho plugin\n"[..]).unwrap_err(),
             "is not a library: its first bytes are of no known format"
         );
-        assert!(check(b"\x7fELF\x02\x01\x01").unwrap_err().starts_with("is "));
+        assert!(check(&b"\x7fELF\x02\x01\x01"[..]).unwrap_err().starts_with("is "));
     }
 
     #[test]
     fn this_very_program_is_no_plugin_at_any_length() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(check(&program).unwrap_err().contains("no framex plugin"));
+        assert!(check(&program[..]).unwrap_err().contains("no framex plugin"));
         for length in (0..program.len()).step_by(program.len() / 50) {
             assert!(check(&program[..length]).is_err());
         }

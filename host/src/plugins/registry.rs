@@ -97,7 +97,10 @@ impl Plugins {
                     if required.is_some_and(|required| !required.contains(&name)) {
                         tracing::debug!(file, plugin = name, "not in load_plugins");
                     } else if let Some(other) = chosen.get(&name).map(|other| other.staged.file.clone()) {
-                        report.failed.push((file.clone(), PluginError::Duplicate { file, plugin: name.into(), other }));
+                        report.failed.push((
+                            file.clone(),
+                            PluginError::Duplicate { file, plugin: name.into(), other },
+                        ));
                     } else {
                         chosen.insert(name, candidate);
                     }

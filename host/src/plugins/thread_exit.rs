@@ -202,7 +202,9 @@ mod tests {
             enter_worker();
             for address in [0x1800, 0x1801, 0x5800] {
                 // SAFETY: `count` takes anything.
-                unsafe { __cxa_thread_atexit_impl(count, ptr::null_mut(), ptr::without_provenance_mut(address)) };
+                unsafe {
+                    __cxa_thread_atexit_impl(count, ptr::null_mut(), ptr::without_provenance_mut(address))
+                };
             }
             assert!(holds(&library) && holds(&other));
             flush_here(&library);

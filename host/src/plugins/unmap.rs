@@ -28,7 +28,8 @@ pub(super) async fn unmap(generation: &Arc<Generation>) -> Result<(), String> {
     let closed = {
         let generation = Arc::clone(generation);
         // Destructors of the library run here: on a thread that ends.
-        on_thread(&generation.plugin.clone(), move || generation.close()).map_err(|error| error.to_string())?
+        on_thread(&generation.plugin.clone(), move || generation.close())
+            .map_err(|error| error.to_string())?
     };
     match closed.wait(CLOSE_TIMEOUT).await {
         Ok(closed) => closed?,

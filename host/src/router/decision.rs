@@ -11,7 +11,8 @@ use crate::peers::Peer;
 pub enum Target {
     /// In a plugin of this host.
     Local(Arc<Function>),
-    /// On one of these peers, in the order of the configuration. Never empty.
+    /// On one of these peers, in the order of the configuration. Never empty; the first one is another host,
+    /// one of the others may stand for this one.
     Peers(Vec<Arc<Peer>>),
     /// Nowhere: no such function.
     Nowhere,
@@ -28,13 +29,19 @@ pub struct Decision {
 
 /// Decides where a function runs.
 ///
-/// `configured` are the peers that `plugins.proxy.proxy_functions` names for it.
+/// `configured` are the peers that `plugins.proxy.proxy_functions` names for it. One that leads back to this
+/// host keeps its place in their order, so that all hosts of one config send a call to the same of them;
+/// without the function here it counts for nothing.
 #[must_use]
 pub fn decide(name: &FunctionName, table: &Snapshot, configured: &[Arc<Peer>]) -> Target {
-    if configured.iter().any(|peer| !peer.is_itself()) {
-        return Target::Peers(configured.iter().filter(|peer| !peer.is_itself()).cloned().collect());
+    let here = table.find(name.as_str());
+    let serving = |peer: &&Arc<Peer>| here.is_some() || !peer.is_itself();
+    let peers: Vec<_> = configured.iter().filter(serving).cloned().collect();
+    match (peers.first(), here) {
+        (Some(first), _) if !first.is_itself() => Target::Peers(peers),
+        (_, Some(function)) => Target::Local(Arc::clone(function)),
+        (_, None) => Target::Nowhere,
     }
-    table.find(name.as_str()).map_or(Target::Nowhere, |function| Target::Local(Arc::clone(function)))
 }
 
 /// The decision in words.

@@ -144,7 +144,13 @@ impl Router {
     ) -> Outcome {
         let mut last = None;
         for peer in peers {
-            match peer.call(&invocation, arguments.clone(), &self.host_id, self.instance).await {
+            let known_as_itself = peer.is_itself();
+            let answer = if known_as_itself {
+                Answer::Itself
+            } else {
+                peer.call(&invocation, arguments.clone(), &self.host_id, self.instance).await
+            };
+            match answer {
                 Answer::Outcome(Err(failure), _) if may_go_on(&failure) => last = Some(failure),
                 Answer::Outcome(outcome, served_by) => {
                     if let Some(served_by) = served_by {
@@ -153,21 +159,28 @@ impl Router {
                     return outcome;
                 }
                 Answer::Itself => {
-                    tracing::info!(peer = %peer.url(), "the peer is this very host: its functions run here");
-                    self.on_itself.get().into_iter().for_each(|tell| tell());
-                    return self.call_here(invocation, arguments).await;
+                    if !known_as_itself {
+                        tracing::info!(peer = %peer.url(), "the peer is this very host: its functions run here");
+                        self.on_itself.get().into_iter().for_each(|tell| tell());
+                    }
+                    if self.has(&invocation.function) {
+                        return self.call_here(invocation, arguments).await;
+                    }
+                    last = Some(self.not_found(&invocation.function));
                 }
             }
         }
         let failure = last
             .unwrap_or_else(|| Box::new(Failure::not_executed(ErrorCode::Unavailable, "no peer is left")));
-        if self.fallback == Fallback::Local
-            && self.table.snapshot().find(invocation.function.as_str()).is_some()
-        {
+        if self.fallback == Fallback::Local && self.has(&invocation.function) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "the call did not run on a peer, so it runs here: fallback = \"local\"");
             return self.call_here(invocation, arguments).await;
         }
         Err(failure)
+    }
+
+    fn has(&self, name: &FunctionName) -> bool {
+        self.table.snapshot().find(name.as_str()).is_some()
     }
 
     async fn call_here(&self, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
@@ -179,6 +192,8 @@ impl Router {
     fn not_found(&self, name: &FunctionName) -> Box<Failure> {
         let table = self.table.snapshot();
         let known = table.names().chain(self.configured.keys().map(FunctionName::as_str));
+        // One that is configured to run here, and does not, is no help.
+        let known = known.filter(|known| *known != name.as_str());
         let known: std::collections::BTreeSet<&str> = known.collect();
         let near = nearest(name.as_str(), known, 3);
         let text = match near.as_slice() {
@@ -216,8 +231,10 @@ impl Dispatch for Router {
 
 /// Whether the call may be made elsewhere: it provably did not run, and another host may do better.
 fn may_go_on(failure: &Failure) -> bool {
-    let elsewhere =
-        matches!(failure.code, ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::NotFound);
+    let elsewhere = matches!(
+        failure.code,
+        ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::NotFound | ErrorCode::LoopDetected
+    );
     failure.executed == Some(false) && elsewhere
 }
 

@@ -68,7 +68,9 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: UCred) -> Result<
         (&Method::GET, ["functions"]) => Ok(functions(admin)),
         (&Method::GET, ["peers"]) => Ok(peers(admin)),
         (&Method::GET, ["explain", name]) => explain(admin, name),
-        (&Method::POST, ["plugins"]) => change(admin, Asked::Load(options(&head.headers, body).await?), who).await,
+        (&Method::POST, ["plugins"]) => {
+            change(admin, Asked::Load(options(&head.headers, body).await?), who).await
+        }
         (&Method::POST, ["plugins", name, "reload"]) => {
             let options = options_or_default(&head.headers, body).await?;
             change(admin, Asked::Reload((*name).to_owned(), options), who).await
@@ -77,7 +79,9 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: UCred) -> Result<
             let options = options_or_default(&head.headers, body).await?;
             change(admin, Asked::Rollback((*name).to_owned(), options), who).await
         }
-        (&Method::POST, ["plugins", name, "unload"]) => change(admin, Asked::Unload((*name).to_owned()), who).await,
+        (&Method::POST, ["plugins", name, "unload"]) => {
+            change(admin, Asked::Unload((*name).to_owned()), who).await
+        }
         (_, ["plugins", _, "reload" | "rollback" | "unload"]) => Err(Problem::method_not_allowed("POST")),
         (_, ["plugins"]) => Err(Problem::method_not_allowed("GET, POST")),
         (_, ["functions" | "peers"] | ["plugins" | "explain", _]) => Err(Problem::method_not_allowed("GET")),
@@ -97,14 +101,20 @@ async fn options<T: DeserializeOwned>(headers: &http::HeaderMap, body: Incoming)
     parse(&read(headers, body).await?)
 }
 
-async fn options_or_default<T: DeserializeOwned + Default>(headers: &http::HeaderMap, body: Incoming) -> Result<T, Problem> {
+async fn options_or_default<T: DeserializeOwned + Default>(
+    headers: &http::HeaderMap,
+    body: Incoming,
+) -> Result<T, Problem> {
     let bytes = read(headers, body).await?;
     if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes) }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| {
-        Problem::of_code(ErrorCode::InvalidArgument, &format!("the body is not the JSON that is expected: {error}"))
+        Problem::of_code(
+            ErrorCode::InvalidArgument,
+            &format!("the body is not the JSON that is expected: {error}"),
+        )
     })
 }
 
@@ -130,7 +140,9 @@ async fn change(admin: &Admin, asked: Asked, who: UCred) -> Result<Value, Proble
             Asked::Load(options) => plugins.load(&options.file).await,
         }
     });
-    let changed = changed.await.map_err(|_| Problem::of_code(ErrorCode::Internal, "the change was lost; the log has more"))?;
+    let changed = changed
+        .await
+        .map_err(|_| Problem::of_code(ErrorCode::Internal, "the change was lost; the log has more"))?;
     let uid = who.uid();
     match changed {
         Ok(change) => {
@@ -148,10 +160,12 @@ async fn change(admin: &Admin, asked: Asked, who: UCred) -> Result<Value, Proble
 fn refused(error: &PluginError) -> Problem {
     let text = error.to_string();
     match error {
-        PluginError::Unknown { .. } | PluginError::NotPublished { .. } => Problem::of_code(ErrorCode::NotFound, &text),
-        PluginError::NotAFileName { .. } | PluginError::AlreadyLoaded { .. } | PluginError::NotKept { .. } => {
-            Problem::of_code(ErrorCode::InvalidArgument, &text)
+        PluginError::Unknown { .. } | PluginError::NotPublished { .. } => {
+            Problem::of_code(ErrorCode::NotFound, &text)
         }
+        PluginError::NotAFileName { .. }
+        | PluginError::AlreadyLoaded { .. }
+        | PluginError::NotKept { .. } => Problem::of_code(ErrorCode::InvalidArgument, &text),
         PluginError::Stopping => Problem::of_code(ErrorCode::Unavailable, &text),
         _ => Problem::reload_failed(error.step(), &text),
     }
@@ -176,14 +190,14 @@ fn all_plugins(plugins: &Plugins) -> Vec<Value> {
 fn one_plugin(plugins: &Plugins, name: &str) -> Result<Value, Problem> {
     let statuses = plugins.statuses();
     let status = statuses.iter().find(|status| status.name == name);
-    status.map(plugin_json).ok_or_else(|| Problem::of_code(ErrorCode::NotFound, "there is no plugin of this name"))
+    status
+        .map(plugin_json)
+        .ok_or_else(|| Problem::of_code(ErrorCode::NotFound, "there is no plugin of this name"))
 }
 
 fn plugin_json(status: &PluginStatus) -> Value {
     let functions: Vec<&str> = status.functions.iter().map(FunctionName::as_str).collect();
-    let zombie = |zombie: &crate::plugins::Zombie| {
-        json!({ "generation": zombie.generation, "reason": zombie.reason, "mapped_bytes": zombie.mapped_bytes })
-    };
+    let zombie = |zombie: &crate::plugins::Zombie| json!({ "generation": zombie.generation, "reason": zombie.reason, "mapped_bytes": zombie.mapped_bytes });
     json!({
         "name": status.name, "version": status.version, "state": status.state, "generation": status.generation,
         "sha256": status.sha256, "file": status.file, "functions": functions, "in_flight": status.in_flight,
@@ -232,7 +246,8 @@ fn peers(admin: &Admin) -> Value {
 }
 
 fn explain(admin: &Admin, name: &str) -> Result<Value, Problem> {
-    let function = FunctionName::new(name).map_err(|error| Problem::of_code(ErrorCode::InvalidArgument, &error.to_string()))?;
+    let function = FunctionName::new(name)
+        .map_err(|error| Problem::of_code(ErrorCode::InvalidArgument, &error.to_string()))?;
     let Decision { target, because } = admin.router.explain(&function);
     let mut explained = json!({ "function": name, "runs": runs(&target), "because": because });
     if let Target::Peers(peers) = &target {
@@ -255,7 +270,8 @@ mod tests {
 
     #[test]
     fn times_are_rfc3339() {
-        let check = |seconds, expected| assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+        let check =
+            |seconds, expected| assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
         check(0, "1970-01-01T00:00:00Z");
         check(951_782_400, "2000-02-29T00:00:00Z");
         check(1_795_392_000, "2026-11-23T00:00:00Z");

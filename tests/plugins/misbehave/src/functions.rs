@@ -74,6 +74,29 @@ pub async fn sleeps(ms: u64) -> Result<u64> {
     sleep(ms).await
 }
 
+/// Says when its call is dropped before its end.
+#[on_proxy]
+pub async fn tells_when_dropped(ms: u64) -> Result<u64> {
+    struct Guard(Option<u64>);
+    impl Guard {
+        fn end(mut self) {
+            self.0 = None;
+        }
+    }
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            if let Some(ms) = self.0 {
+                tracing::info!(ms, "the call was dropped");
+            }
+        }
+    }
+    let guard = Guard(Some(ms));
+    tracing::info!(ms, "the call waits");
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    guard.end();
+    Ok(ms)
+}
+
 /// As `sleeps`, one call at a time.
 #[on_proxy(max_concurrency = 1, timeout_ms = 60000)]
 pub async fn one_at_a_time(ms: u64) -> Result<u64> {

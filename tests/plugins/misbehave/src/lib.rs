@@ -36,6 +36,7 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::fails>()?;
         ctx.register_proxy_func::<functions::catches_failure>()?;
         ctx.register_proxy_func::<functions::sleeps>()?;
+        ctx.register_proxy_func::<functions::tells_when_dropped>()?;
         ctx.register_proxy_func::<functions::one_at_a_time>()?;
         ctx.register_proxy_func::<functions::echo>()?;
         ctx.register_proxy_func::<functions::same_number>()?;

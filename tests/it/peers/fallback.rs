@@ -1,0 +1,117 @@
+//! When a call goes on to the next peer, or runs here: only if it provably did not run before.
+
+use framex_host::base::{ErrorCode, Failure};
+use framex_tests::{Daemon, FaultyPeer, http_answer};
+use serde_json::json;
+
+use super::{FUNCTION, authentic, call, call_within, check_failed, failure, host, runs, success};
+use framex_tests::FreeAddress;
+
+fn with_fallback(url: &str) -> Daemon {
+    host("a", &[url], FUNCTION).config("plugins.proxy.fallback = \"local\"").start()
+}
+
+#[test]
+fn what_provably_did_not_run_runs_here() {
+    let a = with_fallback(&FreeAddress::find().url());
+    let served = call(&a);
+    assert_eq!((served.status, served.header("x-framex-served-by")), (200, Some("a")));
+    assert_eq!(runs(&a), 1);
+    a.wait_for_log("fallback = ");
+
+    for code in [ErrorCode::Overloaded, ErrorCode::Unavailable, ErrorCode::NotFound, ErrorCode::LoopDetected]
+    {
+        let peer = authentic(move |_, _| failure(Failure::not_executed(code, "not here")));
+        let a = with_fallback(&peer.url());
+        let served = call(&a);
+        assert_eq!((served.status, served.header("x-framex-served-by")), (200, Some("a")), "{code}");
+        assert_eq!((runs(&a), peer.requests()), (1, 1), "{code}");
+    }
+}
+
+#[test]
+fn what_may_have_run_does_not_run_here() {
+    let answers = [
+        Failure::new(ErrorCode::Unavailable, "nobody knows"),
+        Failure::new(ErrorCode::Overloaded, "nobody knows"),
+        Failure::executed(ErrorCode::Unavailable, "a call of its own failed"),
+        Failure::executed(ErrorCode::Failed, "its own error"),
+        Failure::executed(ErrorCode::NotFound, "a call of its own failed"),
+        Failure::executed(ErrorCode::Panic, "panicked"),
+        // Elsewhere they would fail in the same way.
+        Failure::not_executed(ErrorCode::InvalidArgument, "wrong arguments"),
+        Failure::not_executed(ErrorCode::PermissionDenied, "not you"),
+        Failure::not_executed(ErrorCode::DeadlineExceeded, "too late"),
+    ];
+    for refusal in answers {
+        let (code, executed) = (refusal.code, refusal.executed);
+        let peer = authentic(move |_, _| failure(refusal.clone()));
+        let a = with_fallback(&peer.url());
+        let problem = call(&a).json();
+        assert_eq!((&problem["code"], &problem["executed"]), (&json!(code.as_str()), &json!(executed)));
+        assert_eq!((runs(&a), peer.requests()), (0, 1), "{code}");
+    }
+}
+
+#[test]
+fn an_unusable_answer_does_not_make_it_run_here() {
+    let html = http_answer("502 Bad Gateway", &[], b"<html>");
+    let unauthorized = http_answer("401 Unauthorized", &[], b"{}");
+    let peers = [
+        FaultyPeer::start(|conversation| {
+            conversation.request();
+        }),
+        FaultyPeer::start(|conversation| {
+            conversation.request_without(1);
+        }),
+        FaultyPeer::answering(move |_| html.clone()),
+        FaultyPeer::answering(move |_| unauthorized.clone()),
+    ];
+    for peer in &peers {
+        let a = with_fallback(&peer.url());
+        assert!(call(&a).status >= 401);
+        assert_eq!((runs(&a), peer.requests()), (0, 1));
+    }
+    let silent = FaultyPeer::start(|conversation| {
+        conversation.request();
+        conversation.wait_for_close();
+    });
+    let a = with_fallback(&silent.url());
+    check_failed(&call_within(&a, 200), 504, "deadline_exceeded", None);
+    assert_eq!((runs(&a), silent.requests()), (0, 1));
+}
+
+#[test]
+fn a_fallback_needs_the_function_here() {
+    let url = FreeAddress::find().url();
+    let a = host("a", &[&url], "no.such.function").config("plugins.proxy.fallback = \"local\"").start();
+    check_failed(&a.call("no.such.function", &json!({})), 503, "unavailable", Some(false));
+}
+
+#[test]
+fn the_next_peer_serves_if_the_first_is_dead() {
+    let b = host("b", &[], FUNCTION).start();
+    let a = host("a", &[&FreeAddress::find().url(), &b.url()], FUNCTION).start();
+    let served = call(&a);
+    assert_eq!((served.status, served.header("x-framex-served-by")), (200, Some("b")));
+    assert_eq!((runs(&a), runs(&b)), (0, 1));
+}
+
+#[test]
+fn the_next_peer_is_not_asked_if_the_first_may_have_run_it() {
+    let first = FaultyPeer::start(|conversation| {
+        conversation.request();
+    });
+    let second = authentic(|_, _| success());
+    let a = host("a", &[&first.url(), &second.url()], FUNCTION).start();
+    check_failed(&call(&a), 503, "unavailable", None);
+    assert_eq!((first.requests(), second.requests(), runs(&a)), (1, 0, 0));
+}
+
+#[test]
+fn the_last_failure_is_told_if_no_peer_serves() {
+    let busy = authentic(|_, _| failure(Failure::not_executed(ErrorCode::Overloaded, "busy")));
+    let a = host("a", &[&FreeAddress::find().url(), &busy.url()], FUNCTION).start();
+    check_failed(&call(&a), 429, "overloaded", Some(false));
+    assert_eq!((busy.requests(), runs(&a)), (1, 0));
+}

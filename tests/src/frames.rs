@@ -1,0 +1,179 @@
+//! Sealed frames as tests make them: with the host's own wire code, and once more without it.
+//!
+//! The host's code cannot be made to seal what is wrong inside, so [`RawKeys`] derives keys and seals by itself,
+//! from WIRE.md.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{Bytes, BytesMut};
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
+use framex_host::base::{FunctionName, RequestId};
+use framex_host::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope};
+use hkdf::Hkdf;
+use serde::Serialize;
+use sha2::Sha256;
+
+use crate::{Answer, send};
+
+/// A generated secret; it is the one of the test vectors.
+pub const SECRET: &str = "fxk1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+/// Another one.
+pub const OTHER_SECRET: &str = "fxk1_ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
+
+/// The limits of a peer that takes any answer of a test.
+pub const LIMITS: Limits = Limits { plaintext_bytes_max: 64 << 20 };
+
+/// The keys of [`SECRET`].
+#[must_use]
+pub fn key() -> KeySet {
+    key_of(SECRET)
+}
+
+/// The keys of a secret.
+///
+/// # Panics
+/// If it is none.
+#[must_use]
+pub fn key_of(secret: &str) -> KeySet {
+    KeySet::derive(secret).expect("tests use well-formed secrets")
+}
+
+/// The line of a config that protects the sealed path with these secrets.
+#[must_use]
+pub fn rules(secrets: &[&str]) -> String {
+    format!("plugins.proxy.auth.rules = {{ \"/api/v1/proxy/remote\" = {secrets:?} }}")
+}
+
+/// Unix time in milliseconds.
+///
+/// # Panics
+/// If the clock stands before 1970.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
+    u64::try_from(since.as_millis()).expect("milliseconds fit for ages")
+}
+
+/// A call with named arguments, 10 s and no hops.
+///
+/// # Panics
+/// If the name is none.
+#[must_use]
+pub fn envelope(function: &str, arguments: &impl Serialize) -> RequestEnvelope {
+    RequestEnvelope {
+        function: FunctionName::new(function).expect("tests use well-formed names"),
+        arguments: rmp_serde::to_vec_named(arguments).expect("arguments encode").into(),
+        remaining_ms: 10_000,
+        hops: Vec::new(),
+        traceparent: None,
+        idempotency_key: None,
+        instance: None,
+    }
+}
+
+/// Seals a call, stamped now.
+#[must_use]
+pub fn seal(key: &KeySet, envelope: &RequestEnvelope) -> (RequestId, Vec<u8>) {
+    wire::seal_request(key, now_ms(), envelope, Compression::Never)
+}
+
+/// Posts a frame as it is.
+#[must_use]
+pub fn post_frame(host: &str, frame: &[u8]) -> Answer {
+    send("POST", &format!("{host}/api/v1/proxy/remote"), &[("content-type", wire::CONTENT_TYPE)], frame)
+}
+
+/// Opens the sealed answer to a frame.
+///
+/// # Panics
+/// If it is not a sealed answer to this request by these keys.
+#[must_use]
+pub fn open(key: &KeySet, id: RequestId, answer: &Answer) -> ResponseEnvelope {
+    let text = String::from_utf8_lossy(&answer.body);
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some(wire::CONTENT_TYPE)), "{text}");
+    wire::open_response(key, id, BytesMut::from(&answer.body[..]), &LIMITS).expect("the answer opens")
+}
+
+/// Seals a call, posts it, and opens the answer.
+#[must_use]
+pub fn call_sealed(host: &str, key: &KeySet, envelope: &RequestEnvelope) -> ResponseEnvelope {
+    let (id, frame) = seal(key, envelope);
+    open(key, id, &post_frame(host, &frame))
+}
+
+/// The stamp in the header of a frame.
+///
+/// # Panics
+/// If it is too short.
+#[must_use]
+pub fn sent_at_ms(frame: &[u8]) -> u64 {
+    let (stamp, _) = frame[32..].split_first_chunk().expect("a frame has a header");
+    u64::from_le_bytes(*stamp)
+}
+
+/// The result of a function as JSON.
+///
+/// # Panics
+/// If it is no MessagePack.
+#[must_use]
+pub fn result_json(result: &Bytes) -> serde_json::Value {
+    rmp_serde::from_slice(result).expect("results are MessagePack")
+}
+
+/// The keys of one generated secret, derived without the host's code.
+pub struct RawKeys {
+    id: [u8; 8],
+    request: XChaCha20Poly1305,
+    response: XChaCha20Poly1305,
+}
+
+impl std::fmt::Debug for RawKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawKeys").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl RawKeys {
+    /// Derives them.
+    ///
+    /// # Panics
+    /// For a passphrase.
+    #[must_use]
+    pub fn of(secret: &str) -> Self {
+        let encoded = secret.strip_prefix("fxk1_").expect("a generated secret");
+        let master = URL_SAFE_NO_PAD.decode(encoded).expect("base64url");
+        let mut derived = [0; 72];
+        let hkdf = Hkdf::<Sha256>::new(None, &master);
+        hkdf.expand(b"framex-wire-v1 keys", &mut derived).expect("72 bytes are few");
+        let cipher = |key: &[u8]| XChaCha20Poly1305::new_from_slice(key).expect("32 bytes");
+        let id = *derived.first_chunk().expect("72 bytes are more than 8");
+        Self { id, request: cipher(&derived[8..40]), response: cipher(&derived[40..]) }
+    }
+
+    /// Seals any bytes as a request, with any flags and any content of the bytes that should be zero.
+    #[must_use]
+    pub fn seal(&self, flags: u8, zero: [u8; 2], plaintext: &[u8]) -> (RequestId, Vec<u8>) {
+        let id = RequestId::random();
+        (id, self.frame([1, flags, zero[0], zero[1]], id, plaintext))
+    }
+
+    /// Seals any bytes as the answer to a request.
+    #[must_use]
+    pub fn seal_response(&self, id: RequestId, plaintext: &[u8]) -> Vec<u8> {
+        self.frame([2, 0, 0, 0], id, plaintext)
+    }
+
+    fn frame(&self, form: [u8; 4], id: RequestId, plaintext: &[u8]) -> Vec<u8> {
+        // Random enough to be used once.
+        let random = [RequestId::random().0, RequestId::random().0].concat();
+        let nonce = random.first_chunk::<24>().expect("there are 32 bytes");
+        let stamp = now_ms().to_le_bytes();
+        let header = [b"FXW1", &form[..], &self.id, &id.0, &stamp, nonce].concat();
+        let cipher = if form[0] == 1 { &self.request } else { &self.response };
+        let sealed = cipher.encrypt(nonce.into(), Payload { msg: plaintext, aad: &header });
+        [header, sealed.expect("short messages are sealed")].concat()
+    }
+}
