@@ -138,6 +138,22 @@ case "$problem" in
   *) echo "error: the app_code should be unknown_airport" >&2; exit 1 ;;
 esac
 
+say "A new build on B, under load: nobody notices."
+(
+  for _ in $(seq 200); do
+    curl -sS -o /dev/null -w '%{http_code}\n' -X POST "$a/api/v1/functions/reports.flights.day" \
+      -H 'content-type: application/json' -d '{"airport": "JFK", "date": "2013-01-04"}'
+  done
+) >"$place/statuses" &
+load=$!
+for _ in 1 2 3; do
+  cp target/release/libreports.so "$place/b/plugins/libreports.so"
+  "$host" --config "$place/b/config.toml" plugins reload reports
+done
+wait "$load"
+echo "$(wc -l <"$place/statuses") calls meanwhile, $(grep -vc '^200$' "$place/statuses" || true) of them failed"
+if grep -qv '^200$' "$place/statuses"; then echo "error: no call should have failed" >&2; exit 1; fi
+
 say "Without B the call fails, and says so; it does not run in the wrong place:"
 if [ "$keep" = yes ]; then
   echo "(left out: --keep leaves B running)"

@@ -9,10 +9,23 @@ use arc_swap::{ArcSwap, Guard};
 use super::Function;
 use crate::base::FunctionName;
 
+/// Most withdrawn functions that are remembered, to tell callers what became of them.
+const WITHDRAWN_MAX: usize = 4096;
+
 /// One immutable version of the table.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     functions: HashMap<FunctionName, Arc<Function>>,
+    withdrawn: HashMap<FunctionName, Withdrawn>,
+}
+
+/// A function that a plugin had once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// The plugin.
+    pub plugin: Arc<str>,
+    /// The last generation that had it.
+    pub generation: u64,
 }
 
 impl Snapshot {
@@ -20,6 +33,12 @@ impl Snapshot {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<Function>> {
         self.functions.get(name)
+    }
+
+    /// What became of a function that is no longer here.
+    #[must_use]
+    pub fn withdrawn(&self, name: &str) -> Option<&Withdrawn> {
+        self.withdrawn.get(name)
     }
 
     /// All functions, by name.
@@ -80,9 +99,23 @@ impl Table {
             }
             next.insert(function.name.clone(), Arc::new(function));
         }
-        self.current.store(Arc::new(Snapshot { functions: next }));
+        let withdrawn = withdrawn(&current, &next);
+        self.current.store(Arc::new(Snapshot { functions: next, withdrawn }));
         Ok(())
     }
+}
+
+/// The functions that are in no plugin any more, of those that were.
+fn withdrawn(
+    current: &Snapshot,
+    next: &HashMap<FunctionName, Arc<Function>>,
+) -> HashMap<FunctionName, Withdrawn> {
+    let gone = current.functions.values().map(|function| {
+        let withdrawn = Withdrawn { plugin: Arc::clone(&function.plugin), generation: function.generation };
+        (function.name.clone(), withdrawn)
+    });
+    let before = current.withdrawn.iter().map(|(name, withdrawn)| (name.clone(), withdrawn.clone()));
+    gone.chain(before).filter(|(name, _)| !next.contains_key(name)).take(WITHDRAWN_MAX).collect()
 }
 
 #[cfg(test)]
@@ -104,6 +137,8 @@ mod tests {
         assert_eq!(after.sorted().into_keys().collect::<Vec<_>>(), ["a.x", "b.x"]);
         assert_eq!(after.find("a.x").unwrap().generation, 2);
         assert_eq!(before.find("a.x").unwrap().generation, 1, "a snapshot never changes");
+        assert_eq!(after.withdrawn("a.y"), Some(&Withdrawn { plugin: "a".into(), generation: 1 }));
+        assert_eq!(after.withdrawn("a.x"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::base::{
     Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, nearest,
 };
 use crate::config::Fallback;
-use crate::functions::{CallFuture, Dispatch, Function, Started, Table};
+use crate::functions::{CallFuture, Dispatch, Function, Started, Table, Withdrawn};
 use crate::peers::{Answer, Peer};
 
 /// Routes calls.
@@ -191,6 +191,12 @@ impl Router {
 
     fn not_found(&self, name: &FunctionName) -> Box<Failure> {
         let table = self.table.snapshot();
+        if let Some(Withdrawn { plugin, generation }) = table.withdrawn(name.as_str()) {
+            let text = format!(
+                "there is no function `{name}` any more: plugin `{plugin}` had it last in its generation {generation}"
+            );
+            return Box::new(Failure::not_executed(ErrorCode::NotFound, text));
+        }
         let known = table.names().chain(self.configured.keys().map(FunctionName::as_str));
         // One that is configured to run here, and does not, is no help.
         let known = known.filter(|known| *known != name.as_str());
