@@ -209,6 +209,13 @@ impl Config {
         peer.key.as_ref().or_else(|| self.sealing_secrets().first())
     }
 
+    /// Whether plugins are looked for in the folder `plugins` beside the config file, which may be missing.
+    #[must_use]
+    pub fn has_default_plugin_dir(&self) -> bool {
+        let file = std::path::absolute(&self.file).unwrap_or_default();
+        file.parent().is_some_and(|folder| self.plugin_dir == folder.join("plugins"))
+    }
+
     /// Whether [`REMOTE_PATH`] answers at all: with a key for it, or on a loopback listener.
     #[must_use]
     pub fn answers_peers(&self) -> bool {

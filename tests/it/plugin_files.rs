@@ -296,3 +296,13 @@ fn a_plugin_directory_that_is_not_there() {
     assert!(exit.stderr.contains("elsewhere cannot be read: No such file or directory"), "{}", exit.stderr);
     assert!(exit.stderr.contains("create it, or set plugin_dir"), "{}", exit.stderr);
 }
+
+#[test]
+fn the_default_plugin_directory_may_be_missing() {
+    let builder = Daemon::builder();
+    std::fs::remove_dir(builder.folder().join("plugins")).unwrap();
+    let host = builder.start();
+    assert_eq!(host.get("/api/v1/functions").json()["functions"], serde_json::json!([]));
+    assert!(host.log().contains("there is no plugin directory"), "{}", host.log());
+    host.stop();
+}

@@ -108,6 +108,11 @@ pub async fn start_plugins(
         of_plugin,
     };
     let plugins = Arc::new(Plugins::new(services, table, stager, settings));
+    if !config.plugin_dir.exists() && config.has_default_plugin_dir() && config.load_plugins.is_none() {
+        let directory = config.plugin_dir.display();
+        tracing::warn!(%directory, "there is no plugin directory, so no plugins are loaded");
+        return Ok((plugins, LoadReport::default()));
+    }
     let report = plugins.load_directory(config.load_plugins.as_deref()).await?;
     Ok((plugins, report))
 }
