@@ -17,6 +17,7 @@ mod generation;
 mod host_table;
 mod library;
 mod maps;
+mod nested_call;
 mod object_file;
 mod registry;
 mod report;

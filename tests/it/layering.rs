@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 const ORDER: [&str; 9] = ["base", "config", "wire", "functions", "plugins", "peers", "router", "http", "app"];
 
 /// The files that may have hand-written `unsafe`, or emit it.
-const UNSAFE: [&str; 17] = [
+const UNSAFE: [&str; 18] = [
     "host/src/plugins/call.rs",
     "host/src/plugins/generation.rs",
     "host/src/plugins/host_table.rs",
     "host/src/plugins/library.rs",
+    "host/src/plugins/nested_call.rs",
     "host/src/plugins/thread_exit.rs",
     "host/src/plugins/waker.rs",
     "plugin-sdk/abi/src/descriptor.rs",

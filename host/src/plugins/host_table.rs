@@ -1,29 +1,22 @@
-//! The table of functions that a plugin gets: registering, resolving, calling, logging.
+//! The table of functions that a plugin gets: registering, resolving, logging; calling is in `nested_call.rs`.
 //! One of the files with hand-written `unsafe`. No panic leaves it.
 #![expect(unsafe_code, reason = "the C functions that plugins call")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use framex_abi::{
-    self as abi, Buffer, CallOptions, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION,
-    OwnedBuffer, Registration, RouteCell, STATUS_ERR, STATUS_OK, STATUS_PENDING, Slice,
+    Buffer, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION, Registration, RouteCell,
+    STATUS_ERR, STATUS_OK, Slice,
 };
 use tracing::level_filters::LevelFilter;
 
 use super::Services;
-use super::call::{PluginFunction, bytes_of};
+use super::call::PluginFunction;
 use super::generation::{Lease, WeakLease};
-use super::waker::with_std_waker;
-use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, FunctionName, Invocation, Outcome, RequestId, ServedBy,
-};
-use crate::functions::{CallFuture, FunctionNumber, Started};
-use crate::wire;
+use super::nested_call::call;
+use crate::base::{FunctionName, Invocation};
 
 /// Most functions of one plugin.
 const FUNCTIONS_MAX: usize = 4096;
@@ -64,7 +57,7 @@ impl HostSide {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
     }
 
-    fn lease(&self) -> Option<Lease> {
+    pub(super) fn lease(&self) -> Option<Lease> {
         self.lease.get()?.upgrade()
     }
 }
@@ -90,7 +83,7 @@ pub(super) fn host_table(side: &'static HostSide, host_id: &'static str, config:
 
 /// # Safety
 /// `instance` is the handle of a [`Host`] table that [`host_table`] made.
-unsafe fn side(instance: *const ()) -> &'static HostSide {
+pub(super) unsafe fn side(instance: *const ()) -> &'static HostSide {
     // SAFETY: the caller vouches for the handle, which points to a `HostSide` that is never freed.
     unsafe { &*instance.cast::<HostSide>() }
 }
@@ -196,193 +189,6 @@ unsafe extern "C" fn resolve(instance: *const (), name: Slice) -> u32 {
         side.services.names.resolve(&FunctionName::new(name).ok()?)
     }));
     resolved.ok().flatten().map_or(NO_FUNCTION, |number| number.0)
-}
-
-unsafe extern "C" fn call(
-    instance: *const (),
-    invocation: *const (),
-    function: u32,
-    arguments: Buffer,
-    options: *const CallOptions,
-    waker: *const abi::Waker,
-    out: *mut Buffer,
-    future: *mut abi::Future,
-) -> i32 {
-    // SAFETY: the plugin hands the buffer over.
-    let arguments = unsafe { OwnedBuffer::new(arguments) };
-    let started = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the plugin passes its handle.
-        let side = unsafe { side(instance) };
-        let lease = side.lease().ok_or_else(|| {
-            not_executed(ErrorCode::Unavailable, "the plugin is not published, or was retired")
-        })?;
-        // SAFETY: null, or the handle of an invocation that the plugin is serving or has retained.
-        let parent = unsafe { invocation.cast::<Invocation>().as_ref() };
-        // SAFETY: null, or options that live until we return.
-        let options = unsafe { options.as_ref() };
-        let invocation = nested(side, parent, function, options)?;
-        let dispatch = side
-            .services
-            .dispatch()
-            .ok_or_else(|| not_executed(ErrorCode::Unavailable, "the host is stopping"))?;
-        let arguments = bytes_of(arguments, lease.clone());
-        // A plugin may call from a thread of its own, where no runtime of ours is entered.
-        let _entered = enter(&side.services);
-        // SAFETY: the plugin passes a waker that lives until we return.
-        let started = unsafe {
-            with_std_waker(waker, &lease, |waker| {
-                dispatch.start(Arc::new(invocation), arguments, &mut Context::from_waker(waker))
-            })
-        };
-        match started {
-            Started::Ready(outcome) => outcome.map(Begun::Ended),
-            Started::Pending(future) => {
-                Ok(Begun::Suspended(NestedCall { future, services: Arc::clone(&side.services), lease }))
-            }
-        }
-    }));
-    match started {
-        Ok(Ok(Begun::Suspended(nested))) => {
-            // SAFETY: the plugin passes a pointer that may be written to.
-            unsafe { *future = nested.into_raw() };
-            STATUS_PENDING
-        }
-        // SAFETY: as above.
-        Ok(Ok(Begun::Ended(bytes))) => unsafe { finish(Ok(bytes), out) },
-        // SAFETY: as above.
-        Ok(Err(failure)) => unsafe { finish(Err(failure), out) },
-        // SAFETY: as above.
-        Err(_) => unsafe { finish(Err(host_panicked()), out) },
-    }
-}
-
-enum Begun {
-    Ended(Bytes),
-    Suspended(NestedCall),
-}
-
-fn not_executed(code: ErrorCode, message: &str) -> Box<Failure> {
-    Box::new(Failure::not_executed(code, message))
-}
-
-fn host_panicked() -> Box<Failure> {
-    tracing::error!("the host panicked while it served a plugin's call");
-    Box::new(Failure::new(ErrorCode::Internal, "the host failed to make the call"))
-}
-
-fn enter(services: &Services) -> Option<tokio::runtime::EnterGuard<'_>> {
-    tokio::runtime::Handle::try_current().is_err().then(|| services.runtime.enter())
-}
-
-/// The invocation of a nested call: it goes on where its parent stands.
-fn nested(
-    side: &HostSide,
-    parent: Option<&Invocation>,
-    function: u32,
-    options: Option<&CallOptions>,
-) -> Result<Invocation, Box<Failure>> {
-    let function = side.services.names.name(FunctionNumber(function));
-    let function = function
-        .ok_or_else(|| not_executed(ErrorCode::NotFound, "a function number that was never given out"))?;
-    let mut deadline =
-        parent.map_or_else(|| Deadline::after(side.services.call_timeout), |parent| parent.deadline);
-    let mut idempotency_key = None;
-    if let Some(options) = options.filter(|options| options.struct_size as usize >= size_of::<CallOptions>())
-    {
-        if options.timeout_ms != NO_DEADLINE {
-            deadline = deadline.min(Deadline::after(Duration::from_millis(options.timeout_ms)));
-        }
-        // SAFETY: the options live until the call returns.
-        let key = unsafe { options.idempotency_key.as_bytes() };
-        if key.len() > crate::base::IDEMPOTENCY_KEY_BYTES_MAX {
-            return Err(not_executed(ErrorCode::InvalidArgument, "an idempotency key has at most 64 bytes"));
-        }
-        idempotency_key = (!key.is_empty()).then(|| Bytes::copy_from_slice(key));
-    }
-    Ok(Invocation {
-        id: parent.map_or_else(RequestId::random, |parent| parent.id),
-        function,
-        caller: Caller::Plugin(Arc::clone(&side.plugin)),
-        deadline,
-        hops: parent.map(|parent| parent.hops.clone()).unwrap_or_default(),
-        traceparent: parent.and_then(|parent| parent.traceparent.clone()),
-        idempotency_key,
-        served_by: ServedBy::default(),
-    })
-}
-
-/// Writes an outcome for a plugin and answers its status.
-///
-/// # Safety
-/// `out` may be written to.
-unsafe fn finish(outcome: Outcome, out: *mut Buffer) -> i32 {
-    let (status, buffer) = match outcome {
-        Ok(bytes) => (STATUS_OK, buffer_of(bytes)),
-        Err(failure) => (STATUS_ERR, Buffer::from_vec(wire::encode_failure(&failure))),
-    };
-    // SAFETY: the caller vouches for the pointer.
-    unsafe { *out = buffer };
-    status
-}
-
-/// Lends bytes to a plugin without copying: `cap` carries the owner.
-fn buffer_of(bytes: Bytes) -> Buffer {
-    unsafe extern "C" fn free(_: *mut u8, _: usize, cap: usize) {
-        let owner: *mut Bytes = std::ptr::with_exposed_provenance_mut(cap);
-        // SAFETY: `cap` is the box made below, handed back once.
-        drop(unsafe { Box::from_raw(owner) });
-    }
-    let owner = Box::new(bytes);
-    let (ptr, len) = (owner.as_ptr().cast_mut(), owner.len());
-    Buffer { ptr, len, cap: Box::into_raw(owner).expose_provenance(), free: Some(free) }
-}
-
-/// A call on its way that a plugin holds.
-struct NestedCall {
-    future: CallFuture,
-    services: Arc<Services>,
-    /// Last: the caller's code stays while the call may wake it.
-    lease: Lease,
-}
-
-impl NestedCall {
-    fn into_raw(self) -> abi::Future {
-        abi::Future {
-            state: Box::into_raw(Box::new(self)).cast(),
-            poll: Some(poll_nested),
-            drop: Some(drop_nested),
-        }
-    }
-}
-
-unsafe extern "C" fn poll_nested(state: *mut (), waker: *const abi::Waker, out: *mut Buffer) -> i32 {
-    // SAFETY: `into_raw` made it; the plugin polls from one thread at a time and not after it was dropped.
-    let nested = unsafe { &mut *state.cast::<NestedCall>() };
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        let _entered = enter(&nested.services);
-        let future = Pin::new(&mut nested.future);
-        // SAFETY: the plugin passes a waker that lives until we return.
-        unsafe { with_std_waker(waker, &nested.lease, |waker| future.poll(&mut Context::from_waker(waker))) }
-    }));
-    match polled {
-        Ok(Poll::Pending) => STATUS_PENDING,
-        // SAFETY: the plugin passes a pointer that may be written to.
-        Ok(Poll::Ready(outcome)) => unsafe { finish(outcome, out) },
-        // SAFETY: as above.
-        Err(_) => unsafe { finish(Err(host_panicked()), out) },
-    }
-}
-
-unsafe extern "C" fn drop_nested(state: *mut ()) {
-    // SAFETY: `into_raw` made it, and the plugin drops it once.
-    let nested = unsafe { Box::from_raw(state.cast::<NestedCall>()) };
-    let dropped = catch_unwind(AssertUnwindSafe(|| {
-        let _entered = enter(&nested.services.clone());
-        drop(nested);
-    }));
-    if dropped.is_err() {
-        host_panicked();
-    }
 }
 
 unsafe extern "C" fn retain(invocation: *const ()) {
