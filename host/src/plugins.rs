@@ -36,6 +36,11 @@ pub use report::{Change, LoadReport, PluginStatus, Step, Zombie};
 pub use stage::{Staged, Stager};
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub use thread_exit::enter_worker;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use thread_exit::touch as touch_worker;
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn touch_worker() {}
 
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]

@@ -300,7 +300,7 @@ fn a_plugin_directory_that_is_not_there() {
 #[test]
 fn the_default_plugin_directory_may_be_missing() {
     let builder = Daemon::builder();
-    std::fs::remove_dir(builder.folder().join("plugins")).unwrap();
+    fs::remove_dir(builder.folder().join("plugins")).unwrap();
     let host = builder.start();
     assert_eq!(host.get("/api/v1/functions").json()["functions"], serde_json::json!([]));
     assert!(host.log().contains("there is no plugin directory"), "{}", host.log());

@@ -92,7 +92,8 @@ fn respond(form: Form, result: Bytes) -> Result<Response, Problem> {
     let (content_type, body) = match form {
         Form::MessagePack => {
             check_value(&result).map_err(|error| unreadable(error.to_string()))?;
-            (MESSAGE_PACK, result)
+            // A copy: the bytes may be a plugin's, whose generation must not wait for a client that reads slowly.
+            (MESSAGE_PACK, Bytes::copy_from_slice(&result))
         }
         Form::Json => (JSON, transcode::to_json(&result).map_err(unreadable)?.into()),
     };

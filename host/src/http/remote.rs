@@ -27,11 +27,11 @@ pub(super) async fn call(
     }
     // Arguments of the largest size fit, with the envelope around them.
     let frame_bytes_max = door.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
-    let frame = body::read(&head.headers, body, frame_bytes_max, door.limits.call_timeout).await?;
     let sealing = &door.sealing;
     if sealing.closed {
         return Err(Problem::unauthenticated());
     }
+    let frame = body::read(&head.headers, body, frame_bytes_max, door.limits.call_timeout).await?;
     let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     let OpenedRequest { key, request_id, sent_at_ms, plaintext } = wire::open_request(&sealing.ring, frame)
         .map_err(|error| match error {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{StatusCode, Uri};
@@ -13,6 +13,9 @@ use super::client::{HttpAnswer, SendError};
 use crate::base::{ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope};
+
+/// How soon a peer must refuse a time stamp for the call to be sealed again.
+const RESEND_WITHIN: Duration = Duration::from_secs(10);
 
 /// One configured peer.
 pub struct Peer {
@@ -112,6 +115,7 @@ impl Peer {
                 ));
             };
             let envelope = self.envelope(invocation, arguments.clone(), host_id, instance, remaining);
+            let attempted = Instant::now();
             let attempt = tokio::time::timeout(remaining, self.attempt(key, &envelope)).await;
             let response = match attempt {
                 Err(_) => {
@@ -133,13 +137,22 @@ impl Peer {
                 self.is_itself.store(true, Ordering::Relaxed);
                 return Answer::Itself;
             }
-            let may_resend = !resent && refuses(&response, ErrorCode::Replayed);
+            // Late, the refusal may be that of a copy of the frame, which somebody sent after holding back the answer
+            // to the frame itself.
+            let in_time = attempted.elapsed() < RESEND_WITHIN;
+            let may_resend = !resent && in_time && refuses(&response, ErrorCode::Replayed);
             if let Some(hint) = response.clock_hint.filter(|_| may_resend) {
                 self.follow_clock(hint.now_ms);
                 resent = true;
                 continue;
             }
-            return Answer::Outcome(response.outcome, Some(response.host_id));
+            let outcome = response.outcome.map_err(|mut failure| {
+                if failure.code == ErrorCode::Replayed && !in_time {
+                    failure.executed = None;
+                }
+                failure
+            });
+            return Answer::Outcome(outcome, Some(response.host_id));
         }
     }
 

@@ -61,6 +61,7 @@ pub(super) struct LeasedFunction {
 
 impl Handler for LeasedFunction {
     fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
+        super::touch_worker();
         let mut out = Buffer::EMPTY;
         let mut future = AbiFuture::EMPTY;
         let call_context = call_context(&invocation);
@@ -150,6 +151,7 @@ impl PluginFuture {
     fn end(&mut self) {
         let future = std::mem::replace(&mut self.0, AbiFuture::EMPTY);
         if let Some(drop) = future.drop {
+            super::touch_worker();
             // SAFETY: the plugin gave the state with this function, which is called once.
             unsafe { drop(future.state) };
         }
@@ -170,6 +172,7 @@ impl Future for PluginCall {
         let Some(poll) = this.future.0.poll else {
             return Poll::Ready(Err(broken(&this.invocation, "it suspended without a future")));
         };
+        super::touch_worker();
         let state = this.future.0.state;
         let mut out = Buffer::EMPTY;
         let status = with_abi_waker(context.waker(), |waker| {

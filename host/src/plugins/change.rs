@@ -173,6 +173,7 @@ impl Plugins {
             file,
             "published"
         );
+        self.note_failure(&file, None);
         let published = Published { generation, functions: names, lease };
         let old = {
             let mut state = entry.state();
@@ -241,6 +242,8 @@ impl Plugins {
     /// Unmaps the library of a generation that was stopped, or notes why it stays mapped.
     async fn lay_to_rest(&self, entry: &Entry, generation: &Arc<Generation>) {
         let unmapped = match self.settings.unmap {
+            // Workers are about to end, and the process with them: nothing is to be gained.
+            _ if self.stopping.load(Ordering::Relaxed) => return,
             Unmap::Safe => unmap(generation).await,
             Unmap::Never => Err("[reload] unmap = \"never\"".to_owned()),
         };
@@ -257,6 +260,7 @@ impl Plugins {
 
     /// Stops a generation that was started and will not be published.
     async fn discard(&self, entry: &Entry, generation: Arc<Generation>, lease: Lease) {
+        generation.begin_retirement();
         drop(lease);
         if generation.drain(STOP_TIMEOUT).await {
             generation.stop(STOP_TIMEOUT).await;
@@ -297,6 +301,7 @@ impl Plugins {
     ) -> usize {
         let Published { generation, lease, .. } = old;
         let leases = lease.downgrade();
+        generation.begin_retirement();
         drop(lease);
         entry.state().draining = true;
         let mut cancelled_calls = 0;

@@ -49,22 +49,29 @@ fn function_breaks(old: &Function, new: &Function) -> Vec<String> {
     breaks
 }
 
-/// A schema without the texts for people, and with references followed once.
+/// Deepest that references are followed: a type may refer to itself, several times, so each level multiplies.
+const REFERENCES_MAX: usize = 3;
+
+/// A schema without the texts for people, and with references followed.
 fn shape(schema: &Value, root: &Value) -> Value {
-    let followed =
-        schema["$ref"].as_str().and_then(|reference| root["$defs"].get(reference.strip_prefix("#/$defs/")?));
-    without_texts(followed.unwrap_or(schema))
+    expanded(schema, root, REFERENCES_MAX)
 }
 
-fn without_texts(schema: &Value) -> Value {
+fn expanded(schema: &Value, root: &Value, references: usize) -> Value {
+    let definition = |reference: &Value| root["$defs"].get(reference.as_str()?.strip_prefix("#/$defs/")?);
     match schema {
-        Value::Object(object) => {
-            let kept = object
-                .iter()
-                .filter(|(key, _)| !matches!(key.as_str(), "description" | "title" | "examples"));
-            Value::Object(kept.map(|(key, value)| (key.clone(), without_texts(value))).collect())
-        }
-        Value::Array(values) => values.iter().map(without_texts).collect(),
+        Value::Object(object) => match object.get("$ref").and_then(definition) {
+            Some(definition) if references > 0 => expanded(definition, root, references - 1),
+            _ => {
+                let kept = object
+                    .iter()
+                    .filter(|(key, _)| !matches!(key.as_str(), "description" | "title" | "examples"));
+                Value::Object(
+                    kept.map(|(key, value)| (key.clone(), expanded(value, root, references))).collect(),
+                )
+            }
+        },
+        Value::Array(values) => values.iter().map(|value| expanded(value, root, references)).collect(),
         other => other.clone(),
     }
 }
@@ -107,5 +114,13 @@ mod tests {
             &["`demo.f` demands the argument `b`, which callers need not pass so far"],
         );
         check(Value::Bool(true), old(), &[]);
+        let users = |id: &str| {
+            json!({
+                "properties": { "users": { "type": "array", "items": { "$ref": "#/$defs/User" } } },
+                "$defs": { "User": { "properties": { "id": { "type": id }, "next": { "$ref": "#/$defs/User" } } } },
+            })
+        };
+        check(users("integer"), users("integer"), &[]);
+        check(users("integer"), users("string"), &["the argument `users` of `demo.f` has another type"]);
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Generation {
     instance: OnceLock<InstancePointer>,
     drained: Notify,
     cancelled: CancellationToken,
+    /// What the plugin's own calls go through.
+    side: &'static HostSide,
     pub(crate) staged: Staged,
     /// Last: the code stays until all above is gone.
     library: Library,
@@ -121,6 +123,7 @@ impl Generation {
             services: Arc::clone(services),
             staged: Mutex::new(Some(Vec::new())),
             lease: OnceLock::new(),
+            retired: CancellationToken::new(),
         }));
         let host_id: &'static str = Box::leak(services.host_id.to_string().into_boxed_str());
         let config: &'static str = Box::leak(config.into_boxed_str());
@@ -135,6 +138,7 @@ impl Generation {
             instance: OnceLock::new(),
             drained: Notify::new(),
             cancelled: CancellationToken::new(),
+            side,
             staged,
             library,
         });
@@ -233,6 +237,12 @@ impl Generation {
         tokio::time::timeout(within, self.drained.notified()).await.is_ok()
     }
 
+    /// Refuses calls that the plugin makes outside of any invocation from now on, and ends those that it has made:
+    /// `on_stop`, which ends what makes them, waits for the last lease, and each of them holds one.
+    pub(crate) fn begin_retirement(&self) {
+        self.side.retired.cancel();
+    }
+
     /// Drops the calls that have suspended; their callers get `cancelled`.
     pub(crate) fn cancel_calls(&self) {
         self.cancelled.cancel();
@@ -249,7 +259,10 @@ impl Generation {
         };
         let stopped = match on_stop {
             Ok(on_stop) => on_stop.wait(within).await,
-            Err(error) => return tracing::warn!(plugin = &*self.plugin, "{error}"),
+            Err(error) => {
+                self.hangs.store(true, Ordering::Relaxed);
+                return tracing::warn!(plugin = &*self.plugin, "{error}");
+            }
         };
         match stopped {
             Ok(Ok(())) => tracing::debug!(plugin = &*self.plugin, generation = self.number, "stopped"),
@@ -338,9 +351,11 @@ pub(super) enum Lost {
 impl<T> OnThread<T> {
     /// Waits for the answer, and then for the end of the thread, which is when its thread-locals are gone.
     pub(super) async fn wait(self, within: Duration) -> Result<T, Lost> {
-        let answer = tokio::time::timeout(within, self.answer).await.map_err(|_| Lost::Hangs)?;
+        let deadline = tokio::time::Instant::now() + within;
+        let answer = tokio::time::timeout_at(deadline, self.answer).await.map_err(|_| Lost::Hangs)?;
         let thread = self.thread;
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        let joined = tokio::task::spawn_blocking(move || thread.join());
+        let joined = tokio::time::timeout_at(deadline, joined).await.map_err(|_| Lost::Hangs)?;
         match (answer, joined) {
             (Ok(answer), Ok(Ok(()))) => Ok(answer),
             _ => Err(Lost::Died),

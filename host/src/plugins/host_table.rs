@@ -10,6 +10,7 @@ use framex_abi::{
     Buffer, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION, Registration, RouteCell,
     STATUS_ERR, STATUS_OK, Slice,
 };
+use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
 use super::Services;
@@ -49,6 +50,8 @@ pub(super) struct HostSide {
     /// Open while `on_start` runs.
     pub(super) staged: Mutex<Option<Vec<Registered>>>,
     pub(super) lease: OnceLock<WeakLease>,
+    /// Cancelled when the generation is out of the table.
+    pub(super) retired: CancellationToken,
 }
 
 impl HostSide {

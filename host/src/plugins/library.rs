@@ -52,10 +52,13 @@ impl Library {
         let library = Self { handle: Mutex::new(Some(ManuallyDrop::new(handle))), descriptor };
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
         super::maps::range(&staged.path).into_iter().for_each(super::thread_exit::watch);
-        if object.has_layout && object.description.abi_minor == ABI_MINOR {
-            library
-                .check_layout()
-                .map_err(|reason| PluginError::Incompatible { file: staged.file.clone(), reason })?;
+        if object.has_layout
+            && object.description.abi_minor == ABI_MINOR
+            && let Err(reason) = library.check_layout()
+        {
+            // Nothing but constructors has run, on this thread, which ends.
+            library.close().map_err(refuse)?;
+            return Err(PluginError::Incompatible { file: staged.file.clone(), reason });
         }
         Ok(library)
     }
@@ -104,10 +107,13 @@ impl Library {
 }
 
 /// Has the system's loader look again at libraries that were closed while something pinned them.
+///
+/// It does so when a library is really unmapped, so this needs one that nobody else has mapped: glibc still ships
+/// some that are empty since their functions moved into `libc.so.6`.
 pub(super) fn nudge() {
-    // SAFETY: the C library is mapped already; opening it again runs nothing.
-    let opened = unsafe { Handle::open(Some("libc.so.6"), RTLD_NOW | RTLD_LOCAL) };
-    // Where it cannot be opened, nothing was to be gained.
+    // SAFETY: an empty library of glibc; opening it runs nothing.
+    let opened = unsafe { Handle::open(Some("libutil.so.1"), RTLD_NOW | RTLD_LOCAL) };
+    // Where it cannot be opened, the next reload does the same.
     let _closed = opened.map(Handle::close);
 }
 

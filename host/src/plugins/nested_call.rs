@@ -5,13 +5,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use framex_abi::{
     self as abi, Buffer, CallOptions, NO_DEADLINE, OwnedBuffer, STATUS_ERR, STATUS_OK, STATUS_PENDING,
 };
+
+use tokio_util::sync::CancellationToken;
 
 use super::Services;
 use super::call::bytes_of;
@@ -43,6 +45,10 @@ pub(super) unsafe extern "C" fn call(
         })?;
         // SAFETY: null, or the handle of an invocation that the plugin is serving or has retained.
         let parent = unsafe { invocation.cast::<Invocation>().as_ref() };
+        if parent.is_none() && side.retired.is_cancelled() {
+            return Err(not_executed(ErrorCode::Unavailable, "the plugin was replaced or withdrawn"));
+        }
+        let is_of_its_own = parent.is_none();
         // SAFETY: null, or options that live until we return.
         let options = unsafe { options.as_ref() };
         let invocation = nested(side, parent, function, options)?;
@@ -53,12 +59,16 @@ pub(super) unsafe extern "C" fn call(
         let arguments = bytes_of(arguments, lease.clone());
         // A plugin may call from a thread of its own, where no runtime of ours is entered.
         let _entered = enter(&side.services);
-        // SAFETY: the plugin passes a waker that lives until we return.
-        let started = unsafe {
-            with_std_waker(waker, &lease, |waker| {
-                dispatch.start(Arc::new(invocation), arguments, &mut Context::from_waker(waker))
-            })
+        let invocation = Arc::new(invocation);
+        let start = |waker: &Waker| {
+            let context = &mut Context::from_waker(waker);
+            match dispatch.start(invocation, arguments, context) {
+                Started::Pending(future) if is_of_its_own => until_retired(future, &side.retired, context),
+                started => started,
+            }
         };
+        // SAFETY: the plugin passes a waker that lives until we return.
+        let started = unsafe { with_std_waker(waker, &lease, start) };
         match started {
             Started::Ready(outcome) => outcome.map(Begun::Ended),
             Started::Pending(future) => {
@@ -78,6 +88,25 @@ pub(super) unsafe extern "C" fn call(
         Ok(Err(failure)) => unsafe { finish(Err(failure), out) },
         // SAFETY: as above.
         Err(_) => unsafe { finish(Err(host_panicked()), out) },
+    }
+}
+
+/// A call that ends when its caller's generation is retired.
+fn until_retired(call: CallFuture, retired: &CancellationToken, context: &mut Context<'_>) -> Started {
+    let retired = retired.clone();
+    let mut call: CallFuture = Box::pin(async move {
+        tokio::select! {
+            biased;
+            outcome = call => outcome,
+            () = retired.cancelled() => {
+                Err(Box::new(Failure::new(ErrorCode::Cancelled, "the plugin that made the call was replaced or withdrawn")))
+            }
+        }
+    });
+    // Has the retirement know the task.
+    match call.as_mut().poll(context) {
+        Poll::Ready(outcome) => Started::Ready(outcome),
+        Poll::Pending => Started::Pending(call),
     }
 }
 

@@ -9,14 +9,21 @@
 //! host's own, where no plugin frame is on the stack. Everything else goes on to glibc: the host's own
 //! thread-locals, and whatever a plugin registers on other threads, which it must keep pinning the library for.
 //!
-//! What is left at the end of a worker is run by the guard that the worker made first, which glibc drops last.
+//! The same holds for `pthread_key_create`: std in a plugin makes a key whose destructor is plugin code, for
+//! `std::thread::current` for example. A process has 1,024 keys, closing a library gives none of them back, and a
+//! worker that ends would call a destructor that is not there any more. So keys of plugin libraries are recorded;
+//! what workers have under them is destroyed together with the thread-locals, and the keys are deleted once the
+//! library is proven gone: not earlier, as a thread of the plugin might use one until then.
+//!
+//! Nothing is unmapped while the host stops, when workers end; what is left on them then is run by their guards,
+//! or by the C library.
 #![expect(unsafe_code, reason = "replaces a function of the C library and runs destructors")]
 
 use std::cell::Cell;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::ops::Range;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -39,8 +46,21 @@ unsafe impl Send for Recorded {}
 #[derive(Default)]
 struct Worker {
     recorded: Mutex<Vec<Recorded>>,
-    ended: AtomicBool,
+    /// Plugin code has run on it. Threads of the runtime's blocking pool are made like workers, and never run any.
+    touched: AtomicBool,
+    /// Number of the last flush that it took part in.
+    flushed: AtomicU64,
 }
+
+/// A key that a plugin library made.
+struct Key {
+    key: libc::pthread_key_t,
+    destructor: usize,
+}
+
+/// Keys whose destructor lies in a plugin library.
+static KEYS: Mutex<Vec<Key>> = Mutex::new(Vec::new());
+static FLUSHES: AtomicU64 = AtomicU64::new(0);
 
 static WORKERS: Mutex<Vec<Arc<Worker>>> = Mutex::new(Vec::new());
 /// Where plugin libraries are mapped.
@@ -59,7 +79,6 @@ impl Drop for Guard {
     fn drop(&mut self) {
         CURRENT.set(ptr::null());
         run(&self.0, |_| true);
-        self.0.ended.store(true, Ordering::Release);
         lock(&WORKERS).retain(|worker| !Arc::ptr_eq(worker, &self.0));
     }
 }
@@ -76,20 +95,40 @@ pub fn enter_worker() {
     GUARD.set(Some(Guard(worker)));
 }
 
+/// Notes that plugin code runs on this thread: at every entry of a call.
+#[inline]
+pub(super) fn touch() {
+    // SAFETY: null, or the record that this thread's guard keeps alive until it clears the pointer.
+    if let Some(worker) = unsafe { CURRENT.get().as_ref() }
+        && !worker.touched.load(Ordering::Relaxed)
+    {
+        worker.touched.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Notes where a plugin library is mapped, before any call of it.
 pub(super) fn watch(library: Range<usize>) {
     LIBRARIES.write().unwrap_or_else(PoisonError::into_inner).push(library);
 }
 
-/// Forgets a library that is no longer mapped.
+/// Forgets a library that is no longer mapped, and gives its keys back.
 pub(super) fn forget(library: &Range<usize>) {
     LIBRARIES.write().unwrap_or_else(PoisonError::into_inner).retain(|known| known != library);
+    lock(&KEYS).retain(|key| {
+        let gone = library.contains(&key.destructor);
+        if gone {
+            // SAFETY: the library that made the key is unmapped, so nothing is left that could use it.
+            unsafe { libc::pthread_key_delete(key.key) };
+        }
+        !gone
+    });
 }
 
-/// Runs what a library registered, on every worker that has something of it; answers whether nothing is left.
+/// Runs what a library registered, on every worker that plugin code has run on; answers whether all came by.
 ///
 /// The library's generation is retired: nothing of it is called any more, so nothing new is registered.
 pub(super) async fn flush(library: &Range<usize>) -> bool {
+    let number = FLUSHES.fetch_add(1, Ordering::Relaxed) + 1;
     let workers = lock(&WORKERS).len();
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     // As many tasks as workers, each ready all the time, bring every worker to take one.
@@ -97,8 +136,8 @@ pub(super) async fn flush(library: &Range<usize>) -> bool {
         .map(|_| {
             let library = library.clone();
             let flushing = async move {
-                while holds(&library) && Instant::now() < deadline {
-                    flush_here(&library);
+                while !all_flushed(number) && Instant::now() < deadline {
+                    flush_here(&library, number);
                     tokio::task::yield_now().await;
                 }
             };
@@ -111,21 +150,50 @@ pub(super) async fn flush(library: &Range<usize>) -> bool {
             tracing::error!("a destructor of a plugin's thread-local panicked");
         }
     }
-    !holds(library)
+    all_flushed(number)
 }
 
-/// Whether some worker has something of the library.
-fn holds(library: &Range<usize>) -> bool {
-    let of_library = |recorded: &Recorded| library.contains(&recorded.library.addr());
-    lock(&WORKERS).iter().any(|worker| lock(&worker.recorded).iter().any(of_library))
+/// Whether every worker that may have something of a plugin took part in a flush.
+fn all_flushed(number: u64) -> bool {
+    let done = |worker: &Arc<Worker>| {
+        !worker.touched.load(Ordering::Relaxed) || worker.flushed.load(Ordering::Relaxed) >= number
+    };
+    lock(&WORKERS).iter().all(done)
 }
 
 /// Runs what the library registered on this very thread. No plugin frame is on the stack: a task of ours calls it.
-fn flush_here(library: &Range<usize>) {
-    let current = CURRENT.get();
+fn flush_here(library: &Range<usize>, number: u64) {
     // SAFETY: null, or the record that this thread's guard keeps alive until it clears the pointer.
-    if let Some(worker) = unsafe { current.as_ref() } {
-        run(worker, |recorded| library.contains(&recorded.library.addr()));
+    let Some(worker) = (unsafe { CURRENT.get().as_ref() }) else { return };
+    if worker.flushed.load(Ordering::Relaxed) >= number {
+        return;
+    }
+    run(worker, |recorded| library.contains(&recorded.library.addr()));
+    destroy_values(library);
+    worker.flushed.store(number, Ordering::Relaxed);
+}
+
+/// Destroys what this thread has under the keys of a library.
+fn destroy_values(library: &Range<usize>) {
+    let keys: Vec<(libc::pthread_key_t, usize)> = {
+        let keys = lock(&KEYS);
+        keys.iter()
+            .filter(|key| library.contains(&key.destructor))
+            .map(|key| (key.key, key.destructor))
+            .collect()
+    };
+    for (key, destructor) in keys {
+        // SAFETY: the key exists: it is deleted only once its library is gone.
+        let value = unsafe { libc::pthread_getspecific(key) };
+        if value.is_null() {
+            continue;
+        }
+        // SAFETY: as above.
+        unsafe { libc::pthread_setspecific(key, ptr::null()) };
+        // SAFETY: the address is the destructor that the key was made with.
+        let destructor = unsafe { std::mem::transmute::<usize, Destructor>(destructor) };
+        // SAFETY: called once with this thread's value, as the C library would at its end; the library is mapped.
+        unsafe { destructor(value) };
     }
 }
 
@@ -166,20 +234,55 @@ pub(super) unsafe extern "C" fn __cxa_thread_atexit_impl(
     unsafe { register_with_glibc(destructor, object, library) }
 }
 
+/// In front of glibc's function of this name: records the keys of plugin libraries.
+///
+/// # Safety
+/// As of glibc's: `key` may be written to.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn pthread_key_create(
+    key: *mut libc::pthread_key_t,
+    destructor: Option<Destructor>,
+) -> i32 {
+    type Create = unsafe extern "C" fn(*mut libc::pthread_key_t, Option<Destructor>) -> i32;
+    let Some(next) = next_definition(c"pthread_key_create") else { return libc::ENOSYS };
+    // SAFETY: glibc's function of this name has this type.
+    let create = unsafe { std::mem::transmute::<*mut c_void, Create>(next) };
+    // SAFETY: the arguments are those of our caller.
+    let status = unsafe { create(key, destructor) };
+    let address = destructor.map_or(0, |destructor| destructor as usize);
+    if status == 0
+        && LIBRARIES
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .any(|known| known.contains(&address))
+    {
+        // SAFETY: glibc has just written to it.
+        let key = unsafe { *key };
+        lock(&KEYS).push(Key { key, destructor: address });
+    }
+    status
+}
+
 /// # Safety
 /// As of [`__cxa_thread_atexit_impl`].
 unsafe fn register_with_glibc(destructor: Destructor, object: *mut c_void, library: *mut c_void) -> i32 {
     type Register = unsafe extern "C" fn(Destructor, *mut c_void, *mut c_void) -> i32;
-    // SAFETY: a constant name, looked for in the libraries behind this program.
-    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__cxa_thread_atexit_impl".as_ptr()) };
-    if next.is_null() {
+    let Some(next) = next_definition(c"__cxa_thread_atexit_impl") else {
         // Before glibc 2.18. A destructor that does not run leaks what it would have freed.
         return -1;
-    }
+    };
     // SAFETY: glibc's function of this name has this type.
     let register = unsafe { std::mem::transmute::<*mut c_void, Register>(next) };
     // SAFETY: the arguments are those of our caller.
     unsafe { register(destructor, object, library) }
+}
+
+/// The definition behind ours.
+fn next_definition(name: &CStr) -> Option<*mut c_void> {
+    // SAFETY: a valid name, looked for in the libraries behind this program.
+    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    (!next.is_null()).then_some(next)
 }
 
 #[cfg(test)]
@@ -206,10 +309,10 @@ mod tests {
                     __cxa_thread_atexit_impl(count, ptr::null_mut(), ptr::without_provenance_mut(address))
                 };
             }
-            assert!(holds(&library) && holds(&other));
-            flush_here(&library);
-            assert_eq!(RUNS.load(Ordering::SeqCst), 2);
-            assert!(!holds(&library) && holds(&other));
+            flush_here(&library, 1);
+            assert_eq!(RUNS.load(Ordering::SeqCst), 2, "those of one library");
+            flush_here(&library, 1);
+            assert_eq!(RUNS.load(Ordering::SeqCst), 2, "once");
         })
         .join()
         .unwrap();

@@ -123,6 +123,7 @@ async fn change(admin: &Admin, asked: Asked, who: UCred) -> Result<Value, Proble
     if who.pid().and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
         // Its drain would wait for the very call that asks.
         let text = "a change of plugins was asked for from inside this host: ask from another process";
+        tracing::info!(target: "audit", uid = who.uid(), result = text);
         return Err(Problem::of_code(ErrorCode::PermissionDenied, text));
     }
     let plugins = std::sync::Arc::clone(&admin.plugins);
@@ -132,27 +133,34 @@ async fn change(admin: &Admin, asked: Asked, who: UCred) -> Result<Value, Proble
         Asked::Unload(name) => ("unload", name.clone()),
         Asked::Load(options) => ("load", options.file.clone()),
     };
+    let uid = who.uid();
     let changed = admin.changes.spawn(async move {
-        match asked {
+        let changed = match asked {
             Asked::Reload(name, options) => plugins.reload(&name, options.allow_breaking).await,
             Asked::Rollback(name, options) => plugins.rollback(&name, options.generation).await,
             Asked::Unload(name) => plugins.unload(&name).await,
             Asked::Load(options) => plugins.load(&options.file).await,
-        }
+        };
+        audit(action, &target, uid, &changed);
+        changed
     });
-    let changed = changed
-        .await
-        .map_err(|_| Problem::of_code(ErrorCode::Internal, "the change was lost; the log has more"))?;
-    let uid = who.uid();
+    let lost = |_| Problem::of_code(ErrorCode::Internal, "the change was lost; the log has more");
+    match changed.await.map_err(lost)? {
+        Ok(change) => Ok(change_json(&change)),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+/// One line of the audit log; also where nobody waits for the answer any more.
+fn audit(action: &str, target: &str, uid: u32, changed: &Result<Change, PluginError>) {
     match changed {
         Ok(change) => {
-            let sha256 = change.sha256.as_deref();
-            tracing::info!(target: "audit", action, plugin = change.plugin, uid, sha256, generation = change.generation, result = "done");
-            Ok(change_json(&change))
+            let (plugin, generation, sha256) =
+                (change.plugin.as_str(), change.generation, change.sha256.as_deref());
+            tracing::info!(target: "audit", action, plugin, uid, sha256, generation, result = "done");
         }
         Err(error) => {
             tracing::info!(target: "audit", action, plugin = target, uid, step = error.step(), result = %error);
-            Err(refused(&error))
         }
     }
 }
