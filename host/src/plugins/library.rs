@@ -53,9 +53,10 @@ impl Library {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
         super::maps::range(&staged.path).into_iter().for_each(super::thread_exit::watch);
         if object.has_layout && object.description.abi_minor == ABI_MINOR {
-            library
-                .check_layout()
-                .map_err(|reason| PluginError::Incompatible { file: staged.file.clone(), reason })?;
+            library.check_layout().map_err(|reason| {
+                library.give_back(staged);
+                PluginError::Incompatible { file: staged.file.clone(), reason }
+            })?;
         }
         Ok(library)
     }
@@ -77,6 +78,19 @@ impl Library {
         let Some(handle) = self.handle().take() else { return Ok(()) };
         let closed = ManuallyDrop::into_inner(handle).close();
         closed.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))
+    }
+
+    /// Closes a library of which nothing but constructors has run.
+    fn give_back(&self, staged: &Staged) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        let range = super::maps::range(&staged.path);
+        if let Err(reason) = self.close() {
+            return tracing::warn!(file = staged.file, reason, "the library stays mapped");
+        }
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        if super::maps::mapped_bytes(&staged.path) == 0 {
+            range.iter().for_each(super::thread_exit::forget);
+        }
     }
 
     fn handle(&self) -> MutexGuard<'_, Option<ManuallyDrop<Handle>>> {
