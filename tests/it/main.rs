@@ -15,6 +15,7 @@ mod outcomes;
 mod paths;
 mod peers;
 mod plugin_files;
+mod reload;
 mod sealed;
 mod shutdown;
 mod start_faults;

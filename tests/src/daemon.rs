@@ -196,18 +196,6 @@ impl Daemon {
         self.scratch.path()
     }
 
-    /// The most memory that the process ever had resident, in bytes (`VmHWM`).
-    ///
-    /// # Panics
-    /// If the system does not say; Linux does.
-    #[must_use]
-    pub fn resident_bytes_max(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("Linux has /proc");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has a VmHWM");
-        let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("it is a number of kB");
-        kibibytes * 1024
-    }
-
     /// Calls a function with JSON.
     #[must_use]
     pub fn call(&self, function: &str, arguments: &Value) -> Answer {

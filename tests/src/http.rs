@@ -49,19 +49,41 @@ impl Answer {
     }
 }
 
-/// Sends a request with a deadline of 60 s; statuses are not errors.
+/// A client that keeps its connections for the next request.
+#[derive(Debug)]
+pub struct Client(ureq::Agent);
+
+impl Default for Client {
+    fn default() -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_global(Some(Duration::from_secs(60)))
+            .allow_non_standard_methods(true)
+            .build();
+        Self(config.into())
+    }
+}
+
+impl Client {
+    /// `POST` of JSON.
+    #[must_use]
+    pub fn post(&self, url: &str, body: &Value) -> Answer {
+        let headers = [("content-type", "application/json")];
+        send_on(&self.0, "POST", url, &headers, body.to_string().as_bytes())
+    }
+}
+
+/// Sends a request with a deadline of 60 s, on a connection of its own; statuses are not errors.
 ///
 /// # Panics
 /// If no answer comes.
 #[must_use]
 pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .timeout_global(Some(Duration::from_secs(60)))
-        .allow_non_standard_methods(true)
-        .build()
-        .into();
+    send_on(&Client::default().0, method, url, headers, body)
+}
+
+fn send_on(agent: &ureq::Agent, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -137,16 +159,21 @@ impl Pending {
 
     /// Waits for the answer; `None` if the connection ends without one.
     #[must_use]
-    pub fn try_answer(mut self) -> Option<Answer> {
-        let mut bytes = Vec::new();
-        // A reset connection is one way to end; what came before it counts.
-        let _reset = self.0.read_to_end(&mut bytes);
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
-        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-        let mut lines = head.lines();
-        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-        let headers = lines.filter_map(|line| line.split_once(':'));
-        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
-        Some(Answer { status, headers: headers.collect(), body: bytes[end + 4..].to_vec() })
+    pub fn try_answer(self) -> Option<Answer> {
+        read_answer(self.0)
     }
+}
+
+/// Reads an answer up to the end of the connection; `None` if it ends without one.
+pub(crate) fn read_answer(mut from: impl Read) -> Option<Answer> {
+    let mut bytes = Vec::new();
+    // A reset connection is one way to end; what came before it counts.
+    let _reset = from.read_to_end(&mut bytes);
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut lines = head.lines();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let headers = lines.filter_map(|line| line.split_once(':'));
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+    Some(Answer { status, headers: headers.collect(), body: bytes[end + 4..].to_vec() })
 }

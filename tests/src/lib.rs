@@ -6,18 +6,22 @@
 #![allow(clippy::missing_panics_doc, reason = "everything here panics where a test would fail")]
 
 mod address;
+mod admin;
 pub mod broken;
+mod build;
 mod daemon;
 mod faulty_peer;
 mod files;
 pub mod frames;
 mod http;
 mod log;
+mod proc_files;
 mod process;
 
 pub use address::FreeAddress;
+pub use build::Build;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use faulty_peer::{Conversation, FaultyPeer, http_answer};
 pub use files::{host_binary, plugin_file, target_folder};
-pub use http::{Answer, ClosedPort, Pending, get, post, send};
+pub use http::{Answer, Client, ClosedPort, Pending, get, post, send};
 pub use process::{Exit, run_to_end};

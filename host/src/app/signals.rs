@@ -4,9 +4,10 @@
 //! this workspace would get it too, and with it a leak of two descriptors for every generation.
 
 use std::io;
+use std::sync::Arc;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::{flag, iterator};
 use tokio::sync::mpsc;
 
 /// Signals that wait to be taken; more are as good as these.
@@ -21,6 +22,8 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
+        // Where the size of files is limited, a write fails then, as on a full disk, instead of ending the process.
+        flag::register(SIGXFSZ, Arc::default())?;
         let mut signals = iterator::Signals::new([SIGTERM, SIGINT])?;
         let handle = signals.handle();
         let (tx, arrived) = mpsc::channel(WAITING_MAX);

@@ -131,7 +131,7 @@ impl Plugins {
                 return Ok(candidate);
             }
         }
-        Err(PluginError::Missing { plugin: name.to_owned(), directory: self.settings.directory.clone() })
+        Err(PluginError::NoFile { plugin: name.to_owned(), directory: self.settings.directory.clone() })
     }
 
     /// Loads, starts and publishes a staged file, then retires what was published before. The caller has the turn.

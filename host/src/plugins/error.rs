@@ -96,6 +96,14 @@ pub enum PluginError {
         /// Where it was looked for.
         directory: PathBuf,
     },
+    /// The file of a plugin that is to be reloaded is gone.
+    #[error("plugin `{plugin}` has no file any more: none in {} holds it", .directory.display())]
+    NoFile {
+        /// The plugin.
+        plugin: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
     /// The plugin directory cannot be read.
     #[error("plugin directory {} cannot be read: {source}; create it, or set plugin_dir", .directory.display())]
     Directory {
@@ -166,9 +174,11 @@ impl PluginError {
     #[must_use]
     pub fn step(&self) -> &'static str {
         match self {
-            Self::File { .. } | Self::TooLarge { .. } | Self::Missing { .. } | Self::Directory { .. } => {
-                "stage"
-            }
+            Self::File { .. }
+            | Self::TooLarge { .. }
+            | Self::Missing { .. }
+            | Self::NoFile { .. }
+            | Self::Directory { .. } => "stage",
             Self::NotALibrary { .. }
             | Self::Incompatible { .. }
             | Self::Load { .. }

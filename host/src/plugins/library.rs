@@ -52,13 +52,11 @@ impl Library {
         let library = Self { handle: Mutex::new(Some(ManuallyDrop::new(handle))), descriptor };
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
         super::maps::range(&staged.path).into_iter().for_each(super::thread_exit::watch);
-        if object.has_layout
-            && object.description.abi_minor == ABI_MINOR
-            && let Err(reason) = library.check_layout()
-        {
-            // Nothing but constructors has run, on this thread, which ends.
-            library.close().map_err(refuse)?;
-            return Err(PluginError::Incompatible { file: staged.file.clone(), reason });
+        if object.has_layout && object.description.abi_minor == ABI_MINOR {
+            library.check_layout().map_err(|reason| {
+                library.give_back(staged);
+                PluginError::Incompatible { file: staged.file.clone(), reason }
+            })?;
         }
         Ok(library)
     }
@@ -80,6 +78,19 @@ impl Library {
         let Some(handle) = self.handle().take() else { return Ok(()) };
         let closed = ManuallyDrop::into_inner(handle).close();
         closed.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))
+    }
+
+    /// Closes a library of which nothing but constructors has run.
+    fn give_back(&self, staged: &Staged) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        let range = super::maps::range(&staged.path);
+        if let Err(reason) = self.close() {
+            return tracing::warn!(file = staged.file, reason, "the library stays mapped");
+        }
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        if super::maps::mapped_bytes(&staged.path) == 0 {
+            range.iter().for_each(super::thread_exit::forget);
+        }
     }
 
     fn handle(&self) -> MutexGuard<'_, Option<ManuallyDrop<Handle>>> {

@@ -1,5 +1,7 @@
 //! Functions that go wrong, or show what goes right.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use framex_sdk::prelude::*;
@@ -180,6 +182,27 @@ pub async fn calls(name: String) -> Result<Vec<String>> {
     let user = User { id: 1, name };
     let both = [example_func(1, user.clone()).await?, example_func(2, user).await?];
     Ok(both.to_vec())
+}
+
+/// A function of the changing plugin, by its types only.
+#[on_proxy(name = "changing.functions.build")]
+pub async fn build(ms: u64) -> Result<Vec<String>>;
+
+/// Asks the changing plugin which build it is.
+#[on_proxy]
+pub async fn asks_build(#[default] ms: u64) -> Result<Vec<String>> {
+    Ok(build(ms).await?)
+}
+
+/// Sends bytes to a unix socket and answers the first line that comes back.
+#[on_proxy(blocking)]
+pub fn asks_socket(socket: String, request: String) -> Result<String> {
+    let failed = |error: std::io::Error| Error::new("socket", error.to_string());
+    let mut stream = UnixStream::connect(socket).map_err(failed)?;
+    stream.write_all(request.as_bytes()).map_err(failed)?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).map_err(failed)?;
+    Ok(line.trim_end().to_owned())
 }
 
 /// Blocks a thread of the blocking pool.

@@ -45,6 +45,8 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::logs>()?;
         ctx.register_proxy_func::<functions::calls>()?;
         ctx.register_proxy_func::<functions::blocks>()?;
+        ctx.register_proxy_func::<functions::asks_build>()?;
+        ctx.register_proxy_func::<functions::asks_socket>()?;
         match ctx.config::<Config>()?.start {
             None => Ok(()),
             Some(StartFault::Panic) => panic!("this plugin panics when it starts"),

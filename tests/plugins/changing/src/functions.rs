@@ -1,0 +1,71 @@
+//! Functions that say which build they are of.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use framex_sdk::prelude::*;
+
+use crate::marker;
+
+/// What `on_start` saw.
+#[derive(Debug)]
+pub struct Started(pub String);
+
+/// A thread-local whose destructor lies in this library.
+struct OfThread(String);
+
+impl Drop for OfThread {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}
+
+thread_local! {
+    static OF_THREAD: RefCell<OfThread> = RefCell::new(OfThread(marker::build().to_owned()));
+}
+
+/// The build's name as the code, the state and a thread-local have it: all the same, in a host that keeps builds apart.
+#[on_proxy]
+pub async fn build(#[default] ms: u64, #[state] started: &Started) -> Result<Vec<String>> {
+    let before = OF_THREAD.with_borrow(|of_thread| of_thread.0.clone());
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+    Ok(vec![before, started.0.clone(), marker::build().to_owned()])
+}
+
+/// As `build`, and says in the log when it begins and when it is dropped before its end.
+#[on_proxy]
+pub async fn waits(ms: u64, #[state] started: &Started) -> Result<Vec<String>> {
+    struct Unfinished(bool);
+    impl Drop for Unfinished {
+        fn drop(&mut self) {
+            if self.0 {
+                tracing::info!(build = marker::build(), "dropped while it waits");
+            }
+        }
+    }
+    let mut unfinished = Unfinished(true);
+    tracing::info!(build = marker::build(), "begins to wait");
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    unfinished.0 = false;
+    Ok(vec![started.0.clone(), marker::build().to_owned()])
+}
+
+/// Some builds lack it.
+#[on_proxy]
+pub async fn sometimes() -> Result<String> {
+    Ok(marker::build().to_owned())
+}
+
+/// Takes a number.
+#[on_proxy(name = "changing.functions.typed")]
+pub async fn typed_number(id: u64) -> Result<u64> {
+    Ok(id)
+}
+
+/// Takes a text, under the same name.
+#[on_proxy(name = "changing.functions.typed")]
+pub async fn typed_text(id: String) -> Result<String> {
+    Ok(id)
+}

@@ -1,0 +1,85 @@
+//! A plugin for tests of reloads: tests make many builds of the one compiled library by changing its marker.
+
+pub mod functions;
+mod marker;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use framex_sdk::prelude::*;
+use serde::Deserialize;
+
+/// `[plugins.changing]`.
+#[derive(Debug, Deserialize)]
+struct Config {
+    /// A thread that is left behind ends once this file is there.
+    release: Option<PathBuf>,
+}
+
+#[derive(Default)]
+struct Changing;
+
+#[plugin]
+impl Plugin for Changing {
+    async fn on_start(&mut self, ctx: &Context) -> Result<()> {
+        ctx.insert_state(functions::Started(marker::build().to_owned()));
+        ctx.register_proxy_func::<functions::build>()?;
+        ctx.register_proxy_func::<functions::waits>()?;
+        match marker::shape() {
+            b'b' => ctx.register_proxy_func::<functions::typed_number>()?,
+            b'c' => {
+                ctx.register_proxy_func::<functions::sometimes>()?;
+                ctx.register_proxy_func::<functions::typed_text>()?;
+            }
+            _ => {
+                ctx.register_proxy_func::<functions::sometimes>()?;
+                ctx.register_proxy_func::<functions::typed_number>()?;
+            }
+        }
+        leave(ctx.config::<Config>()?.release);
+        match marker::start() {
+            b'f' => Err(Error::new("bad_build", "this build fails when it starts")),
+            b'p' => panic!("this build panics when it starts"),
+            b'h' => {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Begins what outlives the generation, if nobody stops it.
+fn leave(release: Option<PathBuf>) {
+    match marker::leaves() {
+        b't' => {
+            let _detached = std::thread::spawn(move || {
+                while !release.as_ref().is_some_and(|release| release.exists()) {
+                    pause();
+                }
+            });
+        }
+        b'k' => spawn(async {
+            loop {
+                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }),
+        b'm' => {
+            for seconds in 1..100 {
+                spawn(tokio::time::sleep(Duration::from_secs(seconds)));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a thread that nobody waits for is what is to be tested")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(5));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a task that nobody waits for is what is to be tested")]
+fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    let _detached = tokio::spawn(task);
+}

@@ -1,0 +1,64 @@
+//! The admin API of a daemon, over its unix socket.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::http::read_answer;
+use crate::{Answer, Daemon};
+
+impl Daemon {
+    /// The admin socket.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.folder().join("state/admin.sock")
+    }
+
+    /// `GET` of a path below `/admin/v1/`.
+    #[must_use]
+    pub fn admin_get(&self, path: &str) -> Answer {
+        self.admin("GET", path, "").expect("the connection ended without an answer")
+    }
+
+    /// `POST` of JSON to a path below `/admin/v1/`.
+    #[must_use]
+    pub fn admin_post(&self, path: &str, body: &Value) -> Answer {
+        self.try_admin_post(path, body).expect("the connection ended without an answer")
+    }
+
+    /// As [`Daemon::admin_post`]; `None` if nobody listens, or the connection ends without an answer.
+    #[must_use]
+    pub fn try_admin_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        self.admin("POST", path, &body.to_string())
+    }
+
+    fn admin(&self, method: &str, path: &str, body: &str) -> Option<Answer> {
+        let mut stream = UnixStream::connect(self.admin_socket()).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a minute is a timeout");
+        let request = format!(
+            "{method} /admin/v1/{path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        read_answer(stream)
+    }
+
+    /// Asks for a reload, without options.
+    #[must_use]
+    pub fn reload(&self, plugin: &str) -> Answer {
+        self.admin_post(&format!("plugins/{plugin}/reload"), &json!({}))
+    }
+
+    /// What the admin API says of one plugin.
+    #[must_use]
+    #[track_caller]
+    pub fn plugin_status(&self, plugin: &str) -> Value {
+        let answer = self.admin_get(&format!("plugins/{plugin}"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+}
