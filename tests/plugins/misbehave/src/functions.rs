@@ -191,7 +191,7 @@ pub async fn build(ms: u64) -> Result<Vec<String>>;
 /// Asks the changing plugin which build it is.
 #[on_proxy]
 pub async fn asks_build(#[default] ms: u64) -> Result<Vec<String>> {
-    Ok(build(ms).await?)
+    build(ms).await
 }
 
 /// Sends bytes to a unix socket and answers the first line that comes back.
