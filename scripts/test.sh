@@ -26,4 +26,12 @@ need "Python with the libraries of tests/interop/client.py" \
 
 # The tests use the daemon's binary and the plugins' libraries of this very build.
 cargo build --workspace
-cargo test --workspace --no-fail-fast "$@"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --workspace --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+
+# cargo closes each of its many test programs with a line; this is the sum of them.
+awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
+  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$log"
+exit "$status"
