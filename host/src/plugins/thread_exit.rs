@@ -61,6 +61,8 @@ struct Key {
 /// Keys whose destructor lies in a plugin library.
 static KEYS: Mutex<Vec<Key>> = Mutex::new(Vec::new());
 static FLUSHES: AtomicU64 = AtomicU64::new(0);
+/// Held for the length of a flush: a worker notes only the number of the last one, so they come one after the other.
+static FLUSHING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 static WORKERS: Mutex<Vec<Arc<Worker>>> = Mutex::new(Vec::new());
 /// Where plugin libraries are mapped.
@@ -128,6 +130,7 @@ pub(super) fn forget(library: &Range<usize>) {
 ///
 /// The library's generation is retired: nothing of it is called any more, so nothing new is registered.
 pub(super) async fn flush(library: &Range<usize>) -> bool {
+    let _turn = FLUSHING.lock().await;
     let number = FLUSHES.fetch_add(1, Ordering::Relaxed) + 1;
     let workers = lock(&WORKERS).len();
     let deadline = Instant::now() + FLUSH_TIMEOUT;
@@ -150,7 +153,13 @@ pub(super) async fn flush(library: &Range<usize>) -> bool {
             tracing::error!("a destructor of a plugin's thread-local panicked");
         }
     }
-    all_flushed(number)
+    all_flushed(number) && !holds(library)
+}
+
+/// Whether some worker has a destructor of the library left.
+fn holds(library: &Range<usize>) -> bool {
+    let of_library = |recorded: &Recorded| library.contains(&recorded.library.addr());
+    lock(&WORKERS).iter().any(|worker| lock(&worker.recorded).iter().any(of_library))
 }
 
 /// Whether every worker that may have something of a plugin took part in a flush.
