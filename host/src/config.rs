@@ -56,7 +56,7 @@ pub struct Config {
     pub host_id: HostId,
     /// Where plugin files lie; absolute.
     pub plugin_dir: PathBuf,
-    /// Private: staged copies, last good generations; absolute.
+    /// Private: the lock, the admin socket, staged copies of plugins; absolute.
     pub state_dir: PathBuf,
     /// The plugins to load, by name; `None` for every plugin file in `plugin_dir`.
     pub load_plugins: Option<Vec<String>>,

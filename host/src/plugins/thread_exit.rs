@@ -215,7 +215,7 @@ fn run(worker: &Worker, fits: impl Fn(&Recorded) -> bool) {
         };
         let Some(Recorded { destructor, object, .. }) = next else { return };
         // SAFETY: registered for this object on this thread, run once; its library is still mapped, as it is only
-        // unmapped after `flush` found nothing left, and workers end after all plugins were stopped or given up.
+        // unmapped after `flush` found nothing left, and nothing is unmapped while workers end.
         unsafe { destructor(object) };
     }
 }

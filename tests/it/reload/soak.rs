@@ -11,7 +11,7 @@ const RELOADS: u64 = 1000;
 const RESIDENT_BYTES_MAX: usize = 10 << 20;
 
 #[test]
-#[ignore = "takes minutes: run scripts/reload-soak.sh"]
+#[ignore = "compares latencies, so it wants the machine to itself: run scripts/reload-soak.sh"]
 fn a_thousand_reloads_under_load() {
     let builds = [Build::new(1), Build::new(2)];
     let pair = Pair::start("");
