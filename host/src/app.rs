@@ -4,26 +4,34 @@
 
 mod build;
 mod error;
+mod keys;
+mod live;
 mod lock;
+mod reload;
 mod signals;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 pub use build::start_plugins;
 pub use error::AppError;
 pub use lock::StateDir;
+pub use reload::Reread;
 
+use build::is_loopback;
+use reload::Host;
 use signals::Signals;
 
 use crate::base::Tasks;
 use crate::config::Config;
 use crate::http::admin::{self, Admin};
 use crate::http::{self, Door};
-use crate::plugins::{LoadReport, Plugins};
+use crate::plugins::{Asker, LoadReport, Plugins};
 
 /// How long what is dropped may take to be gone.
 const DROP_GRACE: Duration = Duration::from_secs(1);
@@ -41,7 +49,10 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct App {
     config: Config,
+    host: Arc<Host>,
     signals: Signals,
+    /// Gets something whenever a SIGHUP asks for a reload.
+    hangups: mpsc::Receiver<()>,
     listener: TcpListener,
     door: Arc<Door>,
     plugins: Arc<Plugins>,
@@ -53,13 +64,14 @@ pub struct App {
 }
 
 impl App {
-    /// Binds, loads the plugins, and connects everything. Nothing is served yet.
+    /// Binds, loads the plugins, and connects everything. Nothing is served yet. `reread` reads the config once more,
+    /// when a reload is asked for.
     ///
     /// # Errors
     /// [`AppError`], for what keeps the daemon from being what the config says, and for a signal that comes first.
-    pub async fn start(config: Config) -> Result<Self, AppError> {
+    pub async fn start(config: Config, reread: Reread) -> Result<Self, AppError> {
         // First of all: process 1 of a container does not even see a signal that it has not asked for.
-        let mut signals = Signals::listen().map_err(AppError::Signals)?;
+        let (mut signals, hangups) = Signals::listen().map_err(AppError::Signals)?;
         let state_dir = StateDir::lock(&config.state_dir)?;
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?;
@@ -67,14 +79,32 @@ impl App {
         let admin_listener =
             admin::bind(socket).map_err(|source| AppError::Admin { socket: socket.clone(), source })?;
         let client_tasks = Tasks::default();
-        let build::Parts { door, plugins } = tokio::select! {
-            parts = build::build(&config, &state_dir, &client_tasks) => parts?,
+        let build::Parts { door, plugins, live } = tokio::select! {
+            parts = build::build(config.clone(), &state_dir, &client_tasks) => parts?,
             signal = signals.next() => return Err(AppError::Stopped(signal)),
         };
         let router = Arc::clone(&door.router);
-        let admin = Admin { plugins: Arc::clone(&plugins), router, changes: Tasks::default() };
+        let host = Host::new(reread, Arc::clone(&door), Arc::clone(&plugins), live, client_tasks.clone());
+        let host = Arc::new(host);
+        let admin = Admin {
+            plugins: Arc::clone(&plugins),
+            router,
+            host: Arc::<Host>::clone(&host),
+            changes: Tasks::default(),
+        };
         let admin = (admin_listener, admin);
-        Ok(Self { config, signals, listener, door, plugins, client_tasks, admin, _state_dir: state_dir })
+        Ok(Self {
+            config,
+            host,
+            signals,
+            hangups,
+            listener,
+            door,
+            plugins,
+            client_tasks,
+            admin,
+            _state_dir: state_dir,
+        })
     }
 
     /// Where it listens.
@@ -105,16 +135,20 @@ impl App {
         let (admin_listener, admin) = self.admin;
         let changes = admin.changes.clone();
         let _owned = server_tasks.spawn(admin::serve(admin_listener, admin, server_tasks.clone()));
+        let _owned = server_tasks.spawn(watch::run(Arc::clone(&self.host), server_tasks.clone()));
+        let _owned =
+            server_tasks.spawn(reload_on_hangup(Arc::clone(&self.host), self.hangups, server_tasks.clone()));
         tracing::info!(%address, host_id = &*self.config.host_id, "listening");
         let first = signals.next().await;
+        let drain_timeout = self.host.drain_timeout();
         tracing::info!(
             signal = first,
-            drain_timeout_ms = u64::try_from(server.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+            drain_timeout_ms = u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX),
             "stopping: calls in flight may end"
         );
         let drain = async {
-            let deadline = Instant::now() + server.drain_timeout;
-            if !server_tasks.end(server.drain_timeout).await {
+            let deadline = Instant::now() + drain_timeout;
+            if !server_tasks.end(drain_timeout).await {
                 tracing::warn!(
                     connections = server_tasks.count(),
                     "the drain deadline passed with calls in flight: they are dropped"
@@ -136,6 +170,28 @@ impl App {
             second = signals.next() => {
                 tracing::warn!(signal = second, "a second signal: ending at once");
                 Ok(Ended::Forced(second))
+            }
+        }
+    }
+}
+
+/// Reloads the host at every SIGHUP, as the other way to ask for it.
+async fn reload_on_hangup(host: Arc<Host>, mut hangups: mpsc::Receiver<()>, tasks: Tasks) {
+    loop {
+        let asked = tokio::select! {
+            () = tasks.token().cancelled() => None,
+            asked = hangups.recv() => asked,
+        };
+        if asked.is_none() {
+            return;
+        }
+        match host.reload(false, Asker::Operator).await {
+            Ok(_) => {
+                tracing::info!(target: "audit", action = "reload", plugin = "*", signal = "SIGHUP", result = "done")
+            }
+            Err(refused) => {
+                let (step, result) = (refused.step, refused.detail);
+                tracing::error!(target: "audit", action = "reload", plugin = "*", signal = "SIGHUP", step, result);
             }
         }
     }

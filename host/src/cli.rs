@@ -68,6 +68,7 @@ fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
         Command::Call(call) => client::call(&config, &call, output)?,
         Command::Functions(target) => client::functions(&config, &target, output)?,
         Command::Plugins { command } => admin::plugins(&config, &command, output)?,
+        Command::Reload { allow_breaking } => admin::reload(&config, allow_breaking, output)?,
         Command::Peers => admin::peers(&config, output)?,
         Command::Explain { function } => admin::explain(&config, &function, output)?,
         Command::Inspect { plugin } => inspect::run(&plugin, output)?,

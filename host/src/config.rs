@@ -19,6 +19,7 @@ mod peer_url;
 mod proxy;
 mod raw;
 mod read;
+mod restart;
 mod rules;
 mod secret;
 mod shape;
@@ -73,6 +74,7 @@ pub struct Config {
     plugin_settings: BTreeMap<String, PluginSettings>,
     auth: Option<AuthRules>,
     proxy_auth: AuthRules,
+    has_default_host_id: bool,
     literal_secrets: Vec<String>,
     readable_by_others: bool,
 }
@@ -109,6 +111,8 @@ pub struct Reload {
     pub drain_timeout: Duration,
     /// How many retired generations `rollback` can bring back, 0 to 100.
     pub keep_generations: usize,
+    /// Whether the plugin directory and the config are watched, and reloaded when they change.
+    pub watch: bool,
     /// How many retired libraries may stay mapped before `ready` says so, 0 to 1,000,000.
     pub zombies_max: usize,
     /// Whether retired libraries are unmapped.
@@ -180,6 +184,19 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let (raw, sources) = layers::merge(text, path, environment, overrides)?;
         build::config(raw, &sources, environment)
+    }
+
+    /// The files that this config was read from: the config file, and those that secrets are in.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
+        let rules = self.auth.iter().chain(std::iter::once(&self.proxy_auth));
+        let secrets = rules.flat_map(|rules| rules.iter().flat_map(|(_, keys)| keys)).chain(of_peers);
+        let files = secrets.filter_map(|secret| match secret.source() {
+            SecretSource::File(path) => Some(path.clone()),
+            _ => None,
+        });
+        std::iter::once(self.file.clone()).chain(files).collect()
     }
 
     /// The rules that the HTTP door enforces: those of `[auth]` where it is present, otherwise those

@@ -10,4 +10,4 @@ mod table;
 
 pub use handler::{CallFuture, Dispatch, Function, Handler, Started, run};
 pub use names::{FunctionNumber, Names};
-pub use table::{NameTaken, Snapshot, Table, Withdrawn};
+pub use table::{NameTaken, Publication, Snapshot, Table, Withdrawn};

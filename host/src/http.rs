@@ -18,7 +18,7 @@ mod server;
 pub mod transcode;
 
 pub use admission::Admission;
-pub use door::{Door, Limits, Sealing};
+pub use door::{Door, Limits, Policy, Sealing};
 pub use problem::Problem;
 pub use server::serve;
 

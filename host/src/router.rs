@@ -6,4 +6,4 @@ mod decision;
 mod dispatch;
 
 pub use decision::{Decision, Target, decide};
-pub use dispatch::{Router, deadline_exceeded};
+pub use dispatch::{Router, Routes, deadline_exceeded};

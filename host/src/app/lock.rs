@@ -36,10 +36,10 @@ impl StateDir {
         }
     }
 
-    /// Where staged copies of plugins go.
+    /// Where it is.
     #[must_use]
-    pub fn staged(&self) -> PathBuf {
-        self.path.join("staged")
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn refuse(&self, source: io::Error) -> AppError {

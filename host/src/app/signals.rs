@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM, SIGINT and SIGHUP.
 //!
 //! Not by tokio's `signal`: cargo gives one set of features to everything that is built at once, so the plugins of
 //! this workspace would get it too, and with it a leak of two descriptors for every generation.
@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, iterator};
 use tokio::sync::mpsc;
 
@@ -21,19 +21,24 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn listen() -> io::Result<Self> {
+    /// Listens; the second one of the pair gets something whenever a SIGHUP asks for a reload.
+    pub(super) fn listen() -> io::Result<(Self, mpsc::Receiver<()>)> {
         // Where the size of files is limited, a write fails then, as on a full disk, instead of ending the process.
         flag::register(SIGXFSZ, Arc::default())?;
-        let mut signals = iterator::Signals::new([SIGTERM, SIGINT])?;
+        let mut signals = iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = signals.handle();
         let (tx, arrived) = mpsc::channel(WAITING_MAX);
+        let (hangup_tx, hangups) = mpsc::channel(1);
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
-                // Full: the daemon is being stopped already. Closed: it has stopped.
-                let _waiting = tx.try_send(signal);
+                // Full: one that does the same is waiting already. Closed: the daemon has stopped.
+                let _waiting = match signal {
+                    SIGHUP => hangup_tx.try_send(()).is_ok(),
+                    _ => tx.try_send(signal).is_ok(),
+                };
             }
         })?;
-        Ok(Self { arrived, handle })
+        Ok((Self { arrived, handle }, hangups))
     }
 
     /// The number of the next one.

@@ -1,29 +1,21 @@
-//! `framex-host plugins`, `peers`, `explain`: talking to this machine's host over its admin socket.
+//! `framex-host plugins`, `peers`, `explain`, `reload`: talking to this machine's host over its admin socket.
+
+mod socket;
 
 use std::path::Path;
-use std::time::Duration;
 
-use bytes::Bytes;
-use framex_host::config::{Config, Overrides};
-use http::header::{CONTENT_TYPE, HOST};
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http::Method;
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
 
+use socket::{change, request};
+
+use super::Failed;
 use super::arguments::PluginsCommand;
 use super::output::{Output, table};
-use super::{Failed, daemon};
-
-/// Longest answer in bytes.
-const ANSWER_BYTES_MAX: usize = 1 << 26;
-/// How long a change may take: start and drain have deadlines of their own, which operators may set high.
-const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -> Result<(), Failed> {
     let change = |path: String, body: Value| {
-        let answer = request(config, Method::POST, &path, Some(&body))?;
+        let answer = change(config, &path, &body, output)?;
         output.show(&answer, || change_text(&answer));
         Ok(())
     };
@@ -35,7 +27,7 @@ pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -
         }
         PluginsCommand::Show { plugin } => {
             let answer = request(config, Method::GET, &format!("plugins/{plugin}"), None)?;
-            output.show(&answer, || serde_json::to_string_pretty(&answer).unwrap_or_default());
+            output.show(&answer, || show_text(&answer));
             Ok(())
         }
         PluginsCommand::Load { file } => change("plugins".to_owned(), json!({ "file": file })),
@@ -47,6 +39,20 @@ pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -
         }
         PluginsCommand::Unload { plugin } => change(format!("plugins/{plugin}/unload"), json!({})),
     }
+}
+
+pub(crate) fn reload(config: &Path, allow_breaking: bool, output: Output) -> Result<(), Failed> {
+    let answer = change(config, "reload", &json!({ "allow_breaking": allow_breaking }), output)?;
+    output.show(&answer, || {
+        let texts = |key: &str| answer[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let mut lines: Vec<String> =
+            answer["plugins"].as_array().into_iter().flatten().map(change_text).collect();
+        lines.extend(texts("unchanged").map(|plugin| format!("{plugin}: unchanged")));
+        lines.extend(texts("warnings").map(|warning| format!("warning: {warning}")));
+        lines.push("the config and the plugin directory are in force".to_owned());
+        lines.join("\n")
+    });
+    Ok(())
 }
 
 pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {
@@ -99,6 +105,22 @@ fn list_text(answer: &Value) -> String {
     table(&std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>())
 }
 
+fn show_text(plugin: &Value) -> String {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values
+            .iter()
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let rows =
+        plugin.as_object().into_iter().flatten().map(|(key, value)| vec![key.replace('_', " "), text(value)]);
+    table(&rows.collect::<Vec<_>>())
+}
+
 fn change_text(answer: &Value) -> String {
     let steps = answer["steps"].as_array().into_iter().flatten();
     let lines: Vec<String> = steps
@@ -123,53 +145,4 @@ fn change_text(answer: &Value) -> String {
         _ => String::new(),
     };
     format!("{head}\n{}{cancelled}", lines.join("\n"))
-}
-
-fn request(config: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failed> {
-    let config =
-        Config::load(config, &Overrides::default()).map_err(|error| Failed::usage(error.to_string()))?;
-    let socket = config.admin_socket;
-    let request = Request::builder()
-        .method(method)
-        .uri(format!("/admin/v1/{path}"))
-        .header(HOST, "localhost")
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))
-        .map_err(|_| Failed::usage(format!("`{path}` has characters that a name cannot have")))?;
-    let exchange = async {
-        let stream = UnixStream::connect(&socket).await.map_err(|error| {
-            Failed::new(format!(
-                "no host answers on {}: {error}; is it running, with this config?",
-                socket.display()
-            ))
-        })?;
-        let broken =
-            |error: hyper::Error| Failed::new(format!("the host on {} broke off: {error}", socket.display()));
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let answered = async {
-            let response = sender.send_request(request).await.map_err(broken)?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body =
-                body.map_err(|error| Failed::new(format!("the answer broke off: {error}")))?.to_bytes();
-            Ok((head.status, body))
-        };
-        tokio::pin!(answered);
-        tokio::select! {
-            answer = answered.as_mut() => answer,
-            // The connection ends after the answer has come, or before: then the sender says so.
-            _ = connection => answered.await,
-        }
-    };
-    let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, exchange).await });
-    let (status, body) = answered.map_err(|_| Failed::new("the host did not answer"))??;
-    let json: Value = serde_json::from_slice(&body)
-        .map_err(|error| Failed::new(format!("the answer is no JSON: {error}")))?;
-    if status == StatusCode::OK {
-        return Ok(json);
-    }
-    let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
-    let step = json["step"].as_str().map(|step| format!(" at the step {step}")).unwrap_or_default();
-    Err(Failed::new(format!("{}{step}: {}", text("code"), text("detail"))).with_json(json))
 }

@@ -47,6 +47,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PluginsCommand,
     },
+    /// Have this machine's host read its config and plugin directory again: all that changed comes into force, or
+    /// nothing.
+    Reload {
+        /// Also if callers of old builds break.
+        #[arg(long)]
+        allow_breaking: bool,
+    },
     /// List the peers of this machine's host.
     Peers,
     /// Say where a call would run on this machine's host, and why.

@@ -1,5 +1,6 @@
 //! `framex-host check`: the config, and every plugin started once and stopped, without serving.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use framex_host::app::start_plugins;
 use framex_host::config::{Config, Overrides};
 use framex_host::functions::{Dispatch, Table};
-use framex_host::plugins::{LoadReport, PluginStatus, Stager};
-use framex_host::router::Router;
+use framex_host::plugins::{LoadReport, PluginStatus};
+use framex_host::router::{Router, Routes};
 use serde_json::{Value, json};
 
 use super::output::{Output, table};
@@ -47,17 +48,13 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus
     let unusable = |error: std::io::Error| {
         Failed::usage(format!("state directory {}: {error}", config.state_dir.display()))
     };
-    let stager = Stager::new(&folder).map_err(unusable)?;
+    std::fs::create_dir_all(&folder).map_err(unusable)?;
     let table = Arc::new(Table::default());
     // Without peers: a plugin that calls others while it starts finds this host's functions only.
-    let router = Router::new(
-        Arc::clone(&config.host_id),
-        Arc::clone(&table),
-        std::collections::HashMap::new(),
-        config.proxy.fallback,
-    );
+    let routes = Routes { configured: HashMap::new(), fallback: config.proxy.fallback };
+    let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), routes);
     let dispatch: Arc<dyn Dispatch> = router;
-    let started = start_plugins(config, stager, table, &dispatch).await;
+    let started = start_plugins(config, &folder, table, &dispatch).await;
     let outcome = match started {
         Ok((plugins, report)) => {
             let statuses = plugins.statuses();

@@ -15,15 +15,19 @@ use super::arguments::RunFlags;
 /// How long the runtime may take to end what nobody waits for any more.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
-pub(crate) fn run(config: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
-    let config = Config::load(config, &overrides(flags)).map_err(|error| Failed::usage(error.to_string()))?;
+pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
+    let reread = {
+        let (file, overrides) = (file.to_owned(), overrides(flags));
+        move || Config::load(&file, &overrides)
+    };
+    let config = reread().map_err(|error| Failed::usage(error.to_string()))?;
     start_logging(config.log);
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
-        let app = App::start(config).await.map_err(|error| not_started(&error))?;
+        let app = App::start(config, Box::new(reread)).await.map_err(|error| not_started(&error))?;
         app.run().await.map_err(|error| Failed::new(error.to_string()))
     });
     let code = match ended? {

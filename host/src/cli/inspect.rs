@@ -1,5 +1,6 @@
 //! `framex-host inspect PLUGIN.so`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use framex_host::plugins::{Stager, inspect};
@@ -10,8 +11,8 @@ use super::output::{Output, table};
 
 pub(crate) fn run(plugin: &Path, output: Output) -> Result<(), Failed> {
     let folder = std::env::temp_dir().join(format!("framex-inspect-{}", std::process::id()));
-    let stager =
-        Stager::new(&folder).map_err(|error| Failed::new(format!("{}: {error}", folder.display())))?;
+    let stager = Stager::new(&folder, &BTreeSet::new())
+        .map_err(|error| Failed::new(format!("{}: {error}", folder.display())))?;
     let inspected = inspect(plugin, &stager);
     // The staged copy is gone already; what is left is the empty folder.
     let _left_behind = std::fs::remove_dir_all(&folder);

@@ -16,6 +16,11 @@ impl Output {
         Self(format)
     }
 
+    /// Whether people read it.
+    pub(crate) fn is_text(self) -> bool {
+        self.0 == Format::Text
+    }
+
     /// Prints a result.
     pub(crate) fn show(self, json: &Value, text: impl FnOnce() -> String) {
         match self.0 {

@@ -31,6 +31,7 @@ pub(super) fn config(
     let state_dir = builder.folder("state_dir", raw.state_dir, "state");
     let config = Config {
         file,
+        has_default_host_id: raw.host_id.is_none(),
         host_id: builder.host_id(raw.host_id),
         plugin_dir: builder.folder("plugin_dir", raw.plugin_dir, "plugins"),
         admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
@@ -166,6 +167,7 @@ impl Builder<'_> {
             start_timeout: self.duration_ms(&number::START_TIMEOUT, raw.start_timeout_ms),
             drain_timeout: self.duration_ms(&number::RELOAD_DRAIN_TIMEOUT, raw.drain_timeout_ms),
             keep_generations: self.count(&number::KEEP_GENERATIONS, raw.keep_generations),
+            watch: raw.watch.unwrap_or_default(),
             zombies_max: self.count(&number::ZOMBIES_MAX, raw.zombies_max),
             unmap: self.choice(&KeyPath::of("reload.unmap"), raw.unmap),
         }
@@ -226,6 +228,7 @@ mod tests {
             start_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
             keep_generations: 3,
+            watch: false,
             zombies_max: 16,
             unmap: Unmap::Safe,
         };

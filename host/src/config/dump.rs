@@ -43,6 +43,7 @@ impl Config {
             "reload": {
                 "start_timeout_ms": milliseconds(self.reload.start_timeout),
                 "drain_timeout_ms": milliseconds(self.reload.drain_timeout),
+                "watch": self.reload.watch,
                 "keep_generations": self.reload.keep_generations,
                 "zombies_max": self.reload.zombies_max,
                 "unmap": self.reload.unmap.as_word(),

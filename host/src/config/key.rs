@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 28] = [
+pub(super) const KEYS: [&str; 29] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -35,13 +35,14 @@ pub(super) const KEYS: [&str; 28] = [
     "reload.keep_generations",
     "reload.zombies_max",
     "reload.unmap",
+    "reload.watch",
     "log.level",
     "log.format",
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 7] =
-    ["server.tls", "admin.listen", "admin.token", "auth.callers", "trust", "isolation", "reload.watch"];
+pub(super) const LATER: [&str; 6] =
+    ["server.tls", "admin.listen", "admin.token", "auth.callers", "trust", "isolation"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +89,11 @@ impl KeyPath {
     /// Whether the values below may be secrets, or URLs with one inside: they are not repeated.
     pub(super) fn is_sensitive(&self) -> bool {
         self.0.first().is_some_and(|part| part == "auth" || part == "plugins")
+    }
+
+    /// Whether its value is true or false.
+    pub(super) fn is_flag(&self) -> bool {
+        self.dotted() == "reload.watch"
     }
 
     /// Whether it lies in the table of a plugin, whose types the host does not know.

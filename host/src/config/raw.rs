@@ -50,6 +50,7 @@ pub(super) type RawRules = BTreeMap<String, Vec<String>>;
 pub(super) struct RawReload {
     pub(super) start_timeout_ms: Option<i64>,
     pub(super) drain_timeout_ms: Option<i64>,
+    pub(super) watch: Option<bool>,
     pub(super) keep_generations: Option<i64>,
     pub(super) zombies_max: Option<i64>,
     pub(super) unmap: Option<String>,

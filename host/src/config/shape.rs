@@ -103,6 +103,7 @@ fn needed(key: &KeyPath, expected: &str) -> String {
         "a string" => "text",
         "a sequence" => "a list of texts",
         "a map" => "a table",
+        "a boolean" => "true or false",
         _ if expected.starts_with("struct ") => "a table",
         other => other,
     };
@@ -216,6 +217,10 @@ mod tests {
         check(
             "plugins.demo = true\n",
             "config.toml line 1: `plugins.demo` must be a table, found true or false",
+        );
+        check(
+            "[reload]\nwatch = \"yes\"\n",
+            "config.toml line 2: `reload.watch` must be true or false, found the text `yes`",
         );
         check("[auth]\n", "config.toml line 1: `auth` needs the key `rules`");
     }

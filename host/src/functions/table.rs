@@ -78,31 +78,53 @@ impl Table {
         self.current.load()
     }
 
-    /// Replaces all functions of `plugin` by `functions`, in one swap; none of them removes the plugin.
+    /// Replaces all functions of each plugin by its new ones, in one swap for all; none of them removes the plugin.
     ///
     /// # Errors
-    /// [`NameTaken`] if another plugin owns one of the names; then nothing has changed.
-    pub fn publish(&self, plugin: &str, functions: Vec<Function>) -> Result<(), NameTaken> {
+    /// [`NameTaken`] as [`Table::check`]; then nothing has changed.
+    pub fn publish(&self, changes: Vec<Publication>) -> Result<(), NameTaken> {
         let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current.load();
+        check(&current, &changes)?;
+        let stays = |function: &Arc<Function>| !changes.iter().any(|(plugin, _)| *plugin == function.plugin);
         let mut next: HashMap<FunctionName, Arc<Function>> = current
             .functions
             .iter()
-            .filter(|(_, function)| &*function.plugin != plugin)
+            .filter(|(_, function)| stays(function))
             .map(|(name, function)| (name.clone(), Arc::clone(function)))
             .collect();
-        for function in functions {
-            if let Some(owner) =
-                next.get(&function.name).map(|function| &function.plugin).filter(|owner| ***owner != *plugin)
-            {
-                return Err(NameTaken { name: function.name, owner: Arc::clone(owner) });
-            }
-            next.insert(function.name.clone(), Arc::new(function));
-        }
+        let published = changes.into_iter().flat_map(|(_, functions)| functions);
+        next.extend(published.map(|function| (function.name.clone(), Arc::new(function))));
         let withdrawn = withdrawn(&current, &next);
         self.current.store(Arc::new(Snapshot { functions: next, withdrawn }));
         Ok(())
     }
+
+    /// Looks whether changes could be published.
+    ///
+    /// # Errors
+    /// [`NameTaken`] if another plugin owns one of the names, or two of these plugins have the same one.
+    pub fn check(&self, changes: &[Publication]) -> Result<(), NameTaken> {
+        check(&self.current.load(), changes)
+    }
+}
+
+/// A plugin, and all functions that it has from now on.
+pub type Publication = (Arc<str>, Vec<Function>);
+
+fn check(current: &Snapshot, changes: &[Publication]) -> Result<(), NameTaken> {
+    let stays = |plugin: &Arc<str>| !changes.iter().any(|(changed, _)| changed == plugin);
+    let mut owners: HashMap<&FunctionName, &Arc<str>> = HashMap::new();
+    for (plugin, functions) in changes {
+        for function in functions {
+            let published = current.functions.get(&function.name).map(|function| &function.plugin);
+            let owner = published.filter(|owner| stays(owner));
+            if let Some(owner) = owner.or_else(|| owners.insert(&function.name, plugin)) {
+                return Err(NameTaken { name: function.name.clone(), owner: Arc::clone(owner) });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The functions that are in no plugin any more, of those that were.
@@ -126,13 +148,17 @@ mod tests {
         Function { generation, ..Function::for_tests(plugin, name, true.into()) }
     }
 
+    fn publish(table: &Table, plugin: &str, functions: Vec<Function>) -> Result<(), NameTaken> {
+        table.publish(vec![(plugin.into(), functions)])
+    }
+
     #[test]
     fn publish_replaces_one_plugin_as_a_whole() {
         let table = Table::default();
-        table.publish("a", vec![function("a", "a.x", 1), function("a", "a.y", 1)]).unwrap();
-        table.publish("b", vec![function("b", "b.x", 1)]).unwrap();
+        publish(&table, "a", vec![function("a", "a.x", 1), function("a", "a.y", 1)]).unwrap();
+        publish(&table, "b", vec![function("b", "b.x", 1)]).unwrap();
         let before = Arc::clone(&table.snapshot());
-        table.publish("a", vec![function("a", "a.x", 2)]).unwrap();
+        publish(&table, "a", vec![function("a", "a.x", 2)]).unwrap();
         let after = table.snapshot();
         assert_eq!(after.sorted().into_keys().collect::<Vec<_>>(), ["a.x", "b.x"]);
         assert_eq!(after.find("a.x").unwrap().generation, 2);
@@ -144,9 +170,23 @@ mod tests {
     #[test]
     fn a_taken_name_changes_nothing() {
         let table = Table::default();
-        table.publish("a", vec![function("a", "a.x", 1)]).unwrap();
-        let refused = table.publish("b", vec![function("b", "b.x", 1), function("b", "a.x", 1)]).unwrap_err();
+        publish(&table, "a", vec![function("a", "a.x", 1)]).unwrap();
+        let refused =
+            publish(&table, "b", vec![function("b", "b.x", 1), function("b", "a.x", 1)]).unwrap_err();
         assert_eq!(refused.to_string(), "function `a.x` is already registered by plugin `a`");
         assert_eq!(table.snapshot().names().collect::<Vec<_>>(), ["a.x"]);
+    }
+    #[test]
+    fn a_function_moves_from_one_plugin_to_another_in_one_swap() {
+        let table = Table::default();
+        publish(&table, "a", vec![function("a", "a.x", 1), function("a", "a.y", 1)]).unwrap();
+        let moved =
+            vec![("b".into(), vec![function("b", "a.y", 1)]), ("a".into(), vec![function("a", "a.x", 2)])];
+        table.publish(moved).unwrap();
+        assert_eq!(&*table.snapshot().find("a.y").unwrap().plugin, "b");
+        let twice =
+            vec![("c".into(), vec![function("c", "c.x", 1)]), ("d".into(), vec![function("d", "c.x", 1)])];
+        let refused = table.publish(twice).unwrap_err();
+        assert_eq!(refused.to_string(), "function `c.x` is already registered by plugin `c`");
     }
 }

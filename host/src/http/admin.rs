@@ -2,17 +2,20 @@
 //!
 //! Every change is one line of the audit log: what, by whom, and what came of it.
 
+mod json;
 mod routes;
 mod socket;
 
+use std::fmt;
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::net::UnixListener;
 
 use crate::base::Tasks;
-use crate::plugins::Plugins;
+use crate::plugins::{Change, Plugins};
 use crate::router::Router;
 
 pub use socket::serve;
@@ -24,8 +27,49 @@ pub struct Admin {
     pub plugins: Arc<Plugins>,
     /// Where calls go.
     pub router: Arc<Router>,
+    /// What `POST /admin/v1/reload` does.
+    pub host: Arc<dyn ReloadHost>,
     /// Changes run as tasks of these: one that has begun ends, also if nobody waits for the answer any more.
     pub changes: Tasks,
+}
+
+/// Reads the config and the plugin directory again: the whole host, as the layers below it see it.
+pub trait ReloadHost: Send + Sync {
+    /// Brings everything that has changed into force, or nothing.
+    fn reload<'a>(
+        &'a self,
+        allow_breaking: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<HostChange, HostRefusal>> + Send + 'a>>;
+}
+
+impl fmt::Debug for dyn ReloadHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReloadHost")
+    }
+}
+
+/// What a reload of the whole host did.
+#[derive(Debug)]
+pub struct HostChange {
+    /// The plugins that were loaded, replaced or withdrawn.
+    pub plugins: Vec<Change>,
+    /// The plugins that are as they were.
+    pub unchanged: Vec<String>,
+    /// Keys of the config that say something else now, and that only a restart brings into force.
+    pub restart_required: Vec<&'static str>,
+    /// What is odd about the config, or about the directory.
+    pub warnings: Vec<String>,
+}
+
+/// Why the whole host was not reloaded; nothing has changed.
+#[derive(Debug)]
+pub struct HostRefusal {
+    /// `config`, or the step of the first plugin that failed.
+    pub step: &'static str,
+    /// All reasons, a sentence each.
+    pub detail: String,
+    /// Each plugin or file that failed, with its step and reason.
+    pub plugins: Vec<(String, &'static str, String)>,
 }
 
 /// Listens on a unix socket that only this user may open (mode 0600). A socket that a dead host left is replaced.

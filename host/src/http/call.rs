@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::{Door, Problem, Response, TIMEOUT_HEADER, body, transcode};
+use super::{Door, Policy, Problem, Response, TIMEOUT_HEADER, body, transcode};
 use crate::base::{
     Caller, Deadline, ErrorCode, Failure, FunctionName, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, Outcome,
     RequestId, ServedBy,
@@ -28,10 +28,16 @@ enum Form {
 }
 
 /// Calls the function `name` with what the request carries.
-pub(super) async fn call(door: &Door, name: &str, headers: &HeaderMap, body: Incoming) -> Response {
+pub(super) async fn call(
+    door: &Door,
+    policy: &Policy,
+    name: &str,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Response {
     let id = RequestId::random();
     let served_by = ServedBy::default();
-    let response = match answer(door, name, headers, body, id, &served_by).await {
+    let response = match answer(door, policy, name, headers, body, (id, &served_by)).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -40,13 +46,13 @@ pub(super) async fn call(door: &Door, name: &str, headers: &HeaderMap, body: Inc
 
 async fn answer(
     door: &Door,
+    policy: &Policy,
     name: &str,
     headers: &HeaderMap,
     body: Incoming,
-    id: RequestId,
-    served_by: &ServedBy,
+    (id, served_by): (RequestId, &ServedBy),
 ) -> Result<Response, Problem> {
-    let deadline = Deadline::after(timeout(headers, door.limits.call_timeout)?);
+    let deadline = Deadline::after(timeout(headers, policy.limits.call_timeout)?);
     let function =
         FunctionName::new(name).map_err(|error| Problem::of_code(ErrorCode::NotFound, &error.to_string()))?;
     let form = form_of(headers)?;
@@ -62,16 +68,16 @@ async fn answer(
         served_by: served_by.clone(),
     };
     let within = deadline.remaining().unwrap_or_default();
-    let body = body::read(headers, body, door.limits.body_bytes_max, within).await?;
+    let body = body::read(headers, body, policy.limits.body_bytes_max, within).await?;
     let arguments = arguments(form, body)
         .map_err(|detail| Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, detail)))?;
-    let outcome = dispatch(door, invocation, arguments).await;
+    let outcome = dispatch(door, policy, invocation, arguments).await;
     let result = outcome.map_err(|failure| Problem::of_failure(&failure))?;
     respond(result_form, result)
 }
 
-async fn dispatch(door: &Door, invocation: Invocation, arguments: Bytes) -> Outcome {
-    let _place = door.admission.enter(invocation.deadline).await?;
+async fn dispatch(door: &Door, policy: &Policy, invocation: Invocation, arguments: Bytes) -> Outcome {
+    let _place = policy.admission.enter(invocation.deadline).await?;
     run(|context| door.router.start(Arc::new(invocation), arguments, context)).await
 }
 

@@ -24,7 +24,8 @@ pub(super) fn entries(door: &Door) -> Vec<Entry> {
     let router = &door.router;
     let table = std::sync::Arc::clone(&router.table().snapshot());
     let local = table.sorted().into_values().map(|function| function.name.clone());
-    let names: BTreeSet<FunctionName> = local.chain(router.configured_names().cloned()).collect();
+    let routes = router.routes();
+    let names: BTreeSet<FunctionName> = local.chain(routes.configured.keys().cloned()).collect();
     let entry = |name: FunctionName| {
         let runs = match router.target(&name) {
             Target::Local(_) => "local".to_owned(),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
 
@@ -25,16 +26,25 @@ pub struct Door {
     pub router: Arc<Router>,
     /// For readiness.
     pub plugins: Arc<Plugins>,
+    /// Frames that were seen; whatever else changes, these stay known.
+    pub replays: ReplayGuard,
+    /// What a reload of the config replaces, in one swap. A request keeps the one that it began under.
+    pub policy: ArcSwap<Policy>,
+    /// The time of this process.
+    pub clock: Clock,
+}
+
+/// Who may ask what of the public listener, and how much.
+#[derive(Debug)]
+pub struct Policy {
     /// Which keys protect which paths.
     pub rules: AuthRules,
     /// How frames of peers are opened.
     pub sealing: Sealing,
     /// Calls at once.
-    pub admission: Admission,
+    pub admission: Arc<Admission>,
     /// Sizes and times.
     pub limits: Limits,
-    /// The time of this process.
-    pub clock: Clock,
 }
 
 /// How frames of peers are opened and answered.
@@ -44,8 +54,6 @@ pub struct Sealing {
     pub ring: KeyRing,
     /// There is no such rule, and others than this machine can reach the listener: nobody is answered.
     pub closed: bool,
-    /// Frames that were seen.
-    pub replays: ReplayGuard,
     /// Whether answers to other machines are compressed.
     pub compression: Compression,
 }
@@ -73,15 +81,16 @@ impl Door {
     async fn route(&self, request: Request<Incoming>, from: SocketAddr) -> Result<Response, Problem> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
+        let policy = self.policy.load_full();
         if path == REMOTE_PATH {
             allow(&head.method, &Method::POST, "POST")?;
-            return remote::call(self, &head, body, from.ip().to_canonical().is_loopback()).await;
+            return remote::call(self, &policy, &head, body, from.ip().to_canonical().is_loopback()).await;
         }
         check_form(path)?;
-        auth::check(&self.rules, path, &head.headers)?;
+        auth::check(&policy.rules, path, &head.headers)?;
         if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
             allow(&head.method, &Method::POST, "POST")?;
-            return Ok(call::call(self, name, &head.headers, body).await);
+            return Ok(call::call(self, &policy, name, &head.headers, body).await);
         }
         let answer: fn(&Self) -> Response = match path {
             FUNCTIONS_PATH => catalogue::answer,

@@ -97,6 +97,12 @@ impl Problem {
         problem
     }
 
+    /// The same, and one thing more that scripts read.
+    pub(super) fn with(mut self, key: &str, value: Value) -> Self {
+        self.body[key] = value;
+        self
+    }
+
     /// A call that has no result.
     pub(super) fn of_failure(failure: &Failure) -> Self {
         let mut problem = Self::of_code(failure.code, &failure.message);

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::{Door, Problem, Response, body};
+use super::{Door, Policy, Problem, Response, body};
 use crate::base::{Caller, Deadline, ErrorCode, Failure, Invocation, Outcome, ServedBy};
 use crate::functions::{Dispatch, run};
 use crate::wire::{self, Compression, KeySet, OpenError, OpenedRequest, RequestEnvelope, ResponseEnvelope};
@@ -18,6 +18,7 @@ use crate::wire::{self, Compression, KeySet, OpenError, OpenedRequest, RequestEn
 /// Answers one frame.
 pub(super) async fn call(
     door: &Door,
+    policy: &Policy,
     head: &Parts,
     body: Incoming,
     is_local: bool,
@@ -26,12 +27,12 @@ pub(super) async fn call(
         return Err(Problem::unsupported_type(wire::CONTENT_TYPE));
     }
     // Arguments of the largest size fit, with the envelope around them.
-    let frame_bytes_max = door.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
-    let sealing = &door.sealing;
+    let frame_bytes_max = policy.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
+    let sealing = &policy.sealing;
     if sealing.closed {
         return Err(Problem::unauthenticated());
     }
-    let frame = body::read(&head.headers, body, frame_bytes_max, door.limits.call_timeout).await?;
+    let frame = body::read(&head.headers, body, frame_bytes_max, policy.limits.call_timeout).await?;
     let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     let OpenedRequest { key, request_id, sent_at_ms, plaintext } = wire::open_request(&sealing.ring, frame)
         .map_err(|error| match error {
@@ -39,14 +40,14 @@ pub(super) async fn call(
         _ => Problem::unauthenticated(),
     })?;
     let now_ms = door.clock.now_ms();
-    let answer = match sealing.replays.check(request_id, key.id(), sent_at_ms, now_ms) {
+    let answer = match door.replays.check(request_id, key.id(), sent_at_ms, now_ms) {
         Err(refusal) => Answer {
             clock_hint: refusal.clock_hint(),
             ..Answer::of(door, Err(Box::new(refusal.to_failure())))
         },
-        Ok(()) => match plaintext.decode_request(&door.limits.wire) {
+        Ok(()) => match plaintext.decode_request(&policy.limits.wire) {
             Err(error) => Answer::of(door, Err(Box::new(error.to_failure()))),
-            Ok(envelope) => route(door, request_id, envelope).await,
+            Ok(envelope) => route(door, policy, request_id, envelope).await,
         },
     };
     let compression = if is_local { Compression::Never } else { sealing.compression };
@@ -61,11 +62,16 @@ impl Answer {
     }
 }
 
-async fn route(door: &Door, id: crate::base::RequestId, envelope: RequestEnvelope) -> Answer {
+async fn route(
+    door: &Door,
+    policy: &Policy,
+    id: crate::base::RequestId,
+    envelope: RequestEnvelope,
+) -> Answer {
     if let Some(refusal) = loops(door, &envelope) {
         return refusal;
     }
-    let most = door.limits.call_timeout;
+    let most = policy.limits.call_timeout;
     let remaining = match envelope.remaining_ms {
         0 => most,
         remaining_ms => Duration::from_millis(remaining_ms).min(most),
@@ -81,7 +87,7 @@ async fn route(door: &Door, id: crate::base::RequestId, envelope: RequestEnvelop
         idempotency_key: envelope.idempotency_key,
         served_by: served_by.clone(),
     };
-    let outcome = dispatch(door, invocation, envelope.arguments).await;
+    let outcome = dispatch(door, policy, invocation, envelope.arguments).await;
     let mut answer = Answer::of(door, outcome);
     if let Some(host) = served_by.host() {
         answer.host_id = Arc::clone(host);
@@ -89,8 +95,8 @@ async fn route(door: &Door, id: crate::base::RequestId, envelope: RequestEnvelop
     answer
 }
 
-async fn dispatch(door: &Door, invocation: Invocation, arguments: Bytes) -> Outcome {
-    let _place = door.admission.enter(invocation.deadline).await?;
+async fn dispatch(door: &Door, policy: &Policy, invocation: Invocation, arguments: Bytes) -> Outcome {
+    let _place = policy.admission.enter(invocation.deadline).await?;
     run(|context| door.router.start(Arc::new(invocation), arguments, context)).await
 }
 

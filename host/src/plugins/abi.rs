@@ -1,6 +1,7 @@
 //! What all plugins share of the host, behind the table of function pointers that each gets.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -15,30 +16,35 @@ pub struct Services {
     pub names: Names,
     /// The host's runtime, for plugin calls that are polled on a thread of the plugin's own.
     pub runtime: tokio::runtime::Handle,
-    /// How long a call may take that begins in a plugin, outside of any invocation.
-    pub call_timeout: Duration,
-    /// How long `on_start` may take.
-    pub start_timeout: Duration,
+    call_timeout_ms: AtomicU64,
     dispatch: OnceLock<Weak<dyn Dispatch>>,
 }
 
 impl Services {
     /// Services whose calls go nowhere until [`Services::connect`].
     #[must_use]
-    pub fn new(
-        host_id: HostId,
-        runtime: tokio::runtime::Handle,
-        call_timeout: Duration,
-        start_timeout: Duration,
-    ) -> Self {
-        Self {
+    pub fn new(host_id: HostId, runtime: tokio::runtime::Handle, call_timeout: Duration) -> Self {
+        let services = Self {
             host_id,
             names: Names::default(),
             runtime,
-            call_timeout,
-            start_timeout,
+            call_timeout_ms: AtomicU64::new(0),
             dispatch: OnceLock::new(),
-        }
+        };
+        services.set_call_timeout(call_timeout);
+        services
+    }
+
+    /// How long a call may take that begins in a plugin, outside of any invocation.
+    #[must_use]
+    pub fn call_timeout(&self) -> Duration {
+        Duration::from_millis(self.call_timeout_ms.load(Ordering::Relaxed))
+    }
+
+    /// Changes that for the calls that begin from now on.
+    pub fn set_call_timeout(&self, call_timeout: Duration) {
+        let milliseconds = u64::try_from(call_timeout.as_millis()).unwrap_or(u64::MAX);
+        self.call_timeout_ms.store(milliseconds, Ordering::Relaxed);
     }
 
     /// Sets what calls from plugins go through; the first one stays.

@@ -1,20 +1,23 @@
 //! What the host keeps of one plugin: the published generation, those that can come back, those still mapped.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::generation::{Generation, Lease};
 use super::maps;
-use super::report::{PluginStatus, Zombie};
+use super::record::{Build, PluginRecord};
+use super::report::{LastFailure, PluginStatus, Progress, Zombie};
+use super::{PluginError, Staged};
 use crate::base::FunctionName;
 
 /// One plugin, by name, for as long as the host runs.
 #[derive(Default)]
 pub(super) struct Entry {
     /// Held for the length of a change: changes of one plugin come one after the other.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 
@@ -27,19 +30,45 @@ pub(super) struct State {
     /// Last number that was given out.
     pub(super) last_generation: u64,
     /// Retired generations whose files are kept for `rollback`, newest first.
-    pub(super) kept: VecDeque<Arc<Generation>>,
+    pub(super) kept: VecDeque<Kept>,
     /// Retired or failed generations whose libraries are mapped.
     pub(super) mapped: Vec<Mapped>,
     /// The operator's file that held it last.
     pub(super) path: Option<PathBuf>,
+    /// Digest of that file when what is published was committed to.
+    pub(super) seen: Option<String>,
+    /// Digest of a build in that file that was tried since, and refused.
+    pub(super) tried: Option<String>,
+    /// What was published last.
+    shown: Option<Shown>,
+    pub(super) change: Option<Progress>,
+    pub(super) last_failure: Option<LastFailure>,
 }
 
 /// The generation that serves.
 pub(super) struct Published {
     pub(super) generation: Arc<Generation>,
     pub(super) functions: Vec<FunctionName>,
+    /// `[plugins.NAME]` that it was started with.
+    pub(super) config: String,
     /// Gone once the generation drains.
     pub(super) lease: Lease,
+}
+
+/// A build that `rollback` can bring back.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) generation: u64,
+    pub(super) version: String,
+    pub(super) staged: Arc<Staged>,
+}
+
+/// What the admin API shows of a plugin that is not published at present, too.
+#[derive(Clone)]
+struct Shown {
+    name: String,
+    build: Kept,
+    published_at: SystemTime,
 }
 
 /// A library that is mapped and serves nothing.
@@ -47,6 +76,12 @@ pub(super) struct Mapped {
     pub(super) generation: u64,
     pub(super) file: PathBuf,
     pub(super) reason: String,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").finish_non_exhaustive()
+    }
 }
 
 impl Entry {
@@ -60,42 +95,74 @@ impl Entry {
         state.last_generation
     }
 
+    /// Puts a new generation in the place of the published one; answers that.
+    pub(super) fn install(
+        &self,
+        new: Published,
+        path: PathBuf,
+        seen: Option<String>,
+        published_at: SystemTime,
+    ) -> Option<Published> {
+        let mut state = self.state();
+        let generation = &new.generation;
+        state.shown =
+            Some(Shown { name: generation.plugin.to_string(), build: Kept::of(generation), published_at });
+        state.path = Some(path);
+        state.seen = seen;
+        state.tried = None;
+        state.last_failure = None;
+        state.published.replace(new)
+    }
+
+    /// Keeps the build of a retired generation for `rollback`, and lets go of the oldest beyond `most`. Their copies go
+    /// when the next record no longer names them.
+    pub(super) fn keep(&self, retired: &Generation, most: usize) {
+        let mut state = self.state();
+        state.kept = state.kept_with(Some(retired), most);
+    }
+
     /// Notes a library that is still mapped.
     pub(super) fn note_mapped(&self, generation: u64, file: &Path, reason: impl Into<String>) {
         let mut state = self.state();
         // Some went later than they were waited for.
-        state.mapped.retain(|mapped| maps::mapped_bytes(&mapped.file) > 0);
+        state.mapped.retain(|mapped| mapped.generation != generation && maps::mapped_bytes(&mapped.file) > 0);
         if maps::mapped_bytes(file) > 0 {
             state.mapped.push(Mapped { generation, file: file.to_owned(), reason: reason.into() });
         }
     }
 
+    /// Notes a change that failed.
+    pub(super) fn note_failure(&self, error: &PluginError) {
+        let failure = LastFailure { step: error.step(), reason: error.to_string(), at: SystemTime::now() };
+        self.state().last_failure = Some(failure);
+    }
+
     /// The plugin as the admin API shows it; `None` if it never got as far as being published.
     pub(super) fn status(&self) -> Option<PluginStatus> {
         let state = self.state();
-        let (generation, functions, in_flight) = match &state.published {
-            Some(published) => (&published.generation, published.functions.clone(), published.in_flight()),
-            None => (state.kept.front()?, Vec::new(), 0),
-        };
-        let name = match (&state.published, state.draining) {
+        let Shown { name, build, published_at } = state.shown.clone()?;
+        let published = state.published.as_ref();
+        let stage = match (published, state.draining) {
             (Some(_), _) => "published",
             (None, true) => "draining",
             (None, false) => "retired",
         };
         Some(PluginStatus {
-            name: generation.plugin.to_string(),
-            version: generation.description.version.clone(),
-            state: name,
-            generation: generation.number,
-            sha256: generation.staged.sha256.clone(),
-            file: generation.staged.file.clone(),
-            functions,
-            in_flight,
-            direct_calls: generation.direct_calls(),
-            mapped_bytes: maps::mapped_bytes(&generation.staged.path),
-            published_at: generation.published_at.get().copied().unwrap_or(SystemTime::UNIX_EPOCH),
+            name,
+            version: build.version,
+            state: stage,
+            generation: build.generation,
+            sha256: build.staged.sha256.clone(),
+            file: build.staged.file.clone(),
+            functions: published.map(|published| published.functions.clone()).unwrap_or_default(),
+            in_flight: published.map_or(0, Published::in_flight),
+            direct_calls: published.map_or(0, |published| published.generation.direct_calls()),
+            mapped_bytes: maps::mapped_bytes(&build.staged.path),
+            published_at,
             zombies: state.zombies(),
-            kept: state.kept.iter().map(|generation| generation.number).collect(),
+            kept: state.kept.iter().map(|kept| kept.generation).collect(),
+            change: state.change.clone(),
+            last_failure: state.last_failure.clone(),
         })
     }
 }
@@ -108,6 +175,52 @@ impl State {
             mapped_bytes: maps::mapped_bytes(&mapped.file),
         };
         self.mapped.iter().map(zombie).filter(|zombie| zombie.mapped_bytes > 0).collect()
+    }
+
+    /// What will be kept once `retired` is.
+    fn kept_with(&self, retired: Option<&Generation>, most: usize) -> VecDeque<Kept> {
+        retired.map(Kept::of).into_iter().chain(self.kept.iter().cloned()).take(most).collect()
+    }
+
+    /// What is recorded of what is published now.
+    pub(super) fn record(&self, most: usize) -> PluginRecord {
+        PluginRecord {
+            last_generation: self.last_generation,
+            committed: self.published.as_ref().map(|published| Kept::of(&published.generation).build()),
+            seen: self.seen.clone(),
+            tried: self.tried.clone(),
+            kept: self.kept_with(None, most).iter().map(Kept::build).collect(),
+        }
+    }
+
+    /// What is recorded once `new` is published.
+    pub(super) fn record_with(&self, new: &Generation, seen: Option<String>, most: usize) -> PluginRecord {
+        let old = self.published.as_ref().map(|old| &*old.generation);
+        PluginRecord {
+            last_generation: self.last_generation,
+            committed: Some(Kept::of(new).build()),
+            seen,
+            tried: None,
+            kept: self.kept_with(old, most).iter().map(Kept::build).collect(),
+        }
+    }
+}
+
+impl Kept {
+    fn of(generation: &Generation) -> Self {
+        let staged = Arc::clone(&generation.staged);
+        Self { generation: generation.number, version: generation.description.version.clone(), staged }
+    }
+
+    /// A build that an earlier process kept.
+    pub(super) fn recorded(build: &Build, path: PathBuf, bytes: u64) -> Self {
+        let (sha256, file) = (build.sha256.clone(), build.file.clone());
+        let staged = Arc::new(Staged { path, file, sha256, bytes, recorded: true.into() });
+        Self { generation: build.generation, version: build.version.clone(), staged }
+    }
+
+    fn build(&self) -> Build {
+        Build::of(self.generation, &self.version, &self.staged)
     }
 }
 

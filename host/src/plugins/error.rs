@@ -156,6 +156,34 @@ pub enum PluginError {
         /// What is kept.
         kept: Vec<u64>,
     },
+    /// What is to be published cannot be recorded, so that a restart would bring something else.
+    #[error("plugin `{plugin}` is not published, as the state directory cannot be written to: {source}")]
+    Record {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The step that it was at.
+        step: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A copy in the state directory is not what it was.
+    #[error(
+        "the kept copy of plugin file `{file}` was altered or is damaged: reload the plugin from its file"
+    )]
+    Altered {
+        /// Name of the operator's file.
+        file: String,
+    },
+    /// The build in the plugin directory was tried when the host ended or refused it.
+    #[error(
+        "plugin file `{file}` holds a build that was tried and did not get as far as being published; generation {generation} serves: reload the plugin to try it again, or put another file there"
+    )]
+    Tried {
+        /// Name of the file.
+        file: String,
+        /// The generation that serves.
+        generation: u64,
+    },
     /// The host is being stopped.
     #[error("the host is stopping: plugins are not changed any more")]
     Stopping,
@@ -174,7 +202,10 @@ impl PluginError {
     #[must_use]
     pub fn step(&self) -> &'static str {
         match self {
-            Self::File { .. }
+            Self::Record { step, .. } => step,
+            Self::Altered { .. }
+            | Self::Tried { .. }
+            | Self::File { .. }
             | Self::TooLarge { .. }
             | Self::Missing { .. }
             | Self::NoFile { .. }

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use framex_abi::{
     Buffer, Host, OwnedBuffer, ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell, STATUS_OK, STATUS_PANIC,
@@ -26,7 +26,6 @@ pub(crate) struct Generation {
     /// Rising from 1, never reused.
     pub(crate) number: u64,
     pub(crate) description: Description,
-    pub(crate) published_at: OnceLock<SystemTime>,
     /// Emptied before the library is closed, which they lie in.
     routes: Mutex<Vec<(FunctionName, RoutePointer)>>,
     /// `on_start` or `on_stop` did not end: a thread is in the library's code, perhaps for ever.
@@ -36,7 +35,7 @@ pub(crate) struct Generation {
     cancelled: CancellationToken,
     /// What the plugin's own calls go through.
     side: &'static HostSide,
-    pub(crate) staged: Staged,
+    pub(crate) staged: Arc<Staged>,
     /// Last: the code stays until all above is gone.
     library: Library,
 }
@@ -114,6 +113,7 @@ impl Generation {
         number: u64,
         config: String,
         services: &Arc<Services>,
+        within: Duration,
     ) -> Result<StartedGeneration, FailedStart> {
         let plugin: Arc<str> = description.name.as_str().into();
         // Kept for the life of the process: a thread that the plugin leaves behind may call at any time.
@@ -132,21 +132,20 @@ impl Generation {
             plugin,
             number,
             description,
-            published_at: OnceLock::new(),
             routes: Mutex::default(),
             hangs: AtomicBool::new(false),
             instance: OnceLock::new(),
             drained: Notify::new(),
             cancelled: CancellationToken::new(),
             side,
-            staged,
+            staged: Arc::new(staged),
             library,
         });
-        let started = generation.run_on_start(HostTable(host), services.start_timeout).await;
+        let started = generation.run_on_start(HostTable(host), within).await;
         let registered = side.close();
         if let Err(error) = started {
             drop(registered);
-            generation.stop(services.start_timeout).await;
+            generation.stop(within).await;
             return Err(FailedStart { error, generation });
         }
         let lease = Lease(Arc::new(Leased { generation: Arc::clone(&generation) }));
@@ -230,6 +229,11 @@ impl Generation {
             .iter()
             .map(|(_, RoutePointer(cell))| unsafe { &**cell }.calls.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Waits until no lease is left, however long that takes.
+    pub(crate) async fn drained(&self) {
+        self.drained.notified().await;
     }
 
     /// Waits until no lease is left; answers whether that came before the deadline.

@@ -139,7 +139,7 @@ fn nested(
     let function = function
         .ok_or_else(|| not_executed(ErrorCode::NotFound, "a function number that was never given out"))?;
     let mut deadline =
-        parent.map_or_else(|| Deadline::after(side.services.call_timeout), |parent| parent.deadline);
+        parent.map_or_else(|| Deadline::after(side.services.call_timeout()), |parent| parent.deadline);
     let mut idempotency_key = None;
     if let Some(options) = options.filter(|options| options.struct_size as usize >= size_of::<CallOptions>())
     {

@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::candidate::{Candidate, plugin_files};
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+
+use super::candidate::Candidate;
 use super::entry::Entry;
-use super::report::{LoadReport, PluginStatus, Stopwatch};
+use super::record::Records;
+use super::report::{PluginStatus, Stopwatch};
 use super::{PluginError, Services, Stager};
-use crate::base::FunctionName;
+use crate::base::{FunctionName, Tasks};
 use crate::config::Unmap;
 use crate::functions::Table;
 
@@ -18,6 +22,10 @@ use crate::functions::Table;
 pub struct Settings {
     /// Where plugin files lie.
     pub directory: PathBuf,
+    /// It may be missing: then there are no plugins.
+    pub directory_may_be_missing: bool,
+    /// How long `on_start` may take.
+    pub start_timeout: Duration,
     /// How long calls may go on in a generation that was replaced.
     pub drain_timeout: Duration,
     /// How many retired generations `rollback` can bring back.
@@ -27,7 +35,7 @@ pub struct Settings {
     /// Whether retired libraries are unmapped.
     pub unmap: Unmap,
     /// Answers `[plugins.NAME]` as JSON.
-    pub of_plugin: Box<dyn Fn(&str) -> String + Send + Sync>,
+    pub config_of: Box<dyn Fn(&str) -> String + Send + Sync>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -41,11 +49,14 @@ pub struct Plugins {
     pub(super) services: Arc<Services>,
     pub(super) table: Arc<Table>,
     pub(super) stager: Arc<Stager>,
-    pub(super) settings: Settings,
+    pub(super) records: Records,
+    pub(super) settings: ArcSwap<Settings>,
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
     failed: Mutex<BTreeMap<String, String>>,
     on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(super) stopping: AtomicBool,
+    /// What waits for generations that did not end in time.
+    pub(super) late: Tasks,
 }
 
 impl std::fmt::Debug for Plugins {
@@ -55,19 +66,36 @@ impl std::fmt::Debug for Plugins {
 }
 
 impl Plugins {
-    /// No plugins yet.
-    #[must_use]
-    pub fn new(services: Arc<Services>, table: Arc<Table>, stager: Stager, settings: Settings) -> Self {
-        Self {
+    /// No plugins yet. `folder` is private to this process: staged copies lie there, and the record of what serves.
+    ///
+    /// # Errors
+    /// What the system says of the folder.
+    pub fn open(
+        services: Arc<Services>,
+        table: Arc<Table>,
+        folder: &Path,
+        settings: Settings,
+    ) -> std::io::Result<Self> {
+        let mut records = Records::read(folder);
+        let (staged, needed) = records.copies();
+        let stager = Stager::new(staged, &needed)?;
+        Ok(Self {
             services,
             table,
             stager: Arc::new(stager),
-            settings,
+            records,
+            settings: ArcSwap::from_pointee(settings),
             entries: Mutex::default(),
             failed: Mutex::default(),
             on_change: OnceLock::new(),
             stopping: AtomicBool::new(false),
-        }
+            late: Tasks::default(),
+        })
+    }
+
+    /// What the config says at present.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
     }
 
     /// Sets who is told when functions were published or withdrawn; the first one stays.
@@ -77,50 +105,6 @@ impl Plugins {
 
     pub(super) fn tell_change(&self) {
         self.on_change.get().into_iter().for_each(|tell| tell());
-    }
-
-    /// Loads every plugin file of the directory, or those that hold one of the `required` plugins.
-    ///
-    /// A bad file does not keep the others from loading.
-    ///
-    /// # Errors
-    /// [`PluginError::Directory`], if the directory cannot be read at all.
-    pub async fn load_directory(&self, required: Option<&[String]>) -> Result<LoadReport, PluginError> {
-        let mut report = LoadReport::default();
-        let mut chosen: BTreeMap<String, Candidate> = BTreeMap::new();
-        for path in plugin_files(&self.settings.directory)? {
-            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            match self.stage(&path).await {
-                Err(error) => report.failed.push((file, error)),
-                Ok(candidate) => {
-                    let name = candidate.name().to_owned();
-                    if required.is_some_and(|required| !required.contains(&name)) {
-                        tracing::debug!(file, plugin = name, "not in load_plugins");
-                    } else if let Some(other) = chosen.get(&name).map(|other| other.staged.file.clone()) {
-                        report.failed.push((
-                            file.clone(),
-                            PluginError::Duplicate { file, plugin: name.into(), other },
-                        ));
-                    } else {
-                        chosen.insert(name, candidate);
-                    }
-                }
-            }
-        }
-        for plugin in required.into_iter().flatten().filter(|plugin| !chosen.contains_key(*plugin)) {
-            let directory = self.settings.directory.clone();
-            report.failed.push((plugin.clone(), PluginError::Missing { plugin: plugin.clone(), directory }));
-        }
-        for (name, candidate) in chosen {
-            match self.bring_up(&self.entry(&name), candidate, Stopwatch::start(), true).await {
-                Ok(_) => report.published.push(name),
-                Err(error) => report.failed.push((name, error)),
-            }
-        }
-        for (what, error) in &report.failed {
-            self.note_failure(what, Some(error));
-        }
-        Ok(report)
     }
 
     /// Stages a file, off the workers.
@@ -187,7 +171,12 @@ impl Plugins {
     #[must_use]
     pub fn zombies(&self) -> (usize, usize) {
         let count = self.entries().iter().map(|(_, entry)| entry.state().zombies().len()).sum();
-        (count, self.settings.zombies_max)
+        (count, self.settings().zombies_max)
+    }
+
+    /// Changes how long a call may take that begins in a plugin, outside of any invocation.
+    pub fn set_call_timeout(&self, call_timeout: Duration) {
+        self.services.set_call_timeout(call_timeout);
     }
 
     /// Stops all plugins: no new calls, then `on_stop` of each once its last call has ended.
@@ -195,15 +184,22 @@ impl Plugins {
     /// A plugin that does not drain in time is left as it is: its code may still be in use.
     pub async fn stop(&self, drain_timeout: Duration) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.late.token().cancel();
         let deadline = tokio::time::Instant::now() + drain_timeout;
-        for (name, entry) in self.entries() {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            // A change that is under way ends first; it is bounded by its own deadlines.
-            let Ok(_turn) = tokio::time::timeout(left, entry.turn.lock()).await else {
-                tracing::warn!(plugin = name, "not stopped: a change of it did not end");
-                continue;
-            };
-            self.withdraw(&name, &entry, left, &mut Stopwatch::start()).await;
+        join_all(self.entries().into_iter().map(|(name, entry)| self.stop_one(name, entry, deadline))).await;
+    }
+
+    async fn stop_one(&self, name: String, entry: Arc<Entry>, deadline: tokio::time::Instant) {
+        // A change that is under way ends first; it is bounded by its own deadlines.
+        let Ok(_turn) = tokio::time::timeout_at(deadline, entry.turn.lock()).await else {
+            return tracing::warn!(plugin = name, "not stopped: a change of it did not end");
+        };
+        let Some(old) = entry.state().published.take() else { return };
+        if let Err(error) = self.table.publish(vec![(name.as_str().into(), Vec::new())]) {
+            tracing::error!(plugin = name, "{error}");
         }
+        self.tell_change();
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        self.retire(&entry, old, left, &mut Stopwatch::start("stop")).await;
     }
 }

@@ -1,8 +1,10 @@
 //! What the admin API, the log and the command line get to know of plugins.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::PluginError;
+use super::entry::Entry;
 use crate::base::FunctionName;
 
 /// What came of loading a directory.
@@ -43,6 +45,10 @@ pub struct PluginStatus {
     pub zombies: Vec<Zombie>,
     /// Generations that `rollback` can bring back, newest first.
     pub kept: Vec<u64>,
+    /// The change that is under way.
+    pub change: Option<Progress>,
+    /// The last change that failed, if none has succeeded since.
+    pub last_failure: Option<LastFailure>,
 }
 
 /// A retired generation whose code is still mapped.
@@ -59,7 +65,7 @@ pub struct Zombie {
 /// One step of a change, and how long it took.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
-    /// `stage`, `load`, `start`, `publish`, `drain`, `stop`.
+    /// `stage`, `load`, `start`, `publish`, `drain`, `stop`, `retire`.
     pub step: &'static str,
     /// Its time.
     pub took: Duration,
@@ -82,25 +88,76 @@ pub struct Change {
     pub cancelled_calls: usize,
 }
 
-/// Times the steps of a change.
+/// A change that is under way.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// `reload`, `load`, `rollback`, `unload`.
+    pub action: &'static str,
+    /// The step that it is at.
+    pub step: &'static str,
+    /// For how long.
+    pub since: Instant,
+    /// The steps that are done.
+    pub done: Vec<Step>,
+}
+
+/// A change that failed; it has changed nothing.
+#[derive(Debug, Clone)]
+pub struct LastFailure {
+    /// The step that failed.
+    pub step: &'static str,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// Times the steps of a change, and shows how far it is.
 #[derive(Debug)]
 pub(super) struct Stopwatch {
-    begun: Instant,
-    steps: Vec<Step>,
+    progress: Progress,
+    shown_in: Option<Arc<Entry>>,
 }
 
 impl Stopwatch {
-    pub(super) fn start() -> Self {
-        Self { begun: Instant::now(), steps: Vec::new() }
+    /// The change begins, with the step `stage`.
+    pub(super) fn start(action: &'static str) -> Self {
+        let progress = Progress { action, step: "stage", since: Instant::now(), done: Vec::new() };
+        Self { progress, shown_in: None }
     }
 
-    /// Ends a step; the next one begins.
-    pub(super) fn lap(&mut self, step: &'static str) {
-        self.steps.push(Step { step, took: self.begun.elapsed() });
-        self.begun = Instant::now();
+    /// From now on `entry`, whose turn the change has, shows how far it is.
+    pub(super) fn show_in(&mut self, entry: &Arc<Entry>) {
+        entry.state().change = Some(self.progress.clone());
+        self.shown_in = Some(Arc::clone(entry));
     }
 
-    pub(super) fn steps(self) -> Vec<Step> {
-        self.steps
+    /// A step ends and the next one begins.
+    pub(super) fn begin(&mut self, step: &'static str) {
+        self.end_step();
+        self.progress.step = step;
+        if let Some(entry) = &self.shown_in {
+            entry.state().change = Some(self.progress.clone());
+        }
+    }
+
+    /// The last step ends.
+    pub(super) fn steps(mut self) -> Vec<Step> {
+        self.end_step();
+        std::mem::take(&mut self.progress.done)
+    }
+
+    fn end_step(&mut self) {
+        let Progress { step, since, .. } = self.progress;
+        self.progress.done.push(Step { step, took: since.elapsed() });
+        self.progress.since = Instant::now();
+    }
+}
+
+impl Drop for Stopwatch {
+    fn drop(&mut self) {
+        if let Some(entry) = &self.shown_in {
+            entry.state().change = None;
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
@@ -24,11 +25,25 @@ pub struct Router {
     /// 16 random bytes of this process, by which it recognises itself.
     instance: [u8; 16],
     table: Arc<Table>,
-    configured: HashMap<FunctionName, Vec<Arc<Peer>>>,
-    fallback: Fallback,
+    routes: ArcSwap<Routes>,
     /// Told when a peer turns out to be this very host: functions then run here that did not before.
     on_itself: OnceLock<Box<dyn Fn() + Send + Sync>>,
     this: Weak<Self>,
+}
+
+/// What the config says of where calls go; replaced in one swap. A call keeps those that it began under.
+#[derive(Debug)]
+pub struct Routes {
+    /// The peers of each function that is configured to run on some, in the order of the config.
+    pub configured: HashMap<FunctionName, Vec<Arc<Peer>>>,
+    /// What becomes of a call that provably did not run on its peers.
+    pub fallback: Fallback,
+}
+
+impl Routes {
+    fn of(&self, name: &FunctionName) -> &[Arc<Peer>] {
+        self.configured.get(name).map_or(&[], Vec::as_slice)
+    }
 }
 
 impl fmt::Debug for Router {
@@ -38,20 +53,14 @@ impl fmt::Debug for Router {
 }
 
 impl Router {
-    /// A router over the functions of `table` and the peers that are `configured` for some.
+    /// A router over the functions of `table` and the peers of `routes`.
     #[must_use]
-    pub fn new(
-        host_id: HostId,
-        table: Arc<Table>,
-        configured: HashMap<FunctionName, Vec<Arc<Peer>>>,
-        fallback: Fallback,
-    ) -> Arc<Self> {
+    pub fn new(host_id: HostId, table: Arc<Table>, routes: Routes) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             host_id,
             instance: rand::random(),
             table,
-            configured,
-            fallback,
+            routes: ArcSwap::from_pointee(routes),
             on_itself: OnceLock::new(),
             this: this.clone(),
         })
@@ -80,34 +89,37 @@ impl Router {
         &self.table
     }
 
-    /// The names that are configured to run on peers.
-    pub fn configured_names(&self) -> impl Iterator<Item = &FunctionName> {
-        self.configured.keys()
+    /// What the config says of where calls go.
+    #[must_use]
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.load_full()
+    }
+
+    /// Replaces it; calls that have begun go on under the old ones.
+    pub fn set_routes(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
     }
 
     /// The peers that functions are configured to run on, by URL.
     #[must_use]
-    pub fn peers(&self) -> Vec<&Arc<Peer>> {
-        let mut peers: Vec<&Arc<Peer>> = self.configured.values().flatten().collect();
+    pub fn peers(&self) -> Vec<Arc<Peer>> {
+        let routes = self.routes.load();
+        let mut peers: Vec<&Arc<Peer>> = routes.configured.values().flatten().collect();
         peers.sort_by_key(|peer| peer.url());
         peers.dedup_by_key(|peer| peer.url());
-        peers
+        peers.into_iter().cloned().collect()
     }
 
     /// Where a function runs at present.
     #[must_use]
     pub fn target(&self, name: &FunctionName) -> Target {
-        decide(name, &self.table.snapshot(), self.configured_for(name))
+        decide(name, &self.table.snapshot(), self.routes.load().of(name))
     }
 
     /// Where a function runs at present, and why.
     #[must_use]
     pub fn explain(&self, name: &FunctionName) -> Decision {
-        decision::explain(name, &self.table.snapshot(), self.configured_for(name))
-    }
-
-    fn configured_for(&self, name: &FunctionName) -> &[Arc<Peer>] {
-        self.configured.get(name).map_or(&[], Vec::as_slice)
+        decision::explain(name, &self.table.snapshot(), self.routes.load().of(name))
     }
 
     fn start_local(
@@ -172,7 +184,7 @@ impl Router {
         }
         let failure = last
             .unwrap_or_else(|| Box::new(Failure::not_executed(ErrorCode::Unavailable, "no peer is left")));
-        if self.fallback == Fallback::Local && self.has(&invocation.function) {
+        if self.routes.load().fallback == Fallback::Local && self.has(&invocation.function) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "the call did not run on a peer, so it runs here: fallback = \"local\"");
             return self.call_here(invocation, arguments).await;
         }
@@ -197,7 +209,8 @@ impl Router {
             );
             return Box::new(Failure::not_executed(ErrorCode::NotFound, text));
         }
-        let known = table.names().chain(self.configured.keys().map(FunctionName::as_str));
+        let routes = self.routes.load();
+        let known = table.names().chain(routes.configured.keys().map(FunctionName::as_str));
         // One that is configured to run here, and does not, is no help.
         let known = known.filter(|known| *known != name.as_str());
         let known: std::collections::BTreeSet<&str> = known.collect();

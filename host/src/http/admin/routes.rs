@@ -1,6 +1,6 @@
 //! What can be asked of a host by its operator.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::{Method, Request};
 use hyper::body::Incoming;
@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use tokio::net::unix::UCred;
 
 use super::Admin;
+use super::json::{change_json, host_change_json, plugin_json, refusal};
 use crate::base::{ErrorCode, FunctionName};
 use crate::http::health::json_response;
 use crate::http::{Problem, Response, body};
-use crate::plugins::{Change, PluginError, PluginStatus, Plugins};
+use crate::plugins::{Change, PluginError, Plugins};
 use crate::router::{Decision, Target};
 
 /// Longest body of a request.
@@ -44,6 +45,7 @@ struct LoadOptions {
 
 /// A change that was asked for.
 enum Asked {
+    ReloadHost(ReloadOptions),
     Reload(String, ReloadOptions),
     Rollback(String, RollbackOptions),
     Unload(String),
@@ -68,6 +70,9 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: UCred) -> Result<
         (&Method::GET, ["functions"]) => Ok(functions(admin)),
         (&Method::GET, ["peers"]) => Ok(peers(admin)),
         (&Method::GET, ["explain", name]) => explain(admin, name),
+        (&Method::POST, ["reload"]) => {
+            change(admin, Asked::ReloadHost(options_or_default(&head.headers, body).await?), who).await
+        }
         (&Method::POST, ["plugins"]) => {
             change(admin, Asked::Load(options(&head.headers, body).await?), who).await
         }
@@ -82,7 +87,9 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: UCred) -> Result<
         (&Method::POST, ["plugins", name, "unload"]) => {
             change(admin, Asked::Unload((*name).to_owned()), who).await
         }
-        (_, ["plugins", _, "reload" | "rollback" | "unload"]) => Err(Problem::method_not_allowed("POST")),
+        (_, ["reload"] | ["plugins", _, "reload" | "rollback" | "unload"]) => {
+            Err(Problem::method_not_allowed("POST"))
+        }
         (_, ["plugins"]) => Err(Problem::method_not_allowed("GET, POST")),
         (_, ["functions" | "peers"] | ["plugins" | "explain", _]) => Err(Problem::method_not_allowed("GET")),
         _ => Err(Problem::no_such_path()),
@@ -126,41 +133,76 @@ async fn change(admin: &Admin, asked: Asked, who: UCred) -> Result<Value, Proble
         tracing::info!(target: "audit", uid = who.uid(), result = text);
         return Err(Problem::of_code(ErrorCode::PermissionDenied, text));
     }
-    let plugins = std::sync::Arc::clone(&admin.plugins);
-    let (action, target) = match &asked {
-        Asked::Reload(name, _) => ("reload", name.clone()),
-        Asked::Rollback(name, _) => ("rollback", name.clone()),
-        Asked::Unload(name) => ("unload", name.clone()),
-        Asked::Load(options) => ("load", options.file.clone()),
-    };
-    let uid = who.uid();
+    let Admin { plugins, host, .. } = admin.clone();
     let changed = admin.changes.spawn(async move {
+        let (action, target) = asked.words();
         let changed = match asked {
-            Asked::Reload(name, options) => plugins.reload(&name, options.allow_breaking).await,
-            Asked::Rollback(name, options) => plugins.rollback(&name, options.generation).await,
-            Asked::Unload(name) => plugins.unload(&name).await,
-            Asked::Load(options) => plugins.load(&options.file).await,
+            Asked::ReloadHost(options) => {
+                host.reload(options.allow_breaking).await.map(|change| host_change_json(&change)).map_err(
+                    |error| {
+                        Box::new(Refused { step: error.step, problem: refusal(&error), reason: error.detail })
+                    },
+                )
+            }
+            Asked::Reload(name, options) => of_plugin(plugins.reload(&name, options.allow_breaking).await),
+            Asked::Rollback(name, options) => of_plugin(plugins.rollback(&name, options.generation).await),
+            Asked::Unload(name) => of_plugin(plugins.unload(&name).await),
+            Asked::Load(options) => of_plugin(plugins.load(&options.file).await),
         };
-        audit(action, &target, uid, &changed);
+        audit(action, &target, who.uid(), &changed);
         changed
     });
     let lost = |_| Problem::of_code(ErrorCode::Internal, "the change was lost; the log has more");
-    match changed.await.map_err(lost)? {
-        Ok(change) => Ok(change_json(&change)),
-        Err(error) => Err(refused(&error)),
+    changed.await.map_err(lost)?.map_err(|refused| refused.problem)
+}
+
+/// What came of a change: what it answers.
+type Changed = Result<Value, Box<Refused>>;
+
+/// The step of a change that failed, why, and what that answers.
+struct Refused {
+    step: &'static str,
+    reason: String,
+    problem: Problem,
+}
+
+fn of_plugin(changed: Result<Change, PluginError>) -> Changed {
+    changed.map(|change| change_json(&change)).map_err(|error| {
+        Box::new(Refused { step: error.step(), reason: error.to_string(), problem: refused(&error) })
+    })
+}
+
+impl Asked {
+    /// What is asked for, and of which plugin or file.
+    fn words(&self) -> (&'static str, String) {
+        match self {
+            Self::ReloadHost(_) => ("reload", "*".to_owned()),
+            Self::Reload(name, _) => ("reload", name.clone()),
+            Self::Rollback(name, _) => ("rollback", name.clone()),
+            Self::Unload(name) => ("unload", name.clone()),
+            Self::Load(options) => ("load", options.file.clone()),
+        }
     }
 }
 
-/// One line of the audit log; also where nobody waits for the answer any more.
-fn audit(action: &str, target: &str, uid: u32, changed: &Result<Change, PluginError>) {
+/// Lines of the audit log, one for each plugin; also where nobody waits for the answer any more.
+fn audit(action: &str, target: &str, uid: u32, changed: &Changed) {
     match changed {
         Ok(change) => {
-            let (plugin, generation, sha256) =
-                (change.plugin.as_str(), change.generation, change.sha256.as_deref());
-            tracing::info!(target: "audit", action, plugin, uid, sha256, generation, result = "done");
+            let plugins = change["plugins"].as_array();
+            let each = plugins.map_or(std::slice::from_ref(change), Vec::as_slice);
+            for change in each {
+                let (plugin, sha256) = (change["plugin"].as_str(), change["sha256"].as_str());
+                let generation = change["generation"].as_u64();
+                tracing::info!(target: "audit", action, plugin, uid, sha256, generation, result = "done");
+            }
+            if plugins.is_some() {
+                tracing::info!(target: "audit", action, plugin = target, uid, result = "done");
+            }
         }
-        Err(error) => {
-            tracing::info!(target: "audit", action, plugin = target, uid, step = error.step(), result = %error);
+        Err(refused) => {
+            let Refused { step, reason, .. } = &**refused;
+            tracing::info!(target: "audit", action, plugin = target, uid, step, result = reason);
         }
     }
 }
@@ -179,18 +221,6 @@ fn refused(error: &PluginError) -> Problem {
     }
 }
 
-fn change_json(change: &Change) -> Value {
-    let steps: Vec<Value> = change
-        .steps
-        .iter()
-        .map(|step| json!({ "step": step.step, "ms": (step.took.as_secs_f64() * 1e6).round() / 1e3 }))
-        .collect();
-    json!({
-        "plugin": change.plugin, "generation": change.generation, "previous": change.previous,
-        "sha256": change.sha256, "steps": steps, "cancelled_calls": change.cancelled_calls,
-    })
-}
-
 fn all_plugins(plugins: &Plugins) -> Vec<Value> {
     plugins.statuses().iter().map(plugin_json).collect()
 }
@@ -201,33 +231,6 @@ fn one_plugin(plugins: &Plugins, name: &str) -> Result<Value, Problem> {
     status
         .map(plugin_json)
         .ok_or_else(|| Problem::of_code(ErrorCode::NotFound, "there is no plugin of this name"))
-}
-
-fn plugin_json(status: &PluginStatus) -> Value {
-    let functions: Vec<&str> = status.functions.iter().map(FunctionName::as_str).collect();
-    let zombie = |zombie: &crate::plugins::Zombie| json!({ "generation": zombie.generation, "reason": zombie.reason, "mapped_bytes": zombie.mapped_bytes });
-    json!({
-        "name": status.name, "version": status.version, "state": status.state, "generation": status.generation,
-        "sha256": status.sha256, "file": status.file, "functions": functions, "in_flight": status.in_flight,
-        "direct_calls": status.direct_calls, "mapped_bytes": status.mapped_bytes,
-        "zombies": status.zombies.iter().map(zombie).collect::<Vec<_>>(), "kept": status.kept,
-        "published_at": rfc3339(status.published_at),
-    })
-}
-
-/// `2026-11-23T00:00:00Z`. The civil date is found as in H. Hinnant, "chrono-compatible low-level date algorithms".
-fn rfc3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
 fn functions(admin: &Admin) -> Value {
@@ -269,21 +272,5 @@ fn runs(target: &Target) -> &'static str {
         Target::Local(_) => "local",
         Target::Peers(_) => "peer",
         Target::Nowhere => "nowhere",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_rfc3339() {
-        let check =
-            |seconds, expected| assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
-        check(0, "1970-01-01T00:00:00Z");
-        check(951_782_400, "2000-02-29T00:00:00Z");
-        check(1_795_392_000, "2026-11-23T00:00:00Z");
-        check(4_107_542_399, "2100-02-28T23:59:59Z");
-        check(4_107_542_400, "2100-03-01T00:00:00Z");
     }
 }

@@ -1,0 +1,66 @@
+//! The keys of this host and of its peers, each secret derived once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::AppError;
+use crate::config::{Config, PeerUrl, Secret};
+use crate::wire::KeySet;
+
+/// What hosts on one machine seal with where no key is configured. It is public: it keeps nothing secret,
+/// and is used on loopback only.
+const LOOPBACK_SECRET: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// The keys of a config.
+#[derive(Default)]
+pub(super) struct Keys {
+    /// Those that open what peers send; the first of them.
+    pub(super) opening: Vec<Arc<KeySet>>,
+    /// The one that seals what is sent to a peer.
+    pub(super) of_peers: HashMap<PeerUrl, Arc<KeySet>>,
+    derived: Vec<(Secret, Arc<KeySet>)>,
+    public: Option<Arc<KeySet>>,
+}
+
+impl Keys {
+    /// Derives all keys of `config`; those of secrets that `before` has already are taken from there.
+    ///
+    /// Blocks: a passphrase takes some tens of milliseconds each.
+    pub(super) fn derive(config: &Config, before: &Self) -> Result<Self, AppError> {
+        let mut keys = Self::default();
+        for secret in config.sealing_secrets() {
+            let key = keys.of_secret(secret, before)?;
+            keys.opening.push(key);
+        }
+        let public = match &before.public {
+            Some(public) => Arc::clone(public),
+            None => Arc::new(KeySet::derive(LOOPBACK_SECRET)?),
+        };
+        keys.public = Some(Arc::clone(&public));
+        if keys.opening.is_empty() {
+            keys.opening.push(Arc::clone(&public));
+        }
+        for peer in &config.proxy.peers {
+            let key = match config.sealing_secret_for(peer) {
+                Some(secret) => keys.of_secret(secret, before)?,
+                None if super::is_loopback(peer.url.authority()) => Arc::clone(&public),
+                None => continue,
+            };
+            keys.of_peers.insert(peer.url.clone(), key);
+        }
+        Ok(keys)
+    }
+
+    fn of_secret(&mut self, secret: &Secret, before: &Self) -> Result<Arc<KeySet>, AppError> {
+        let same = |(known, _): &&(Secret, Arc<KeySet>)| known.matches(secret.expose().as_bytes());
+        if let Some((_, keys)) = self.derived.iter().find(same) {
+            return Ok(Arc::clone(keys));
+        }
+        let keys = match before.derived.iter().find(same) {
+            Some((_, keys)) => Arc::clone(keys),
+            None => Arc::new(KeySet::derive(secret.expose())?),
+        };
+        self.derived.push((secret.clone(), Arc::clone(&keys)));
+        Ok(keys)
+    }
+}

@@ -1,0 +1,125 @@
+//! What of a config can be replaced while the host runs: the policy of the door and the routes of the router.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::keys::Keys;
+use super::{AppError, is_loopback};
+use crate::base::Tasks;
+use crate::config::{self, Config, PeerUrl};
+use crate::http::{Admission, Limits, Policy, Sealing};
+use crate::peers::{Client, Peer};
+use crate::router::Routes;
+use crate::wire::{Compression, KeyRing, Limits as WireLimits};
+
+/// Smallest plaintext in bytes that is worth compressing.
+const COMPRESS_BYTES_MIN: usize = 1024;
+/// What an envelope may have around arguments or a result of the largest body.
+const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
+
+/// A config and what was made of it. What is the same in the next one is taken over: connections to peers,
+/// what is known of them, places of calls.
+pub(super) struct Live {
+    pub(super) config: Config,
+    keys: Arc<Keys>,
+    client: Client,
+    peers: HashMap<PeerUrl, KnownPeer>,
+    admission: Arc<Admission>,
+}
+
+/// A peer, and what it was made of.
+struct KnownPeer {
+    peer: Arc<Peer>,
+    key: Option<Arc<crate::wire::KeySet>>,
+    compression: Compression,
+}
+
+impl Live {
+    /// Derives keys and makes peers; nothing is in force yet. `client_tasks` own the connections to peers.
+    pub(super) async fn make(
+        config: Config,
+        before: Option<&Self>,
+        client_tasks: &Tasks,
+    ) -> Result<Self, AppError> {
+        let keys = {
+            let config = config.clone();
+            let known = before.map_or_else(Arc::default, |before| Arc::clone(&before.keys));
+            tokio::task::spawn_blocking(move || Keys::derive(&config, &known))
+                .await
+                .map_err(|_| AppError::Thread)??
+        };
+        let limits = wire_limits(&config);
+        let before = before.filter(|before| wire_limits(&before.config) == limits);
+        let client = before.map_or_else(
+            || Client::new(client_tasks, limits.plaintext_bytes_max),
+            |before| before.client.clone(),
+        );
+        let peers = config.proxy.peers.iter().map(|peer| {
+            let key = keys.of_peers.get(&peer.url).cloned();
+            let compression = compression(&config, is_loopback(peer.url.authority()));
+            let same = |known: &&KnownPeer| {
+                let same_key = match (&known.key, &key) {
+                    (Some(known), Some(key)) => Arc::ptr_eq(known, key),
+                    (None, None) => true,
+                    _ => false,
+                };
+                same_key && known.compression == compression
+            };
+            let known = before.and_then(|before| before.peers.get(&peer.url)).filter(same);
+            let made = match known {
+                Some(known) => Arc::clone(&known.peer),
+                None => {
+                    Arc::new(Peer::new(peer.url.clone(), key.clone(), client.clone(), compression, limits))
+                }
+            };
+            (peer.url.clone(), KnownPeer { peer: made, key, compression })
+        });
+        let peers = peers.collect();
+        let places = |config: &Config| (config.server.in_flight_max, config.server.queue_max);
+        let admission = match before.filter(|before| places(&before.config) == places(&config)) {
+            Some(before) => Arc::clone(&before.admission),
+            None => Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
+        };
+        Ok(Self { config, keys: Arc::new(keys), client, peers, admission })
+    }
+
+    /// Where calls go.
+    pub(super) fn routes(&self) -> Routes {
+        let peer = |url: &PeerUrl| self.peers.get(url).map(|known| Arc::clone(&known.peer));
+        let of_urls = |urls: &Vec<PeerUrl>| urls.iter().filter_map(peer).collect();
+        let functions = self.config.proxy.functions.iter();
+        Routes {
+            configured: functions.map(|(function, urls)| (function.clone(), of_urls(urls))).collect(),
+            fallback: self.config.proxy.fallback,
+        }
+    }
+
+    /// Who may ask what.
+    pub(super) fn policy(&self) -> Result<Policy, AppError> {
+        Ok(Policy {
+            rules: self.config.door_rules().clone(),
+            sealing: Sealing {
+                ring: KeyRing::new(self.keys.opening.clone())?,
+                closed: !self.config.answers_peers(),
+                compression: compression(&self.config, false),
+            },
+            admission: Arc::clone(&self.admission),
+            limits: Limits {
+                body_bytes_max: self.config.server.body_bytes_max,
+                call_timeout: self.config.server.call_timeout,
+                wire: wire_limits(&self.config),
+            },
+        })
+    }
+}
+
+fn compression(config: &Config, is_loopback: bool) -> Compression {
+    match config.proxy.compression {
+        config::Compression::Auto if !is_loopback => Compression::Auto { bytes_min: COMPRESS_BYTES_MIN },
+        config::Compression::Auto | config::Compression::Never => Compression::Never,
+    }
+}
+
+fn wire_limits(config: &Config) -> WireLimits {
+    WireLimits { plaintext_bytes_max: config.server.body_bytes_max + ENVELOPE_BYTES_MAX }
+}

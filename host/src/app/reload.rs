@@ -1,0 +1,140 @@
+//! Reload of the whole host: the config and the plugin directory are read again, and all that is different comes into
+//! force in one go, or nothing does.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+
+use super::build;
+use super::live::Live;
+use super::watch::Watched;
+use crate::base::Tasks;
+use crate::config::{Config, ConfigError};
+use crate::http::Door;
+use crate::http::admin::{HostChange, HostRefusal, ReloadHost};
+use crate::plugins::{Asker, PluginError, Plugins, Prepared};
+
+/// Reads the config once more, from where it was read at the start.
+pub type Reread = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// The parts of a running host that a reload replaces something in.
+pub(super) struct Host {
+    reread: Arc<Reread>,
+    door: Arc<Door>,
+    plugins: Arc<Plugins>,
+    client_tasks: Tasks,
+    /// Held for the length of a reload: one after the other.
+    live: Mutex<Live>,
+    watched: watch::Sender<Watched>,
+    drain_timeout_ms: AtomicU64,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    pub(super) fn new(
+        reread: Reread,
+        door: Arc<Door>,
+        plugins: Arc<Plugins>,
+        live: Live,
+        client_tasks: Tasks,
+    ) -> Self {
+        let (watched, _) = watch::channel(Watched::of(&live.config));
+        let drain_timeout_ms = AtomicU64::new(milliseconds(live.config.server.drain_timeout));
+        let (reread, live) = (Arc::new(reread), Mutex::new(live));
+        Self { reread, door, plugins, client_tasks, live, watched, drain_timeout_ms }
+    }
+
+    /// What is to be watched, now and later.
+    pub(super) fn watched(&self) -> watch::Receiver<Watched> {
+        self.watched.subscribe()
+    }
+
+    /// How long calls may go on after the host was told to stop.
+    pub(super) fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms.load(Ordering::Relaxed))
+    }
+
+    /// Brings everything that has changed into force, or nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub(super) async fn reload(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
+        let mut live = self.live.lock().await;
+        let reread = Arc::clone(&self.reread);
+        let read = tokio::task::spawn_blocking(move || (*reread)()).await;
+        let mut config = match read {
+            Ok(Ok(config)) => config,
+            Ok(Err(error)) => return Err(of_config(error.to_string())),
+            Err(_) => return Err(of_config("the thread that read the config died".to_owned())),
+        };
+        let mut warnings = config.warnings();
+        let restart_required = config.keep_until_restart(&live.config);
+        let next = Live::make(config, Some(&live), &self.client_tasks).await;
+        let next = next.map_err(|error| of_config(error.to_string()))?;
+        let policy = next.policy().map_err(|error| of_config(error.to_string()))?;
+        let (config, routes) = (&next.config, next.routes());
+        let prepared = self
+            .plugins
+            .prepare(build::settings(config), config.load_plugins.as_deref(), allow_breaking, asker)
+            .await
+            .map_err(of_plugins)?;
+        let Prepared { unchanged, without_file, .. } = &prepared;
+        let unchanged = unchanged.clone();
+        warnings.extend(without_file.iter().map(|plugin| {
+            format!("the file of plugin `{plugin}` is gone; it serves until it is unloaded, or the host is reloaded by an operator")
+        }));
+        let bring_into_force = || {
+            self.door.router.set_routes(routes);
+            self.door.policy.store(Arc::new(policy));
+            self.plugins.set_call_timeout(config.server.call_timeout);
+        };
+        let published = self.plugins.publish_prepared(prepared, bring_into_force).await;
+        let plugins = published.map_err(|error| of_plugins(vec![(String::new(), error)]))?;
+        self.drain_timeout_ms.store(milliseconds(next.config.server.drain_timeout), Ordering::Relaxed);
+        self.watched.send_replace(Watched::of(&next.config));
+        *live = next;
+        for key in &restart_required {
+            warnings.push(format!(
+                "`{key}` was changed, and keeps its old value until the host is started again"
+            ));
+        }
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(changed_plugins = plugins.len(), "reloaded");
+        Ok(HostChange { plugins, unchanged, restart_required, warnings })
+    }
+}
+
+impl ReloadHost for Host {
+    fn reload<'a>(
+        &'a self,
+        allow_breaking: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<HostChange, HostRefusal>> + Send + 'a>> {
+        Box::pin(self.reload(allow_breaking, Asker::Operator))
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn of_config(detail: String) -> HostRefusal {
+    HostRefusal { step: "config", detail, plugins: Vec::new() }
+}
+
+fn of_plugins(failed: Vec<(String, PluginError)>) -> HostRefusal {
+    let step = failed.first().map_or("stage", |(_, error)| error.step());
+    let sentences: Vec<String> = failed.iter().map(|(_, error)| error.to_string()).collect();
+    let plugins = failed.into_iter().map(|(what, error)| (what, error.step(), error.to_string())).collect();
+    HostRefusal { step, detail: sentences.join("; "), plugins }
+}

@@ -1,0 +1,70 @@
+//! What a running host cannot change: these keys keep their values until the next start, and are named.
+
+use std::sync::Arc;
+
+use super::Config;
+
+impl Config {
+    /// Puts back what `running`, which this config is to replace, cannot change without a restart; answers the keys
+    /// that say something else now.
+    pub fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        let both_default = self.has_default_host_id && running.has_default_host_id;
+        if self.host_id != running.host_id && !both_default {
+            kept.push("host_id");
+        }
+        self.host_id = Arc::clone(&running.host_id);
+        self.has_default_host_id = running.has_default_host_id;
+        let mut keep = |key, differs: bool| kept.extend(differs.then_some(key));
+        keep("state_dir", put_back(&mut self.state_dir, &running.state_dir));
+        keep("admin.socket", put_back(&mut self.admin_socket, &running.admin_socket));
+        let (server, before) = (&mut self.server, &running.server);
+        let host = server.listen.ip() != before.listen.ip();
+        let port = server.listen.port() != before.listen.port();
+        server.listen = before.listen;
+        keep("server.host", host);
+        keep("server.port", port);
+        keep("server.connections_max", put_back(&mut server.connections_max, &before.connections_max));
+        keep("server.header_timeout_ms", put_back(&mut server.header_timeout, &before.header_timeout));
+        keep("log.level", put_back(&mut self.log.level, &running.log.level));
+        keep("log.format", put_back(&mut self.log.format, &running.log.format));
+        kept
+    }
+}
+
+/// Answers whether they differed.
+fn put_back<T: Clone + PartialEq>(now: &mut T, before: &T) -> bool {
+    let differs = now != before;
+    now.clone_from(before);
+    differs
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::testing::config;
+
+    #[test]
+    fn what_needs_a_restart_stays_and_is_named() {
+        let running = config("");
+        let mut same = config("[server]\nqueue_max = 5\n");
+        assert_eq!(same.keep_until_restart(&running), [""; 0]);
+        assert_eq!((same.server.queue_max, &same.host_id), (5, &running.host_id));
+        let text = "host_id = \"b\"\nstate_dir = \"other\"\nadmin.socket = \"other/x.sock\"\n\
+            [server]\nhost = \"::1\"\nport = 1\nconnections_max = 7\nheader_timeout_ms = 7\n\
+            [log]\nlevel = \"debug\"\nformat = \"json\"\n";
+        let mut other = config(text);
+        let expected = [
+            "host_id",
+            "state_dir",
+            "admin.socket",
+            "server.host",
+            "server.port",
+            "server.connections_max",
+            "server.header_timeout_ms",
+            "log.level",
+            "log.format",
+        ];
+        assert_eq!(other.keep_until_restart(&running), expected);
+        assert_eq!(other.keep_until_restart(&running), [""; 0], "all of it was put back");
+    }
+}
