@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use framex_host::config::{Config, Overrides};
+use framex_host::config::Config;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -126,9 +126,7 @@ fn change_text(answer: &Value) -> String {
 }
 
 fn request(config: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failed> {
-    let config =
-        Config::load(config, &Overrides::default()).map_err(|error| Failed::usage(error.to_string()))?;
-    let socket = config.admin_socket;
+    let socket = Config::whereabouts(config).map_err(|error| Failed::usage(error.to_string()))?.admin_socket;
     let request = Request::builder()
         .method(method)
         .uri(format!("/admin/v1/{path}"))

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 28] = [
+pub(super) const KEYS: [&str; 30] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -23,6 +23,8 @@ pub(super) const KEYS: [&str; 28] = [
     "server.call_timeout_ms",
     "server.drain_timeout_ms",
     "admin.socket",
+    "admin.listen",
+    "admin.token",
     "auth.rules",
     "plugins.proxy.proxy_urls",
     "plugins.proxy.white_list",
@@ -40,8 +42,7 @@ pub(super) const KEYS: [&str; 28] = [
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 7] =
-    ["server.tls", "admin.listen", "admin.token", "auth.callers", "trust", "isolation", "reload.watch"];
+pub(super) const LATER: [&str; 5] = ["server.tls", "auth.callers", "trust", "isolation", "reload.watch"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +88,12 @@ impl KeyPath {
 
     /// Whether the values below may be secrets, or URLs with one inside: they are not repeated.
     pub(super) fn is_sensitive(&self) -> bool {
-        self.0.first().is_some_and(|part| part == "auth" || part == "plugins")
+        match self.0.as_slice() {
+            [first, ..] if first == "auth" || first == "plugins" => true,
+            [first] => first == "admin",
+            [first, second, ..] => first == "admin" && second == "token",
+            [] => false,
+        }
     }
 
     /// Whether it lies in the table of a plugin, whose types the host does not know.
