@@ -48,6 +48,7 @@ pub struct App {
     /// Connections to peers, which calls in flight need until the end.
     client_tasks: Tasks,
     admin: (tokio::net::UnixListener, Admin),
+    admin_tcp: Option<admin::Tcp>,
     /// Held as long as the daemon runs.
     _state_dir: StateDir,
 }
@@ -66,6 +67,13 @@ impl App {
         let socket = &config.admin_socket;
         let admin_listener =
             admin::bind(socket).map_err(|source| AppError::Admin { socket: socket.clone(), source })?;
+        let admin_tcp = match &config.admin_tcp {
+            Some(tcp) => {
+                let refused = |source| AppError::AdminTcp { listen: tcp.listen, source };
+                Some(admin::Tcp::bind(tcp).await.map_err(refused)?)
+            }
+            None => None,
+        };
         let client_tasks = Tasks::default();
         let build::Parts { door, plugins } = tokio::select! {
             parts = build::build(&config, &state_dir, &client_tasks) => parts?,
@@ -74,7 +82,17 @@ impl App {
         let router = Arc::clone(&door.router);
         let admin = Admin { plugins: Arc::clone(&plugins), router, changes: Tasks::default() };
         let admin = (admin_listener, admin);
-        Ok(Self { config, signals, listener, door, plugins, client_tasks, admin, _state_dir: state_dir })
+        Ok(Self {
+            config,
+            signals,
+            listener,
+            door,
+            plugins,
+            client_tasks,
+            admin,
+            admin_tcp,
+            _state_dir: state_dir,
+        })
     }
 
     /// Where it listens.
@@ -104,6 +122,10 @@ impl App {
         ));
         let (admin_listener, admin) = self.admin;
         let changes = admin.changes.clone();
+        if let Some(tcp) = self.admin_tcp {
+            tracing::info!(address = %tcp.address(), "the admin API listens");
+            let _owned = server_tasks.spawn(tcp.serve(admin.clone(), server_tasks.clone()));
+        }
         let _owned = server_tasks.spawn(admin::serve(admin_listener, admin, server_tasks.clone()));
         tracing::info!(%address, host_id = &*self.config.host_id, "listening");
         let first = signals.next().await;

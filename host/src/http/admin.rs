@@ -1,9 +1,14 @@
-//! The admin API, on a unix socket that only the user of the host may open.
+//! The admin API: on a unix socket that only the user of the host may open, and over TCP for whoever has the token.
 //!
 //! Every change is one line of the audit log: what, by whom, and what came of it.
 
+mod connections;
+mod gate;
+mod refusals;
 mod routes;
 mod socket;
+mod tcp;
+mod who;
 
 use std::io;
 use std::path::Path;
@@ -16,6 +21,7 @@ use crate::plugins::Plugins;
 use crate::router::Router;
 
 pub use socket::serve;
+pub use tcp::Tcp;
 
 /// What the admin API shows and changes.
 #[derive(Debug, Clone)]
