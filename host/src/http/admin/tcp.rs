@@ -19,8 +19,8 @@ use crate::base::Tasks;
 use crate::config::AdminTcp;
 use crate::http::Response;
 
-/// Longest path that the audit log repeats, in characters.
-const PATH_CHARS_MAX: usize = 200;
+/// Longest method and path that the audit log repeats, in characters.
+const REQUEST_CHARS_MAX: usize = 200;
 
 /// The admin API over TCP, bound and not yet served.
 #[derive(Debug)]
@@ -101,8 +101,8 @@ fn audit(shared: &Shared, request: &Request<Incoming>, from: SocketAddr, refusal
         return;
     }
     if let Some(left_out) = shared.refusals.line(Instant::now()) {
-        let path: String = request.uri().path().chars().take(PATH_CHARS_MAX).collect();
-        let request = format!("{} {path}", request.method());
+        let request = format!("{} {}", request.method(), request.uri().path());
+        let request: String = request.chars().take(REQUEST_CHARS_MAX).collect();
         let left_out = Some(left_out).filter(|count| *count > 0);
         tracing::info!(target: "audit", request, %from, left_out, result = format!("refused: {refusal}"));
     }
