@@ -59,6 +59,7 @@ pub struct App {
     /// Connections to peers, which calls in flight need until the end.
     client_tasks: Tasks,
     admin: (tokio::net::UnixListener, Admin),
+    admin_tcp: Option<admin::Tcp>,
     /// Held as long as the daemon runs.
     _state_dir: StateDir,
 }
@@ -78,13 +79,21 @@ impl App {
         let socket = &config.admin_socket;
         let admin_listener =
             admin::bind(socket).map_err(|source| AppError::Admin { socket: socket.clone(), source })?;
+        let admin_tcp = match &config.admin_tcp {
+            Some(tcp) => {
+                let refused = |source| AppError::AdminTcp { listen: tcp.listen, source };
+                Some(admin::Tcp::bind(tcp).await.map_err(refused)?)
+            }
+            None => None,
+        };
         let client_tasks = Tasks::default();
         let build::Parts { door, plugins, live } = tokio::select! {
             parts = build::build(config.clone(), &state_dir, &client_tasks) => parts?,
             signal = signals.next() => return Err(AppError::Stopped(signal)),
         };
         let router = Arc::clone(&door.router);
-        let host = Host::new(reread, Arc::clone(&door), Arc::clone(&plugins), live, client_tasks.clone());
+        let token = admin_tcp.as_ref().map(admin::Tcp::token);
+        let host = Host::new(reread, &door, live, token, client_tasks.clone());
         let host = Arc::new(host);
         let admin = Admin {
             plugins: Arc::clone(&plugins),
@@ -103,6 +112,7 @@ impl App {
             plugins,
             client_tasks,
             admin,
+            admin_tcp,
             _state_dir: state_dir,
         })
     }
@@ -134,6 +144,10 @@ impl App {
         ));
         let (admin_listener, admin) = self.admin;
         let changes = admin.changes.clone();
+        if let Some(tcp) = self.admin_tcp {
+            tracing::info!(address = %tcp.address(), "the admin API listens");
+            let _owned = server_tasks.spawn(tcp.serve(admin.clone(), server_tasks.clone()));
+        }
         let _owned = server_tasks.spawn(admin::serve(admin_listener, admin, server_tasks.clone()));
         let _owned = server_tasks.spawn(watch::run(Arc::clone(&self.host), server_tasks.clone()));
         let _owned =

@@ -6,6 +6,7 @@
 //! Layer: above `base` only. It must never bind, connect, or load a plugin, and it must never let a
 //! secret out through an error, a dump or a `Debug` text.
 
+mod admin;
 mod build;
 mod builder;
 mod choice;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use crate::base::HostId;
 
+pub use admin::{AdminTcp, Whereabouts};
 pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel, Unmap};
 pub use environment::{COMMAND_LINE_VARIABLES, Environment};
 pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
@@ -65,6 +67,8 @@ pub struct Config {
     pub server: Server,
     /// Where the admin API listens, a unix socket; absolute.
     pub admin_socket: PathBuf,
+    /// Where it listens as well, over TCP.
+    pub admin_tcp: Option<AdminTcp>,
     /// Peers, and which functions run there.
     pub proxy: Proxy,
     /// How plugins are replaced.

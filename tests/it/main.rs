@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod abi_faults;
+mod admin_socket;
+mod admin_tcp;
 mod arguments;
 mod auth;
 mod c_plugin;

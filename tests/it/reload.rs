@@ -5,11 +5,14 @@ mod bad_builds;
 mod calls;
 mod command_line;
 mod disk;
+mod host;
 mod left_behind;
 mod load;
 mod many;
 mod requests;
+mod restarts;
 mod soak;
+mod watching;
 
 use std::time::{Duration, Instant};
 

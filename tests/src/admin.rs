@@ -1,4 +1,4 @@
-//! The admin API of a daemon, over its unix socket.
+//! The admin API of a daemon, over its unix socket, and over TCP where it has a listener.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::http::read_answer;
+use crate::http::{begin, read_answer};
 use crate::{Answer, Daemon};
 
 impl Daemon {
@@ -45,6 +45,25 @@ impl Daemon {
         );
         stream.write_all(request.as_bytes()).ok()?;
         read_answer(stream)
+    }
+
+    /// `ADDRESS:PORT` of the admin API over TCP.
+    #[must_use]
+    pub fn admin_address(&self) -> String {
+        let line = self.logged("the admin API listens");
+        line["address"].as_str().expect("the line has the address").to_owned()
+    }
+
+    /// Sends bytes as they are to the admin API over TCP; they should ask for `connection: close`.
+    #[must_use]
+    pub fn admin_raw(&self, request: impl AsRef<[u8]>) -> Answer {
+        begin(&self.admin_address(), request.as_ref()).answer()
+    }
+
+    /// Asks for a reload of the whole host, without options.
+    #[must_use]
+    pub fn reload_host(&self) -> Answer {
+        self.admin_post("reload", &json!({}))
     }
 
     /// Asks for a reload, without options.

@@ -25,7 +25,7 @@ impl Build {
         Self { number, start: b'g', shape: b'a', leaves: b'n' }
     }
 
-    /// How it starts: `g`ood, `f`ails, `p`anics, `h`angs.
+    /// How it starts: `g`ood, `f`ails, `p`anics, `h`angs, `a`borts the process.
     #[must_use]
     pub fn start(mut self, start: u8) -> Self {
         self.start = start;

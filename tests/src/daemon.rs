@@ -27,6 +27,8 @@ pub struct Daemon {
     child: Child,
     log: Log,
     scratch: TempDir,
+    environment: Vec<(String, String)>,
+    flags: Vec<String>,
     address: String,
 }
 
@@ -146,7 +148,8 @@ impl DaemonBuilder {
         let line = log.wait_for(|line| line["message"] == message);
         let line = line.unwrap_or_else(|| panic!("the log has no {message:?}:\n{}", log.text()));
         let address = line["address"].as_str().unwrap_or_default().to_owned();
-        Daemon { child, log, scratch: self.scratch, address }
+        let Self { scratch, environment, flags, .. } = self;
+        Daemon { child, log, scratch, environment, flags, address }
     }
 
     /// Runs the daemon, which is expected to end by itself, and answers how it did.
@@ -294,6 +297,46 @@ impl Daemon {
     /// If it goes on.
     pub fn wait(&mut self) -> Option<i32> {
         wait(&mut self.child).unwrap_or_else(|| panic!("the daemon goes on:\n{}", self.log.text()))
+    }
+
+    /// Starts another daemon in the place of this one, which is killed if it still runs: with its folder, its
+    /// variables and flags, and `config.toml` as it is now.
+    ///
+    /// # Panics
+    /// As [`DaemonBuilder::start`].
+    #[must_use]
+    pub fn start_again(mut self) -> Self {
+        // It may have ended by itself.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+        let config = fs::read_to_string(self.folder().join("config.toml")).expect("the config is there");
+        let other = tempfile::tempdir().expect("there is room for temporary files");
+        let scratch = std::mem::replace(&mut self.scratch, other);
+        let environment = std::mem::take(&mut self.environment);
+        DaemonBuilder { scratch, config, environment, flags: std::mem::take(&mut self.flags) }.start()
+    }
+
+    /// As [`Daemon::start_again`], after another one of the same kind, which ends by itself while it starts.
+    ///
+    /// # Panics
+    /// If that one goes on, or ends with an exit code.
+    #[must_use]
+    pub fn start_again_after_abort(self) -> Self {
+        let mut command = Command::new(host_binary());
+        command.env_clear().envs(self.environment.iter().cloned()).env("FRAMEX_SERVER__PORT", "0");
+        let exit = run_to_end(command.arg("--config").arg(self.folder().join("config.toml")));
+        assert_eq!(exit.code, None, "{}", exit.stderr);
+        self.start_again()
+    }
+
+    /// Puts another `config.toml` into the place of the one that the daemon was started with.
+    ///
+    /// # Panics
+    /// If the system does not let it.
+    pub fn put_config(&self, toml: &str) {
+        let incoming = self.folder().join("incoming.toml");
+        fs::write(&incoming, toml).expect("the scratch folder takes files");
+        fs::rename(&incoming, self.folder().join("config.toml")).expect("the scratch folder takes files");
     }
 
     /// Stops the daemon gracefully.

@@ -34,6 +34,14 @@ pub enum AppError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The admin API's address cannot be listened on.
+    #[error("cannot listen on {listen} for the admin API: {source}; set admin.listen to a free address")]
+    AdminTcp {
+        /// From the config.
+        listen: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// Another host has it.
     #[error("state directory {} is in use by another framex-host: give each host its own state_dir", .0.display())]
     StateInUse(PathBuf),
@@ -62,6 +70,7 @@ impl AppError {
             Self::Bind { .. }
             | Self::State { .. }
             | Self::Admin { .. }
+            | Self::AdminTcp { .. }
             | Self::StateInUse(_)
             | Self::Key(_) => true,
             Self::Plugin(error) => matches!(error, PluginError::Directory { .. }),

@@ -15,7 +15,7 @@ use super::watch::Watched;
 use crate::base::Tasks;
 use crate::config::{Config, ConfigError};
 use crate::http::Door;
-use crate::http::admin::{HostChange, HostRefusal, ReloadHost};
+use crate::http::admin::{HostChange, HostRefusal, ReloadHost, Token};
 use crate::plugins::{Asker, PluginError, Plugins, Prepared};
 
 /// Reads the config once more, from where it was read at the start.
@@ -26,6 +26,7 @@ pub(super) struct Host {
     reread: Arc<Reread>,
     door: Arc<Door>,
     plugins: Arc<Plugins>,
+    admin_token: Option<Token>,
     client_tasks: Tasks,
     /// Held for the length of a reload: one after the other.
     live: Mutex<Live>,
@@ -42,15 +43,16 @@ impl fmt::Debug for Host {
 impl Host {
     pub(super) fn new(
         reread: Reread,
-        door: Arc<Door>,
-        plugins: Arc<Plugins>,
+        door: &Arc<Door>,
         live: Live,
+        admin_token: Option<Token>,
         client_tasks: Tasks,
     ) -> Self {
         let (watched, _) = watch::channel(Watched::of(&live.config));
         let drain_timeout_ms = AtomicU64::new(milliseconds(live.config.server.drain_timeout));
         let (reread, live) = (Arc::new(reread), Mutex::new(live));
-        Self { reread, door, plugins, client_tasks, live, watched, drain_timeout_ms }
+        let (plugins, door) = (Arc::clone(&door.plugins), Arc::clone(door));
+        Self { reread, door, plugins, admin_token, client_tasks, live, watched, drain_timeout_ms }
     }
 
     /// What is to be watched, now and later.
@@ -96,6 +98,9 @@ impl Host {
             self.door.router.set_routes(routes);
             self.door.policy.store(Arc::new(policy));
             self.plugins.set_call_timeout(config.server.call_timeout);
+            if let (Some(token), Some(tcp)) = (&self.admin_token, &config.admin_tcp) {
+                token.store(Arc::new(tcp.token.clone()));
+            }
         };
         let published = self.plugins.publish_prepared(prepared, bring_into_force).await;
         let plugins = published.map_err(|error| of_plugins(vec![(String::new(), error)]))?;

@@ -66,7 +66,7 @@ pub(crate) enum Command {
         /// The plugin file.
         plugin: PathBuf,
     },
-    /// Make a key for plugins.proxy.auth.rules.
+    /// Make a key for plugins.proxy.auth.rules, or for admin.token.
     Keygen,
     /// Print the completions of a shell.
     Completions {

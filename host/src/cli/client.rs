@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use framex_host::config::{Config, Overrides, PeerUrl};
+use framex_host::config::{Config, PeerUrl};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -115,10 +115,7 @@ fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
         return PeerUrl::new(url).map_err(|error| Failed::usage(format!("--url: {error}")));
     }
     let listen = if config.exists() {
-        Config::load(config, &Overrides::default())
-            .map_err(|error| Failed::usage(error.to_string()))?
-            .server
-            .listen
+        Config::whereabouts(config).map_err(|error| Failed::usage(error.to_string()))?.listen
     } else {
         std::net::SocketAddr::from(([127, 0, 0, 1], 8080))
     };

@@ -11,7 +11,7 @@ use super::key::{KeyPath, shown};
 use super::number;
 use super::raw::{RawConfig, RawReload, RawServer};
 use super::sources::Sources;
-use super::{Config, ConfigError, Environment, Log, PluginSettings, Reload, Server, proxy};
+use super::{Config, ConfigError, Environment, Log, PluginSettings, Reload, Server, Whereabouts, proxy};
 
 const HOST_ID_BYTES_MAX: usize = 64;
 const PLUGIN_NAME_BYTES_MAX: usize = 64;
@@ -34,6 +34,7 @@ pub(super) fn config(
         has_default_host_id: raw.host_id.is_none(),
         host_id: builder.host_id(raw.host_id),
         plugin_dir: builder.folder("plugin_dir", raw.plugin_dir, "plugins"),
+        admin_tcp: builder.admin_tcp(&raw.admin),
         admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
         state_dir,
         load_plugins: raw.load_plugins.map(|names| builder.plugin_names(names)),
@@ -51,6 +52,23 @@ pub(super) fn config(
         readable_by_others: false,
     };
     builder.finish(config)
+}
+
+/// Checks only what says where the host is.
+pub(super) fn whereabouts(
+    raw: RawConfig,
+    sources: &Sources,
+    environment: &Environment,
+) -> Result<Whereabouts, ConfigError> {
+    let file = sources.file();
+    let folder = folder_of(file).map_err(|error| ConfigError::Unreadable(file.to_owned(), error))?;
+    let mut builder = Builder::new(sources, environment, folder);
+    let state_dir = builder.folder("state_dir", raw.state_dir, "state");
+    let whereabouts = Whereabouts {
+        listen: builder.server(&raw.server).listen,
+        admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
+    };
+    builder.finish(whereabouts)
 }
 
 /// The folder that relative paths are relative to, absolute, so that it stays the same.
@@ -83,15 +101,6 @@ impl Builder<'_> {
         if said.is_empty() || said.contains('\0') {
             let text = format!("`{key}` must be the path of a folder, found `{}`", shown(&said));
             self.problem(&KeyPath::of(key), text);
-        }
-        self.folder.join(said)
-    }
-
-    fn admin_socket(&mut self, said: Option<String>, state_dir: &Path) -> PathBuf {
-        let Some(said) = said else { return state_dir.join("admin.sock") };
-        if said.is_empty() || said.contains('\0') {
-            let text = format!("`admin.socket` must be the path of a socket, found `{}`", shown(&said));
-            self.problem(&KeyPath::of("admin.socket"), text);
         }
         self.folder.join(said)
     }

@@ -37,7 +37,11 @@ impl Config {
                 "call_timeout_ms": milliseconds(server.call_timeout),
                 "drain_timeout_ms": milliseconds(server.drain_timeout),
             },
-            "admin": { "socket": self.admin_socket.display().to_string() },
+            "admin": {
+                "socket": self.admin_socket.display().to_string(),
+                "listen": self.admin_tcp.as_ref().map(|tcp| tcp.listen.to_string()),
+                "token": self.admin_tcp.as_ref().map(|_| REDACTED),
+            },
             "auth": self.auth.as_ref().map(|rules| json!({ "rules": rules_without_keys(rules) })),
             "plugins": plugins,
             "reload": {
@@ -155,10 +159,11 @@ mod tests {
         let uncomment =
             |line: &'static str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line);
         let text: Vec<&str> = EXAMPLE.lines().map(uncomment).collect();
-        let environment = [("CALLER_KEY", "k")].into_iter().collect();
+        let environment = [("CALLER_KEY", "k"), ("ADMIN_TOKEN", "0123456789abcdef")].into_iter().collect();
         let config = load(&text.join("\n"), &environment, &Overrides::default()).unwrap();
         assert_eq!(&*config.host_id, "host-b");
         assert!(config.door_rules().keys_for("/api/v1/functions").is_some());
+        assert_eq!(config.admin_tcp.unwrap().listen, "127.0.0.1:9090".parse().unwrap());
     }
 
     #[test]
@@ -166,7 +171,8 @@ mod tests {
         let text = "[auth]\nrules = { \"/a\" = [\"canary-1\"], \"/b/*\" = [\"env:KEY\"] }\n\
                     [plugins.demo]\nurl = \"canary-3\"\ndeep = { list = [{ pin = 471100 }] }\n\
                     [plugins.proxy.proxy_urls]\n\"http://a\" = { key = \"canary-4\" }\n\
-                    [plugins.proxy.auth]\nrules = { \"/api/v1/proxy/remote\" = [\"canary-5\"] }\n";
+                    [plugins.proxy.auth]\nrules = { \"/api/v1/proxy/remote\" = [\"canary-5\"] }\n\
+                    [admin]\nlisten = \"0.0.0.0:0\"\ntoken = \"canary-of-the-admin\"\n";
         let environment: Environment =
             [("KEY", "canary-2"), ("FRAMEX_PLUGINS__X__Y", "canary-6")].into_iter().collect();
         let overrides = Overrides::default().with("--key", "plugins.y.z", "canary-7");
@@ -182,6 +188,7 @@ mod tests {
         }
         assert_eq!(config.dump()["plugins"]["demo"]["deep"]["list"][0]["pin"], REDACTED);
         assert_eq!(config.dump()["auth"]["rules"]["/b/*"], json!([REDACTED]));
+        assert_eq!(config.dump()["admin"]["token"], REDACTED);
         // The same secrets in a config that is refused in every part.
         let refused = format!("port = 1\n{text}key = \"canary-8\"\n[log]\nlevel = 1\n");
         let error = load(&refused, &environment, &overrides).unwrap_err();

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 29] = [
+pub(super) const KEYS: [&str; 31] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -23,6 +23,8 @@ pub(super) const KEYS: [&str; 29] = [
     "server.call_timeout_ms",
     "server.drain_timeout_ms",
     "admin.socket",
+    "admin.listen",
+    "admin.token",
     "auth.rules",
     "plugins.proxy.proxy_urls",
     "plugins.proxy.white_list",
@@ -41,8 +43,7 @@ pub(super) const KEYS: [&str; 29] = [
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 6] =
-    ["server.tls", "admin.listen", "admin.token", "auth.callers", "trust", "isolation"];
+pub(super) const LATER: [&str; 4] = ["server.tls", "auth.callers", "trust", "isolation"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +89,12 @@ impl KeyPath {
 
     /// Whether the values below may be secrets, or URLs with one inside: they are not repeated.
     pub(super) fn is_sensitive(&self) -> bool {
-        self.0.first().is_some_and(|part| part == "auth" || part == "plugins")
+        match self.0.as_slice() {
+            [first, ..] if first == "auth" || first == "plugins" => true,
+            [first] => first == "admin",
+            [first, second, ..] => first == "admin" && second == "token",
+            [] => false,
+        }
     }
 
     /// Whether its value is true or false.

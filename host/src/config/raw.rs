@@ -60,6 +60,8 @@ pub(super) struct RawReload {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawAdmin {
     pub(super) socket: Option<String>,
+    pub(super) listen: Option<String>,
+    pub(super) token: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

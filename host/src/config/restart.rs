@@ -18,6 +18,12 @@ impl Config {
         let mut keep = |key, differs: bool| kept.extend(differs.then_some(key));
         keep("state_dir", put_back(&mut self.state_dir, &running.state_dir));
         keep("admin.socket", put_back(&mut self.admin_socket, &running.admin_socket));
+        let listens = |config: &Self| config.admin_tcp.as_ref().map(|tcp| tcp.listen);
+        let moved = listens(self) != listens(running);
+        keep("admin.listen", moved);
+        if moved {
+            self.admin_tcp.clone_from(&running.admin_tcp);
+        }
         let (server, before) = (&mut self.server, &running.server);
         let host = server.listen.ip() != before.listen.ip();
         let port = server.listen.port() != before.listen.port();
@@ -49,14 +55,15 @@ mod tests {
         let mut same = config("[server]\nqueue_max = 5\n");
         assert_eq!(same.keep_until_restart(&running), [""; 0]);
         assert_eq!((same.server.queue_max, &same.host_id), (5, &running.host_id));
-        let text = "host_id = \"b\"\nstate_dir = \"other\"\nadmin.socket = \"other/x.sock\"\n\
-            [server]\nhost = \"::1\"\nport = 1\nconnections_max = 7\nheader_timeout_ms = 7\n\
+        let text = "host_id = \"b\"\nstate_dir = \"other\"\n[admin]\nsocket = \"other/x.sock\"\nlisten = \"127.0.0.1:0\"\n\
+            token = \"0123456789abcdef\"\n[server]\nhost = \"::1\"\nport = 1\nconnections_max = 7\nheader_timeout_ms = 7\n\
             [log]\nlevel = \"debug\"\nformat = \"json\"\n";
         let mut other = config(text);
         let expected = [
             "host_id",
             "state_dir",
             "admin.socket",
+            "admin.listen",
             "server.host",
             "server.port",
             "server.connections_max",

@@ -14,6 +14,13 @@ impl Config {
                 self.server.listen.ip()
             ));
         }
+        if let Some(tcp) = self.admin_tcp.as_ref().filter(|tcp| !tcp.is_loopback()) {
+            warnings.push(format!(
+                "`admin.listen` {} can be reached from other machines, and is not encrypted: whoever sees a request \
+                 of an operator has the token",
+                tcp.listen
+            ));
+        }
         self.warn_of_keys(&mut warnings);
         self.warn_of_rules(&mut warnings);
         if let Some(loaded) = &self.load_plugins {
@@ -130,6 +137,20 @@ mod tests {
             "[plugins.proxy.proxy_urls]\n\"http://a\" = { key = \"k\" }\n",
             &["a key of `plugins.proxy.proxy_urls.\"http://a:80\"` is a passphrase, which can be guessed: \
                `framex-host keygen` makes a better one"],
+        );
+    }
+
+    #[test]
+    fn an_admin_listener_that_others_reach_is_warned_of() {
+        let listen =
+            |address: &str| format!("[admin]\nlisten = \"{address}\"\ntoken = \"0123456789abcdef\"\n");
+        warned(&listen("127.0.0.1:9090"), &[]);
+        warned(
+            &listen("0.0.0.0:9090"),
+            &[
+                "`admin.listen` 0.0.0.0:9090 can be reached from other machines, and is not encrypted: whoever sees a \
+               request of an operator has the token",
+            ],
         );
     }
 

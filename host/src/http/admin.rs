@@ -1,10 +1,15 @@
-//! The admin API, on a unix socket that only the user of the host may open.
+//! The admin API: on a unix socket that only the user of the host may open, and over TCP for whoever has the token.
 //!
 //! Every change is one line of the audit log: what, by whom, and what came of it.
 
+mod connections;
+mod gate;
 mod json;
+mod refusals;
 mod routes;
 mod socket;
+mod tcp;
+mod who;
 
 use std::fmt;
 use std::io;
@@ -19,6 +24,7 @@ use crate::plugins::{Change, Plugins};
 use crate::router::Router;
 
 pub use socket::serve;
+pub use tcp::{Tcp, Token};
 
 /// What the admin API shows and changes.
 #[derive(Debug, Clone)]

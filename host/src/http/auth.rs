@@ -4,16 +4,20 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::Problem;
-use crate::config::AuthRules;
+use crate::config::{AuthRules, Secret};
 
 /// Lets a request through if no rule protects its path, or it carries one of the rule's keys.
 ///
 /// `path` is the one that is dispatched on. Keys are compared in constant time, and all of them.
 pub(super) fn check(rules: &AuthRules, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(keys) = rules.keys_for(path) else { return Ok(()) };
+    if carries(headers, keys) { Ok(()) } else { Err(Problem::unauthenticated()) }
+}
+
+/// Whether a request carries one of the keys.
+pub(super) fn carries(headers: &HeaderMap, keys: &[Secret]) -> bool {
     let presented = headers.get(AUTHORIZATION).map_or(&[][..], |value| key_of(value.as_bytes()));
-    let matches = keys.iter().fold(false, |found, key| key.matches(presented) | found);
-    if matches { Ok(()) } else { Err(Problem::unauthenticated()) }
+    keys.iter().fold(false, |found, key| key.matches(presented) | found)
 }
 
 /// The key of an `Authorization` header: what follows `Bearer `, or all of it.

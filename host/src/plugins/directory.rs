@@ -89,7 +89,8 @@ impl Plugins {
     async fn remember(&self, records: &BTreeMap<String, PluginRecord>) {
         for (plugin, record) in records {
             let mut kept = Vec::new();
-            for build in &record.kept {
+            // What was committed to is one of those, if something else comes to serve now.
+            for build in record.committed.iter().chain(&record.kept) {
                 let path = build.path(self.stager.folder());
                 // Looked at here, used much later: then it is staged and hashed again.
                 if let Ok(metadata) = std::fs::metadata(&path) {

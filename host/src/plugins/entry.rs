@@ -105,12 +105,14 @@ impl Entry {
     ) -> Option<Published> {
         let mut state = self.state();
         let generation = &new.generation;
+        let number = generation.number;
         state.shown =
             Some(Shown { name: generation.plugin.to_string(), build: Kept::of(generation), published_at });
         state.path = Some(path);
         state.seen = seen;
         state.tried = None;
         state.last_failure = None;
+        state.kept.retain(|kept| kept.generation != number);
         state.published.replace(new)
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use framex_host::config::{Config, Overrides};
+use framex_host::config::Config;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -83,9 +83,7 @@ fn status_line(text: &str) {
 }
 
 fn socket(config: &Path) -> Result<std::path::PathBuf, Failed> {
-    let config =
-        Config::load(config, &Overrides::default()).map_err(|error| Failed::usage(error.to_string()))?;
-    Ok(config.admin_socket)
+    Ok(Config::whereabouts(config).map_err(|error| Failed::usage(error.to_string()))?.admin_socket)
 }
 
 fn no_answer(_: tokio::time::error::Elapsed) -> Failed {

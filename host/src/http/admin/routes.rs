@@ -7,10 +7,10 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::net::unix::UCred;
 
 use super::Admin;
 use super::json::{change_json, host_change_json, plugin_json, refusal};
+use super::who::Who;
 use crate::base::{ErrorCode, FunctionName};
 use crate::http::health::json_response;
 use crate::http::{Problem, Response, body};
@@ -36,6 +36,10 @@ struct RollbackOptions {
     generation: Option<u64>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnloadOptions {}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LoadOptions {
@@ -52,15 +56,15 @@ enum Asked {
     Load(LoadOptions),
 }
 
-/// Answers one request of the process `who`.
-pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: UCred) -> Response {
+/// Answers one request of `who`, whom the listener has let in.
+pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Who) -> Response {
     match route(admin, request, who).await {
         Ok(value) => json_response(&value),
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn route(admin: &Admin, request: Request<Incoming>, who: UCred) -> Result<Value, Problem> {
+async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Value, Problem> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().strip_prefix("/admin/v1/").ok_or_else(Problem::no_such_path)?;
     let parts: Vec<&str> = path.split('/').collect();
@@ -85,6 +89,7 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: UCred) -> Result<
             change(admin, Asked::Rollback((*name).to_owned(), options), who).await
         }
         (&Method::POST, ["plugins", name, "unload"]) => {
+            let UnloadOptions {} = options_or_default(&head.headers, body).await?;
             change(admin, Asked::Unload((*name).to_owned()), who).await
         }
         (_, ["reload"] | ["plugins", _, "reload" | "rollback" | "unload"]) => {
@@ -117,6 +122,10 @@ async fn options_or_default<T: DeserializeOwned + Default>(
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take a list for a struct, its elements for the fields.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::of_code(ErrorCode::InvalidArgument, "the body must be a JSON object"));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         Problem::of_code(
             ErrorCode::InvalidArgument,
@@ -125,14 +134,21 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })
 }
 
-/// Makes a change, as a task of its own, and writes the line of the audit log.
-async fn change(admin: &Admin, asked: Asked, who: UCred) -> Result<Value, Problem> {
-    if who.pid().and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
-        // Its drain would wait for the very call that asks.
-        let text = "a change of plugins was asked for from inside this host: ask from another process";
-        tracing::info!(target: "audit", uid = who.uid(), result = text);
-        return Err(Problem::of_code(ErrorCode::PermissionDenied, text));
+/// Refuses a change that a plugin asks for, itself or by a process that it started: the drain would wait for the
+/// very call that asks.
+async fn refuse_from_inside(who: Who) -> Result<(), Problem> {
+    if !who.is_inside().await {
+        return Ok(());
     }
+    let text =
+        "a change of plugins was asked for from inside this host: ask from a process that it did not start";
+    tracing::info!(target: "audit", uid = who.uid(), result = text);
+    Err(Problem::of_code(ErrorCode::PermissionDenied, text))
+}
+
+/// Makes a change, as a task of its own, and writes the line of the audit log.
+async fn change(admin: &Admin, asked: Asked, who: Who) -> Result<Value, Problem> {
+    refuse_from_inside(who).await?;
     let Admin { plugins, host, .. } = admin.clone();
     let changed = admin.changes.spawn(async move {
         let (action, target) = asked.words();
@@ -149,7 +165,7 @@ async fn change(admin: &Admin, asked: Asked, who: UCred) -> Result<Value, Proble
             Asked::Unload(name) => of_plugin(plugins.unload(&name).await),
             Asked::Load(options) => of_plugin(plugins.load(&options.file).await),
         };
-        audit(action, &target, who.uid(), &changed);
+        audit(action, &target, who, &changed);
         changed
     });
     let lost = |_| Problem::of_code(ErrorCode::Internal, "the change was lost; the log has more");
@@ -186,7 +202,8 @@ impl Asked {
 }
 
 /// Lines of the audit log, one for each plugin; also where nobody waits for the answer any more.
-fn audit(action: &str, target: &str, uid: u32, changed: &Changed) {
+fn audit(action: &str, target: &str, who: Who, changed: &Changed) {
+    let (uid, who) = (who.uid(), who.token());
     match changed {
         Ok(change) => {
             let plugins = change["plugins"].as_array();
@@ -194,15 +211,15 @@ fn audit(action: &str, target: &str, uid: u32, changed: &Changed) {
             for change in each {
                 let (plugin, sha256) = (change["plugin"].as_str(), change["sha256"].as_str());
                 let generation = change["generation"].as_u64();
-                tracing::info!(target: "audit", action, plugin, uid, sha256, generation, result = "done");
+                tracing::info!(target: "audit", action, plugin, uid, who, sha256, generation, result = "done");
             }
             if plugins.is_some() {
-                tracing::info!(target: "audit", action, plugin = target, uid, result = "done");
+                tracing::info!(target: "audit", action, plugin = target, uid, who, result = "done");
             }
         }
         Err(refused) => {
             let Refused { step, reason, .. } = &**refused;
-            tracing::info!(target: "audit", action, plugin = target, uid, step, result = reason);
+            tracing::info!(target: "audit", action, plugin = target, uid, who, step, result = reason);
         }
     }
 }

@@ -39,6 +39,7 @@ impl Plugin for Changing {
         leave(ctx.config::<Config>()?.release);
         match marker::start() {
             b'f' => Err(Error::new("bad_build", "this build fails when it starts")),
+            b'a' => std::process::abort(),
             b'p' => panic!("this build panics when it starts"),
             b'h' => {
                 tokio::time::sleep(Duration::from_secs(3600)).await;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use framex_sdk::prelude::*;
@@ -203,6 +204,15 @@ pub fn asks_socket(socket: String, request: String) -> Result<String> {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).map_err(failed)?;
     Ok(line.trim_end().to_owned())
+}
+
+/// Runs a process to its end, and answers its exit code and what it wrote to its error output.
+#[on_proxy(blocking)]
+pub fn runs_process(command: Vec<String>) -> Result<(Option<i32>, String)> {
+    let failed = |error: std::io::Error| Error::new("process", error.to_string());
+    let (program, arguments) = command.split_first().ok_or_else(|| Error::new("process", "no program"))?;
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().map_err(failed)?;
+    Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
 /// Blocks a thread of the blocking pool.

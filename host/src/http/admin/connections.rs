@@ -1,0 +1,157 @@
+//! Connections of both listeners: how many, how long, and how they end.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+
+use crate::base::Tasks;
+use crate::http::Response;
+
+/// How long a client may take for the head of a request, and keep a connection without asking anything.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest head of a request.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most connections of one listener at once; the next ones wait in the system's queue.
+const CONNECTIONS_MAX: usize = 64;
+/// Pause after the system refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where connections come from.
+pub(super) trait Listener {
+    /// One connection, with what the system says of the other side.
+    type Accepted;
+
+    /// Waits for the next one.
+    fn next(&self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
+}
+
+/// Takes connections until the token of `tasks` is cancelled; `serve` is a task for each.
+pub(super) async fn accept<L: Listener, F: Future<Output = ()> + Send + 'static>(
+    listener: L,
+    tasks: Tasks,
+    serve: impl Fn(L::Accepted) -> F,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.next().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = tasks.token().cancelled() => return,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok(accepted) => {
+                let connection = serve(accepted);
+                let _owned = tasks.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an admin connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection, until the client ends it or asks nothing for a while. Once the token of
+/// `tasks` is cancelled, the request that has begun is the last one.
+pub(super) async fn serve<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F, tasks: Tasks)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Response>,
+{
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut server = hyper::server::conn::http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    let connection = server.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = tasks.token().cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                outcome = connection => outcome,
+                () = tasks.abandoned().cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "an admin connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    fn connect(tasks: &Tasks) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(4096);
+        let answer = |_| async { Response::new(Full::new(Bytes::from_static(b"done"))) };
+        let _owned = tasks.spawn(serve(far, answer, tasks.clone()));
+        near
+    }
+
+    async fn read_answer(stream: &mut DuplexStream) {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"done") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{answer:?}");
+        }
+    }
+
+    async fn check_ends(mut stream: DuplexStream, after: Duration) {
+        let began = Instant::now();
+        assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+        assert!(began.elapsed() >= after && began.elapsed() < after + Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_slow_and_idle_connections_end() {
+        let tasks = Tasks::default();
+        check_ends(connect(&tasks), HEADER_TIMEOUT).await;
+        let mut slow = connect(&tasks);
+        slow.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+        check_ends(slow, HEADER_TIMEOUT).await;
+        let mut idle = connect(&tasks);
+        for _ in 0..2 {
+            idle.write_all(REQUEST).await.unwrap();
+            read_answer(&mut idle).await;
+        }
+        check_ends(idle, HEADER_TIMEOUT).await;
+        assert_eq!(tasks.count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_end_at_once_with_the_tasks() {
+        let tasks = Tasks::default();
+        let silent = connect(&tasks);
+        let mut idle = connect(&tasks);
+        idle.write_all(REQUEST).await.unwrap();
+        read_answer(&mut idle).await;
+        assert!(tasks.end(Duration::from_secs(1)).await);
+        for stream in [silent, idle] {
+            check_ends(stream, Duration::ZERO).await;
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The listener over TCP: every request passes the gate before anything of it is looked at.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use http::Request;
+use http::header::{CONNECTION, HeaderValue};
+use hyper::body::Incoming;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::connections::{self, Listener};
+use super::gate::{Gate, Refusal};
+use super::refusals::Refusals;
+use super::who::Who;
+use super::{Admin, routes};
+use crate::base::Tasks;
+use crate::config::{AdminTcp, Secret};
+use crate::http::Response;
+
+/// Longest method and path that the audit log repeats, in characters.
+const REQUEST_CHARS_MAX: usize = 200;
+
+/// What every request must carry; a reload of the config replaces it.
+pub type Token = Arc<ArcSwap<Secret>>;
+
+/// The admin API over TCP, bound and not yet served.
+#[derive(Debug)]
+pub struct Tcp {
+    listener: TcpListener,
+    address: SocketAddr,
+    gate: Gate,
+    token: Token,
+}
+
+impl Tcp {
+    /// Listens where the config says.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn bind(config: &AdminTcp) -> io::Result<Self> {
+        let listener = TcpListener::bind(config.listen).await?;
+        let address = listener.local_addr()?;
+        let token = Arc::new(ArcSwap::from_pointee(config.token.clone()));
+        let gate = Gate::new(address.port(), Arc::clone(&token));
+        Ok(Self { listener, address, gate, token })
+    }
+
+    /// What every request must carry.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        Arc::clone(&self.token)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts connections until the token of `tasks` is cancelled.
+    pub async fn serve(self, admin: Admin, tasks: Tasks) {
+        let shared = Arc::new(Shared { admin, gate: self.gate, refusals: Refusals::default() });
+        connections::accept(self.listener, tasks.clone(), |(stream, from)| {
+            connection(stream, from, Arc::clone(&shared), tasks.clone())
+        })
+        .await;
+    }
+}
+
+impl Listener for TcpListener {
+    type Accepted = (TcpStream, SocketAddr);
+
+    async fn next(&self) -> io::Result<Self::Accepted> {
+        self.accept().await
+    }
+}
+
+/// What all connections share.
+struct Shared {
+    admin: Admin,
+    gate: Gate,
+    refusals: Refusals,
+}
+
+async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>, tasks: Tasks) {
+    if stream.set_nodelay(true).is_err() {
+        // The connection is gone already.
+        return;
+    }
+    let answer = |request| answer(&shared, request, from);
+    connections::serve(stream, answer, tasks).await;
+}
+
+async fn answer(shared: &Shared, request: Request<Incoming>, from: SocketAddr) -> Response {
+    match shared.gate.check(&request) {
+        Ok(()) => routes::answer(&shared.admin, request, Who::Token).await,
+        Err(refusal) => {
+            audit(shared, &request, from, refusal);
+            let mut response = refusal.problem().into_response();
+            // A stranger has one request for each connection, so none keeps a place without asking anew.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    }
+}
+
+/// One line for a change that somebody without the right to asked for.
+fn audit(shared: &Shared, request: &Request<Incoming>, from: SocketAddr, refusal: Refusal) {
+    if request.method().is_safe() || !refusal.is_of_rights() {
+        return;
+    }
+    if let Some(left_out) = shared.refusals.line(Instant::now()) {
+        let request = format!("{} {}", request.method(), request.uri().path());
+        let request: String = request.chars().take(REQUEST_CHARS_MAX).collect();
+        let left_out = Some(left_out).filter(|count| *count > 0);
+        tracing::info!(target: "audit", request, %from, left_out, result = format!("refused: {refusal}"));
+    }
+}

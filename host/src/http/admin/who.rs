@@ -1,0 +1,113 @@
+//! Who asks: a process of this machine, or whoever has the token.
+
+use std::fs;
+
+use tokio::net::unix::UCred;
+
+/// Most processes that are looked at between the one that asks and this host.
+const ANCESTORS_MAX: usize = 64;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// A process of this machine, over the unix socket.
+    Process {
+        /// Its user.
+        uid: u32,
+        /// Its id, if this host can see it.
+        pid: Option<u32>,
+    },
+    /// Whoever has the token, over TCP.
+    Token,
+}
+
+impl From<UCred> for Who {
+    fn from(credentials: UCred) -> Self {
+        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+        Self::Process { uid: credentials.uid(), pid }
+    }
+}
+
+impl Who {
+    /// The user, for the audit log.
+    pub(super) fn uid(self) -> Option<u32> {
+        if let Self::Process { uid, .. } = self { Some(uid) } else { None }
+    }
+
+    /// The name of the secret that was presented, for the audit log.
+    pub(super) fn token(self) -> Option<&'static str> {
+        if self == Self::Token { Some("admin.token") } else { None }
+    }
+
+    /// Whether it is this host itself, or a process that the host or one of its plugins started.
+    ///
+    /// This keeps a call from waiting for a drain that waits for the call; it is no fence. What has left the
+    /// tree of the host's processes, and what comes over TCP, counts as outside. Where the host is process 1 of a
+    /// container, processes that lost their parent are in its tree.
+    pub(super) async fn is_inside(self) -> bool {
+        let Self::Process { pid: Some(pid), .. } = self else { return false };
+        let descends = move || descends_from(pid, std::process::id());
+        tokio::task::spawn_blocking(descends).await.unwrap_or(false)
+    }
+}
+
+/// Whether `pid` is `ancestor`, or a child of it, or a child of that; not if it is gone already.
+fn descends_from(mut pid: u32, ancestor: u32) -> bool {
+    for _ in 0..ANCESTORS_MAX {
+        if pid == ancestor {
+            return true;
+        }
+        match parent_of(pid) {
+            Some(parent) if parent > 0 => pid = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// The fourth field of `/proc/PID/stat` (proc(5)); the second, a name in brackets, may hold anything.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn children_and_their_children_are_inside() {
+        // The shell prints the id of its own child, and both wait until the input ends.
+        let mut shell = Command::new("sh")
+            .args(["-c", "exec 3<&0; cat <&3 & echo $!; wait"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let grandchild: u32 = line.trim().parse().unwrap();
+        let own = std::process::id();
+        for pid in [own, shell.id(), grandchild] {
+            assert!(Who::Process { uid: 0, pid: Some(pid) }.is_inside().await, "{pid}");
+        }
+        assert!(descends_from(grandchild, shell.id()) && !descends_from(shell.id(), grandchild));
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        let parent = parent_of(own).unwrap();
+        for who in [
+            Who::Process { uid: 0, pid: Some(parent) },
+            Who::Process { uid: 0, pid: Some(1) },
+            Who::Process { uid: 0, pid: Some(u32::MAX) },
+            Who::Process { uid: 0, pid: None },
+            Who::Token,
+        ] {
+            assert!(!who.is_inside().await, "{who:?}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `[reload] watch = true`.
+
+use std::fs::{self, File};
+use std::io::Write;
+
+use framex_tests::{Build, Daemon};
+use serde_json::json;
+
+use super::{BUILD, check_serves, host, of_build, until};
+
+fn watching() -> Daemon {
+    let host = host().config("[reload]\nwatch = true").start();
+    host.wait_for_log("watching");
+    host
+}
+
+#[track_caller]
+fn until_serves(host: &Daemon, build: Build) {
+    until("the build serves", || host.call(BUILD, &json!({})).json() == of_build(build));
+}
+
+#[test]
+fn a_new_build_is_loaded_once_it_is_complete() {
+    let host = watching();
+    host.put_build(Build::new(2));
+    until_serves(&host, Build::new(2));
+    // Written in place, in parts, with pauses that are longer than the watcher waits.
+    let bytes = Build::new(3).bytes();
+    let mut file = File::create(host.plugins().join("libchanging.so")).unwrap();
+    for part in bytes.chunks(bytes.len() / 3 + 1) {
+        file.write_all(part).unwrap();
+        file.flush().unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(600);
+        while std::time::Instant::now() < until {
+            check_serves(&host, Build::new(2));
+        }
+    }
+    drop(file);
+    until_serves(&host, Build::new(3));
+    assert!(!host.log().contains("is not in force"), "{}", host.log());
+    assert_eq!(host.plugin_status("changing")["generation"], 3);
+}
+
+#[test]
+fn a_bad_build_is_named_and_not_tried_again() {
+    let host = watching();
+    host.put_build(Build::new(2).start(b'f'));
+    host.wait_for_log("what was changed is not in force");
+    let config = fs::read_to_string(host.folder().join("config.toml")).unwrap();
+    host.put_config(&format!("{config}[auth]\nrules = {{ \"/api/v1/*\" = [\"a-key\"] }}\n"));
+    until("the key is needed", || host.call(BUILD, &json!({})).status == 401);
+    host.put_config(&config);
+    until("no key is needed", || host.call(BUILD, &json!({})).status == 200);
+    check_serves(&host, Build::new(1));
+    host.put_build(Build::new(3));
+    until_serves(&host, Build::new(3));
+}
+
+#[test]
+fn a_file_that_is_gone_does_not_withdraw_its_plugin() {
+    let host = watching();
+    fs::remove_file(host.plugins().join("libchanging.so")).unwrap();
+    host.wait_for_log("the file of plugin `changing` is gone");
+    check_serves(&host, Build::new(1));
+    fs::copy(framex_tests::plugin_file("demo"), host.plugins().join("libdemo.so")).unwrap();
+    until("the new plugin is there", || host.get("/ready").json()["plugins"] == json!(["changing", "demo"]));
+    host.put_build(Build::new(2));
+    until_serves(&host, Build::new(2));
+}
+
+#[test]
+fn secrets_and_the_watching_itself_are_watched() {
+    let host = host().start();
+    let config = fs::read_to_string(host.folder().join("config.toml")).unwrap();
+    fs::create_dir(host.folder().join("secrets")).unwrap();
+    fs::write(host.folder().join("secrets/web.key"), "first").unwrap();
+    let rules = "[auth]\nrules = { \"/api/v1/*\" = [\"file:secrets/web.key\"] }\n";
+    host.put_config(&format!("{config}{rules}[reload]\nwatch = true\n"));
+    assert_eq!(host.reload_host().status, 200);
+    host.wait_for_log("watching");
+    let status = |key: &str| {
+        let headers = [("authorization", key), ("content-type", "application/json")];
+        framex_tests::send("POST", &format!("{}/api/v1/functions/{BUILD}", host.url()), &headers, b"{}")
+            .status
+    };
+    assert_eq!((status("first"), status("second")), (200, 401));
+    fs::write(host.folder().join("secrets/web.key"), "second").unwrap();
+    until("the second key opens", || status("second") == 200);
+    assert_eq!(status("first"), 401);
+}
