@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::descriptor::Description;
-use super::object_file::{self, ObjectFile};
+use super::object_file::{self, ObjectFile, Unfit};
 use super::{PluginError, Staged, Stager};
 
 /// A staged file that holds a plugin.
@@ -30,8 +30,8 @@ impl Candidate {
         let cache = object::ReadCache::new(copy);
         match object_file::check(&cache) {
             Ok(object) => Ok(Self { staged, object, path: path.to_owned() }),
-            Err(reason) if reason.contains("ABI") => Err(PluginError::Incompatible { file, reason }),
-            Err(reason) => Err(PluginError::NotALibrary { file, reason }),
+            Err(Unfit::NotALibrary(reason)) => Err(PluginError::NotALibrary { file, reason }),
+            Err(Unfit::Incompatible(reason)) => Err(PluginError::Incompatible { file, reason }),
         }
     }
 
@@ -67,7 +67,13 @@ pub fn inspect(path: &Path, stager: &Stager) -> Result<Inspection, PluginError> 
     })
 }
 
-/// The plugin files of a directory, by name: those with the system's ending for libraries.
+/// Whether a file of the plugin directory is taken for a plugin, by its name: the system's ending for libraries,
+/// and not hidden.
+pub(super) fn is_plugin_file(name: &str) -> bool {
+    name.ends_with(std::env::consts::DLL_SUFFIX) && !name.starts_with('.')
+}
+
+/// The plugin files of a directory, by name.
 ///
 /// # Errors
 /// [`PluginError::Directory`].
@@ -76,8 +82,7 @@ pub(super) fn plugin_files(directory: &Path) -> Result<Vec<PathBuf>, PluginError
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(refuse)? {
         let path = entry.map_err(refuse)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.ends_with(std::env::consts::DLL_SUFFIX) && !name.starts_with('.') {
+        if is_plugin_file(&path.file_name().unwrap_or_default().to_string_lossy()) {
             files.push(path);
         }
     }

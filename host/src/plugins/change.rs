@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use super::candidate::{Candidate, plugin_files};
+use super::candidate::{Candidate, is_plugin_file, plugin_files};
 use super::entry::{Entry, Published};
 use super::generation::{FailedStart, Generation, Lease, Lost, StartedGeneration, on_thread};
 use super::library::Library;
@@ -44,6 +44,9 @@ impl Plugins {
         let is_name = Path::new(file).file_name().is_some_and(|name| name == file);
         if !is_name {
             return Err(PluginError::NotAFileName { file: file.chars().take(200).collect() });
+        }
+        if !is_plugin_file(file) {
+            return Err(PluginError::NotAPluginFile { file: file.chars().take(200).collect() });
         }
         let changed = async {
             let candidate = self.stage(&self.settings.directory.join(file)).await?;

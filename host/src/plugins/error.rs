@@ -146,6 +146,15 @@ pub enum PluginError {
         /// Asked for.
         file: String,
     },
+    /// A file that the host would not look at when it starts.
+    #[error(
+        "`{file}` is not loaded: the name of a plugin file ends in {} and begins with no dot",
+        std::env::consts::DLL_SUFFIX
+    )]
+    NotAPluginFile {
+        /// Asked for.
+        file: String,
+    },
     /// No such generation is kept.
     #[error(
         "plugin `{plugin}` has no such generation to roll back to; kept are {kept:?} ([reload] keep_generations)"
@@ -189,6 +198,7 @@ impl PluginError {
             | Self::NotPublished { .. }
             | Self::AlreadyLoaded { .. }
             | Self::NotAFileName { .. }
+            | Self::NotAPluginFile { .. }
             | Self::NotKept { .. }
             | Self::Stopping => "request",
         }
