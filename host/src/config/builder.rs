@@ -10,8 +10,8 @@ use super::number::Number;
 use super::raw::RawRules;
 use super::sources::Sources;
 use super::{
-    AuthRules, Choice, Config, ConfigError, Environment, InvalidPath, Origin, PathPattern, PathPatterns,
-    Problem, Secret, SecretSource,
+    AuthRules, Choice, ConfigError, Environment, InvalidPath, Origin, PathPattern, PathPatterns, Problem,
+    Secret, SecretSource,
 };
 
 /// Checks values, and keeps what is wrong with them: who said it, where in the file, one sentence.
@@ -30,11 +30,11 @@ impl<'a> Builder<'a> {
         Self { sources, environment, folder, problems: Vec::new(), literals: Vec::new() }
     }
 
-    /// Hands the configuration out if nothing was wrong.
-    pub(super) fn finish(self, config: Config) -> Result<Config, ConfigError> {
+    /// Hands out what was built if nothing was wrong.
+    pub(super) fn finish<T>(self, built: T) -> Result<T, ConfigError> {
         let mut problems = self.problems;
         if problems.is_empty() {
-            return Ok(config);
+            return Ok(built);
         }
         problems.sort();
         let problems = problems.into_iter().map(|(origin, _, text)| Problem { origin, text });

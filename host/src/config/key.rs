@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 28] = [
+pub(super) const KEYS: [&str; 30] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -35,13 +35,15 @@ pub(super) const KEYS: [&str; 28] = [
     "reload.keep_generations",
     "reload.zombies_max",
     "reload.unmap",
+    "trust.sha256",
+    "trust.keys",
     "log.level",
     "log.format",
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 7] =
-    ["server.tls", "admin.listen", "admin.token", "auth.callers", "trust", "isolation", "reload.watch"];
+pub(super) const LATER: [&str; 6] =
+    ["server.tls", "admin.listen", "admin.token", "auth.callers", "isolation", "reload.watch"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
