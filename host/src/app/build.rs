@@ -81,7 +81,7 @@ pub(super) async fn build(
 /// Loads and starts the plugins of a config, with calls going through `dispatch`.
 ///
 /// # Errors
-/// [`PluginError::Directory`]; single plugins that failed are in the report.
+/// [`PluginError::Directory`] and [`PluginError::WritableDirectory`]; single plugins that failed are in the report.
 pub async fn start_plugins(
     config: &Config,
     stager: Stager,
@@ -105,6 +105,7 @@ pub async fn start_plugins(
         keep_generations: config.reload.keep_generations,
         zombies_max: config.reload.zombies_max,
         unmap: config.reload.unmap,
+        trust: Arc::new(config.trust.clone()),
         of_plugin,
     };
     let plugins = Arc::new(Plugins::new(services, table, stager, settings));

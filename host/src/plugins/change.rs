@@ -77,7 +77,8 @@ impl Plugins {
             let kept = entry.state().kept.iter().map(|kept| kept.number).collect();
             PluginError::NotKept { plugin: name.to_owned(), kept }
         })?;
-        let mut candidate = self.stage(&kept.staged.path).await?;
+        let candidate = self.stage_copy(&kept.staged.path).await;
+        let mut candidate = candidate.map_err(|error| error.of_file(&kept.staged.file))?;
         candidate.staged.file.clone_from(&kept.staged.file);
         candidate.path = entry.state().path.clone().unwrap_or(candidate.path);
         self.bring_up(&entry, candidate, watch, true).await
@@ -127,14 +128,21 @@ impl Plugins {
                 return Ok(candidate);
             }
         }
+        let mut untrusted = None;
         for path in plugin_files(&self.settings.directory)? {
-            if let Ok(candidate) = self.stage(&path).await
-                && candidate.name() == name
-            {
-                return Ok(candidate);
+            match self.stage(&path).await {
+                Ok(candidate) if candidate.name() == name => return Ok(candidate),
+                Err(error @ (PluginError::Untrusted { .. } | PluginError::WritableDirectory { .. })) => {
+                    untrusted.get_or_insert(error);
+                }
+                _ => {}
             }
         }
-        Err(PluginError::NoFile { plugin: name.to_owned(), directory: self.settings.directory.clone() })
+        // A file that is not trusted was not asked which plugin it holds: it may be this one.
+        Err(untrusted.unwrap_or_else(|| PluginError::NoFile {
+            plugin: name.to_owned(),
+            directory: self.settings.directory.clone(),
+        }))
     }
 
     /// Loads, starts and publishes a staged file, then retires what was published before. The caller has the turn.

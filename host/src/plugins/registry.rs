@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::candidate::{Candidate, plugin_files};
 use super::entry::Entry;
 use super::report::{LoadReport, PluginStatus, Stopwatch};
-use super::{PluginError, Services, Stager};
+use super::{Distrust, PluginError, Services, Stager, trust};
 use crate::base::FunctionName;
-use crate::config::Unmap;
+use crate::config::{Trust, Unmap};
 use crate::functions::Table;
 
 /// What the registry is told by the config.
@@ -26,6 +26,8 @@ pub struct Settings {
     pub zombies_max: usize,
     /// Whether retired libraries are unmapped.
     pub unmap: Unmap,
+    /// Whose plugin files are loaded.
+    pub trust: Arc<Trust>,
     /// Answers `[plugins.NAME]` as JSON.
     pub of_plugin: Box<dyn Fn(&str) -> String + Send + Sync>,
 }
@@ -84,17 +86,27 @@ impl Plugins {
     /// A bad file does not keep the others from loading.
     ///
     /// # Errors
-    /// [`PluginError::Directory`], if the directory cannot be read at all.
+    /// [`PluginError::Directory`], if the directory cannot be read at all, and [`PluginError::WritableDirectory`].
     pub async fn load_directory(&self, required: Option<&[String]>) -> Result<LoadReport, PluginError> {
         let mut report = LoadReport::default();
+        if let Some(warning) = trust::check_directory(&self.settings.trust, &self.settings.directory)? {
+            tracing::warn!("{warning}");
+            report.warnings.push(warning);
+        }
         let mut chosen: BTreeMap<String, Candidate> = BTreeMap::new();
+        let is_wanted = |name: &String| required.is_none_or(|required| required.contains(name));
         for path in plugin_files(&self.settings.directory)? {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match self.stage(&path).await {
+                Err(PluginError::Untrusted {
+                    why: Distrust::Unlisted { plugin, .. } | Distrust::OtherDigest { plugin, .. },
+                    ..
+                }) if !is_wanted(&plugin) => tracing::debug!(file, plugin, "not in load_plugins"),
                 Err(error) => report.failed.push((file, error)),
-                Ok(candidate) => {
+                Ok(mut candidate) => {
+                    report.warnings.extend(candidate.warning.take());
                     let name = candidate.name().to_owned();
-                    if required.is_some_and(|required| !required.contains(&name)) {
+                    if !is_wanted(&name) {
                         tracing::debug!(file, plugin = name, "not in load_plugins");
                     } else if let Some(other) = chosen.get(&name).map(|other| other.staged.file.clone()) {
                         report.failed.push((
@@ -123,11 +135,22 @@ impl Plugins {
         Ok(report)
     }
 
-    /// Stages a file, off the workers.
+    /// Stages a file of the plugin directory, off the workers.
     pub(super) async fn stage(&self, path: &Path) -> Result<Candidate, PluginError> {
+        trust::check_directory(&self.settings.trust, &self.settings.directory)?;
+        let candidate = self.stage_copy(path).await?;
+        if let Some(warning) = &candidate.warning {
+            tracing::warn!("{warning}");
+        }
+        Ok(candidate)
+    }
+
+    /// Stages a file, off the workers.
+    pub(super) async fn stage_copy(&self, path: &Path) -> Result<Candidate, PluginError> {
         let (path, stager) = (path.to_owned(), Arc::clone(&self.stager));
+        let trust = Arc::clone(&self.settings.trust);
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let staged = tokio::task::spawn_blocking(move || Candidate::stage(&path, &stager)).await;
+        let staged = tokio::task::spawn_blocking(move || Candidate::stage(&path, &stager, &trust)).await;
         let lost = |_| PluginError::Load { file, reason: "the thread that read it died".to_owned() };
         staged.map_err(lost)?
     }

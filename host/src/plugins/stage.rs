@@ -40,6 +40,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         // Left behind, it is removed with the folder at the next start.
         let _left_behind = fs::remove_file(&self.path);
+        super::trust::forget_signature(&self.path);
     }
 }
 
