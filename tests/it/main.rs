@@ -19,3 +19,4 @@ mod reload;
 mod sealed;
 mod shutdown;
 mod start_faults;
+mod trust;
