@@ -71,7 +71,7 @@ fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
         Command::Reload { allow_breaking } => admin::reload(&config, allow_breaking, output)?,
         Command::Peers => admin::peers(&config, output)?,
         Command::Explain { function } => admin::explain(&config, &function, output)?,
-        Command::Inspect { plugin } => inspect::run(&plugin, output)?,
+        Command::Inspect { plugin } => inspect::run(&config, &plugin, output)?,
         Command::Keygen => {
             let key = framex_host::wire::generate_secret();
             output.show(&serde_json::json!({ "key": key }), || key.clone());

@@ -27,6 +27,7 @@ mod shape;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ pub use peer_url::PeerUrl;
 pub use proxy::{Peer, Proxy};
 pub use rules::{AuthRules, PathPattern, PathPatterns};
 pub use secret::{Secret, SecretSource};
+pub use trust::{KeyId, Trust, TrustedKey};
 
 /// Where peers call each other; its rule's keys are the secrets that seal (DESIGN section 6).
 pub const REMOTE_PATH: &str = "/api/v1/proxy/remote";
@@ -73,6 +75,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// How plugins are replaced.
     pub reload: Reload,
+    /// Whose plugin files are loaded.
+    pub trust: Trust,
     /// How the host logs.
     pub log: Log,
     plugin_settings: BTreeMap<String, PluginSettings>,
@@ -201,6 +205,16 @@ impl Config {
             _ => None,
         });
         std::iter::once(self.file.clone()).chain(files).collect()
+    }
+
+    /// The table `[trust]` of a file and of variables alone: the secrets that the rest names need not be there.
+    ///
+    /// # Errors
+    /// As [`Config::load_with`], without what is wrong with values of other tables.
+    pub fn trust_of(path: &Path, environment: &Environment) -> Result<Trust, ConfigError> {
+        let file = read::config_file(path)?;
+        let (raw, sources) = layers::merge(&file.text, path, environment, &Overrides::default())?;
+        build::trust(raw, &sources, environment)
     }
 
     /// The rules that the HTTP door enforces: those of `[auth]` where it is present, otherwise those

@@ -28,6 +28,7 @@ mod retire;
 mod stage;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod thread_exit;
+mod trust;
 mod unmap;
 mod waker;
 
@@ -43,6 +44,7 @@ pub use stage::{Staged, Stager};
 pub use thread_exit::enter_worker;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use thread_exit::touch as touch_worker;
+pub use trust::{Distrust, SignatureInfo};
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn touch_worker() {}

@@ -62,7 +62,8 @@ pub(super) async fn build(
 /// `folder` is private to this process.
 ///
 /// # Errors
-/// [`AppError::State`], and [`PluginError::Directory`]; single plugins that failed are in the report.
+/// [`AppError::State`], [`PluginError::Directory`] and [`PluginError::WritableDirectory`]; single plugins that failed
+/// are in the report.
 pub async fn start_plugins(
     config: &Config,
     folder: &Path,
@@ -105,6 +106,7 @@ pub(super) fn settings(config: &Config) -> Settings {
         keep_generations: config.reload.keep_generations,
         zombies_max: config.reload.zombies_max,
         unmap: config.reload.unmap,
+        trust: Arc::new(config.trust.clone()),
         config_of,
     }
 }

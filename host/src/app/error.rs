@@ -73,7 +73,9 @@ impl AppError {
             | Self::AdminTcp { .. }
             | Self::StateInUse(_)
             | Self::Key(_) => true,
-            Self::Plugin(error) => matches!(error, PluginError::Directory { .. }),
+            Self::Plugin(error) => {
+                matches!(error, PluginError::Directory { .. } | PluginError::WritableDirectory { .. })
+            }
             Self::Signals(_) | Self::Stopped(_) | Self::Thread => false,
         }
     }

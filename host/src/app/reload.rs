@@ -89,8 +89,8 @@ impl Host {
             .prepare(build::settings(config), config.load_plugins.as_deref(), allow_breaking, asker)
             .await
             .map_err(of_plugins)?;
-        let Prepared { unchanged, without_file, .. } = &prepared;
-        let unchanged = unchanged.clone();
+        let Prepared { unchanged, without_file, warnings: of_files, .. } = &prepared;
+        let (unchanged, of_files) = (unchanged.clone(), of_files.clone());
         warnings.extend(without_file.iter().map(|plugin| {
             format!("the file of plugin `{plugin}` is gone; it serves until it is unloaded, or the host is reloaded by an operator")
         }));
@@ -115,6 +115,7 @@ impl Host {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
+        warnings.extend(of_files);
         tracing::info!(changed_plugins = plugins.len(), "reloaded");
         Ok(HostChange { plugins, unchanged, restart_required, warnings })
     }

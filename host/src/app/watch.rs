@@ -75,7 +75,9 @@ impl Watched {
 
 fn could_be_plugin(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with(std::env::consts::DLL_SUFFIX) && !name.starts_with('.')
+    // A library and its signature cannot be replaced in one step: the later of the two counts.
+    let library = name.strip_suffix(".minisig").unwrap_or(&name);
+    library.ends_with(std::env::consts::DLL_SUFFIX) && !library.starts_with('.')
 }
 
 /// What the watcher's thread has seen.

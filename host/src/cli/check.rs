@@ -18,10 +18,15 @@ use super::{Failed, daemon};
 pub(crate) fn run(config: &Path, output: Output) -> Result<(), Failed> {
     let config =
         Config::load(config, &Overrides::default()).map_err(|error| Failed::usage(error.to_string()))?;
-    for warning in config.warnings() {
+    let mut warnings = config.warnings();
+    for warning in &warnings {
         output.remark(&format!("warning: {warning}"));
     }
     let (report, statuses) = daemon::runtime()?.block_on(start_and_stop(&config))?;
+    for warning in &report.warnings {
+        output.remark(&format!("warning: {warning}"));
+    }
+    warnings.extend_from_slice(&report.warnings);
     let failed: Vec<Value> = report
         .failed
         .iter()
@@ -30,7 +35,7 @@ pub(crate) fn run(config: &Path, output: Output) -> Result<(), Failed> {
     let shown = json!({
         "ok": failed.is_empty(),
         "config": config.dump(),
-        "warnings": config.warnings(),
+        "warnings": warnings,
         "plugins": statuses.iter().map(plugin_json).collect::<Vec<_>>(),
         "failed_plugins": failed,
     });

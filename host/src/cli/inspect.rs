@@ -3,41 +3,98 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use framex_host::plugins::{Stager, inspect};
-use serde_json::json;
+use framex_host::config::{Config, Environment, Trust};
+use framex_host::plugins::{Inspection, SignatureInfo, Stager, inspect};
+use serde_json::{Value, json};
 
 use super::Failed;
 use super::output::{Output, table};
 
-pub(crate) fn run(plugin: &Path, output: Output) -> Result<(), Failed> {
+pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), Failed> {
     let folder = std::env::temp_dir().join(format!("framex-inspect-{}", std::process::id()));
     let stager = Stager::new(&folder, &BTreeSet::new())
         .map_err(|error| Failed::new(format!("{}: {error}", folder.display())))?;
-    let inspected = inspect(plugin, &stager);
+    let rules = Rules::read(config);
+    let inspected = inspect(plugin, &stager, &rules.trust);
     // The staged copy is gone already; what is left is the empty folder.
     let _left_behind = std::fs::remove_dir_all(&folder);
     let inspected = inspected.map_err(|error| Failed::new(error.to_string()))?;
-    let description = &inspected.description;
-    let abi = format!("{}.{}", description.abi_major, description.abi_minor);
-    let shown = json!({
-        "file": plugin.display().to_string(), "name": description.name, "version": description.version, "abi": abi,
-        "built_with": description.built_with, "sha256": inspected.sha256, "bytes": inspected.bytes,
-        "layout_check": inspected.has_layout,
-    });
-    output.show(&shown, || {
-        let row = |name: &str, value: String| vec![name.to_owned(), value];
-        table(&[
-            row("plugin", description.name.clone()),
-            row("version", description.version.clone()),
-            row("ABI", abi.clone()),
-            row("built with", description.built_with.clone()),
-            row(
-                "layout check",
-                if inspected.has_layout { "yes" } else { "no, as of a plugin in C" }.to_owned(),
-            ),
-            row("size", format!("{} bytes", inspected.bytes)),
-            row("sha256", inspected.sha256.clone()),
-        ])
-    });
+    output.show(&as_json(plugin, &inspected, &rules), || as_text(&inspected, &rules));
     Ok(())
+}
+
+/// The `[trust]` of the config file, if there is any.
+struct Rules {
+    trust: Trust,
+    /// Why nothing is known of trust.
+    missing: String,
+}
+
+impl Rules {
+    /// Without a config that can be read, a plugin can still be looked at.
+    fn read(config: &Path) -> Self {
+        match Config::trust_of(config, &Environment::of_process()) {
+            Ok(trust) => Self { trust, missing: format!("{} has no [trust]", config.display()) },
+            Err(error) => Self { trust: Trust::default(), missing: error.to_string().replace('\n', "; ") },
+        }
+    }
+
+    /// Whether a host with these rules would take the plugin, and why not.
+    fn verdict<'a>(&'a self, inspected: &'a Inspection) -> (Option<bool>, Option<&'a str>) {
+        match &inspected.trusted {
+            Some(Ok(())) => (Some(true), None),
+            Some(Err(reason)) => (Some(false), Some(reason)),
+            None => (None, Some(&self.missing)),
+        }
+    }
+}
+
+fn abi(inspected: &Inspection) -> String {
+    format!("{}.{}", inspected.description.abi_major, inspected.description.abi_minor)
+}
+
+fn as_json(plugin: &Path, inspected: &Inspection, rules: &Rules) -> Value {
+    let description = &inspected.description;
+    let (trusted, trust_reason) = rules.verdict(inspected);
+    let of_signature = |info: &SignatureInfo| json!({ "key_id": info.key_id, "trusted_comment": info.trusted_comment, "verified": info.verified });
+    let (signature, signature_problem) = match &inspected.signature {
+        Ok(signature) => (signature.as_ref().map(of_signature), None),
+        Err(problem) => (None, Some(problem.clone())),
+    };
+    json!({
+        "file": plugin.display().to_string(), "name": description.name, "version": description.version,
+        "abi": abi(inspected), "built_with": description.built_with, "sha256": inspected.sha256,
+        "bytes": inspected.bytes, "layout_check": inspected.has_layout, "signature": signature,
+        "signature_problem": signature_problem, "trusted": trusted, "trust_reason": trust_reason,
+    })
+}
+
+fn as_text(inspected: &Inspection, rules: &Rules) -> String {
+    let description = &inspected.description;
+    let signature = match &inspected.signature {
+        Ok(None) => "none".to_owned(),
+        Ok(Some(info)) => {
+            let verified = if info.verified { "verified" } else { "not verified" };
+            // Anybody may have written it: nothing of it is for the terminal to act on.
+            format!("by key {}, {verified}: {}", info.key_id, info.trusted_comment.escape_debug())
+        }
+        Err(problem) => format!("unusable: {problem}"),
+    };
+    let trusted = match rules.verdict(inspected) {
+        (Some(true), _) => "yes".to_owned(),
+        (Some(false), reason) => format!("no: {}", reason.unwrap_or_default()),
+        (None, reason) => format!("not configured: {}", reason.unwrap_or_default()),
+    };
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    table(&[
+        row("plugin", description.name.clone()),
+        row("version", description.version.clone()),
+        row("ABI", abi(inspected)),
+        row("built with", description.built_with.clone()),
+        row("layout check", if inspected.has_layout { "yes" } else { "no, as of a plugin in C" }.to_owned()),
+        row("size", format!("{} bytes", inspected.bytes)),
+        row("sha256", inspected.sha256.clone()),
+        row("signature", signature),
+        row("trusted", trusted),
+    ])
 }

@@ -11,7 +11,9 @@ use super::key::{KeyPath, shown};
 use super::number;
 use super::raw::{RawConfig, RawReload, RawServer};
 use super::sources::Sources;
-use super::{Config, ConfigError, Environment, Log, PluginSettings, Reload, Server, Whereabouts, proxy};
+use super::{
+    Config, ConfigError, Environment, Log, PluginSettings, Reload, Server, Trust, Whereabouts, proxy, trust,
+};
 
 const HOST_ID_BYTES_MAX: usize = 64;
 const PLUGIN_NAME_BYTES_MAX: usize = 64;
@@ -41,6 +43,7 @@ pub(super) fn config(
         server: builder.server(&raw.server),
         proxy,
         reload: builder.reload(raw.reload),
+        trust: trust::trust(&mut builder, raw.trust),
         log: Log {
             level: builder.choice(&KeyPath::of("log.level"), raw.log.level),
             format: builder.choice(&KeyPath::of("log.format"), raw.log.format),
@@ -69,6 +72,19 @@ pub(super) fn whereabouts(
         admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
     };
     builder.finish(whereabouts)
+}
+
+/// Checks `[trust]` alone.
+pub(super) fn trust(
+    raw: RawConfig,
+    sources: &Sources,
+    environment: &Environment,
+) -> Result<Trust, ConfigError> {
+    let file = sources.file();
+    let folder = folder_of(file).map_err(|error| ConfigError::Unreadable(file.to_owned(), error))?;
+    let mut builder = Builder::new(sources, environment, folder);
+    let trust = trust::trust(&mut builder, raw.trust);
+    builder.finish(trust)
 }
 
 /// The folder that relative paths are relative to, absolute, so that it stays the same.
@@ -105,7 +121,7 @@ impl Builder<'_> {
         self.folder.join(said)
     }
 
-    fn plugin_name(&mut self, key: &KeyPath, table: &KeyPath, name: &str) {
+    pub(super) fn plugin_name(&mut self, key: &KeyPath, table: &KeyPath, name: &str) {
         let allowed =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         let fits = (1..=PLUGIN_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{AuthRules, Choice, Config, PathPatterns, Peer, Secret};
+use super::{AuthRules, Choice, Config, PathPatterns, Peer, Secret, TrustedKey};
 
 /// What stands in place of whatever may be a secret.
 const REDACTED: &str = "[redacted]";
@@ -52,8 +52,14 @@ impl Config {
                 "zombies_max": self.reload.zombies_max,
                 "unmap": self.reload.unmap.as_word(),
             },
+            "trust": self.trust.is_configured().then(|| self.dump_of_trust()),
             "log": { "level": self.log.level.as_word(), "format": self.log.format.as_word() },
         })
+    }
+
+    fn dump_of_trust(&self) -> Value {
+        let keys: Vec<&str> = self.trust.keys.iter().map(TrustedKey::as_base64).collect();
+        json!({ "sha256": self.trust.sha256, "keys": keys })
     }
 
     fn dump_of_proxy(&self) -> Value {

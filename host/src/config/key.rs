@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 31] = [
+pub(super) const KEYS: [&str; 33] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -38,12 +38,14 @@ pub(super) const KEYS: [&str; 31] = [
     "reload.zombies_max",
     "reload.unmap",
     "reload.watch",
+    "trust.sha256",
+    "trust.keys",
     "log.level",
     "log.format",
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 4] = ["server.tls", "auth.callers", "trust", "isolation"];
+pub(super) const LATER: [&str; 3] = ["server.tls", "auth.callers", "isolation"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]

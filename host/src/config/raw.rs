@@ -6,6 +6,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::trust::DIGEST_NEEDED;
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawConfig {
@@ -18,6 +20,7 @@ pub(super) struct RawConfig {
     pub(super) auth: Option<RawAuth>,
     pub(super) plugins: RawPlugins,
     pub(super) reload: RawReload,
+    pub(super) trust: Option<RawTrust>,
     pub(super) log: RawLog,
 }
 
@@ -54,6 +57,46 @@ pub(super) struct RawReload {
     pub(super) keep_generations: Option<i64>,
     pub(super) zombies_max: Option<i64>,
     pub(super) unmap: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTrust {
+    pub(super) sha256: Option<BTreeMap<String, RawDigests>>,
+    pub(super) keys: Option<Vec<String>>,
+}
+
+/// One digest of a plugin, or several.
+pub(super) enum RawDigests {
+    One(String),
+    List(Vec<String>),
+}
+
+// Written out, because an untagged enum loses where and what is wrong.
+impl<'de> Deserialize<'de> for RawDigests {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digests;
+        impl<'de> Visitor<'de> for Digests {
+            type Value = RawDigests;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(DIGEST_NEEDED)
+            }
+
+            fn visit_str<E>(self, digest: &str) -> Result<RawDigests, E> {
+                Ok(RawDigests::One(digest.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<RawDigests, A::Error> {
+                let mut digests = Vec::new();
+                while let Some(digest) = elements.next_element()? {
+                    digests.push(digest);
+                }
+                Ok(RawDigests::List(digests))
+            }
+        }
+        deserializer.deserialize_any(Digests)
+    }
 }
 
 #[derive(Deserialize, Default)]

@@ -159,7 +159,7 @@ mod tests {
         check(
             "zzz = 1\n",
             "config.toml line 1: unknown key `zzz`, known at the top are host_id, plugin_dir, state_dir, \
-             load_plugins, server, admin, auth, plugins, reload, log",
+             load_plugins, server, admin, auth, plugins, reload, trust, log",
         );
     }
 

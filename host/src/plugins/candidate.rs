@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::descriptor::Description;
-use super::object_file::{self, ObjectFile};
-use super::{PluginError, Staged, Stager};
+use super::object_file::{self, ObjectFile, Unfit};
+use super::trust::{self, Verdict};
+use super::{PluginError, SignatureInfo, Staged, Stager};
+use crate::config::Trust;
 
 /// A staged file that holds a plugin.
 pub(super) struct Candidate {
@@ -12,15 +14,19 @@ pub(super) struct Candidate {
     pub(super) object: ObjectFile,
     /// The operator's file.
     pub(super) path: PathBuf,
+    /// What is allowed and still likely not what the operator wants.
+    pub(super) warning: Option<String>,
 }
 
 impl Candidate {
-    /// Stages a file and checks the copy. Blocks on the disk.
+    /// Stages a file and checks the copy, first of all whether it is trusted. Blocks on the disk.
     ///
     /// # Errors
     /// As [`PluginError`] says of the steps `stage` and `load`.
-    pub(super) fn stage(path: &Path, stager: &Stager) -> Result<Self, PluginError> {
+    pub(super) fn stage(path: &Path, stager: &Stager, trust: &Trust) -> Result<Self, PluginError> {
+        let warning = trust::check_file(trust, path)?;
         let staged = stager.stage(path)?;
+        trust::check_signature(trust, path, &staged)?;
         let file = staged.file.clone();
         let copy = std::fs::File::open(&staged.path).map_err(|source| PluginError::File {
             file: file.clone(),
@@ -28,11 +34,12 @@ impl Candidate {
             source,
         })?;
         let cache = object::ReadCache::new(copy);
-        match object_file::check(&cache) {
-            Ok(object) => Ok(Self { staged, object, path: path.to_owned() }),
-            Err(reason) if reason.contains("ABI") => Err(PluginError::Incompatible { file, reason }),
-            Err(reason) => Err(PluginError::NotALibrary { file, reason }),
-        }
+        let object = object_file::check(&cache).map_err(|unfit| match unfit {
+            Unfit::NotALibrary(reason) => PluginError::NotALibrary { file, reason },
+            Unfit::Incompatible(reason) => PluginError::Incompatible { file, reason },
+        })?;
+        trust::check_digest(trust, &object.description.name, &staged)?;
+        Ok(Self { staged, object, path: path.to_owned(), warning })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -51,23 +58,36 @@ pub struct Inspection {
     pub bytes: u64,
     /// It exports the layouts of the ABI types, as Rust plugins do.
     pub has_layout: bool,
+    /// What its signature says, if one lies beside it; an error is a sentence.
+    pub signature: Result<Option<SignatureInfo>, String>,
+    /// Whether a host with this `[trust]` would take it, and why not; nothing where there is no such table.
+    pub trusted: Option<Result<(), String>>,
 }
 
 /// Looks at a plugin file, without running any of it.
 ///
 /// # Errors
-/// As loading it, up to the step before it is mapped.
-pub fn inspect(path: &Path, stager: &Stager) -> Result<Inspection, PluginError> {
-    let candidate = Candidate::stage(path, stager)?;
+/// As loading it, up to the step before it is mapped, but for trust.
+pub fn inspect(path: &Path, stager: &Stager, trust: &Trust) -> Result<Inspection, PluginError> {
+    let candidate = Candidate::stage(path, stager, &Trust::default())?;
+    let Verdict { signature, trusted } = trust::judge(trust, path, candidate.name(), &candidate.staged);
     Ok(Inspection {
         description: candidate.object.description,
         sha256: candidate.staged.sha256.clone(),
         bytes: candidate.staged.bytes,
         has_layout: candidate.object.has_layout,
+        signature,
+        trusted: trusted.map(|trusted| trusted.map_err(|error| error.to_string())),
     })
 }
 
-/// The plugin files of a directory, by name: those with the system's ending for libraries.
+/// Whether a file of the plugin directory is taken for a plugin, by its name: the system's ending for libraries,
+/// and not hidden.
+pub(super) fn is_plugin_file(name: &str) -> bool {
+    name.ends_with(std::env::consts::DLL_SUFFIX) && !name.starts_with('.')
+}
+
+/// The plugin files of a directory, by name.
 ///
 /// # Errors
 /// [`PluginError::Directory`].
@@ -76,8 +96,7 @@ pub(super) fn plugin_files(directory: &Path) -> Result<Vec<PathBuf>, PluginError
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(refuse)? {
         let path = entry.map_err(refuse)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.ends_with(std::env::consts::DLL_SUFFIX) && !name.starts_with('.') {
+        if is_plugin_file(&path.file_name().unwrap_or_default().to_string_lossy()) {
             files.push(path);
         }
     }

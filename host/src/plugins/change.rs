@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::candidate::{Candidate, plugin_files};
+use super::candidate::{Candidate, is_plugin_file, plugin_files};
 use super::entry::Entry;
 use super::publish::{Leaving, Origin, Ready, Turn};
+use super::registry::Settings;
 use super::report::{Change, Stopwatch};
 use super::stage::digest;
 use super::{PluginError, Plugins};
@@ -37,9 +38,12 @@ impl Plugins {
         if !is_name {
             return Err(PluginError::NotAFileName { file: file.chars().take(200).collect() });
         }
+        if !is_plugin_file(file) {
+            return Err(PluginError::NotAPluginFile { file: file.chars().take(200).collect() });
+        }
         let changed = async {
-            let watch = Stopwatch::start("load");
-            let candidate = self.stage(&self.settings().directory.join(file)).await?;
+            let (watch, settings) = (Stopwatch::start("load"), self.settings());
+            let candidate = self.stage(&settings, &settings.directory.join(file)).await?;
             let entry = self.entry(candidate.name());
             let turn = self.turn(&entry).await?;
             if entry.state().published.is_some() {
@@ -71,9 +75,10 @@ impl Plugins {
             })?;
             let (path, file) = (entry.state().path.clone(), kept.staged.file.clone());
             let path = path.unwrap_or_else(|| self.settings().directory.join(&file));
+            let settings = self.settings();
             let (candidate, seen) =
-                self.stage_again(&kept.staged.path, &kept.staged.sha256, &file, path).await?;
-            let origin = Origin { settings: self.settings(), generation: None, seen, allow_breaking: true };
+                self.stage_again(&settings, (&kept.staged.path, &kept.staged.sha256), &file, path).await?;
+            let origin = Origin { settings, generation: None, seen, allow_breaking: true };
             let ready = self.make_ready(turn, candidate, origin, watch).await?;
             self.publish_one(ready).await
         };
@@ -131,21 +136,26 @@ impl Plugins {
 
     /// The file that holds a plugin: the one that did so far, or any other of the directory.
     async fn find(&self, name: &str, known: Option<PathBuf>) -> Result<Candidate, PluginError> {
-        let directory = self.settings().directory.clone();
+        let settings = self.settings();
         if let Some(path) = known.filter(|path| path.exists()) {
-            let candidate = self.stage(&path).await?;
+            let candidate = self.stage(&settings, &path).await?;
             if candidate.name() == name {
                 return Ok(candidate);
             }
         }
-        for path in plugin_files(&directory)? {
-            if let Ok(candidate) = self.stage(&path).await
-                && candidate.name() == name
-            {
-                return Ok(candidate);
+        let mut untrusted = None;
+        for path in plugin_files(&settings.directory)? {
+            match self.stage(&settings, &path).await {
+                Ok(candidate) if candidate.name() == name => return Ok(candidate),
+                Err(error @ (PluginError::Untrusted { .. } | PluginError::WritableDirectory { .. })) => {
+                    untrusted.get_or_insert(error);
+                }
+                _ => {}
             }
         }
-        Err(PluginError::NoFile { plugin: name.to_owned(), directory })
+        // A file that is not trusted was not asked which plugin it holds: it may be this one.
+        let directory = settings.directory.clone();
+        Err(untrusted.unwrap_or_else(|| PluginError::NoFile { plugin: name.to_owned(), directory }))
     }
 
     /// Starts and publishes the build of an operator's file.
@@ -204,12 +214,13 @@ impl Plugins {
     /// As staging, and [`PluginError::Altered`].
     pub(super) async fn stage_again(
         &self,
-        copy: &Path,
-        sha256: &str,
+        settings: &Settings,
+        (copy, sha256): (&Path, &str),
         file: &str,
         path: PathBuf,
     ) -> Result<(Candidate, Option<String>), PluginError> {
-        let mut candidate = self.stage(copy).await?;
+        let candidate = self.stage_copy(settings, copy).await;
+        let mut candidate = candidate.map_err(|error| error.of_file(file))?;
         if candidate.staged.sha256 != sha256 {
             return Err(PluginError::Altered { file: file.to_owned() });
         }

@@ -13,12 +13,16 @@ use super::publish::{Leaving, Origin, Ready};
 use super::record::{Build, PluginRecord};
 use super::registry::Settings;
 use super::report::{Change, LoadReport, Stopwatch};
+use super::trust::{self, Distrust};
 use super::{PluginError, Plugins};
 
 /// What lies in the plugin directory: at most one file for each plugin, and what is wrong with the others.
+#[derive(Default)]
 struct Found {
     plugins: BTreeMap<String, Candidate>,
     failed: Vec<(String, PluginError)>,
+    /// What is allowed and still likely not what the operator wants.
+    warnings: Vec<String>,
 }
 
 /// What `reload` of the whole host found in the directory, started and not yet published.
@@ -30,6 +34,8 @@ pub struct Prepared {
     pub unchanged: Vec<String>,
     /// Plugins whose file is gone, and which serve all the same.
     pub without_file: Vec<String>,
+    /// What is allowed and still likely not what the operator wants; in the log already.
+    pub warnings: Vec<String>,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -55,11 +61,11 @@ impl Plugins {
     /// build. A bad file does not keep the others from loading; where an earlier build served, that serves again.
     ///
     /// # Errors
-    /// [`PluginError::Directory`], if the directory cannot be read at all.
+    /// [`PluginError::Directory`], if the directory cannot be read at all, and [`PluginError::WritableDirectory`].
     pub async fn load_directory(&self, required: Option<&[String]>) -> Result<LoadReport, PluginError> {
         let records = self.records.plugins().await;
         let settings = self.settings();
-        let Found { plugins, mut failed } = self.look(&settings, required).await?;
+        let Found { plugins, mut failed, warnings } = self.look(&settings, required).await?;
         self.remember(&records).await;
         // A file that cannot even be read as a plugin stands for the plugin that it held before.
         let broken: Vec<(String, String)> = records
@@ -70,7 +76,7 @@ impl Plugins {
             .filter(|(_, file)| failed.iter().any(|(what, _)| what == file))
             .collect();
         failed.retain(|(what, _)| !broken.iter().any(|(plugin, _)| plugin == what));
-        let mut report = LoadReport { published: Vec::new(), failed };
+        let mut report = LoadReport { published: Vec::new(), failed, warnings };
         for (plugin, file) in broken {
             let path = settings.directory.join(file);
             self.bring_back(&plugin, &records, path, &mut report).await;
@@ -155,7 +161,7 @@ impl Plugins {
         let brought_back = async {
             let copy = committed.path(self.stager.folder());
             let Build { sha256, file, generation, .. } = committed;
-            let (candidate, seen) = self.stage_again(&copy, sha256, file, path).await?;
+            let (candidate, seen) = self.stage_again(&self.settings(), (&copy, sha256), file, path).await?;
             self.start_and_publish(&self.entry(plugin), candidate, Some(*generation), seen).await
         };
         match brought_back.await {
@@ -225,6 +231,7 @@ impl Plugins {
             leaving: Vec::new(),
             unchanged: Vec::new(),
             without_file: Vec::new(),
+            warnings: Vec::new(),
         };
         match self.prepare_all(&mut prepared, required, allow_breaking, asker).await {
             Ok(()) => Ok(prepared),
@@ -250,10 +257,11 @@ impl Plugins {
     ) -> Result<(), Vec<(String, PluginError)>> {
         let this = |error: PluginError| vec![(String::new(), error)];
         let settings = Arc::clone(&prepared.settings);
-        let Found { mut plugins, failed } = self.look(&settings, required).await.map_err(this)?;
+        let Found { mut plugins, failed, warnings } = self.look(&settings, required).await.map_err(this)?;
         if !failed.is_empty() {
             return Err(failed);
         }
+        prepared.warnings = warnings;
         // In the order of the names, so that two who do this cannot wait for each other.
         let mut entries: BTreeMap<String, Arc<Entry>> = self.entries().into_iter().collect();
         for plugin in plugins.keys() {
@@ -319,7 +327,7 @@ impl Plugins {
             Some((staged, false)) => {
                 let path = candidate.path.clone();
                 let (candidate, seen) =
-                    self.stage_again(&staged.path, &staged.sha256, &staged.file, path).await?;
+                    self.stage_again(settings, (&staged.path, &staged.sha256), &staged.file, path).await?;
                 Ok(Some((candidate, seen, false)))
             }
             None => Ok(Some((candidate, sha256, true))),
@@ -350,19 +358,27 @@ impl Plugins {
 
     /// Stages the files of the directory.
     async fn look(&self, settings: &Settings, required: Option<&[String]>) -> Result<Found, PluginError> {
-        let mut found = Found { plugins: BTreeMap::new(), failed: Vec::new() };
+        let mut found = Found::default();
         if !settings.directory.exists() && settings.directory_may_be_missing && required.is_none() {
             let directory = settings.directory.display();
             tracing::warn!(%directory, "there is no plugin directory, so no plugins are loaded");
             return Ok(found);
         }
+        let warning = trust::check_directory(&settings.trust, &settings.directory)?;
+        found.warnings.extend(warning.inspect(|warning| tracing::warn!("{warning}")));
+        let is_wanted = |name: &String| required.is_none_or(|required| required.contains(name));
         for path in plugin_files(&settings.directory)? {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            match self.stage(&path).await {
+            match self.stage(settings, &path).await {
+                Err(PluginError::Untrusted {
+                    why: Distrust::Unlisted { plugin, .. } | Distrust::OtherDigest { plugin, .. },
+                    ..
+                }) if !is_wanted(&plugin) => tracing::debug!(file, plugin, "not in load_plugins"),
                 Err(error) => found.failed.push((file, error)),
-                Ok(candidate) => {
+                Ok(mut candidate) => {
+                    found.warnings.extend(candidate.warning.take());
                     let name = candidate.name().to_owned();
-                    if required.is_some_and(|required| !required.contains(&name)) {
+                    if !is_wanted(&name) {
                         tracing::debug!(file, plugin = name, "not in load_plugins");
                     } else if let Some(other) = found.plugins.get(&name) {
                         let other = other.staged.file.clone();

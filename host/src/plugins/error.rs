@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Distrust;
 use crate::functions::NameTaken;
 
 /// A step of a plugin's life that failed. Each text names what was found and what is needed.
@@ -27,6 +28,23 @@ pub enum PluginError {
         file: String,
         /// The limit.
         bytes_max: u64,
+    },
+    /// The config says whose plugins are loaded, and this file is none of them.
+    #[error("plugin file `{file}` {}", .why.sentence(.file))]
+    Untrusted {
+        /// Name of the file.
+        file: String,
+        /// Why not.
+        why: Distrust,
+    },
+    /// Every user of the machine may put files where trusted ones are expected.
+    #[error(
+        "plugin directory {} can be changed by every user of this machine, which [trust] rules out: `chmod o-w {}`",
+        .directory.display(), .directory.display()
+    )]
+    WritableDirectory {
+        /// The directory.
+        directory: PathBuf,
     },
     /// The file is not a library that this host can map.
     #[error("plugin file `{file}` {reason}")]
@@ -146,6 +164,15 @@ pub enum PluginError {
         /// Asked for.
         file: String,
     },
+    /// A file that the host would not look at when it starts.
+    #[error(
+        "`{file}` is not loaded: the name of a plugin file ends in {} and begins with no dot",
+        std::env::consts::DLL_SUFFIX
+    )]
+    NotAPluginFile {
+        /// Asked for.
+        file: String,
+    },
     /// No such generation is kept.
     #[error(
         "plugin `{plugin}` has no such generation to roll back to; kept are {kept:?} ([reload] keep_generations)"
@@ -198,6 +225,15 @@ pub enum PluginError {
 }
 
 impl PluginError {
+    /// The same of the file that the operator knows, where a kept copy of it was at fault.
+    pub(super) fn of_file(self, original: &str) -> Self {
+        match self {
+            Self::Untrusted { why, .. } => Self::Untrusted { file: original.to_owned(), why },
+            Self::File { action, source, .. } => Self::File { file: original.to_owned(), action, source },
+            other => other,
+        }
+    }
+
     /// The step that failed, as the admin API names it.
     #[must_use]
     pub fn step(&self) -> &'static str {
@@ -207,6 +243,8 @@ impl PluginError {
             | Self::Tried { .. }
             | Self::File { .. }
             | Self::TooLarge { .. }
+            | Self::Untrusted { .. }
+            | Self::WritableDirectory { .. }
             | Self::Missing { .. }
             | Self::NoFile { .. }
             | Self::Directory { .. } => "stage",
@@ -220,6 +258,7 @@ impl PluginError {
             | Self::NotPublished { .. }
             | Self::AlreadyLoaded { .. }
             | Self::NotAFileName { .. }
+            | Self::NotAPluginFile { .. }
             | Self::NotKept { .. }
             | Self::Stopping => "request",
         }

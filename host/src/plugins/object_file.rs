@@ -16,10 +16,33 @@ pub(crate) struct ObjectFile {
     pub(crate) has_layout: bool,
 }
 
-/// Checks a library; an error completes the sentence "plugin file X ...".
+/// Why a file is not mapped; its text completes the sentence "plugin file X ...".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// No plugin library, or none for this machine.
+    #[error("{0}")]
+    NotALibrary(String),
+    /// Its descriptor is of another ABI, or breaks the rules of this one.
+    #[error("{0}")]
+    Incompatible(String),
+}
+
+/// Checks a library.
 ///
 /// `bytes` are read as they are needed: a library has many more than these checks look at.
-pub(crate) fn check<'a, B: ReadRef<'a>>(bytes: B) -> Result<ObjectFile, String> {
+pub(crate) fn check<'a, B: ReadRef<'a>>(bytes: B) -> Result<ObjectFile, Unfit> {
+    let library = read_library(bytes).map_err(Unfit::NotALibrary)?;
+    let description = Description::read(library.descriptor).map_err(Unfit::Incompatible)?;
+    Ok(ObjectFile { description, has_layout: library.has_layout })
+}
+
+/// What a library exports for this host.
+struct Library<'a> {
+    descriptor: &'a [u8],
+    has_layout: bool,
+}
+
+fn read_library<'a, B: ReadRef<'a>>(bytes: B) -> Result<Library<'a>, String> {
     if bytes.len() == Ok(0) {
         return Err("is empty".to_owned());
     }
@@ -41,7 +64,7 @@ pub(crate) fn check<'a, B: ReadRef<'a>>(bytes: B) -> Result<ObjectFile, String> 
         .segments()
         .find_map(|segment| segment.data_range(address, size).ok().flatten())
         .ok_or_else(|| format!("is damaged: its `{DESCRIPTOR_SYMBOL}` lies outside of the file"))?;
-    Ok(ObjectFile { description: Description::read(descriptor)?, has_layout: exports.has_layout })
+    Ok(Library { descriptor, has_layout: exports.has_layout })
 }
 
 /// Everything that the loader would map is in the file.
@@ -124,18 +147,22 @@ mod tests {
 
     #[test]
     fn what_is_no_library_is_refused_in_words() {
-        assert_eq!(check(&b""[..]).unwrap_err(), "is empty");
+        let refused = |bytes: &[u8]| match check(bytes) {
+            Err(Unfit::NotALibrary(reason)) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(b""), "is empty");
         assert_eq!(
-            check(&b"#!/bin/sh\necho plugin\n"[..]).unwrap_err(),
+            refused(b"#!/bin/sh\necho plugin\n"),
             "is not a library: its first bytes are of no known format"
         );
-        assert!(check(&b"\x7fELF\x02\x01\x01"[..]).unwrap_err().starts_with("is "));
+        assert!(refused(b"\x7fELF\x02\x01\x01").starts_with("is "));
     }
 
     #[test]
     fn this_very_program_is_no_plugin_at_any_length() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(check(&program[..]).unwrap_err().contains("no framex plugin"));
+        assert!(check(&program[..]).unwrap_err().to_string().contains("no framex plugin"));
         for length in (0..program.len()).step_by(program.len() / 50) {
             assert!(check(&program[..length]).is_err());
         }

@@ -159,6 +159,7 @@ impl OpenBook<'_> {
         let written = tokio::task::spawn_blocking(move || {
             for copy in &staged {
                 File::open(&copy.path)?.sync_all()?;
+                super::trust::sync_signature(&copy.path)?;
             }
             write_durably(&file, &text)?;
             for copy in &staged {
@@ -166,7 +167,8 @@ impl OpenBook<'_> {
             }
             for copy in obsolete {
                 // Left behind, it is removed at the next start.
-                let _left_behind = fs::remove_file(copy);
+                let _left_behind = fs::remove_file(&copy);
+                super::trust::forget_signature(&copy);
             }
             Ok::<(), io::Error>(())
         });

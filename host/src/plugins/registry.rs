@@ -13,9 +13,9 @@ use super::candidate::Candidate;
 use super::entry::Entry;
 use super::record::Records;
 use super::report::{PluginStatus, Stopwatch};
-use super::{PluginError, Services, Stager};
+use super::{PluginError, Services, Stager, trust};
 use crate::base::{FunctionName, Tasks};
-use crate::config::Unmap;
+use crate::config::{Trust, Unmap};
 use crate::functions::Table;
 
 /// What the registry is told by the config.
@@ -34,6 +34,8 @@ pub struct Settings {
     pub zombies_max: usize,
     /// Whether retired libraries are unmapped.
     pub unmap: Unmap,
+    /// Whose plugin files are loaded.
+    pub trust: Arc<Trust>,
     /// Answers `[plugins.NAME]` as JSON.
     pub config_of: Box<dyn Fn(&str) -> String + Send + Sync>,
 }
@@ -107,11 +109,25 @@ impl Plugins {
         self.on_change.get().into_iter().for_each(|tell| tell());
     }
 
+    /// Stages a file of the plugin directory, off the workers.
+    pub(super) async fn stage(&self, settings: &Settings, path: &Path) -> Result<Candidate, PluginError> {
+        trust::check_directory(&settings.trust, &settings.directory)?;
+        let candidate = self.stage_copy(settings, path).await?;
+        if let Some(warning) = &candidate.warning {
+            tracing::warn!("{warning}");
+        }
+        Ok(candidate)
+    }
+
     /// Stages a file, off the workers.
-    pub(super) async fn stage(&self, path: &Path) -> Result<Candidate, PluginError> {
-        let (path, stager) = (path.to_owned(), Arc::clone(&self.stager));
+    pub(super) async fn stage_copy(
+        &self,
+        settings: &Settings,
+        path: &Path,
+    ) -> Result<Candidate, PluginError> {
+        let (path, stager, trust) = (path.to_owned(), Arc::clone(&self.stager), Arc::clone(&settings.trust));
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let staged = tokio::task::spawn_blocking(move || Candidate::stage(&path, &stager)).await;
+        let staged = tokio::task::spawn_blocking(move || Candidate::stage(&path, &stager, &trust)).await;
         let lost = |_| PluginError::Load { file, reason: "the thread that read it died".to_owned() };
         staged.map_err(lost)?
     }

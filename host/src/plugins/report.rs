@@ -14,6 +14,8 @@ pub struct LoadReport {
     pub published: Vec<String>,
     /// What failed: the file or plugin, and why.
     pub failed: Vec<(String, PluginError)>,
+    /// What is allowed and still likely not what the operator wants, one sentence each; in the log already.
+    pub warnings: Vec<String>,
 }
 
 /// One plugin as the admin API shows it.

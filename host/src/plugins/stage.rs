@@ -49,6 +49,7 @@ impl Drop for Staged {
         if !self.recorded.load(Ordering::Relaxed) {
             // Left behind, it is removed at the next start.
             let _left_behind = fs::remove_file(&self.path);
+            super::trust::forget_signature(&self.path);
         }
     }
 }
@@ -62,7 +63,9 @@ impl Stager {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            if !needed.contains(&*entry.file_name().to_string_lossy()) {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if !needed.contains(super::trust::copy_of_signature(&name).unwrap_or(&name)) {
                 fs::remove_file(entry.path())?;
             }
         }

@@ -17,6 +17,13 @@ fn only_files_of_the_plugin_directory_can_be_loaded() {
         let (_, detail) = check_refused(&answer, 400, "invalid_argument");
         assert!(detail.ends_with("is not the name of a file in the plugin directory"), "{detail}");
     }
+    for file in ["libdemo.so.old", "demo", ".libdemo.so", "libdemo.so.minisig"] {
+        std::fs::copy(&outside, host.plugins().join(file)).unwrap();
+        let answer = host.admin_post("plugins", &json!({ "file": file }));
+        let (_, detail) = check_refused(&answer, 400, "invalid_argument");
+        let why = "the name of a plugin file ends in .so and begins with no dot";
+        assert_eq!(detail, format!("`{file}` is not loaded: {why}"));
+    }
     for file in ["libnone.so", "lib\0.so"] {
         let answer = host.admin_post("plugins", &json!({ "file": file }));
         assert_eq!(check_refused(&answer, 422, "reload_failed").0, "stage");

@@ -231,6 +231,7 @@ fn refused(error: &PluginError) -> Problem {
             Problem::of_code(ErrorCode::NotFound, &text)
         }
         PluginError::NotAFileName { .. }
+        | PluginError::NotAPluginFile { .. }
         | PluginError::AlreadyLoaded { .. }
         | PluginError::NotKept { .. } => Problem::of_code(ErrorCode::InvalidArgument, &text),
         PluginError::Stopping => Problem::of_code(ErrorCode::Unavailable, &text),

@@ -1,0 +1,98 @@
+//! Why a plugin file is not trusted, with the way out.
+
+use std::io;
+
+use super::signature::{ENDING, LEGACY_BYTES_MAX, SIGNATURE_BYTES_MAX};
+use crate::config::KeyId;
+
+/// Why a plugin file is not trusted.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Distrust {
+    /// Every user of the machine may change it.
+    Writable,
+    /// Nothing lies beside it.
+    Unsigned,
+    /// What lies beside it is too long for a signature.
+    SignatureTooLarge,
+    /// What lies beside it cannot be read.
+    Unreadable(io::Error),
+    /// What lies beside it is no signature of minisign.
+    NotASignature,
+    /// The signature is by a key that the config does not have.
+    OtherKey {
+        /// Of the signature.
+        found: KeyId,
+        /// Of the config.
+        trusted: Vec<KeyId>,
+    },
+    /// The signature is not of these bytes.
+    Changed,
+    /// The signature is of the old kind, and the file too large for it.
+    TooLargeForLegacy,
+    /// The digest is none of those that the config has for the plugin.
+    OtherDigest {
+        /// What the file says that it holds.
+        plugin: String,
+        /// Of the file.
+        sha256: String,
+    },
+    /// The config names plugins, and not this one.
+    Unlisted {
+        /// What the file says that it holds.
+        plugin: String,
+        /// Of the file.
+        sha256: String,
+    },
+}
+
+impl Distrust {
+    /// Completes the sentence "plugin file X ...", with the way out.
+    pub(crate) fn sentence(&self, file: &str) -> String {
+        let sign = format!("`minisign -S -m {file}`");
+        match self {
+            Self::Writable => format!(
+                "can be changed by every user of this machine, which [trust] rules out: `chmod o-w {file}`"
+            ),
+            Self::Unsigned => format!(
+                "has no signature: sign it with {sign} and put {file}{ENDING} beside it, or take `keys` out of [trust]"
+            ),
+            Self::SignatureTooLarge => format!(
+                "has a signature file of more than {SIGNATURE_BYTES_MAX} bytes, which no signature has: sign it \
+                 again with {sign}"
+            ),
+            Self::Unreadable(error) => {
+                format!(
+                    "has a signature file that cannot be read: {error}; let the user of this host read {file}{ENDING}"
+                )
+            }
+            Self::NotASignature => {
+                format!("has a signature file that is no signature of minisign: sign it again with {sign}")
+            }
+            Self::OtherKey { found, trusted } => {
+                let trusted: Vec<String> = trusted.iter().map(ToString::to_string).collect();
+                format!(
+                    "is signed by key {found}, which [trust] does not have: sign it with the secret key of {}, or add \
+                     the public key to `keys`",
+                    trusted.join(" or ")
+                )
+            }
+            Self::Changed => format!(
+                "is not the file that its signature was made for: copy it and {file}{ENDING} again, or sign it \
+                 again with {sign}"
+            ),
+            Self::TooLargeForLegacy => format!(
+                "has a signature of the old kind, which is for files of at most {LEGACY_BYTES_MAX} bytes: sign it \
+                 again with {sign}"
+            ),
+            Self::OtherDigest { plugin, sha256 } => format!(
+                "has the SHA-256 {sha256}, which [trust] does not have for plugin `{plugin}`: add it to \
+                 `sha256.{plugin}` if this build is meant"
+            ),
+            Self::Unlisted { plugin, sha256 } => format!(
+                "holds plugin `{plugin}`, which [trust] does not name: add {plugin} = \"{sha256}\" to `sha256` if \
+                 this build is meant"
+            ),
+        }
+    }
+}
