@@ -121,13 +121,19 @@ fn bad_files(signer: &Signer, library: &[u8]) -> Vec<Bad> {
 /// Checks that a change was refused while it was staged, that build 1 serves on, and that nothing else is mapped.
 #[track_caller]
 fn check_refused(host: &Daemon, answer: &Answer, reason: &str) {
+    check_not_staged(answer, reason);
+    check_serves(host, Build::new(1));
+    assert_eq!(host.mapped_copies().len(), 1, "{}", answer.json());
+}
+
+/// Checks that a change was refused while it was staged.
+#[track_caller]
+fn check_not_staged(answer: &Answer, reason: &str) {
     let (status, code, detail) = answer.problem();
     assert_eq!((status, code.as_str()), (422, "reload_failed"), "{detail}");
     assert_eq!(answer.json()["step"], "stage", "{detail}");
     assert!(detail.contains(reason), "{detail:?} lacks {reason:?}");
     assert!(!detail.contains("/state/"), "no paths of the host: {detail}");
-    check_serves(host, Build::new(1));
-    assert_eq!(host.mapped_copies().len(), 1, "{detail}");
 }
 
 #[track_caller]
@@ -243,6 +249,30 @@ fn a_signature_stays_with_its_copy_for_a_rollback() {
         staged.iter().partition(|name| name.ends_with(".minisig"));
     assert_eq!((copies.len(), signatures.len()), (2, 2), "{staged:?}");
     assert!(copies.iter().all(|copy| staged.contains(&format!("{copy}.minisig"))), "{staged:?}");
+    host.stop();
+}
+
+#[test]
+fn a_key_that_was_removed_lets_nothing_back_in() {
+    let (old, new) = (Signer::new(), Signer::new());
+    let host = host(&old).start();
+    let config = fs::read_to_string(host.folder().join("config.toml")).unwrap();
+    let both =
+        config.replace(&format!("\"{}\"", old.key()), &format!("\"{}\", \"{}\"", old.key(), new.key()));
+    host.put_config(&both);
+    check_done(&host.reload_host());
+    put_signed(&host, &new, Build::new(2));
+    check_done(&host.reload("changing"));
+    host.put_config(&config.replace(&old.key(), &new.key()));
+    check_done(&host.reload_host());
+    check_not_staged(&host.admin_post("plugins/changing/rollback", &json!({})), "key");
+    let host = host.start_again();
+    check_serves(&host, Build::new(2));
+    check_not_staged(&host.admin_post("plugins/changing/rollback", &json!({})), "key");
+    // Nothing that is in force was signed by the first key alone.
+    host.put_config(&config);
+    check_not_staged(&host.reload_host(), "key");
+    check_serves(&host, Build::new(2));
     host.stop();
 }
 
