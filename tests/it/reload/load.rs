@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use framex_tests::{Build, Client, Daemon};
 use serde_json::{Value, json};
 
-use super::{BUILD, check_done, check_mapped, check_serves, host, sealed};
+use super::{BUILD, SOMETIMES, check_done, check_mapped, check_serves, host, sealed};
 
 /// Clients that call as fast as they are answered.
 pub(super) struct Load {
@@ -103,7 +103,7 @@ impl Load {
 /// A host with the changing plugin and one that calls it, and a peer whose calls come sealed.
 pub(super) struct Pair {
     pub(super) host: Daemon,
-    peer: Daemon,
+    pub(super) peer: Daemon,
 }
 
 impl Pair {
@@ -111,7 +111,7 @@ impl Pair {
         let host = sealed(host()).config(config).plugin("misbehave").start();
         let url = host.url();
         let routes = format!(
-            "plugins.proxy.proxy_urls = [{url:?}]\nplugins.proxy.proxy_functions.{url:?} = [{BUILD:?}]\n"
+            "plugins.proxy.proxy_urls = [{url:?}]\nplugins.proxy.proxy_functions.{url:?} = [{BUILD:?}, {SOMETIMES:?}]\n"
         );
         let peer = sealed(Daemon::builder()).config(&routes).start();
         Self { host, peer }
