@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use framex_tests::{Daemon, broken, host_binary, run_to_end};
+use framex_tests::{Daemon, broken, host_command, run_to_end};
 use serde_json::json;
 
 fn root() -> PathBuf {
@@ -90,8 +90,7 @@ fn a_plugin_in_c_suspends_across_hosts() {
 #[test]
 fn a_plugin_in_c_has_no_layout_to_check() {
     let scratch = Daemon::builder().plugin_bytes("libtiny.so", &plugin());
-    let mut command = std::process::Command::new(host_binary());
-    let exit = run_to_end(command.env_clear().arg("inspect").arg(scratch.plugins().join("libtiny.so")));
+    let exit = run_to_end(host_command().arg("inspect").arg(scratch.plugins().join("libtiny.so")));
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     assert!(exit.stdout.contains("no, as of a plugin in C"), "{}", exit.stdout);
     assert!(exit.stdout.contains("1.2.3") && exit.stdout.contains("a C compiler"), "{}", exit.stdout);

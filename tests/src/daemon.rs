@@ -1,16 +1,21 @@
 //! A real daemon: its own process, in a scratch folder of its own, on a port that the system chose.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::files::host_command_under;
 use crate::http::begin;
 use crate::log::Log;
 use crate::process::wait;
-use crate::{Answer, Exit, FreeAddress, Pending, get, host_binary, plugin_file, post, run_to_end, send};
+use crate::{Answer, Exit, FreeAddress, Pending, get, host_command, plugin_file, post, run_to_end, send};
+
+/// Signals by which a process dies of its own faults, or of a sanitizer's verdict: ILL, ABRT, BUS, FPE, SEGV.
+const CRASHES: [i32; 5] = [4, 6, 7, 8, 11];
 
 /// What a daemon is made of.
 #[derive(Debug)]
@@ -19,9 +24,10 @@ pub struct DaemonBuilder {
     config: String,
     environment: Vec<(String, String)>,
     flags: Vec<String>,
+    wrapper: Vec<String>,
 }
 
-/// A running daemon; killed when dropped.
+/// A running daemon; killed when dropped. If it crashed before, the test fails then at the latest.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -100,12 +106,18 @@ impl DaemonBuilder {
         self
     }
 
+    /// Has a program run the daemon: one that ends in running what follows its own arguments, in the same process.
+    #[must_use]
+    pub fn wrapper(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     fn command(&self) -> Command {
         fs::write(self.scratch.path().join("config.toml"), &self.config)
             .expect("the scratch folder takes files");
-        let mut command = Command::new(host_binary());
+        let mut command = host_command_under(&self.wrapper);
         command
-            .env_clear()
             .env("FRAMEX_LOG__FORMAT", "json")
             .env("FRAMEX_SERVER__PORT", "0")
             .envs(self.environment.iter().cloned());
@@ -169,7 +181,13 @@ impl Daemon {
     pub fn builder() -> DaemonBuilder {
         let scratch = tempfile::tempdir().expect("there is room for temporary files");
         fs::create_dir(scratch.path().join("plugins")).expect("a new folder is empty");
-        DaemonBuilder { scratch, config: String::new(), environment: Vec::new(), flags: Vec::new() }
+        DaemonBuilder {
+            scratch,
+            config: String::new(),
+            environment: Vec::new(),
+            flags: Vec::new(),
+            wrapper: Vec::new(),
+        }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -249,8 +267,8 @@ impl Daemon {
     /// If it goes on.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Exit {
-        let mut command = Command::new(host_binary());
-        command.env_clear().env("FRAMEX_URL", self.url()).stdin(Stdio::null());
+        let mut command = host_command();
+        command.env("FRAMEX_URL", self.url()).stdin(Stdio::null());
         run_to_end(command.arg("--config").arg(self.folder().join("config.toml")).args(arguments))
     }
 
@@ -308,8 +326,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        let ended = self.child.try_wait().ok().flatten();
+        // It may have ended by itself, or while we looked.
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
+        let crash = ended.and_then(|status| status.signal()).filter(|signal| CRASHES.contains(signal));
+        if let Some(signal) = crash.filter(|_| !std::thread::panicking()) {
+            panic!("the daemon died of signal {signal}:\n{}", self.log.text());
+        }
     }
 }

@@ -22,6 +22,6 @@ pub use address::FreeAddress;
 pub use build::Build;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use faulty_peer::{Conversation, FaultyPeer, http_answer};
-pub use files::{host_binary, plugin_file, target_folder};
+pub use files::{host_binary, host_command, plugin_file, target_folder};
 pub use http::{Answer, Client, ClosedPort, Pending, get, post, send};
 pub use process::{Exit, run_to_end};
