@@ -77,6 +77,17 @@ pub fn compile_c(source: &Path, flags: &[&str]) -> Vec<u8> {
     fs::read(&library).expect("cc wrote the library")
 }
 
+/// The library of `tests/c/plugin.c`, the plugin `tiny`.
+///
+/// # Panics
+/// As [`compile_c`].
+#[must_use]
+pub fn c_plugin() -> Vec<u8> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let include = format!("-I{}", tests.join("../plugin-sdk/abi/include").display());
+    compile_c(&tests.join("c/plugin.c"), &["-std=c11", &include])
+}
+
 /// As [`compile_c`], of a text.
 ///
 /// # Panics

@@ -24,6 +24,7 @@ pub struct DaemonBuilder {
     config: String,
     environment: Vec<(String, String)>,
     flags: Vec<String>,
+    /// Gives the daemon mounts of its own; empty without.
     wrapper: Vec<String>,
 }
 
@@ -34,6 +35,7 @@ pub struct Daemon {
     log: Log,
     scratch: TempDir,
     address: String,
+    has_own_mounts: bool,
 }
 
 impl DaemonBuilder {
@@ -107,8 +109,7 @@ impl DaemonBuilder {
     }
 
     /// Has a program run the daemon: one that ends in running what follows its own arguments, in the same process.
-    #[must_use]
-    pub fn wrapper(mut self, words: &[&str]) -> Self {
+    pub(crate) fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
@@ -158,7 +159,8 @@ impl DaemonBuilder {
         let line = log.wait_for(|line| line["message"] == message);
         let line = line.unwrap_or_else(|| panic!("the log has no {message:?}:\n{}", log.text()));
         let address = line["address"].as_str().unwrap_or_default().to_owned();
-        Daemon { child, log, scratch: self.scratch, address }
+        let has_own_mounts = !self.wrapper.is_empty();
+        Daemon { child, log, scratch: self.scratch, address, has_own_mounts }
     }
 
     /// Runs the daemon, which is expected to end by itself, and answers how it did.
@@ -212,6 +214,16 @@ impl Daemon {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// A path in the scratch folder as the daemon sees it, which may have mounts of its own.
+    #[must_use]
+    pub fn seen(&self, path: &str) -> PathBuf {
+        let path = self.folder().join(path);
+        if self.has_own_mounts {
+            return format!("/proc/{}/root{}", self.pid(), path.display()).into();
+        }
+        path
     }
 
     /// Calls a function with JSON.
