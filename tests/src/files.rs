@@ -42,6 +42,13 @@ pub(crate) fn host_command_under(wrapper: &[String]) -> Command {
     command
 }
 
+/// Whether the daemons run under a tool that takes memory for itself, so that figures of memory say nothing:
+/// `scripts/sanitize.sh` sets `FRAMEX_TEST_INSTRUMENTED`.
+#[must_use]
+pub fn is_instrumented() -> bool {
+    std::env::var_os("FRAMEX_TEST_INSTRUMENTED").is_some()
+}
+
 /// The library of a plugin crate.
 ///
 /// # Panics

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use framex_tests::{Build, Client, Daemon};
+use framex_tests::{Build, Client, Daemon, is_instrumented};
 use serde_json::{Value, json};
 
 use super::{BUILD, SOMETIMES, check_done, check_mapped, check_serves, host, sealed};
@@ -173,7 +173,7 @@ fn a_hundred_reloads_under_load_fail_no_call() {
     check_mapped(&pair.host, 2);
     let status = pair.host.plugin_status("changing");
     assert_eq!((&status["zombies"], &status["generation"]), (&json!([]), &json!(101)));
-    assert!(grown < 10 << 20, "{grown} bytes more are resident after 80 reloads");
+    assert!(is_instrumented() || grown < 10 << 20, "{grown} bytes more are resident after 80 reloads");
     assert_eq!(pair.host.descriptors(), descriptors, "descriptors were left open");
     println!("{} calls, p99 {:?}, {grown} bytes", tally.calls(), tally.percentile(0.99));
     pair.peer.stop();
