@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use framex_tests::{Daemon, broken, host_binary, run_to_end};
+use framex_tests::{Daemon, broken, host_command, run_to_end};
 use serde_json::json;
 
 fn root() -> PathBuf {
@@ -38,15 +38,9 @@ fn abi_header_is_current() {
     );
 }
 
-fn plugin() -> Vec<u8> {
-    let include = format!("-I{}", root().join("plugin-sdk/abi/include").display());
-    let source = root().join("tests/c/plugin.c");
-    broken::compile_c(&source, &["-std=c11", &include])
-}
-
 #[test]
 fn a_plugin_in_c_is_a_plugin() {
-    let host = Daemon::builder().plugin_bytes("libtiny.so", &plugin()).plugin("demo").start();
+    let host = Daemon::builder().plugin_bytes("libtiny.so", &broken::c_plugin()).plugin("demo").start();
     assert_eq!(host.get("/ready").json()["plugins"], json!(["demo", "tiny"]));
     let arguments = json!({"id": 7, "user": {"id": 7, "name": "Ada"}});
     let echo = host.call("tiny.echo", &arguments);
@@ -79,7 +73,7 @@ fn a_plugin_in_c_suspends_across_hosts() {
             "plugins.proxy.proxy_functions = {{ \"{}\" = [\"demo.some.example_func\"] }}",
             b.url()
         ))
-        .plugin_bytes("libtiny.so", &plugin())
+        .plugin_bytes("libtiny.so", &broken::c_plugin())
         .start();
     let answer = a.call("tiny.calls", &json!({"id": 7, "user": {"id": 7, "name": "Ada"}}));
     assert_eq!(answer.json(), json!("7: Ada"));
@@ -89,9 +83,8 @@ fn a_plugin_in_c_suspends_across_hosts() {
 
 #[test]
 fn a_plugin_in_c_has_no_layout_to_check() {
-    let scratch = Daemon::builder().plugin_bytes("libtiny.so", &plugin());
-    let mut command = std::process::Command::new(host_binary());
-    let exit = run_to_end(command.env_clear().arg("inspect").arg(scratch.plugins().join("libtiny.so")));
+    let scratch = Daemon::builder().plugin_bytes("libtiny.so", &broken::c_plugin());
+    let exit = run_to_end(host_command().arg("inspect").arg(scratch.plugins().join("libtiny.so")));
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     assert!(exit.stdout.contains("no, as of a plugin in C"), "{}", exit.stdout);
     assert!(exit.stdout.contains("1.2.3") && exit.stdout.contains("a C compiler"), "{}", exit.stdout);

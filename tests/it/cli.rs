@@ -1,16 +1,16 @@
 //! The command line: text for people, JSON for scripts, and the exit code of how it went.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use framex_tests::{ClosedPort, Daemon, Exit, host_binary, plugin_file, run_to_end};
+use framex_tests::{ClosedPort, Daemon, Exit, host_binary, host_command, plugin_file, run_to_end};
 use serde_json::{Value, json};
 
 const DEMO: &str = "demo.some.example_func";
 const ADA: &str = r#"{"id": 7, "user": {"id": 7, "name": "Ada"}}"#;
 
 fn binary(arguments: &[&str]) -> Exit {
-    run_to_end(Command::new(host_binary()).env_clear().args(arguments).stdin(Stdio::null()))
+    run_to_end(host_command().args(arguments).stdin(Stdio::null()))
 }
 
 fn json_of(exit: &Exit) -> Value {
@@ -40,8 +40,8 @@ fn call_reads_arguments_from_standard_input() {
     let host = Daemon::builder().plugin("demo").start();
     let file = host.folder().join("arguments.json");
     fs::write(&file, ADA).unwrap();
-    let mut command = Command::new(host_binary());
-    command.env_clear().args(["call", DEMO, "--json", "-", "--url", &host.url()]);
+    let mut command = host_command();
+    command.args(["call", DEMO, "--json", "-", "--url", &host.url()]);
     let exit = run_to_end(command.stdin(fs::File::open(file).unwrap()));
     check(&exit, 0, "7: Ada\n", "");
     host.stop();
@@ -103,8 +103,8 @@ fn keys_of_the_door_are_a_flag_or_a_variable() {
     let refused = host.run(&["call", DEMO, "--json", ADA]);
     check(&refused, 1, "", "error: unauthenticated, HTTP status 401: this path needs a valid key\n");
     check(&host.run(&["call", DEMO, "--json", ADA, "--key", "the-key"]), 0, "7: Ada\n", "");
-    let mut command = Command::new(host_binary());
-    command.env_clear().env("FRAMEX_URL", host.url()).env("FRAMEX_KEY", "the-key").stdin(Stdio::null());
+    let mut command = host_command();
+    command.env("FRAMEX_URL", host.url()).env("FRAMEX_KEY", "the-key").stdin(Stdio::null());
     check(&run_to_end(command.args(["call", DEMO, "--json", ADA])), 0, "7: Ada\n", "");
     let exit = host.run(&["functions", "--key", "two\nlines"]);
     check(&exit, 2, "", "error: --key has characters that a header cannot have\n");

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use framex_tests::{ClosedPort, Daemon, DaemonBuilder, Exit, host_binary, run_to_end, send};
+use framex_tests::{ClosedPort, Daemon, DaemonBuilder, Exit, host_command, run_to_end, send};
 use serde_json::{Value, json};
 
 const DOCUMENT: &str = include_str!("../../config/document.toml");
@@ -71,9 +71,7 @@ fn several_faults_are_named_in_one_go() {
 
 #[test]
 fn a_config_file_that_is_not_there_is_named() {
-    let run = |path: &str| {
-        run_to_end(Command::new(host_binary()).env_clear().args(["--config", path]).stdin(Stdio::null()))
-    };
+    let run = |path: &str| run_to_end(host_command().args(["--config", path]).stdin(Stdio::null()));
     for path in ["not-there.toml", "/nowhere/config.toml"] {
         let exit = run(path);
         assert_eq!(exit.code, Some(2), "{}", exit.stderr);

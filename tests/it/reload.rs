@@ -20,6 +20,7 @@ use framex_tests::{Answer, Build, Daemon, DaemonBuilder, frames};
 use serde_json::{Value, json};
 
 const BUILD: &str = "changing.functions.build";
+const SOMETIMES: &str = "changing.functions.sometimes";
 const WAITS: &str = "changing.functions.waits";
 
 /// A daemon with build 1 of the changing plugin.

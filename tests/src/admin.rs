@@ -14,7 +14,7 @@ impl Daemon {
     /// The admin socket.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
-        self.folder().join("state/admin.sock")
+        self.seen("state/admin.sock")
     }
 
     /// `GET` of a path below `/admin/v1/`.

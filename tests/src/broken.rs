@@ -26,12 +26,17 @@ const DESCRIPTOR_BYTES: u32 = 200;
 #[must_use]
 pub fn with_descriptor(krate: &str, offset: usize, replacement: &[u8]) -> Vec<u8> {
     let mut bytes = fs::read(plugin_file(krate)).expect("a built plugin can be read");
+    replace_in_descriptor(&mut bytes, offset, replacement);
+    bytes
+}
+
+/// As [`with_descriptor`], in the bytes of a library.
+pub(crate) fn replace_in_descriptor(bytes: &mut [u8], offset: usize, replacement: &[u8]) {
     let begin = [&b"FXPLUGIN"[..], &DESCRIPTOR_BYTES.to_ne_bytes()].concat();
     let mut found = bytes.windows(begin.len()).enumerate().filter(|(_, window)| *window == begin);
     let (at, _) = found.next().expect("a plugin has a descriptor");
-    assert!(found.next().is_none(), "{krate} has two descriptors");
+    assert!(found.next().is_none(), "it has one descriptor");
     bytes[at + offset..at + offset + replacement.len()].copy_from_slice(replacement);
-    bytes
 }
 
 /// The bytes of a plugin's library that claims to be for a machine of this `e_machine` (ELF).
@@ -75,6 +80,17 @@ pub fn compile_c(source: &Path, flags: &[&str]) -> Vec<u8> {
     let exit = run_to_end(&mut cc);
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     fs::read(&library).expect("cc wrote the library")
+}
+
+/// The library of `tests/c/plugin.c`, the plugin `tiny`.
+///
+/// # Panics
+/// As [`compile_c`].
+#[must_use]
+pub fn c_plugin() -> Vec<u8> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let include = format!("-I{}", tests.join("../plugin-sdk/abi/include").display());
+    compile_c(&tests.join("c/plugin.c"), &["-std=c11", &include])
 }
 
 /// As [`compile_c`], of a text.

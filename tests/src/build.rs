@@ -1,18 +1,20 @@
 //! Builds of the changing plugin: copies of its library with another marker (`tests/plugins/changing/src/marker.rs`).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Daemon, DaemonBuilder, plugin_file};
+use crate::{Daemon, DaemonBuilder, broken, plugin_file};
 
-const FILE: &str = "libchanging.so";
+const PLUGIN: &str = "changing";
 const PREFIX: &[u8] = b"framex-changing:";
 
 /// A build of the changing plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct Build {
     number: u32,
+    plugin: &'static str,
     start: u8,
     shape: u8,
     leaves: u8,
@@ -22,7 +24,14 @@ impl Build {
     /// A good build, of a name like `build-0001`.
     #[must_use]
     pub fn new(number: u32) -> Self {
-        Self { number, start: b'g', shape: b'a', leaves: b'n' }
+        Self { number, plugin: PLUGIN, start: b'g', shape: b'a', leaves: b'n' }
+    }
+
+    /// Makes it a build of another plugin, whose functions have its name; the name is as long as `changing`.
+    #[must_use]
+    pub fn of_plugin(mut self, plugin: &'static str) -> Self {
+        self.plugin = plugin;
+        self
     }
 
     /// How it starts: `g`ood, `f`ails, `p`anics, `h`angs, `a`borts the process.
@@ -58,29 +67,61 @@ impl Build {
     /// If it was not built, or has not one marker.
     #[must_use]
     pub fn bytes(self) -> Vec<u8> {
-        static BASE: OnceLock<(Vec<u8>, usize)> = OnceLock::new();
-        let (bytes, at) = BASE.get_or_init(|| {
-            let bytes = fs::read(plugin_file("changing")).expect("a built plugin can be read");
-            let found = bytes.windows(PREFIX.len()).enumerate().filter(|(_, window)| *window == PREFIX);
-            let places: Vec<usize> = found.map(|(at, _)| at).collect();
-            assert_eq!(places.len(), 1, "the library has one marker");
-            let at = places[0];
-            (bytes, at)
-        });
-        let mut bytes = bytes.clone();
+        let base = Base::of(self.plugin);
+        let (mut bytes, at) = (base.bytes.clone(), base.marker);
         bytes[at + 16..at + 26].copy_from_slice(self.name().as_bytes());
         bytes[at + 33] = self.start;
         bytes[at + 41] = self.shape;
         bytes[at + 49] = self.leaves;
         bytes
     }
+
+    fn file(self) -> String {
+        format!("lib{}.so", self.plugin)
+    }
+}
+
+/// What all builds of a plugin are made of.
+struct Base {
+    bytes: Vec<u8>,
+    /// Where the marker is.
+    marker: usize,
+}
+
+impl Base {
+    /// Searches through the library are slow, so each is done once.
+    fn of(plugin: &'static str) -> Arc<Self> {
+        static BASES: Mutex<BTreeMap<&str, Arc<Base>>> = Mutex::new(BTreeMap::new());
+        let mut bases = BASES.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(bases.entry(plugin).or_insert_with(|| Arc::new(Self::new(plugin))))
+    }
+
+    fn new(plugin: &str) -> Self {
+        let mut bytes = fs::read(plugin_file(PLUGIN)).expect("a built plugin can be read");
+        let markers = places(&bytes, PREFIX);
+        assert_eq!(markers.len(), 1, "the library has one marker");
+        if plugin != PLUGIN {
+            assert_eq!(plugin.len(), PLUGIN.len(), "nothing in a library may move");
+            broken::replace_in_descriptor(&mut bytes, broken::DESCRIPTOR_NAME, plugin.as_bytes());
+            for at in places(&bytes, format!("{PLUGIN}.functions.").as_bytes()) {
+                bytes[at..at + plugin.len()].copy_from_slice(plugin.as_bytes());
+            }
+        }
+        Self { bytes, marker: markers[0] }
+    }
+}
+
+/// Where a text is in a library.
+fn places(bytes: &[u8], text: &[u8]) -> Vec<usize> {
+    let found = bytes.windows(text.len()).enumerate().filter(|(_, window)| *window == text);
+    found.map(|(at, _)| at).collect()
 }
 
 impl DaemonBuilder {
     /// Puts a build of the changing plugin into the plugin directory.
     #[must_use]
     pub fn build(self, build: Build) -> Self {
-        self.plugin_bytes(FILE, &build.bytes())
+        self.plugin_bytes(&build.file(), &build.bytes())
     }
 }
 
@@ -96,13 +137,14 @@ impl Daemon {
     /// # Panics
     /// If the system does not let it.
     pub fn put(&self, name: impl AsRef<Path>, bytes: &[u8]) {
-        let incoming = self.folder().join("incoming");
+        let name = name.as_ref();
+        let incoming = self.folder().join(name);
         fs::write(&incoming, bytes).expect("the scratch folder takes files");
         fs::rename(&incoming, self.plugins().join(name)).expect("the plugin directory takes files");
     }
 
     /// Puts a build of the changing plugin into the place of the last one.
     pub fn put_build(&self, build: Build) {
-        self.put(FILE, &build.bytes());
+        self.put(build.file(), &build.bytes());
     }
 }

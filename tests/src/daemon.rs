@@ -1,16 +1,21 @@
 //! A real daemon: its own process, in a scratch folder of its own, on a port that the system chose.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::files::host_command_under;
 use crate::http::begin;
 use crate::log::Log;
 use crate::process::wait;
-use crate::{Answer, Exit, FreeAddress, Pending, get, host_binary, plugin_file, post, run_to_end, send};
+use crate::{Answer, Exit, FreeAddress, Pending, get, host_command, plugin_file, post, run_to_end, send};
+
+/// Signals by which a process dies of its own faults, or of a sanitizer's verdict: ILL, ABRT, BUS, FPE, SEGV.
+const CRASHES: [i32; 5] = [4, 6, 7, 8, 11];
 
 /// What a daemon is made of.
 #[derive(Debug)]
@@ -19,9 +24,11 @@ pub struct DaemonBuilder {
     config: String,
     environment: Vec<(String, String)>,
     flags: Vec<String>,
+    /// Gives the daemon mounts of its own; empty without.
+    wrapper: Vec<String>,
 }
 
-/// A running daemon; killed when dropped.
+/// A running daemon; killed when dropped. If it crashed before, the test fails then at the latest.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -30,6 +37,9 @@ pub struct Daemon {
     environment: Vec<(String, String)>,
     flags: Vec<String>,
     address: String,
+    has_own_mounts: bool,
+    /// The test has looked at how it ended.
+    end_was_seen: bool,
 }
 
 impl DaemonBuilder {
@@ -102,12 +112,17 @@ impl DaemonBuilder {
         self
     }
 
+    /// Has a program run the daemon: one that ends in running what follows its own arguments, in the same process.
+    pub(crate) fn wrapper(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     fn command(&self) -> Command {
         fs::write(self.scratch.path().join("config.toml"), &self.config)
             .expect("the scratch folder takes files");
-        let mut command = Command::new(host_binary());
+        let mut command = host_command_under(&self.wrapper);
         command
-            .env_clear()
             .env("FRAMEX_LOG__FORMAT", "json")
             .env("FRAMEX_SERVER__PORT", "0")
             .envs(self.environment.iter().cloned());
@@ -148,8 +163,9 @@ impl DaemonBuilder {
         let line = log.wait_for(|line| line["message"] == message);
         let line = line.unwrap_or_else(|| panic!("the log has no {message:?}:\n{}", log.text()));
         let address = line["address"].as_str().unwrap_or_default().to_owned();
-        let Self { scratch, environment, flags, .. } = self;
-        Daemon { child, log, scratch, environment, flags, address }
+        let Self { scratch, environment, flags, wrapper, .. } = self;
+        let has_own_mounts = !wrapper.is_empty();
+        Daemon { child, log, scratch, environment, flags, address, has_own_mounts, end_was_seen: false }
     }
 
     /// Runs the daemon, which is expected to end by itself, and answers how it did.
@@ -172,7 +188,13 @@ impl Daemon {
     pub fn builder() -> DaemonBuilder {
         let scratch = tempfile::tempdir().expect("there is room for temporary files");
         fs::create_dir(scratch.path().join("plugins")).expect("a new folder is empty");
-        DaemonBuilder { scratch, config: String::new(), environment: Vec::new(), flags: Vec::new() }
+        DaemonBuilder {
+            scratch,
+            config: String::new(),
+            environment: Vec::new(),
+            flags: Vec::new(),
+            wrapper: Vec::new(),
+        }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -197,6 +219,16 @@ impl Daemon {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// A path in the scratch folder as the daemon sees it, which may have mounts of its own.
+    #[must_use]
+    pub fn seen(&self, path: &str) -> PathBuf {
+        let path = self.folder().join(path);
+        if self.has_own_mounts {
+            return format!("/proc/{}/root{}", self.pid(), path.display()).into();
+        }
+        path
     }
 
     /// Calls a function with JSON.
@@ -252,8 +284,8 @@ impl Daemon {
     /// If it goes on.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Exit {
-        let mut command = Command::new(host_binary());
-        command.env_clear().env("FRAMEX_URL", self.url()).stdin(Stdio::null());
+        let mut command = host_command();
+        command.env("FRAMEX_URL", self.url()).stdin(Stdio::null());
         run_to_end(command.arg("--config").arg(self.folder().join("config.toml")).args(arguments))
     }
 
@@ -296,6 +328,7 @@ impl Daemon {
     /// # Panics
     /// If it goes on.
     pub fn wait(&mut self) -> Option<i32> {
+        self.end_was_seen = true;
         wait(&mut self.child).unwrap_or_else(|| panic!("the daemon goes on:\n{}", self.log.text()))
     }
 
@@ -306,6 +339,7 @@ impl Daemon {
     /// As [`DaemonBuilder::start`].
     #[must_use]
     pub fn start_again(mut self) -> Self {
+        assert!(!self.has_own_mounts, "its mounts end with it");
         // It may have ended by itself.
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
@@ -313,7 +347,8 @@ impl Daemon {
         let other = tempfile::tempdir().expect("there is room for temporary files");
         let scratch = std::mem::replace(&mut self.scratch, other);
         let environment = std::mem::take(&mut self.environment);
-        DaemonBuilder { scratch, config, environment, flags: std::mem::take(&mut self.flags) }.start()
+        let flags = std::mem::take(&mut self.flags);
+        DaemonBuilder { scratch, config, environment, flags, wrapper: Vec::new() }.start()
     }
 
     /// As [`Daemon::start_again`], after another one of the same kind, which ends by itself while it starts.
@@ -322,8 +357,8 @@ impl Daemon {
     /// If that one goes on, or ends with an exit code.
     #[must_use]
     pub fn start_again_after_abort(self) -> Self {
-        let mut command = Command::new(host_binary());
-        command.env_clear().envs(self.environment.iter().cloned()).env("FRAMEX_SERVER__PORT", "0");
+        let mut command = host_command();
+        command.envs(self.environment.iter().cloned()).env("FRAMEX_SERVER__PORT", "0");
         let exit = run_to_end(command.arg("--config").arg(self.folder().join("config.toml")));
         assert_eq!(exit.code, None, "{}", exit.stderr);
         self.start_again()
@@ -351,8 +386,14 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        let ended = self.child.try_wait().ok().flatten();
+        // It may have ended by itself, or while we looked.
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
+        let ended = ended.filter(|_| !self.end_was_seen);
+        let crash = ended.and_then(|status| status.signal()).filter(|signal| CRASHES.contains(signal));
+        if let Some(signal) = crash.filter(|_| !std::thread::panicking()) {
+            panic!("the daemon died of signal {signal}:\n{}", self.log.text());
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Where the build put things.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// The folder of this build profile, `target/debug` for example.
 ///
@@ -20,6 +22,31 @@ pub fn target_folder() -> PathBuf {
 #[must_use]
 pub fn host_binary() -> PathBuf {
     built(target_folder().join("framex-host"))
+}
+
+/// A command of the daemon's binary, without the variables of this process: those alone stay that set a sanitizer's
+/// options. `scripts/sanitize.sh` has the words of a tool in `FRAMEX_TEST_RUNNER`, which then runs the binary.
+#[must_use]
+pub fn host_command() -> Command {
+    host_command_under(&[])
+}
+
+/// As [`host_command`], by a program that ends in running what follows its own arguments.
+pub(crate) fn host_command_under(wrapper: &[String]) -> Command {
+    let runner = std::env::var("FRAMEX_TEST_RUNNER").unwrap_or_default();
+    let wrapped = wrapper.iter().map(String::as_str).chain(runner.split_whitespace());
+    let mut words = wrapped.map(OsString::from).chain([host_binary().into_os_string()]);
+    let mut command = Command::new(words.next().expect("the binary at least is one"));
+    command.args(words).env_clear();
+    command.envs(std::env::var_os("ASAN_OPTIONS").map(|options| ("ASAN_OPTIONS", options)));
+    command
+}
+
+/// Whether the daemons run under a tool that takes memory for itself, so that figures of memory say nothing:
+/// `scripts/sanitize.sh` sets `FRAMEX_TEST_INSTRUMENTED`.
+#[must_use]
+pub fn is_instrumented() -> bool {
+    std::env::var_os("FRAMEX_TEST_INSTRUMENTED").is_some()
 }
 
 /// The library of a plugin crate.

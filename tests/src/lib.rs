@@ -15,6 +15,7 @@ mod files;
 pub mod frames;
 mod http;
 mod log;
+mod mounts;
 mod proc_files;
 mod process;
 
@@ -22,6 +23,7 @@ pub use address::FreeAddress;
 pub use build::Build;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use faulty_peer::{Conversation, FaultyPeer, http_answer};
-pub use files::{host_binary, plugin_file, target_folder};
+pub use files::{host_binary, host_command, is_instrumented, plugin_file, target_folder};
 pub use http::{Answer, Client, ClosedPort, Pending, get, post, send};
+pub use mounts::Mounts;
 pub use process::{Exit, run_to_end};

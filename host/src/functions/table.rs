@@ -41,6 +41,15 @@ impl Snapshot {
         self.withdrawn.get(name)
     }
 
+    /// The generation of a plugin that serves; `None` if the plugin has no function here.
+    #[must_use]
+    pub fn generation_of(&self, plugin: &str) -> Option<u64> {
+        self.functions
+            .values()
+            .find(|function| &*function.plugin == plugin)
+            .map(|function| function.generation)
+    }
+
     /// All functions, by name.
     #[must_use]
     pub fn sorted(&self) -> BTreeMap<&str, &Arc<Function>> {
@@ -165,6 +174,7 @@ mod tests {
         assert_eq!(before.find("a.x").unwrap().generation, 1, "a snapshot never changes");
         assert_eq!(after.withdrawn("a.y"), Some(&Withdrawn { plugin: "a".into(), generation: 1 }));
         assert_eq!(after.withdrawn("a.x"), None);
+        assert_eq!((after.generation_of("a"), after.generation_of("c")), (Some(2), None));
     }
 
     #[test]

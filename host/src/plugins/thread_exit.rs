@@ -15,6 +15,9 @@
 //! what workers have under them is destroyed together with the thread-locals, and the keys are deleted once the
 //! library is proven gone: not earlier, as a thread of the plugin might use one until then.
 //!
+//! AddressSanitizer (`scripts/sanitize.sh`) intercepts neither of the two. It makes a key of its own as it starts,
+//! before any constructor has run: its call comes through ours, which therefore relies on statics that need none.
+//!
 //! Nothing is unmapped while the host stops, when workers end; what is left on them then is run by their guards,
 //! or by the C library.
 #![expect(unsafe_code, reason = "replaces a function of the C library and runs destructors")]

@@ -204,8 +204,12 @@ impl Router {
     fn not_found(&self, name: &FunctionName) -> Box<Failure> {
         let table = self.table.snapshot();
         if let Some(Withdrawn { plugin, generation }) = table.withdrawn(name.as_str()) {
+            let now = match table.generation_of(plugin) {
+                Some(now) => format!("its generation {now} serves now"),
+                None => "it has no function here now".to_owned(),
+            };
             let text = format!(
-                "there is no function `{name}` any more: plugin `{plugin}` had it last in its generation {generation}"
+                "there is no function `{name}` any more: plugin `{plugin}` had it last in its generation {generation}; {now}"
             );
             return Box::new(Failure::not_executed(ErrorCode::NotFound, text));
         }

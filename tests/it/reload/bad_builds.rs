@@ -4,7 +4,7 @@ use framex_tests::{Answer, Build, Daemon, broken};
 use serde_json::json;
 
 use super::load::Pair;
-use super::{check_mapped, check_refused, check_serves, host};
+use super::{SOMETIMES, check_mapped, check_refused, check_serves, host};
 
 const FILE: &str = "libchanging.so";
 
@@ -22,6 +22,7 @@ fn bad_builds() -> Vec<(Vec<u8>, &'static str, &'static str)> {
             "plugin `changing` failed to start: this build fails when it starts",
         ),
         (good.start(b'p').bytes(), "start", "it panicked: this build panics when it starts"),
+        (good.start(b'h').bytes(), "start", "plugin `changing` did not start within 2000 ms"),
         (cut_off, "load", "cut off"),
         (renamed("wrong_layout"), "load", "has other layouts of the ABI's types than this host"),
         (Vec::new(), "load", "is empty"),
@@ -44,7 +45,7 @@ fn check_bad(answer: &Answer, step: &str, reason: &str) {
 
 #[test]
 fn every_third_build_is_bad_and_no_call_fails() {
-    let pair = Pair::start("");
+    let pair = Pair::start("reload.start_timeout_ms = 2000");
     let load = pair.load();
     load.pass(50);
     let (mut generation, mut number) = (1, 1);
@@ -67,8 +68,9 @@ fn every_third_build_is_bad_and_no_call_fails() {
     assert!(tally.failed.is_empty(), "{:?}\n{}", tally.failed, pair.host.log());
     assert!(!tally.builds.contains_key("build-0009") || number >= 9, "{:?}", tally.builds);
     let zombies = pair.host.plugin_status("changing")["zombies"].clone();
-    assert_eq!(zombies, json!([]), "what was refused is not mapped either");
-    check_mapped(&pair.host, 2);
+    assert_eq!(zombies.as_array().map(Vec::len), Some(1), "what was refused is not mapped either: {zombies}");
+    assert_eq!(zombies[0]["reason"], "its on_start or on_stop is still running", "the one that hangs is");
+    check_mapped(&pair.host, 3);
 }
 
 #[test]
@@ -98,21 +100,39 @@ fn a_build_of_another_plugin_does_not_take_its_place() {
 }
 
 #[test]
-fn a_function_that_is_gone_is_not_found_and_the_others_serve() {
-    let host: Daemon = host().start();
-    let sometimes = "changing.functions.sometimes";
-    assert_eq!(host.call(sometimes, &json!({})).json(), "build-0001");
-    host.put_build(Build::new(2).shape(b'b'));
-    assert_eq!(host.reload("changing").status, 200);
-    let (status, code, detail) = host.call(sometimes, &json!({})).problem();
-    assert_eq!((status, code.as_str()), (404, "not_found"));
-    assert!(detail.contains(sometimes), "{detail}");
-    check_serves(&host, Build::new(2));
-    let functions = host.plugin_status("changing")["functions"].clone();
-    assert!(!functions.as_array().unwrap().iter().any(|function| function == sometimes), "{functions}");
-    host.put_build(Build::new(3));
-    assert_eq!(host.reload("changing").status, 200);
-    assert_eq!(host.call(sometimes, &json!({})).json(), "build-0003", "it is back");
+fn a_function_that_is_gone_is_not_found_from_anywhere_and_the_others_serve() {
+    let pair = Pair::start("");
+    let places: [(&Daemon, &str); 3] = [
+        (&pair.host, SOMETIMES),
+        (&pair.host, "misbehave.functions.asks_sometimes"),
+        (&pair.peer, SOMETIMES),
+    ];
+    let check_answered = |build: Build| {
+        for (place, function) in places {
+            let answer = place.call(function, &json!({}));
+            assert_eq!((answer.status, answer.json()), (200, json!(build.name())), "{function}");
+        }
+    };
+    let check_gone = |generations: &str| {
+        let text =
+            format!("there is no function `{SOMETIMES}` any more: plugin `changing` had it {generations}");
+        for (place, function) in places {
+            let expected = (404, "not_found".to_owned(), text.clone());
+            assert_eq!(place.call(function, &json!({})).problem(), expected, "{function} of {}", place.url());
+        }
+    };
+    check_answered(Build::new(1));
+    pair.change_to(Build::new(2).shape(b'b'), 2);
+    check_gone("last in its generation 1; its generation 2 serves now");
+    check_serves(&pair.host, Build::new(2));
+    let functions = pair.host.plugin_status("changing")["functions"].clone();
+    assert!(!functions.as_array().unwrap().iter().any(|function| function == SOMETIMES), "{functions}");
+    pair.change_to(Build::new(3).shape(b'b'), 3);
+    check_gone("last in its generation 1; its generation 3 serves now");
+    pair.change_to(Build::new(4), 4);
+    check_answered(Build::new(4));
+    assert_eq!(pair.host.admin_post("plugins/changing/unload", &json!({})).status, 200);
+    check_gone("last in its generation 4; it has no function here now");
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! Old generations that leave something behind: no crash, and what stays mapped is counted, with the reason.
 
 use std::fs;
+use std::ops::RangeInclusive;
 
 use framex_tests::Build;
 use serde_json::json;
 
-use super::{check_done, check_mapped, check_serves, host, until};
+use super::{check_done, check_mapped, check_serves, host, of_build, until};
 
-/// Thirty builds that each leave this behind, one after the other.
+/// A hundred builds that each leave this behind, one after the other.
 fn check_nothing_stays(leaves: u8) {
     let host = host().start();
     let mut threads = 0;
-    for number in 2..=31 {
+    for number in 2..=101 {
         host.put_build(Build::new(number).leaves(leaves));
         check_done(&host.reload("changing"));
         check_serves(&host, Build::new(number));
@@ -21,7 +22,7 @@ fn check_nothing_stays(leaves: u8) {
     }
     assert_eq!(host.plugin_status("changing")["zombies"], json!([]));
     check_mapped(&host, 1);
-    // Threads of the host's own blocking pool come and go, far fewer than thirty.
+    // Threads of the host's own blocking pool come and go, far fewer than a hundred.
     assert!(host.threads() < threads + 10, "{} of {threads} threads", host.threads());
     host.stop();
 }
@@ -37,40 +38,61 @@ fn timers_are_ended() {
 }
 
 #[test]
-fn a_thread_that_still_runs_keeps_its_library_and_is_counted() {
-    let host = host().config("reload.zombies_max = 5");
+fn threads_that_still_run_keep_their_libraries_and_are_counted() {
+    // The host waits half a second for each library before it counts it; four plugins wait side by side.
+    const PLUGINS: [&str; 4] = ["changing", "changin2", "changin3", "changin4"];
+    let build = |plugin, number| Build::new(number).of_plugin(plugin);
+    let host = host().config("reload.zombies_max = 95");
     let release = host.folder().join("release");
-    let host = host.config(&format!("plugins.changing.release = {release:?}")).start();
-    for number in 2..=31 {
-        host.put_build(Build::new(number).leaves(b't'));
-        check_done(&host.reload("changing"));
-        check_serves(&host, Build::new(number));
-        // The first retired one has no thread.
-        let count = number as usize - 2;
-        let warnings = host.get("/ready").json()["warnings"].clone();
-        assert_eq!(warnings.as_array().map(Vec::len), Some(usize::from(count > 5)), "{count}: {warnings}");
+    let host = PLUGINS.into_iter().fold(host, |host, plugin| {
+        host.config(&format!("plugins.{plugin}.release = {release:?}")).build(build(plugin, 1))
+    });
+    let host = host.start();
+    let reload = |plugin, build: Build| {
+        host.put_build(build);
+        check_done(&host.reload(plugin));
+        let answer = host.call(&format!("{plugin}.functions.build"), &json!({}));
+        assert_eq!((answer.status, answer.json()), (200, of_build(build)), "{}", host.log());
+    };
+    let reload_all = |numbers: RangeInclusive<u32>| {
+        std::thread::scope(|scope| {
+            for plugin in PLUGINS {
+                let numbers = numbers.clone();
+                let reload = &reload;
+                scope.spawn(move || {
+                    numbers.for_each(|number| reload(plugin, build(plugin, number).leaves(b't')));
+                });
+            }
+        });
+    };
+    // The first generation has no thread, and the last one serves.
+    reload_all(2..=25);
+    assert_eq!(host.get("/ready").json()["warnings"], json!([]), "92 are no more than 95");
+    reload_all(26..=26);
+    let warnings = host.get("/ready").json()["warnings"].clone();
+    assert_eq!(warnings.as_array().map(Vec::len), Some(1), "{warnings}");
+    assert!(warnings.to_string().contains("96 retired plugin libraries are still mapped"), "{warnings}");
+    for plugin in PLUGINS {
+        let zombies = host.plugin_status(plugin)["zombies"].as_array().cloned().unwrap();
+        let generations = zombies.iter().map(|zombie| zombie["generation"].as_u64().unwrap());
+        assert_eq!(generations.collect::<Vec<u64>>(), (2..=25).collect::<Vec<_>>());
+        for zombie in &zombies {
+            let reason = zombie["reason"].as_str().unwrap();
+            assert!(reason.contains("a thread of the plugin that still runs"), "{zombie}");
+            assert!(zombie["mapped_bytes"].as_u64() > Some(0), "{zombie}");
+        }
     }
-    let warnings = host.get("/ready").json()["warnings"].to_string();
-    assert!(warnings.contains("29 retired plugin libraries are still mapped"), "{warnings}");
-    let zombies = host.plugin_status("changing")["zombies"].as_array().cloned().unwrap();
-    let generations: Vec<u64> = zombies.iter().map(|zombie| zombie["generation"].as_u64().unwrap()).collect();
-    assert_eq!(generations, (2..=30).collect::<Vec<_>>());
-    for zombie in &zombies {
-        let reason = zombie["reason"].as_str().unwrap();
-        assert!(reason.contains("a thread of the plugin that still runs"), "{zombie}");
-        assert!(zombie["mapped_bytes"].as_u64() > Some(0), "{zombie}");
-    }
-    check_mapped(&host, 30);
+    check_mapped(&host, 100);
 
     // When the threads end, the libraries can go: at the latest with the next change.
     let threads = host.threads();
     fs::write(&release, "").unwrap();
-    until("the threads have ended", || host.threads() <= threads - 29);
-    host.put_build(Build::new(40));
-    check_done(&host.reload("changing"));
-    check_serves(&host, Build::new(40));
-    assert_eq!(host.plugin_status("changing")["zombies"], json!([]));
-    check_mapped(&host, 1);
+    until("the threads have ended", || host.threads() <= threads - 100);
+    reload("changing", build("changing", 40));
+    for plugin in PLUGINS {
+        assert_eq!(host.plugin_status(plugin)["zombies"], json!([]));
+    }
+    check_mapped(&host, 4);
     assert_eq!(host.get("/ready").json()["warnings"], json!([]));
     host.stop();
 }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use framex_tests::{Build, Client, Daemon};
+use framex_tests::{Build, Client, Daemon, is_instrumented};
 use serde_json::{Value, json};
 
-use super::{BUILD, check_done, check_mapped, check_serves, host, sealed};
+use super::{BUILD, SOMETIMES, check_done, check_mapped, check_serves, host, sealed};
 
 /// Clients that call as fast as they are answered.
 pub(super) struct Load {
@@ -103,7 +103,7 @@ impl Load {
 /// A host with the changing plugin and one that calls it, and a peer whose calls come sealed.
 pub(super) struct Pair {
     pub(super) host: Daemon,
-    peer: Daemon,
+    pub(super) peer: Daemon,
 }
 
 impl Pair {
@@ -111,7 +111,7 @@ impl Pair {
         let host = sealed(host()).config(config).plugin("misbehave").start();
         let url = host.url();
         let routes = format!(
-            "plugins.proxy.proxy_urls = [{url:?}]\nplugins.proxy.proxy_functions.{url:?} = [{BUILD:?}]\n"
+            "plugins.proxy.proxy_urls = [{url:?}]\nplugins.proxy.proxy_functions.{url:?} = [{BUILD:?}, {SOMETIMES:?}]\n"
         );
         let peer = sealed(Daemon::builder()).config(&routes).start();
         Self { host, peer }
@@ -173,7 +173,7 @@ fn a_hundred_reloads_under_load_fail_no_call() {
     check_mapped(&pair.host, 2);
     let status = pair.host.plugin_status("changing");
     assert_eq!((&status["zombies"], &status["generation"]), (&json!([]), &json!(101)));
-    assert!(grown < 10 << 20, "{grown} bytes more are resident after 80 reloads");
+    assert!(is_instrumented() || grown < 10 << 20, "{grown} bytes more are resident after 80 reloads");
     assert_eq!(pair.host.descriptors(), descriptors, "descriptors were left open");
     println!("{} calls, p99 {:?}, {grown} bytes", tally.calls(), tally.percentile(0.99));
     pair.peer.stop();

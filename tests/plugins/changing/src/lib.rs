@@ -77,7 +77,7 @@ fn leave(release: Option<PathBuf>) {
 
 #[expect(clippy::disallowed_methods, reason = "a thread that nobody waits for is what is to be tested")]
 fn pause() {
-    std::thread::sleep(Duration::from_millis(5));
+    std::thread::sleep(Duration::from_millis(50));
 }
 
 #[expect(clippy::disallowed_methods, reason = "a task that nobody waits for is what is to be tested")]

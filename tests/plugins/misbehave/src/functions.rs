@@ -195,6 +195,16 @@ pub async fn asks_build(#[default] ms: u64) -> Result<Vec<String>> {
     build(ms).await
 }
 
+/// A function that not every build of the changing plugin has.
+#[on_proxy(name = "changing.functions.sometimes")]
+pub async fn sometimes() -> Result<String>;
+
+/// Asks the changing plugin for that function.
+#[on_proxy]
+pub async fn asks_sometimes() -> Result<String> {
+    sometimes().await
+}
+
 /// Sends bytes to a unix socket and answers the first line that comes back.
 #[on_proxy(blocking)]
 pub fn asks_socket(socket: String, request: String) -> Result<String> {

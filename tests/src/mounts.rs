@@ -1,0 +1,75 @@
+//! Mounts that one daemon alone sees: a full disk, a read-only folder.
+
+use std::io::Write;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::{Daemon, DaemonBuilder, Exit, run_to_end};
+
+/// The right to give a daemon mounts of its own: root has it, and where the system allows user namespaces everybody.
+#[derive(Debug)]
+pub struct Mounts {
+    unshare: &'static [&'static str],
+    nsenter: &'static [&'static str],
+}
+
+const WAYS: [Mounts; 2] = [
+    Mounts { unshare: &["unshare", "-m"], nsenter: &["-m"] },
+    Mounts { unshare: &["unshare", "-U", "-r", "-m"], nsenter: &["-U", "--preserve-credentials", "-m"] },
+];
+
+impl Mounts {
+    /// Tries it. Where the system refuses, says on the error output that this test is skipped, and why.
+    ///
+    /// # Panics
+    /// If there is no room for temporary files.
+    #[must_use]
+    pub fn or_skip() -> Option<Self> {
+        let scratch = TempDir::new().expect("there is room for temporary files");
+        let mut refusals = Vec::new();
+        for way in WAYS {
+            let exit = way.attempt(&scratch);
+            if exit.code == Some(0) {
+                return Some(way);
+            }
+            refusals.push(format!("`{}`: {}", way.unshare.join(" "), exit.stderr.trim()));
+        }
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let text = format!("skipped {test}: mounts need root or user namespaces: {}\n", refusals.join("; "));
+        // Written past the test runner, which keeps to itself what tests that pass print.
+        std::io::stderr().write_all(text.as_bytes()).expect("the error output is there");
+        None
+    }
+
+    fn attempt(&self, scratch: &TempDir) -> Exit {
+        let mut command = Command::new(self.unshare[0]);
+        let mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs"];
+        run_to_end(command.args(&self.unshare[1..]).args(mount).arg(scratch.path()))
+    }
+}
+
+impl DaemonBuilder {
+    /// Runs a script of `mount` commands first, in the scratch folder, whose effects this daemon alone sees.
+    #[must_use]
+    pub fn mount(self, mounts: &Mounts, script: &str) -> Self {
+        let script = format!("(cd \"$0\" && mkdir state && {script}) && exec \"$@\"");
+        let folder = self.folder().to_str().expect("the scratch folder's path is text").to_owned();
+        let words = [mounts.unshare, &["sh", "-c", &script, &folder]].concat();
+        self.wrapper(&words)
+    }
+}
+
+impl Daemon {
+    /// Runs a script of `mount` commands in the scratch folder as the daemon sees it.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn mount(&self, mounts: &Mounts, script: &str) {
+        let script = format!("cd \"$0\" && {script}");
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid().to_string()]).args(mounts.nsenter).args(["sh", "-c", &script]);
+        let exit = run_to_end(command.arg(self.folder()));
+        assert_eq!(exit.code, Some(0), "{script}: {}", exit.stderr);
+    }
+}
