@@ -97,6 +97,7 @@ impl App {
         let host = Arc::new(host);
         let admin = Admin {
             plugins: Arc::clone(&plugins),
+            door: Arc::clone(&door),
             router,
             host: Arc::<Host>::clone(&host),
             changes: Tasks::default(),

@@ -6,6 +6,7 @@ mod clock;
 mod code;
 mod failure;
 mod invocation;
+mod meter;
 mod name;
 mod tasks;
 
@@ -15,6 +16,7 @@ pub use failure::Failure;
 pub use invocation::{
     Caller, Deadline, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };
+pub use meter::{Counter, Timings};
 pub use name::{FunctionName, InvalidName, nearest};
 pub use tasks::Tasks;
 

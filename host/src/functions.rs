@@ -6,8 +6,10 @@
 
 mod handler;
 mod names;
+mod stats;
 mod table;
 
 pub use handler::{CallFuture, Dispatch, Function, Handler, Started, run};
 pub use names::{FunctionNumber, Names};
+pub use stats::CallStats;
 pub use table::{NameTaken, Publication, Snapshot, Table, Withdrawn};

@@ -11,6 +11,7 @@ mod call;
 mod catalogue;
 mod door;
 mod health;
+mod meters;
 mod openapi;
 mod problem;
 mod remote;
@@ -19,6 +20,7 @@ pub mod transcode;
 
 pub use admission::Admission;
 pub use door::{Door, Limits, Policy, Sealing};
+pub use meters::{Limit, Meters, OpenConnection};
 pub use problem::Problem;
 pub use server::serve;
 

@@ -13,6 +13,7 @@ mod cli;
 mod config;
 mod interop;
 mod layering;
+mod metrics;
 mod outcomes;
 mod paths;
 mod peers;

@@ -35,11 +35,37 @@ impl Daemon {
         self.admin("POST", path, &body.to_string())
     }
 
+    /// The text of `GET /metrics`.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let answer = self.admin_at("GET", "/metrics", "").expect("the connection ended without an answer");
+        assert_eq!(answer.status, 200);
+        String::from_utf8(answer.body).expect("metrics are text")
+    }
+
+    /// The value of a metric, with its labels as they are shown; 0 if it is not there.
+    ///
+    /// # Panics
+    /// If it is no number.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> f64 {
+        let metrics = self.metrics();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("metrics are numbers"))
+    }
+
     fn admin(&self, method: &str, path: &str, body: &str) -> Option<Answer> {
+        self.admin_at(method, &format!("/admin/v1/{path}"), body)
+    }
+
+    fn admin_at(&self, method: &str, path: &str, body: &str) -> Option<Answer> {
         let mut stream = UnixStream::connect(self.admin_socket()).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a minute is a timeout");
         let request = format!(
-            "{method} /admin/v1/{path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );

@@ -53,6 +53,7 @@ pub(super) async fn build(
         ),
         policy: ArcSwap::from_pointee(policy),
         clock,
+        meters: Arc::default(),
     };
     Ok(Parts { door: Arc::new(door), plugins, live })
 }

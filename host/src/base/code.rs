@@ -55,6 +55,12 @@ impl ErrorCode {
         Self::Internal,
     ];
 
+    /// Its place in [`ErrorCode::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The text on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -97,6 +103,7 @@ mod tests {
     fn every_code_round_trips() {
         for code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_wire(code.as_str()), Some(code));
+            assert_eq!(ErrorCode::ALL[code.index()], code);
         }
         assert_eq!(ErrorCode::from_wire("error proxy"), None);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use super::CallStats;
 use crate::base::{FunctionName, Invocation, Outcome};
 
 /// The rest of a call that did not end at once. Dropping it cancels the call.
@@ -94,6 +95,8 @@ pub struct Function {
     pub timeout: Option<Duration>,
     /// Calls at one time, if the function limits them.
     pub permits: Option<Arc<Semaphore>>,
+    /// What became of its calls; the table hands those of one name on from generation to generation.
+    pub stats: Arc<CallStats>,
     /// The code.
     pub handler: Box<dyn Handler>,
 }
@@ -118,6 +121,7 @@ impl Function {
             idempotent: false,
             timeout: None,
             permits: None,
+            stats: Arc::default(),
             handler: Box::new(Echo),
         }
     }

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::Function;
+use super::{CallStats, Function};
 use crate::base::FunctionName;
 
 /// Most withdrawn functions that are remembered, to tell callers what became of them.
 const WITHDRAWN_MAX: usize = 4096;
+/// Most names whose calls go on being counted from one generation to the next.
+const COUNTED_MAX: usize = 65_536;
 
 /// One immutable version of the table.
 #[derive(Debug, Default)]
@@ -76,8 +78,9 @@ pub struct NameTaken {
 #[derive(Debug, Default)]
 pub struct Table {
     current: ArcSwap<Snapshot>,
-    /// Held while a new snapshot is made from the current one.
-    publishing: Mutex<()>,
+    /// What became of the calls of each name that was ever published, at most [`COUNTED_MAX`]. Held while a new
+    /// snapshot is made from the current one.
+    publishing: Mutex<HashMap<FunctionName, Arc<CallStats>>>,
 }
 
 impl Table {
@@ -92,7 +95,7 @@ impl Table {
     /// # Errors
     /// [`NameTaken`] as [`Table::check`]; then nothing has changed.
     pub fn publish(&self, changes: Vec<Publication>) -> Result<(), NameTaken> {
-        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current.load();
         check(&current, &changes)?;
         let stays = |function: &Arc<Function>| !changes.iter().any(|(plugin, _)| *plugin == function.plugin);
@@ -102,11 +105,26 @@ impl Table {
             .filter(|(_, function)| stays(function))
             .map(|(name, function)| (name.clone(), Arc::clone(function)))
             .collect();
-        let published = changes.into_iter().flat_map(|(_, functions)| functions);
-        next.extend(published.map(|function| (function.name.clone(), Arc::new(function))));
+        for mut function in changes.into_iter().flat_map(|(_, functions)| functions) {
+            match counted.get(&function.name) {
+                Some(stats) => function.stats = Arc::clone(stats),
+                None if counted.len() < COUNTED_MAX => {
+                    counted.insert(function.name.clone(), Arc::clone(&function.stats));
+                }
+                None => {}
+            }
+            next.insert(function.name.clone(), Arc::new(function));
+        }
         let withdrawn = withdrawn(&current, &next);
         self.current.store(Arc::new(Snapshot { functions: next, withdrawn }));
         Ok(())
+    }
+
+    /// What became of the calls of each name that was ever published, by name.
+    #[must_use]
+    pub fn stats(&self) -> BTreeMap<FunctionName, Arc<CallStats>> {
+        let counted = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()
     }
 
     /// Looks whether changes could be published.

@@ -5,6 +5,7 @@
 mod connections;
 mod gate;
 mod json;
+mod metrics;
 mod refusals;
 mod routes;
 mod socket;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use tokio::net::UnixListener;
 
+use super::Door;
 use crate::base::Tasks;
 use crate::plugins::{Change, Plugins};
 use crate::router::Router;
@@ -31,6 +33,8 @@ pub use tcp::{Tcp, Token};
 pub struct Admin {
     /// The plugins.
     pub plugins: Arc<Plugins>,
+    /// The public listener, for what it counts.
+    pub door: Arc<Door>,
     /// Where calls go.
     pub router: Arc<Router>,
     /// What `POST /admin/v1/reload` does.

@@ -10,6 +10,7 @@ use crate::base::{Deadline, ErrorCode, Failure};
 #[derive(Debug)]
 pub struct Admission {
     places: Semaphore,
+    in_flight_max: usize,
     waiting: AtomicUsize,
     queue_max: usize,
 }
@@ -18,7 +19,19 @@ impl Admission {
     /// `in_flight_max` calls run at once, `queue_max` more wait.
     #[must_use]
     pub fn new(in_flight_max: usize, queue_max: usize) -> Self {
-        Self { places: Semaphore::new(in_flight_max), waiting: AtomicUsize::new(0), queue_max }
+        Self { places: Semaphore::new(in_flight_max), in_flight_max, waiting: AtomicUsize::new(0), queue_max }
+    }
+
+    /// How many calls run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.in_flight_max.saturating_sub(self.places.available_permits())
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// A place for one call, at once or after waiting in the queue, until the deadline.

@@ -39,7 +39,10 @@ pub(super) async fn call(
     let served_by = ServedBy::default();
     let response = match answer(door, policy, name, headers, body, (id, &served_by)).await {
         Ok(response) => response,
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            door.meters.refuse(problem.code());
+            problem.into_response()
+        }
     };
     door.named(response, id, served_by.host())
 }

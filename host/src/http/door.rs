@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
 
 use super::{
-    Admission, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call, catalogue, health,
+    Admission, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call, catalogue, health,
     openapi, remote,
 };
 use crate::base::{Clock, HostId, RequestId};
@@ -32,6 +32,8 @@ pub struct Door {
     pub policy: ArcSwap<Policy>,
     /// The time of this process.
     pub clock: Clock,
+    /// What is counted.
+    pub meters: Arc<Meters>,
 }
 
 /// Who may ask what of the public listener, and how much.
@@ -74,7 +76,10 @@ impl Door {
     pub async fn answer(&self, request: Request<Incoming>, from: SocketAddr) -> Response {
         match self.route(request, from).await {
             Ok(response) => response,
-            Err(problem) => problem.into_response(),
+            Err(problem) => {
+                self.meters.refuse(problem.code());
+                problem.into_response()
+            }
         }
     }
 

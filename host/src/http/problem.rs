@@ -13,23 +13,30 @@ use crate::wire;
 /// What went wrong with a request, before or in a call.
 #[derive(Debug)]
 pub struct Problem {
+    code: ErrorCode,
     status: StatusCode,
     body: Value,
     header: Option<(http::HeaderName, HeaderValue)>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &str, detail: &str) -> Self {
+    fn new(status: StatusCode, code: ErrorCode, detail: &str) -> Self {
         let title = status.canonical_reason().unwrap_or("Client Closed Request");
         let body = json!({
-            "type": format!("urn:framex:error:{code}"), "title": title, "status": status.as_u16(), "detail": detail, "code": code,
+            "type": format!("urn:framex:error:{code}"), "title": title, "status": status.as_u16(), "detail": detail,
+            "code": code.as_str(),
         });
-        Self { status, body, header: None }
+        Self { code, status, body, header: None }
+    }
+
+    /// Its stable code, for those who count.
+    pub(super) fn code(&self) -> ErrorCode {
+        self.code
     }
 
     /// A problem with the status of its code.
     pub(super) fn of_code(code: ErrorCode, detail: &str) -> Self {
-        Self::new(status_of(code), code.as_str(), detail)
+        Self::new(status_of(code), code, detail)
     }
 
     /// The one answer for every fault of authentication.
@@ -51,7 +58,7 @@ impl Problem {
     pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
         let mut problem = Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
-            ErrorCode::InvalidArgument.as_str(),
+            ErrorCode::InvalidArgument,
             &format!("this path takes {allowed}"),
         );
         problem.header = Some((ALLOW, HeaderValue::from_static(allowed)));
@@ -61,22 +68,18 @@ impl Problem {
     /// The body is of a type that the path does not take.
     pub(super) fn unsupported_type(taken: &str) -> Self {
         let detail = format!("the body's content-type must be {taken}");
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::InvalidArgument.as_str(), &detail)
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::InvalidArgument, &detail)
     }
 
     /// The body is too long.
     pub(super) fn too_large(bytes_max: usize) -> Self {
         let detail = format!("the body has more than {bytes_max} bytes ([server] body_bytes_max)");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::InvalidArgument.as_str(), &detail)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::InvalidArgument, &detail)
     }
 
     /// The body did not arrive.
     pub(super) fn body_incomplete() -> Self {
-        Self::new(
-            StatusCode::REQUEST_TIMEOUT,
-            ErrorCode::Cancelled.as_str(),
-            "the body did not arrive in time",
-        )
+        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Cancelled, "the body did not arrive in time")
     }
 
     /// A frame of another version of the wire.
@@ -92,7 +95,9 @@ impl Problem {
 
     /// A change of a plugin that failed; nothing has changed.
     pub(super) fn reload_failed(step: &str, detail: &str) -> Self {
-        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "reload_failed", detail);
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::Failed, detail);
+        problem.body["type"] = "urn:framex:error:reload_failed".into();
+        problem.body["code"] = "reload_failed".into();
         problem.body["step"] = step.into();
         problem
     }

@@ -12,6 +12,7 @@ use super::Client;
 use super::client::{HttpAnswer, SendError};
 use crate::base::{ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::{PeerUrl, REMOTE_PATH};
+use crate::functions::CallStats;
 use crate::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope};
 
 /// How soon a peer must refuse a time stamp for the call to be sealed again.
@@ -25,6 +26,7 @@ pub struct Peer {
     client: Client,
     compression: Compression,
     limits: Limits,
+    stats: CallStats,
     is_itself: AtomicBool,
     /// What to add to our clock to have the peer's, in milliseconds.
     clock_offset_ms: AtomicI64,
@@ -59,6 +61,7 @@ impl Peer {
             client,
             compression,
             limits,
+            stats: CallStats::default(),
             is_itself: AtomicBool::new(false),
             clock_offset_ms: AtomicI64::new(0),
         }
@@ -88,11 +91,34 @@ impl Peer {
         self.key.is_some()
     }
 
+    /// What became of the calls that were made there.
+    #[must_use]
+    pub fn stats(&self) -> &CallStats {
+        &self.stats
+    }
+
     /// Calls `invocation.function` there, within its deadline. `host_id` and `instance` are this host's.
     ///
     /// # Cancel safety
     /// Dropping it closes the connection, so that the peer drops the call as well.
     pub async fn call(
+        &self,
+        invocation: &Invocation,
+        arguments: Bytes,
+        host_id: &HostId,
+        instance: [u8; 16],
+    ) -> Answer {
+        let mut calling = Calling { stats: &self.stats, begun: Instant::now(), ended: false };
+        self.stats.begin();
+        let answer = self.call_uncounted(invocation, arguments, host_id, instance).await;
+        if let Answer::Outcome(outcome, _) = &answer {
+            self.stats.end(outcome, calling.begun.elapsed());
+            calling.ended = true;
+        }
+        answer
+    }
+
+    async fn call_uncounted(
         &self,
         invocation: &Invocation,
         arguments: Bytes,
@@ -224,6 +250,21 @@ impl Peer {
             _ => return failure,
         };
         Box::new(Failure { message: text.to_owned(), ..*failure })
+    }
+}
+
+/// Counts a call that is dropped, or that turns out not to be one of another host.
+struct Calling<'a> {
+    stats: &'a CallStats,
+    begun: Instant,
+    ended: bool,
+}
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.stats.cancel(self.begun.elapsed());
+        }
     }
 }
 

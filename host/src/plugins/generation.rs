@@ -206,6 +206,7 @@ impl Generation {
                 idempotent: function.idempotent,
                 timeout: function.timeout,
                 permits,
+                stats: Arc::default(),
                 handler: Box::new(function.function.leased(lease.clone())),
             });
         }

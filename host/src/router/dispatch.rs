@@ -5,6 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use crate::base::{
     Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, nearest,
 };
 use crate::config::Fallback;
-use crate::functions::{CallFuture, Dispatch, Function, Started, Table, Withdrawn};
+use crate::functions::{CallFuture, CallStats, Dispatch, Function, Started, Table, Withdrawn};
 use crate::peers::{Answer, Peer};
 
 /// Routes calls.
@@ -127,6 +128,7 @@ impl Router {
         mut invocation: Arc<Invocation>,
         arguments: Bytes,
         context: &mut Context<'_>,
+        begun: Instant,
     ) -> Started {
         let permit = match function.permits.as_ref().map(|permits| Arc::clone(permits).try_acquire_owned()) {
             None => None,
@@ -134,6 +136,7 @@ impl Router {
             Some(Err(_)) => {
                 let text =
                     format!("function `{}` runs as often as its max_concurrency allows", function.name);
+                function.stats.refuse(ErrorCode::Overloaded);
                 return refuse(ErrorCode::Overloaded, text);
             }
         };
@@ -141,9 +144,16 @@ impl Router {
             invocation = Arc::new(Invocation { deadline: own, ..Invocation::clone(&invocation) });
         }
         let deadline = invocation.deadline;
+        function.stats.begin();
         match function.handler.start(invocation, arguments, context) {
-            Started::Ready(outcome) => Started::Ready(outcome),
-            Started::Pending(future) => UntilDeadline::start(future, deadline, permit, context),
+            Started::Ready(outcome) => {
+                function.stats.end(&outcome, begun.elapsed());
+                Started::Ready(outcome)
+            }
+            Started::Pending(future) => {
+                let running = Running { stats: Arc::clone(&function.stats), begun, ended: false };
+                UntilDeadline::start(future, deadline, permit, running, context)
+            }
         }
     }
 
@@ -198,7 +208,9 @@ impl Router {
     async fn call_here(&self, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
         let function = self.table.snapshot().find(invocation.function.as_str()).cloned();
         let Some(function) = function else { return Err(self.not_found(&invocation.function)) };
-        crate::functions::run(|context| Self::start_local(&function, invocation, arguments, context)).await
+        let begun = Instant::now();
+        crate::functions::run(|context| Self::start_local(&function, invocation, arguments, context, begun))
+            .await
     }
 
     fn not_found(&self, name: &FunctionName) -> Box<Failure> {
@@ -229,11 +241,12 @@ impl Router {
 
 impl Dispatch for Router {
     fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
-        if invocation.deadline.remaining().is_none() {
+        let now = Instant::now();
+        if invocation.deadline.0 <= now {
             return refuse(ErrorCode::DeadlineExceeded, "the time ran out before the call began".to_owned());
         }
         match self.target(&invocation.function) {
-            Target::Local(function) => Self::start_local(&function, invocation, arguments, context),
+            Target::Local(function) => Self::start_local(&function, invocation, arguments, context, now),
             Target::Nowhere => Started::Ready(Err(self.not_found(&invocation.function))),
             Target::Peers(_) if invocation.hops.len() >= HOPS_MAX => {
                 refuse(ErrorCode::LoopDetected, format!("the call has been through {HOPS_MAX} hosts already"))
@@ -274,10 +287,34 @@ pub fn deadline_exceeded() -> Box<Failure> {
     ))
 }
 
+/// Counts how a call that suspended ends, or that it was dropped.
+struct Running {
+    stats: Arc<CallStats>,
+    begun: Instant,
+    ended: bool,
+}
+
+impl Running {
+    fn end(&mut self, outcome: Outcome) -> Outcome {
+        self.stats.end(&outcome, self.begun.elapsed());
+        self.ended = true;
+        outcome
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.stats.cancel(self.begun.elapsed());
+        }
+    }
+}
+
 /// A call that suspended; at its deadline it is dropped.
 struct UntilDeadline {
     call: Option<CallFuture>,
     deadline: Pin<Box<Sleep>>,
+    running: Running,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -286,14 +323,16 @@ impl UntilDeadline {
         call: CallFuture,
         deadline: Deadline,
         permit: Option<OwnedSemaphorePermit>,
+        mut running: Running,
         context: &mut Context<'_>,
     ) -> Started {
         let mut deadline = Box::pin(tokio::time::sleep_until(deadline.0.into()));
         // The call itself was polled when it began; what is left is to have the timer know the task.
-        match deadline.as_mut().poll(context) {
-            Poll::Ready(()) => Started::Ready(Err(deadline_exceeded())),
-            Poll::Pending => Started::Pending(Box::pin(Self { call: Some(call), deadline, _permit: permit })),
+        if deadline.as_mut().poll(context).is_pending() {
+            return Started::Pending(Box::pin(Self { call: Some(call), deadline, running, _permit: permit }));
         }
+        drop(call);
+        Started::Ready(running.end(Err(deadline_exceeded())))
     }
 }
 
@@ -302,11 +341,11 @@ impl Future for UntilDeadline {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         if let Some(Poll::Ready(outcome)) = self.call.as_mut().map(|call| call.as_mut().poll(context)) {
-            return Poll::Ready(outcome);
+            return Poll::Ready(self.running.end(outcome));
         }
         if self.deadline.as_mut().poll(context).is_ready() {
             self.call = None;
-            return Poll::Ready(Err(deadline_exceeded()));
+            return Poll::Ready(self.running.end(Err(deadline_exceeded())));
         }
         Poll::Pending
     }

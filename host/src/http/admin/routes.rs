@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::Admin;
 use super::json::{change_json, host_change_json, plugin_json, refusal};
 use super::who::Who;
+use super::{Admin, metrics};
 use crate::base::{ErrorCode, FunctionName};
 use crate::http::health::json_response;
 use crate::http::{Problem, Response, body};
@@ -58,6 +58,12 @@ enum Asked {
 
 /// Answers one request of `who`, whom the listener has let in.
 pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Who) -> Response {
+    if request.uri().path() == "/metrics" {
+        let allowed = matches!(*request.method(), Method::GET | Method::HEAD);
+        let answered =
+            if allowed { metrics::answer(admin) } else { Err(Problem::method_not_allowed("GET, HEAD")) };
+        return answered.unwrap_or_else(Problem::into_response);
+    }
     match route(admin, request, who).await {
         Ok(value) => json_response(&value),
         Err(problem) => problem.into_response(),

@@ -1,0 +1,82 @@
+//! Counting: numbers that many threads add to and `/metrics` reads. An addition is one uncontended atomic.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts one.
+    pub fn count(&self) {
+        self.add(1);
+    }
+
+    /// Counts several.
+    pub fn add(&self, several: u64) {
+        self.0.fetch_add(several, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long things took, in steps that suit calls from within the machine up to those at their deadline.
+#[derive(Debug, Default)]
+pub struct Timings {
+    buckets: [AtomicU64; Timings::BOUNDS.len() + 1],
+    microseconds: AtomicU64,
+}
+
+impl Timings {
+    /// Upper bounds of the steps in seconds; the last step has none.
+    pub const BOUNDS: [f64; 13] =
+        [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
+    /// The same in microseconds.
+    const MICROSECONDS: [u64; 13] =
+        [100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
+
+    /// Notes that something took so long.
+    pub fn note(&self, took: Duration) {
+        let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let step = Self::MICROSECONDS.partition_point(|bound| *bound < microseconds);
+        self.buckets[step].fetch_add(1, Ordering::Relaxed);
+        self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
+    }
+
+    /// The sum in seconds, and how many fell into each step: of its upper bound, and not into one before.
+    #[must_use]
+    pub fn read(&self) -> (f64, Vec<(f64, u64)>) {
+        let bounds = Self::BOUNDS.into_iter().chain([f64::MAX]);
+        let steps = bounds.zip(&self.buckets).map(|(bound, count)| (bound, count.load(Ordering::Relaxed)));
+        let sum = Duration::from_micros(self.microseconds.load(Ordering::Relaxed));
+        (sum.as_secs_f64(), steps.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_time_falls_into_one_step() {
+        let timings = Timings::default();
+        for microseconds in [0, 100, 101, 30_000_000, 30_000_001] {
+            timings.note(Duration::from_micros(microseconds));
+        }
+        let (sum, steps) = timings.read();
+        assert!((sum - 60.000_202).abs() < 1e-9);
+        let filled: Vec<(f64, u64)> = steps.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(filled, [(0.000_1, 2), (0.000_25, 1), (30.0, 1), (f64::MAX, 1)]);
+    }
+
+    #[test]
+    fn the_bounds_are_the_same_in_both_units() {
+        let same = |(seconds, microseconds): (f64, u64)| (seconds * 1e6 - microseconds as f64).abs() < 1e-6;
+        assert!(Timings::BOUNDS.into_iter().zip(Timings::MICROSECONDS).all(same));
+    }
+}

@@ -1,0 +1,205 @@
+//! `GET /metrics`: everything that is counted, in the text format of Prometheus.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use http_body_util::Full;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::Admin;
+use crate::functions::CallStats;
+use crate::http::{Problem, Response};
+
+/// The text format, which every Prometheus of the last years asks for.
+const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) fn answer(admin: &Admin) -> Result<Response, Problem> {
+    let mut registry = Registry::with_prefix("framex");
+    registry.register_collector(Box::new(Everything(admin.clone())));
+    let mut shown = String::new();
+    text::encode(&mut shown, &registry)
+        .map_err(|_| Problem::of_code(crate::base::ErrorCode::Internal, "the metrics cannot be written"))?;
+    let mut response = Response::new(Full::new(Bytes::from(shown)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    Ok(response)
+}
+
+/// Reads all counts when it is asked to: nothing is registered while the host works.
+#[derive(Debug)]
+struct Everything(Admin);
+
+impl Collector for Everything {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let to = &mut encoder;
+        host(to, &self.0)?;
+        listener(to, &self.0)?;
+        functions(to, &self.0)?;
+        peers(to, &self.0)?;
+        plugins(to, &self.0)
+    }
+}
+
+fn host(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    gauges(to, "build_info", "What runs.", [(version, 1.0)])?;
+    let uptime = admin.door.clock.uptime().as_secs_f64();
+    gauges(to, "uptime_seconds", "How long the host has been running.", [([("", ""); 0], uptime)])?;
+    if let Some(process) = Process::read() {
+        let Process { resident_bytes, open_files, threads } = process;
+        let none = [("", ""); 0];
+        gauges(to, "resident_memory_bytes", "Memory that is resident.", [(none, resident_bytes)])?;
+        gauges(to, "open_files", "Descriptors that are open.", [(none, open_files)])?;
+        gauges(to, "threads", "Threads, those of plugins included.", [(none, threads)])?;
+    }
+    Ok(())
+}
+
+/// What the system knows of this process.
+struct Process {
+    resident_bytes: f64,
+    open_files: f64,
+    threads: f64,
+}
+
+impl Process {
+    /// Nothing where there is no `/proc`.
+    fn read() -> Option<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let number = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_whitespace().next()?.parse::<f64>().ok()
+        };
+        let open_files = std::fs::read_dir("/proc/self/fd").ok()?.count();
+        // The one that reads the folder is one of them.
+        let open_files = open_files.saturating_sub(1) as f64;
+        Some(Self { resident_bytes: number("VmRSS:")? * 1024.0, open_files, threads: number("Threads:")? })
+    }
+}
+
+fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
+    let none = [("", ""); 0];
+    let (door, meters) = (&admin.door, &admin.door.meters);
+    let policy = door.policy.load();
+    gauges(to, "connections", "Connections that are open.", [(none, meters.open_connections() as f64)])?;
+    counters(to, "connections_accepted", "Connections that were accepted.", [(none, meters.accepted.get())])?;
+    gauges(
+        to,
+        "calls_in_flight",
+        "Calls from outside that run.",
+        [(none, policy.admission.running() as f64)],
+    )?;
+    gauges(to, "calls_queued", "Calls from outside that wait.", [(none, policy.admission.waiting() as f64)])?;
+    let refused = meters.refused().map(|(code, count)| ([("code", code.as_str())], count));
+    counters(to, "requests_refused", "Requests that were answered with an error, by code.", refused)?;
+    let limited = meters.limited().map(|(limit, count)| ([("limit", limit.as_str())], count));
+    counters(to, "limits_reached", "How often each limit acted.", limited)?;
+    let window = door.replays.window(door.clock.now_ms()).as_secs_f64();
+    let help = "How late a sealed frame may be: less than configured while the memory is full.";
+    gauges(to, "replay_window_seconds", help, [(none, window)])?;
+    let remembered = door.replays.remembered() as f64;
+    gauges(to, "replay_frames_remembered", "Sealed frames that are remembered.", [(none, remembered)])
+}
+
+fn functions(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
+    let stats = admin.router.table().stats();
+    let of = || stats.iter().map(|(name, stats)| (name.as_str(), &**stats));
+    calls(to, "function", "that ran here", &of)
+}
+
+fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
+    let peers = admin.router.peers();
+    let urls: Vec<String> = peers.iter().map(|peer| peer.url().to_string()).collect();
+    let of = || urls.iter().map(String::as_str).zip(peers.iter().map(|peer| peer.stats()));
+    calls(to, "peer", "of a peer", &of)?;
+    let offsets = peers.iter().map(|peer| peer.clock_offset_ms() as f64 / 1000.0);
+    let offsets = urls.iter().zip(offsets).map(|(url, offset)| ([("peer", url.as_str())], offset));
+    gauges(to, "peer_clock_offset_seconds", "What is added to this host's clock for the peer.", offsets)
+}
+
+/// Counts, current number and times of calls, by `label`.
+fn calls<'a, I: Iterator<Item = (&'a str, &'a CallStats)>>(
+    to: &mut DescriptorEncoder<'_>,
+    label: &str,
+    which: &str,
+    of: &dyn Fn() -> I,
+) -> fmt::Result {
+    let help = format!("Calls {which}, by outcome.");
+    let outcomes = of().flat_map(|(name, stats)| {
+        stats.outcomes().map(move |(outcome, count)| ([(label, name), ("outcome", outcome)], count))
+    });
+    counters(to, &format!("{label}_calls"), &help, outcomes)?;
+    let running = of().map(|(name, stats)| ([(label, name)], stats.running() as f64));
+    gauges(to, &format!("{label}_calls_running"), &format!("Calls {which} that run."), running)?;
+    let (name, help) = (format!("{label}_call_seconds"), format!("How long calls {which} took."));
+    let mut family = to.encode_descriptor(&name, &help, None, MetricType::Histogram)?;
+    for (name, stats) in of() {
+        let (sum, steps) = stats.timings().read();
+        let count = steps.iter().map(|(_, count)| count).sum();
+        let labels = [(label, name)];
+        family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &steps, None)?;
+    }
+    Ok(())
+}
+
+fn plugins(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
+    let plugins = admin.plugins.statuses();
+    let each = |value: &dyn Fn(&crate::plugins::PluginStatus) -> f64| {
+        plugins.iter().map(|plugin| (plugin.name.clone(), value(plugin))).collect::<Vec<_>>()
+    };
+    let mut show = |name, help, value: &dyn Fn(&crate::plugins::PluginStatus) -> f64| {
+        let values = each(value);
+        gauges(to, name, help, values.iter().map(|(plugin, value)| ([("plugin", plugin.as_str())], *value)))
+    };
+    show("plugin_generation", "The generation that serves.", &|plugin| plugin.generation as f64)?;
+    let serves = |plugin: &crate::plugins::PluginStatus| f64::from(u8::from(plugin.state == "published"));
+    show("plugin_published", "1 while it serves.", &serves)?;
+    show("plugin_mapped_bytes", "Bytes of its library that are mapped.", &|plugin| {
+        plugin.mapped_bytes as f64
+    })?;
+    let help = "Retired generations that are still mapped.";
+    show("plugin_zombies", help, &|plugin| plugin.zombies.len() as f64)?;
+    let direct = plugins.iter().map(|plugin| ([("plugin", plugin.name.as_str())], plugin.direct_calls));
+    let help = "Calls inside the generation that serves which did not pass through the host.";
+    counters(to, "plugin_direct_calls", help, direct)?;
+    let failed = admin.plugins.failures().len() as f64;
+    gauges(to, "plugins_failed", "Files and plugins that are not served.", [([("", ""); 0], failed)])
+}
+
+fn counters<'a, const N: usize>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = ([(&'a str, &'a str); N], u64)>,
+) -> fmt::Result {
+    let mut family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in values {
+        if N == 0 {
+            family.encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
+        } else {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn gauges<'a, const N: usize>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = ([(&'a str, &'a str); N], f64)>,
+) -> fmt::Result {
+    let mut family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in values {
+        if N == 0 {
+            family.encode_gauge(&value)?;
+        } else {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+    }
+    Ok(())
+}
