@@ -4,7 +4,11 @@
 //! nor make a call twice on its own, but for the one resend that a peer's clock asks for.
 
 mod client;
+mod health;
+mod load;
 mod peer;
 
 pub use client::Client;
-pub use peer::{Answer, Peer};
+pub use health::{Admission, Health};
+pub use load::Latency;
+pub use peer::{Answer, Peer, Standing};

@@ -2,8 +2,11 @@
 //!
 //! Layer: above `peers`. It must never know how a call came in, and it never runs one twice unless that is safe.
 
+mod balance;
+mod budget;
 mod decision;
 mod dispatch;
+mod remote;
 
 pub use decision::{Decision, Target, decide};
 pub use dispatch::{Router, Routes, deadline_exceeded};

@@ -1,6 +1,7 @@
 //! Calls of peers that are slow, broken, hostile, elsewhere than expected, or gone.
 
 mod answers;
+mod balancing;
 mod fallback;
 mod faults;
 mod lives;
@@ -17,9 +18,12 @@ const FUNCTION: &str = "misbehave.functions.logs";
 /// What it logs.
 const TRACE: &str = "the function ran on this host";
 
-/// Host `id` with the plugins; `function` is configured to run at each of `urls`, in this order.
+/// Host `id` with the plugins; `function` is configured to run at each of `urls`, the first of them first.
 fn host(id: &str, urls: &[&str], function: &str) -> DaemonBuilder {
-    let mut config = format!("host_id = \"{id}\"\nplugins.proxy.proxy_urls = {urls:?}\n");
+    let mut config = format!("host_id = \"{id}\"\n");
+    for (priority, url) in urls.iter().enumerate() {
+        config.push_str(&format!("plugins.proxy.proxy_urls.\"{url}\".priority = {priority}\n"));
+    }
     for url in urls {
         config.push_str(&format!("plugins.proxy.proxy_functions.\"{url}\" = [\"{function}\"]\n"));
     }

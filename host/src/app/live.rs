@@ -8,7 +8,7 @@ use super::{AppError, is_loopback};
 use crate::base::Tasks;
 use crate::config::{self, Config, PeerUrl};
 use crate::http::{Admission, Limits, Policy, Sealing};
-use crate::peers::{Client, Peer};
+use crate::peers::{Client, Peer, Standing};
 use crate::router::Routes;
 use crate::wire::{Compression, KeyRing, Limits as WireLimits};
 
@@ -57,20 +57,26 @@ impl Live {
         let peers = config.proxy.peers.iter().map(|peer| {
             let key = keys.of_peers.get(&peer.url).cloned();
             let compression = compression(&config, is_loopback(peer.url.authority()));
+            let standing = Standing { priority: peer.priority, weight: peer.weight };
             let same = |known: &&KnownPeer| {
                 let same_key = match (&known.key, &key) {
                     (Some(known), Some(key)) => Arc::ptr_eq(known, key),
                     (None, None) => true,
                     _ => false,
                 };
-                same_key && known.compression == compression
+                same_key && known.compression == compression && known.peer.standing() == standing
             };
             let known = before.and_then(|before| before.peers.get(&peer.url)).filter(same);
             let made = match known {
                 Some(known) => Arc::clone(&known.peer),
-                None => {
-                    Arc::new(Peer::new(peer.url.clone(), key.clone(), client.clone(), compression, limits))
-                }
+                None => Arc::new(Peer::new(
+                    peer.url.clone(),
+                    key.clone(),
+                    client.clone(),
+                    compression,
+                    limits,
+                    standing,
+                )),
             };
             (peer.url.clone(), KnownPeer { peer: made, key, compression })
         });

@@ -47,10 +47,14 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn number(&mut self, number: &Number, said: Option<i64>) -> u64 {
+        self.number_at(&KeyPath::of(number.key), number, said)
+    }
+
+    /// A number whose key has names of the user's in it.
+    pub(super) fn number_at(&mut self, key: &KeyPath, number: &Number, said: Option<i64>) -> u64 {
         let value = said.unwrap_or(number.default);
         if !(number.min..=number.max).contains(&value) {
-            let text = format!("`{}` must be {}, found {value}", number.key, number.needed());
-            self.problem(&KeyPath::of(number.key), text);
+            self.problem(key, format!("`{key}` must be {}, found {value}", number.needed()));
         }
         value.unsigned_abs()
     }

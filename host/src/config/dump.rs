@@ -74,7 +74,10 @@ impl Config {
         }
         let dump_of_peer = |peer: &Peer| {
             let key = peer.key.as_ref().map(|_| REDACTED);
-            json!({ "enable": texts(&peer.enable), "disable": texts(&peer.disable), "key": key })
+            json!({
+                "enable": texts(&peer.enable), "disable": texts(&peer.disable), "key": key,
+                "priority": peer.priority, "weight": peer.weight,
+            })
         };
         let peers = proxy.peers.iter().map(|peer| (peer.url.to_string(), dump_of_peer(peer)));
         json!({

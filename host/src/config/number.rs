@@ -35,7 +35,11 @@ pub(super) static RELOAD_DRAIN_TIMEOUT: Number = number("reload.drain_timeout_ms
 pub(super) static KEEP_GENERATIONS: Number = number("reload.keep_generations", 3, 0, 100);
 pub(super) static ZOMBIES_MAX: Number = number("reload.zombies_max", 16, 0, COUNT_MAX);
 
-/// Every number of the file.
+/// Of a peer: `plugins.proxy.proxy_urls."URL".priority` and `weight`.
+pub(super) static PRIORITY: Number = number("priority", 0, 0, 255);
+pub(super) static WEIGHT: Number = number("weight", 1, 1, 1000);
+
+/// Every number of the file whose key has no name of the user's in it.
 pub(super) static ALL: [&Number; 12] = [
     &PORT,
     &BODY_BYTES_MAX,

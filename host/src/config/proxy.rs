@@ -6,6 +6,7 @@ use crate::base::{FunctionName, nearest};
 
 use super::builder::Builder;
 use super::key::{KeyPath, shown};
+use super::number;
 use super::raw::{RawPeer, RawPeers, RawProxy};
 use super::{AuthRules, Compression, Fallback, PathPatterns, PeerUrl, REMOTE_PATH, Secret};
 
@@ -34,6 +35,10 @@ pub struct Peer {
     pub url: PeerUrl,
     /// What seals calls to it, if it has a secret of its own.
     pub key: Option<Secret>,
+    /// Among the peers of one function: lower ones are asked first, 0 to 255.
+    pub priority: u8,
+    /// Its part of the calls, against those of the others of its priority, 1 to 1000.
+    pub weight: u16,
     /// The paths that may be called; every path by default.
     pub enable: PathPatterns,
     /// The paths that may not, even if `enable` has them.
@@ -103,6 +108,8 @@ fn peers(builder: &mut Builder<'_>, raw: RawPeers, white_list: Option<&PathPatte
         let enable = raw.enable.unwrap_or_else(|| vec!["/*".to_owned()]);
         let enable = builder.patterns(&place.child("enable"), &enable);
         let disable = builder.patterns(&place.child("disable"), &raw.disable.unwrap_or_default());
+        let priority = builder.number_at(&place.child("priority"), &number::PRIORITY, raw.priority);
+        let weight = builder.number_at(&place.child("weight"), &number::WEIGHT, raw.weight);
         let Some(url) = url(builder, &key, &place, &text) else {
             continue;
         };
@@ -110,7 +117,15 @@ fn peers(builder: &mut Builder<'_>, raw: RawPeers, white_list: Option<&PathPatte
             builder.problem(&place, format!("`{key}` has `{url}` twice"));
             continue;
         }
-        peers.push(Peer { url, key: peer_key, enable, disable, white_list: white_list.cloned() });
+        peers.push(Peer {
+            url,
+            key: peer_key,
+            priority: u8::try_from(priority).unwrap_or_default(),
+            weight: u16::try_from(weight).unwrap_or(1),
+            enable,
+            disable,
+            white_list: white_list.cloned(),
+        });
     }
     peers
 }

@@ -131,6 +131,8 @@ pub(super) struct RawPeer {
     pub(super) enable: Option<Vec<String>>,
     pub(super) disable: Option<Vec<String>>,
     pub(super) key: Option<String>,
+    pub(super) priority: Option<i64>,
+    pub(super) weight: Option<i64>,
 }
 
 /// Both forms of `proxy_urls`.
@@ -146,7 +148,7 @@ impl Default for RawPeers {
 }
 
 /// What serde says that it expects.
-const PEERS_NEEDED: &str = "a list of URLs, or a table of URL to { enable, disable, key }";
+const PEERS_NEEDED: &str = "a list of URLs, or a table of URL to { enable, disable, key, priority, weight }";
 
 // Written out, because an untagged enum loses where and what is wrong.
 impl<'de> Deserialize<'de> for RawPeers {

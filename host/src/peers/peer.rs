@@ -10,6 +10,8 @@ use http::{StatusCode, Uri};
 
 use super::Client;
 use super::client::{HttpAnswer, SendError};
+use super::health::{Admission, Health};
+use super::load::Latency;
 use crate::base::{ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::functions::CallStats;
@@ -26,10 +28,22 @@ pub struct Peer {
     client: Client,
     compression: Compression,
     limits: Limits,
+    standing: Standing,
     stats: CallStats,
+    health: Health,
+    latency: Latency,
     is_itself: AtomicBool,
     /// What to add to our clock to have the peer's, in milliseconds.
     clock_offset_ms: AtomicI64,
+}
+
+/// The place of a peer among others for the same function, by the config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Lower ones come first.
+    pub priority: u8,
+    /// Its part of the calls, against those of the others; at least 1.
+    pub weight: u16,
 }
 
 /// What a peer answered.
@@ -50,6 +64,7 @@ impl Peer {
         client: Client,
         compression: Compression,
         limits: Limits,
+        standing: Standing,
     ) -> Self {
         let uri =
             Uri::builder().scheme("http").authority(url.authority()).path_and_query(REMOTE_PATH).build();
@@ -61,7 +76,10 @@ impl Peer {
             client,
             compression,
             limits,
+            standing,
             stats: CallStats::default(),
+            health: Health::default(),
+            latency: Latency::default(),
             is_itself: AtomicBool::new(false),
             clock_offset_ms: AtomicI64::new(0),
         }
@@ -107,15 +125,68 @@ impl Peer {
         arguments: Bytes,
         host_id: &HostId,
         instance: [u8; 16],
+        is_trial: bool,
     ) -> Answer {
-        let mut calling = Calling { stats: &self.stats, begun: Instant::now(), ended: false };
+        let mut calling = Calling { peer: self, begun: Instant::now(), is_trial, ended: false };
         self.stats.begin();
         let answer = self.call_uncounted(invocation, arguments, host_id, instance).await;
-        if let Answer::Outcome(outcome, _) = &answer {
-            self.stats.end(outcome, calling.begun.elapsed());
-            calling.ended = true;
-        }
+        calling.end(&answer);
         answer
+    }
+
+    /// Whether a call may go to it now; if it answers [`Admission::Trial`], the call must be made, or given back.
+    pub(crate) fn admit(&self, now: Instant) -> Admission {
+        self.health.admit(now)
+    }
+
+    /// Whether a call could go to it now.
+    #[must_use]
+    pub fn look(&self, now: Instant) -> Admission {
+        self.health.look(now)
+    }
+
+    /// A call that was admitted is not made.
+    pub(crate) fn give_back(&self, is_trial: bool) {
+        if is_trial {
+            self.health.trial_ended();
+        }
+    }
+
+    /// Its place by the config.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Its part of the calls now, less than configured for a while after it came back; above 0.
+    #[must_use]
+    pub fn weight(&self, now: Instant) -> f64 {
+        f64::from(self.standing.weight.max(1)) * self.health.share(now)
+    }
+
+    /// What the next answer is expected to take in seconds, times the calls that wait for one.
+    #[must_use]
+    pub fn load(&self) -> f64 {
+        self.latency.seconds() * (self.stats.running() + 1) as f64
+    }
+
+    /// How it fares, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let now = Instant::now();
+        let fares = match self.look(now) {
+            Admission::Yes => "it serves".to_owned(),
+            Admission::Trial => "it failed, and the next call finds out whether it is back".to_owned(),
+            Admission::No(until) => {
+                let left = until.saturating_duration_since(now).as_millis();
+                format!("it failed, and is not asked for another {left} ms")
+            }
+        };
+        let Standing { priority, weight } = self.standing;
+        let (running, ms) = (self.stats.running(), self.latency.seconds() * 1000.0);
+        format!(
+            "{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}"
+        )
     }
 
     async fn call_uncounted(
@@ -253,17 +324,54 @@ impl Peer {
     }
 }
 
-/// Counts a call that is dropped, or that turns out not to be one of another host.
+/// Counts a call, and notes what it says of the peer; also if it is dropped.
 struct Calling<'a> {
-    stats: &'a CallStats,
+    peer: &'a Peer,
     begun: Instant,
+    is_trial: bool,
     ended: bool,
+}
+
+impl Calling<'_> {
+    fn end(&mut self, answer: &Answer) {
+        let (peer, now) = (self.peer, Instant::now());
+        let took = now.saturating_duration_since(self.begun);
+        let Answer::Outcome(outcome, served_by) = answer else { return };
+        peer.stats.end(outcome, took);
+        self.ended = true;
+        match (outcome, served_by) {
+            // Of a limit: it is there, and has enough to do.
+            (Err(failure), Some(_))
+                if matches!(failure.code, ErrorCode::Overloaded | ErrorCode::Unavailable) =>
+            {
+                peer.latency.failed(took, now);
+                peer.health.succeeded(now, self.is_trial);
+            }
+            (_, Some(_)) => {
+                peer.latency.answered(took, now);
+                peer.health.succeeded(now, self.is_trial);
+            }
+            // Nothing was sent: that says nothing of the peer.
+            (Err(failure), None)
+                if failure.code == ErrorCode::DeadlineExceeded && failure.executed == Some(false) =>
+            {
+                peer.give_back(self.is_trial);
+            }
+            (_, None) => {
+                peer.latency.failed(took, now);
+                if peer.health.failed(now, self.is_trial, rand::random()) {
+                    tracing::warn!(peer = %peer.url, "the peer is left alone for a while: {}", peer.describe());
+                }
+            }
+        }
+    }
 }
 
 impl Drop for Calling<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.stats.cancel(self.begun.elapsed());
+            self.peer.stats.cancel(self.begun.elapsed());
+            self.peer.give_back(self.is_trial);
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::peers::Peer;
 pub enum Target {
     /// In a plugin of this host.
     Local(Arc<Function>),
-    /// On one of these peers, in the order of the configuration. Never empty; the first one is another host,
-    /// one of the others may stand for this one.
+    /// On one of these peers, in the order of the configuration. Never empty; one that stands for this host has a
+    /// higher priority than another.
     Peers(Vec<Arc<Peer>>),
     /// Nowhere: no such function.
     Nowhere,
@@ -29,18 +29,21 @@ pub struct Decision {
 
 /// Decides where a function runs.
 ///
-/// `configured` are the peers that `plugins.proxy.proxy_functions` names for it. One that leads back to this
-/// host keeps its place in their order, so that all hosts of one config send a call to the same of them;
-/// without the function here it counts for nothing.
+/// `configured` are the peers that `plugins.proxy.proxy_functions` names for it. One of them that leads back to this
+/// host stands for the function here: it runs here if none of the others has a lower priority.
 #[must_use]
 pub fn decide(name: &FunctionName, table: &Snapshot, configured: &[Arc<Peer>]) -> Target {
     let here = table.find(name.as_str());
     let serving = |peer: &&Arc<Peer>| here.is_some() || !peer.is_itself();
     let peers: Vec<_> = configured.iter().filter(serving).cloned().collect();
-    match (peers.first(), here) {
-        (Some(first), _) if !first.is_itself() => Target::Peers(peers),
-        (_, Some(function)) => Target::Local(Arc::clone(function)),
-        (_, None) => Target::Nowhere,
+    let first_priority = peers.iter().map(|peer| peer.standing().priority).min();
+    let is_first = |peer: &Arc<Peer>| peer.is_itself() && Some(peer.standing().priority) == first_priority;
+    match here {
+        Some(function) if peers.is_empty() || peers.iter().any(is_first) => {
+            Target::Local(Arc::clone(function))
+        }
+        _ if peers.is_empty() => Target::Nowhere,
+        _ => Target::Peers(peers),
     }
 }
 
@@ -59,10 +62,18 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, configured: &[Arc<P
                 peer.url()
             )
         } else {
-            format!("rule 1: plugins.proxy.proxy_functions says that it runs on {}", peer.url())
+            format!(
+                "rule 1: plugins.proxy.proxy_functions says that it runs on {}: {}",
+                peer.url(),
+                peer.describe()
+            )
         });
     }
     match &target {
+        Target::Peers(peers) if peers.len() > 1 => because.push(
+            "rule 1: of two of them that chance names by their weights, a call goes to the one of less load"
+                .to_owned(),
+        ),
         Target::Peers(_) => {}
         Target::Local(function) => because.push(format!(
             "rule 2: plugin `{}`, generation {}, has it here",

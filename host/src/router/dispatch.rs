@@ -12,13 +12,14 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
+use super::budget::RetryBudget;
 use super::decision::{self, Decision, Target, decide};
 use crate::base::{
     Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, nearest,
 };
 use crate::config::Fallback;
 use crate::functions::{CallFuture, CallStats, Dispatch, Function, Started, Table, Withdrawn};
-use crate::peers::{Answer, Peer};
+use crate::peers::Peer;
 
 /// Routes calls.
 pub struct Router {
@@ -27,6 +28,8 @@ pub struct Router {
     instance: [u8; 16],
     table: Arc<Table>,
     routes: ArcSwap<Routes>,
+    /// What is left of calls that may be made again.
+    pub(super) budget: RetryBudget,
     /// Told when a peer turns out to be this very host: functions then run here that did not before.
     on_itself: OnceLock<Box<dyn Fn() + Send + Sync>>,
     this: Weak<Self>,
@@ -62,6 +65,7 @@ impl Router {
             instance: rand::random(),
             table,
             routes: ArcSwap::from_pointee(routes),
+            budget: RetryBudget::new(Instant::now()),
             on_itself: OnceLock::new(),
             this: this.clone(),
         })
@@ -70,6 +74,10 @@ impl Router {
     /// Sets who is told when a peer turns out to be this very host; the first one stays.
     pub fn on_itself(&self, tell: impl Fn() + Send + Sync + 'static) {
         self.on_itself.get_or_init(|| Box::new(tell));
+    }
+
+    pub(super) fn tell_itself(&self) {
+        self.on_itself.get().into_iter().for_each(|tell| tell());
     }
 
     /// Id of this host.
@@ -157,55 +165,11 @@ impl Router {
         }
     }
 
-    /// Calls one of `peers`: the next one only if the one before provably did not run it.
-    async fn call_peers(
-        self: Arc<Self>,
-        peers: Vec<Arc<Peer>>,
-        invocation: Arc<Invocation>,
-        arguments: Bytes,
-    ) -> Outcome {
-        let mut last = None;
-        for peer in peers {
-            let known_as_itself = peer.is_itself();
-            let answer = if known_as_itself {
-                Answer::Itself
-            } else {
-                peer.call(&invocation, arguments.clone(), &self.host_id, self.instance).await
-            };
-            match answer {
-                Answer::Outcome(Err(failure), _) if may_go_on(&failure) => last = Some(failure),
-                Answer::Outcome(outcome, served_by) => {
-                    if let Some(served_by) = served_by {
-                        invocation.served_by.set(served_by);
-                    }
-                    return outcome;
-                }
-                Answer::Itself => {
-                    if !known_as_itself {
-                        tracing::info!(peer = %peer.url(), "the peer is this very host: its functions run here");
-                        self.on_itself.get().into_iter().for_each(|tell| tell());
-                    }
-                    if self.has(&invocation.function) {
-                        return self.call_here(invocation, arguments).await;
-                    }
-                    last = Some(self.not_found(&invocation.function));
-                }
-            }
-        }
-        let failure = last
-            .unwrap_or_else(|| Box::new(Failure::not_executed(ErrorCode::Unavailable, "no peer is left")));
-        if self.routes.load().fallback == Fallback::Local && self.has(&invocation.function) {
-            tracing::warn!(function = %invocation.function, request_id = %invocation.id, "the call did not run on a peer, so it runs here: fallback = \"local\"");
-            return self.call_here(invocation, arguments).await;
-        }
-        Err(failure)
-    }
-
-    fn has(&self, name: &FunctionName) -> bool {
+    pub(super) fn has(&self, name: &FunctionName) -> bool {
         self.table.snapshot().find(name.as_str()).is_some()
     }
 
-    async fn call_here(&self, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
+    pub(super) async fn call_here(&self, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
         let function = self.table.snapshot().find(invocation.function.as_str()).cloned();
         let Some(function) = function else { return Err(self.not_found(&invocation.function)) };
         let begun = Instant::now();
@@ -213,7 +177,7 @@ impl Router {
             .await
     }
 
-    fn not_found(&self, name: &FunctionName) -> Box<Failure> {
+    pub(super) fn not_found(&self, name: &FunctionName) -> Box<Failure> {
         let table = self.table.snapshot();
         if let Some(Withdrawn { plugin, generation }) = table.withdrawn(name.as_str()) {
             let now = match table.generation_of(plugin) {
@@ -263,15 +227,6 @@ impl Dispatch for Router {
             }
         }
     }
-}
-
-/// Whether the call may be made elsewhere: it provably did not run, and another host may do better.
-fn may_go_on(failure: &Failure) -> bool {
-    let elsewhere = matches!(
-        failure.code,
-        ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::NotFound | ErrorCode::LoopDetected
-    );
-    failure.executed == Some(false) && elsewhere
 }
 
 fn refuse(code: ErrorCode, text: String) -> Started {

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use framex_sdk::prelude::*;
@@ -25,6 +26,25 @@ pub enum Failure {
     /// A call that failed.
     #[error(transparent)]
     Call(#[from] CallError),
+}
+
+/// How long counting takes.
+pub struct Slow(pub Duration);
+
+/// How often this ran in this process.
+#[on_proxy]
+pub async fn counts(#[state] slow: &Slow) -> Result<u64> {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    tokio::time::sleep(slow.0).await;
+    Ok(RUNS.fetch_add(1, Ordering::Relaxed) + 1)
+}
+
+/// The same, and running it twice does no harm.
+#[on_proxy(idempotent)]
+pub async fn counts_idempotent(#[state] slow: &Slow) -> Result<u64> {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    tokio::time::sleep(slow.0).await;
+    Ok(RUNS.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
 /// Panics, at once or after a while.

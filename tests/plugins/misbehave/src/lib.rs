@@ -12,6 +12,9 @@ use serde::Deserialize;
 struct Config {
     /// What goes wrong in `on_start`; nothing without it.
     start: Option<StartFault>,
+    /// How long counting takes.
+    #[serde(default)]
+    slow_ms: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,7 +52,11 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::asks_sometimes>()?;
         ctx.register_proxy_func::<functions::asks_socket>()?;
         ctx.register_proxy_func::<functions::runs_process>()?;
-        match ctx.config::<Config>()?.start {
+        ctx.register_proxy_func::<functions::counts>()?;
+        ctx.register_proxy_func::<functions::counts_idempotent>()?;
+        let config = ctx.config::<Config>()?;
+        ctx.insert_state(functions::Slow(Duration::from_millis(config.slow_ms)));
+        match config.start {
             None => Ok(()),
             Some(StartFault::Panic) => panic!("this plugin panics when it starts"),
             Some(StartFault::Fail) => Err(Error::new("no_luck", "this plugin fails when it starts")),

@@ -1,0 +1,79 @@
+//! How long an answer of a peer takes, so that slow ones get less: a moving average that jumps up and sinks slowly
+//! ("peak EWMA", as in Finagle and Linkerd).
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How fast old answers are forgotten: after this time, what was is worth 37 %.
+const DECAY: Duration = Duration::from_secs(10);
+/// What is assumed of a peer that has not answered yet: so little that it is asked.
+const UNKNOWN: Duration = Duration::from_millis(1);
+/// What a failure counts as at least: a peer that fails fast must not look fast.
+const FAILURE: Duration = Duration::from_secs(1);
+
+/// The average of one peer. Times are passed in.
+#[derive(Debug, Default)]
+pub struct Latency(Mutex<Option<Average>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Average {
+    seconds: f64,
+    at: Instant,
+}
+
+impl Latency {
+    /// Notes an answer.
+    pub fn answered(&self, took: Duration, now: Instant) {
+        self.note(took, now);
+    }
+
+    /// Notes a failure.
+    pub fn failed(&self, took: Duration, now: Instant) {
+        self.note(took.max(FAILURE), now);
+    }
+
+    /// What the next answer is expected to take, in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        let average = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        average.map_or(UNKNOWN.as_secs_f64(), |average| average.seconds)
+    }
+
+    fn note(&self, took: Duration, now: Instant) {
+        let took = took.as_secs_f64();
+        let mut average = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = match *average {
+            Some(before) if took < before.seconds => {
+                let passed = now.saturating_duration_since(before.at).as_secs_f64();
+                let kept = (-passed / DECAY.as_secs_f64()).exp();
+                before.seconds.mul_add(kept, took * (1.0 - kept))
+            }
+            _ => took,
+        };
+        *average = Some(Average { seconds, at: now });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_jumps_up_and_sinks_slowly() {
+        let (latency, start) = (Latency::default(), Instant::now());
+        let check = |expected: f64| {
+            assert!((latency.seconds() - expected).abs() < 1e-3, "{} is not {expected}", latency.seconds());
+        };
+        check(0.001);
+        latency.answered(Duration::from_millis(10), start);
+        check(0.010);
+        latency.answered(Duration::from_millis(500), start);
+        check(0.5);
+        latency.answered(Duration::from_millis(10), start);
+        check(0.5);
+        latency.answered(Duration::ZERO, start + DECAY);
+        check(0.5 * (-1.0_f64).exp());
+        latency.failed(Duration::from_micros(50), start + DECAY);
+        check(1.0);
+    }
+}

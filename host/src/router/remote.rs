@@ -1,0 +1,186 @@
+//! A call on one of several peers: which one, and whether it may be made again (DESIGN section 5, "Fallback is safe").
+//!
+//! A call goes on to the next peer, and in the end to the body here where that is configured, only if it provably did
+//! not run; one of an idempotent function also if it may have. Whatever is made again takes of the retry budget.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Router;
+use super::balance::{Candidate, pick, pick_for};
+use crate::base::{ErrorCode, Failure, Invocation, Outcome};
+use crate::config::Fallback;
+use crate::peers::{Admission, Answer, Peer};
+
+/// Most times that one call is made.
+const ATTEMPTS_MAX: u32 = 10;
+/// Pause before all peers are asked once more, at first and at most.
+const PAUSE_FIRST: Duration = Duration::from_millis(25);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The peer that a call goes to next.
+enum Next {
+    /// This one of the list; whether the call finds out if it is back.
+    Peer(usize, bool),
+    /// None may be asked before that time.
+    NotBefore(Instant),
+    /// All were asked.
+    Exhausted,
+}
+
+impl Router {
+    /// Calls one of `peers`.
+    pub(super) async fn call_peers(
+        self: Arc<Self>,
+        peers: Vec<Arc<Peer>>,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+    ) -> Outcome {
+        self.budget.called();
+        let here = self.table().snapshot().find(invocation.function.as_str()).map(|here| here.idempotent);
+        let is_idempotent = here.unwrap_or_default();
+        let (mut left, mut attempts, mut pause) = (peers.clone(), 0, PAUSE_FIRST);
+        let (mut last, mut last_was_told): (Option<Box<Failure>>, bool) = (None, false);
+        loop {
+            let now = Instant::now();
+            let again = match next(&left, &invocation, now) {
+                Next::Peer(place, is_trial) => {
+                    let peer = left.swap_remove(place);
+                    if attempts > 0 && !self.budget.take(now) {
+                        peer.give_back(is_trial);
+                        tracing::warn!(function = %invocation.function, request_id = %invocation.id, "not made again: the retry budget is spent");
+                        break;
+                    }
+                    if peer.is_itself() {
+                        return self.call_here(invocation, arguments).await;
+                    }
+                    attempts += 1;
+                    tracing::debug!(function = %invocation.function, request_id = %invocation.id, peer = %peer.url(), is_trial, attempt = attempts, "the call goes to this peer");
+                    let id = self.host_id();
+                    match peer.call(&invocation, arguments.clone(), id, *self.instance(), is_trial).await {
+                        Answer::Outcome(Err(failure), who) if may_go_on(&failure, is_idempotent) => {
+                            // What a peer says tells more than that another one says nothing.
+                            if who.is_some() || !last_was_told {
+                                last = Some(failure);
+                                last_was_told = who.is_some();
+                            }
+                            continue;
+                        }
+                        Answer::Outcome(outcome, served_by) => {
+                            served_by.into_iter().for_each(|host| invocation.served_by.set(host));
+                            return outcome;
+                        }
+                        Answer::Itself => {
+                            tracing::info!(peer = %peer.url(), "the peer is this very host: its functions run here");
+                            self.tell_itself();
+                            if self.has(&invocation.function) {
+                                return self.call_here(invocation, arguments).await;
+                            }
+                            last = Some(self.not_found(&invocation.function));
+                            continue;
+                        }
+                    }
+                }
+                Next::NotBefore(until) => {
+                    last.get_or_insert_with(|| nobody(peers.len()));
+                    until.max(now + jittered(pause))
+                }
+                Next::Exhausted => now + jittered(pause),
+            };
+            // Only what may run twice is worth waiting for: the others learn at once that nobody can run them.
+            if !is_idempotent || attempts >= ATTEMPTS_MAX || again >= invocation.deadline.0 {
+                break;
+            }
+            tokio::time::sleep_until(again.into()).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+            left.clone_from(&peers);
+        }
+        let failure = last.unwrap_or_else(|| nobody(peers.len()));
+        let is_safe = failure.executed == Some(false) || is_idempotent;
+        if is_safe && self.routes().fallback == Fallback::Local && self.has(&invocation.function) {
+            tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
+            return self.call_here(invocation, arguments).await;
+        }
+        Err(failure)
+    }
+}
+
+/// Chooses among the peers that were not asked yet.
+fn next(left: &[Arc<Peer>], invocation: &Invocation, now: Instant) -> Next {
+    if let [only] = left {
+        return match only.admit(now) {
+            Admission::No(until) => Next::NotBefore(until),
+            admission => Next::Peer(0, admission == Admission::Trial),
+        };
+    }
+    let mut places: Vec<usize> = (0..left.len()).collect();
+    let mut not_before = None;
+    loop {
+        places.retain(|place| match left[*place].look(now) {
+            Admission::No(until) => {
+                not_before = Some(not_before.map_or(until, |before: Instant| before.min(until)));
+                false
+            }
+            _ => true,
+        });
+        let candidates: Vec<Candidate> = places.iter().map(|place| candidate(&left[*place], now)).collect();
+        let here = places.iter().zip(&candidates).filter(|(place, _)| left[**place].is_itself());
+        let here = here.map(|(_, candidate)| candidate.priority).min();
+        if here.is_some() && here == candidates.iter().map(|candidate| candidate.priority).min() {
+            let place = places.iter().find(|place| left[**place].is_itself());
+            return place.map_or(Next::Exhausted, |place| Next::Peer(*place, false));
+        }
+        let picked = match &invocation.idempotency_key {
+            // A repeat must come to the host that remembers the first one.
+            Some(key) => {
+                let names: Vec<&str> = places.iter().map(|place| left[*place].url().authority()).collect();
+                pick_for(key, &names, &candidates)
+            }
+            None => pick(&candidates, (rand::random(), rand::random())),
+        };
+        let Some(picked) = picked else {
+            return not_before.map_or(Next::Exhausted, Next::NotBefore);
+        };
+        match left[places[picked]].admit(now) {
+            // Somebody else took the trial since.
+            Admission::No(_) => places.swap_remove(picked),
+            admission => return Next::Peer(places[picked], admission == Admission::Trial),
+        };
+    }
+}
+
+fn candidate(peer: &Peer, now: Instant) -> Candidate {
+    Candidate { priority: peer.standing().priority, weight: peer.weight(now), load: peer.load() }
+}
+
+/// Whether the call may be made elsewhere: it provably did not run, or may run twice, and another host may do better.
+fn may_go_on(failure: &Failure, is_idempotent: bool) -> bool {
+    let is_safe = failure.executed == Some(false) || is_idempotent;
+    let elsewhere = match failure.code {
+        ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::NotFound | ErrorCode::LoopDetected => {
+            true
+        }
+        // Of one peer that has another key than the others, or another version.
+        ErrorCode::Unauthenticated | ErrorCode::Incompatible => is_idempotent,
+        _ => false,
+    };
+    is_safe && elsewhere
+}
+
+fn nobody(peers: usize) -> Box<Failure> {
+    let text = match peers {
+        1 => "the peer that this function runs on has failed several times, and is left alone for a moment"
+            .to_owned(),
+        _ => format!(
+            "all {peers} peers that this function runs on have failed several times, and are left alone for a moment"
+        ),
+    };
+    Box::new(Failure::not_executed(ErrorCode::Unavailable, text))
+}
+
+/// Half of it to all of it: callers that failed together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random::<f64>().mul_add(0.5, 0.5))
+}
