@@ -53,6 +53,15 @@ impl Daemon {
         targets
     }
 
+    /// Threads of the process that have this name.
+    #[must_use]
+    pub fn threads_named(&self, name: &str) -> usize {
+        let folder = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("Linux has /proc");
+        // One may end between the two looks.
+        let names = folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("comm")).ok());
+        names.filter(|found| found.trim_end() == name).count()
+    }
+
     /// Threads of the process.
     #[must_use]
     pub fn threads(&self) -> usize {

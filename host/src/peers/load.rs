@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How fast old answers are forgotten: after this time, what was is worth 37 %.
-const DECAY: Duration = Duration::from_secs(10);
+const DECAY: Duration = Duration::from_secs(2);
 /// What is assumed of a peer that has not answered yet: so little that it is asked.
 const UNKNOWN: Duration = Duration::from_millis(1);
 /// What a failure counts as at least: a peer that fails fast must not look fast.

@@ -41,7 +41,7 @@ fn calls(host: &Daemon, function: &str, times: usize) -> BTreeMap<(u16, String),
 
 #[test]
 fn the_good_one_gets_the_calls_beside_a_slow_one_and_one_that_fails_fast() {
-    let failing = FaultyPeer::start(|mut conversation| {
+    let failing = FaultyPeer::start(|conversation| {
         conversation.request();
         conversation.send(&http_answer(
             "502 Bad Gateway",

@@ -85,9 +85,9 @@ fn threads_that_still_run_keep_their_libraries_and_are_counted() {
     check_mapped(&host, 100);
 
     // When the threads end, the libraries can go: at the latest with the next change.
-    let threads = host.threads();
+    assert_eq!(host.threads_named("left-behind"), 100);
     fs::write(&release, "").unwrap();
-    until("the threads have ended", || host.threads() <= threads - 100);
+    until("the threads have ended", || host.threads_named("left-behind") == 0);
     reload("changing", build("changing", 40));
     for plugin in PLUGINS {
         assert_eq!(host.plugin_status(plugin)["zombies"], json!([]));

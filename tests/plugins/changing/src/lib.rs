@@ -54,7 +54,8 @@ impl Plugin for Changing {
 fn leave(release: Option<PathBuf>) {
     match marker::leaves() {
         b't' => {
-            let _detached = std::thread::spawn(move || {
+            let thread = std::thread::Builder::new().name("left-behind".to_owned());
+            let _detached = thread.spawn(move || {
                 while !release.as_ref().is_some_and(|release| release.exists()) {
                     pause();
                 }
