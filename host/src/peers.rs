@@ -4,7 +4,9 @@
 //! nor make a call twice on its own, but for the one resend that a peer's clock asks for.
 
 mod client;
+mod connector;
 mod peer;
+mod resolver;
 
 pub use client::Client;
 pub use peer::{Answer, Peer};

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 31] = [
+pub(super) const KEYS: [&str; 38] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -22,6 +22,9 @@ pub(super) const KEYS: [&str; 31] = [
     "server.header_timeout_ms",
     "server.call_timeout_ms",
     "server.drain_timeout_ms",
+    "server.tls.cert",
+    "server.tls.key",
+    "server.tls.client_ca",
     "admin.socket",
     "admin.listen",
     "admin.token",
@@ -31,6 +34,10 @@ pub(super) const KEYS: [&str; 31] = [
     "plugins.proxy.proxy_functions",
     "plugins.proxy.fallback",
     "plugins.proxy.compression",
+    "plugins.proxy.allow_addresses",
+    "plugins.proxy.tls.ca",
+    "plugins.proxy.tls.cert",
+    "plugins.proxy.tls.key",
     "plugins.proxy.auth.rules",
     "reload.start_timeout_ms",
     "reload.drain_timeout_ms",
@@ -43,7 +50,7 @@ pub(super) const KEYS: [&str; 31] = [
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 4] = ["server.tls", "auth.callers", "trust", "isolation"];
+pub(super) const LATER: [&str; 3] = ["auth.callers", "trust", "isolation"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
