@@ -21,3 +21,4 @@ mod reload;
 mod sealed;
 mod shutdown;
 mod start_faults;
+mod tls;

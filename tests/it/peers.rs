@@ -4,7 +4,9 @@ mod answers;
 mod fallback;
 mod faults;
 mod lives;
+mod outbound;
 mod places;
+mod tls;
 
 use bytes::BytesMut;
 use framex_host::base::{Failure, Outcome};

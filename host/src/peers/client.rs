@@ -57,7 +57,7 @@ pub(super) enum SendError {
     #[error("no connection: {0}")]
     NotConnected(String),
     /// The TLS handshake failed in the end: nothing that was sent was looked at.
-    #[error("the peer does not accept this host's certificate: {0}")]
+    #[error("the peer wants a certificate of this host that it accepts: {0}")]
     CertificateRefused(String),
     /// The connection broke after something may have been sent.
     #[error("the connection broke: {0}")]
