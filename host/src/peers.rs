@@ -9,4 +9,5 @@ mod peer;
 mod resolver;
 
 pub use client::Client;
+pub use connector::{Connector, Stream};
 pub use peer::{Answer, Peer};

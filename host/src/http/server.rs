@@ -97,9 +97,14 @@ impl Connection {
             // The connection is gone already.
             return;
         }
-        let Some(tls) = tls else {
-            return self.answer(stream, Sender { address, certificate: None }).await;
-        };
+        match tls {
+            None => self.answer(stream, Sender { address, certificate: None }).await,
+            // Boxed: otherwise, the task of every plain connection would have the size of this one.
+            Some(tls) => Box::pin(self.serve_encrypted(stream, address, tls)).await,
+        }
+    }
+
+    async fn serve_encrypted(self, stream: TcpStream, address: SocketAddr, tls: Tls) {
         let handshake = tokio::select! {
             handshake = tls.accept(stream, self.header_timeout) => handshake,
             // Nothing was asked yet.
@@ -111,8 +116,7 @@ impl Connection {
                 if let Some(name) = &certificate {
                     tracing::debug!(from = %address, certificate = %name, "a client with a certificate");
                 }
-                // Boxed: otherwise, the task of every plain connection would be as large.
-                Box::pin(self.answer(stream, Sender { address, certificate })).await;
+                self.answer(stream, Sender { address, certificate }).await;
             }
             Err(error) => {
                 tracing::debug!(from = %address, %error, "the connection is closed: the TLS handshake failed");

@@ -35,7 +35,7 @@ type Tcp = TokioIo<TcpStream>;
 
 /// Makes connections for the pool.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub struct Connector {
     peers: HttpConnector<Resolver<GaiResolver>>,
     /// To proxies, which the operator of this machine chose: wherever they are.
     to_proxies: HttpConnector,
@@ -62,7 +62,9 @@ enum ConnectError {
 }
 
 impl Connector {
-    pub(super) fn new(proxy: &Proxy) -> Self {
+    /// A connector that does as `proxy` says.
+    #[must_use]
+    pub fn new(proxy: &Proxy) -> Self {
         let allowed = proxy.allowed_addresses.clone();
         let resolver = Resolver::new(GaiResolver::new(), allowed.clone());
         Self {
@@ -153,7 +155,7 @@ impl fmt::Debug for Connector {
 
 /// A connection to a peer, or to a proxy for it.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub struct Stream {
     io: Io,
     /// Requests name the peer by its whole URL, for the proxy that reads them.
     is_proxied: bool,

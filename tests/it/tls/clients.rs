@@ -68,3 +68,28 @@ fn another_authority_of_clients_comes_with_a_reload() {
     assert!(before.call(host.address(), FUNCTION, &arguments()).is_err());
     assert!(client(&authority).call(host.address(), FUNCTION, &arguments()).is_err());
 }
+
+#[test]
+fn the_command_line_speaks_tls_to_a_host_by_its_name() {
+    let authority = Authority::default();
+    let host = host(&authority.issue(&["localhost"]), "").start();
+    let ca = host.folder().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let url = host.url().replace("http://127.0.0.1", "https://localhost");
+    let call = |flags: &[&str]| {
+        let arguments = arguments().to_string();
+        host.run(&[&["call", FUNCTION, "--json", arguments.as_str(), "--url", &url], flags].concat())
+    };
+    let exit = call(&["--ca", ca.to_str().unwrap()]);
+    assert_eq!((exit.code, exit.stdout.as_str()), (Some(0), "7: Ada\n"), "{}", exit.stderr);
+    assert_ne!(call(&[]).code, Some(0), "nobody else vouches for the host");
+    let exit = call(&["--ca", "not.there"]);
+    assert_eq!(exit.code, Some(2), "{}", exit.stderr);
+    assert!(exit.stderr.starts_with("error: flag --ca: `plugins.proxy.tls.ca` is file `"), "{}", exit.stderr);
+    let mut unnamed = std::process::Command::new(framex_tests::host_binary());
+    let config = host.folder().join("config.toml");
+    unnamed.env_clear().arg("--config").arg(config).arg("functions").stdin(std::process::Stdio::null());
+    let exit = framex_tests::run_to_end(&mut unnamed);
+    assert_eq!(exit.code, Some(2), "{}", exit.stderr);
+    assert!(exit.stderr.contains("speaks TLS: name it as its certificate does"), "{}", exit.stderr);
+}
