@@ -23,14 +23,13 @@ pub use error::AppError;
 pub use lock::StateDir;
 pub use reload::Reread;
 
-use build::is_loopback;
-use reload::Host;
+use reload::{Host, Swaps};
 use signals::Signals;
 
 use crate::base::Tasks;
 use crate::config::Config;
 use crate::http::admin::{self, Admin};
-use crate::http::{self, Door};
+use crate::http::{self, Door, Listening, Tls};
 use crate::plugins::{Asker, LoadReport, Plugins};
 
 /// How long what is dropped may take to be gone.
@@ -54,6 +53,7 @@ pub struct App {
     /// Gets something whenever a SIGHUP asks for a reload.
     hangups: mpsc::Receiver<()>,
     listener: TcpListener,
+    tls: Option<Tls>,
     door: Arc<Door>,
     plugins: Arc<Plugins>,
     /// Connections to peers, which calls in flight need until the end.
@@ -92,8 +92,12 @@ impl App {
             signal = signals.next() => return Err(AppError::Stopped(signal)),
         };
         let router = Arc::clone(&door.router);
-        let token = admin_tcp.as_ref().map(admin::Tcp::token);
-        let host = Host::new(reread, &door, live, token, client_tasks.clone());
+        let swaps = Swaps {
+            admin_token: admin_tcp.as_ref().map(admin::Tcp::token),
+            tls: config.server_tls.as_ref().map(|tls| Tls::new(Arc::clone(tls.rustls()))),
+        };
+        let tls = swaps.tls.clone();
+        let host = Host::new(reread, &door, live, swaps, client_tasks.clone());
         let host = Arc::new(host);
         let admin = Admin {
             plugins: Arc::clone(&plugins),
@@ -109,6 +113,7 @@ impl App {
             signals,
             hangups,
             listener,
+            tls,
             door,
             plugins,
             client_tasks,
@@ -140,8 +145,11 @@ impl App {
             self.listener,
             self.door,
             server_tasks.clone(),
-            server.connections_max,
-            server.header_timeout,
+            Listening {
+                tls: self.tls,
+                connections_max: server.connections_max,
+                header_timeout: server.header_timeout,
+            },
         ));
         let (admin_listener, admin) = self.admin;
         let changes = admin.changes.clone();
@@ -153,7 +161,7 @@ impl App {
         let _owned = server_tasks.spawn(watch::run(Arc::clone(&self.host), server_tasks.clone()));
         let _owned =
             server_tasks.spawn(reload_on_hangup(Arc::clone(&self.host), self.hangups, server_tasks.clone()));
-        tracing::info!(%address, host_id = &*self.config.host_id, "listening");
+        tracing::info!(%address, tls = self.config.server_tls.is_some(), host_id = &*self.config.host_id, "listening");
         let first = signals.next().await;
         let drain_timeout = self.host.drain_timeout();
         tracing::info!(

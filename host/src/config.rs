@@ -6,6 +6,7 @@
 //! Layer: above `base` only. It must never bind, connect, or load a plugin, and it must never let a
 //! secret out through an error, a dump or a `Debug` text.
 
+mod addresses;
 mod admin;
 mod build;
 mod builder;
@@ -16,6 +17,7 @@ mod error;
 mod key;
 mod layers;
 mod number;
+mod outbound;
 mod peer_url;
 mod proxy;
 mod raw;
@@ -27,6 +29,7 @@ mod shape;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod trust;
 mod warnings;
 
@@ -37,15 +40,18 @@ use std::time::Duration;
 
 use crate::base::HostId;
 
+pub use addresses::AllowedAddresses;
 pub use admin::{AdminTcp, Whereabouts};
 pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel, Unmap};
 pub use environment::{COMMAND_LINE_VARIABLES, Environment};
 pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
 pub use layers::Overrides;
+pub use outbound::{OutboundProxies, OutboundProxy};
 pub use peer_url::PeerUrl;
 pub use proxy::{Peer, Proxy};
 pub use rules::{AuthRules, PathPattern, PathPatterns};
 pub use secret::{Secret, SecretSource};
+pub use tls::{PeerTls, ServerTls};
 pub use trust::{KeyId, Trust, TrustedKey};
 
 /// Where peers call each other; its rule's keys are the secrets that seal (DESIGN section 6).
@@ -67,6 +73,8 @@ pub struct Config {
     pub load_plugins: Option<Vec<String>>,
     /// The public listener and its limits.
     pub server: Server,
+    /// The certificate of the public listener; without one, it speaks plain HTTP.
+    pub server_tls: Option<ServerTls>,
     /// Where the admin API listens, a unix socket; absolute.
     pub admin_socket: PathBuf,
     /// Where it listens as well, over TCP.
@@ -194,7 +202,7 @@ impl Config {
         build::config(raw, &sources, environment)
     }
 
-    /// The files that this config was read from: the config file, and those that secrets are in.
+    /// The files that this config was read from: the config file, and those that secrets and certificates are in.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
@@ -204,7 +212,9 @@ impl Config {
             SecretSource::File(path) => Some(path.clone()),
             _ => None,
         });
-        std::iter::once(self.file.clone()).chain(files).collect()
+        let of_tls = self.server_tls.iter().flat_map(ServerTls::files);
+        let of_tls = of_tls.chain(self.proxy.tls.iter().flat_map(PeerTls::files)).cloned();
+        std::iter::once(self.file.clone()).chain(files).chain(of_tls).collect()
     }
 
     /// The table `[trust]` of a file and of variables alone: the secrets that the rest names need not be there.

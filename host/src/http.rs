@@ -16,13 +16,15 @@ mod openapi;
 mod problem;
 mod remote;
 mod server;
+mod tls;
 pub mod transcode;
 
 pub use admission::Admission;
-pub use door::{Door, Limits, Policy, Sealing};
+pub use door::{Door, Limits, Policy, Sealing, Sender};
 pub use meters::{Limit, Meters, OpenConnection};
 pub use problem::Problem;
-pub use server::serve;
+pub use server::{Listening, serve};
+pub use tls::Tls;
 
 /// Names this call in logs and answers.
 pub(crate) const REQUEST_ID_HEADER: &str = "x-framex-request-id";

@@ -4,11 +4,14 @@
 //! nor make a call twice on its own, but for the one resend that a peer's clock asks for.
 
 mod client;
+mod connector;
 mod health;
 mod load;
 mod peer;
+mod resolver;
 
 pub use client::Client;
+pub use connector::{Connector, Stream};
 pub use health::{Admission, Health};
 pub use load::Latency;
 pub use peer::{Answer, Peer, Standing};

@@ -94,7 +94,7 @@ fn a_host_that_is_not_there_is_named() {
         assert!(exit.stderr.contains("is the host running, and --url right?"), "{}", exit.stderr);
     }
     let exit = binary(&["functions", "--url", "not a url"]);
-    check(&exit, 2, "", "error: --url: a peer's URL starts with http://\n");
+    check(&exit, 2, "", "error: --url: a peer's URL starts with http:// or https://\n");
 }
 
 #[test]

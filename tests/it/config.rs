@@ -47,11 +47,18 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
     );
     check("load_plugins = \"demo\"", "`load_plugins` must be a list of texts");
     check("log.level = \"loud\"", "`log.level` must be error, warn, info, debug or trace, found `loud`");
-    check("plugins.proxy.proxy_urls = [\"remotehost:8080\"]", "a peer's URL starts with http://");
+    check("plugins.proxy.proxy_urls = [\"remotehost:8080\"]", "a peer's URL starts with http:// or https://");
     check(
-        "plugins.proxy.proxy_urls = [\"https://remotehost\"]",
-        "https peers are not supported by this version yet",
+        "plugins.proxy.proxy_urls = [\"http://169.254.169.254\"]",
+        "`http://169.254.169.254:80`, which is a link-local or metadata address: it is refused unless \
+         `plugins.proxy.allow_addresses` has it",
     );
+    check(
+        "plugins.proxy.proxy_urls = [\"https://[::ffff:169.254.0.1]\"]",
+        "which is a link-local or metadata address",
+    );
+    check("plugins.proxy.tls.ca = \"not.there\"", "not.there`, which does not exist");
+    check("server.tls.cert = \"not.there\"", "`server.tls` needs the key `key`");
     check("plugins.proxy.fallback = \"remote\"", "`plugins.proxy.fallback`");
     check(
         "plugins.proxy.auth.rules = { \"/x\" = [\"env:NOT_SET\"] }",

@@ -22,4 +22,5 @@ mod reload;
 mod sealed;
 mod shutdown;
 mod start_faults;
+mod tls;
 mod trust;

@@ -5,7 +5,9 @@ mod balancing;
 mod fallback;
 mod faults;
 mod lives;
+mod outbound;
 mod places;
+mod tls;
 
 use bytes::BytesMut;
 use framex_host::base::{Failure, Outcome};

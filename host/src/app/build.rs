@@ -130,27 +130,3 @@ fn keep_routes(router: &Arc<Router>, plugins: &Arc<Plugins>) {
     router.on_itself(rewrite.clone());
     plugins.on_change(rewrite);
 }
-
-/// Whether `host:port` is this machine.
-pub(super) fn is_loopback(authority: &str) -> bool {
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_machine_is_recognised() {
-        for authority in
-            ["localhost:80", "127.0.0.1:8080", "127.9.9.9:1", "[::1]:8080", "[::ffff:127.0.0.1]:1"]
-        {
-            assert!(is_loopback(authority), "{authority}");
-        }
-        for authority in ["remotehost:8080", "128.0.0.1:80", "[::2]:80", "localhost.evil:80"] {
-            assert!(!is_loopback(authority), "{authority}");
-        }
-    }
-}

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::AppError;
 use super::keys::Keys;
-use super::{AppError, is_loopback};
 use crate::base::Tasks;
 use crate::config::{self, Config, PeerUrl};
 use crate::http::{Admission, Limits, Policy, Sealing};
@@ -49,14 +49,19 @@ impl Live {
                 .map_err(|_| AppError::Thread)??
         };
         let limits = wire_limits(&config);
+        let connects_alike = |before: &&Self| {
+            let (now, before) = (&config.proxy, &before.config.proxy);
+            now.tls == before.tls && now.allowed_addresses == before.allowed_addresses
+        };
         let before = before.filter(|before| wire_limits(&before.config) == limits);
-        let client = before.map_or_else(
-            || Client::new(client_tasks, limits.plaintext_bytes_max),
+        let known_client = before.filter(connects_alike);
+        let client = known_client.map_or_else(
+            || Client::new(&config.proxy, client_tasks, limits.plaintext_bytes_max),
             |before| before.client.clone(),
         );
         let peers = config.proxy.peers.iter().map(|peer| {
             let key = keys.of_peers.get(&peer.url).cloned();
-            let compression = compression(&config, is_loopback(peer.url.authority()));
+            let compression = compression(&config, peer.url.is_loopback());
             let standing = Standing { priority: peer.priority, weight: peer.weight };
             let same = |known: &&KnownPeer| {
                 let same_key = match (&known.key, &key) {
@@ -66,7 +71,7 @@ impl Live {
                 };
                 same_key && known.compression == compression && known.peer.standing() == standing
             };
-            let known = before.and_then(|before| before.peers.get(&peer.url)).filter(same);
+            let known = known_client.and_then(|before| before.peers.get(&peer.url)).filter(same);
             let made = match known {
                 Some(known) => Arc::clone(&known.peer),
                 None => Arc::new(Peer::new(

@@ -14,8 +14,8 @@ use super::live::Live;
 use super::watch::Watched;
 use crate::base::Tasks;
 use crate::config::{Config, ConfigError};
-use crate::http::Door;
 use crate::http::admin::{HostChange, HostRefusal, ReloadHost, Token};
+use crate::http::{Door, Tls};
 use crate::plugins::{Asker, PluginError, Plugins, Prepared};
 
 /// Reads the config once more, from where it was read at the start.
@@ -26,12 +26,20 @@ pub(super) struct Host {
     reread: Arc<Reread>,
     door: Arc<Door>,
     plugins: Arc<Plugins>,
-    admin_token: Option<Token>,
+    swaps: Swaps,
     client_tasks: Tasks,
     /// Held for the length of a reload: one after the other.
     live: Mutex<Live>,
     watched: watch::Sender<Watched>,
     drain_timeout_ms: AtomicU64,
+}
+
+/// What listeners look up whenever they need it.
+pub(super) struct Swaps {
+    /// The token of the admin API over TCP, if that listens.
+    pub(super) admin_token: Option<Token>,
+    /// The certificate of the public listener, if that speaks TLS.
+    pub(super) tls: Option<Tls>,
 }
 
 impl fmt::Debug for Host {
@@ -45,14 +53,14 @@ impl Host {
         reread: Reread,
         door: &Arc<Door>,
         live: Live,
-        admin_token: Option<Token>,
+        swaps: Swaps,
         client_tasks: Tasks,
     ) -> Self {
         let (watched, _) = watch::channel(Watched::of(&live.config));
         let drain_timeout_ms = AtomicU64::new(milliseconds(live.config.server.drain_timeout));
         let (reread, live) = (Arc::new(reread), Mutex::new(live));
         let (plugins, door) = (Arc::clone(&door.plugins), Arc::clone(door));
-        Self { reread, door, plugins, admin_token, client_tasks, live, watched, drain_timeout_ms }
+        Self { reread, door, plugins, swaps, client_tasks, live, watched, drain_timeout_ms }
     }
 
     /// What is to be watched, now and later.
@@ -98,7 +106,13 @@ impl Host {
             self.door.router.set_routes(routes);
             self.door.policy.store(Arc::new(policy));
             self.plugins.set_call_timeout(config.server.call_timeout);
-            if let (Some(token), Some(tcp)) = (&self.admin_token, &config.admin_tcp) {
+            // The same certificate stays, and with it what clients know to resume their sessions.
+            if let (Some(tls), Some(now)) = (&self.swaps.tls, &config.server_tls)
+                && live.config.server_tls.as_ref() != Some(now)
+            {
+                tls.replace(Arc::clone(now.rustls()));
+            }
+            if let (Some(token), Some(tcp)) = (&self.swaps.admin_token, &config.admin_tcp) {
                 token.store(Arc::new(tcp.token.clone()));
             }
         };

@@ -138,6 +138,9 @@ pub(crate) struct Target {
     /// Where the host is; without it, where the config says that this machine's host listens.
     #[arg(long, env = "FRAMEX_URL")]
     pub(crate) url: Option<String>,
+    /// For an https URL, a PEM file of the authorities to believe, instead of those of the system.
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
     /// The key for the host's [auth] rules.
     #[arg(long, env = "FRAMEX_KEY", hide_env_values = true)]
     pub(crate) key: Option<String>,

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use framex_host::config::{Config, PeerUrl};
+use framex_host::config::{Config, Environment, Overrides, PeerUrl};
+use framex_host::peers::Connector;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -90,8 +91,9 @@ fn request(
     let request = request.body(Full::new(body.unwrap_or_default())).map_err(|_| {
         Failed::usage(format!("`{path}` is no path of a host: is the name of the function right?"))
     })?;
+    let connector = connector(&url, target.ca.as_deref())?;
     let sent = async {
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        let client = Client::builder(TokioExecutor::new()).build(connector);
         let response = client.request(request).await.map_err(|error| unreachable(&url, &error))?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
@@ -115,11 +117,33 @@ fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
         return PeerUrl::new(url).map_err(|error| Failed::usage(format!("--url: {error}")));
     }
     let listen = if config.exists() {
-        Config::whereabouts(config).map_err(|error| Failed::usage(error.to_string()))?.listen
+        let host = Config::whereabouts(config).map_err(|error| Failed::usage(error.to_string()))?;
+        if host.tls {
+            // Its certificate is for a name, which the config does not say.
+            return Err(Failed::usage(format!(
+                "the host of {} speaks TLS: name it as its certificate does, with --url https://NAME:{}, and its \
+                 authority with --ca",
+                config.display(),
+                host.listen.port()
+            )));
+        }
+        host.listen
     } else {
         std::net::SocketAddr::from(([127, 0, 0, 1], 8080))
     };
     PeerUrl::new(&format!("http://{listen}")).map_err(|error| Failed::usage(format!("server.host: {error}")))
+}
+
+/// What connects to `url`, wherever that is, as a host would to a peer.
+fn connector(url: &PeerUrl, ca: Option<&Path>) -> Result<Connector, Failed> {
+    let mut flags = Overrides::default()
+        .with("--url", "plugins.proxy.proxy_urls", format!("[\"{url}\"]"))
+        .with("--url", "plugins.proxy.allow_addresses", "[\"0.0.0.0/0\", \"::/0\"]");
+    if let Some(ca) = ca {
+        flags = flags.with("--ca", "plugins.proxy.tls.ca", format!("{:?}", ca.display().to_string()));
+    }
+    let config = Config::from_text("", Path::new("command line"), &Environment::default(), &flags);
+    config.map(|config| Connector::new(&config.proxy)).map_err(|error| Failed::usage(error.to_string()))
 }
 
 fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {

@@ -35,6 +35,8 @@ impl AdminTcp {
 pub struct Whereabouts {
     /// The public listener.
     pub listen: SocketAddr,
+    /// Whether that one speaks TLS.
+    pub tls: bool,
     /// The admin socket; absolute.
     pub admin_socket: PathBuf,
 }

@@ -41,6 +41,7 @@ pub(super) fn config(
         state_dir,
         load_plugins: raw.load_plugins.map(|names| builder.plugin_names(names)),
         server: builder.server(&raw.server),
+        server_tls: builder.server_tls(raw.server.tls),
         proxy,
         reload: builder.reload(raw.reload),
         trust: trust::trust(&mut builder, raw.trust),
@@ -69,6 +70,7 @@ pub(super) fn whereabouts(
     let state_dir = builder.folder("state_dir", raw.state_dir, "state");
     let whereabouts = Whereabouts {
         listen: builder.server(&raw.server).listen,
+        tls: raw.server.tls.is_some(),
         admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
     };
     builder.finish(whereabouts)

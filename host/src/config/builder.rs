@@ -17,7 +17,7 @@ use super::{
 /// Checks values, and keeps what is wrong with them: who said it, where in the file, one sentence.
 pub(super) struct Builder<'a> {
     pub(super) sources: &'a Sources,
-    environment: &'a Environment,
+    pub(super) environment: &'a Environment,
     /// What relative paths are relative to.
     pub(super) folder: PathBuf,
     problems: Vec<(Origin, usize, String)>,
@@ -44,6 +44,11 @@ impl<'a> Builder<'a> {
     /// Keeps one problem; what is returned in place of the value is never seen by anybody.
     pub(super) fn problem(&mut self, key: &KeyPath, text: String) {
         self.problems.push((self.sources.origin(key), self.sources.place(key), text));
+    }
+
+    /// As [`Builder::problem`], with what a variable says that is no key.
+    pub(super) fn problem_of_variable(&mut self, name: &str, text: String) {
+        self.problems.push((Origin::Variable(name.to_owned()), 0, text));
     }
 
     pub(super) fn number(&mut self, number: &Number, said: Option<i64>) -> u64 {

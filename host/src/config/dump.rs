@@ -1,5 +1,6 @@
 //! What `check --output json` shows: the whole configuration, without its secrets.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -36,6 +37,11 @@ impl Config {
                 "header_timeout_ms": milliseconds(server.header_timeout),
                 "call_timeout_ms": milliseconds(server.call_timeout),
                 "drain_timeout_ms": milliseconds(server.drain_timeout),
+                "tls": self.server_tls.as_ref().map(|tls| json!({
+                    "cert": shown(&tls.cert),
+                    "key": shown(&tls.key),
+                    "client_ca": tls.client_ca.as_deref().map(shown),
+                })),
             },
             "admin": {
                 "socket": self.admin_socket.display().to_string(),
@@ -80,12 +86,20 @@ impl Config {
             })
         };
         let peers = proxy.peers.iter().map(|peer| (peer.url.to_string(), dump_of_peer(peer)));
+        let tls = proxy.tls.as_ref();
+        let identity = tls.and_then(|tls| tls.identity.as_ref());
         json!({
             "proxy_urls": Value::Object(peers.collect()),
             "white_list": proxy.white_list.as_ref().map(texts),
             "proxy_functions": functions,
             "fallback": proxy.fallback.as_word(),
             "compression": proxy.compression.as_word(),
+            "allow_addresses": proxy.allowed_addresses.texts(),
+            "tls": {
+                "ca": tls.and_then(|tls| tls.ca.as_deref()).map(shown),
+                "cert": identity.map(|(cert, _)| shown(cert)),
+                "key": identity.map(|(_, key)| shown(key)),
+            },
             "auth": { "rules": rules_without_keys(&self.proxy_auth) },
         })
     }
@@ -93,6 +107,10 @@ impl Config {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 fn texts(patterns: &PathPatterns) -> Vec<String> {
@@ -169,7 +187,20 @@ mod tests {
             |line: &'static str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line);
         let text: Vec<&str> = EXAMPLE.lines().map(uncomment).collect();
         let environment = [("CALLER_KEY", "k"), ("ADMIN_TOKEN", "0123456789abcdef")].into_iter().collect();
-        let config = load(&text.join("\n"), &environment, &Overrides::default()).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(["host-b".to_owned()]).unwrap();
+        for (name, pem) in [
+            ("cert.pem", own.cert.pem()),
+            ("key.pem", own.signing_key.serialize_pem()),
+            ("client-ca.pem", own.cert.pem()),
+            ("peers-ca.pem", own.cert.pem()),
+        ] {
+            std::fs::write(scratch.path().join(name), pem).unwrap();
+        }
+        let file = scratch.path().join("config.toml");
+        let text = text.join("\n");
+        let config = Config::from_text(&text, &file, &environment, &Overrides::default()).unwrap();
+        assert!(config.server_tls.is_some() && config.proxy.tls.is_some());
         assert_eq!(&*config.host_id, "host-b");
         assert!(config.door_rules().keys_for("/api/v1/functions").is_some());
         assert_eq!(config.admin_tcp.unwrap().listen, "127.0.0.1:9090".parse().unwrap());

@@ -93,11 +93,8 @@ impl fmt::Display for Origin {
 #[non_exhaustive]
 pub enum InvalidPeerUrl {
     /// Anything but http and https.
-    #[error("a peer's URL starts with http://")]
+    #[error("a peer's URL starts with http:// or https://")]
     Scheme,
-    /// Known, and to come.
-    #[error("https peers are not supported by this version yet")]
-    Https,
     /// A user name or a password.
     #[error("a peer's URL has no user name or password, the secret belongs into `plugins.proxy.auth.rules`")]
     Credentials,

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 33] = [
+pub(super) const KEYS: [&str; 40] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -22,6 +22,9 @@ pub(super) const KEYS: [&str; 33] = [
     "server.header_timeout_ms",
     "server.call_timeout_ms",
     "server.drain_timeout_ms",
+    "server.tls.cert",
+    "server.tls.key",
+    "server.tls.client_ca",
     "admin.socket",
     "admin.listen",
     "admin.token",
@@ -31,6 +34,10 @@ pub(super) const KEYS: [&str; 33] = [
     "plugins.proxy.proxy_functions",
     "plugins.proxy.fallback",
     "plugins.proxy.compression",
+    "plugins.proxy.allow_addresses",
+    "plugins.proxy.tls.ca",
+    "plugins.proxy.tls.cert",
+    "plugins.proxy.tls.key",
     "plugins.proxy.auth.rules",
     "reload.start_timeout_ms",
     "reload.drain_timeout_ms",
@@ -45,7 +52,7 @@ pub(super) const KEYS: [&str; 33] = [
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 3] = ["server.tls", "auth.callers", "isolation"];
+pub(super) const LATER: [&str; 2] = ["auth.callers", "isolation"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,24 +1,28 @@
 //! URLs of peers: scheme, host and port, in one normal form.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+
+use http::Uri;
 
 use super::InvalidPeerUrl;
 
 /// Longest name of a host in bytes (RFC 1035, section 3.1, without the last dot).
 const HOST_BYTES_MAX: usize = 253;
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
-/// The URL of a peer, `http://host:port`; equal if scheme, host and port are. Cheap to clone.
+/// The URL of a peer, `http://host:port` or `https://host:port`; equal if scheme, host and port are. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerUrl {
+    is_https: bool,
     /// `host:port`, the host in lower case, an IPv6 address in brackets.
     authority: Arc<str>,
 }
 
 impl PeerUrl {
-    /// Checks and normalises a URL. The port defaults to 80; one slash at the end is left out.
+    /// Checks and normalises a URL. The port defaults to 80, that of https to 443; one slash at the end is left out.
     ///
     /// # Errors
     /// [`InvalidPeerUrl`], which does not repeat the text.
@@ -27,11 +31,11 @@ impl PeerUrl {
             return Err(InvalidPeerUrl::Credentials);
         }
         let (scheme, rest) = text.split_once("://").ok_or(InvalidPeerUrl::Scheme)?;
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            "https" => return Err(InvalidPeerUrl::Https),
+        let is_https = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
             _ => return Err(InvalidPeerUrl::Scheme),
-        }
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#']) {
             return Err(InvalidPeerUrl::Tail);
@@ -40,10 +44,10 @@ impl PeerUrl {
         let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
         let (host, port) = match port_at {
             Some(at) => (&authority[..at], port(&authority[at + 1..])?),
-            None => (authority, HTTP_PORT),
+            None => (authority, if is_https { HTTPS_PORT } else { HTTP_PORT }),
         };
         let host = host_of(host).ok_or(InvalidPeerUrl::Host)?;
-        Ok(Self { authority: format!("{host}:{port}").into() })
+        Ok(Self { is_https, authority: format!("{host}:{port}").into() })
     }
 
     /// `host:port`, to connect to and for the `host` header; an IPv6 address is in brackets.
@@ -51,6 +55,51 @@ impl PeerUrl {
     pub fn authority(&self) -> &str {
         &self.authority
     }
+
+    /// Whether calls to it are encrypted by TLS, and never go without.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.is_https
+    }
+
+    /// Whether it is on this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(self.host())
+    }
+
+    /// The address, if that is what the URL has and not a name.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        address(self.host())
+    }
+
+    /// The URL of `path` there.
+    #[must_use]
+    pub fn uri(&self, path: &str) -> Uri {
+        let uri =
+            Uri::builder().scheme(self.scheme()).authority(self.authority()).path_and_query(path).build();
+        // Scheme, host and port are checked; a default URI would fail to connect.
+        uri.unwrap_or_default()
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.is_https { "https" } else { "http" }
+    }
+
+    fn host(&self) -> &str {
+        self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host)
+    }
+}
+
+/// Whether the host of a URL is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host == "localhost" || address(host).is_some_and(|address| address.to_canonical().is_loopback())
+}
+
+/// The address that the host of a URL is.
+fn address(host: &str) -> Option<IpAddr> {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
 
 fn port(text: &str) -> Result<u16, InvalidPeerUrl> {
@@ -79,7 +128,7 @@ fn host_of(text: &str) -> Option<String> {
 
 impl fmt::Display for PeerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        write!(f, "{}://{}", self.scheme(), self.authority)
     }
 }
 
@@ -98,7 +147,8 @@ mod tests {
         let check = |text: &str, expected: &str| {
             let url = PeerUrl::new(text).unwrap();
             assert_eq!(url.to_string(), expected, "{text}");
-            assert_eq!(format!("http://{}", url.authority()), expected);
+            assert_eq!(format!("{}://{}", url.scheme(), url.authority()), expected);
+            assert_eq!(url.uri("/x").to_string(), format!("{expected}/x"));
         };
         check("http://remotehost:8080", "http://remotehost:8080");
         check("http://remotehost:8080/", "http://remotehost:8080");
@@ -108,7 +158,10 @@ mod tests {
         check("http://[::1]:8080", "http://[::1]:8080");
         check("http://[0:0::1]", "http://[::1]:80");
         check("http://my_service.name-space.svc", "http://my_service.name-space.svc:80");
+        check("HTTPS://A", "https://a:443");
+        check("https://[::1]:8443/", "https://[::1]:8443");
         assert_eq!(PeerUrl::new("http://A/"), PeerUrl::new("http://a:80"));
+        assert_ne!(PeerUrl::new("http://a:443"), PeerUrl::new("https://a"));
     }
 
     #[test]
@@ -119,7 +172,6 @@ mod tests {
         for text in ["", "remotehost:8080", "ftp://a", "http:/a", "://a"] {
             check(text, InvalidPeerUrl::Scheme);
         }
-        check("HTTPS://a", InvalidPeerUrl::Https);
         for text in ["http://user:pass@a", "http://user@a", "https://u@a", "http://a/@"] {
             check(text, InvalidPeerUrl::Credentials);
         }
@@ -149,6 +201,20 @@ mod tests {
         }
         for text in ["http://a/b", "http://a//", "http://a?b", "http://a/?b", "http://a#b", "http://a/#"] {
             check(text, InvalidPeerUrl::Tail);
+        }
+    }
+
+    #[test]
+    fn this_machine_is_recognised() {
+        let is_loopback = |url: &str| PeerUrl::new(url).unwrap().is_loopback();
+        for here in ["localhost", "127.0.0.1:8080", "127.9.9.9:1", "[::1]:8080", "[::ffff:127.0.0.1]:1"] {
+            assert!(
+                is_loopback(&format!("http://{here}")) && is_loopback(&format!("https://{here}")),
+                "{here}"
+            );
+        }
+        for elsewhere in ["remotehost:8080", "128.0.0.1:80", "[::2]:80", "localhost.evil:80"] {
+            assert!(!is_loopback(&format!("http://{elsewhere}")), "{elsewhere}");
         }
     }
 }

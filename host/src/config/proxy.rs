@@ -8,7 +8,10 @@ use super::builder::Builder;
 use super::key::{KeyPath, shown};
 use super::number;
 use super::raw::{RawPeer, RawPeers, RawProxy};
-use super::{AuthRules, Compression, Fallback, PathPatterns, PeerUrl, REMOTE_PATH, Secret};
+use super::{
+    AllowedAddresses, AuthRules, Compression, Fallback, OutboundProxies, PathPatterns, PeerTls, PeerUrl,
+    REMOTE_PATH, Secret,
+};
 
 /// The table `[plugins.proxy]`.
 #[derive(Debug, Clone)]
@@ -25,6 +28,12 @@ pub struct Proxy {
     pub compression: Compression,
     /// The paths that this host will call on any peer; `None` for no limit.
     pub white_list: Option<PathPatterns>,
+    /// How `https://` peers are recognised; there if one is configured.
+    pub tls: Option<PeerTls>,
+    /// The link-local and metadata addresses that calls may go to.
+    pub allowed_addresses: AllowedAddresses,
+    /// The proxies that calls go through.
+    pub outbound: OutboundProxies,
 }
 
 /// One peer, and what this host will call there.
@@ -74,21 +83,32 @@ pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy) -> (Proxy, AuthRul
     let table = KeyPath::of("plugins.proxy");
     let white_list_key = table.child("white_list");
     let white_list = raw.white_list.map(|list| builder.patterns(&white_list_key, &list));
-    let peers = peers(builder, raw.proxy_urls, white_list.as_ref());
+    let allowed_addresses = builder.allowed_addresses(&raw.allow_addresses);
+    let peers = peers(builder, raw.proxy_urls, white_list.as_ref(), &allowed_addresses);
+    let has_https_peers = peers.iter().any(|peer| peer.url.is_https());
     let functions = functions(builder, raw.proxy_functions, &peers);
+    let outbound = builder.outbound_proxies(peers.iter().map(|peer| &peer.url));
     let proxy = Proxy {
         peers,
         functions,
         fallback: builder.choice(&table.child("fallback"), raw.fallback),
         compression: builder.choice(&table.child("compression"), raw.compression),
         white_list,
+        tls: builder.peer_tls(raw.tls, has_https_peers),
+        allowed_addresses,
+        outbound,
     };
     let rules = raw.auth.map(|auth| builder.rules(&KeyPath::of("plugins.proxy.auth.rules"), &auth.rules));
     (proxy, rules.unwrap_or_default())
 }
 
 /// Checks both forms of `proxy_urls`.
-fn peers(builder: &mut Builder<'_>, raw: RawPeers, white_list: Option<&PathPatterns>) -> Vec<Peer> {
+fn peers(
+    builder: &mut Builder<'_>,
+    raw: RawPeers,
+    white_list: Option<&PathPatterns>,
+    allowed_addresses: &AllowedAddresses,
+) -> Vec<Peer> {
     let key = KeyPath::of("plugins.proxy.proxy_urls");
     let entries: Vec<(KeyPath, String, RawPeer)> = match raw {
         RawPeers::List(urls) => {
@@ -116,6 +136,13 @@ fn peers(builder: &mut Builder<'_>, raw: RawPeers, white_list: Option<&PathPatte
         if peers.iter().any(|peer| peer.url == url) {
             builder.problem(&place, format!("`{key}` has `{url}` twice"));
             continue;
+        }
+        if url.address().is_some_and(|address| !allowed_addresses.allows(address)) {
+            let text = format!(
+                "`{key}` has `{url}`, which is a link-local or metadata address: it is refused unless \
+                 `plugins.proxy.allow_addresses` has it"
+            );
+            builder.problem(&place, text);
         }
         peers.push(Peer {
             url,
@@ -254,11 +281,6 @@ mod tests {
     #[test]
     fn wrong_urls_are_refused_without_their_passwords() {
         check(
-            "proxy_urls = [\"http://a\", \"https://b:1\"]\n",
-            "config.toml line 2: `plugins.proxy.proxy_urls` has `https://b:1`: https peers are not supported \
-             by this version yet",
-        );
-        check(
             "proxy_urls = [\"http://me:canary@host\"]\n",
             "config.toml line 2: `plugins.proxy.proxy_urls` has `http://[redacted]@host`: a peer's URL has no user \
              name or password, the secret belongs into `plugins.proxy.auth.rules`",
@@ -278,7 +300,7 @@ mod tests {
     #[test]
     fn each_fault_of_a_url_has_its_sentence() {
         for (url, sentence) in [
-            ("ftp://a", "a peer's URL starts with http://"),
+            ("ftp://a", "a peer's URL starts with http:// or https://"),
             ("http://a:x", "the port of a peer's URL is a number from 1 to 65535"),
             ("http://a/b", "a peer's URL has no path, query or fragment, as in http://remotehost:8080"),
             (

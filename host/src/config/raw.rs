@@ -36,6 +36,16 @@ pub(super) struct RawServer {
     pub(super) header_timeout_ms: Option<i64>,
     pub(super) call_timeout_ms: Option<i64>,
     pub(super) drain_timeout_ms: Option<i64>,
+    pub(super) tls: Option<RawServerTls>,
+}
+
+/// Both must be there: without one, the listener would quietly not be encrypted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawServerTls {
+    pub(super) cert: String,
+    pub(super) key: String,
+    pub(super) client_ca: Option<String>,
 }
 
 /// The rules must be there: an empty `[auth]` would quietly put those of `[plugins.proxy.auth]` aside.
@@ -122,7 +132,17 @@ pub(super) struct RawProxy {
     pub(super) proxy_functions: BTreeMap<String, Vec<String>>,
     pub(super) fallback: Option<String>,
     pub(super) compression: Option<String>,
+    pub(super) allow_addresses: Vec<String>,
+    pub(super) tls: RawPeerTls,
     pub(super) auth: Option<RawAuth>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPeerTls {
+    pub(super) ca: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

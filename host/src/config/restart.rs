@@ -24,6 +24,11 @@ impl Config {
         if moved {
             self.admin_tcp.clone_from(&running.admin_tcp);
         }
+        let tls_came_or_went = self.server_tls.is_some() != running.server_tls.is_some();
+        keep("server.tls", tls_came_or_went);
+        if tls_came_or_went {
+            self.server_tls.clone_from(&running.server_tls);
+        }
         let (server, before) = (&mut self.server, &running.server);
         let host = server.listen.ip() != before.listen.ip();
         let port = server.listen.port() != before.listen.port();

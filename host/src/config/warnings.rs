@@ -42,6 +42,13 @@ impl Config {
                 )
             }));
         }
+        let of_server = self.server_tls.as_ref().and_then(|tls| tls.open_key());
+        let of_peers = self.proxy.tls.as_ref().and_then(|tls| tls.open_key());
+        for (key, file) in [("server.tls.key", of_server), ("plugins.proxy.tls.key", of_peers)] {
+            warnings.extend(file.map(|file| {
+                format!("`{key}` is {}, which every user of this machine can read: chmod o-r", file.display())
+            }));
+        }
         let mut check = |secret: &Secret, place: &str| {
             if secret.is_broken_key() {
                 warnings.push(format!(

@@ -60,6 +60,15 @@ pub struct Sealing {
     pub compression: Compression,
 }
 
+/// Who a request comes from, as far as its connection shows.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// The other end of the connection.
+    pub address: SocketAddr,
+    /// The name in the client's certificate, which an authority of `server.tls.client_ca` has signed.
+    pub certificate: Option<Arc<str>>,
+}
+
 /// Sizes and times that a request may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -73,7 +82,7 @@ pub struct Limits {
 
 impl Door {
     /// Answers one request from `from`.
-    pub async fn answer(&self, request: Request<Incoming>, from: SocketAddr) -> Response {
+    pub async fn answer(&self, request: Request<Incoming>, from: &Sender) -> Response {
         match self.route(request, from).await {
             Ok(response) => response,
             Err(problem) => {
@@ -83,13 +92,14 @@ impl Door {
         }
     }
 
-    async fn route(&self, request: Request<Incoming>, from: SocketAddr) -> Result<Response, Problem> {
+    async fn route(&self, request: Request<Incoming>, from: &Sender) -> Result<Response, Problem> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let policy = self.policy.load_full();
         if path == REMOTE_PATH {
             allow(&head.method, &Method::POST, "POST")?;
-            return remote::call(self, &policy, &head, body, from.ip().to_canonical().is_loopback()).await;
+            let is_local = from.address.ip().to_canonical().is_loopback();
+            return remote::call(self, &policy, &head, body, is_local).await;
         }
         check_form(path)?;
         auth::check(&policy.rules, path, &head.headers)?;

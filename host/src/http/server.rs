@@ -9,10 +9,11 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::Door;
+use super::{Door, Sender, Tls, tls};
 use crate::base::Tasks;
 
 /// Pause after the system refused a connection, for lack of descriptors for example.
@@ -22,16 +23,20 @@ const STREAMS_MAX: u32 = 256;
 /// Largest head of a request.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
+/// How connections are taken.
+#[derive(Debug)]
+pub struct Listening {
+    /// Encrypts them, if the listener speaks TLS.
+    pub tls: Option<Tls>,
+    /// So many are open at once: the next ones wait in the system's queue.
+    pub connections_max: usize,
+    /// How long a client may take for the TLS handshake, and after that for the head of a request.
+    pub header_timeout: Duration,
+}
+
 /// Accepts connections until the token of `tasks` is cancelled; each is a task of its own.
-///
-/// `connections_max` are open at once: the next ones wait in the system's queue.
-pub async fn serve(
-    listener: TcpListener,
-    door: Arc<Door>,
-    tasks: Tasks,
-    connections_max: usize,
-    header_timeout: Duration,
-) {
+pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listening: Listening) {
+    let Listening { tls, connections_max, header_timeout } = listening;
     let places = Arc::new(Semaphore::new(connections_max));
     let server = server(header_timeout, tasks.clone());
     loop {
@@ -45,16 +50,15 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, from)) => {
-                let connection = connection(
-                    stream,
-                    from,
-                    Arc::clone(&door),
-                    server.clone(),
+                let connection = Connection {
+                    door: Arc::clone(&door),
+                    server: server.clone(),
                     header_timeout,
-                    tasks.clone(),
-                );
+                    tasks: tasks.clone(),
+                };
+                let tls = tls.clone();
                 let _owned = tasks.spawn(async move {
-                    connection.await;
+                    connection.serve(stream, from, tls).await;
                     drop(place);
                 });
             }
@@ -79,50 +83,85 @@ fn server(header_timeout: Duration, tasks: Tasks) -> auto::Builder<Streams> {
     server
 }
 
-async fn connection(
-    stream: TcpStream,
-    from: SocketAddr,
+/// What one connection needs.
+struct Connection {
     door: Arc<Door>,
     server: auto::Builder<Streams>,
     header_timeout: Duration,
     tasks: Tasks,
-) {
-    if stream.set_nodelay(true).is_err() {
-        // The connection is gone already.
-        return;
-    }
-    let spoke = AtomicBool::new(false);
-    let service = service_fn(|request| {
-        spoke.store(true, Ordering::Relaxed);
-        let door = Arc::clone(&door);
-        async move { Ok::<_, Infallible>(door.answer(request, from).await) }
-    });
-    let connection = server.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place for ever.
-    let silent = async {
-        tokio::time::sleep(header_timeout).await;
-        if spoke.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = silent => {
-            tracing::debug!(%from, "the connection is closed: it brought no request in time");
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, address: SocketAddr, tls: Option<Tls>) {
+        if stream.set_nodelay(true).is_err() {
+            // The connection is gone already.
             return;
         }
-        () = tasks.token().cancelled() => {
-            // No new requests; those that have begun are answered.
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                outcome = connection => outcome,
-                () = tasks.abandoned().cancelled() => return,
+        match tls {
+            None => self.answer(stream, Sender { address, certificate: None }).await,
+            // Boxed: otherwise, the task of every plain connection would have the size of this one.
+            Some(tls) => Box::pin(self.serve_encrypted(stream, address, tls)).await,
+        }
+    }
+
+    async fn serve_encrypted(self, stream: TcpStream, address: SocketAddr, tls: Tls) {
+        let handshake = tokio::select! {
+            handshake = tls.accept(stream, self.header_timeout) => handshake,
+            // Nothing was asked yet.
+            () = self.tasks.token().cancelled() => return,
+        };
+        match handshake {
+            Ok(stream) => {
+                let certificate = tls::client_name(&stream);
+                if let Some(name) = &certificate {
+                    tracing::debug!(from = %address, certificate = %name, "a client with a certificate");
+                }
+                self.answer(stream, Sender { address, certificate }).await;
+            }
+            Err(error) => {
+                tracing::debug!(from = %address, %error, "the connection is closed: the TLS handshake failed");
             }
         }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%from, %error, "the connection ended early");
+    }
+
+    /// Answers the requests of the connection.
+    async fn answer<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, sender: Sender) {
+        let Self { door, server, header_timeout, tasks } = self;
+        let from = sender.address;
+        let sender = Arc::new(sender);
+        let spoke = AtomicBool::new(false);
+        let service = service_fn(|request| {
+            spoke.store(true, Ordering::Relaxed);
+            let (door, sender) = (Arc::clone(&door), Arc::clone(&sender));
+            async move { Ok::<_, Infallible>(door.answer(request, &sender).await) }
+        });
+        let connection = server.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place for ever.
+        let silent = async {
+            tokio::time::sleep(header_timeout).await;
+            if spoke.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = silent => {
+                tracing::debug!(%from, "the connection is closed: it brought no request in time");
+                return;
+            }
+            () = tasks.token().cancelled() => {
+                // No new requests; those that have begun are answered.
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    outcome = connection => outcome,
+                    () = tasks.abandoned().cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%from, %error, "the connection ended early");
+        }
     }
 }
 

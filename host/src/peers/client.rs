@@ -4,14 +4,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, PROXY_AUTHORIZATION};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client as Pool;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioTimer;
 
+use super::connector::{Connector, is_refused_certificate};
 use crate::base::Tasks;
+use crate::config::{OutboundProxies, Proxy};
 use crate::wire;
 
 /// Idle connections that are kept for each peer. About 16 cost least (DESIGN section 12).
@@ -19,16 +20,23 @@ const IDLE_CONNECTIONS_MAX: usize = 16;
 /// How long an idle connection is kept: well below `header_timeout_ms` of the peer (10 s by default), after which
 /// the peer closes it, perhaps just when a call is being sent.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long connecting may take, within the deadline of the call.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Sends frames to peers.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<Connector, Full<Bytes>>,
+    proxies: OutboundProxies,
     answer_bytes_max: usize,
+}
+
+/// Where frames for a peer are posted.
+#[derive(Debug, Clone)]
+pub(super) struct Destination {
+    uri: Uri,
+    /// For the proxy that reads the request.
+    proxy_authorization: Option<HeaderValue>,
 }
 
 /// What came back over HTTP, before anything of it is believed.
@@ -48,6 +56,9 @@ pub(super) enum SendError {
     /// No connection: nothing was sent.
     #[error("no connection: {0}")]
     NotConnected(String),
+    /// The TLS handshake failed in the end: nothing that was sent was looked at.
+    #[error("the peer wants a certificate of this host that it accepts: {0}")]
+    CertificateRefused(String),
     /// The connection broke after something may have been sent.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -57,30 +68,44 @@ pub(super) enum SendError {
 }
 
 impl Client {
-    /// A client whose connections belong to `tasks`, and which takes answers of at most `answer_bytes_max` bytes.
+    /// A client that connects as `proxy` says, whose connections belong to `tasks`, and which takes answers of at most
+    /// `answer_bytes_max` bytes.
     #[must_use]
-    pub fn new(tasks: &Tasks, answer_bytes_max: usize) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    pub fn new(proxy: &Proxy, tasks: &Tasks, answer_bytes_max: usize) -> Self {
         let pool = Pool::builder(Executor(tasks.clone()))
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(connector);
-        Self { pool, answer_bytes_max }
+            .build(Connector::new(proxy));
+        Self { pool, proxies: proxy.outbound.clone(), answer_bytes_max }
+    }
+
+    /// Where frames for `uri` are posted.
+    pub(super) fn destination(&self, uri: Uri) -> Destination {
+        // A tunnel for https is opened with it instead: what goes through a tunnel reaches the peer.
+        let proxy = self.proxies.of(&uri).filter(|_| uri.scheme_str() != Some("https"));
+        Destination { uri, proxy_authorization: proxy.and_then(|proxy| proxy.authorization) }
     }
 
     /// Posts one frame and reads the answer, whatever its status.
-    pub(super) async fn post(&self, uri: &Uri, frame: Vec<u8>) -> Result<HttpAnswer, SendError> {
+    pub(super) async fn post(&self, to: &Destination, frame: Vec<u8>) -> Result<HttpAnswer, SendError> {
         let mut request = Request::new(Full::new(Bytes::from(frame)));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri.clone();
+        *request.uri_mut() = to.uri.clone();
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
+        if let Some(authorization) = &to.proxy_authorization {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
         let response = self.pool.request(request).await.map_err(|error| {
             let text = causes(&error);
-            if error.is_connect() { SendError::NotConnected(text) } else { SendError::Broken(text) }
+            if error.is_connect() {
+                SendError::NotConnected(text)
+            } else if is_refused_certificate(&error) {
+                SendError::CertificateRefused(text)
+            } else {
+                SendError::Broken(text)
+            }
         })?;
         let (head, body) = response.into_parts();
         let claimed =

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{StatusCode, Uri};
+use http::StatusCode;
 
 use super::Client;
-use super::client::{HttpAnswer, SendError};
+use super::client::{Destination, HttpAnswer, SendError};
 use super::health::{Admission, Health};
 use super::load::Latency;
 use crate::base::{ErrorCode, Failure, HostId, Invocation, Outcome};
@@ -23,7 +23,7 @@ const RESEND_WITHIN: Duration = Duration::from_secs(10);
 /// One configured peer.
 pub struct Peer {
     url: PeerUrl,
-    uri: Uri,
+    destination: Destination,
     key: Option<Arc<KeySet>>,
     client: Client,
     compression: Compression,
@@ -66,11 +66,8 @@ impl Peer {
         limits: Limits,
         standing: Standing,
     ) -> Self {
-        let uri =
-            Uri::builder().scheme("http").authority(url.authority()).path_and_query(REMOTE_PATH).build();
         Self {
-            // A `PeerUrl` is checked to be scheme, host and port; a default URI would fail to connect.
-            uri: uri.unwrap_or_default(),
+            destination: client.destination(url.uri(REMOTE_PATH)),
             url,
             key,
             client,
@@ -284,7 +281,8 @@ impl Peer {
     ) -> Result<ResponseEnvelope, Box<Failure>> {
         let now_ms = self.now_ms();
         let (request_id, frame) = wire::seal_request(key, now_ms, envelope, self.compression);
-        let answer = self.client.post(&self.uri, frame).await.map_err(|error| Box::new(unsent(&error)))?;
+        let answer =
+            self.client.post(&self.destination, frame).await.map_err(|error| Box::new(unsent(&error)))?;
         if answer.status == StatusCode::OK && answer.is_sealed {
             return wire::open_response(key, request_id, answer.body, &self.limits).map_err(|error| {
                 Box::new(Failure::new(
@@ -394,7 +392,9 @@ fn refuses(response: &ResponseEnvelope, code: ErrorCode) -> bool {
 
 fn unsent(error: &SendError) -> Failure {
     match error {
-        SendError::NotConnected(_) => Failure::not_executed(ErrorCode::Unavailable, error.to_string()),
+        SendError::NotConnected(_) | SendError::CertificateRefused(_) => {
+            Failure::not_executed(ErrorCode::Unavailable, error.to_string())
+        }
         SendError::Broken(_) | SendError::TooLarge(_) => {
             Failure::new(ErrorCode::Unavailable, error.to_string())
         }

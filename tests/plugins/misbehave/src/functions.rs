@@ -29,6 +29,7 @@ pub enum Failure {
 }
 
 /// How long counting takes.
+#[derive(Debug)]
 pub struct Slow(pub Duration);
 
 /// How often this ran in this process.

@@ -1,0 +1,341 @@
+//! TLS of the listener and of calls to peers: PEM files, read and checked once.
+//!
+//! Keys and certificates become rustls configurations here, so that what is wrong with a file is said with its key,
+//! and a reload with a bad file is refused before anything has changed.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::builder::Builder;
+use super::key::KeyPath;
+use super::raw::{RawPeerTls, RawServerTls};
+use super::read::{self, Bounded};
+
+/// Longest PEM file in bytes: a bundle of all public authorities has a quarter of it.
+const PEM_BYTES_MAX: usize = 1 << 20;
+/// What the listener speaks, the first that a client knows (RFC 7301).
+const LISTENER_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What is spoken to peers.
+const PEER_PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+
+/// `[server.tls]`: the certificate of the public listener.
+#[derive(Clone)]
+pub struct ServerTls {
+    /// The chain, its first certificate being the listener's own; absolute.
+    pub cert: PathBuf,
+    /// The private key of the first; absolute.
+    pub key: PathBuf,
+    /// The authorities one of which must have signed a client's certificate; without them, clients need none.
+    pub client_ca: Option<PathBuf>,
+    key_is_open: bool,
+    rustls: Arc<ServerConfig>,
+    digest: [u8; 32],
+}
+
+/// `[plugins.proxy.tls]`: whom `https://` peers are believed to be, and who this host is to them.
+#[derive(Clone)]
+pub struct PeerTls {
+    /// The authorities that sign certificates of peers; `None` for those of the system.
+    pub ca: Option<PathBuf>,
+    /// Certificate chain and private key that peers are shown who ask for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    key_is_open: bool,
+    rustls: Arc<ClientConfig>,
+    digest: [u8; 32],
+}
+
+impl ServerTls {
+    /// What handshakes are made with.
+    #[must_use]
+    pub fn rustls(&self) -> &Arc<ServerConfig> {
+        &self.rustls
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.cert, &self.key].into_iter().chain(&self.client_ca)
+    }
+
+    /// The private key, if every user of the machine may read it.
+    pub(super) fn open_key(&self) -> Option<&Path> {
+        self.key_is_open.then_some(&self.key)
+    }
+}
+
+impl PeerTls {
+    /// What handshakes are made with.
+    #[must_use]
+    pub fn rustls(&self) -> &Arc<ClientConfig> {
+        &self.rustls
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.ca.iter().chain(self.identity.iter().flat_map(|(cert, key)| [cert, key]))
+    }
+
+    /// The private key, if every user of the machine may read it.
+    pub(super) fn open_key(&self) -> Option<&Path> {
+        self.identity.as_ref().filter(|_| self.key_is_open).map(|(_, key)| key.as_path())
+    }
+}
+
+/// Equal if the files say the same.
+impl PartialEq for ServerTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+/// Equal if the files say the same.
+impl PartialEq for PeerTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.files()).finish()
+    }
+}
+
+impl fmt::Debug for PeerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.files()).finish()
+    }
+}
+
+/// One file as it was read.
+struct PemFile {
+    /// The key of the config that names it.
+    said_by: KeyPath,
+    path: PathBuf,
+    bytes: Zeroizing<Vec<u8>>,
+    is_open: bool,
+}
+
+/// What is wrong with a file, in a half sentence after its name.
+type Fault = String;
+
+impl PemFile {
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Fault> {
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        match read {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            Ok(_) => Err("which has no certificate in PEM form".to_owned()),
+            Err(_) => Err("which is damaged: it is not well-formed PEM".to_owned()),
+        }
+    }
+
+    fn authorities(&self) -> Result<Arc<RootCertStore>, Fault> {
+        let mut roots = RootCertStore::empty();
+        for (index, certificate) in self.certificates()?.into_iter().enumerate() {
+            let number = index + 1;
+            roots.add(certificate).map_err(|_| format!("whose certificate {number} cannot be read"))?;
+        }
+        Ok(Arc::new(roots))
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, Fault> {
+        PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|error| match error {
+            pem::Error::NoItemsFound => {
+                "which has no private key in PEM form, or one that needs a password".to_owned()
+            }
+            _ => "which is damaged: it is not well-formed PEM".to_owned(),
+        })
+    }
+}
+
+impl Builder<'_> {
+    /// Checks `[server.tls]`; `None` without it, or after a problem.
+    pub(super) fn server_tls(&mut self, raw: Option<RawServerTls>) -> Option<ServerTls> {
+        let raw = raw?;
+        let table = KeyPath::of("server.tls");
+        let client_ca = raw.client_ca.map(|said| self.pem_file(&table.child("client_ca"), &said));
+        let cert = self.pem_file(&table.child("cert"), &raw.cert);
+        let key = self.pem_file(&table.child("key"), &raw.key);
+        let provider = provider();
+        let identity = self.identity(cert?, key?, &provider)?;
+        let client_ca = client_ca.map_or(Some(None), |file| file.map(Some))?;
+        let verifier = match &client_ca {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(file) => {
+                let roots = self.good(file, PemFile::authorities)?;
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+                self.good(file, |_| verifier.map_err(|error| format!("which cannot be used: {error}")))?
+            }
+        };
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = self.good(&identity.cert, |_| builder.map_err(|error| unusable(&error)))?;
+        let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified)));
+        let mut rustls = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+        rustls.alpn_protocols = LISTENER_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        let digest = digest([Some(&identity.cert), Some(&identity.key), client_ca.as_ref()]);
+        Some(ServerTls {
+            key_is_open: identity.key.is_open,
+            cert: identity.cert.path,
+            key: identity.key.path,
+            client_ca: client_ca.map(|file| file.path),
+            rustls: Arc::new(rustls),
+            digest,
+        })
+    }
+
+    /// Checks `[plugins.proxy.tls]`; `None` if it says nothing and no peer needs it, or after a problem.
+    pub(super) fn peer_tls(&mut self, raw: RawPeerTls, has_https_peers: bool) -> Option<PeerTls> {
+        if !has_https_peers && raw.ca.is_none() && raw.cert.is_none() && raw.key.is_none() {
+            return None;
+        }
+        let table = KeyPath::of("plugins.proxy.tls");
+        for (one, other, half) in
+            [("cert", "key", (&raw.cert, &raw.key)), ("key", "cert", (&raw.key, &raw.cert))]
+        {
+            if let (Some(_), None) = half {
+                let text =
+                    format!("`{table}.{one}` needs `{table}.{other}`: a certificate and its private key");
+                self.problem(&table.child(one), text);
+                return None;
+            }
+        }
+        let ca = raw.ca.map(|said| self.pem_file(&table.child("ca"), &said));
+        let cert = raw.cert.map(|said| self.pem_file(&table.child("cert"), &said));
+        let key = raw.key.map(|said| self.pem_file(&table.child("key"), &said));
+        let provider = provider();
+        let identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some(self.identity(cert?, key?, &provider)?),
+            _ => None,
+        };
+        let ca = ca.map_or(Some(None), |file| file.map(Some))?;
+        let roots = match &ca {
+            Some(file) => self.good(file, PemFile::authorities)?,
+            None => self.system_roots()?,
+        };
+        let place = ca.as_ref().map_or_else(|| table.clone(), |file| file.said_by.clone());
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let (verifier, builder) = match (verifier, builder) {
+            (Ok(verifier), Ok(builder)) => (verifier, builder),
+            (verifier, builder) => {
+                let verifier = verifier.err().map(|error| error.to_string());
+                let text = verifier.or(builder.err().map(|error| error.to_string())).unwrap_or_default();
+                self.problem(&place, format!("`{place}` cannot be used: {text}"));
+                return None;
+            }
+        };
+        let builder = builder.with_webpki_verifier(verifier);
+        let mut rustls = match &identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let resolver = SingleCertAndKey::from(Arc::clone(&identity.certified));
+                builder.with_client_cert_resolver(Arc::new(resolver))
+            }
+        };
+        rustls.alpn_protocols = PEER_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        let files = identity.as_ref().map(|identity| (&identity.cert, &identity.key));
+        let digest = digest([ca.as_ref(), files.map(|(cert, _)| cert), files.map(|(_, key)| key)]);
+        Some(PeerTls {
+            key_is_open: identity.as_ref().is_some_and(|identity| identity.key.is_open),
+            ca: ca.map(|file| file.path),
+            identity: identity.map(|identity| (identity.cert.path, identity.key.path)),
+            rustls: Arc::new(rustls),
+            digest,
+        })
+    }
+
+    fn pem_file(&mut self, key: &KeyPath, said: &str) -> Option<PemFile> {
+        let path = self.folder.join(said);
+        let fault = match read::bounded(&path, PEM_BYTES_MAX) {
+            _ if said.is_empty() || said.contains('\0') => "which is no path of a file".to_owned(),
+            Ok(Bounded::Bytes(bytes, is_open)) => {
+                return Some(PemFile { said_by: key.clone(), path, bytes, is_open });
+            }
+            Ok(Bounded::Directory) => "which is a directory".to_owned(),
+            Ok(Bounded::TooLarge) => format!("which has more than {PEM_BYTES_MAX} bytes"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "which does not exist".to_owned(),
+            Err(error) => format!("which cannot be read: {}", error.kind()),
+        };
+        self.problem(key, format!("`{key}` is file `{}`, {fault}", path.display()));
+        None
+    }
+
+    /// What `read` makes of a file; a fault becomes a problem.
+    fn good<T>(&mut self, file: &PemFile, read: impl FnOnce(&PemFile) -> Result<T, Fault>) -> Option<T> {
+        let (key, path) = (&file.said_by, file.path.display());
+        read(file).map_err(|fault| self.problem(key, format!("`{key}` is file `{path}`, {fault}"))).ok()
+    }
+
+    /// A certificate chain with the private key of its first.
+    fn identity(&mut self, cert: PemFile, key: PemFile, provider: &CryptoProvider) -> Option<Identity> {
+        let chain = self.good(&cert, PemFile::certificates);
+        let private = self.good(&key, PemFile::private_key);
+        match CertifiedKey::from_der(chain?, private?, provider) {
+            Ok(certified) => Some(Identity { certified: Arc::new(certified), cert, key }),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                let fault = format!("which is not the key of the certificate in `{}`", cert.path.display());
+                self.good(&key, |_| Err(fault))
+            }
+            Err(rustls::Error::InvalidCertificate(_)) => {
+                self.good(&cert, |_| Err("whose first certificate cannot be read".to_owned()))
+            }
+            Err(error) => self.good(&key, |_| Err(unusable(&error))),
+        }
+    }
+
+    /// The authorities that the system trusts, looked up once.
+    fn system_roots(&mut self) -> Option<Arc<RootCertStore>> {
+        static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+        let roots = ROOTS.get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            let (_read, _unreadable) =
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            Arc::new(roots)
+        });
+        if roots.is_empty() {
+            let text = "`plugins.proxy.tls` has no `ca`, and this system has no certificate authorities to trust: \
+                        https peers need some";
+            self.problem(&KeyPath::of("plugins.proxy.proxy_urls"), text.to_owned());
+            return None;
+        }
+        Some(Arc::clone(roots))
+    }
+}
+
+/// Who somebody is.
+struct Identity {
+    certified: Arc<CertifiedKey>,
+    cert: PemFile,
+    key: PemFile,
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn unusable(error: &rustls::Error) -> Fault {
+    format!("which cannot be used: {error}")
+}
+
+/// Of all that the files say; two configs with the same are the same.
+fn digest(files: [Option<&PemFile>; 3]) -> [u8; 32] {
+    let mut all = Sha256::new();
+    for file in files {
+        let of_one = file.map_or([0; 32], |file| Sha256::digest(&file.bytes).into());
+        all.update(of_one);
+    }
+    all.finalize().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Files that are right, and each that is wrong.
+
+use std::fs;
+
+use rcgen::{CertifiedKey as Made, KeyPair, generate_simple_self_signed};
+
+use crate::config::{Config, Environment, Overrides};
+
+const SERVER: &str = "[server.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n";
+const PEERS: &str = "[plugins.proxy]\nproxy_urls = [\"https://b\"]\n[plugins.proxy.tls]\nca = \"cert.pem\"\n";
+
+fn made() -> Made<KeyPair> {
+    generate_simple_self_signed(["host-b".to_owned()]).unwrap()
+}
+
+/// A folder with `cert.pem` and `key.pem`, which belong together, and `other.pem`, another key.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let own = made();
+    put("cert.pem", &own.cert.pem());
+    put("key.pem", &own.signing_key.serialize_pem());
+    put("other.pem", &made().signing_key.serialize_pem());
+    put("empty.pem", "");
+    put("text.pem", "no PEM");
+    put("broken.pem", "-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----\n");
+    put("nonsense.pem", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n");
+    put(
+        "locked.pem",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\naGVsbG8=\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    put("odd.pem", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n");
+    folder
+}
+
+fn load(folder: &tempfile::TempDir, text: &str) -> Result<Config, String> {
+    let file = folder.path().join("config.toml");
+    let loaded = Config::from_text(text, &file, &Environment::default(), &Overrides::default());
+    loaded.map_err(|error| error.to_string().replace(folder.path().to_str().unwrap(), "DIR"))
+}
+
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    assert_eq!(load(&folder(), text).map(|_| ()), Err(format!("DIR/config.toml line {expected}")), "{text}");
+}
+
+#[test]
+fn certificates_and_keys_are_read_and_watched() {
+    let folder = folder();
+    let config = load(&folder, &format!("{SERVER}client_ca = \"cert.pem\"\n")).unwrap();
+    let tls = config.server_tls.as_ref().unwrap();
+    assert_eq!(tls.cert, folder.path().join("cert.pem"));
+    assert_eq!(tls.rustls().alpn_protocols, [&b"h2"[..], b"http/1.1"]);
+    let names: Vec<_> = config.files().iter().map(|file| file.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["config.toml", "cert.pem", "key.pem", "cert.pem"]);
+    let config = load(&folder, &format!("{PEERS}cert = \"cert.pem\"\nkey = \"key.pem\"\n")).unwrap();
+    assert_eq!(config.files().len(), 4);
+    assert!(config.proxy.tls.unwrap().identity.is_some());
+    assert!(load(&folder, "").unwrap().proxy.tls.is_none(), "nobody needs it");
+}
+
+#[test]
+fn the_same_files_are_the_same_and_others_are_not() {
+    let folder = folder();
+    let tls = || load(&folder, SERVER).unwrap().server_tls.unwrap();
+    let before = tls();
+    assert!(before == tls());
+    let other = made();
+    fs::write(folder.path().join("cert.pem"), other.cert.pem()).unwrap();
+    fs::write(folder.path().join("key.pem"), other.signing_key.serialize_pem()).unwrap();
+    assert!(before != tls());
+}
+
+#[test]
+fn bad_files_are_named_with_their_fault() {
+    let cert = |file: &str, fault: &str| {
+        let text = SERVER.replace("cert.pem", file);
+        check(&text, &format!("2: `server.tls.cert` is file `DIR/{file}`, {fault}"));
+        let text = PEERS.replace("cert.pem", file);
+        let fault = fault.replace("first certificate", "certificate 1");
+        check(&text, &format!("4: `plugins.proxy.tls.ca` is file `DIR/{file}`, {fault}"));
+    };
+    cert("gone.pem", "which does not exist");
+    cert("empty.pem", "which has no certificate in PEM form");
+    cert("text.pem", "which has no certificate in PEM form");
+    cert("key.pem", "which has no certificate in PEM form");
+    cert("broken.pem", "which is damaged: it is not well-formed PEM");
+    cert("nonsense.pem", "whose first certificate cannot be read");
+    let key = |file: &str, fault: &str| {
+        let text = SERVER.replace("key.pem", file);
+        check(&text, &format!("3: `server.tls.key` is file `DIR/{file}`, {fault}"));
+    };
+    key("gone.pem", "which does not exist");
+    key("cert.pem", "which has no private key in PEM form, or one that needs a password");
+    key("locked.pem", "which has no private key in PEM form, or one that needs a password");
+    key("other.pem", "which is not the key of the certificate in `DIR/cert.pem`");
+    let odd = load(&folder(), &SERVER.replace("key.pem", "odd.pem")).unwrap_err();
+    assert!(odd.contains("`server.tls.key` is file `DIR/odd.pem`, which cannot be used: "), "{odd}");
+}
+
+#[test]
+fn half_a_table_is_refused() {
+    check("[server.tls]\ncert = \"cert.pem\"\n", "1: `server.tls` needs the key `key`");
+    check("[server.tls]\nkey = \"key.pem\"\n", "1: `server.tls` needs the key `cert`");
+    check(
+        &format!("{PEERS}cert = \"cert.pem\"\n"),
+        "5: `plugins.proxy.tls.cert` needs `plugins.proxy.tls.key`: a certificate and its private key",
+    );
+    check(
+        &format!("{PEERS}key = \"key.pem\"\n"),
+        "5: `plugins.proxy.tls.key` needs `plugins.proxy.tls.cert`: a certificate and its private key",
+    );
+}
+
+#[test]
+fn tls_comes_and_goes_with_a_restart_only() {
+    let folder = folder();
+    let (without, with) = (load(&folder, "").unwrap(), load(&folder, SERVER).unwrap());
+    let mut next = with.clone();
+    assert_eq!(next.keep_until_restart(&without), ["server.tls"]);
+    assert!(next.server_tls.is_none());
+    let mut next = without;
+    assert_eq!(next.keep_until_restart(&with), ["server.tls"]);
+    assert!(next.server_tls.is_some());
+    let mut next = load(&folder, &format!("{SERVER}client_ca = \"cert.pem\"\n")).unwrap();
+    assert_eq!(next.keep_until_restart(&with), [""; 0], "other files are for a reload");
+}
+
+#[cfg(unix)]
+#[test]
+fn keys_that_everybody_can_read_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let key = folder.path().join("key.pem");
+    let text = format!("{SERVER}{PEERS}cert = \"cert.pem\"\nkey = \"key.pem\"\n");
+    let warned = |mode: u32| {
+        fs::set_permissions(&key, PermissionsExt::from_mode(mode)).unwrap();
+        let warnings = load(&folder, &text).unwrap().warnings();
+        warnings.into_iter().filter(|warning| warning.contains("chmod")).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(0o640), [""; 0]);
+    let sentence = format!("is {}, which every user of this machine can read: chmod o-r", key.display());
+    let expected = ["server.tls.key", "plugins.proxy.tls.key"].map(|key| format!("`{key}` {sentence}"));
+    assert_eq!(warned(0o644), expected);
+}

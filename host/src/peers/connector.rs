@@ -1,0 +1,327 @@
+//! Connections to peers: directly or through a proxy, with TLS where the URL says https and never without it there.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper::rt::ReadBufCursor;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower_service::Service;
+
+use super::resolver::{self, Resolver};
+use crate::config::{AllowedAddresses, OutboundProxies, OutboundProxy, Proxy};
+
+/// How long a TCP connection may take, within the time for all of connecting.
+const TCP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long connecting may take in all, with proxy and TLS handshake, within the deadline of the call.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Tcp = TokioIo<TcpStream>;
+
+/// Makes connections for the pool.
+#[derive(Clone)]
+pub struct Connector {
+    peers: HttpConnector<Resolver<GaiResolver>>,
+    /// To proxies, which the operator of this machine chose: wherever they are.
+    to_proxies: HttpConnector,
+    tls: Option<Arc<ClientConfig>>,
+    proxies: OutboundProxies,
+    allowed: AllowedAddresses,
+}
+
+/// Why there is no connection, where the parts that are used do not say it themselves.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
+    Late,
+    #[error("the proxy {authority} gave no connection")]
+    Proxy {
+        authority: String,
+        #[source]
+        source: Error,
+    },
+    #[error("TLS is not configured")]
+    NoTls,
+    #[error("a URL without a host")]
+    NoHost,
+}
+
+impl Connector {
+    /// A connector that does as `proxy` says.
+    #[must_use]
+    pub fn new(proxy: &Proxy) -> Self {
+        let allowed = proxy.allowed_addresses.clone();
+        let resolver = Resolver::new(GaiResolver::new(), allowed.clone());
+        Self {
+            peers: tcp(HttpConnector::new_with_resolver(resolver)),
+            to_proxies: tcp(HttpConnector::new()),
+            tls: proxy.tls.as_ref().map(|tls| Arc::clone(tls.rustls())),
+            proxies: proxy.outbound.clone(),
+            allowed,
+        }
+    }
+
+    async fn connect(self, uri: Uri) -> Result<Stream, Error> {
+        // Names are looked at when they are resolved; those that a proxy resolves are its own matter.
+        if let Ok(address) = bare_host(&uri)?.parse::<IpAddr>() {
+            resolver::check(&self.allowed, address)?;
+        }
+        let is_https = uri.scheme_str() == Some("https");
+        let proxy = self.proxies.of(&uri);
+        let is_proxied = proxy.is_some() && !is_https;
+        let tcp = match proxy {
+            Some(proxy) => self.through(proxy, uri.clone(), is_https).await?,
+            None => self.peers.clone().call(uri.clone()).await?,
+        };
+        let io = if is_https { Io::Tls(Box::new(self.encrypt(tcp, &uri).await?)) } else { Io::Plain(tcp) };
+        Ok(Stream { io, is_proxied })
+    }
+
+    /// For https a tunnel, in which the proxy sees nothing; for http a connection to the proxy itself.
+    async fn through(&self, proxy: OutboundProxy, uri: Uri, is_https: bool) -> Result<Tcp, Error> {
+        let authority = proxy.uri.authority().map(ToString::to_string).unwrap_or_default();
+        let refused = |source| ConnectError::Proxy { authority, source };
+        let connected = if is_https {
+            let mut tunnel = Tunnel::new(proxy.uri, self.to_proxies.clone());
+            if let Some(authorization) = proxy.authorization {
+                tunnel = tunnel.with_auth(authorization);
+            }
+            tunnel.call(uri).await.map_err(Error::from)
+        } else {
+            self.to_proxies.clone().call(proxy.uri).await.map_err(Error::from)
+        };
+        Ok(connected.map_err(refused)?)
+    }
+
+    async fn encrypt(&self, tcp: Tcp, uri: &Uri) -> Result<TokioIo<TlsStream<TcpStream>>, Error> {
+        let config = self.tls.clone().ok_or(ConnectError::NoTls)?;
+        let name = ServerName::try_from(bare_host(uri)?.to_owned())?;
+        let stream = TlsConnector::from(config).connect(name, tcp.into_inner()).await?;
+        Ok(TokioIo::new(stream))
+    }
+}
+
+/// The host of a URL, without the brackets of an IPv6 address.
+fn bare_host(uri: &Uri) -> Result<&str, ConnectError> {
+    let host = uri.host().ok_or(ConnectError::NoHost)?;
+    Ok(host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host))
+}
+
+fn tcp<R>(mut connector: HttpConnector<R>) -> HttpConnector<R> {
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(TCP_TIMEOUT));
+    // The scheme is decided here.
+    connector.enforce_http(false);
+    connector
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.clone().connect(uri);
+        Box::pin(async move {
+            tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| ConnectError::Late)?
+        })
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+/// A connection to a peer, or to a proxy for it.
+#[derive(Debug)]
+pub struct Stream {
+    io: Io,
+    /// Requests name the peer by its whole URL, for the proxy that reads them.
+    is_proxied: bool,
+}
+
+#[derive(Debug)]
+enum Io {
+    Plain(Tcp),
+    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new().proxy(self.is_proxied)
+    }
+}
+
+impl hyper::rt::Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_read(context, buffer),
+            Io::Tls(io) => Pin::new(io).poll_read(context, buffer),
+        }
+    }
+}
+
+impl hyper::rt::Write for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_write(context, bytes),
+            Io::Tls(io) => Pin::new(io).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_flush(context),
+            Io::Tls(io) => Pin::new(io).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_shutdown(context),
+            Io::Tls(io) => Pin::new(io).poll_shutdown(context),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(io) => io.is_write_vectored(),
+            Io::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_write_vectored(context, slices),
+            Io::Tls(io) => Pin::new(io).poll_write_vectored(context, slices),
+        }
+    }
+}
+
+/// Whether an error means that the peer's TLS did not accept this host's certificate, or that it gave none.
+///
+/// In TLS 1.3, a client has sent its first request before it can know; the alert says that the handshake failed, so
+/// nothing of that request was looked at. The alert comes under the keys of the handshake: only the peer can send it.
+pub(super) fn is_refused_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::AlertDescription as Alert;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
+            return matches!(
+                alert,
+                Alert::BadCertificate
+                    | Alert::UnsupportedCertificate
+                    | Alert::CertificateRevoked
+                    | Alert::CertificateExpired
+                    | Alert::CertificateUnknown
+                    | Alert::UnknownCA
+                    | Alert::AccessDenied
+                    | Alert::DecryptError
+                    | Alert::CertificateRequired
+            );
+        }
+        // An `io::Error` does not name what it was made of as its source.
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv6Addr, SocketAddr};
+
+    use super::*;
+    use crate::config::{Config, Environment, Overrides};
+
+    fn connector(text: &str) -> Connector {
+        let text = format!("[plugins.proxy]\n{text}");
+        let (environment, overrides) = (Environment::default(), Overrides::default());
+        let file = std::path::Path::new("config.toml");
+        Connector::new(&Config::from_text(&text, file, &environment, &overrides).unwrap().proxy)
+    }
+
+    async fn connect(text: &str, uri: &str) -> Result<(), String> {
+        let connected = connector(text).call(uri.parse().unwrap()).await;
+        connected.map(drop).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn refused_addresses_are_not_connected_to() {
+        for uri in ["http://169.254.169.254/", "http://[::ffff:169.254.169.254]:1/", "http://[fe80::1]/"] {
+            let error = connect("", uri).await.unwrap_err();
+            assert!(error.contains("is a link-local or metadata address"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn https_never_goes_without_tls() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(
+            connect("", &format!("https://{address}/")).await,
+            Err("TLS is not configured".to_owned())
+        );
+        assert_eq!(connect("", &format!("http://{address}/")).await, Ok(()));
+    }
+
+    #[test]
+    fn hosts_are_taken_out_of_their_brackets() {
+        let uri = |text: &str| text.parse::<Uri>().unwrap();
+        let address = SocketAddr::from((Ipv6Addr::LOCALHOST, 1));
+        assert_eq!(bare_host(&uri(&format!("http://{address}/"))).unwrap(), "::1");
+        assert_eq!(bare_host(&uri("https://a.test/")).unwrap(), "a.test");
+    }
+
+    #[test]
+    fn only_alerts_about_certificates_say_that_nothing_ran() {
+        use rustls::AlertDescription as Alert;
+        let of_rustls = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        for (error, expected) in [
+            (of_rustls(rustls::Error::AlertReceived(Alert::CertificateRequired)), true),
+            (of_rustls(rustls::Error::AlertReceived(Alert::UnknownCA)), true),
+            (of_rustls(rustls::Error::AlertReceived(Alert::InternalError)), false),
+            (of_rustls(rustls::Error::AlertReceived(Alert::BadRecordMac)), false),
+            (of_rustls(rustls::Error::DecryptError), false),
+            (io::Error::other("certificate required"), false),
+        ] {
+            assert_eq!(is_refused_certificate(&error), expected, "{error}");
+            assert_eq!(is_refused_certificate(&io::Error::other(error)), expected, "deeper");
+        }
+    }
+}

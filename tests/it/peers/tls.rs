@@ -1,0 +1,162 @@
+//! `https://` peers: a private authority, mutual TLS, and certificates that are not to be believed.
+
+use framex_tests::{Authority, Daemon, DaemonBuilder, FaultyPeer, Issued};
+
+use super::{FUNCTION, TRACE, call, check_failed, host};
+
+/// Host B behind TLS with `own`; `config` goes on in `[server.tls]`.
+fn host_b(own: &Issued, config: &str) -> DaemonBuilder {
+    let b = host("b", &[], FUNCTION);
+    own.put(b.folder(), "host");
+    b.config("[server.tls]\ncert = \"host.pem\"\nkey = \"host-key.pem\"").config(config)
+}
+
+/// Host A, which calls `url` and believes `authority`; `config` goes on in `[plugins.proxy.tls]`.
+fn host_a(url: &str, authority: &Authority, config: &str) -> DaemonBuilder {
+    let a = host("a", &[url], FUNCTION);
+    std::fs::write(a.folder().join("ca.pem"), &authority.pem).unwrap();
+    a.config("[plugins.proxy.tls]\nca = \"ca.pem\"").config(config)
+}
+
+/// `https://localhost:PORT`.
+fn url(b: &Daemon) -> String {
+    b.url().replace("http://127.0.0.1", "https://localhost")
+}
+
+/// Calls, and checks that the call provably did not run, and that one line of the log says why.
+#[track_caller]
+fn check_refused(a: &Daemon, why: &str) {
+    check_failed(&call(a), 503, "unavailable", Some(false));
+    a.wait_for_log(why);
+}
+
+/// How many warnings of calls a host has logged.
+fn warnings(a: &Daemon) -> usize {
+    a.log().lines().filter(|line| line.contains("\"level\":\"WARN\"") && line.contains("request_id")).count()
+}
+
+#[test]
+fn sealed_calls_go_over_https_by_name_and_by_address() {
+    let authority = Authority::default();
+    let b = host_b(&authority.issue(&["localhost", "127.0.0.1"]), "").start();
+    for url in [url(&b), b.url().replace("http://", "https://")] {
+        let a = host_a(&url, &authority, "").start();
+        for _ in 0..3 {
+            let served = call(&a);
+            assert_eq!((served.status, served.header("x-framex-served-by")), (200, Some("b")), "{}", a.log());
+        }
+        a.stop();
+    }
+    assert_eq!(runs(&b), 6);
+    b.stop();
+}
+
+#[test]
+fn a_peer_that_is_not_who_it_should_be_is_not_called() {
+    let (authority, other) = (Authority::default(), Authority::default());
+    for (own, why) in [
+        (other.issue(&["localhost"]), "invalid peer certificate: UnknownIssuer"),
+        (authority.issue_expired(&["localhost"]), "invalid peer certificate: certificate expired"),
+        (
+            authority.issue(&["b.test"]),
+            "invalid peer certificate: certificate not valid for name \\\"localhost\\\"",
+        ),
+    ] {
+        let b = host_b(&own, "").start();
+        let a = host_a(&url(&b), &authority, "").start();
+        check_refused(&a, why);
+        assert_eq!(warnings(&a), 1, "{}", a.log());
+        let local = host_a(&url(&b), &authority, "").variable("FRAMEX_PLUGINS__PROXY__FALLBACK", "local");
+        let served = call(&local.start());
+        assert_eq!(served.header("x-framex-served-by"), Some("a"), "{served:?}");
+        b.stop();
+    }
+}
+
+#[test]
+fn a_peer_of_an_authority_that_the_system_does_not_know_is_not_called() {
+    let b = host_b(&Authority::default().issue(&["localhost"]), "").start();
+    let a = host("a", &[&url(&b)], FUNCTION);
+    // Where the system has authorities, none of them signed this; where it has none, the config is refused.
+    let checked = a.run(&["check"]);
+    if checked.stderr.contains("no certificate authorities to trust") {
+        assert_eq!(checked.code, Some(2));
+    } else {
+        check_refused(&a.start(), "UnknownIssuer");
+    }
+}
+
+#[test]
+fn mutual_tls_lets_known_hosts_in_and_nobody_else() {
+    let (authority, of_clients) = (Authority::default(), Authority::default());
+    let strict = "client_ca = \"clients.pem\"\n[log]\nlevel = \"debug\"";
+    let b = host_b(&authority.issue(&["localhost"]), strict);
+    std::fs::write(b.folder().join("clients.pem"), &of_clients.pem).unwrap();
+    let b = b.start();
+    let with = |own: &Issued| {
+        let a = host_a(&url(&b), &authority, "cert = \"own.pem\"\nkey = \"own-key.pem\"");
+        own.put(a.folder(), "own");
+        a.start()
+    };
+    let a = with(&of_clients.issue(&["host-a.test"]));
+    let served = call(&a);
+    assert_eq!((served.status, served.header("x-framex-served-by")), (200, Some("b")), "{}", a.log());
+    b.wait_for_log("\"certificate\":\"host-a.test\"");
+    let without = host_a(&url(&b), &authority, "").start();
+    let stranger = with(&Authority::default().issue(&["host-a.test"]));
+    let expired = with(&of_clients.issue_expired(&["host-a.test"]));
+    // In TLS 1.3 the call is on its way when the refusal comes: more than once, because it is a race.
+    for _ in 0..20 {
+        check_refused(&without, "received fatal alert: CertificateRequired");
+        check_refused(&stranger, "the peer wants a certificate of this host that it accepts");
+        check_refused(&expired, "the peer wants a certificate of this host that it accepts");
+    }
+    assert_eq!(call(&a).status, 200);
+    assert_eq!(runs(&b), 2, "the two calls that were let in");
+}
+
+/// How often [`FUNCTION`] ran on a host that is called over TLS; a call of it that has ended has left its line.
+fn runs(host: &Daemon) -> usize {
+    host.log().lines().filter(|line| line.contains(TRACE) && line.contains("an info")).count()
+}
+
+#[test]
+fn https_is_never_spoken_without_tls() {
+    let authority = Authority::default();
+    // It would answer whatever it can read; it waits for the end of a head, and the handshake gives up.
+    let plain = FaultyPeer::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec());
+    let a = host_a(&plain.url().replace("http://", "https://"), &authority, "").start();
+    check_refused(&a, "no connection within 8 s");
+    assert_eq!(plain.requests(), 0);
+    let garbled = FaultyPeer::start(|conversation| {
+        conversation.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let a = host_a(&garbled.url().replace("http://", "https://"), &authority, "").start();
+    check_failed(&call(&a), 503, "unavailable", Some(false));
+}
+
+#[test]
+fn plain_calls_to_a_tls_port_fail() {
+    let b = host_b(&Authority::default().issue(&["localhost"]), "").start();
+    let a = host("a", &[&b.url()], FUNCTION).start();
+    // The frame was sent: only B can know that nothing came of it.
+    check_failed(&call(&a), 503, "unavailable", None);
+    b.stop();
+}
+
+#[test]
+fn a_reload_brings_another_authority_and_another_certificate() {
+    let (authority, later) = (Authority::default(), Authority::default());
+    let b = host_b(&authority.issue(&["localhost"]), "").start();
+    let a = host_a(&url(&b), &authority, "").start();
+    assert_eq!(call(&a).status, 200);
+    std::fs::write(a.folder().join("ca.pem"), &later.pem).unwrap();
+    assert_eq!(a.reload_host().status, 200);
+    check_refused(&a, "UnknownIssuer");
+    later.issue(&["localhost"]).put(b.folder(), "host");
+    assert_eq!(b.reload_host().status, 200);
+    assert_eq!(call(&a).status, 200);
+    std::fs::write(a.folder().join("ca.pem"), "garbage").unwrap();
+    assert_eq!(a.reload_host().status, 422);
+    assert_eq!(call(&a).status, 200);
+}
