@@ -49,10 +49,10 @@ fn the_good_one_gets_the_calls_beside_a_slow_one_and_one_that_fails_fast() {
             b"<html>bad gateway</html>",
         ));
     });
-    let slow = server("slow").config("[plugins.misbehave]\nslow_ms = 200").start();
+    let slow = server("slow").config("[plugins.misbehave]\nslow_ms = 1000").start();
     let good = server("good").start();
     let a = caller(&[&failing.url(), &slow.url(), &good.url()], "").start();
-    // Until the breaker opens.
+    // Until the breaker opens, and each was asked once.
     let before = calls(&a, ONCE, 30);
     let after = calls(&a, ONCE, 100);
     let well: usize = after.iter().filter(|((status, _), _)| *status == 200).map(|(_, count)| count).sum();
