@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 31] = [
+pub(super) const KEYS: [&str; 32] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -26,6 +26,7 @@ pub(super) const KEYS: [&str; 31] = [
     "admin.listen",
     "admin.token",
     "auth.rules",
+    "auth.callers",
     "plugins.proxy.proxy_urls",
     "plugins.proxy.white_list",
     "plugins.proxy.proxy_functions",
@@ -43,7 +44,7 @@ pub(super) const KEYS: [&str; 31] = [
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 4] = ["server.tls", "auth.callers", "trust", "isolation"];
+pub(super) const LATER: [&str; 3] = ["server.tls", "trust", "isolation"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
