@@ -163,7 +163,9 @@ impl Router {
                 peer.call(&invocation, arguments.clone(), &self.host_id, self.instance).await
             };
             match answer {
-                Answer::Outcome(Err(failure), _) if may_go_on(&failure) => last = Some(failure),
+                Answer::Outcome(Err(failure), _) if may_go_on(&failure) => {
+                    last = Some(without_names(&invocation, failure));
+                }
                 Answer::Outcome(outcome, served_by) => {
                     if let Some(served_by) = served_by {
                         invocation.served_by.set(served_by);
@@ -178,7 +180,7 @@ impl Router {
                     if self.has(&invocation.function) {
                         return self.call_here(invocation, arguments).await;
                     }
-                    last = Some(self.not_found(&invocation.function));
+                    last = Some(self.not_found(&invocation));
                 }
             }
         }
@@ -197,11 +199,13 @@ impl Router {
 
     async fn call_here(&self, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
         let function = self.table.snapshot().find(invocation.function.as_str()).cloned();
-        let Some(function) = function else { return Err(self.not_found(&invocation.function)) };
+        let Some(function) = function else { return Err(self.not_found(&invocation)) };
         crate::functions::run(|context| Self::start_local(&function, invocation, arguments, context)).await
     }
 
-    fn not_found(&self, name: &FunctionName) -> Box<Failure> {
+    /// Offers what is near, out of what the caller may see.
+    fn not_found(&self, invocation: &Invocation) -> Box<Failure> {
+        let name = &invocation.function;
         let table = self.table.snapshot();
         if let Some(Withdrawn { plugin, generation }) = table.withdrawn(name.as_str()) {
             let text = format!(
@@ -210,9 +214,10 @@ impl Router {
             return Box::new(Failure::not_executed(ErrorCode::NotFound, text));
         }
         let routes = self.routes.load();
-        let known = table.names().chain(routes.configured.keys().map(FunctionName::as_str));
+        let local = table.sorted().into_values().map(|function| &function.name);
         // One that is configured to run here, and does not, is no help.
-        let known = known.filter(|known| *known != name.as_str());
+        let known = local.chain(routes.configured.keys()).filter(|known| *known != name);
+        let known = known.filter(|known| invocation.caller.may_see(known)).map(FunctionName::as_str);
         let known: std::collections::BTreeSet<&str> = known.collect();
         let near = nearest(name.as_str(), known, 3);
         let text = match near.as_slice() {
@@ -230,7 +235,7 @@ impl Dispatch for Router {
         }
         match self.target(&invocation.function) {
             Target::Local(function) => Self::start_local(&function, invocation, arguments, context),
-            Target::Nowhere => Started::Ready(Err(self.not_found(&invocation.function))),
+            Target::Nowhere => Started::Ready(Err(self.not_found(&invocation))),
             Target::Peers(_) if invocation.hops.len() >= HOPS_MAX => {
                 refuse(ErrorCode::LoopDetected, format!("the call has been through {HOPS_MAX} hosts already"))
             }
@@ -255,6 +260,15 @@ fn may_go_on(failure: &Failure) -> bool {
         ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::NotFound | ErrorCode::LoopDetected
     );
     failure.executed == Some(false) && elsewhere
+}
+
+/// A peer that lacks a function names others of its own, which a caller of this host may not be one to see.
+fn without_names(invocation: &Invocation, failure: Box<Failure>) -> Box<Failure> {
+    if failure.code != ErrorCode::NotFound || invocation.caller.name().is_none() {
+        return failure;
+    }
+    let text = format!("the host that function `{}` runs on does not have it", invocation.function);
+    Box::new(Failure::not_executed(ErrorCode::NotFound, text))
 }
 
 fn refuse(code: ErrorCode, text: String) -> Started {
