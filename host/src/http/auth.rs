@@ -22,11 +22,13 @@ pub(super) fn admit(
     path: &str,
     headers: &HeaderMap,
 ) -> Result<Caller, Problem> {
-    let presented = presented(headers);
-    let opened = rules.keys_for(path).map(|keys| is_one_of(&presented, keys));
+    let rule = rules.keys_for(path);
     if callers.is_empty() || !is_of_functions(path) {
-        return if opened == Some(false) { Err(Problem::unauthenticated()) } else { Ok(Caller::Client) };
+        let opened = rule.is_none_or(|keys| carries(headers, keys));
+        return if opened { Ok(Caller::Client) } else { Err(Problem::unauthenticated()) };
     }
+    let presented = presented(headers);
+    let opened = rule.map(|keys| is_one_of(&presented, keys));
     match (callers.of_key(&presented), opened) {
         (Some(caller), _) => Ok(Caller::Named(Arc::clone(caller))),
         (None, Some(true)) => Ok(Caller::Unnamed),
