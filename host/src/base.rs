@@ -2,6 +2,7 @@
 //!
 //! Layer: the lowest of the host. It must never do I/O, nor know of HTTP, frames or plugins.
 
+mod caller;
 mod clock;
 mod code;
 mod failure;
@@ -10,11 +11,12 @@ mod meter;
 mod name;
 mod tasks;
 
+pub use caller::{Caller, FunctionPattern, FunctionPatterns, InvalidPattern, NamedCaller};
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use failure::Failure;
 pub use invocation::{
-    Caller, Deadline, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
+    Deadline, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };
 pub use meter::{Counter, Timings};
 pub use name::{FunctionName, InvalidName, nearest};

@@ -10,6 +10,7 @@ mod addresses;
 mod admin;
 mod build;
 mod builder;
+mod callers;
 mod choice;
 mod dump;
 mod environment;
@@ -42,6 +43,7 @@ use crate::base::HostId;
 
 pub use addresses::AllowedAddresses;
 pub use admin::{AdminTcp, Whereabouts};
+pub use callers::Callers;
 pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel, Unmap};
 pub use environment::{COMMAND_LINE_VARIABLES, Environment};
 pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
@@ -50,7 +52,7 @@ pub use outbound::{OutboundProxies, OutboundProxy};
 pub use peer_url::PeerUrl;
 pub use proxy::{Peer, Proxy};
 pub use rules::{AuthRules, PathPattern, PathPatterns};
-pub use secret::{Secret, SecretSource};
+pub use secret::{PresentedKey, Secret, SecretSource};
 pub use tls::{PeerTls, ServerTls};
 pub use trust::{KeyId, Trust, TrustedKey};
 
@@ -87,6 +89,8 @@ pub struct Config {
     pub trust: Trust,
     /// How the host logs.
     pub log: Log,
+    /// Who may call which functions; without any, whoever gets to the door may call all.
+    pub callers: Callers,
     plugin_settings: BTreeMap<String, PluginSettings>,
     auth: Option<AuthRules>,
     proxy_auth: AuthRules,
@@ -207,7 +211,9 @@ impl Config {
     pub fn files(&self) -> Vec<PathBuf> {
         let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
         let rules = self.auth.iter().chain(std::iter::once(&self.proxy_auth));
-        let secrets = rules.flat_map(|rules| rules.iter().flat_map(|(_, keys)| keys)).chain(of_peers);
+        let of_callers = self.callers.iter().flat_map(|(_, keys)| keys);
+        let of_rules = rules.flat_map(|rules| rules.iter().flat_map(|(_, keys)| keys));
+        let secrets = of_rules.chain(of_callers).chain(of_peers);
         let files = secrets.filter_map(|secret| match secret.source() {
             SecretSource::File(path) => Some(path.clone()),
             _ => None,
@@ -227,8 +233,8 @@ impl Config {
         build::trust(raw, &sources, environment)
     }
 
-    /// The rules that the HTTP door enforces: those of `[auth]` where it is present, otherwise those
-    /// of `[plugins.proxy.auth]`.
+    /// The rules that the HTTP door enforces: those of `[auth]` where it has some, otherwise those
+    /// of `[plugins.proxy.auth]`: callers alone do not open what these protect.
     ///
     /// [`REMOTE_PATH`] has its own door: there, being able to seal is the proof.
     #[must_use]
@@ -261,10 +267,10 @@ impl Config {
         file.parent().is_some_and(|folder| self.plugin_dir == folder.join("plugins"))
     }
 
-    /// Whether [`REMOTE_PATH`] answers at all: with a key for it, or on a loopback listener.
+    /// Whether [`REMOTE_PATH`] answers at all: with a key for it or of a caller, or on a loopback listener.
     #[must_use]
     pub fn answers_peers(&self) -> bool {
-        !self.sealing_secrets().is_empty() || self.server.is_loopback()
+        !self.sealing_secrets().is_empty() || !self.callers.is_empty() || self.server.is_loopback()
     }
 
     /// The table `[plugins.NAME]` as JSON; an empty object where there is none.

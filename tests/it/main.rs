@@ -8,6 +8,7 @@ mod admin_tcp;
 mod arguments;
 mod auth;
 mod c_plugin;
+mod callers;
 mod calls;
 mod cli;
 mod config;

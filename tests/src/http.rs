@@ -70,7 +70,13 @@ impl Client {
     #[must_use]
     pub fn post(&self, url: &str, body: &Value) -> Answer {
         let headers = [("content-type", "application/json")];
-        send_on(&self.0, "POST", url, &headers, body.to_string().as_bytes())
+        self.send("POST", url, &headers, body.to_string().as_bytes())
+    }
+
+    /// Any request.
+    #[must_use]
+    pub fn send(&self, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        send_on(&self.0, method, url, headers, body)
     }
 }
 

@@ -48,6 +48,14 @@ pub enum AppError {
     /// A secret that seals cannot be used.
     #[error("a key for /api/v1/proxy/remote in plugins.proxy.auth.rules cannot be used: {0}")]
     Key(#[from] KeyError),
+    /// A key of a caller cannot be used.
+    #[error("a key of auth.callers.{caller} cannot be used: {source}")]
+    KeyOfCaller {
+        /// Its name.
+        caller: std::sync::Arc<str>,
+        /// Why not.
+        source: KeyError,
+    },
     /// A plugin that the config requires, or the plugin directory.
     #[error("{0}")]
     Plugin(PluginError),
@@ -72,7 +80,8 @@ impl AppError {
             | Self::Admin { .. }
             | Self::AdminTcp { .. }
             | Self::StateInUse(_)
-            | Self::Key(_) => true,
+            | Self::Key(_)
+            | Self::KeyOfCaller { .. } => true,
             Self::Plugin(error) => {
                 matches!(error, PluginError::Directory { .. } | PluginError::WritableDirectory { .. })
             }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::AppError;
+use crate::base::NamedCaller;
 use crate::config::{Config, PeerUrl, Secret};
-use crate::wire::KeySet;
+use crate::wire::{KeyError, KeyId, KeySet};
 
 /// What hosts on one machine seal with where no key is configured. It is public: it keeps nothing secret,
 /// and is used on loopback only.
@@ -14,8 +15,11 @@ const LOOPBACK_SECRET: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 /// The keys of a config.
 #[derive(Default)]
 pub(super) struct Keys {
-    /// Those that open what peers send; the first of them.
+    /// Those that open what peers and callers send. Never the public one where there are callers: with it,
+    /// everybody on this machine could call everything.
     pub(super) opening: Vec<Arc<KeySet>>,
+    /// Whose those are that are not of hosts.
+    pub(super) of_callers: HashMap<KeyId, Arc<NamedCaller>>,
     /// The one that seals what is sent to a peer.
     pub(super) of_peers: HashMap<PeerUrl, Arc<KeySet>>,
     derived: Vec<(Secret, Arc<KeySet>)>,
@@ -31,6 +35,15 @@ impl Keys {
         for secret in config.sealing_secrets() {
             let key = keys.of_secret(secret, before)?;
             keys.opening.push(key);
+        }
+        for (caller, secrets) in config.callers.iter() {
+            for secret in secrets {
+                let key = keys
+                    .of_secret(secret, before)
+                    .map_err(|source| AppError::KeyOfCaller { caller: Arc::clone(&caller.name), source })?;
+                keys.of_callers.insert(key.id(), Arc::clone(caller));
+                keys.opening.push(key);
+            }
         }
         let public = match &before.public {
             Some(public) => Arc::clone(public),
@@ -51,7 +64,7 @@ impl Keys {
         Ok(keys)
     }
 
-    fn of_secret(&mut self, secret: &Secret, before: &Self) -> Result<Arc<KeySet>, AppError> {
+    fn of_secret(&mut self, secret: &Secret, before: &Self) -> Result<Arc<KeySet>, KeyError> {
         let same = |(known, _): &&(Secret, Arc<KeySet>)| known.matches(secret.expose().as_bytes());
         if let Some((_, keys)) = self.derived.iter().find(same) {
             return Ok(Arc::clone(keys));

@@ -109,8 +109,10 @@ impl Live {
     pub(super) fn policy(&self) -> Result<Policy, AppError> {
         Ok(Policy {
             rules: self.config.door_rules().clone(),
+            callers: self.config.callers.clone(),
             sealing: Sealing {
                 ring: KeyRing::new(self.keys.opening.clone())?,
+                callers: self.keys.of_callers.clone(),
                 closed: !self.config.answers_peers(),
                 compression: compression(&self.config, false),
             },

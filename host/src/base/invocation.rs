@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::FunctionName;
+use super::{Caller, FunctionName};
 
 /// Most hosts that one call may pass through (WIRE.md, field 3 of a request).
 pub const HOPS_MAX: usize = 16;
@@ -56,17 +56,6 @@ impl Deadline {
     pub fn remaining(self) -> Option<Duration> {
         self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
-}
-
-/// Who asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Caller {
-    /// A plugin of this host, by name.
-    Plugin(Arc<str>),
-    /// A host that could seal, by the id of its last hop where it said one.
-    Peer(Option<HostId>),
-    /// An HTTP client.
-    Client,
 }
 
 /// One call of a function.

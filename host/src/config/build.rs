@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use crate::base::HostId;
 
 use super::builder::Builder;
+use super::callers::PlacedKeys;
 use super::key::{KeyPath, shown};
 use super::number;
-use super::raw::{RawConfig, RawReload, RawServer};
+use super::raw::{RawAuth, RawConfig, RawReload, RawServer};
 use super::sources::Sources;
 use super::{
-    Config, ConfigError, Environment, Log, PluginSettings, Reload, Server, Trust, Whereabouts, proxy, trust,
+    AuthRules, Callers, Config, ConfigError, Environment, Log, PluginSettings, Reload, Server, Trust,
+    Whereabouts, proxy, trust,
 };
 
 const HOST_ID_BYTES_MAX: usize = 64;
@@ -31,6 +33,7 @@ pub(super) fn config(
     let mut builder = Builder::new(sources, environment, folder);
     let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy);
     let state_dir = builder.folder("state_dir", raw.state_dir, "state");
+    let (auth, callers, keys_of_callers) = builder.auth(raw.auth);
     let config = Config {
         file,
         has_default_host_id: raw.host_id.is_none(),
@@ -50,11 +53,13 @@ pub(super) fn config(
             format: builder.choice(&KeyPath::of("log.format"), raw.log.format),
         },
         plugin_settings: builder.plugin_settings(raw.plugins.others),
-        auth: raw.auth.map(|auth| builder.rules(&KeyPath::of("auth.rules"), &auth.rules)),
+        auth,
+        callers,
         proxy_auth,
         literal_secrets: std::mem::take(&mut builder.literals),
         readable_by_others: false,
     };
+    builder.check_keys_of_callers(&keys_of_callers, &config);
     builder.finish(config)
 }
 
@@ -97,6 +102,17 @@ fn folder_of(file: &Path) -> std::io::Result<PathBuf> {
 }
 
 impl Builder<'_> {
+    /// Either part of `[auth]` alone will do.
+    fn auth(&mut self, raw: Option<RawAuth>) -> (Option<AuthRules>, Callers, PlacedKeys) {
+        let Some(raw) = raw else { return Default::default() };
+        if raw.rules.is_none() && raw.callers.is_none() {
+            self.problem(&KeyPath::of("auth"), "`auth` needs the key `rules` or `callers`".to_owned());
+        }
+        let rules = raw.rules.map(|rules| self.rules(&KeyPath::of("auth.rules"), &rules));
+        let (callers, placed) = raw.callers.map(|callers| self.callers(callers)).unwrap_or_default();
+        (rules, callers, placed)
+    }
+
     fn host_id(&mut self, said: Option<String>) -> HostId {
         let Some(said) = said else {
             return default_host_id(&machine_name());

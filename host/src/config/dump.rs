@@ -1,9 +1,12 @@
 //! What `check --output json` shows: the whole configuration, without its secrets.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+
+use crate::base::NamedCaller;
 
 use super::{AuthRules, Choice, Config, PathPatterns, Peer, Secret, TrustedKey};
 
@@ -48,7 +51,7 @@ impl Config {
                 "listen": self.admin_tcp.as_ref().map(|tcp| tcp.listen.to_string()),
                 "token": self.admin_tcp.as_ref().map(|_| REDACTED),
             },
-            "auth": self.auth.as_ref().map(|rules| json!({ "rules": rules_without_keys(rules) })),
+            "auth": self.dump_of_auth(),
             "plugins": plugins,
             "reload": {
                 "start_timeout_ms": milliseconds(self.reload.start_timeout),
@@ -66,6 +69,23 @@ impl Config {
     fn dump_of_trust(&self) -> Value {
         let keys: Vec<&str> = self.trust.keys.iter().map(TrustedKey::as_base64).collect();
         json!({ "sha256": self.trust.sha256, "keys": keys })
+    }
+
+    /// Nothing where there is no `[auth]`.
+    fn dump_of_auth(&self) -> Value {
+        let mut auth = Map::new();
+        if let Some(rules) = &self.auth {
+            auth.insert("rules".to_owned(), rules_without_keys(rules));
+        }
+        if !self.callers.is_empty() {
+            let caller = |(caller, keys): (&Arc<NamedCaller>, &[Secret])| {
+                let functions: Vec<String> = caller.functions.iter().map(ToString::to_string).collect();
+                let shown = json!({ "keys": vec![REDACTED; keys.len()], "functions": functions });
+                (caller.name.to_string(), shown)
+            };
+            auth.insert("callers".to_owned(), Value::Object(self.callers.iter().map(caller).collect()));
+        }
+        if auth.is_empty() { Value::Null } else { auth.into() }
     }
 
     fn dump_of_proxy(&self) -> Value {
@@ -186,7 +206,9 @@ mod tests {
         let uncomment =
             |line: &'static str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line);
         let text: Vec<&str> = EXAMPLE.lines().map(uncomment).collect();
-        let environment = [("CALLER_KEY", "k"), ("ADMIN_TOKEN", "0123456789abcdef")].into_iter().collect();
+        let secrets =
+            [("CALLER_KEY", "k"), ("WEB_KEY", "0123456789abcdef"), ("ADMIN_TOKEN", "0123456789abcdef")];
+        let environment = secrets.into_iter().collect();
         let scratch = tempfile::tempdir().unwrap();
         let own = rcgen::generate_simple_self_signed(["host-b".to_owned()]).unwrap();
         for (name, pem) in [
@@ -202,7 +224,7 @@ mod tests {
         let config = Config::from_text(&text, &file, &environment, &Overrides::default()).unwrap();
         assert!(config.server_tls.is_some() && config.proxy.tls.is_some());
         assert_eq!(&*config.host_id, "host-b");
-        assert!(config.door_rules().keys_for("/api/v1/functions").is_some());
+        assert!(config.door_rules().keys_for("/api/v1/functions").is_some() && !config.callers.is_empty());
         assert_eq!(config.admin_tcp.unwrap().listen, "127.0.0.1:9090".parse().unwrap());
     }
 
@@ -212,7 +234,8 @@ mod tests {
                     [plugins.demo]\nurl = \"canary-3\"\ndeep = { list = [{ pin = 471100 }] }\n\
                     [plugins.proxy.proxy_urls]\n\"http://a\" = { key = \"canary-4\" }\n\
                     [plugins.proxy.auth]\nrules = { \"/api/v1/proxy/remote\" = [\"canary-5\"] }\n\
-                    [admin]\nlisten = \"0.0.0.0:0\"\ntoken = \"canary-of-the-admin\"\n";
+                    [admin]\nlisten = \"0.0.0.0:0\"\ntoken = \"canary-of-the-admin\"\n\
+                    [auth.callers.web]\nkeys = [\"canary-9\", \"env:KEY\"]\nfunctions = [\"demo.*\", \"*\"]\n";
         let environment: Environment =
             [("KEY", "canary-2"), ("FRAMEX_PLUGINS__X__Y", "canary-6")].into_iter().collect();
         let overrides = Overrides::default().with("--key", "plugins.y.z", "canary-7");
@@ -229,6 +252,8 @@ mod tests {
         assert_eq!(config.dump()["plugins"]["demo"]["deep"]["list"][0]["pin"], REDACTED);
         assert_eq!(config.dump()["auth"]["rules"]["/b/*"], json!([REDACTED]));
         assert_eq!(config.dump()["admin"]["token"], REDACTED);
+        let web = json!({ "keys": [REDACTED, REDACTED], "functions": ["demo.*", "*"] });
+        assert_eq!(config.dump()["auth"]["callers"], json!({ "web": web }));
         // The same secrets in a config that is refused in every part.
         let refused = format!("port = 1\n{text}key = \"canary-8\"\n[log]\nlevel = 1\n");
         let error = load(&refused, &environment, &overrides).unwrap_err();

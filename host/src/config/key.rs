@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 40] = [
+pub(super) const KEYS: [&str; 41] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -29,6 +29,7 @@ pub(super) const KEYS: [&str; 40] = [
     "admin.listen",
     "admin.token",
     "auth.rules",
+    "auth.callers",
     "plugins.proxy.proxy_urls",
     "plugins.proxy.white_list",
     "plugins.proxy.proxy_functions",
@@ -52,7 +53,7 @@ pub(super) const KEYS: [&str; 40] = [
 ];
 
 /// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 2] = ["auth.callers", "isolation"];
+pub(super) const LATER: [&str; 1] = ["isolation"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]

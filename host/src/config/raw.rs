@@ -48,10 +48,25 @@ pub(super) struct RawServerTls {
     pub(super) client_ca: Option<String>,
 }
 
-/// The rules must be there: an empty `[auth]` would quietly put those of `[plugins.proxy.auth]` aside.
+/// One of them must be there: an empty `[auth]` would only seem to protect something.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAuth {
+    pub(super) rules: Option<RawRules>,
+    pub(super) callers: Option<BTreeMap<String, RawCaller>>,
+}
+
+/// Both must be there.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawCaller {
+    pub(super) keys: Option<Vec<String>>,
+    pub(super) functions: Option<Vec<String>>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawAuth {
+pub(super) struct RawProxyAuth {
     pub(super) rules: RawRules,
 }
 
@@ -134,7 +149,7 @@ pub(super) struct RawProxy {
     pub(super) compression: Option<String>,
     pub(super) allow_addresses: Vec<String>,
     pub(super) tls: RawPeerTls,
-    pub(super) auth: Option<RawAuth>,
+    pub(super) auth: Option<RawProxyAuth>,
 }
 
 #[derive(Deserialize, Default)]

@@ -40,6 +40,23 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
+/// What somebody presents as a secret, by its digest: hashed once, however many it is compared with.
+pub struct PresentedKey(Zeroizing<[u8; 32]>);
+
+impl PresentedKey {
+    /// Hashes it.
+    #[must_use]
+    pub fn new(presented: &[u8]) -> Self {
+        Self(Zeroizing::new(Sha256::digest(presented).into()))
+    }
+}
+
+impl fmt::Debug for PresentedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
 impl Secret {
     /// Reads a secret as the file says it: a literal, `env:NAME`, or `file:PATH` relative to `folder`.
     /// The `Err` says what is wrong with it, without the value.
@@ -76,8 +93,18 @@ impl Secret {
     /// Whether `presented` is the secret; takes the same time wherever they differ.
     #[must_use]
     pub fn matches(&self, presented: &[u8]) -> bool {
-        let presented: [u8; 32] = Sha256::digest(presented).into();
-        self.digest.ct_eq(&presented).into()
+        self.is(&PresentedKey::new(presented))
+    }
+
+    /// As [`Secret::matches`], for what is compared with many secrets.
+    #[must_use]
+    pub fn is(&self, presented: &PresentedKey) -> bool {
+        self.digest.ct_eq(&*presented.0).into()
+    }
+
+    /// Whether two are the same, wherever they come from.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.digest.ct_eq(&*other.digest).into()
     }
 
     /// Where it came from.

@@ -179,15 +179,9 @@ mod tests {
         for later in super::LATER {
             let (table, key) = later.rsplit_once('.').unwrap_or(("", later));
             let header = if table.is_empty() { String::new() } else { format!("[{table}]") };
-            // `[auth]` is refused without its rules, too.
-            let rules = if table == "auth" { "rules = {}\n" } else { "" };
-            let text = format!("{header}\n{key} = {{}}\n{rules}");
+            let text = format!("{header}\n{key} = {{}}\n");
             check(&text, &format!("config.toml line 2: `{later}` is not supported by this version yet"));
         }
-        check(
-            "[auth.callers.web]\nkeys = [\"k\"]\n[auth]\nrules = {}\n",
-            "config.toml line 1: `auth.callers` is not supported by this version yet",
-        );
     }
 
     #[test]
@@ -222,6 +216,6 @@ mod tests {
             "[reload]\nwatch = \"yes\"\n",
             "config.toml line 2: `reload.watch` must be true or false, found the text `yes`",
         );
-        check("[auth]\n", "config.toml line 1: `auth` needs the key `rules`");
+        check("[plugins.proxy.auth]\n", "config.toml line 1: `plugins.proxy.auth` needs the key `rules`");
     }
 }

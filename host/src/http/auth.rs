@@ -1,23 +1,69 @@
-//! Keys of plain HTTP requests: `Authorization`, bare or as `Bearer`.
+//! Keys of plain HTTP requests: `Authorization`, bare or as `Bearer`. Who asks, and what they may.
+
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::Problem;
-use crate::config::{AuthRules, Secret};
+use super::door::{FUNCTIONS_PATH, OPENAPI_PATH};
+use crate::base::{Caller, Failure, FunctionName, RequestId};
+use crate::config::{AuthRules, Callers, PresentedKey, Secret};
 
-/// Lets a request through if no rule protects its path, or it carries one of the rule's keys.
+/// Says who asks for a path; a request without a key that the path needs is refused.
+///
+/// Where there are callers, the paths of functions need a key: one of a caller is enough, whatever the rules say, and
+/// one of the path's rule opens the path to nobody by name. Other paths need a key of their rule, if they have one.
 ///
 /// `path` is the one that is dispatched on. Keys are compared in constant time, and all of them.
-pub(super) fn check(rules: &AuthRules, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(keys) = rules.keys_for(path) else { return Ok(()) };
-    if carries(headers, keys) { Ok(()) } else { Err(Problem::unauthenticated()) }
+pub(super) fn admit(
+    rules: &AuthRules,
+    callers: &Callers,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Caller, Problem> {
+    let rule = rules.keys_for(path);
+    if callers.is_empty() || !is_of_functions(path) {
+        let opened = rule.is_none_or(|keys| carries(headers, keys));
+        return if opened { Ok(Caller::Client) } else { Err(Problem::unauthenticated()) };
+    }
+    let presented = presented(headers);
+    let opened = rule.map(|keys| is_one_of(&presented, keys));
+    match (callers.of_key(&presented), opened) {
+        (Some(caller), _) => Ok(Caller::Named(Arc::clone(caller))),
+        (None, Some(true)) => Ok(Caller::Unnamed),
+        (None, Some(false) | None) => Err(Problem::unauthenticated()),
+    }
+}
+
+/// Lets a call of a function pass, or refuses it, and notes who asked for what where they have a name.
+pub(super) fn authorise(caller: &Caller, function: &FunctionName, id: RequestId) -> Result<(), Box<Failure>> {
+    let verdict = caller.authorise(function);
+    if let Some(caller) = caller.name() {
+        tracing::debug!(caller, %function, request_id = %id, allowed = verdict.is_ok(), "a caller calls");
+    }
+    verdict
 }
 
 /// Whether a request carries one of the keys.
 pub(super) fn carries(headers: &HeaderMap, keys: &[Secret]) -> bool {
-    let presented = headers.get(AUTHORIZATION).map_or(&[][..], |value| key_of(value.as_bytes()));
-    keys.iter().fold(false, |found, key| key.matches(presented) | found)
+    is_one_of(&presented(headers), keys)
+}
+
+/// Whether functions are called or listed there.
+fn is_of_functions(path: &str) -> bool {
+    let below = path.strip_prefix(FUNCTIONS_PATH).is_some_and(|rest| rest.starts_with('/'));
+    below || path == FUNCTIONS_PATH || path == OPENAPI_PATH
+}
+
+fn is_one_of(presented: &PresentedKey, keys: &[Secret]) -> bool {
+    keys.iter().fold(false, |found, key| key.is(presented) | found)
+}
+
+/// What a request carries as its key; without one, what no secret is.
+fn presented(headers: &HeaderMap) -> PresentedKey {
+    let key = headers.get(AUTHORIZATION).map_or(&[][..], |value| key_of(value.as_bytes()));
+    PresentedKey::new(key)
 }
 
 /// The key of an `Authorization` header: what follows `Bearer `, or all of it.

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::{Door, Policy, Problem, Response, TIMEOUT_HEADER, body, transcode};
+use super::{Door, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
 use crate::base::{
     Caller, Deadline, ErrorCode, Failure, FunctionName, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, Outcome,
     RequestId, ServedBy,
@@ -31,13 +31,14 @@ enum Form {
 pub(super) async fn call(
     door: &Door,
     policy: &Policy,
+    caller: Caller,
     name: &str,
     headers: &HeaderMap,
     body: Incoming,
 ) -> Response {
     let id = RequestId::random();
     let served_by = ServedBy::default();
-    let response = match answer(door, policy, name, headers, body, (id, &served_by)).await {
+    let response = match answer(door, policy, caller, name, headers, body, (id, &served_by)).await {
         Ok(response) => response,
         Err(problem) => {
             door.meters.refuse(problem.code());
@@ -50,20 +51,22 @@ pub(super) async fn call(
 async fn answer(
     door: &Door,
     policy: &Policy,
+    caller: Caller,
     name: &str,
     headers: &HeaderMap,
     body: Incoming,
     (id, served_by): (RequestId, &ServedBy),
 ) -> Result<Response, Problem> {
-    let deadline = Deadline::after(timeout(headers, policy.limits.call_timeout)?);
     let function =
         FunctionName::new(name).map_err(|error| Problem::of_code(ErrorCode::NotFound, &error.to_string()))?;
+    auth::authorise(&caller, &function, id).map_err(|refused| Problem::of_failure(&refused))?;
+    let deadline = Deadline::after(timeout(headers, policy.limits.call_timeout)?);
     let form = form_of(headers)?;
     let result_form = result_form(headers, form);
     let invocation = Invocation {
         id,
         function,
-        caller: Caller::Client,
+        caller,
         deadline,
         hops: Vec::new(),
         traceparent: traceparent(headers),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::health::json_response;
 use super::{Door, Response};
-use crate::base::FunctionName;
+use crate::base::{Caller, FunctionName};
 use crate::functions::Function;
 use crate::router::Target;
 
@@ -19,8 +19,8 @@ pub(super) struct Entry {
     pub(super) runs: String,
 }
 
-/// Everything that can be called here, by name.
-pub(super) fn entries(door: &Door) -> Vec<Entry> {
+/// Everything that can be called here and that the caller may see, by name.
+pub(super) fn entries(door: &Door, caller: &Caller) -> Vec<Entry> {
     let router = &door.router;
     let table = std::sync::Arc::clone(&router.table().snapshot());
     let local = table.sorted().into_values().map(|function| function.name.clone());
@@ -34,11 +34,11 @@ pub(super) fn entries(door: &Door) -> Vec<Entry> {
         };
         Some(Entry { function: table.find(name.as_str()).cloned(), name, runs })
     };
-    names.into_iter().filter_map(entry).collect()
+    names.into_iter().filter(|name| caller.may_see(name)).filter_map(entry).collect()
 }
 
-pub(super) fn answer(door: &Door) -> Response {
-    let functions: Vec<Value> = entries(door).iter().map(describe).collect();
+pub(super) fn answer(door: &Door, caller: &Caller) -> Response {
+    let functions: Vec<Value> = entries(door, caller).iter().map(describe).collect();
     json_response(&json!({ "host_id": &**door.router.host_id(), "functions": functions }))
 }
 

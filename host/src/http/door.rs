@@ -1,5 +1,6 @@
 //! One request: its path is taken once as it is, authorised, and dispatched on.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,13 +12,15 @@ use super::{
     Admission, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call, catalogue, health,
     openapi, remote,
 };
-use crate::base::{Clock, HostId, RequestId};
-use crate::config::{AuthRules, REMOTE_PATH};
+use crate::base::{Caller, Clock, HostId, NamedCaller, RequestId};
+use crate::config::{AuthRules, Callers, REMOTE_PATH};
 use crate::plugins::Plugins;
 use crate::router::Router;
-use crate::wire::{Compression, KeyRing, Limits as WireLimits, ReplayGuard};
+use crate::wire::{Compression, KeyId, KeyRing, Limits as WireLimits, ReplayGuard};
 
-const FUNCTIONS_PATH: &str = "/api/v1/functions";
+/// The catalogue; the functions are below.
+pub(super) const FUNCTIONS_PATH: &str = "/api/v1/functions";
+pub(super) const OPENAPI_PATH: &str = "/api/v1/openapi.json";
 
 /// What the public listener serves.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct Door {
 pub struct Policy {
     /// Which keys protect which paths.
     pub rules: AuthRules,
+    /// Which functions are called with which keys; without any, all by everybody whom the rules let in.
+    pub callers: Callers,
     /// How frames of peers are opened.
     pub sealing: Sealing,
     /// Calls at once.
@@ -52,9 +57,11 @@ pub struct Policy {
 /// How frames of peers are opened and answered.
 #[derive(Debug)]
 pub struct Sealing {
-    /// The keys of the rule for the path.
+    /// The keys of the rule for the path, and those of callers.
     pub ring: KeyRing,
-    /// There is no such rule, and others than this machine can reach the listener: nobody is answered.
+    /// Whose keys of the ring are not those of hosts.
+    pub callers: HashMap<KeyId, Arc<NamedCaller>>,
+    /// There is no such rule and no caller, and others than this machine can reach the listener: nobody is answered.
     pub closed: bool,
     /// Whether answers to other machines are compressed.
     pub compression: Compression,
@@ -102,22 +109,22 @@ impl Door {
             return remote::call(self, &policy, &head, body, is_local).await;
         }
         check_form(path)?;
-        auth::check(&policy.rules, path, &head.headers)?;
+        let caller = auth::admit(&policy.rules, &policy.callers, path, &head.headers)?;
         if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
             allow(&head.method, &Method::POST, "POST")?;
-            return Ok(call::call(self, &policy, name, &head.headers, body).await);
+            return Ok(call::call(self, &policy, caller, name, &head.headers, body).await);
         }
-        let answer: fn(&Self) -> Response = match path {
+        let answer: fn(&Self, &Caller) -> Response = match path {
             FUNCTIONS_PATH => catalogue::answer,
-            "/api/v1/openapi.json" => openapi::answer,
-            "/health" => health::alive,
-            "/ready" => health::ready,
+            OPENAPI_PATH => openapi::answer,
+            "/health" => |door, _| health::alive(door),
+            "/ready" => |door, _| health::ready(door),
             _ => return Err(Problem::no_such_path()),
         };
         if head.method != Method::HEAD {
             allow(&head.method, &Method::GET, "GET, HEAD")?;
         }
-        Ok(answer(self))
+        Ok(answer(self, &caller))
     }
 
     /// Adds the headers that name a call and who served it.

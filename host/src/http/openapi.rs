@@ -5,9 +5,15 @@ use serde_json::{Map, Value, json};
 use super::catalogue::{Entry, entries};
 use super::health::json_response;
 use super::{Door, Response};
+use crate::base::Caller;
 
-pub(super) fn answer(door: &Door) -> Response {
-    json_response(&document(&entries(door), door.router.host_id()))
+pub(super) fn answer(door: &Door, caller: &Caller) -> Response {
+    let mut document = document(&entries(door, caller), door.router.host_id());
+    if *caller != Caller::Client {
+        // Nothing is called without a key where there are callers.
+        document["security"] = json!([{ "key": [] }]);
+    }
+    json_response(&document)
 }
 
 fn document(entries: &[Entry], host_id: &str) -> Value {

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::{Door, Policy, Problem, Response, body};
+use super::{Door, Policy, Problem, Response, auth, body};
 use crate::base::{Caller, Deadline, ErrorCode, Failure, Invocation, Outcome, ServedBy};
 use crate::functions::{Dispatch, run};
 use crate::wire::{self, Compression, KeySet, OpenError, OpenedRequest, RequestEnvelope, ResponseEnvelope};
@@ -47,7 +47,13 @@ pub(super) async fn call(
         },
         Ok(()) => match plaintext.decode_request(&policy.limits.wire) {
             Err(error) => Answer::of(door, Err(Box::new(error.to_failure()))),
-            Ok(envelope) => route(door, policy, request_id, envelope).await,
+            Ok(envelope) => {
+                let caller = match sealing.callers.get(&key.id()) {
+                    Some(caller) => Caller::Named(Arc::clone(caller)),
+                    None => Caller::Peer(envelope.hops.last().cloned()),
+                };
+                route(door, policy, caller, request_id, envelope).await
+            }
         },
     };
     let compression = if is_local { Compression::Never } else { sealing.compression };
@@ -65,11 +71,16 @@ impl Answer {
 async fn route(
     door: &Door,
     policy: &Policy,
+    caller: Caller,
     id: crate::base::RequestId,
     envelope: RequestEnvelope,
 ) -> Answer {
+    // First: a host recognises itself also by a key with which it may not call the function.
     if let Some(refusal) = loops(door, &envelope) {
         return refusal;
+    }
+    if let Err(refused) = auth::authorise(&caller, &envelope.function, id) {
+        return Answer::of(door, Err(refused));
     }
     let most = policy.limits.call_timeout;
     let remaining = match envelope.remaining_ms {
@@ -80,7 +91,7 @@ async fn route(
     let invocation = Invocation {
         id,
         function: envelope.function,
-        caller: Caller::Peer(envelope.hops.last().cloned()),
+        caller,
         deadline: Deadline::after(remaining),
         hops: envelope.hops,
         traceparent: envelope.traceparent,

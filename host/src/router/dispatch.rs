@@ -171,13 +171,15 @@ impl Router {
 
     pub(super) async fn call_here(&self, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
         let function = self.table.snapshot().find(invocation.function.as_str()).cloned();
-        let Some(function) = function else { return Err(self.not_found(&invocation.function)) };
+        let Some(function) = function else { return Err(self.not_found(&invocation)) };
         let begun = Instant::now();
         crate::functions::run(|context| Self::start_local(&function, invocation, arguments, context, begun))
             .await
     }
 
-    pub(super) fn not_found(&self, name: &FunctionName) -> Box<Failure> {
+    /// Offers what is near, out of what the caller may see.
+    pub(super) fn not_found(&self, invocation: &Invocation) -> Box<Failure> {
+        let name = &invocation.function;
         let table = self.table.snapshot();
         if let Some(Withdrawn { plugin, generation }) = table.withdrawn(name.as_str()) {
             let now = match table.generation_of(plugin) {
@@ -190,9 +192,10 @@ impl Router {
             return Box::new(Failure::not_executed(ErrorCode::NotFound, text));
         }
         let routes = self.routes.load();
-        let known = table.names().chain(routes.configured.keys().map(FunctionName::as_str));
+        let local = table.sorted().into_values().map(|function| &function.name);
         // One that is configured to run here, and does not, is no help.
-        let known = known.filter(|known| *known != name.as_str());
+        let known = local.chain(routes.configured.keys()).filter(|known| *known != name);
+        let known = known.filter(|known| invocation.caller.may_see(known)).map(FunctionName::as_str);
         let known: std::collections::BTreeSet<&str> = known.collect();
         let near = nearest(name.as_str(), known, 3);
         let text = match near.as_slice() {
@@ -211,7 +214,7 @@ impl Dispatch for Router {
         }
         match self.target(&invocation.function) {
             Target::Local(function) => Self::start_local(&function, invocation, arguments, context, now),
-            Target::Nowhere => Started::Ready(Err(self.not_found(&invocation.function))),
+            Target::Nowhere => Started::Ready(Err(self.not_found(&invocation))),
             Target::Peers(_) if invocation.hops.len() >= HOPS_MAX => {
                 refuse(ErrorCode::LoopDetected, format!("the call has been through {HOPS_MAX} hosts already"))
             }

@@ -63,7 +63,7 @@ impl Router {
                         Answer::Outcome(Err(failure), who) if may_go_on(&failure, is_idempotent) => {
                             // What a peer says tells more than that another one says nothing.
                             if who.is_some() || !last_was_told {
-                                last = Some(failure);
+                                last = Some(without_names(&invocation, failure));
                                 last_was_told = who.is_some();
                             }
                             continue;
@@ -78,7 +78,7 @@ impl Router {
                             if self.has(&invocation.function) {
                                 return self.call_here(invocation, arguments).await;
                             }
-                            last = Some(self.not_found(&invocation.function));
+                            last = Some(self.not_found(&invocation));
                             continue;
                         }
                     }
@@ -167,6 +167,15 @@ fn may_go_on(failure: &Failure, is_idempotent: bool) -> bool {
         _ => false,
     };
     is_safe && elsewhere
+}
+
+/// A peer that lacks a function names others of its own, which a caller of this host may not be one to see.
+fn without_names(invocation: &Invocation, failure: Box<Failure>) -> Box<Failure> {
+    if failure.code != ErrorCode::NotFound || invocation.caller.name().is_none() {
+        return failure;
+    }
+    let text = format!("the host that function `{}` runs on does not have it", invocation.function);
+    Box::new(Failure::not_executed(ErrorCode::NotFound, text))
 }
 
 fn nobody(peers: usize) -> Box<Failure> {

@@ -1,0 +1,157 @@
+//! Who asks, and which functions they may call: decided on names that were parsed, never on text.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{ErrorCode, Failure, FunctionName, HostId};
+
+/// Who asked.
+///
+/// A call that a plugin makes is the plugin's, whoever called the plugin: whoever may call a function may have it
+/// do what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A plugin of this host, by name.
+    Plugin(Arc<str>),
+    /// A host that could seal, by the id of its last hop where it said one.
+    Peer(Option<HostId>),
+    /// An HTTP client of a host that names no callers.
+    Client,
+    /// An HTTP client or a host with a key of a caller that the config names.
+    Named(Arc<NamedCaller>),
+    /// An HTTP client of a host that names callers, with a key that opens the path and is of none of them.
+    Unnamed,
+}
+
+/// A caller of the config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedCaller {
+    /// Its name in the config, the log and refusals.
+    pub name: Arc<str>,
+    /// What it may call.
+    pub functions: FunctionPatterns,
+}
+
+impl Caller {
+    /// Whether it may call the function.
+    #[must_use]
+    pub fn may_call(&self, function: &FunctionName) -> bool {
+        match self {
+            Self::Plugin(_) | Self::Peer(_) | Self::Client => true,
+            Self::Named(caller) => caller.functions.cover(function),
+            Self::Unnamed => false,
+        }
+    }
+
+    /// Whether it may be told that the function exists. A key of no caller is one for the path, and shows all of it.
+    #[must_use]
+    pub fn may_see(&self, function: &FunctionName) -> bool {
+        !matches!(self, Self::Named(_)) || self.may_call(function)
+    }
+
+    /// The name, of a caller that has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        if let Self::Named(caller) = self { Some(&caller.name) } else { None }
+    }
+
+    /// Lets a call of the function pass, or says who may not call what: the same whether it exists or not.
+    ///
+    /// # Errors
+    /// `permission_denied`.
+    pub fn authorise(&self, function: &FunctionName) -> Result<(), Box<Failure>> {
+        if self.may_call(function) {
+            return Ok(());
+        }
+        let text = match self.name() {
+            Some(name) => format!("caller `{name}` may not call function `{function}`"),
+            None => format!(
+                "the key of this request is of no caller, and so may not call function `{function}`: the host's config \
+                 has the callers in auth.callers"
+            ),
+        };
+        Err(Box::new(Failure::not_executed(ErrorCode::PermissionDenied, text)))
+    }
+}
+
+/// Some functions: one by its name, those below a name, or all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FunctionPattern {
+    /// `demo.f`: this one, and no other.
+    Exactly(FunctionName),
+    /// `demo.*`: `demo.f` and `demo.x.f`, not `demo` nor `demo2.f`.
+    Below(FunctionName),
+    /// `*`.
+    All,
+}
+
+/// A text that is not a pattern of functions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("functions are named as `demo.f`, as `demo.*` for all below `demo`, or as `*` for all")]
+pub struct InvalidPattern;
+
+impl FunctionPattern {
+    /// Checks a pattern.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`] for a star anywhere else, and for what no name of a function can be.
+    pub fn new(text: &str) -> Result<Self, InvalidPattern> {
+        if text == "*" {
+            return Ok(Self::All);
+        }
+        let pattern = match text.strip_suffix(".*") {
+            Some(prefix) => FunctionName::new(prefix).map(Self::Below),
+            None => FunctionName::new(text).map(Self::Exactly),
+        };
+        pattern.map_err(|_| InvalidPattern)
+    }
+
+    /// Whether it covers the function.
+    #[must_use]
+    pub fn covers(&self, function: &FunctionName) -> bool {
+        match self {
+            Self::Exactly(name) => name == function,
+            Self::Below(prefix) => {
+                let rest = function.as_str().strip_prefix(prefix.as_str());
+                rest.is_some_and(|rest| rest.starts_with('.'))
+            }
+            Self::All => true,
+        }
+    }
+}
+
+impl fmt::Display for FunctionPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(name) => name.fmt(f),
+            Self::Below(prefix) => write!(f, "{prefix}.*"),
+            Self::All => f.write_str("*"),
+        }
+    }
+}
+
+/// A list of patterns; an empty one covers nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FunctionPatterns(Vec<FunctionPattern>);
+
+impl FunctionPatterns {
+    /// Takes the patterns in any order.
+    #[must_use]
+    pub fn new(patterns: Vec<FunctionPattern>) -> Self {
+        Self(patterns)
+    }
+
+    /// Whether one of them covers the function.
+    #[must_use]
+    pub fn cover(&self, function: &FunctionName) -> bool {
+        self.0.iter().any(|pattern| pattern.covers(function))
+    }
+
+    /// The patterns, as they were written.
+    pub fn iter(&self) -> impl Iterator<Item = &FunctionPattern> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,337 @@
+//! Named callers: their keys, and the functions that they may call.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::base::{FunctionPattern, FunctionPatterns, NamedCaller};
+
+use super::builder::Builder;
+use super::key::{KeyPath, shown};
+use super::raw::RawCaller;
+use super::{Config, PresentedKey, REMOTE_PATH, Secret};
+
+const NAME_BYTES_MAX: usize = 64;
+/// Keys that are shorter are warned of.
+const KEY_BYTES_MIN: usize = 16;
+
+/// The callers of `[auth.callers]`, each with its keys; no key is of two of them. `Debug` shows no keys.
+#[derive(Debug, Clone, Default)]
+pub struct Callers(Vec<(Arc<NamedCaller>, Vec<Secret>)>);
+
+impl Callers {
+    /// The caller whose key was presented. All keys are compared, each in constant time.
+    #[must_use]
+    pub fn of_key(&self, presented: &PresentedKey) -> Option<&Arc<NamedCaller>> {
+        let keys = self.0.iter().flat_map(|(caller, keys)| keys.iter().map(move |key| (caller, key)));
+        keys.fold(None, |found, (caller, key)| if key.is(presented) { Some(caller) } else { found })
+    }
+
+    /// The callers with their keys, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<NamedCaller>, &[Secret])> {
+        self.0.iter().map(|(caller, keys)| (caller, keys.as_slice()))
+    }
+
+    /// Whether there are none: then nobody is limited to some functions.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Config {
+    /// Whether any caller has this key.
+    pub(super) fn is_key_of_caller(&self, key: &Secret) -> bool {
+        self.callers.iter().any(|(_, keys)| keys.iter().any(|known| known.is_same(key)))
+    }
+
+    pub(super) fn warn_of_callers(&self, warnings: &mut Vec<String>) {
+        for (caller, keys) in self.callers.iter() {
+            let short = keys.iter().filter(|key| key.expose().len() < KEY_BYTES_MIN);
+            warnings.extend(short.map(|_| {
+                format!(
+                    "a key of `auth.callers.{}` has fewer than {KEY_BYTES_MIN} characters, and can be guessed: \
+                     `framex-host keygen` makes a better one",
+                    caller.name
+                )
+            }));
+        }
+        if self.callers.is_empty() {
+            return;
+        }
+        if self.sealing_secrets().is_empty() && !self.proxy.peers.is_empty() {
+            warnings.push(format!(
+                "`{REMOTE_PATH}` answers only `auth.callers`: `plugins.proxy.auth.rules` has no key for that path, \
+                 which other hosts of this machine need as well where there are callers"
+            ));
+        }
+        for (pattern, keys) in self.door_rules().iter() {
+            let text = pattern.to_string();
+            if text.starts_with("/api/v1/functions/") && keys.iter().any(|key| !self.is_key_of_caller(key)) {
+                warnings.push(format!(
+                    "a key of the rule for `{text}` is of no caller, and so may not call any function: \
+                     `auth.callers` names who may"
+                ));
+            }
+        }
+    }
+}
+
+/// Where each key of a caller is said.
+pub(super) type PlacedKeys = Vec<(KeyPath, Secret)>;
+
+impl Builder<'_> {
+    /// Checks `auth.callers`; answers where their keys are said as well.
+    pub(super) fn callers(&mut self, raw: BTreeMap<String, RawCaller>) -> (Callers, PlacedKeys) {
+        let table = KeyPath::of("auth.callers");
+        if raw.is_empty() {
+            // Whoever takes the last caller out of the table should not open all functions with it.
+            let text =
+                "`auth.callers` names nobody: name a caller, or take the table out and let everybody call";
+            self.problem(&table, text.to_owned());
+        }
+        let mut callers = Vec::with_capacity(raw.len());
+        let mut placed = PlacedKeys::new();
+        for (name, caller) in raw {
+            let place = table.child(&name);
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+            if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(allowed) {
+                let text = format!(
+                    "`{table}` must name callers in 1 to {NAME_BYTES_MAX} characters of A-Z a-z 0-9 _ -, found `{}`",
+                    shown(&name)
+                );
+                self.problem(&place, text);
+            }
+            for (key, is_missing) in
+                [("keys", caller.keys.is_none()), ("functions", caller.functions.is_none())]
+            {
+                if is_missing {
+                    self.problem(&place, format!("`{place}` needs the key `{key}`"));
+                }
+            }
+            let keys = caller.keys.map(|said| self.keys_of_caller(&place.child("keys"), &said, &mut placed));
+            let functions =
+                caller.functions.map(|said| self.function_patterns(&place.child("functions"), &said));
+            let (keys, functions) = (keys.unwrap_or_default(), functions.unwrap_or_default());
+            callers.push((Arc::new(NamedCaller { name: name.into(), functions }), keys));
+        }
+        (Callers(callers), placed)
+    }
+
+    fn keys_of_caller(&mut self, key: &KeyPath, said: &[String], placed: &mut PlacedKeys) -> Vec<Secret> {
+        if said.is_empty() {
+            self.problem(key, format!("`{key}` needs at least one secret, found an empty list"));
+        }
+        let of_others = placed.len();
+        let mut keys = Vec::with_capacity(said.len());
+        for (index, said) in said.iter().enumerate() {
+            let place = key.element(index);
+            let Some(secret) = self.secret(&place, said) else { continue };
+            if !secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+                let text = "must be printable ASCII characters without spaces: it is sent in a header";
+                self.problem(&place, format!("`{place}` {text}"));
+            }
+            if secret.is_broken_key() {
+                let text = "starts like a generated key and is not 43 characters long after `fxk1_`";
+                self.problem(&place, format!("`{place}` {text}"));
+            }
+            if let Some((other, _)) = placed[..of_others].iter().find(|(_, other)| other.is_same(&secret)) {
+                self.problem(&place, format!("`{place}` is the same as `{other}`: a key is of one caller"));
+            }
+            placed.push((place, secret.clone()));
+            keys.push(secret);
+        }
+        keys
+    }
+
+    /// What is written there is not repeated: it may be a key in the wrong place.
+    fn function_patterns(&mut self, key: &KeyPath, said: &[String]) -> FunctionPatterns {
+        let mut patterns = Vec::with_capacity(said.len());
+        for (index, text) in said.iter().enumerate() {
+            match FunctionPattern::new(text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(why) => {
+                    let place = key.element(index);
+                    self.problem(&place, format!("`{place}` is no function: {why}"));
+                }
+            }
+        }
+        FunctionPatterns::new(patterns)
+    }
+
+    /// Hosts may call everything, and a frame shows nothing but the key: a caller's must not be theirs.
+    pub(super) fn check_keys_of_callers(&mut self, placed: &PlacedKeys, config: &Config) {
+        for (place, key) in placed {
+            if config.sealing_secrets().iter().any(|secret| secret.is_same(key)) {
+                let text = format!(
+                    "`{place}` is also a key of the rule for `{REMOTE_PATH}`, with which a host may call everything"
+                );
+                self.problem(place, text);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::FunctionName;
+    use crate::config::testing::{config, load, problems};
+    use crate::config::{Environment, Overrides};
+
+    const KEY: &str = "0123456789abcdef";
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(problems(text), expected, "{text}");
+    }
+
+    fn caller(name: &str, key: &str) -> String {
+        format!("[auth.callers.{name}]\nkeys = [\"{key}\"]\nfunctions = [\"demo.*\"]\n")
+    }
+
+    #[test]
+    fn callers_are_found_by_each_of_their_keys() {
+        let text = "[auth.callers.web]\nkeys = [\"env:WEB\", \"second\"]\nfunctions = [\"demo.*\", \"x.f\"]\n\
+                    [auth.callers.Job-1_b]\nkeys = [\"third\"]\nfunctions = [\"*\"]\n\
+                    [auth.callers.idle]\nkeys = [\"fourth\"]\nfunctions = []\n";
+        let environment = [("WEB", "first")].into_iter().collect();
+        let config = load(text, &environment, &Overrides::default()).unwrap();
+        let named = |key: &str| {
+            let found = config.callers.of_key(&PresentedKey::new(key.as_bytes()));
+            found.map(|caller| (caller.name.to_string(), caller.functions.clone()))
+        };
+        let found = |key: &str| named(key).map(|(name, _)| name);
+        assert_eq!(found("first").as_deref(), Some("web"));
+        assert_eq!(found("second").as_deref(), Some("web"));
+        assert_eq!(found("third").as_deref(), Some("Job-1_b"));
+        for wrong in ["", "env:WEB", "firs", "firstt", "First"] {
+            assert_eq!(found(wrong), None, "{wrong}");
+        }
+        let function = FunctionName::new("x.f").unwrap();
+        for (key, may) in [("first", true), ("third", true), ("fourth", false)] {
+            assert_eq!(named(key).unwrap().1.cover(&function), may, "{key}");
+        }
+        assert!(!config.callers.is_empty() && config.door_rules().is_empty());
+    }
+
+    #[test]
+    fn callers_do_not_put_the_rules_of_the_proxy_aside() {
+        let rules = "[plugins.proxy.auth]\nrules = { \"/api/v1/openapi.json\" = [\"k\"] }\n";
+        let config = config(&format!("{rules}{}", caller("web", KEY)));
+        assert!(config.door_rules().keys_for("/api/v1/openapi.json").is_some());
+    }
+
+    #[test]
+    fn what_is_missing_or_empty_is_named() {
+        check("[auth]\n", "config.toml line 1: `auth` needs the key `rules` or `callers`");
+        check(
+            "[auth]\ncallers = {}\n",
+            "config.toml line 2: `auth.callers` names nobody: name a caller, or take the table out and let everybody \
+             call",
+        );
+        check(
+            "[auth.callers.web]\nkeys = [\"k\"]\n",
+            "config.toml line 1: `auth.callers.web` needs the key `functions`",
+        );
+        check(
+            "[auth.callers.web]\nfunctions = []\n",
+            "config.toml line 1: `auth.callers.web` needs the key `keys`",
+        );
+        check(
+            "[auth.callers.web]\nkeys = []\nfunctions = []\n",
+            "config.toml line 2: `auth.callers.web.keys` needs at least one secret, found an empty list",
+        );
+        check(
+            "[plugins.proxy.auth]\ncallers = {}\nrules = {}\n",
+            "config.toml line 2: unknown key `plugins.proxy.auth.callers`, the nearest known key is `auth.callers`",
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_named_and_not_repeated() {
+        check(
+            "[auth.callers.\"we b\"]\nkeys = [\"k\"]\nfunctions = [\"*\"]\n",
+            "config.toml line 1: `auth.callers` must name callers in 1 to 64 characters of A-Z a-z 0-9 _ -, found `we b`",
+        );
+        check(
+            "[auth.callers.web]\nkeys = [\"k\"]\nfunctions = [\"demo.f\",\n\"canary*\"]\n",
+            "config.toml line 4: `auth.callers.web.functions[1]` is no function: functions are named as `demo.f`, as \
+             `demo.*` for all below `demo`, or as `*` for all",
+        );
+        check(
+            "[auth.callers.web]\nkeys = [\"\",\n\"canary key\",\n\"fxk1_canary\"]\nfunctions = [\"*\"]\n",
+            "config.toml line 2: `auth.callers.web.keys[0]` has an empty secret\n\
+             config.toml line 3: `auth.callers.web.keys[1]` must be printable ASCII characters without spaces: it is \
+             sent in a header\n\
+             config.toml line 4: `auth.callers.web.keys[2]` starts like a generated key and is not 43 characters long \
+             after `fxk1_`",
+        );
+        check(
+            "[auth.callers.web]\nkeys = \"canary\"\nfunctions = [\"*\"]\n",
+            "config.toml line 2: `auth.callers.web.keys` must be a list of texts, found a text",
+        );
+    }
+
+    #[test]
+    fn a_key_is_of_one_caller() {
+        let twice = format!("{}{}", caller("a", KEY), caller("b", KEY));
+        check(
+            &twice,
+            "config.toml line 5: `auth.callers.b.keys[0]` is the same as `auth.callers.a.keys[0]`: a key is of one \
+             caller",
+        );
+        let environment: Environment = [("KEY", KEY)].into_iter().collect();
+        let hidden = format!("{}{}", caller("a", KEY), caller("b", "env:KEY"));
+        assert!(load(&hidden, &environment, &Overrides::default()).is_err());
+        // The same one twice does no harm.
+        check(&format!("[auth.callers.a]\nkeys = [\"{KEY}\", \"{KEY}\"]\nfunctions = []\n"), "");
+    }
+
+    #[test]
+    fn a_key_of_hosts_is_of_no_caller() {
+        let conflict = format!(
+            "`auth.callers.web.keys[0]` is also a key of the rule for `{REMOTE_PATH}`, with which a host may call \
+             everything"
+        );
+        let web = caller("web", KEY);
+        for rules in [
+            format!("[auth]\nrules = {{ \"{REMOTE_PATH}\" = [\"other\", \"{KEY}\"] }}\n"),
+            format!("[plugins.proxy.auth]\nrules = {{ \"{REMOTE_PATH}\" = [\"{KEY}\"] }}\n"),
+            format!("[plugins.proxy.auth]\nrules = {{ \"/api/*\" = [\"{KEY}\"] }}\n"),
+        ] {
+            check(&format!("{web}{rules}"), &format!("config.toml line 2: {conflict}"));
+        }
+        // A rule for callers' paths may have it as well.
+        check(&format!("{web}[auth]\nrules = {{ \"/api/*\" = [\"{KEY}\"] }}\n"), "");
+    }
+
+    #[test]
+    fn doubtful_callers_are_warned_of() {
+        let warned = |text: &str, expected: &[&str]| assert_eq!(config(text).warnings(), expected, "{text}");
+        warned(&caller("web", KEY), &[]);
+        warned(
+            &caller("web", &KEY[1..]),
+            &[
+                "a key of `auth.callers.web` has fewer than 16 characters, and can be guessed: `framex-host keygen` \
+               makes a better one",
+            ],
+        );
+        let open = "[server]\nhost = \"0.0.0.0\"\n";
+        warned(&format!("{open}{}", caller("web", KEY)), &[]);
+        let peers = "[plugins.proxy]\nproxy_urls = [\"http://127.0.0.1:1\"]\n";
+        let answers = "`/api/v1/proxy/remote` answers only `auth.callers`: `plugins.proxy.auth.rules` has no key for \
+                       that path, which other hosts of this machine need as well where there are callers";
+        let cannot = "calls to `http://127.0.0.1:1` cannot be sealed: `plugins.proxy.auth.rules` has no key for \
+                      `/api/v1/proxy/remote`";
+        warned(&format!("{peers}{}", caller("web", KEY)), &[cannot, answers]);
+        let rules =
+            format!("[auth]\nrules = {{ \"/api/v1/functions/*\" = [\"{KEY}\"], \"/*\" = [\"other\"] }}\n");
+        warned(&format!("{}{rules}", caller("web", KEY)), &[]);
+        warned(
+            &format!("{}{}", caller("web", KEY), rules.replace(KEY, "another-key-of-16")),
+            &[
+                "a key of the rule for `/api/v1/functions/*` is of no caller, and so may not call any function: \
+               `auth.callers` names who may",
+            ],
+        );
+    }
+}
