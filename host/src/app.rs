@@ -148,7 +148,10 @@ impl App {
             Listening {
                 tls: self.tls,
                 connections_max: server.connections_max,
+                connections_per_address_max: server.connections_per_address_max,
                 header_timeout: server.header_timeout,
+                idle_timeout: server.idle_timeout,
+                write_timeout: server.write_timeout,
             },
         ));
         let (admin_listener, admin) = self.admin;

@@ -107,14 +107,24 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Longest body of a request in bytes, 1 KiB to 1 GiB.
     pub body_bytes_max: usize,
+    /// Most bytes that the bodies of all requests may take together, 1 MiB to 1 TiB.
+    pub body_memory_max: usize,
     /// Most open connections, 1 to 1,000,000.
     pub connections_max: usize,
+    /// Most of them from one address, or one IPv6 network of 64 bits; 1 to 1,000,000.
+    pub connections_per_address_max: usize,
     /// Most calls that run at once, 1 to 1,000,000.
     pub in_flight_max: usize,
     /// Most calls that wait for one of those places, 0 to 1,000,000.
     pub queue_max: usize,
     /// How long a client may take for the head of a request, 1 ms to 10 minutes.
     pub header_timeout: Duration,
+    /// How long a body may take to arrive, 1 ms to an hour.
+    pub body_timeout: Duration,
+    /// How long a connection may do nothing after a request, 1 ms to a day.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of an answer, 1 ms to an hour.
+    pub write_timeout: Duration,
     /// How long a call may take when the caller says nothing, and at most; 1 ms to a day.
     pub call_timeout: Duration,
     /// How long calls may go on after the host was told to stop, 0 to a day.

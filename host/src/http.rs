@@ -9,6 +9,7 @@ mod auth;
 mod body;
 mod call;
 mod catalogue;
+mod connections;
 mod door;
 mod health;
 mod meters;
@@ -18,8 +19,10 @@ mod remote;
 mod server;
 mod tls;
 pub mod transcode;
+mod write_timeout;
 
 pub use admission::Admission;
+pub use body::BodyMemory;
 pub use door::{Door, Limits, Policy, Sealing, Sender};
 pub use meters::{Limit, Meters, OpenConnection};
 pub use problem::Problem;

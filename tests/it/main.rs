@@ -14,6 +14,7 @@ mod cli;
 mod config;
 mod interop;
 mod layering;
+mod limits;
 mod metrics;
 mod outcomes;
 mod paths;

@@ -10,7 +10,7 @@ use super::{AppError, StateDir, judge};
 use crate::base::{Clock, FunctionName, Tasks};
 use crate::config::Config;
 use crate::functions::{Dispatch, Table};
-use crate::http::Door;
+use crate::http::{BodyMemory, Door};
 use crate::plugins::{LoadReport, PluginError, Plugins, Services, Settings};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
@@ -54,6 +54,7 @@ pub(super) async fn build(
         policy: ArcSwap::from_pointee(policy),
         clock,
         meters: Arc::default(),
+        body_memory: BodyMemory::new(live.config.server.body_memory_max),
     };
     Ok(Parts { door: Arc::new(door), plugins, live })
 }

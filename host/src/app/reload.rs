@@ -119,7 +119,13 @@ impl Host {
         let published = self.plugins.publish_prepared(prepared, bring_into_force).await;
         let plugins = published.map_err(|error| of_plugins(vec![(String::new(), error)]))?;
         self.drain_timeout_ms.store(milliseconds(next.config.server.drain_timeout), Ordering::Relaxed);
-        self.watched.send_replace(Watched::of(&next.config));
+        let watched = Watched::of(&next.config);
+        // Watched anew only if it is something else: what changes in between would not be seen.
+        self.watched.send_if_modified(|now| {
+            let differs = *now != watched;
+            *now = watched;
+            differs
+        });
         *live = next;
         for key in &restart_required {
             warnings.push(format!(

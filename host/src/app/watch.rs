@@ -117,6 +117,9 @@ async fn watch_until_failure(host: &Host, watched: Watched) {
         }
     };
     tracing::info!(folders = ?watched.folders(), "watching");
+    // What changed before it was watched.
+    locked(&seen).changed = true;
+    stirred.notify_one();
     loop {
         stirred.notified().await;
         settle(&seen, &stirred).await;

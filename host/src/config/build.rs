@@ -182,10 +182,16 @@ impl Builder<'_> {
         Server {
             listen: SocketAddr::new(self.address(raw.host.as_deref()), port),
             body_bytes_max: self.count(&number::BODY_BYTES_MAX, raw.body_bytes_max),
+            body_memory_max: self.count(&number::BODY_MEMORY_MAX, raw.body_memory_max),
             connections_max: self.count(&number::CONNECTIONS_MAX, raw.connections_max),
+            connections_per_address_max: self
+                .count(&number::CONNECTIONS_PER_ADDRESS_MAX, raw.connections_per_address_max),
             in_flight_max: self.count(&number::IN_FLIGHT_MAX, raw.in_flight_max),
             queue_max: self.count(&number::QUEUE_MAX, raw.queue_max),
             header_timeout: self.duration_ms(&number::HEADER_TIMEOUT, raw.header_timeout_ms),
+            body_timeout: self.duration_ms(&number::BODY_TIMEOUT, raw.body_timeout_ms),
+            idle_timeout: self.duration_ms(&number::IDLE_TIMEOUT, raw.idle_timeout_ms),
+            write_timeout: self.duration_ms(&number::WRITE_TIMEOUT, raw.write_timeout_ms),
             call_timeout: self.duration_ms(&number::CALL_TIMEOUT, raw.call_timeout_ms),
             drain_timeout: self.duration_ms(&number::DRAIN_TIMEOUT, raw.drain_timeout_ms),
         }
@@ -259,10 +265,15 @@ mod tests {
         let server = Server {
             listen: "127.0.0.1:8080".parse().unwrap(),
             body_bytes_max: 4_194_304,
+            body_memory_max: 268_435_456,
             connections_max: 1024,
+            connections_per_address_max: 512,
             in_flight_max: 1024,
             queue_max: 1024,
             header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
         };

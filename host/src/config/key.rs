@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 41] = [
+pub(super) const KEYS: [&str; 46] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -16,10 +16,15 @@ pub(super) const KEYS: [&str; 41] = [
     "server.host",
     "server.port",
     "server.body_bytes_max",
+    "server.body_memory_max",
     "server.connections_max",
+    "server.connections_per_address_max",
     "server.in_flight_max",
     "server.queue_max",
     "server.header_timeout_ms",
+    "server.body_timeout_ms",
+    "server.idle_timeout_ms",
+    "server.write_timeout_ms",
     "server.call_timeout_ms",
     "server.drain_timeout_ms",
     "server.tls.cert",

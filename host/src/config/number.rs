@@ -24,6 +24,12 @@ const fn number(key: &'static str, default: i64, min: i64, max: i64) -> Number {
 
 pub(super) static PORT: Number = number("server.port", 8080, 0, 65_535);
 pub(super) static BODY_BYTES_MAX: Number = number("server.body_bytes_max", 4 << 20, 1 << 10, 1 << 30);
+pub(super) static BODY_MEMORY_MAX: Number = number("server.body_memory_max", 256 << 20, 1 << 20, 1 << 40);
+pub(super) static CONNECTIONS_PER_ADDRESS_MAX: Number =
+    number("server.connections_per_address_max", 512, 1, COUNT_MAX);
+pub(super) static BODY_TIMEOUT: Number = number("server.body_timeout_ms", 20_000, 1, HOUR_MS);
+pub(super) static IDLE_TIMEOUT: Number = number("server.idle_timeout_ms", 60_000, 1, DAY_MS);
+pub(super) static WRITE_TIMEOUT: Number = number("server.write_timeout_ms", 30_000, 1, HOUR_MS);
 pub(super) static CONNECTIONS_MAX: Number = number("server.connections_max", 1024, 1, COUNT_MAX);
 pub(super) static IN_FLIGHT_MAX: Number = number("server.in_flight_max", 1024, 1, COUNT_MAX);
 pub(super) static QUEUE_MAX: Number = number("server.queue_max", 1024, 0, COUNT_MAX);
@@ -40,9 +46,14 @@ pub(super) static PRIORITY: Number = number("priority", 0, 0, 255);
 pub(super) static WEIGHT: Number = number("weight", 1, 1, 1000);
 
 /// Every number of the file whose key has no name of the user's in it.
-pub(super) static ALL: [&Number; 12] = [
+pub(super) static ALL: [&Number; 17] = [
     &PORT,
     &BODY_BYTES_MAX,
+    &BODY_MEMORY_MAX,
+    &CONNECTIONS_PER_ADDRESS_MAX,
+    &BODY_TIMEOUT,
+    &IDLE_TIMEOUT,
+    &WRITE_TIMEOUT,
     &CONNECTIONS_MAX,
     &IN_FLIGHT_MAX,
     &QUEUE_MAX,

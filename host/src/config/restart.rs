@@ -36,6 +36,12 @@ impl Config {
         keep("server.host", host);
         keep("server.port", port);
         keep("server.connections_max", put_back(&mut server.connections_max, &before.connections_max));
+        let per_address =
+            put_back(&mut server.connections_per_address_max, &before.connections_per_address_max);
+        keep("server.connections_per_address_max", per_address);
+        keep("server.body_memory_max", put_back(&mut server.body_memory_max, &before.body_memory_max));
+        keep("server.idle_timeout_ms", put_back(&mut server.idle_timeout, &before.idle_timeout));
+        keep("server.write_timeout_ms", put_back(&mut server.write_timeout, &before.write_timeout));
         keep("server.header_timeout_ms", put_back(&mut server.header_timeout, &before.header_timeout));
         keep("log.level", put_back(&mut self.log.level, &running.log.level));
         keep("log.format", put_back(&mut self.log.format, &running.log.format));

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::{Door, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
+use super::{Door, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
 use crate::base::{
     Caller, Deadline, ErrorCode, Failure, FunctionName, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, Outcome,
     RequestId, ServedBy,
@@ -41,7 +41,7 @@ pub(super) async fn call(
     let response = match answer(door, policy, caller, name, headers, body, (id, &served_by)).await {
         Ok(response) => response,
         Err(problem) => {
-            door.meters.refuse(problem.code());
+            problem.count(&door.meters);
             problem.into_response()
         }
     };
@@ -74,7 +74,10 @@ async fn answer(
         served_by: served_by.clone(),
     };
     let within = deadline.remaining().unwrap_or_default();
-    let body = body::read(headers, body, policy.limits.body_bytes_max, within).await?;
+    let Limits { body_bytes_max, body_timeout, .. } = policy.limits;
+    let within = within.min(body_timeout);
+    let bounds = body::Bounds { bytes_max: body_bytes_max, within, memory: &door.body_memory };
+    let (body, _taken) = body::read(headers, body, bounds).await?;
     let arguments = arguments(form, body)
         .map_err(|detail| Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, detail)))?;
     let outcome = dispatch(door, policy, invocation, arguments).await;

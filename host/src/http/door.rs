@@ -9,8 +9,8 @@ use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
 
 use super::{
-    Admission, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call, catalogue, health,
-    openapi, remote,
+    Admission, BodyMemory, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call,
+    catalogue, health, openapi, remote,
 };
 use crate::base::{Caller, Clock, HostId, NamedCaller, RequestId};
 use crate::config::{AuthRules, Callers, REMOTE_PATH};
@@ -37,6 +37,8 @@ pub struct Door {
     pub clock: Clock,
     /// What is counted.
     pub meters: Arc<Meters>,
+    /// What all bodies together may take.
+    pub body_memory: Arc<BodyMemory>,
 }
 
 /// Who may ask what of the public listener, and how much.
@@ -81,6 +83,8 @@ pub struct Sender {
 pub struct Limits {
     /// Longest body in bytes.
     pub body_bytes_max: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: std::time::Duration,
     /// Longest time of a call.
     pub call_timeout: std::time::Duration,
     /// What is taken from an authentic sender.
@@ -93,7 +97,7 @@ impl Door {
         match self.route(request, from).await {
             Ok(response) => response,
             Err(problem) => {
-                self.meters.refuse(problem.code());
+                problem.count(&self.meters);
                 problem.into_response()
             }
         }

@@ -23,7 +23,7 @@ pub enum Limit {
     ConnectionsPerAddress,
     /// `server.header_timeout_ms`: the head of a request did not come in time.
     HeaderTime,
-    /// The head of a request was too large.
+    /// The head of a request was larger than 64 KiB.
     HeaderSize,
     /// `server.body_timeout_ms`: the body of a request did not come in time.
     BodyTime,
@@ -35,11 +35,13 @@ pub enum Limit {
     WriteTime,
     /// `server.in_flight_max` and `server.queue_max`.
     Queue,
+    /// `server.body_memory_max`.
+    BodyMemory,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::HeaderTime,
@@ -49,6 +51,7 @@ impl Limit {
         Self::IdleTime,
         Self::WriteTime,
         Self::Queue,
+        Self::BodyMemory,
     ];
 
     /// Its name in `/metrics`.
@@ -64,6 +67,7 @@ impl Limit {
             Self::IdleTime => "idle_time",
             Self::WriteTime => "write_time",
             Self::Queue => "queue",
+            Self::BodyMemory => "body_memory",
         }
     }
 }
@@ -83,14 +87,35 @@ impl Meters {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A request was answered with an error, of this code.
-    pub fn refuse(&self, code: ErrorCode) {
+    /// A request was answered with an error of this code, perhaps because of a limit.
+    pub fn refuse(&self, code: ErrorCode, limit: Option<Limit>) {
         self.refused[code.index()].count();
+        limit.into_iter().for_each(|limit| self.limit(limit));
     }
 
     /// A limit acted.
     pub fn limit(&self, limit: Limit) {
         self.limited[limit as usize].count();
+    }
+
+    /// A connection broke off; some of the reasons are limits.
+    pub fn broke(&self, error: &(dyn std::error::Error + 'static)) {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            let timed_out = |error: &std::io::Error| error.kind() == std::io::ErrorKind::TimedOut;
+            if error.downcast_ref().is_some_and(timed_out) {
+                return self.limit(Limit::WriteTime);
+            }
+            if let Some(error) = error.downcast_ref::<hyper::Error>() {
+                if error.is_timeout() {
+                    return self.limit(Limit::HeaderTime);
+                }
+                if error.is_parse_too_large() {
+                    return self.limit(Limit::HeaderSize);
+                }
+            }
+            cause = error.source();
+        }
     }
 
     /// How many requests were answered with an error, by code.

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::{Response, transcode};
+use super::{Limit, Meters, Response, transcode};
 use crate::base::{ErrorCode, Failure};
 use crate::wire;
 
@@ -14,6 +14,7 @@ use crate::wire;
 #[derive(Debug)]
 pub struct Problem {
     code: ErrorCode,
+    limit: Option<Limit>,
     status: StatusCode,
     body: Value,
     header: Option<(http::HeaderName, HeaderValue)>,
@@ -26,12 +27,16 @@ impl Problem {
             "type": format!("urn:framex:error:{code}"), "title": title, "status": status.as_u16(), "detail": detail,
             "code": code.as_str(),
         });
-        Self { code, status, body, header: None }
+        Self { code, limit: None, status, body, header: None }
     }
 
-    /// Its stable code, for those who count.
-    pub(super) fn code(&self) -> ErrorCode {
-        self.code
+    /// Counts it.
+    pub(super) fn count(&self, meters: &Meters) {
+        meters.refuse(self.code, self.limit);
+    }
+
+    fn of_limit(self, limit: Limit) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// A problem with the status of its code.
@@ -75,11 +80,22 @@ impl Problem {
     pub(super) fn too_large(bytes_max: usize) -> Self {
         let detail = format!("the body has more than {bytes_max} bytes ([server] body_bytes_max)");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::InvalidArgument, &detail)
+            .of_limit(Limit::BodySize)
     }
 
     /// The body did not arrive.
     pub(super) fn body_incomplete() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Cancelled, "the body did not arrive in time")
+        let detail = "the body did not arrive in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Cancelled, detail).of_limit(Limit::BodyTime)
+    }
+
+    /// All bodies together take as much memory as they may.
+    pub(super) fn no_memory() -> Self {
+        let detail = "the bodies of requests take as much memory as they may ([server] body_memory_max)";
+        let mut problem = Self::of_code(ErrorCode::Overloaded, detail).of_limit(Limit::BodyMemory);
+        problem.body["executed"] = false.into();
+        problem.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+        problem
     }
 
     /// A frame of another version of the wire.

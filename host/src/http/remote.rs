@@ -32,7 +32,9 @@ pub(super) async fn call(
     if sealing.closed {
         return Err(Problem::unauthenticated());
     }
-    let frame = body::read(&head.headers, body, frame_bytes_max, policy.limits.call_timeout).await?;
+    let within = policy.limits.body_timeout.min(policy.limits.call_timeout);
+    let bounds = body::Bounds { bytes_max: frame_bytes_max, within, memory: &door.body_memory };
+    let (frame, _taken) = body::read(&head.headers, body, bounds).await?;
     let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     let OpenedRequest { key, request_id, sent_at_ms, plaintext } = wire::open_request(&sealing.ring, frame)
         .map_err(|error| match error {

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -13,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::connections::{Connections, Place};
+use super::write_timeout::WriteTimeout;
 use super::{Door, Sender, Tls, tls};
 use crate::base::Tasks;
 
@@ -30,36 +31,54 @@ pub struct Listening {
     pub tls: Option<Tls>,
     /// So many are open at once: the next ones wait in the system's queue.
     pub connections_max: usize,
+    /// So many of them from one address; the next ones are closed.
+    pub connections_per_address_max: usize,
     /// How long a client may take for the TLS handshake, and after that for the head of a request.
     pub header_timeout: Duration,
+    /// How long a connection may do nothing after a request.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Duration,
 }
 
 /// Accepts connections until the token of `tasks` is cancelled; each is a task of its own.
 pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listening: Listening) {
-    let Listening { tls, connections_max, header_timeout } = listening;
+    let Listening { tls, connections_max, connections_per_address_max, .. } = listening;
+    let times = Times {
+        header: listening.header_timeout,
+        idle: listening.idle_timeout,
+        write: listening.write_timeout,
+    };
     let places = Arc::new(Semaphore::new(connections_max));
-    let server = server(header_timeout, tasks.clone());
+    let connections = Connections::new(connections_per_address_max, Arc::clone(&door.meters));
+    let server = server(times.header, tasks.clone());
     loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = tasks.token().cancelled() => return,
-            accepted = accepted => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, from)) => {
+                let Some(place) = connections.enter(from.ip()) else { continue };
+                // Whoever does nothing makes room for whoever comes.
+                if places.available_permits() == 0 {
+                    connections.evict_idle();
+                }
+                let permit = tokio::select! {
+                    () = tasks.token().cancelled() => return,
+                    permit = Arc::clone(&places).acquire_owned() => permit,
+                };
                 let connection = Connection {
                     door: Arc::clone(&door),
                     server: server.clone(),
-                    header_timeout,
+                    times,
+                    place,
                     tasks: tasks.clone(),
                 };
                 let tls = tls.clone();
                 let _owned = tasks.spawn(async move {
                     connection.serve(stream, from, tls).await;
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {
@@ -83,11 +102,20 @@ fn server(header_timeout: Duration, tasks: Tasks) -> auto::Builder<Streams> {
     server
 }
 
+/// How long a client may take for what.
+#[derive(Clone, Copy)]
+struct Times {
+    header: Duration,
+    idle: Duration,
+    write: Duration,
+}
+
 /// What one connection needs.
 struct Connection {
     door: Arc<Door>,
     server: auto::Builder<Streams>,
-    header_timeout: Duration,
+    times: Times,
+    place: Place,
     tasks: Tasks,
 }
 
@@ -106,7 +134,7 @@ impl Connection {
 
     async fn serve_encrypted(self, stream: TcpStream, address: SocketAddr, tls: Tls) {
         let handshake = tokio::select! {
-            handshake = tls.accept(stream, self.header_timeout) => handshake,
+            handshake = tls.accept(stream, self.times.header) => handshake,
             // Nothing was asked yet.
             () = self.tasks.token().cancelled() => return,
         };
@@ -126,28 +154,28 @@ impl Connection {
 
     /// Answers the requests of the connection.
     async fn answer<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, sender: Sender) {
-        let Self { door, server, header_timeout, tasks } = self;
+        let Self { door, server, times, place, tasks } = self;
         let from = sender.address;
         let sender = Arc::new(sender);
-        let spoke = AtomicBool::new(false);
+        let activity = place.activity();
         let service = service_fn(|request| {
-            spoke.store(true, Ordering::Relaxed);
+            let busy = activity.begin();
             let (door, sender) = (Arc::clone(&door), Arc::clone(&sender));
-            async move { Ok::<_, Infallible>(door.answer(request, &sender).await) }
+            async move {
+                let response = door.answer(request, &sender).await;
+                drop(busy);
+                Ok::<_, Infallible>(response)
+            }
         });
+        let stream = WriteTimeout::new(stream, times.write);
         let connection = server.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place for ever.
-        let silent = async {
-            tokio::time::sleep(header_timeout).await;
-            if spoke.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-        };
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
-            () = silent => {
-                tracing::debug!(%from, "the connection is closed: it brought no request in time");
+            limit = activity.outlived(times.header, times.idle) => {
+                place.meters().limit(limit);
+                tracing::debug!(%from, limit = limit.as_str(), "the connection is closed: it does nothing");
                 return;
             }
             () = tasks.token().cancelled() => {
@@ -160,6 +188,7 @@ impl Connection {
             }
         };
         if let Err(error) = outcome {
+            place.meters().broke(&*error);
             tracing::debug!(%from, %error, "the connection ended early");
         }
     }

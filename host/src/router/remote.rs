@@ -174,8 +174,8 @@ fn without_names(invocation: &Invocation, failure: Box<Failure>) -> Box<Failure>
     if failure.code != ErrorCode::NotFound || invocation.caller.name().is_none() {
         return failure;
     }
-    let text = format!("the host that function `{}` runs on does not have it", invocation.function);
-    Box::new(Failure::not_executed(ErrorCode::NotFound, text))
+    let message = format!("the host that function `{}` runs on does not have it", invocation.function);
+    Box::new(Failure { message, ..*failure })
 }
 
 fn nobody(peers: usize) -> Box<Failure> {
