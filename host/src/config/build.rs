@@ -10,9 +10,11 @@ use super::builder::Builder;
 use super::key::{KeyPath, shown};
 use super::number;
 use super::raw::{RawConfig, RawReload, RawServer};
+use super::secret::BROKEN_KEY;
 use super::sources::Sources;
 use super::{
-    Config, ConfigError, Environment, Log, PluginSettings, Reload, Server, Trust, Whereabouts, proxy, trust,
+    Config, ConfigError, Environment, Log, PluginSettings, REMOTE_PATH, Reload, Secret, Server, Trust,
+    Whereabouts, proxy, trust,
 };
 
 const HOST_ID_BYTES_MAX: usize = 64;
@@ -54,6 +56,11 @@ pub(super) fn config(
         literal_secrets: std::mem::take(&mut builder.literals),
         readable_by_others: false,
     };
+    if config.sealing_secrets().iter().any(Secret::is_broken_key) {
+        let of_proxy = config.proxy_auth.keys_for(REMOTE_PATH).is_some();
+        let key = KeyPath::of(if of_proxy { "plugins.proxy.auth.rules" } else { "auth.rules" });
+        builder.problem(&key, format!("`{key}` has a key for `{REMOTE_PATH}` that {BROKEN_KEY}"));
+    }
     builder.finish(config)
 }
 
