@@ -48,6 +48,7 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::asks_build>()?;
         ctx.register_proxy_func::<functions::asks_sometimes>()?;
         ctx.register_proxy_func::<functions::asks_socket>()?;
+        ctx.register_proxy_func::<functions::holds_worker>()?;
         ctx.register_proxy_func::<functions::runs_process>()?;
         match ctx.config::<Config>()?.start {
             None => Ok(()),
