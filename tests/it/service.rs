@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 /// How long the watchdog of these tests waits, in microseconds: a sign of life comes twice in it.
 const WATCHDOG_USEC: u64 = 200_000;
-/// The exposure that `systemd-analyze security` may find, times 10: 1.0 would be a service without network.
+/// The exposure that `systemd-analyze security` may find, times 10.
 const EXPOSURE_MAX: &str = "--threshold=12";
 
 /// What systemd is to a service.
