@@ -24,7 +24,7 @@ fn token() -> Token {
     Arc::clone(FOUND.get_or_init(read))
 }
 
-/// The first line is method and target, the others are headers.
+// The first line is method and target, the others are headers.
 fuzz_target!(|data: &[u8]| {
     let mut lines = data.split(|byte| *byte == b'\n');
     let mut first = lines.next().unwrap_or_default().splitn(2, |byte| *byte == b' ');
