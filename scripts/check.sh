@@ -3,5 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --all --check
-cargo clippy --workspace --all-targets --quiet -- -D warnings
+cargo fmt --manifest-path host/fuzz/Cargo.toml --check
+# With the items for fuzz targets, which nothing else builds.
+cargo clippy --workspace --all-targets --features framex-host/fuzzing --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet

@@ -3,12 +3,14 @@
 //! Layer: the highest of the library. It wires the others together and owns every task.
 
 mod build;
+mod core_dumps;
 mod error;
 mod keys;
 mod live;
 mod lock;
 mod reload;
 mod signals;
+mod supervisor;
 mod watch;
 
 use std::net::SocketAddr;
@@ -19,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 pub use build::start_plugins;
+pub use core_dumps::refuse_core_dumps;
 pub use error::AppError;
 pub use lock::StateDir;
 pub use reload::Reread;
@@ -165,7 +168,10 @@ impl App {
         let _owned =
             server_tasks.spawn(reload_on_hangup(Arc::clone(&self.host), self.hangups, server_tasks.clone()));
         tracing::info!(%address, tls = self.config.server_tls.is_some(), host_id = &*self.config.host_id, "listening");
+        supervisor::ready();
+        let _owned = server_tasks.spawn(supervisor::keep_alive(server_tasks.clone()));
         let first = signals.next().await;
+        supervisor::stopping();
         let drain_timeout = self.host.drain_timeout();
         tracing::info!(
             signal = first,

@@ -51,6 +51,11 @@ impl Failed {
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.output);
+    if !arguments.leaves_core_dumps()
+        && let Err(error) = framex_host::app::refuse_core_dumps()
+    {
+        output.remark(&format!("warning: core dumps, which would hold keys, cannot be turned off: {error}"));
+    }
     match execute(arguments, output) {
         Ok(code) => code,
         Err(failed) => {

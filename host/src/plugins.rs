@@ -49,6 +49,26 @@ pub use trust::{Distrust, SignatureInfo};
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn touch_worker() {}
 
+/// Checks the bytes of a plugin file, as before it is mapped; for fuzzing.
+///
+/// # Errors
+/// What is wrong with them, in words.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn check_plugin_file(bytes: &[u8]) -> Result<Description, String> {
+    object_file::check(bytes).map(|file| file.description).map_err(|error| error.to_string())
+}
+
+/// Reads the descriptor of a plugin; for fuzzing.
+///
+/// # Errors
+/// What is wrong with it, in words.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn read_descriptor(bytes: &[u8]) -> Result<Description, String> {
+    Description::read(bytes)
+}
+
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn enter_worker() {}

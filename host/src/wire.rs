@@ -25,6 +25,9 @@ mod writer;
 pub use check::{ARGUMENT_NAME_BYTES_MAX, ARGUMENTS_MAX, NESTING_MAX, check_arguments, check_value};
 pub use compression::Compression;
 pub use error::{DecodeError, KeyError, OpenError, Refusal, ResponseError};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use exchange::seal_bytes;
 pub use exchange::{
     Limits, OpenedRequest, Plaintext, open_request, open_response, seal_request, seal_response,
 };

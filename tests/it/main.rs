@@ -22,6 +22,8 @@ mod peers;
 mod plugin_files;
 mod reload;
 mod sealed;
+mod secrets;
+mod service;
 mod shutdown;
 mod start_faults;
 mod tls;

@@ -113,7 +113,8 @@ impl DaemonBuilder {
     }
 
     /// Has a program run the daemon: one that ends in running what follows its own arguments, in the same process.
-    pub(crate) fn wrapper(mut self, words: &[&str]) -> Self {
+    #[must_use]
+    pub fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }

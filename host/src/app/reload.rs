@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::build;
 use super::live::Live;
+use super::supervisor::Reloading;
 use super::watch::Watched;
 use crate::base::Tasks;
 use crate::config::{Config, ConfigError};
@@ -79,6 +80,7 @@ impl Host {
     /// Everything that is wrong.
     pub(super) async fn reload(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
         let mut live = self.live.lock().await;
+        let _told = Reloading::begin();
         let reread = Arc::clone(&self.reread);
         let read = tokio::task::spawn_blocking(move || (*reread)()).await;
         let mut config = match read {

@@ -23,6 +23,17 @@ pub(crate) struct Arguments {
     pub(crate) command: Option<Command>,
 }
 
+impl Arguments {
+    /// Whether the daemon was asked to leave the limit of core dumps as it is.
+    pub(crate) fn leaves_core_dumps(&self) -> bool {
+        match &self.command {
+            None => self.run.core_dumps,
+            Some(Command::Run(flags)) => flags.core_dumps,
+            Some(_) => false,
+        }
+    }
+}
+
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -93,6 +104,9 @@ pub(crate) struct RunFlags {
     /// Log as text or json (log.format).
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,
+    /// Leave the system's limit of core dumps as it is; they hold keys.
+    #[arg(long)]
+    pub(crate) core_dumps: bool,
 }
 
 #[derive(Debug, Subcommand)]

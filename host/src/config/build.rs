@@ -11,10 +11,11 @@ use super::callers::PlacedKeys;
 use super::key::{KeyPath, shown};
 use super::number;
 use super::raw::{RawAuth, RawConfig, RawReload, RawServer};
+use super::secret::BROKEN_KEY;
 use super::sources::Sources;
 use super::{
-    AuthRules, Callers, Config, ConfigError, Environment, Log, PluginSettings, Reload, Server, Trust,
-    Whereabouts, proxy, trust,
+    AuthRules, Callers, Config, ConfigError, Environment, Log, PluginSettings, REMOTE_PATH, Reload, Secret,
+    Server, Trust, Whereabouts, proxy, trust,
 };
 
 const HOST_ID_BYTES_MAX: usize = 64;
@@ -60,6 +61,11 @@ pub(super) fn config(
         readable_by_others: false,
     };
     builder.check_keys_of_callers(&keys_of_callers, &config);
+    if config.sealing_secrets().iter().any(Secret::is_broken_key) {
+        let of_proxy = config.proxy_auth.keys_for(REMOTE_PATH).is_some();
+        let key = KeyPath::of(if of_proxy { "plugins.proxy.auth.rules" } else { "auth.rules" });
+        builder.problem(&key, format!("`{key}` has a key for `{REMOTE_PATH}` that {BROKEN_KEY}"));
+    }
     builder.finish(config)
 }
 

@@ -189,6 +189,28 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_nothing_can_be_sealed_with_are_refused_without_showing_them() {
+        let why = "starts like a generated one, and is none: `fxk1_` and 43 characters, as `framex-host keygen` \
+                   made them";
+        check(
+            "[plugins.proxy.auth]\nrules = {\"/api/v1/proxy/*\" = [\"k\", \"fxk1_canary\"]}\n",
+            &format!(
+                "config.toml line 2: `plugins.proxy.auth.rules` has a key for `/api/v1/proxy/remote` that {why}"
+            ),
+        );
+        check(
+            "[auth]\nrules = {\"/api/v1/proxy/remote\" = [\"fxk1_canary\"]}\n",
+            &format!("config.toml line 2: `auth.rules` has a key for `/api/v1/proxy/remote` that {why}"),
+        );
+        check(
+            "[plugins.proxy.proxy_urls]\n\"http://a\" = { key = \"fxk1_canary\" }\n",
+            &format!("config.toml line 2: `plugins.proxy.proxy_urls.\"http://a\".key` {why}"),
+        );
+        // What only comes in a header is compared as it is.
+        config("[auth]\nrules = {\"/x\" = [\"fxk1_short\"]}\n");
+    }
+
+    #[test]
     fn each_fault_of_a_path_has_its_sentence() {
         for (path, sentence) in [
             ("/a*", "a star is allowed only at the end, after a slash, as in /api/v1/*"),

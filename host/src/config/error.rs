@@ -82,7 +82,8 @@ impl fmt::Display for Origin {
                 line.map_or(Ok(()), |line| write!(f, " line {line}"))?;
                 column.map_or(Ok(()), |column| write!(f, " column {column}"))
             }
-            Self::Variable(name) => write!(f, "variable {name}"),
+            // A name can have any byte but `=`, and is shown on terminals.
+            Self::Variable(name) => write!(f, "variable {}", name.escape_debug()),
             Self::Flag(flag) => write!(f, "flag {flag}"),
         }
     }
@@ -130,4 +131,15 @@ pub enum InvalidPath {
     /// What no path of a request has.
     #[error("a path has only visible ASCII characters, without ? and #")]
     Character,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_variables_are_escaped() {
+        let origin = Origin::Variable("FRAMEX_\u{1b}[31m_PORT".to_owned());
+        assert_eq!(origin.to_string(), r"variable FRAMEX_\u{1b}[31m_PORT");
+    }
 }

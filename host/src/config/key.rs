@@ -141,13 +141,21 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// The user's own text as an error repeats it: bounded, on one line, without a password in a URL.
+/// The user's own text as an error repeats it: bounded, on one line, without what may be a secret in a URL: its user
+/// and password, its path, query and fragment.
 pub(super) fn shown(text: &str) -> String {
     let without_password = text.rsplit_once('@').map(|(before, host)| {
         let scheme = before.find("://").map_or("", |end| &before[..end + 3]);
         format!("{scheme}[redacted]@{host}")
     });
     let text = without_password.as_deref().unwrap_or(text);
+    let end_of_host = text.find("://").and_then(|scheme| {
+        let host = scheme + 3;
+        text[host..].find(['/', '?', '#']).map(|length| host + length + 1)
+    });
+    let without_path =
+        end_of_host.filter(|end| *end < text.len()).map(|end| format!("{}[redacted]", &text[..end]));
+    let text = without_path.as_deref().unwrap_or(text);
     let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
         shown.push('…');
@@ -191,6 +199,10 @@ mod tests {
         check("http://user:pass/word@host:1", "http://[redacted]@host:1");
         check("http://user:p@ss@host:1", "http://[redacted]@host:1");
         check("user:password@host", "[redacted]@host");
+        check("http://host:1/secret", "http://host:1/[redacted]");
+        check("http://host?key=secret", "http://host?[redacted]");
+        check("http://host/", "http://host/");
+        check("http://user:password@host/secret#x", "http://[redacted]@host/[redacted]");
         check("a\n\u{1b}[31m", "a\\n\\u{1b}[31m");
         check(&"x".repeat(81), &format!("{}…", "x".repeat(80)));
         check(&"x".repeat(80), &"x".repeat(80));

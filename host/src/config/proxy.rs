@@ -8,6 +8,7 @@ use super::builder::Builder;
 use super::key::{KeyPath, shown};
 use super::number;
 use super::raw::{RawPeer, RawPeers, RawProxy};
+use super::secret::BROKEN_KEY;
 use super::{
     AllowedAddresses, AuthRules, Compression, Fallback, OutboundProxies, PathPatterns, PeerTls, PeerUrl,
     REMOTE_PATH, Secret,
@@ -125,6 +126,10 @@ fn peers(
     let mut peers: Vec<Peer> = Vec::with_capacity(entries.len());
     for (place, text, raw) in entries {
         let peer_key = raw.key.and_then(|said| builder.secret(&place.child("key"), &said));
+        if peer_key.as_ref().is_some_and(Secret::is_broken_key) {
+            let place = place.child("key");
+            builder.problem(&place, format!("`{place}` {BROKEN_KEY}"));
+        }
         let enable = raw.enable.unwrap_or_else(|| vec!["/*".to_owned()]);
         let enable = builder.patterns(&place.child("enable"), &enable);
         let disable = builder.patterns(&place.child("disable"), &raw.disable.unwrap_or_default());
@@ -310,7 +315,9 @@ mod tests {
         ] {
             for key in ["proxy_urls = [\"URL\"]", "proxy_functions = { \"URL\" = [] }"] {
                 let name = key.split(' ').next().unwrap_or_default();
-                let expected = format!("config.toml line 2: `plugins.proxy.{name}` has `{url}`: {sentence}");
+                let shown = url.replace("/b", "/[redacted]");
+                let expected =
+                    format!("config.toml line 2: `plugins.proxy.{name}` has `{shown}`: {sentence}");
                 check(&format!("{}\n", key.replace("URL", url)), &expected);
             }
         }

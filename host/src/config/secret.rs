@@ -17,6 +17,13 @@ const SECRET_BYTES_MAX: usize = 64 << 10;
 const GENERATED_PREFIX: &str = "fxk1_";
 /// How many base64url characters follow it.
 const GENERATED_CHARS: usize = 43;
+/// What the last of them can be.
+const LAST_CHARS: [char; 16] =
+    ['A', 'E', 'I', 'M', 'Q', 'U', 'Y', 'c', 'g', 'k', 'o', 's', 'w', '0', '4', '8'];
+
+/// What is wrong with a key that is broken.
+pub(super) const BROKEN_KEY: &str =
+    "starts like a generated one, and is none: `fxk1_` and 43 characters, as `framex-host keygen` made them";
 
 /// A secret, 1 byte to 64 KiB of UTF-8. `Debug` and `Display` print `[redacted]`.
 #[derive(Clone)]
@@ -118,10 +125,12 @@ impl Secret {
     pub fn is_generated_key(&self) -> bool {
         let of_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let key = self.text.strip_prefix(GENERATED_PREFIX);
-        key.is_some_and(|key| key.len() == GENERATED_CHARS && key.bytes().all(of_base64))
+        // 43 characters are two bits more than 32 bytes, and those are zero.
+        let fits = |key: &str| key.len() == GENERATED_CHARS && key.ends_with(LAST_CHARS);
+        key.is_some_and(|key| fits(key) && key.bytes().all(of_base64))
     }
 
-    /// Whether it starts like a generated key, and is none: most likely one that was cut.
+    /// Whether it starts like a generated key, and is none: most likely one that was cut. Nothing can be sealed with it.
     pub(super) fn is_broken_key(&self) -> bool {
         self.text.starts_with(GENERATED_PREFIX) && !self.is_generated_key()
     }
@@ -252,6 +261,7 @@ mod tests {
         };
         let key = format!("fxk1_{}", "Aa0-_".repeat(9));
         check(&key[..48], true, false);
+        check(&format!("{}1", &key[..47]), false, true);
         check(&key[..47], false, true);
         check(&key[..49], false, true);
         check(&key[..48].replace('0', "+"), false, true);

@@ -89,3 +89,22 @@ pub struct HostRefusal {
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     socket::bind(path)
 }
+
+/// Answers the requests of one connection as the unix socket does; for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub async fn serve_stream<S>(admin: Admin, stream: S, tasks: Tasks)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let answer = |request| routes::answer(&admin, request, who::Who::Process { uid: 0, pid: None });
+    connections::serve(stream, answer, tasks).await;
+}
+
+/// Whether a request comes in over TCP; for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+#[must_use]
+pub fn comes_in<B>(port: u16, token: Token, request: &http::Request<B>) -> bool {
+    gate::Gate::new(port, token).check(request).is_ok()
+}

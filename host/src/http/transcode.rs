@@ -201,6 +201,8 @@ impl<'de> Visitor<'de> for ToMessagePack<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::wire::check_arguments;
 
@@ -252,5 +254,42 @@ mod tests {
     fn results_that_are_no_message_pack_are_refused() {
         assert!(to_json(&[0xc1]).is_err());
         assert!(to_json(&[0xdd, 0xff, 0xff, 0xff, 0xff]).is_err());
+    }
+
+    /// Any JSON value, with numbers of every kind that JSON has.
+    fn json_values() -> impl Strategy<Value = serde_json::Value> {
+        use serde_json::Value;
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>()
+                .prop_filter("JSON has finite numbers", |number| number.is_finite())
+                .prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 64, 8, |inner| {
+            let object = proptest::collection::btree_map(any::<String>(), inner.clone(), 0..8);
+            prop_oneof![
+                proptest::collection::vec(inner, 0..8).prop_map(Value::from),
+                object.prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Nothing is lost or changed on the way in and out, to the last bit of a number.
+        #[test]
+        fn json_survives_the_way_through_message_pack(
+            arguments in proptest::collection::btree_map("[a-z]{1,8}", json_values(), 0..8),
+        ) {
+            let arguments = serde_json::Value::Object(arguments.into_iter().collect());
+            let text = arguments.to_string();
+            let packed = arguments_from_json(text.as_bytes()).unwrap();
+            prop_assert_eq!(check_arguments(&packed), Ok(()));
+            prop_assert_eq!(String::from_utf8(to_json(&packed).unwrap()).unwrap(), text);
+            prop_assert_eq!(to_json_value(&packed).unwrap(), arguments);
+        }
     }
 }

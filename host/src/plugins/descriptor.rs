@@ -68,6 +68,11 @@ impl Description {
         if description.name.is_empty() || !description.name.bytes().all(allowed) {
             return Err("has a descriptor whose name is not made of a-z 0-9 _ -".to_owned());
         }
+        // They are shown on terminals, also those of a file that nobody trusts.
+        let shown = [&description.version, &description.built_with];
+        if shown.into_iter().any(|text| text.chars().any(char::is_control)) {
+            return Err("has a descriptor with control characters in what is shown of it".to_owned());
+        }
         if description.name == "proxy" {
             return Err(
                 "holds a plugin named `proxy`, which is the host's own section of the config: rename it"
@@ -121,5 +126,23 @@ mod tests {
         let mut bytes = [0; size_of::<PluginDescriptor>()];
         bytes[..8].copy_from_slice(&MAGIC);
         assert!(Description::read(&bytes).unwrap_err().contains("ABI 0.0"));
+    }
+
+    #[test]
+    fn what_is_shown_has_no_control_characters() {
+        let mut bytes = [0; size_of::<PluginDescriptor>()];
+        let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+        put(offset_of!(PluginDescriptor, magic), &MAGIC);
+        put(offset_of!(PluginDescriptor, struct_size), &(size_of::<PluginDescriptor>() as u32).to_ne_bytes());
+        put(offset_of!(PluginDescriptor, abi_major), &ABI_MAJOR.to_ne_bytes());
+        put(offset_of!(PluginDescriptor, flags), &FLAG_CONTAINS_PANICS.to_ne_bytes());
+        put(offset_of!(PluginDescriptor, name), b"demo");
+        put(offset_of!(PluginDescriptor, version), "1.0 \u{e4}".as_bytes());
+        assert_eq!(Description::read(&bytes).unwrap().version, "1.0 \u{e4}");
+        for at in [offset_of!(PluginDescriptor, version), offset_of!(PluginDescriptor, built_with)] {
+            let mut bytes = bytes;
+            bytes[at..at + 4].copy_from_slice(b"\x1b[2J");
+            assert!(Description::read(&bytes).unwrap_err().contains("control characters"));
+        }
     }
 }

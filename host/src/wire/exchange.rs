@@ -173,6 +173,20 @@ fn seal_envelope(key: &KeySet, header: Header, envelope: Writer, compression: Co
     seal(cipher, &Header { compressed, ..header }, frame)
 }
 
+/// Seals any bytes as what an authentic sender says: a request, or the answer to one; for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn seal_bytes(key: &KeySet, answers: Option<RequestId>, compressed: bool, plaintext: &[u8]) -> Vec<u8> {
+    let (kind, cipher) = match answers {
+        Some(_) => (Kind::Response, &key.response),
+        None => (Kind::Request, &key.request),
+    };
+    let request_id = answers.unwrap_or_else(RequestId::random);
+    let header =
+        Header { kind, compressed, key_id: key.id(), request_id, sent_at_ms: 0, nonce: rand::random() };
+    seal(cipher, &header, [&[0; super::HEADER_BYTES], plaintext].concat())
+}
+
 #[cfg(test)]
 pub(super) mod vectors {
     //! `wire-vectors.json`, made by an independent implementation.

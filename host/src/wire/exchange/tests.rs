@@ -1,6 +1,7 @@
 //! Whole frames: the vectors, every flipped byte, every prefix, and what frames may claim.
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::vectors::FrameVector;
 use super::*;
@@ -263,4 +264,42 @@ fn opening_moves_nothing() {
     assert_eq!(format!("{:?}", opened.plaintext), "Plaintext { bytes: 31, compressed: false }");
     let envelope = opened.plaintext.decode_request(&LIMITS).unwrap();
     assert!(range.contains(&envelope.arguments.as_ptr()));
+}
+
+proptest! {
+    /// Whatever is sealed opens to the same bytes, and no longer once a bit of it has changed, or its length.
+    #[test]
+    fn frames_open_as_they_were_sealed_and_not_otherwise(
+        plaintext in proptest::collection::vec(any::<u8>(), 0..300),
+        place: prop::sample::Index,
+        bit in 0..8_u8,
+    ) {
+        let ring = ring();
+        let frame = seal_raw(ring.sealing(), Kind::Request, false, &plaintext);
+        let opened = open_request(&ring, body(&frame)).map(|opened| opened.plaintext.bytes);
+        prop_assert_eq!(opened, Ok(BytesMut::from(&plaintext[..])));
+        let mut flipped = frame.clone();
+        flipped[place.index(frame.len())] ^= 1 << bit;
+        prop_assert!(open_request(&ring, body(&flipped)).is_err());
+        prop_assert!(open_request(&ring, body(&frame[..place.index(frame.len())])).is_err());
+        prop_assert!(open_request(&ring, body(&[&frame[..], &[bit]].concat())).is_err());
+    }
+
+    /// Envelopes survive the way, compressed or not.
+    #[test]
+    fn calls_and_answers_survive_the_way(
+        arguments in proptest::collection::btree_map("[a-z]{1,6}", proptest::collection::vec(any::<u8>(), 0..600), 0..4),
+        bytes_min in 0..2000_usize,
+    ) {
+        let arguments = rmp_serde::to_vec(&arguments).unwrap();
+        let (ring, compression) = (ring(), Compression::Auto { bytes_min });
+        let (call, answer) = (request(&arguments), response(&arguments));
+        let (id, frame) = seal_request(ring.sealing(), NOW, &call, compression);
+        let opened = open_request(&ring, body(&frame)).unwrap();
+        prop_assert_eq!((opened.request_id, opened.sent_at_ms), (id, NOW));
+        let key = Arc::clone(&opened.key);
+        prop_assert_eq!(opened.plaintext.decode_request(&LIMITS), Ok(call));
+        let frame = seal_response(&key, id, NOW, &answer, compression);
+        prop_assert_eq!(open_response(&key, id, body(&frame), &LIMITS), Ok(answer));
+    }
 }

@@ -237,6 +237,16 @@ pub fn asks_socket(socket: String, request: String) -> Result<String> {
     Ok(line.trim_end().to_owned())
 }
 
+/// As `asks_socket`, on the thread that polls the call, which nobody should do.
+#[on_proxy]
+pub async fn holds_worker(socket: String) -> Result<String> {
+    let failed = |error: std::io::Error| Error::new("socket", error.to_string());
+    let mut line = String::new();
+    let stream = UnixStream::connect(socket).map_err(failed)?;
+    BufReader::new(stream).read_line(&mut line).map_err(failed)?;
+    Ok(line)
+}
+
 /// Runs a process to its end, and answers its exit code and what it wrote to its error output.
 #[on_proxy(blocking)]
 pub fn runs_process(command: Vec<String>) -> Result<(Option<i32>, String)> {

@@ -51,6 +51,7 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::asks_build>()?;
         ctx.register_proxy_func::<functions::asks_sometimes>()?;
         ctx.register_proxy_func::<functions::asks_socket>()?;
+        ctx.register_proxy_func::<functions::holds_worker>()?;
         ctx.register_proxy_func::<functions::runs_process>()?;
         ctx.register_proxy_func::<functions::counts>()?;
         ctx.register_proxy_func::<functions::counts_idempotent>()?;

@@ -1,0 +1,111 @@
+//! Any request to the admin API, as bytes of a connection, by somebody whom the listener has let in.
+//!
+//! The first line is method and target, the second one more header, the rest is the body; what starts with a NUL
+//! goes to the connection as it is.
+#![no_main]
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use framex_host::base::Tasks;
+use framex_host::config::{Config, Environment, Fallback, Overrides, Unmap};
+use framex_host::functions::{Dispatch, Table};
+use framex_host::http::admin::{Admin, HostChange, HostRefusal, ReloadHost, serve_stream};
+use framex_host::plugins::{Plugins, Services, Settings};
+use framex_host::router::{Router, Routes};
+use libfuzzer_sys::fuzz_target;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+
+/// A host that has nothing to reload.
+struct Nothing;
+
+impl ReloadHost for Nothing {
+    fn reload<'a>(
+        &'a self,
+        _allow_breaking: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<HostChange, HostRefusal>> + Send + 'a>> {
+        let (plugins, unchanged) = (Vec::new(), Vec::new());
+        Box::pin(async {
+            Ok(HostChange { plugins, unchanged, restart_required: Vec::new(), warnings: Vec::new() })
+        })
+    }
+}
+
+fn host() -> &'static (Runtime, Admin) {
+    static HOST: OnceLock<(Runtime, Admin)> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let scratch = std::env::temp_dir().join(format!("framex-fuzz-{}", std::process::id()));
+        std::fs::create_dir_all(&scratch).expect("a scratch folder");
+        let path = PathBuf::from("/nonexistent/config.toml");
+        let config = Config::from_text("", &path, &Environment::default(), &Overrides::default());
+        let config = config.expect("an empty config is good");
+        let table = Arc::new(Table::default());
+        let routes = Routes { configured: HashMap::new(), fallback: Fallback::None };
+        let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), routes);
+        let services = Arc::new(Services::new(
+            Arc::clone(&config.host_id),
+            runtime.handle().clone(),
+            Duration::from_secs(1),
+        ));
+        let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
+        services.connect(&dispatch);
+        let settings = Settings {
+            directory: scratch.join("plugins"),
+            directory_may_be_missing: true,
+            start_timeout: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(1),
+            keep_generations: 1,
+            zombies_max: 1,
+            unmap: Unmap::Safe,
+            trust: Arc::new(config.trust.clone()),
+            config_of: Box::new(|_| "{}".to_owned()),
+        };
+        let plugins =
+            Plugins::open(services, table, &scratch, settings).expect("the scratch folder takes files");
+        let admin =
+            Admin { plugins: Arc::new(plugins), router, host: Arc::new(Nothing), changes: Tasks::default() };
+        (runtime, admin)
+    })
+}
+
+/// The bytes of the request.
+fn request(data: &[u8]) -> Vec<u8> {
+    if let Some(raw) = data.strip_prefix(b"\0") {
+        return raw.to_vec();
+    }
+    let mut parts = data.splitn(3, |byte| *byte == b'\n');
+    let mut next = || parts.next().unwrap_or_default();
+    let (line, header, body) = (next(), next(), next());
+    let mut request = [line, b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"].concat();
+    if !header.is_empty() {
+        request.extend([header, b"\r\n"].concat());
+    }
+    request
+        .extend(format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len()).bytes());
+    request.extend(body);
+    request
+}
+
+fuzz_target!(|data: &[u8]| {
+    let (runtime, admin) = host();
+    let request = request(data);
+    runtime.block_on(async {
+        let (mut near, far) = tokio::io::duplex(64 * 1024);
+        let tasks = Tasks::default();
+        let serving = tasks.spawn(serve_stream(admin.clone(), far, tasks.clone()));
+        // The server may have closed already.
+        let _sent = near.write_all(&request).await;
+        let _shut = near.shutdown().await;
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(4), near.read_to_end(&mut answer)).await;
+        read.expect("the server answers or closes in time").expect("memory is read");
+        serving.await.expect("the server does not panic");
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{answer:?}");
+        assert!(!answer.starts_with(b"HTTP/1.1 500"), "{}", String::from_utf8_lossy(&answer));
+    });
+});

@@ -1,0 +1,33 @@
+//! Any bytes as the JSON body of a call: refused in words, or the same JSON after the way through MessagePack.
+#![no_main]
+
+use framex_host::http::transcode::{arguments_from_json, to_json};
+use framex_host::wire::{DecodeError, check_arguments};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|json: &[u8]| {
+    let packed = match arguments_from_json(json) {
+        Ok(packed) => packed,
+        Err(text) => {
+            assert!(!text.is_empty() && !text.chars().any(char::is_control), "{text:?}");
+            return;
+        }
+    };
+    assert!(packed.len() <= 3 * json.len() + 16, "{} bytes of {}", packed.len(), json.len());
+    match check_arguments(&packed) {
+        Ok(())
+        | Err(DecodeError::Repeated { .. } | DecodeError::TooMany { .. } | DecodeError::TooLong { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+    let back: Value =
+        serde_json::from_slice(&to_json(&packed).expect("it is one value")).expect("it is JSON");
+    if json.trim_ascii().is_empty() {
+        assert_eq!(back, Value::Object(serde_json::Map::new()));
+    } else {
+        assert_eq!(
+            back,
+            serde_json::from_slice::<Value>(json).expect("a second decoder reads what was taken")
+        );
+    }
+});

@@ -1,0 +1,27 @@
+//! Any bytes as MessagePack arguments of a caller, as the result of a plugin, and as its failure.
+#![no_main]
+
+use framex_host::http::transcode::{to_json, to_json_value};
+use framex_host::wire::{check_arguments, check_value, decode_failure, encode_failure};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if check_arguments(bytes).is_ok() {
+        check_value(bytes).expect("arguments are a value");
+    }
+    // What passes can be read by everything that comes later; what does not is refused by it too.
+    match check_value(bytes) {
+        Ok(()) => {
+            let mut rest = bytes;
+            rmpv::decode::read_value_ref(&mut rest).expect("a second decoder reads what was checked");
+            assert!(rest.is_empty());
+            let text = to_json(bytes).expect("a value that was checked has a JSON form");
+            serde_json::from_slice::<serde_json::Value>(&text).expect("the JSON form is JSON");
+            to_json_value(bytes).expect("and a JSON value");
+        }
+        Err(_) => assert!(to_json(bytes).is_err()),
+    }
+    if let Ok(failure) = decode_failure(bytes) {
+        assert_eq!(decode_failure(&encode_failure(&failure)), Ok(failure));
+    }
+});

@@ -1,0 +1,18 @@
+//! Core dumps hold whatever is in memory, and with it keys: this process and those that it starts write none.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Less than a page, so that no file is written, and the one value at which Linux starts no program for it either:
+/// with 0, a program in `/proc/sys/kernel/core_pattern` would still get the whole dump (`do_coredump` in fs/coredump.c).
+const CORE_BYTES_MAX: u64 = 1;
+
+/// Keeps this process, and those that it will start, from writing core dumps; for good.
+///
+/// # Errors
+/// What the system says.
+pub fn refuse_core_dumps() -> std::io::Result<()> {
+    let allowed = getrlimit(Resource::Core).maximum;
+    let most = Some(allowed.map_or(CORE_BYTES_MAX, |allowed| allowed.min(CORE_BYTES_MAX)));
+    setrlimit(Resource::Core, Rlimit { current: most, maximum: most })?;
+    Ok(())
+}
