@@ -86,7 +86,7 @@ async fn answer(
 }
 
 async fn dispatch(door: &Door, policy: &Policy, invocation: Invocation, arguments: Bytes) -> Outcome {
-    let _place = policy.admission.enter(invocation.deadline).await?;
+    let _place = door.place(policy, invocation.deadline).await?;
     run(|context| door.router.start(Arc::new(invocation), arguments, context)).await
 }
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
+use tokio::sync::SemaphorePermit;
 
 use super::{
-    Admission, BodyMemory, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call,
+    Admission, BodyMemory, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call,
     catalogue, health, openapi, remote,
 };
-use crate::base::{Caller, Clock, HostId, NamedCaller, RequestId};
+use crate::base::{Caller, Clock, Deadline, Failure, HostId, NamedCaller, RequestId};
 use crate::config::{AuthRules, Callers, REMOTE_PATH};
 use crate::plugins::Plugins;
 use crate::router::Router;
@@ -129,6 +130,16 @@ impl Door {
             allow(&head.method, &Method::GET, "GET, HEAD")?;
         }
         Ok(answer(self, &caller))
+    }
+
+    /// A place for one call.
+    pub(super) async fn place<'a>(
+        &self,
+        policy: &'a Policy,
+        deadline: Deadline,
+    ) -> Result<SemaphorePermit<'a>, Box<Failure>> {
+        let place = policy.admission.enter(deadline).await;
+        place.inspect_err(|_| self.meters.limit(Limit::Queue))
     }
 
     /// Adds the headers that name a call and who served it.

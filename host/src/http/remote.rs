@@ -43,10 +43,11 @@ pub(super) async fn call(
     })?;
     let now_ms = door.clock.now_ms();
     let answer = match door.replays.check(request_id, key.id(), sent_at_ms, now_ms) {
-        Err(refusal) => Answer {
-            clock_hint: refusal.clock_hint(),
-            ..Answer::of(door, Err(Box::new(refusal.to_failure())))
-        },
+        Err(refusal) => {
+            let failure = refusal.to_failure();
+            door.meters.refuse(failure.code, None);
+            Answer { clock_hint: refusal.clock_hint(), ..Answer::of(door, Err(Box::new(failure))) }
+        }
         Ok(()) => match plaintext.decode_request(&policy.limits.wire) {
             Err(error) => Answer::of(door, Err(Box::new(error.to_failure()))),
             Ok(envelope) => {
@@ -109,7 +110,7 @@ async fn route(
 }
 
 async fn dispatch(door: &Door, policy: &Policy, invocation: Invocation, arguments: Bytes) -> Outcome {
-    let _place = policy.admission.enter(invocation.deadline).await?;
+    let _place = door.place(policy, invocation.deadline).await?;
     run(|context| door.router.start(Arc::new(invocation), arguments, context)).await
 }
 
