@@ -43,7 +43,7 @@ use crate::base::HostId;
 
 pub use addresses::AllowedAddresses;
 pub use admin::{AdminTcp, Whereabouts};
-pub use callers::Callers;
+pub use callers::{Callers, ConfiguredCaller};
 pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel, Unmap};
 pub use environment::{COMMAND_LINE_VARIABLES, Environment};
 pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
@@ -221,9 +221,8 @@ impl Config {
     pub fn files(&self) -> Vec<PathBuf> {
         let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
         let rules = self.auth.iter().chain(std::iter::once(&self.proxy_auth));
-        let of_callers = self.callers.iter().flat_map(|(_, keys)| keys);
         let of_rules = rules.flat_map(|rules| rules.iter().flat_map(|(_, keys)| keys));
-        let secrets = of_rules.chain(of_callers).chain(of_peers);
+        let secrets = of_rules.chain(self.callers.keys()).chain(of_peers);
         let files = secrets.filter_map(|secret| match secret.source() {
             SecretSource::File(path) => Some(path.clone()),
             _ => None,
@@ -277,10 +276,12 @@ impl Config {
         file.parent().is_some_and(|folder| self.plugin_dir == folder.join("plugins"))
     }
 
-    /// Whether [`REMOTE_PATH`] answers at all: with a key for it or of a caller, or on a loopback listener.
+    /// Whether [`REMOTE_PATH`] answers at all: with a key for it or of a caller, or, where nobody is told apart, on a
+    /// loopback listener.
     #[must_use]
     pub fn answers_peers(&self) -> bool {
-        !self.sealing_secrets().is_empty() || !self.callers.is_empty() || self.server.is_loopback()
+        let has_keys = !self.sealing_secrets().is_empty() || self.callers.keys().next().is_some();
+        has_keys || (self.callers.is_empty() && self.server.is_loopback())
     }
 
     /// The table `[plugins.NAME]` as JSON; an empty object where there is none.

@@ -1,5 +1,6 @@
 //! Named callers: who may call which functions, over plain HTTP and sealed.
 
+mod certificates;
 mod paths;
 mod rotation;
 mod sealed;
@@ -248,8 +249,8 @@ fn the_command_line_calls_and_shows_without_keys() {
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     let shown: Value = serde_json::from_str(&exit.stdout).unwrap();
     let expected = json!({
-        "ops": {"keys": ["[redacted]"], "functions": ["*"]},
-        "web": {"keys": ["[redacted]"], "functions": ["demo.*"]},
+        "ops": {"keys": ["[redacted]"], "certificates": [], "functions": ["*"]},
+        "web": {"keys": ["[redacted]"], "certificates": [], "functions": ["demo.*"]},
     });
     assert_eq!(shown["config"]["auth"], json!({ "callers": expected }), "{}", folder.display());
     assert!(![&exit.stdout, &exit.stderr].iter().any(|text| text.contains(WEB) || text.contains(OPS)));

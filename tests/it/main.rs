@@ -7,6 +7,7 @@ mod admin_socket;
 mod admin_tcp;
 mod arguments;
 mod auth;
+mod bodies;
 mod c_plugin;
 mod callers;
 mod calls;

@@ -1,14 +1,17 @@
 //! The sealed path against everything that may arrive at it.
 
+mod clocks;
 mod contents;
+mod forgeries;
 mod keys;
 mod replays;
+mod rotation;
 
 use std::collections::BTreeMap;
 
 use framex_host::base::Failure;
 use framex_host::wire::{self, Compression, ResponseEnvelope};
-use framex_tests::{Answer, Daemon, frames, send};
+use framex_tests::{Answer, Daemon, DaemonBuilder, frames, send};
 use serde_json::json;
 
 const DEMO: &str = "demo.some.example_func";
@@ -19,12 +22,15 @@ fn ada() -> serde_json::Value {
 
 /// Host `b` with the demo plugin and a generated secret.
 fn host() -> Daemon {
+    builder().start()
+}
+
+fn builder() -> DaemonBuilder {
     Daemon::builder()
         .config("host_id = \"b\"")
         .config(&frames::rules(&[frames::SECRET]))
         .plugin("demo")
         .plugin("misbehave")
-        .start()
 }
 
 /// The failure in a sealed answer of host `b`.

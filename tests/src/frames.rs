@@ -160,6 +160,26 @@ impl RawKeys {
         (id, self.frame([1, flags, zero[0], zero[1]], id, plaintext))
     }
 
+    /// Seals any bytes with the keys of requests or those of responses, as a frame of any form: the bytes of a header
+    /// from the fifth to the eighth.
+    #[must_use]
+    pub fn seal_form(&self, as_request: bool, form: [u8; 4], plaintext: &[u8]) -> Vec<u8> {
+        let cipher = if as_request { &self.request } else { &self.response };
+        self.frame_by(cipher, form, RequestId::random(), plaintext)
+    }
+
+    /// A request as raw MessagePack, with any bytes as its arguments.
+    ///
+    /// # Panics
+    /// If the name is too long.
+    #[must_use]
+    pub fn request(function: &str, arguments: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(arguments.len()).expect("arguments are short").to_be_bytes();
+        let name =
+            [&[0xd9, u8::try_from(function.len()).expect("names are short")], function.as_bytes()].concat();
+        [b"\x97", &name[..], b"\xc6", &length, arguments, b"\x00\x90\xc0\xc0\x80"].concat()
+    }
+
     /// Seals any bytes as the answer to a request.
     #[must_use]
     pub fn seal_response(&self, id: RequestId, plaintext: &[u8]) -> Vec<u8> {
@@ -167,12 +187,22 @@ impl RawKeys {
     }
 
     fn frame(&self, form: [u8; 4], id: RequestId, plaintext: &[u8]) -> Vec<u8> {
+        let cipher = if form[0] == 1 { &self.request } else { &self.response };
+        self.frame_by(cipher, form, id, plaintext)
+    }
+
+    fn frame_by(
+        &self,
+        cipher: &XChaCha20Poly1305,
+        form: [u8; 4],
+        id: RequestId,
+        plaintext: &[u8],
+    ) -> Vec<u8> {
         // Random enough to be used once.
         let random = [RequestId::random().0, RequestId::random().0].concat();
         let nonce = random.first_chunk::<24>().expect("there are 32 bytes");
         let stamp = now_ms().to_le_bytes();
         let header = [b"FXW1", &form[..], &self.id, &id.0, &stamp, nonce].concat();
-        let cipher = if form[0] == 1 { &self.request } else { &self.response };
         let sealed = cipher.encrypt(nonce.into(), Payload { msg: plaintext, aad: &header });
         [header, sealed.expect("short messages are sealed")].concat()
     }

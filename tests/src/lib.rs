@@ -7,6 +7,7 @@
 
 mod address;
 mod admin;
+mod balancer;
 pub mod broken;
 mod build;
 mod daemon;
@@ -20,8 +21,10 @@ mod mounts;
 mod proc_files;
 mod process;
 mod tls;
+mod wall_clock;
 
 pub use address::FreeAddress;
+pub use balancer::Balancer;
 pub use build::Build;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use faulty_peer::{Conversation, FaultyPeer, http_answer};
@@ -31,3 +34,4 @@ pub use http::{Answer, Client, ClosedPort, Pending, get, post, send};
 pub use mounts::Mounts;
 pub use process::{Exit, run_to_end};
 pub use tls::{Authority, Issued, TlsClient, TlsStream};
+pub use wall_clock::WallClock;

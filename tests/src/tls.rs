@@ -155,21 +155,33 @@ impl TlsClient {
     /// # Errors
     /// Why there is no answer.
     pub fn call(&self, address: &str, function: &str, arguments: &Value) -> std::io::Result<Answer> {
-        call_on(self.connect(address)?, function, arguments)?
-            .ok_or_else(|| std::io::Error::other("the connection ended without an answer"))
+        let path = format!("/api/v1/functions/{function}");
+        let headers = [("content-type", "application/json")];
+        self.send(address, "POST", &path, &headers, arguments.to_string().as_bytes())
+    }
+
+    /// Sends any request, on a connection of its own.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub fn send(
+        &self,
+        address: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Answer> {
+        let mut stream = self.connect(address)?;
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body].concat())?;
+        read_answer(stream).ok_or_else(|| std::io::Error::other("the connection ended without an answer"))
     }
 }
 
 /// A connection that a test speaks on.
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
-
-fn call_on(mut stream: TlsStream, function: &str, arguments: &Value) -> std::io::Result<Option<Answer>> {
-    let body = arguments.to_string();
-    let head = format!(
-        "POST /api/v1/functions/{function} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(format!("{head}{body}").as_bytes())?;
-    Ok(read_answer(stream))
-}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::base::NamedCaller;
-use crate::config::{Config, PeerUrl, Secret};
+use crate::config::{Config, ConfiguredCaller, PeerUrl, Secret};
 use crate::wire::{KeyError, KeyId, KeySet};
 
 /// What hosts on one machine seal with where no key is configured. It is public: it keeps nothing secret,
@@ -15,8 +15,9 @@ const LOOPBACK_SECRET: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 /// The keys of a config.
 #[derive(Default)]
 pub(super) struct Keys {
-    /// Those that open what peers and callers send. Never the public one where there are callers: with it,
-    /// everybody on this machine could call everything.
+    /// Those that open what peers and callers send. Where there are callers, the public one never opens anything:
+    /// with it, everybody on this machine could call everything. If it is alone there, nothing is opened at all
+    /// ([`Config::answers_peers`]).
     pub(super) opening: Vec<Arc<KeySet>>,
     /// Whose those are that are not of hosts.
     pub(super) of_callers: HashMap<KeyId, Arc<NamedCaller>>,
@@ -36,7 +37,7 @@ impl Keys {
             let key = keys.of_secret(secret, before)?;
             keys.opening.push(key);
         }
-        for (caller, secrets) in config.callers.iter() {
+        for ConfiguredCaller { caller, keys: secrets, .. } in config.callers.iter() {
             for secret in secrets {
                 let key = keys
                     .of_secret(secret, before)

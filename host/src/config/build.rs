@@ -34,7 +34,8 @@ pub(super) fn config(
     let mut builder = Builder::new(sources, environment, folder);
     let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy);
     let state_dir = builder.folder("state_dir", raw.state_dir, "state");
-    let (auth, callers, keys_of_callers) = builder.auth(raw.auth);
+    let has_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let (auth, callers, keys_of_callers) = builder.auth(raw.auth, has_client_ca);
     let config = Config {
         file,
         has_default_host_id: raw.host_id.is_none(),
@@ -109,13 +110,18 @@ fn folder_of(file: &Path) -> std::io::Result<PathBuf> {
 
 impl Builder<'_> {
     /// Either part of `[auth]` alone will do.
-    fn auth(&mut self, raw: Option<RawAuth>) -> (Option<AuthRules>, Callers, PlacedKeys) {
+    fn auth(
+        &mut self,
+        raw: Option<RawAuth>,
+        has_client_ca: bool,
+    ) -> (Option<AuthRules>, Callers, PlacedKeys) {
         let Some(raw) = raw else { return Default::default() };
         if raw.rules.is_none() && raw.callers.is_none() {
             self.problem(&KeyPath::of("auth"), "`auth` needs the key `rules` or `callers`".to_owned());
         }
         let rules = raw.rules.map(|rules| self.rules(&KeyPath::of("auth.rules"), &rules));
-        let (callers, placed) = raw.callers.map(|callers| self.callers(callers)).unwrap_or_default();
+        let (callers, placed) =
+            raw.callers.map(|callers| self.callers(callers, has_client_ca)).unwrap_or_default();
         (rules, callers, placed)
     }
 

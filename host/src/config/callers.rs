@@ -1,4 +1,4 @@
-//! Named callers: their keys, and the functions that they may call.
+//! Named callers: their keys and certificates, and the functions that they may call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,22 +13,48 @@ use super::{Config, PresentedKey, REMOTE_PATH, Secret};
 const NAME_BYTES_MAX: usize = 64;
 /// Keys that are shorter are warned of.
 const KEY_BYTES_MIN: usize = 16;
+/// Longest name of a certificate: a URI may be long.
+const CERTIFICATE_BYTES_MAX: usize = 1024;
 
-/// The callers of `[auth.callers]`, each with its keys; no key is of two of them. `Debug` shows no keys.
+/// The callers of `[auth.callers]`; no key and no certificate is of two of them. `Debug` shows no keys.
 #[derive(Debug, Clone, Default)]
-pub struct Callers(Vec<(Arc<NamedCaller>, Vec<Secret>)>);
+pub struct Callers(Vec<ConfiguredCaller>);
+
+/// A caller, and how it is recognised: by one key or one certificate at least.
+#[derive(Debug, Clone)]
+pub struct ConfiguredCaller {
+    /// Its name, and what it may call.
+    pub caller: Arc<NamedCaller>,
+    /// All of them are valid.
+    pub keys: Vec<Secret>,
+    /// The names of its certificates, which an authority of `server.tls.client_ca` has signed.
+    pub certificates: Vec<String>,
+}
 
 impl Callers {
     /// The caller whose key was presented. All keys are compared, each in constant time.
     #[must_use]
     pub fn of_key(&self, presented: &PresentedKey) -> Option<&Arc<NamedCaller>> {
-        let keys = self.0.iter().flat_map(|(caller, keys)| keys.iter().map(move |key| (caller, key)));
+        let keys = self.0.iter().flat_map(|known| known.keys.iter().map(move |key| (&known.caller, key)));
         keys.fold(None, |found, (caller, key)| if key.is(presented) { Some(caller) } else { found })
     }
 
-    /// The callers with their keys, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<NamedCaller>, &[Secret])> {
-        self.0.iter().map(|(caller, keys)| (caller, keys.as_slice()))
+    /// The caller whose client showed a certificate of this very name.
+    #[must_use]
+    pub fn of_certificate(&self, name: &str) -> Option<&Arc<NamedCaller>> {
+        let found =
+            self.0.iter().find(|known| known.certificates.iter().any(|certificate| certificate == name));
+        found.map(|known| &known.caller)
+    }
+
+    /// The callers, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfiguredCaller> {
+        self.0.iter()
+    }
+
+    /// The keys of all.
+    pub fn keys(&self) -> impl Iterator<Item = &Secret> {
+        self.0.iter().flat_map(|known| &known.keys)
     }
 
     /// Whether there are none: then nobody is limited to some functions.
@@ -41,11 +67,11 @@ impl Callers {
 impl Config {
     /// Whether any caller has this key.
     pub(super) fn is_key_of_caller(&self, key: &Secret) -> bool {
-        self.callers.iter().any(|(_, keys)| keys.iter().any(|known| known.is_same(key)))
+        self.callers.keys().any(|known| known.is_same(key))
     }
 
     pub(super) fn warn_of_callers(&self, warnings: &mut Vec<String>) {
-        for (caller, keys) in self.callers.iter() {
+        for ConfiguredCaller { caller, keys, .. } in self.callers.iter() {
             let short = keys.iter().filter(|key| key.expose().len() < KEY_BYTES_MIN);
             warnings.extend(short.map(|_| {
                 format!(
@@ -58,7 +84,7 @@ impl Config {
         if self.callers.is_empty() {
             return;
         }
-        if self.sealing_secrets().is_empty() && !self.proxy.peers.is_empty() {
+        if self.answers_peers() && self.sealing_secrets().is_empty() && !self.proxy.peers.is_empty() {
             warnings.push(format!(
                 "`{REMOTE_PATH}` answers only `auth.callers`: `plugins.proxy.auth.rules` has no key for that path, \
                  which other hosts of this machine need as well where there are callers"
@@ -80,8 +106,13 @@ impl Config {
 pub(super) type PlacedKeys = Vec<(KeyPath, Secret)>;
 
 impl Builder<'_> {
-    /// Checks `auth.callers`; answers where their keys are said as well.
-    pub(super) fn callers(&mut self, raw: BTreeMap<String, RawCaller>) -> (Callers, PlacedKeys) {
+    /// Checks `auth.callers`; answers where their keys are said as well. `has_client_ca` is whether clients show
+    /// certificates at all.
+    pub(super) fn callers(
+        &mut self,
+        raw: BTreeMap<String, RawCaller>,
+        has_client_ca: bool,
+    ) -> (Callers, PlacedKeys) {
         let table = KeyPath::of("auth.callers");
         if raw.is_empty() {
             // Whoever takes the last caller out of the table should not open all functions with it.
@@ -89,7 +120,7 @@ impl Builder<'_> {
                 "`auth.callers` names nobody: name a caller, or take the table out and let everybody call";
             self.problem(&table, text.to_owned());
         }
-        let mut callers = Vec::with_capacity(raw.len());
+        let mut callers: Vec<ConfiguredCaller> = Vec::with_capacity(raw.len());
         let mut placed = PlacedKeys::new();
         for (name, caller) in raw {
             let place = table.child(&name);
@@ -101,18 +132,31 @@ impl Builder<'_> {
                 );
                 self.problem(&place, text);
             }
+            let is_nobody = caller.keys.is_none() && caller.certificates.is_none();
             for (key, is_missing) in
-                [("keys", caller.keys.is_none()), ("functions", caller.functions.is_none())]
+                [("`keys` or `certificates`", is_nobody), ("`functions`", caller.functions.is_none())]
             {
                 if is_missing {
-                    self.problem(&place, format!("`{place}` needs the key `{key}`"));
+                    self.problem(&place, format!("`{place}` needs the key {key}"));
                 }
             }
+            let certificates = caller.certificates.map(|said| {
+                let place = place.child("certificates");
+                if !has_client_ca {
+                    let text = "has no effect without `server.tls.client_ca`: clients are not asked for certificates";
+                    self.problem(&place, format!("`{place}` {text}"));
+                }
+                self.certificates_of_caller(&place, said, &callers)
+            });
             let keys = caller.keys.map(|said| self.keys_of_caller(&place.child("keys"), &said, &mut placed));
             let functions =
                 caller.functions.map(|said| self.function_patterns(&place.child("functions"), &said));
-            let (keys, functions) = (keys.unwrap_or_default(), functions.unwrap_or_default());
-            callers.push((Arc::new(NamedCaller { name: name.into(), functions }), keys));
+            let caller = NamedCaller { name: name.into(), functions: functions.unwrap_or_default() };
+            callers.push(ConfiguredCaller {
+                caller: Arc::new(caller),
+                keys: keys.unwrap_or_default(),
+                certificates: certificates.unwrap_or_default(),
+            });
         }
         (Callers(callers), placed)
     }
@@ -141,6 +185,36 @@ impl Builder<'_> {
             keys.push(secret);
         }
         keys
+    }
+
+    /// What is written there is not repeated: it may be a key in the wrong place.
+    fn certificates_of_caller(
+        &mut self,
+        key: &KeyPath,
+        said: Vec<String>,
+        others: &[ConfiguredCaller],
+    ) -> Vec<String> {
+        if said.is_empty() {
+            self.problem(key, format!("`{key}` needs at least one name, found an empty list"));
+        }
+        for (index, name) in said.iter().enumerate() {
+            let place = key.element(index);
+            let fits = (1..=CERTIFICATE_BYTES_MAX).contains(&name.len());
+            if !fits || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+                let text = format!(
+                    "`{place}` must be the first DNS name of a certificate, or else its first URI: 1 to \
+                     {CERTIFICATE_BYTES_MAX} printable ASCII characters without spaces"
+                );
+                self.problem(&place, text);
+            }
+            if let Some(other) = others.iter().find(|other| other.certificates.contains(name)) {
+                let other = &other.caller.name;
+                let text =
+                    format!("`{place}` is also of `auth.callers.{other}`: a certificate is of one caller");
+                self.problem(&place, text);
+            }
+        }
+        said
     }
 
     /// What is written there is not repeated: it may be a key in the wrong place.
@@ -234,7 +308,7 @@ mod tests {
         );
         check(
             "[auth.callers.web]\nfunctions = []\n",
-            "config.toml line 1: `auth.callers.web` needs the key `keys`",
+            "config.toml line 1: `auth.callers.web` needs the key `keys` or `certificates`",
         );
         check(
             "[auth.callers.web]\nkeys = []\nfunctions = []\n",
@@ -284,6 +358,52 @@ mod tests {
         assert!(load(&hidden, &environment, &Overrides::default()).is_err());
         // The same one twice does no harm.
         check(&format!("[auth.callers.a]\nkeys = [\"{KEY}\", \"{KEY}\"]\nfunctions = []\n"), "");
+    }
+
+    /// Problems of `callers` with a TLS listener that has an authority for clients, or without one.
+    fn check_certificates(callers: &str, client_ca: bool, expected: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(["host-b".to_owned()]).unwrap();
+        std::fs::write(folder.path().join("cert.pem"), own.cert.pem()).unwrap();
+        std::fs::write(folder.path().join("key.pem"), own.signing_key.serialize_pem()).unwrap();
+        let client_ca = if client_ca { "client_ca = \"cert.pem\"\n" } else { "" };
+        let text = format!("{callers}[server.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n{client_ca}");
+        let file = folder.path().join("config.toml");
+        let loaded = Config::from_text(&text, &file, &Environment::default(), &Overrides::default());
+        let found = loaded.err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(found.replace(&format!("{}/", folder.path().display()), ""), expected, "{text}");
+    }
+
+    #[test]
+    fn certificates_are_of_one_caller_and_need_an_authority() {
+        let with = |name: &str, rest: &str| format!("[auth.callers.{name}]\nfunctions = []\n{rest}\n");
+        let a = with("a", "certificates = [\"a.test\", \"spiffe://test/a\", \"a.test\"]");
+        check_certificates(&a, true, "");
+        check_certificates(&with("a", &format!("certificates = [\"a.test\"]\nkeys = [\"{KEY}\"]")), true, "");
+        let useless = "`auth.callers.a.certificates` has no effect without `server.tls.client_ca`: clients are not asked \
+                       for certificates";
+        check_certificates(&a, false, &format!("config.toml line 3: {useless}"));
+        check(&a, &format!("config.toml line 3: {useless}"));
+        let twice = format!("{a}{}", with("b", "certificates = [\"b.test\",\n\"spiffe://test/a\"]"));
+        check_certificates(
+            &twice,
+            true,
+            "config.toml line 7: `auth.callers.b.certificates[1]` is also of `auth.callers.a`: a certificate is of one \
+             caller",
+        );
+        check_certificates(
+            &with("a", "certificates = []"),
+            true,
+            "config.toml line 3: `auth.callers.a.certificates` needs at least one name, found an empty list",
+        );
+        for name in ["", "canary canary", "bücher.test", &"x".repeat(1025)] {
+            check_certificates(
+                &with("a", &format!("certificates = [{name:?}]")),
+                true,
+                "config.toml line 3: `auth.callers.a.certificates[0]` must be the first DNS name of a certificate, or \
+                 else its first URI: 1 to 1024 printable ASCII characters without spaces",
+            );
+        }
     }
 
     #[test]

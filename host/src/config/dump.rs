@@ -1,14 +1,11 @@
 //! What `check --output json` shows: the whole configuration, without its secrets.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::base::NamedCaller;
-
-use super::{AuthRules, Choice, Config, PathPatterns, Peer, Secret, TrustedKey};
+use super::{AuthRules, Choice, Config, ConfiguredCaller, PathPatterns, Peer, Secret, TrustedKey};
 
 /// What stands in place of whatever may be a secret.
 const REDACTED: &str = "[redacted]";
@@ -83,9 +80,11 @@ impl Config {
             auth.insert("rules".to_owned(), rules_without_keys(rules));
         }
         if !self.callers.is_empty() {
-            let caller = |(caller, keys): (&Arc<NamedCaller>, &[Secret])| {
+            let caller = |known: &ConfiguredCaller| {
+                let ConfiguredCaller { caller, keys, certificates } = known;
                 let functions: Vec<String> = caller.functions.iter().map(ToString::to_string).collect();
-                let shown = json!({ "keys": vec![REDACTED; keys.len()], "functions": functions });
+                let keys = vec![REDACTED; keys.len()];
+                let shown = json!({ "keys": keys, "certificates": certificates, "functions": functions });
                 (caller.name.to_string(), shown)
             };
             auth.insert("callers".to_owned(), Value::Object(self.callers.iter().map(caller).collect()));
@@ -257,7 +256,7 @@ mod tests {
         assert_eq!(config.dump()["plugins"]["demo"]["deep"]["list"][0]["pin"], REDACTED);
         assert_eq!(config.dump()["auth"]["rules"]["/b/*"], json!([REDACTED]));
         assert_eq!(config.dump()["admin"]["token"], REDACTED);
-        let web = json!({ "keys": [REDACTED, REDACTED], "functions": ["demo.*", "*"] });
+        let web = json!({ "keys": [REDACTED, REDACTED], "certificates": [], "functions": ["demo.*", "*"] });
         assert_eq!(config.dump()["auth"]["callers"], json!({ "web": web }));
         // The same secrets in a config that is refused in every part.
         let refused = format!("port = 1\n{text}key = \"canary-8\"\n[log]\nlevel = 1\n");

@@ -61,11 +61,12 @@ pub(super) struct RawAuth {
     pub(super) callers: Option<BTreeMap<String, RawCaller>>,
 }
 
-/// Both must be there.
+/// `functions` must be there, and one of the others.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawCaller {
     pub(super) keys: Option<Vec<String>>,
+    pub(super) certificates: Option<Vec<String>>,
     pub(super) functions: Option<Vec<String>>,
 }
 

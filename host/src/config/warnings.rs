@@ -8,10 +8,13 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if !self.answers_peers() {
+            let why = if self.callers.is_empty() {
+                format!("`server.host` {} can be reached from other machines", self.server.listen.ip())
+            } else {
+                "no caller of `auth.callers` has a key".to_owned()
+            };
             warnings.push(format!(
-                "`{REMOTE_PATH}` answers nobody: `server.host` {} can be reached from other machines, and \
-                 `plugins.proxy.auth.rules` has no key for that path",
-                self.server.listen.ip()
+                "`{REMOTE_PATH}` answers nobody: {why}, and `plugins.proxy.auth.rules` has no key for that path"
             ));
         }
         if let Some(tcp) = self.admin_tcp.as_ref().filter(|tcp| !tcp.is_loopback()) {

@@ -1,4 +1,5 @@
-//! Keys of plain HTTP requests: `Authorization`, bare or as `Bearer`. Who asks, and what they may.
+//! Keys of plain HTTP requests: `Authorization`, bare or as `Bearer`. Who asks, by key or by the name in the
+//! certificate of their connection, and what they may.
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use crate::config::{AuthRules, Callers, PresentedKey, Secret};
 /// Says who asks for a path; a request without a key that the path needs is refused.
 ///
 /// Where there are callers, the paths of functions need a key: one of a caller is enough, whatever the rules say, and
-/// one of the path's rule opens the path to nobody by name. Other paths need a key of their rule, if they have one.
+/// one of the path's rule opens the path to nobody by name. A request without any key is one of the caller whose
+/// certificate the connection has. Other paths need a key of their rule, if they have one.
 ///
 /// `path` is the one that is dispatched on. Keys are compared in constant time, and all of them.
 pub(super) fn admit(
@@ -21,6 +23,7 @@ pub(super) fn admit(
     callers: &Callers,
     path: &str,
     headers: &HeaderMap,
+    certificate: Option<&str>,
 ) -> Result<Caller, Problem> {
     let rule = rules.keys_for(path);
     if callers.is_empty() || !is_of_functions(path) {
@@ -29,7 +32,13 @@ pub(super) fn admit(
     }
     let presented = presented(headers);
     let opened = rule.map(|keys| is_one_of(&presented, keys));
-    match (callers.of_key(&presented), opened) {
+    // A wrong key is wrong, whoever shows it.
+    let caller = if headers.contains_key(AUTHORIZATION) {
+        callers.of_key(&presented)
+    } else {
+        certificate.and_then(|name| callers.of_certificate(name))
+    };
+    match (caller, opened) {
         (Some(caller), _) => Ok(Caller::Named(Arc::clone(caller))),
         (None, Some(true)) => Ok(Caller::Unnamed),
         (None, Some(false) | None) => Err(Problem::unauthenticated()),

@@ -47,7 +47,7 @@ pub struct Door {
 pub struct Policy {
     /// Which keys protect which paths.
     pub rules: AuthRules,
-    /// Which functions are called with which keys; without any, all by everybody whom the rules let in.
+    /// Which functions are called with which keys and certificates; without any, all by everybody whom the rules let in.
     pub callers: Callers,
     /// How frames of peers are opened.
     pub sealing: Sealing,
@@ -64,7 +64,8 @@ pub struct Sealing {
     pub ring: KeyRing,
     /// Whose keys of the ring are not those of hosts.
     pub callers: HashMap<KeyId, Arc<NamedCaller>>,
-    /// There is no such rule and no caller, and others than this machine can reach the listener: nobody is answered.
+    /// There is no such rule and no key of a caller, and there are callers, or others than this machine can reach the
+    /// listener: nobody is answered.
     pub closed: bool,
     /// Whether answers to other machines are compressed.
     pub compression: Compression,
@@ -114,7 +115,8 @@ impl Door {
             return remote::call(self, &policy, &head, body, is_local).await;
         }
         check_form(path)?;
-        let caller = auth::admit(&policy.rules, &policy.callers, path, &head.headers)?;
+        let caller =
+            auth::admit(&policy.rules, &policy.callers, path, &head.headers, from.certificate.as_deref())?;
         if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
             allow(&head.method, &Method::POST, "POST")?;
             return Ok(call::call(self, &policy, caller, name, &head.headers, body).await);

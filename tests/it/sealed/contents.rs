@@ -12,11 +12,7 @@ use super::{DEMO, ada, failure, host};
 
 /// A request envelope as raw MessagePack, with these bytes as the arguments.
 fn raw_envelope(arguments: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(arguments.len()).expect("arguments are short").to_be_bytes();
-    // The head of a string of fewer than 32 bytes.
-    let head = 0xa0 | u8::try_from(DEMO.len()).expect("the name is short");
-    let name = [&[head][..], DEMO.as_bytes()].concat();
-    [b"\x97", &name[..], b"\xc6", &length, arguments, b"\x00\x90\xc0\xc0\x80"].concat()
+    frames::RawKeys::request(DEMO, arguments)
 }
 
 /// Seals bytes that are no request, and reads why they are refused.
