@@ -22,6 +22,7 @@ fuzz_target!(|text: &str| {
         Ok(name) => assert!(is_name(text) && name.as_str() == text),
         Err(_) => assert!(!is_name(text), "{text:?}"),
     }
-    let known = ["demo.some.example_func", "reports.flights.day", "a", &"a.".repeat(127)];
+    // Likeness costs the product of both lengths; long texts are tried against a short name.
+    let known = ["demo.some.example_func", "a", ""];
     assert!(nearest(text, known, 2).len() <= 2);
 });
