@@ -148,7 +148,7 @@ impl Plugins {
         record: bool,
         also: impl FnOnce(),
     ) -> Result<Vec<Change>, PluginError> {
-        ready.iter_mut().for_each(|ready| ready.watch.begin("publish"));
+        ready.iter_mut().for_each(|ready| ready.watch.begin("commit"));
         let mut publications: Vec<Publication> = ready.iter_mut().map(Ready::publication).collect();
         publications.extend(leaving.iter().map(|leaving| (Arc::clone(&leaving.name), Vec::new())));
         let mut book = self.records.open_book().await;
@@ -161,7 +161,7 @@ impl Plugins {
                     ready.iter().map(|ready| self.record(ready)).collect();
                 let plugin: Arc<str> = records.first().map_or("", |(plugin, _)| plugin).into();
                 let written = book.write(staged, |plugins| plugins.extend(records)).await;
-                written.err().map(|source| PluginError::Record { plugin, step: "publish", source })
+                written.err().map(|source| PluginError::Record { plugin, step: "commit", source })
             }
             Ok(()) => None,
         };
@@ -170,6 +170,7 @@ impl Plugins {
             join_all(ready.into_iter().map(|ready| self.discard(ready))).await;
             return Err(error);
         }
+        ready.iter_mut().for_each(|ready| ready.watch.begin("publish"));
         if let Err(source) = self.table.publish(publications) {
             // Nobody else publishes while the record is open, and the names were free a moment ago.
             return Err(PluginError::Publish { plugin: Arc::clone(&source.owner), source });

@@ -67,7 +67,7 @@ pub struct Zombie {
 /// One step of a change, and how long it took.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
-    /// `stage`, `load`, `start`, `publish`, `drain`, `stop`, `retire`.
+    /// `stage`, `load`, `start`, `commit` (to disk), `publish`, `drain`, `stop`, `retire`.
     pub step: &'static str,
     /// Its time.
     pub took: Duration,
