@@ -17,6 +17,10 @@ use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::functions::CallStats;
 use crate::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope};
 
+mod calling;
+
+use calling::Calling;
+
 /// How soon a peer must refuse a time stamp for the call to be sealed again.
 const RESEND_WITHIN: Duration = Duration::from_secs(10);
 
@@ -124,8 +128,7 @@ impl Peer {
         instance: [u8; 16],
         is_trial: bool,
     ) -> Answer {
-        let mut calling = Calling { peer: self, begun: Instant::now(), is_trial, ended: false };
-        self.stats.begin();
+        let mut calling = Calling::begin(self, is_trial);
         let answer = self.call_uncounted(invocation, arguments, host_id, instance).await;
         calling.end(&answer);
         answer
@@ -319,58 +322,6 @@ impl Peer {
             _ => return failure,
         };
         Box::new(Failure { message: text.to_owned(), ..*failure })
-    }
-}
-
-/// Counts a call, and notes what it says of the peer; also if it is dropped.
-struct Calling<'a> {
-    peer: &'a Peer,
-    begun: Instant,
-    is_trial: bool,
-    ended: bool,
-}
-
-impl Calling<'_> {
-    fn end(&mut self, answer: &Answer) {
-        let (peer, now) = (self.peer, Instant::now());
-        let took = now.saturating_duration_since(self.begun);
-        let Answer::Outcome(outcome, served_by) = answer else { return };
-        peer.stats.end(outcome, took);
-        self.ended = true;
-        match (outcome, served_by) {
-            // Of a limit: it is there, and has enough to do.
-            (Err(failure), Some(_))
-                if matches!(failure.code, ErrorCode::Overloaded | ErrorCode::Unavailable) =>
-            {
-                peer.latency.failed(took, now);
-                peer.health.succeeded(now, self.is_trial);
-            }
-            (_, Some(_)) => {
-                peer.latency.answered(took, now);
-                peer.health.succeeded(now, self.is_trial);
-            }
-            // Nothing was sent: that says nothing of the peer.
-            (Err(failure), None)
-                if failure.code == ErrorCode::DeadlineExceeded && failure.executed == Some(false) =>
-            {
-                peer.give_back(self.is_trial);
-            }
-            (_, None) => {
-                peer.latency.failed(took, now);
-                if peer.health.failed(now, self.is_trial, rand::random()) {
-                    tracing::warn!(peer = %peer.url, "the peer is left alone for a while: {}", peer.describe());
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Calling<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.peer.stats.cancel(self.begun.elapsed());
-            self.peer.give_back(self.is_trial);
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
 
@@ -395,10 +394,5 @@ impl Plugins {
             found.failed.push((plugin.clone(), PluginError::Missing { plugin: plugin.clone(), directory }));
         }
         Ok(found)
-    }
-
-    /// Whether the host is being stopped.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
     }
 }

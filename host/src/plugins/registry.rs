@@ -190,6 +190,11 @@ impl Plugins {
         (count, self.settings().zombies_max)
     }
 
+    /// Whether the host is being stopped.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Changes how long a call may take that begins in a plugin, outside of any invocation.
     pub fn set_call_timeout(&self, call_timeout: Duration) {
         self.services.set_call_timeout(call_timeout);
