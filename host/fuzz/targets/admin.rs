@@ -10,12 +10,15 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use framex_host::base::Tasks;
+use arc_swap::ArcSwap;
+use framex_host::base::{Clock, Tasks};
 use framex_host::config::{Config, Environment, Fallback, Overrides, Unmap};
 use framex_host::functions::{Dispatch, Table};
 use framex_host::http::admin::{Admin, HostChange, HostRefusal, ReloadHost, serve_stream};
+use framex_host::http::{Admission, BodyMemory, Door, Limits, Policy, Sealing};
 use framex_host::plugins::{Plugins, Services, Settings};
 use framex_host::router::{Router, Routes};
+use framex_host::wire::{self, Compression, KeyRing, KeySet, ReplayGuard};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
@@ -33,6 +36,38 @@ impl ReloadHost for Nothing {
             Ok(HostChange { plugins, unchanged, restart_required: Vec::new(), warnings: Vec::new() })
         })
     }
+}
+
+/// The public listener, for what it counts.
+fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Door> {
+    let (second, bytes_max) = (Duration::from_secs(1), 1 << 20);
+    let keys = KeySet::derive(&wire::generate_secret()).expect("a generated key is good");
+    let policy = Policy {
+        rules: config.door_rules().clone(),
+        callers: config.callers.clone(),
+        sealing: Sealing {
+            ring: KeyRing::new(vec![Arc::new(keys)]).expect("one key is enough"),
+            callers: HashMap::new(),
+            closed: false,
+            compression: Compression::Never,
+        },
+        admission: Arc::new(Admission::new(1, 1)),
+        limits: Limits {
+            body_bytes_max: bytes_max,
+            body_timeout: second,
+            call_timeout: second,
+            wire: wire::Limits { plaintext_bytes_max: bytes_max },
+        },
+    };
+    Arc::new(Door {
+        router: Arc::clone(router),
+        plugins: Arc::clone(plugins),
+        replays: ReplayGuard::new(second, 16, 0),
+        policy: ArcSwap::from_pointee(policy),
+        clock: Clock::start(),
+        meters: Arc::default(),
+        body_memory: BodyMemory::new(bytes_max),
+    })
 }
 
 fn host() -> &'static (Runtime, Admin) {
@@ -67,8 +102,9 @@ fn host() -> &'static (Runtime, Admin) {
         };
         let plugins =
             Plugins::open(services, table, &scratch, settings).expect("the scratch folder takes files");
-        let admin =
-            Admin { plugins: Arc::new(plugins), router, host: Arc::new(Nothing), changes: Tasks::default() };
+        let plugins = Arc::new(plugins);
+        let door = door(&config, &router, &plugins);
+        let admin = Admin { plugins, door, router, host: Arc::new(Nothing), changes: Tasks::default() };
         (runtime, admin)
     })
 }
