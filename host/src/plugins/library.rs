@@ -117,6 +117,10 @@ impl Library {
     }
 }
 
+/// Held while a library is mapped, and while one is unmapped and what is known of its addresses is forgotten: the
+/// system gives the addresses of the one to the other at once.
+pub(super) static ADDRESSES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Has the system's loader look again at libraries that were closed while something pinned them.
 ///
 /// It does so when a library is really unmapped, so this needs one that nobody else has mapped: glibc still ships

@@ -11,7 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::candidate::Candidate;
 use super::entry::{Entry, Published};
 use super::generation::{FailedStart, Generation, Lease, Lost, StartedGeneration, on_thread};
-use super::library::Library;
+use super::library::{ADDRESSES, Library};
 use super::record::PluginRecord;
 use super::registry::Settings;
 use super::report::{Change, Stopwatch};
@@ -99,9 +99,11 @@ impl Plugins {
         let plugin: Arc<str> = description.name.as_str().into();
         let copy = staged.path.clone();
         watch.begin("load");
+        let addresses = ADDRESSES.lock().await;
         // Constructors of the library run here: on a thread that ends.
         let opened =
             on_thread(&plugin, move || (Library::open(&staged, &object), staged))?.wait(timeout).await;
+        drop(addresses);
         let (library, staged) = match opened {
             Ok(opened) => opened,
             Err(lost) => {

@@ -261,17 +261,20 @@ pub(super) unsafe extern "C" fn pthread_key_create(
     let create = unsafe { std::mem::transmute::<*mut c_void, Create>(next) };
     // SAFETY: the arguments are those of our caller.
     let status = unsafe { create(key, destructor) };
+    if status != 0 {
+        return status;
+    }
+    // SAFETY: glibc has just written to it.
+    let key = unsafe { *key };
     let address = destructor.map_or(0, |destructor| destructor as usize);
-    if status == 0
-        && LIBRARIES
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .any(|known| known.contains(&address))
-    {
-        // SAFETY: glibc has just written to it.
-        let key = unsafe { *key };
-        lock(&KEYS).push(Key { key, destructor: address });
+    let libraries = LIBRARIES.read().unwrap_or_else(PoisonError::into_inner);
+    let is_of_plugin = libraries.iter().any(|known| known.contains(&address));
+    let mut keys = lock(&KEYS);
+    // A key that is given out is nobody else's any more: its last owner has deleted it, as std does where two threads
+    // make one key at once.
+    keys.retain(|known| known.key != key);
+    if is_of_plugin {
+        keys.push(Key { key, destructor: address });
     }
     status
 }

@@ -25,6 +25,7 @@ pub(super) async fn unmap(generation: &Arc<Generation>) -> Result<(), String> {
     if !flush(&range).await {
         return Err("a worker still has thread-locals of it, and did not come to rest in time".to_owned());
     }
+    let _addresses = super::library::ADDRESSES.lock().await;
     let closed = {
         let generation = Arc::clone(generation);
         // Destructors of the library run here: on a thread that ends.
