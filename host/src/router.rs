@@ -6,7 +6,10 @@ mod balance;
 mod budget;
 mod decision;
 mod dispatch;
+mod once;
 mod remote;
+mod repeats;
 
 pub use decision::{Decision, Target, decide};
 pub use dispatch::{Router, Routes, deadline_exceeded};
+pub use repeats::{RepeatBounds, Repeats};

@@ -9,7 +9,7 @@ use crate::base::Tasks;
 use crate::config::{self, Config, PeerUrl};
 use crate::http::{Admission, Limits, Policy, Sealing};
 use crate::peers::{Client, Peer, Standing};
-use crate::router::Routes;
+use crate::router::{RepeatBounds, Routes};
 use crate::wire::{Compression, KeyRing, Limits as WireLimits};
 
 /// Smallest plaintext in bytes that is worth compressing.
@@ -103,6 +103,12 @@ impl Live {
             configured: functions.map(|(function, urls)| (function.clone(), of_urls(urls))).collect(),
             fallback: self.config.proxy.fallback,
         }
+    }
+
+    /// How much is kept of calls with idempotency keys.
+    pub(super) fn repeats(&self) -> RepeatBounds {
+        let server = &self.config.server;
+        RepeatBounds { keep: server.idempotency_keep, bytes_max: server.idempotency_bytes_max }
     }
 
     /// Who may ask what.

@@ -11,10 +11,9 @@ use hyper::body::Incoming;
 
 use super::{Door, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
 use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, FunctionName, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, Outcome,
-    RequestId, ServedBy,
+    Caller, Deadline, ErrorCode, Failure, FunctionName, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId,
+    ServedBy,
 };
-use crate::functions::{Dispatch, run};
 use crate::wire::{self, check_arguments, check_value};
 
 const JSON: &str = "application/json";
@@ -72,22 +71,18 @@ async fn answer(
         traceparent: traceparent(headers),
         idempotency_key: idempotency_key(headers)?,
         served_by: served_by.clone(),
+        held: None,
     };
     let within = deadline.remaining().unwrap_or_default();
     let Limits { body_bytes_max, body_timeout, .. } = policy.limits;
     let within = within.min(body_timeout);
     let bounds = body::Bounds { bytes_max: body_bytes_max, within, memory: &door.body_memory };
-    let (body, _taken) = body::read(headers, body, bounds).await?;
+    let (body, taken) = body::read(headers, body, bounds).await?;
     let arguments = arguments(form, body)
         .map_err(|detail| Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, detail)))?;
-    let outcome = dispatch(door, policy, invocation, arguments).await;
+    let outcome = door.run(policy, invocation, arguments, taken).await;
     let result = outcome.map_err(|failure| Problem::of_failure(&failure))?;
     respond(result_form, result)
-}
-
-async fn dispatch(door: &Door, policy: &Policy, invocation: Invocation, arguments: Bytes) -> Outcome {
-    let _place = door.place(policy, invocation.deadline).await?;
-    run(|context| door.router.start(Arc::new(invocation), arguments, context)).await
 }
 
 fn arguments(form: Form, body: Bytes) -> Result<Bytes, String> {

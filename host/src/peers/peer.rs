@@ -59,6 +59,14 @@ pub enum Answer {
     Itself,
 }
 
+impl Answer {
+    /// Whether nobody knows if the peer ran the call.
+    #[must_use]
+    pub fn may_have_run(&self) -> bool {
+        matches!(self, Self::Outcome(Err(failure), _) if failure.executed.is_none())
+    }
+}
+
 impl Peer {
     /// A peer whose frames `key` seals; without one, every call of it is refused.
     #[must_use]
@@ -270,7 +278,7 @@ impl Peer {
             remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1),
             hops,
             traceparent: invocation.traceparent.clone(),
-            idempotency_key: invocation.idempotency_key.clone(),
+            idempotency_key: invocation.key_for_peers(),
             // Always: an address may come to be this host's, or cease to be, at any time.
             instance: Some(instance),
         }

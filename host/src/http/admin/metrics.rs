@@ -100,6 +100,15 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     counters(to, "requests_refused", "Requests that were answered with an error, by code.", refused)?;
     let limited = meters.limited().map(|(limit, count)| ([("limit", limit.as_str())], count));
     counters(to, "limits_reached", "How often each limit acted.", limited)?;
+    let repeats = admin.router.repeats();
+    let (remembered, bytes) = repeats.size();
+    let help = "Calls with idempotency keys that are remembered.";
+    gauges(to, "idempotency_remembered", help, [(none, remembered as f64)])?;
+    gauges(to, "idempotency_memory_bytes", "What they take.", [(none, bytes as f64)])?;
+    let help = "Repeats that were answered with the outcome of the first call.";
+    counters(to, "idempotency_repeats_answered", help, [(none, repeats.answered.get())])?;
+    let help = "Outcomes that were forgotten before their time, because the memory was full.";
+    counters(to, "idempotency_forgotten", help, [(none, repeats.forgotten.get())])?;
     let window = door.replays.window(door.clock.now_ms()).as_secs_f64();
     let help = "How late a sealed frame may be: less than configured while the memory is full.";
     gauges(to, "replay_window_seconds", help, [(none, window)])?;
