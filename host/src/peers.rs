@@ -14,4 +14,4 @@ pub use client::Client;
 pub use connector::{Connector, Stream};
 pub use health::{Admission, Health};
 pub use load::Latency;
-pub use peer::{Answer, Peer, Standing};
+pub use peer::{Answer, Peer, PeerLimit, Standing};

@@ -14,7 +14,6 @@ mod restarts;
 mod soak;
 mod watching;
 
-
 use framex_tests::{Answer, Build, Daemon, DaemonBuilder, frames};
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::AppError;
 use super::keys::Keys;
 use crate::base::Tasks;
-use crate::config::{self, Config, PeerUrl};
+use crate::config::{self, Config, PeerUrl, Server};
 use crate::http::{Admission, Limits, Policy, Sealing};
 use crate::peers::{Client, Peer, Standing};
 use crate::router::{RepeatBounds, Routes};
@@ -48,12 +48,12 @@ impl Live {
                 .await
                 .map_err(|_| AppError::Thread)??
         };
-        let limits = wire_limits(&config);
+        let limits = answer_limits(&config);
         let connects_alike = |before: &&Self| {
             let (now, before) = (&config.proxy, &before.config.proxy);
             now.tls == before.tls && now.allowed_addresses == before.allowed_addresses
         };
-        let before = before.filter(|before| wire_limits(&before.config) == limits);
+        let before = before.filter(|before| answer_limits(&before.config) == limits);
         let known_client = before.filter(connects_alike);
         let client = known_client.map_or_else(
             || Client::new(&config.proxy, client_tasks, limits.plaintext_bytes_max),
@@ -127,7 +127,7 @@ impl Live {
                 body_bytes_max: self.config.server.body_bytes_max,
                 body_timeout: self.config.server.body_timeout,
                 call_timeout: self.config.server.call_timeout,
-                wire: wire_limits(&self.config),
+                wire: request_limits(&self.config),
             },
         })
     }
@@ -140,6 +140,14 @@ fn compression(config: &Config, is_loopback: bool) -> Compression {
     }
 }
 
-fn wire_limits(config: &Config) -> WireLimits {
-    WireLimits { plaintext_bytes_max: config.server.body_bytes_max + ENVELOPE_BYTES_MAX }
+/// What is taken from those who call.
+fn request_limits(config: &Config) -> WireLimits {
+    let Server { body_bytes_max, expansion_max, nesting_max, .. } = config.server;
+    WireLimits { plaintext_bytes_max: body_bytes_max + ENVELOPE_BYTES_MAX, expansion_max, nesting_max }
+}
+
+/// What is taken from peers that were called.
+fn answer_limits(config: &Config) -> WireLimits {
+    let plaintext_bytes_max = config.proxy.answer_bytes_max + ENVELOPE_BYTES_MAX;
+    WireLimits { plaintext_bytes_max, ..request_limits(config) }
 }

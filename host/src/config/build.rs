@@ -32,7 +32,8 @@ pub(super) fn config(
     let file = sources.file().to_owned();
     let folder = folder_of(&file).map_err(|error| ConfigError::Unreadable(file.clone(), error))?;
     let mut builder = Builder::new(sources, environment, folder);
-    let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy);
+    let server = builder.server(&raw.server);
+    let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy, server.body_bytes_max);
     let state_dir = builder.folder("state_dir", raw.state_dir, "state");
     let has_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let (auth, callers, keys_of_callers) = builder.auth(raw.auth, has_client_ca);
@@ -45,7 +46,7 @@ pub(super) fn config(
         admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
         state_dir,
         load_plugins: raw.load_plugins.map(|names| builder.plugin_names(names)),
-        server: builder.server(&raw.server),
+        server,
         server_tls: builder.server_tls(raw.server.tls),
         proxy,
         reload: builder.reload(raw.reload),

@@ -122,6 +122,7 @@ impl Config {
             "proxy_functions": functions,
             "fallback": proxy.fallback.as_word(),
             "compression": proxy.compression.as_word(),
+            "answer_bytes_max": proxy.answer_bytes_max,
             "allow_addresses": proxy.allowed_addresses.texts(),
             "tls": {
                 "ca": tls.and_then(|tls| tls.ca.as_deref()).map(shown),

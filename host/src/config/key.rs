@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 50] = [
+pub(super) const KEYS: [&str; 51] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -44,6 +44,7 @@ pub(super) const KEYS: [&str; 50] = [
     "plugins.proxy.proxy_functions",
     "plugins.proxy.fallback",
     "plugins.proxy.compression",
+    "plugins.proxy.answer_bytes_max",
     "plugins.proxy.allow_addresses",
     "plugins.proxy.tls.ca",
     "plugins.proxy.tls.cert",

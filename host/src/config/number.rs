@@ -33,6 +33,9 @@ pub(super) static WRITE_TIMEOUT: Number = number("server.write_timeout_ms", 30_0
 pub(super) static CONNECTIONS_MAX: Number = number("server.connections_max", 1024, 1, COUNT_MAX);
 pub(super) static IN_FLIGHT_MAX: Number = number("server.in_flight_max", 1024, 1, COUNT_MAX);
 pub(super) static QUEUE_MAX: Number = number("server.queue_max", 1024, 0, COUNT_MAX);
+/// Where nothing is said, it is `server.body_bytes_max`.
+pub(super) static ANSWER_BYTES_MAX: Number =
+    number("plugins.proxy.answer_bytes_max", 4 << 20, 1 << 10, 1 << 30);
 pub(super) static NESTING_MAX: Number = number("server.nesting_max", 64, 1, 64);
 pub(super) static EXPANSION_MAX: Number = number("server.expansion_max", 255, 1, 255);
 pub(super) static IDEMPOTENCY_KEEP: Number = number("server.idempotency_keep_ms", 10 * MINUTE_MS, 0, DAY_MS);
@@ -51,7 +54,7 @@ pub(super) static PRIORITY: Number = number("priority", 0, 0, 255);
 pub(super) static WEIGHT: Number = number("weight", 1, 1, 1000);
 
 /// Every number of the file whose key has no name of the user's in it.
-pub(super) static ALL: [&Number; 21] = [
+pub(super) static ALL: [&Number; 22] = [
     &PORT,
     &BODY_BYTES_MAX,
     &BODY_MEMORY_MAX,
@@ -62,6 +65,7 @@ pub(super) static ALL: [&Number; 21] = [
     &CONNECTIONS_MAX,
     &IN_FLIGHT_MAX,
     &QUEUE_MAX,
+    &ANSWER_BYTES_MAX,
     &NESTING_MAX,
     &EXPANSION_MAX,
     &IDEMPOTENCY_KEEP,

@@ -157,6 +157,7 @@ pub(super) struct RawProxy {
     pub(super) proxy_functions: BTreeMap<String, Vec<String>>,
     pub(super) fallback: Option<String>,
     pub(super) compression: Option<String>,
+    pub(super) answer_bytes_max: Option<i64>,
     pub(super) allow_addresses: Vec<String>,
     pub(super) tls: RawPeerTls,
     pub(super) auth: Option<RawProxyAuth>,

@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::body::Taken;
-use super::{Door, Policy, Problem, Response, auth, body};
+use super::{Door, Limit, Policy, Problem, Response, auth, body};
 use crate::base::{Caller, Deadline, ErrorCode, Failure, Invocation, Outcome, ServedBy};
 use crate::wire::{self, Compression, KeySet, OpenError, OpenedRequest, RequestEnvelope, ResponseEnvelope};
 
@@ -49,7 +49,11 @@ pub(super) async fn call(
             Answer { clock_hint: refusal.clock_hint(), ..Answer::of(door, Err(Box::new(failure))) }
         }
         Ok(()) => match plaintext.decode_request(&policy.limits.wire) {
-            Err(error) => Answer::of(door, Err(Box::new(error.to_failure()))),
+            Err(error) => {
+                let failure = error.to_failure();
+                door.meters.refuse(failure.code, error.limit().map(Limit::from));
+                Answer::of(door, Err(Box::new(failure)))
+            }
             Ok(envelope) => {
                 let caller = match sealing.callers.get(&key.id()) {
                     Some(caller) => Caller::Named(Arc::clone(caller)),

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use super::Admin;
 use crate::functions::CallStats;
 use crate::http::{Problem, Response};
+use crate::peers::PeerLimit;
 
 /// The text format, which every Prometheus of the last years asks for.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -127,6 +128,12 @@ fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let urls: Vec<String> = peers.iter().map(|peer| peer.url().to_string()).collect();
     let of = || urls.iter().map(String::as_str).zip(peers.iter().map(|peer| peer.stats()));
     calls(to, "peer", "of a peer", &of)?;
+    let limited = urls.iter().zip(&peers).flat_map(|(url, peer)| {
+        let of_peer =
+            move |(limit, count)| ([("peer", url.as_str()), ("limit", PeerLimit::as_str(limit))], count);
+        peer.limited().map(of_peer)
+    });
+    counters(to, "peer_limits_reached", "How often each limit on a peer's answers acted.", limited)?;
     let offsets = peers.iter().map(|peer| peer.clock_offset_ms() as f64 / 1000.0);
     let offsets = urls.iter().zip(offsets).map(|(url, offset)| ([("peer", url.as_str())], offset));
     gauges(to, "peer_clock_offset_seconds", "What is added to this host's clock for the peer.", offsets)
