@@ -6,6 +6,7 @@ mod balance;
 mod budget;
 mod decision;
 mod dispatch;
+mod offers;
 mod remote;
 
 pub use decision::{Decision, Target, decide};

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -108,7 +110,7 @@ impl Canaries {
     }
 }
 
-const PLACES: [&str; 13] = [
+const PLACES: [&str; 14] = [
     "a caller's key in the config",
     "a caller's key in a variable",
     "a caller's key in a file",
@@ -122,6 +124,7 @@ const PLACES: [&str; 13] = [
     "what is misplaced",
     "key that is broken",
     "a key of the command line",
+    "a key of catalogues",
 ];
 
 /// Folders, variables and files of secrets, and a config that the caller adds to.
@@ -146,7 +149,7 @@ fn good_config(canaries: &Canaries, unreachable: &str, faulty: &str) -> String {
         auth.rules = {{ "/api/v1/functions/*" = ["{}", "env:CALLER_KEY", "file:caller.key"] }}
         admin.listen = "127.0.0.1:0"
         admin.token = "env:ADMIN_TOKEN"
-        plugins.proxy.auth.rules = {{ "/api/v1/proxy/remote" = ["{}", "file:proxy.key"] }}
+        plugins.proxy.auth.rules = {{ "/api/v1/proxy/remote" = ["{}", "file:proxy.key"], "/api/v1/functions" = ["{}"] }}
         plugins.proxy.proxy_urls."{unreachable}" = {{ key = "{}" }}
         plugins.proxy.proxy_urls."{faulty}" = {{ key = "{}" }}
         plugins.proxy.proxy_functions."{unreachable}" = ["far.away"]
@@ -156,6 +159,7 @@ fn good_config(canaries: &Canaries, unreachable: &str, faulty: &str) -> String {
         "#,
         canaries.at("a caller's key in the config"),
         canaries.at("key of the proxy in the config"),
+        canaries.at("a key of catalogues"),
         canaries.at("a passphrase of a peer"),
         canaries.at("key of a faulty peer"),
         canaries.at("the table of a plugin"),
@@ -452,13 +456,20 @@ fn check_command_line(canaries: &Canaries, host: &Daemon) {
 fn nothing_that_a_host_says_shows_a_secret() {
     let canaries = Canaries::plant(&PLACES);
     let closed = ClosedPort::take();
-    let faulty =
-        FaultyPeer::answering(|_| http_answer("200 OK", &[("content-type", wire::CONTENT_TYPE)], b"junk"));
+    let key_of_catalogues =
+        format!("authorization: bearer {}", canaries.at("a key of catalogues")).to_lowercase();
+    let was_shown_the_key = Arc::new(AtomicBool::new(false));
+    let shown = Arc::clone(&was_shown_the_key);
+    let faulty = FaultyPeer::serving(move |head, _| {
+        shown.fetch_or(head.contains(&key_of_catalogues), Ordering::SeqCst);
+        http_answer("200 OK", &[("content-type", wire::CONTENT_TYPE)], b"junk")
+    });
     let host = host(&canaries, &good_config(&canaries, &closed.url(), &faulty.url())).start();
     check_callers(&canaries, &host);
     check_peers(&canaries, &host);
     check_admin(&canaries, &host);
     check_command_line(&canaries, &host);
+    assert!(was_shown_the_key.load(Ordering::SeqCst), "it is for the peer");
     for frame in faulty.frames() {
         canaries.check("a frame to a peer", frame);
     }

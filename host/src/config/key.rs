@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 46] = [
+pub(super) const KEYS: [&str; 48] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -41,6 +41,8 @@ pub(super) const KEYS: [&str; 46] = [
     "plugins.proxy.fallback",
     "plugins.proxy.compression",
     "plugins.proxy.allow_addresses",
+    "plugins.proxy.catalogue_interval_ms",
+    "plugins.proxy.catalogue_bytes_max",
     "plugins.proxy.tls.ca",
     "plugins.proxy.tls.cert",
     "plugins.proxy.tls.key",

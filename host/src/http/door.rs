@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 use tokio::sync::SemaphorePermit;
 
@@ -14,14 +14,11 @@ use super::{
     catalogue, health, openapi, remote,
 };
 use crate::base::{Caller, Clock, Deadline, Failure, HostId, NamedCaller, RequestId};
-use crate::config::{AuthRules, Callers, REMOTE_PATH};
+use crate::config::{AuthRules, Callers, READY_PATH, REMOTE_PATH};
+pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
 use crate::plugins::Plugins;
 use crate::router::Router;
 use crate::wire::{Compression, KeyId, KeyRing, Limits as WireLimits, ReplayGuard};
-
-/// The catalogue; the functions are below.
-pub(super) const FUNCTIONS_PATH: &str = "/api/v1/functions";
-pub(super) const OPENAPI_PATH: &str = "/api/v1/openapi.json";
 
 /// What the public listener serves.
 #[derive(Debug)]
@@ -121,17 +118,17 @@ impl Door {
             allow(&head.method, &Method::POST, "POST")?;
             return Ok(call::call(self, &policy, caller, name, &head.headers, body).await);
         }
-        let answer: fn(&Self, &Caller) -> Response = match path {
+        let answer: fn(&Self, &Caller, &HeaderMap) -> Response = match path {
             FUNCTIONS_PATH => catalogue::answer,
             OPENAPI_PATH => openapi::answer,
-            "/health" => |door, _| health::alive(door),
-            "/ready" => |door, _| health::ready(door),
+            "/health" => |door, _, _| health::alive(door),
+            READY_PATH => |door, _, _| health::ready(door),
             _ => return Err(Problem::no_such_path()),
         };
         if head.method != Method::HEAD {
             allow(&head.method, &Method::GET, "GET, HEAD")?;
         }
-        Ok(answer(self, &caller))
+        Ok(answer(self, &caller, &head.headers))
     }
 
     /// A place for one call.
