@@ -50,5 +50,5 @@ impl Router {
 
 /// Whether each of these peers says that a function may run twice. One that lies can only speak for itself.
 pub(super) fn all_say_idempotent(name: &FunctionName, peers: &[Arc<Peer>]) -> bool {
-    peers.iter().all(|peer| peer.offered(name).is_some_and(|offered| offered.idempotent))
+    peers.iter().all(|peer| peer.says_idempotent(name))
 }

@@ -76,6 +76,14 @@ impl Peer {
         self.look_up(|catalogue| catalogue.find(name).filter(|_| new(catalogue)).map(|_| ())).is_some()
     }
 
+    /// Whether it says that a function may run twice, so that nobody on the way can have said it: a catalogue is not
+    /// sealed, as calls are.
+    #[must_use]
+    pub fn says_idempotent(&self, name: &FunctionName) -> bool {
+        let is_authentic = self.url.is_https() || self.url.is_loopback();
+        is_authentic && self.offered(name).is_some_and(|offered| offered.idempotent)
+    }
+
     fn look_up<T>(&self, look: impl FnOnce(&Catalogue) -> Option<T>) -> Option<T> {
         if self.reach.functions && !self.is_itself() { self.known.with_catalogue(look) } else { None }
     }
