@@ -122,7 +122,7 @@ async fn follow_catalogue(peer: &Peer, asking: &Asking) {
 async fn fetch(peer: &Peer, asking: &Asking) -> bool {
     let known = peer.known();
     let tag = known.with_catalogue(|catalogue| catalogue.tag.clone());
-    let authorization = asking.key.as_ref().and_then(|key| bearer(key));
+    let authorization = asking.key.as_ref().and_then(bearer);
     let asked = Asked {
         to: &peer.reach().functions_at,
         authorization,
