@@ -21,3 +21,13 @@ pub use known::{Fetched, Known, Moment, Notes, Probed};
 pub use load::Latency;
 pub use peer::{Allowed, Answer, Peer, Standing};
 pub use watch::{Asking, Watch};
+
+/// Reads the catalogue of a peer; for fuzzing.
+///
+/// # Errors
+/// Why it is none, in words.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn read_catalogue(bytes: &[u8]) -> Result<Catalogue, String> {
+    Catalogue::parse(bytes, None).map_err(|error| error.to_string())
+}

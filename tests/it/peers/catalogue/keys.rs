@@ -1,9 +1,15 @@
 //! With which keys catalogues are asked for, what they show, and what a host answers to those who ask again.
 
-use framex_tests::{FaultyPeer, get, http_answer, send};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use framex_tests::{FaultyPeer, ForwardProxy, get, http_answer, send};
 use serde_json::json;
 
-use super::{FUNCTION, call, check_served_by, entry, fetches, frames, lister, offerer, until, until_listed};
+use super::{
+    FUNCTION, call, catalogue_of, check_failed, check_served_by, entry, fetches, frames, lister, offerer,
+    until, until_listed,
+};
 
 /// Rules for the sealed path and another one.
 fn rules(path: &str, key: &str) -> String {
@@ -53,6 +59,42 @@ fn a_key_that_seals_never_travels() {
     let a = a.start();
     until(&a, "it was not asked for", || fetches(&a, &peer.url(), "failed") >= 2.0);
     assert_eq!(fetches(&a, &peer.url(), "ok"), 0.0);
+}
+
+#[test]
+fn marks_that_may_have_been_changed_on_the_way_have_nothing_run_twice() {
+    const NAME: &str = "far.idempotent";
+    let entries = json!([{ "name": NAME, "runs": "local", "idempotent": true }]);
+    let posts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&posts);
+    let peer = FaultyPeer::start(move |conversation| {
+        while let Some((head, _)) = conversation.message() {
+            let is_call = head.starts_with("post ");
+            counted.fetch_add(usize::from(is_call), Ordering::SeqCst);
+            if is_call || !conversation.send(&catalogue_of("far", &entries)) {
+                return;
+            }
+        }
+    });
+    let proxy = ForwardProxy::start("host-b.test", peer.url().trim_start_matches("http://"));
+    let proxy_url = format!("http://{}", proxy.address());
+    for (url, is_in_clear) in [("http://host-b.test:80".to_owned(), true), (peer.url(), false)] {
+        let a = lister("a", &[&url])
+            .config(&frames::rules(&[frames::SECRET]))
+            .variable("http_proxy", &proxy_url)
+            .start();
+        until_listed(&a, NAME);
+        assert_eq!(entry(&a, NAME).unwrap()["idempotent"], true);
+        let before = posts.load(Ordering::SeqCst);
+        let answer = a.call_within(NAME, &json!({}), 1000);
+        check_failed(&answer, 503, "unavailable", None);
+        assert_eq!(
+            posts.load(Ordering::SeqCst) == before + 1,
+            is_in_clear,
+            "{url}: {} calls",
+            posts.load(Ordering::SeqCst)
+        );
+    }
 }
 
 #[test]
