@@ -11,6 +11,7 @@ mod admin;
 mod build;
 mod builder;
 mod callers;
+mod catalogue;
 mod choice;
 mod dump;
 mod environment;
@@ -58,6 +59,12 @@ pub use trust::{KeyId, Trust, TrustedKey};
 
 /// Where peers call each other; its rule's keys are the secrets that seal (DESIGN section 6).
 pub const REMOTE_PATH: &str = "/api/v1/proxy/remote";
+/// The catalogue: what can be called, and where it runs.
+pub const FUNCTIONS_PATH: &str = "/api/v1/functions";
+/// OpenAPI of the same.
+pub const OPENAPI_PATH: &str = "/api/v1/openapi.json";
+/// Where a host says whether it serves.
+pub const READY_PATH: &str = "/ready";
 
 /// The whole configuration of one host, checked.
 #[derive(Debug, Clone)]

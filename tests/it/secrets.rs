@@ -6,6 +6,8 @@ mod tls_keys;
 
 use std::fs;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use framex_host::wire;
 use framex_tests::{
@@ -15,7 +17,7 @@ use serde_json::{Value, json};
 
 use canaries::Canaries;
 
-const PLACES: [&str; 13] = [
+const PLACES: [&str; 14] = [
     "a caller's key in the config",
     "a caller's key in a variable",
     "a caller's key in a file",
@@ -29,6 +31,7 @@ const PLACES: [&str; 13] = [
     "what is misplaced",
     "key that is broken",
     "a key of the command line",
+    "a key of catalogues",
 ];
 
 /// Folders, variables and files of secrets, and a config that the caller adds to.
@@ -53,7 +56,7 @@ fn good_config(canaries: &Canaries, unreachable: &str, faulty: &str) -> String {
         auth.rules = {{ "/api/v1/functions/*" = ["{}", "env:CALLER_KEY", "file:caller.key"] }}
         admin.listen = "127.0.0.1:0"
         admin.token = "env:ADMIN_TOKEN"
-        plugins.proxy.auth.rules = {{ "/api/v1/proxy/remote" = ["{}", "file:proxy.key"] }}
+        plugins.proxy.auth.rules = {{ "/api/v1/proxy/remote" = ["{}", "file:proxy.key"], "/api/v1/functions" = ["{}"] }}
         plugins.proxy.proxy_urls."{unreachable}" = {{ key = "{}" }}
         plugins.proxy.proxy_urls."{faulty}" = {{ key = "{}" }}
         plugins.proxy.proxy_functions."{unreachable}" = ["far.away"]
@@ -63,6 +66,7 @@ fn good_config(canaries: &Canaries, unreachable: &str, faulty: &str) -> String {
         "#,
         canaries.at("a caller's key in the config"),
         canaries.at("key of the proxy in the config"),
+        canaries.at("a key of catalogues"),
         canaries.at("a passphrase of a peer"),
         canaries.at("key of a faulty peer"),
         canaries.at("the table of a plugin"),
@@ -336,13 +340,20 @@ fn check_command_line(canaries: &Canaries, host: &Daemon) {
 fn nothing_that_a_host_says_shows_a_secret() {
     let canaries = Canaries::plant(&PLACES);
     let closed = ClosedPort::take();
-    let faulty =
-        FaultyPeer::answering(|_| http_answer("200 OK", &[("content-type", wire::CONTENT_TYPE)], b"junk"));
+    let key_of_catalogues =
+        format!("authorization: bearer {}", canaries.at("a key of catalogues")).to_lowercase();
+    let was_shown_the_key = Arc::new(AtomicBool::new(false));
+    let shown = Arc::clone(&was_shown_the_key);
+    let faulty = FaultyPeer::serving(move |head, _| {
+        shown.fetch_or(head.contains(&key_of_catalogues), Ordering::SeqCst);
+        http_answer("200 OK", &[("content-type", wire::CONTENT_TYPE)], b"junk")
+    });
     let host = host(&canaries, &good_config(&canaries, &closed.url(), &faulty.url())).start();
     check_callers(&canaries, &host);
     check_peers(&canaries, &host);
     check_admin(&canaries, &host);
     check_command_line(&canaries, &host);
+    assert!(was_shown_the_key.load(Ordering::SeqCst), "it is for the peer");
     for frame in faulty.frames() {
         canaries.check("a frame to a peer", frame);
     }

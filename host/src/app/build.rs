@@ -30,6 +30,8 @@ pub(super) async fn build(
     let clock = Clock::start();
     let table = Arc::new(Table::default());
     let live = Live::make(config, None, client_tasks).await?;
+    // While plugins start, which takes longer than peers take to answer.
+    live.watch_peers(client_tasks);
     let config = &live.config;
     let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), live.routes());
     router.repeats().set_bounds(live.repeats());

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::AppError;
 use super::keys::Keys;
 use crate::base::Tasks;
-use crate::config::{self, Config, PeerUrl, Server};
+use crate::config::{self, Config, PeerUrl, READY_PATH, Server};
 use crate::http::{Admission, Limits, Policy, Sealing};
-use crate::peers::{Client, Peer, Standing};
+use crate::peers::{Allowed, Asking, Client, Known, Peer, Standing, Watch};
 use crate::router::{RepeatBounds, Routes};
 use crate::wire::{Compression, KeyRing, Limits as WireLimits};
 
@@ -30,6 +30,7 @@ pub(super) struct Live {
 /// A peer, and what it was made of.
 struct KnownPeer {
     peer: Arc<Peer>,
+    watch: Arc<Watch>,
     key: Option<Arc<crate::wire::KeySet>>,
     compression: Compression,
 }
@@ -53,6 +54,21 @@ impl Live {
             let (now, before) = (&config.proxy, &before.config.proxy);
             now.tls == before.tls && now.allowed_addresses == before.allowed_addresses
         };
+        let known_of = |url: &PeerUrl| -> Option<Arc<Known>> {
+            before.and_then(|before| before.peers.get(url)).map(|known| Arc::clone(known.peer.known()))
+        };
+        let asking = Asking {
+            interval: config.proxy.catalogue_interval,
+            bytes_max: config.proxy.catalogue_bytes_max,
+            key: config.catalogue_key().cloned(),
+        };
+        let watch_of = |peer: &Arc<Peer>| {
+            let watch = before.and_then(|before| before.peers.get(peer.url())).map(|known| &known.watch);
+            match watch.filter(|watch| watch.is_of(peer, &asking)) {
+                Some(watch) => Arc::clone(watch),
+                None => Arc::new(Watch::new(Arc::clone(peer), asking.clone())),
+            }
+        };
         let before = before.filter(|before| answer_limits(&before.config) == limits);
         let known_client = before.filter(connects_alike);
         let client = known_client.map_or_else(
@@ -63,13 +79,19 @@ impl Live {
             let key = keys.of_peers.get(&peer.url).cloned();
             let compression = compression(&config, peer.url.is_loopback());
             let standing = Standing { priority: peer.priority, weight: peer.weight };
+            let allowed = Allowed {
+                // Without a key for calls, what it offers could not be had.
+                functions: key.is_some() && config.asks_for_catalogue(peer),
+                ready: peer.allows(READY_PATH),
+            };
             let same = |known: &&KnownPeer| {
                 let same_key = match (&known.key, &key) {
                     (Some(known), Some(key)) => Arc::ptr_eq(known, key),
                     (None, None) => true,
                     _ => false,
                 };
-                same_key && known.compression == compression && known.peer.standing() == standing
+                let same_ways = known.compression == compression && known.peer.allowed() == allowed;
+                same_key && same_ways && known.peer.standing() == standing
             };
             let known = known_client.and_then(|before| before.peers.get(&peer.url)).filter(same);
             let made = match known {
@@ -81,9 +103,10 @@ impl Live {
                     compression,
                     limits,
                     standing,
+                    (allowed, known_of(&peer.url).unwrap_or_default()),
                 )),
             };
-            (peer.url.clone(), KnownPeer { peer: made, key, compression })
+            (peer.url.clone(), KnownPeer { watch: watch_of(&made), peer: made, key, compression })
         });
         let peers = peers.collect();
         let places = |config: &Config| (config.server.in_flight_max, config.server.queue_max);
@@ -101,6 +124,7 @@ impl Live {
         let functions = self.config.proxy.functions.iter();
         Routes {
             configured: functions.map(|(function, urls)| (function.clone(), of_urls(urls))).collect(),
+            peers: self.config.proxy.peers.iter().filter_map(|known| peer(&known.url)).collect(),
             fallback: self.config.proxy.fallback,
         }
     }
@@ -109,6 +133,12 @@ impl Live {
     pub(super) fn repeats(&self) -> RepeatBounds {
         let server = &self.config.server;
         RepeatBounds { keep: server.idempotency_keep, bytes_max: server.idempotency_bytes_max }
+    }
+
+    /// Watches its peers, those that were not watched yet; the watch over a peer that is no longer there ended with the
+    /// one before this.
+    pub(super) fn watch_peers(&self, client_tasks: &Tasks) {
+        self.peers.values().for_each(|known| known.watch.start(client_tasks));
     }
 
     /// Who may ask what.

@@ -129,6 +129,7 @@ impl Host {
             *now = watched;
             differs
         });
+        next.watch_peers(&self.client_tasks);
         *live = next;
         for key in &restart_required {
             warnings.push(format!(

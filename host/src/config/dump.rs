@@ -124,6 +124,8 @@ impl Config {
             "compression": proxy.compression.as_word(),
             "answer_bytes_max": proxy.answer_bytes_max,
             "allow_addresses": proxy.allowed_addresses.texts(),
+            "catalogue_interval_ms": milliseconds(proxy.catalogue_interval),
+            "catalogue_bytes_max": proxy.catalogue_bytes_max,
             "tls": {
                 "ca": tls.and_then(|tls| tls.ca.as_deref()).map(shown),
                 "cert": identity.map(|(cert, _)| shown(cert)),

@@ -49,12 +49,17 @@ pub(super) static RELOAD_DRAIN_TIMEOUT: Number = number("reload.drain_timeout_ms
 pub(super) static KEEP_GENERATIONS: Number = number("reload.keep_generations", 3, 0, 100);
 pub(super) static ZOMBIES_MAX: Number = number("reload.zombies_max", 16, 0, COUNT_MAX);
 
+pub(super) static CATALOGUE_INTERVAL: Number =
+    number("plugins.proxy.catalogue_interval_ms", 30_000, 100, DAY_MS);
+pub(super) static CATALOGUE_BYTES_MAX: Number =
+    number("plugins.proxy.catalogue_bytes_max", 4 << 20, 1 << 10, 64 << 20);
+
 /// Of a peer: `plugins.proxy.proxy_urls."URL".priority` and `weight`.
 pub(super) static PRIORITY: Number = number("priority", 0, 0, 255);
 pub(super) static WEIGHT: Number = number("weight", 1, 1, 1000);
 
 /// Every number of the file whose key has no name of the user's in it.
-pub(super) static ALL: [&Number; 22] = [
+pub(super) static ALL: [&Number; 24] = [
     &PORT,
     &BODY_BYTES_MAX,
     &BODY_MEMORY_MAX,
@@ -77,6 +82,8 @@ pub(super) static ALL: [&Number; 22] = [
     &RELOAD_DRAIN_TIMEOUT,
     &KEEP_GENERATIONS,
     &ZOMBIES_MAX,
+    &CATALOGUE_INTERVAL,
+    &CATALOGUE_BYTES_MAX,
 ];
 
 impl Number {

@@ -1,6 +1,7 @@
 //! Peers: which there are, what this host may call there, and which functions run there.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::base::{FunctionName, nearest};
 
@@ -37,6 +38,10 @@ pub struct Proxy {
     pub allowed_addresses: AllowedAddresses,
     /// The proxies that calls go through.
     pub outbound: OutboundProxies,
+    /// How often peers are asked for their catalogues, 100 ms to a day.
+    pub catalogue_interval: Duration,
+    /// Largest catalogue of a peer in bytes, 1 KiB to 64 MiB.
+    pub catalogue_bytes_max: usize,
 }
 
 /// One peer, and what this host will call there.
@@ -103,6 +108,8 @@ pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, body_bytes_max: us
         tls: builder.peer_tls(raw.tls, has_https_peers),
         allowed_addresses,
         outbound,
+        catalogue_interval: builder.duration_ms(&number::CATALOGUE_INTERVAL, raw.catalogue_interval_ms),
+        catalogue_bytes_max: builder.count(&number::CATALOGUE_BYTES_MAX, raw.catalogue_bytes_max),
     };
     let rules = raw.auth.map(|auth| builder.rules(&KeyPath::of("plugins.proxy.auth.rules"), &auth.rules));
     (proxy, rules.unwrap_or_default())

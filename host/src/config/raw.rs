@@ -159,6 +159,8 @@ pub(super) struct RawProxy {
     pub(super) compression: Option<String>,
     pub(super) answer_bytes_max: Option<i64>,
     pub(super) allow_addresses: Vec<String>,
+    pub(super) catalogue_interval_ms: Option<i64>,
+    pub(super) catalogue_bytes_max: Option<i64>,
     pub(super) tls: RawPeerTls,
     pub(super) auth: Option<RawProxyAuth>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 
 use super::body::Taken;
@@ -15,15 +15,12 @@ use super::{
     catalogue, health, openapi, remote,
 };
 use crate::base::{Caller, Clock, Held, HostId, Invocation, NamedCaller, Outcome, RequestId};
-use crate::config::{AuthRules, Callers, REMOTE_PATH};
+use crate::config::{AuthRules, Callers, READY_PATH, REMOTE_PATH};
+pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
 use crate::functions::{Dispatch, run};
 use crate::plugins::Plugins;
 use crate::router::Router;
 use crate::wire::{Compression, KeyId, KeyRing, Limits as WireLimits, ReplayGuard};
-
-/// The catalogue; the functions are below.
-pub(super) const FUNCTIONS_PATH: &str = "/api/v1/functions";
-pub(super) const OPENAPI_PATH: &str = "/api/v1/openapi.json";
 
 /// What the public listener serves.
 #[derive(Debug)]
@@ -123,17 +120,17 @@ impl Door {
             allow(&head.method, &Method::POST, "POST")?;
             return Ok(call::call(self, &policy, caller, name, &head.headers, body).await);
         }
-        let answer: fn(&Self, &Caller) -> Response = match path {
+        let answer: fn(&Self, &Caller, &HeaderMap) -> Response = match path {
             FUNCTIONS_PATH => catalogue::answer,
             OPENAPI_PATH => openapi::answer,
-            "/health" => |door, _| health::alive(door),
-            "/ready" => |door, _| health::ready(door),
+            "/health" => |door, _, _| health::alive(door),
+            READY_PATH => |door, _, _| health::ready(door),
             _ => return Err(Problem::no_such_path()),
         };
         if head.method != Method::HEAD {
             allow(&head.method, &Method::GET, "GET, HEAD")?;
         }
-        Ok(answer(self, &caller))
+        Ok(answer(self, &caller, &head.headers))
     }
 
     /// Runs one call in its place. `taken` is what its body has of the memory.

@@ -11,6 +11,7 @@ use http::StatusCode;
 use super::Client;
 use super::client::{Destination, HttpAnswer, SendError};
 use super::health::{Admission, Health};
+use super::known::Known;
 use super::load::Latency;
 use crate::base::{Counter, ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::{PeerUrl, REMOTE_PATH};
@@ -20,8 +21,12 @@ use crate::wire::{
 };
 
 mod calling;
+mod offering;
+
+pub use offering::Allowed;
 
 use calling::Calling;
+use offering::Reach;
 
 /// How soon a peer must refuse a time stamp for the call to be sealed again.
 const RESEND_WITHIN: Duration = Duration::from_secs(10);
@@ -40,6 +45,8 @@ pub struct Peer {
     latency: Latency,
     /// Answers that were more than is taken, by [`PeerLimit`].
     limited: [Counter; PeerLimit::ALL.len()],
+    reach: Reach,
+    known: Arc<Known>,
     is_itself: AtomicBool,
     /// What to add to our clock to have the peer's, in milliseconds.
     clock_offset_ms: AtomicI64,
@@ -111,7 +118,8 @@ impl Answer {
 }
 
 impl Peer {
-    /// A peer whose frames `key` seals; without one, every call of it is refused.
+    /// A peer whose frames `key` seals; without one, every call of it is refused. It may be asked what is allowed, and
+    /// what is known of it already may be from another one at the same URL.
     #[must_use]
     pub fn new(
         url: PeerUrl,
@@ -120,8 +128,11 @@ impl Peer {
         compression: Compression,
         limits: Limits,
         standing: Standing,
+        (allowed, known): (Allowed, Arc<Known>),
     ) -> Self {
         Self {
+            reach: Reach::new(allowed, &client, &url),
+            known,
             destination: client.destination(url.uri(REMOTE_PATH)),
             url,
             key,
@@ -246,7 +257,8 @@ impl Peer {
         let Standing { priority, weight } = self.standing;
         let (running, ms) = (self.stats.running(), self.latency.seconds() * 1000.0);
         format!(
-            "{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}"
+            "{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}{}",
+            self.describe_probe()
         )
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::budget::RetryBudget;
-use super::decision::{self, Decision, Target, decide};
+use super::decision::{self, Decision, Target, Ways, decide};
 use super::repeats::Repeats;
 use crate::base::{
     Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, Tasks, nearest,
@@ -48,13 +48,16 @@ pub struct Router {
 pub struct Routes {
     /// The peers of each function that is configured to run on some, in the order of the config.
     pub configured: HashMap<FunctionName, Vec<Arc<Peer>>>,
+    /// All peers, in the order of the config; what their catalogues offer runs there.
+    pub peers: Vec<Arc<Peer>>,
     /// What becomes of a call that provably did not run on its peers.
     pub fallback: Fallback,
 }
 
 impl Routes {
-    fn of(&self, name: &FunctionName) -> &[Arc<Peer>] {
-        self.configured.get(name).map_or(&[], Vec::as_slice)
+    fn of<'a>(&'a self, name: &FunctionName, hops: &'a [HostId]) -> Ways<'a> {
+        let configured = self.configured.get(name).map_or(&[][..], Vec::as_slice);
+        Ways { configured, peers: &self.peers, hops }
     }
 }
 
@@ -120,19 +123,17 @@ impl Router {
         self.routes.store(Arc::new(routes));
     }
 
-    /// The peers that functions are configured to run on, by URL.
+    /// All peers, by URL.
     #[must_use]
     pub fn peers(&self) -> Vec<Arc<Peer>> {
-        let routes = self.routes.load();
-        let mut peers: Vec<&Arc<Peer>> = routes.configured.values().flatten().collect();
-        peers.sort_by_key(|peer| peer.url());
-        peers.dedup_by_key(|peer| peer.url());
-        peers.into_iter().cloned().collect()
+        let mut peers = self.routes.load().peers.clone();
+        peers.sort_by(|one, other| one.url().cmp(other.url()));
+        peers
     }
 
-    /// The peers that a function is configured to run on.
-    pub(super) fn peers_of(&self, name: &FunctionName) -> Vec<Arc<Peer>> {
-        self.routes.load().of(name).to_vec()
+    /// The peer at that authority.
+    pub(super) fn peer_at(&self, authority: &str) -> Option<Arc<Peer>> {
+        self.routes.load().peers.iter().find(|peer| peer.url().authority() == authority).cloned()
     }
 
     /// What is remembered of calls with idempotency keys.
@@ -151,13 +152,26 @@ impl Router {
     /// Where a function runs at present.
     #[must_use]
     pub fn target(&self, name: &FunctionName) -> Target {
-        decide(name, &self.table.snapshot(), self.routes.load().of(name))
+        decide(name, &self.table.snapshot(), self.routes.load().of(name, &[]))
     }
 
     /// Where a function runs at present, and why.
     #[must_use]
     pub fn explain(&self, name: &FunctionName) -> Decision {
-        decision::explain(name, &self.table.snapshot(), self.routes.load().of(name))
+        decision::explain(name, &self.table.snapshot(), self.routes.load().of(name, &[]))
+    }
+
+    /// Where a call runs; the log says why, at level debug, in the words of [`Router::explain`].
+    fn target_of(&self, invocation: &Invocation) -> Target {
+        let name = &invocation.function;
+        let (table, routes) = (self.table.snapshot(), self.routes.load());
+        let ways = routes.of(name, &invocation.hops);
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return decide(name, &table, ways);
+        }
+        let Decision { target, because } = decision::explain(name, &table, ways);
+        tracing::debug!(function = %name, request_id = %invocation.id, because = because.join("; "), "where the call runs");
+        target
     }
 
     fn start_local(
@@ -224,7 +238,10 @@ impl Router {
         let local = table.sorted().into_values().map(|function| &function.name);
         // One that is configured to run here, and does not, is no help.
         let known = local.chain(routes.configured.keys()).filter(|known| *known != name);
-        let known = known.filter(|known| invocation.caller.may_see(known)).map(FunctionName::as_str);
+        let known = known.filter(|known| invocation.caller.may_see(known));
+        let offered =
+            super::offers::names_like(name, &routes.peers, |known| invocation.caller.may_see(known));
+        let known = known.chain(&offered).map(FunctionName::as_str);
         let known: std::collections::BTreeSet<&str> = known.collect();
         let near = nearest(name.as_str(), known, 3);
         let text = match near.as_slice() {
@@ -241,7 +258,7 @@ impl Router {
         arguments: Bytes,
         context: &mut Context<'_>,
     ) -> Started {
-        match self.target(&invocation.function) {
+        match self.target_of(&invocation) {
             Target::Local(function) => {
                 Self::start_local(&function, invocation, arguments, context, Instant::now())
             }

@@ -57,8 +57,7 @@ impl Router {
 
     /// Makes a call once more on the one peer that may have run it, and remembers if it did.
     async fn call_again(&self, peer: &str, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
-        let peers = self.peers_of(&invocation.function);
-        let Some(peer) = peers.into_iter().find(|known| known.url().authority() == peer) else {
+        let Some(peer) = self.peer_at(peer) else {
             return unknown(
                 "an earlier call with this idempotency key may have run on a peer that is not asked any more",
             );

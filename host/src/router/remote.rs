@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::Router;
 use super::balance::{Candidate, pick, pick_for};
+use super::offers::all_say_idempotent;
 use crate::base::{ErrorCode, Failure, Invocation, Outcome};
 use crate::config::Fallback;
 use crate::peers::{Admission, Answer, Peer};
@@ -40,7 +41,7 @@ impl Router {
     ) -> Outcome {
         self.budget.called();
         let here = self.table().snapshot().find(invocation.function.as_str()).map(|here| here.idempotent);
-        let is_idempotent = here.unwrap_or_default();
+        let is_idempotent = here.unwrap_or_else(|| all_say_idempotent(&invocation.function, &peers));
         let (mut left, mut attempts, mut pause) = (peers.clone(), 0, PAUSE_FIRST);
         let (mut last, mut last_was_told): (Option<Box<Failure>>, bool) = (None, false);
         let mut may_have_run = false;
@@ -65,6 +66,9 @@ impl Router {
                     if answer.may_have_run() {
                         may_have_run = true;
                         self.repeats.lose(&invocation, peer.url().authority(), is_idempotent);
+                    }
+                    if says_not_found(&answer) {
+                        peer.lacks(&invocation.function);
                     }
                     match answer {
                         Answer::Outcome(Err(failure), who) if may_go_on(&failure, is_idempotent) => {
@@ -178,6 +182,12 @@ fn may_go_on(failure: &Failure, is_idempotent: bool) -> bool {
         _ => false,
     };
     is_safe && elsewhere
+}
+
+/// Whether the peer itself says that it does not have the function.
+fn says_not_found(answer: &Answer) -> bool {
+    let Answer::Outcome(Err(failure), Some(_)) = answer else { return false };
+    failure.code == ErrorCode::NotFound && failure.executed == Some(false)
 }
 
 /// A peer that lacks a function names others of its own, which a caller of this host may not be one to see.

@@ -136,7 +136,33 @@ fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     counters(to, "peer_limits_reached", "How often each limit on a peer's answers acted.", limited)?;
     let offsets = peers.iter().map(|peer| peer.clock_offset_ms() as f64 / 1000.0);
     let offsets = urls.iter().zip(offsets).map(|(url, offset)| ([("peer", url.as_str())], offset));
-    gauges(to, "peer_clock_offset_seconds", "What is added to this host's clock for the peer.", offsets)
+    gauges(to, "peer_clock_offset_seconds", "What is added to this host's clock for the peer.", offsets)?;
+    let known = || urls.iter().map(String::as_str).zip(&peers);
+    let fetches = known().flat_map(|(url, peer)| {
+        peer.known()
+            .fetches()
+            .map(move |(result, count)| ([("peer", url), ("result", result.as_str())], count))
+    });
+    counters(
+        to,
+        "peer_catalogue_fetches",
+        "How often a peer was asked for its catalogue, by result.",
+        fetches,
+    )?;
+    let offered = known()
+        .map(|(url, peer)| ([("peer", url)], peer.offers().map_or(0.0, |catalogue| catalogue.len() as f64)));
+    gauges(to, "peer_catalogue_functions", "Functions that a peer's catalogue offers.", offered)?;
+    let probes = known().flat_map(|(url, peer)| {
+        peer.known()
+            .probes()
+            .map(move |(result, count)| ([("peer", url), ("result", result.as_str())], count))
+    });
+    counters(
+        to,
+        "peer_probes",
+        "How often a peer that failed was asked whether it is ready, by result.",
+        probes,
+    )
 }
 
 /// Counts, current number and times of calls, by `label`.
