@@ -4,6 +4,7 @@
 
 mod build;
 mod core_dumps;
+mod discovery;
 mod error;
 mod keys;
 mod live;
@@ -26,6 +27,7 @@ pub use error::AppError;
 pub use lock::StateDir;
 pub use reload::Reread;
 
+use discovery::Findings;
 use reload::{Host, Swaps};
 use signals::Signals;
 
@@ -63,6 +65,7 @@ pub struct App {
     client_tasks: Tasks,
     admin: (tokio::net::UnixListener, Admin),
     admin_tcp: Option<admin::Tcp>,
+    findings: Findings,
     /// Held as long as the daemon runs.
     _state_dir: StateDir,
 }
@@ -90,7 +93,7 @@ impl App {
             None => None,
         };
         let client_tasks = Tasks::default();
-        let build::Parts { door, plugins, live } = tokio::select! {
+        let build::Parts { door, plugins, live, mut findings } = tokio::select! {
             parts = build::build(config.clone(), &state_dir, &client_tasks) => parts?,
             signal = signals.next() => return Err(AppError::Stopped(signal)),
         };
@@ -100,8 +103,10 @@ impl App {
             tls: config.server_tls.as_ref().map(|tls| Tls::new(Arc::clone(tls.rustls()))),
         };
         let tls = swaps.tls.clone();
+        let to_be_found = live.to_be_found();
         let host = Host::new(reread, &door, live, swaps, client_tasks.clone());
         let host = Arc::new(host);
+        discovery::first(&host, &mut findings, to_be_found).await;
         let admin = Admin {
             plugins: Arc::clone(&plugins),
             door: Arc::clone(&door),
@@ -122,6 +127,7 @@ impl App {
             client_tasks,
             admin,
             admin_tcp,
+            findings,
             _state_dir: state_dir,
         })
     }
@@ -165,6 +171,8 @@ impl App {
             let _owned = server_tasks.spawn(tcp.serve(admin.clone(), server_tasks.clone()));
         }
         let _owned = server_tasks.spawn(admin::serve(admin_listener, admin, server_tasks.clone()));
+        let _owned =
+            server_tasks.spawn(discovery::run(Arc::clone(&self.host), self.findings, server_tasks.clone()));
         let _owned = server_tasks.spawn(watch::run(Arc::clone(&self.host), server_tasks.clone()));
         let _owned =
             server_tasks.spawn(reload_on_hangup(Arc::clone(&self.host), self.hangups, server_tasks.clone()));

@@ -6,6 +6,7 @@
 mod catalogue;
 mod client;
 mod connector;
+mod discovery;
 mod health;
 mod known;
 mod load;
@@ -16,6 +17,7 @@ mod watch;
 pub use catalogue::{Catalogue, Offered};
 pub use client::Client;
 pub use connector::{Connector, Stream};
+pub use discovery::{Discovered, Discovery, Endpoint, Finding, Following, Found, Lost, discovery_of};
 pub use health::{Admission, Health};
 pub use known::{Fetched, Known, Moment, Notes, Probed};
 pub use load::Latency;

@@ -3,6 +3,7 @@
 mod answers;
 mod balancing;
 mod catalogue;
+mod discovery;
 mod fallback;
 mod faults;
 mod lives;

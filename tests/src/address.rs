@@ -25,6 +25,25 @@ impl FreeAddress {
         Self(listener.local_addr().expect("a bound socket has an address"))
     }
 
+    /// Another address with the same port.
+    ///
+    /// # Panics
+    /// If none of some has it free.
+    #[must_use]
+    pub fn sibling(self) -> Self {
+        let others = std::iter::repeat_with(Self::find)
+            .take(8)
+            .map(|other| SocketAddr::new(other.0.ip(), self.port()));
+        let free = others.into_iter().find(|other| TcpListener::bind(other).is_ok());
+        Self(free.expect("one of eight addresses has the port free"))
+    }
+
+    /// The address without the port.
+    #[must_use]
+    pub fn ip(self) -> String {
+        self.0.ip().to_string()
+    }
+
     /// `http://ADDRESS:PORT`.
     #[must_use]
     pub fn url(self) -> String {

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 
+use super::discovery::Findings;
 use super::live::Live;
 use super::{AppError, StateDir, judge};
 use crate::base::{Clock, FunctionName, Tasks};
@@ -15,11 +17,15 @@ use crate::plugins::{LoadReport, PluginError, Plugins, Services, Settings};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
 
+/// How many findings may wait until they are put into force; who finds more waits as well.
+const FINDINGS: usize = 16;
+
 /// The parts of a daemon.
 pub(super) struct Parts {
     pub(super) door: Arc<Door>,
     pub(super) plugins: Arc<Plugins>,
     pub(super) live: Live,
+    pub(super) findings: Findings,
 }
 
 pub(super) async fn build(
@@ -29,7 +35,8 @@ pub(super) async fn build(
 ) -> Result<Parts, AppError> {
     let clock = Clock::start();
     let table = Arc::new(Table::default());
-    let live = Live::make(config, None, client_tasks).await?;
+    let (discovered, findings) = mpsc::channel(FINDINGS);
+    let live = Live::make(config, None, client_tasks, discovered).await?;
     // While plugins start, which takes longer than peers take to answer.
     live.watch_peers(client_tasks);
     let config = &live.config;
@@ -59,7 +66,7 @@ pub(super) async fn build(
         meters: Arc::default(),
         body_memory: BodyMemory::new(live.config.server.body_memory_max),
     };
-    Ok(Parts { door: Arc::new(door), plugins, live })
+    Ok(Parts { door: Arc::new(door), plugins, live, findings })
 }
 
 /// Loads and starts the plugins of a config, with calls going through `dispatch`.
@@ -131,6 +138,6 @@ fn keep_routes(router: &Arc<Router>, plugins: &Arc<Plugins>) {
             }
         }
     };
-    router.on_itself(rewrite.clone());
+    router.on_routes(rewrite.clone());
     plugins.on_change(rewrite);
 }

@@ -1,14 +1,20 @@
 //! What of a config can be replaced while the host runs: the policy of the door and the routes of the router.
 
-use std::collections::HashMap;
+mod group;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use group::{Group, Making};
 
 use super::AppError;
 use super::keys::Keys;
 use crate::base::Tasks;
-use crate::config::{self, Config, PeerUrl, READY_PATH, Server};
+use crate::config::{self, Config, Discover, PeerUrl, Server};
 use crate::http::{Admission, Limits, Policy, Sealing};
-use crate::peers::{Allowed, Asking, Client, Known, Peer, Standing, Watch};
+use crate::peers::{Client, Discovered};
 use crate::router::{RepeatBounds, Routes};
 use crate::wire::{Compression, KeyRing, Limits as WireLimits};
 
@@ -23,24 +29,19 @@ pub(super) struct Live {
     pub(super) config: Config,
     keys: Arc<Keys>,
     client: Client,
-    peers: HashMap<PeerUrl, KnownPeer>,
+    groups: HashMap<PeerUrl, Group>,
+    discovered: mpsc::Sender<Discovered>,
     admission: Arc<Admission>,
 }
 
-/// A peer, and what it was made of.
-struct KnownPeer {
-    peer: Arc<Peer>,
-    watch: Arc<Watch>,
-    key: Option<Arc<crate::wire::KeySet>>,
-    compression: Compression,
-}
-
 impl Live {
-    /// Derives keys and makes peers; nothing is in force yet. `client_tasks` own the connections to peers.
+    /// Derives keys and makes peers; nothing is in force yet. `client_tasks` own the connections to
+    /// peers, `discovered` gets what is found.
     pub(super) async fn make(
         config: Config,
         before: Option<&Self>,
         client_tasks: &Tasks,
+        discovered: mpsc::Sender<Discovered>,
     ) -> Result<Self, AppError> {
         let keys = {
             let config = config.clone();
@@ -54,78 +55,92 @@ impl Live {
             let (now, before) = (&config.proxy, &before.config.proxy);
             now.tls == before.tls && now.allowed_addresses == before.allowed_addresses
         };
-        let known_of = |url: &PeerUrl| -> Option<Arc<Known>> {
-            before.and_then(|before| before.peers.get(url)).map(|known| Arc::clone(known.peer.known()))
-        };
-        let asking = Asking {
-            interval: config.proxy.catalogue_interval,
-            bytes_max: config.proxy.catalogue_bytes_max,
-            key: config.catalogue_key().cloned(),
-        };
-        let watch_of = |peer: &Arc<Peer>| {
-            let watch = before.and_then(|before| before.peers.get(peer.url())).map(|known| &known.watch);
-            match watch.filter(|watch| watch.is_of(peer, &asking)) {
-                Some(watch) => Arc::clone(watch),
-                None => Arc::new(Watch::new(Arc::clone(peer), asking.clone())),
-            }
-        };
+        let finds_alike = before.is_some_and(|before| {
+            let (now, before) = (&config.proxy, &before.config.proxy);
+            now.dns_servers == before.dns_servers && now.allowed_addresses == before.allowed_addresses
+        });
+        let groups_before = before.map(|before| &before.groups);
         let before = before.filter(|before| answer_limits(&before.config) == limits);
         let known_client = before.filter(connects_alike);
         let client = known_client.map_or_else(
             || Client::new(&config.proxy, client_tasks, limits.plaintext_bytes_max),
             |before| before.client.clone(),
         );
-        let peers = config.proxy.peers.iter().map(|peer| {
-            let key = keys.of_peers.get(&peer.url).cloned();
-            let compression = compression(&config, peer.url.is_loopback());
-            let standing = Standing { priority: peer.priority, weight: peer.weight };
-            let allowed = Allowed {
-                // Without a key for calls, what it offers could not be had.
-                functions: key.is_some() && config.asks_for_catalogue(peer),
-                ready: peer.allows(READY_PATH),
-            };
-            let same = |known: &&KnownPeer| {
-                let same_key = match (&known.key, &key) {
-                    (Some(known), Some(key)) => Arc::ptr_eq(known, key),
-                    (None, None) => true,
-                    _ => false,
-                };
-                let same_ways = known.compression == compression && known.peer.allowed() == allowed;
-                same_key && same_ways && known.peer.standing() == standing
-            };
-            let known = known_client.and_then(|before| before.peers.get(&peer.url)).filter(same);
-            let made = match known {
-                Some(known) => Arc::clone(&known.peer),
-                None => Arc::new(Peer::new(
-                    peer.url.clone(),
-                    key.clone(),
-                    client.clone(),
-                    compression,
-                    limits,
-                    standing,
-                    (allowed, known_of(&peer.url).unwrap_or_default()),
-                )),
-            };
-            (peer.url.clone(), KnownPeer { watch: watch_of(&made), peer: made, key, compression })
-        });
-        let peers = peers.collect();
+        let making = Making {
+            config: &config,
+            keys: &keys,
+            client: &client,
+            client_tasks,
+            limits,
+            calls_alike: known_client.is_some(),
+            finds_alike,
+        };
+        let group = |peer: &config::Peer| {
+            let before = groups_before.and_then(|groups| groups.get(&peer.url));
+            (peer.url.clone(), making.group(peer, before))
+        };
+        let groups = config.proxy.peers.iter().map(group).collect();
         let places = |config: &Config| (config.server.in_flight_max, config.server.queue_max);
         let admission = match before.filter(|before| places(&before.config) == places(&config)) {
             Some(before) => Arc::clone(&before.admission),
             None => Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
         };
-        Ok(Self { config, keys: Arc::new(keys), client, peers, admission })
+        Ok(Self { config, keys: Arc::new(keys), client, groups, discovered, admission })
+    }
+
+    /// Who is told what is found.
+    pub(super) fn discovered(&self) -> mpsc::Sender<Discovered> {
+        self.discovered.clone()
+    }
+
+    /// How many URLs stand for peers that are to be found.
+    pub(super) fn to_be_found(&self) -> usize {
+        self.config.proxy.peers.iter().filter(|peer| peer.discover != Discover::Static).count()
+    }
+
+    /// Puts in what was found behind a URL; answers whether anything is different now.
+    pub(super) fn take(&mut self, discovered: Discovered, client_tasks: &Tasks) -> bool {
+        let Discovered { url, outcome: Ok(found) } = discovered else { return false };
+        let peer = self.config.proxy.peer(&url);
+        let Some((peer, group)) = peer.zip(self.groups.get(&url).filter(|group| !group.has(&found))) else {
+            return false;
+        };
+        let making = Making {
+            config: &self.config,
+            keys: &self.keys,
+            client: &self.client,
+            client_tasks,
+            limits: answer_limits(&self.config),
+            calls_alike: true,
+            finds_alike: true,
+        };
+        let urls = found.iter().map(|endpoint| endpoint.url.to_string()).collect::<Vec<_>>().join(", ");
+        tracing::info!(%url, peers = urls, "the peers of this URL were found");
+        let group = making.with_found(peer, group, found);
+        self.groups.insert(url, group);
+        true
     }
 
     /// Where calls go.
     pub(super) fn routes(&self) -> Routes {
-        let peer = |url: &PeerUrl| self.peers.get(url).map(|known| Arc::clone(&known.peer));
-        let of_urls = |urls: &Vec<PeerUrl>| urls.iter().filter_map(peer).collect();
+        let peers = |url: &PeerUrl| self.groups.get(url).into_iter().flat_map(Group::peers);
+        let of_urls = |urls: &Vec<PeerUrl>| urls.iter().flat_map(peers).collect();
         let functions = self.config.proxy.functions.iter();
+        // One that is behind two URLs is one to those who look at all of them.
+        let mut seen = HashSet::new();
+        let all = self.config.proxy.peers.iter().flat_map(|peer| peers(&peer.url));
         Routes {
             configured: functions.map(|(function, urls)| (function.clone(), of_urls(urls))).collect(),
-            peers: self.config.proxy.peers.iter().filter_map(|known| peer(&known.url)).collect(),
+            peers: all.filter(|peer| seen.insert(peer.url().clone())).collect(),
             fallback: self.config.proxy.fallback,
+        }
+    }
+
+    /// Watches its peers and looks for others, as far as that has not begun yet; the watch over a peer that is no longer
+    /// there ended with the one before this.
+    pub(super) fn watch_peers(&self, client_tasks: &Tasks) {
+        for (url, group) in &self.groups {
+            group.watch(url, &self.config, &self.discovered, client_tasks);
         }
     }
 
@@ -133,12 +148,6 @@ impl Live {
     pub(super) fn repeats(&self) -> RepeatBounds {
         let server = &self.config.server;
         RepeatBounds { keep: server.idempotency_keep, bytes_max: server.idempotency_bytes_max }
-    }
-
-    /// Watches its peers, those that were not watched yet; the watch over a peer that is no longer there ended with the
-    /// one before this.
-    pub(super) fn watch_peers(&self, client_tasks: &Tasks) {
-        self.peers.values().for_each(|known| known.watch.start(client_tasks));
     }
 
     /// Who may ask what.

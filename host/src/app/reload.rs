@@ -17,6 +17,7 @@ use crate::base::Tasks;
 use crate::config::{Config, ConfigError};
 use crate::http::admin::{HostChange, HostRefusal, ReloadHost, Token};
 use crate::http::{Door, Tls};
+use crate::peers::Discovered;
 use crate::plugins::{Asker, PluginError, Plugins, Prepared};
 
 /// Reads the config once more, from where it was read at the start.
@@ -64,6 +65,17 @@ impl Host {
         Self { reread, door, plugins, swaps, client_tasks, live, watched, drain_timeout_ms }
     }
 
+    /// Puts into force what was found behind a URL of the config.
+    pub(super) async fn take(&self, discovered: Discovered) {
+        let mut live = self.live.lock().await;
+        if live.take(discovered, &self.client_tasks) {
+            self.door.router.set_routes(live.routes());
+            // Where the plugins' own functions run may be another place now.
+            self.door.router.tell_routes();
+            live.watch_peers(&self.client_tasks);
+        }
+    }
+
     /// What is to be watched, now and later.
     pub(super) fn watched(&self) -> watch::Receiver<Watched> {
         self.watched.subscribe()
@@ -90,7 +102,7 @@ impl Host {
         };
         let mut warnings = config.warnings();
         let restart_required = config.keep_until_restart(&live.config);
-        let next = Live::make(config, Some(&live), &self.client_tasks).await;
+        let next = Live::make(config, Some(&live), &self.client_tasks, live.discovered()).await;
         let next = next.map_err(|error| of_config(error.to_string()))?;
         let policy = next.policy().map_err(|error| of_config(error.to_string()))?;
         let (config, routes, repeats) = (&next.config, next.routes(), next.repeats());

@@ -87,6 +87,11 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// A path, relative to the folder of the config.
+    pub(super) fn path(&self, said: &str) -> PathBuf {
+        self.folder.join(said)
+    }
+
     /// One secret; `None` after a problem.
     pub(super) fn secret(&mut self, key: &KeyPath, said: &str) -> Option<Secret> {
         match Secret::read(said, &self.folder, self.environment) {

@@ -110,7 +110,7 @@ impl Config {
             let key = peer.key.as_ref().map(|_| REDACTED);
             json!({
                 "enable": texts(&peer.enable), "disable": texts(&peer.disable), "key": key,
-                "priority": peer.priority, "weight": peer.weight,
+                "priority": peer.priority, "weight": peer.weight, "discover": peer.discover.text(),
             })
         };
         let peers = proxy.peers.iter().map(|peer| (peer.url.to_string(), dump_of_peer(peer)));
@@ -124,6 +124,7 @@ impl Config {
             "compression": proxy.compression.as_word(),
             "answer_bytes_max": proxy.answer_bytes_max,
             "allow_addresses": proxy.allowed_addresses.texts(),
+            "dns_servers": proxy.dns_servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "catalogue_interval_ms": milliseconds(proxy.catalogue_interval),
             "catalogue_bytes_max": proxy.catalogue_bytes_max,
             "tls": {

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 53] = [
+pub(super) const KEYS: [&str; 54] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -46,6 +46,7 @@ pub(super) const KEYS: [&str; 53] = [
     "plugins.proxy.compression",
     "plugins.proxy.answer_bytes_max",
     "plugins.proxy.allow_addresses",
+    "plugins.proxy.dns_servers",
     "plugins.proxy.catalogue_interval_ms",
     "plugins.proxy.catalogue_bytes_max",
     "plugins.proxy.tls.ca",

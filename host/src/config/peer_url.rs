@@ -1,7 +1,7 @@
 //! URLs of peers: scheme, host and port, in one normal form.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::Uri;
@@ -83,11 +83,25 @@ impl PeerUrl {
         uri.unwrap_or_default()
     }
 
+    /// The same with an address in the place of the name.
+    #[must_use]
+    pub fn at(&self, address: IpAddr, port: u16) -> Self {
+        Self { is_https: self.is_https, authority: SocketAddr::new(address, port).to_string().into() }
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
+    }
+
     fn scheme(&self) -> &'static str {
         if self.is_https { "https" } else { "http" }
     }
 
-    fn host(&self) -> &str {
+    /// The name or address, an IPv6 address in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
         self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host)
     }
 }

@@ -1,6 +1,7 @@
 //! Peers: which there are, what this host may call there, and which functions run there.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::{FunctionName, nearest};
@@ -11,8 +12,8 @@ use super::number;
 use super::raw::{RawPeer, RawPeers, RawProxy};
 use super::secret::BROKEN_KEY;
 use super::{
-    AllowedAddresses, AuthRules, Compression, Fallback, OutboundProxies, PathPatterns, PeerTls, PeerUrl,
-    REMOTE_PATH, Secret,
+    AllowedAddresses, AuthRules, Compression, Discover, Fallback, OutboundProxies, PathPatterns, PeerTls,
+    PeerUrl, REMOTE_PATH, Secret,
 };
 
 /// The table `[plugins.proxy]`.
@@ -34,6 +35,8 @@ pub struct Proxy {
     pub white_list: Option<PathPatterns>,
     /// How `https://` peers are recognised; there if one is configured.
     pub tls: Option<PeerTls>,
+    /// The DNS servers that are asked for peers; none: those of the system.
+    pub dns_servers: Vec<SocketAddr>,
     /// The link-local and metadata addresses that calls may go to.
     pub allowed_addresses: AllowedAddresses,
     /// The proxies that calls go through.
@@ -56,6 +59,8 @@ pub struct Peer {
     pub priority: u8,
     /// Its part of the calls, against those of the others of its priority, 1 to 1000.
     pub weight: u16,
+    /// How the peers behind the URL are found.
+    pub discover: Discover,
     /// The paths that may be called; every path by default.
     pub enable: PathPatterns,
     /// The paths that may not, even if `enable` has them.
@@ -92,6 +97,7 @@ pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, body_bytes_max: us
     let white_list_key = table.child("white_list");
     let white_list = raw.white_list.map(|list| builder.patterns(&white_list_key, &list));
     let allowed_addresses = builder.allowed_addresses(&raw.allow_addresses);
+    let dns_servers = builder.dns_servers(&raw.dns_servers);
     let peers = peers(builder, raw.proxy_urls, white_list.as_ref(), &allowed_addresses);
     let has_https_peers = peers.iter().any(|peer| peer.url.is_https());
     let functions = functions(builder, raw.proxy_functions, &peers);
@@ -106,6 +112,7 @@ pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, body_bytes_max: us
             .map_or(body_bytes_max, |said| builder.count(&number::ANSWER_BYTES_MAX, Some(said))),
         white_list,
         tls: builder.peer_tls(raw.tls, has_https_peers),
+        dns_servers,
         allowed_addresses,
         outbound,
         catalogue_interval: builder.duration_ms(&number::CATALOGUE_INTERVAL, raw.catalogue_interval_ms),
@@ -161,8 +168,11 @@ fn peers(
             );
             builder.problem(&place, text);
         }
+        let discover =
+            builder.discover(&place.child("discover"), raw.discover.as_deref(), url.address().is_some());
         peers.push(Peer {
             url,
+            discover,
             key: peer_key,
             priority: u8::try_from(priority).unwrap_or_default(),
             weight: u16::try_from(weight).unwrap_or(1),

@@ -159,6 +159,7 @@ pub(super) struct RawProxy {
     pub(super) compression: Option<String>,
     pub(super) answer_bytes_max: Option<i64>,
     pub(super) allow_addresses: Vec<String>,
+    pub(super) dns_servers: Vec<String>,
     pub(super) catalogue_interval_ms: Option<i64>,
     pub(super) catalogue_bytes_max: Option<i64>,
     pub(super) tls: RawPeerTls,
@@ -181,6 +182,7 @@ pub(super) struct RawPeer {
     pub(super) key: Option<String>,
     pub(super) priority: Option<i64>,
     pub(super) weight: Option<i64>,
+    pub(super) discover: Option<String>,
 }
 
 /// Both forms of `proxy_urls`.
@@ -196,7 +198,8 @@ impl Default for RawPeers {
 }
 
 /// What serde says that it expects.
-const PEERS_NEEDED: &str = "a list of URLs, or a table of URL to { enable, disable, key, priority, weight }";
+const PEERS_NEEDED: &str =
+    "a list of URLs, or a table of URL to { enable, disable, key, priority, weight, discover }";
 
 // Written out, because an untagged enum loses where and what is wrong.
 impl<'de> Deserialize<'de> for RawPeers {

@@ -73,6 +73,18 @@ fn read_to_end(from: &mut impl Read, bytes: &mut Vec<u8>, deadline: Instant) -> 
     }
 }
 
+/// Reads a file that is no secret, of at most `bytes_max` bytes.
+///
+/// # Errors
+/// What the system says, and for a longer one.
+pub fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    match bounded(path, bytes_max)? {
+        Bounded::Bytes(mut bytes, _) => Ok(std::mem::take(&mut *bytes)),
+        Bounded::Directory => Err(io::Error::other("it is a directory")),
+        Bounded::TooLarge => Err(io::Error::other(format!("it has more than {bytes_max} bytes"))),
+    }
+}
+
 #[cfg(unix)]
 fn others_may_read(metadata: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt;

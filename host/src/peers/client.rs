@@ -76,12 +76,22 @@ impl Client {
     /// `answer_bytes_max` bytes.
     #[must_use]
     pub fn new(proxy: &Proxy, tasks: &Tasks, answer_bytes_max: usize) -> Self {
+        Self::by(Connector::new(proxy), proxy, tasks, answer_bytes_max)
+    }
+
+    /// As [`Client::new`], for https peers whose certificates have `name`, whatever their URLs have.
+    #[must_use]
+    pub fn named(proxy: &Proxy, tasks: &Tasks, answer_bytes_max: usize, name: String) -> Self {
+        Self::by(Connector::new(proxy).named(name), proxy, tasks, answer_bytes_max)
+    }
+
+    fn by(connector: Connector, proxy: &Proxy, tasks: &Tasks, answer_bytes_max: usize) -> Self {
         let pool = Pool::builder(Executor(tasks.clone()))
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(Connector::new(proxy));
+            .build(connector);
         Self { pool, proxies: proxy.outbound.clone(), answer_bytes_max }
     }
 

@@ -40,6 +40,8 @@ pub struct Connector {
     /// To proxies, which the operator of this machine chose: wherever they are.
     to_proxies: HttpConnector,
     tls: Option<Arc<ClientConfig>>,
+    /// The name that certificates must have, where it is not that in the URL.
+    tls_name: Option<Arc<str>>,
     proxies: OutboundProxies,
     allowed: AllowedAddresses,
 }
@@ -71,9 +73,16 @@ impl Connector {
             peers: tcp(HttpConnector::new_with_resolver(resolver)),
             to_proxies: tcp(HttpConnector::new()),
             tls: proxy.tls.as_ref().map(|tls| Arc::clone(tls.rustls())),
+            tls_name: None,
             proxies: proxy.outbound.clone(),
             allowed,
         }
+    }
+
+    /// The same for peers whose certificates have that name.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { tls_name: Some(name.into()), ..self }
     }
 
     async fn connect(self, uri: Uri) -> Result<Stream, Error> {
@@ -110,7 +119,8 @@ impl Connector {
 
     async fn encrypt(&self, tcp: Tcp, uri: &Uri) -> Result<TokioIo<TlsStream<TcpStream>>, Error> {
         let config = self.tls.clone().ok_or(ConnectError::NoTls)?;
-        let name = ServerName::try_from(bare_host(uri)?.to_owned())?;
+        let name =
+            ServerName::try_from(self.tls_name.as_deref().map_or_else(|| bare_host(uri), Ok)?.to_owned())?;
         let stream = TlsConnector::from(config).connect(name, tcp.into_inner()).await?;
         Ok(TokioIo::new(stream))
     }

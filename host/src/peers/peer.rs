@@ -34,6 +34,8 @@ const RESEND_WITHIN: Duration = Duration::from_secs(10);
 /// One configured peer.
 pub struct Peer {
     url: PeerUrl,
+    /// The URL of the config, for one that was found.
+    found_behind: Option<PeerUrl>,
     destination: Destination,
     key: Option<Arc<KeySet>>,
     client: Client,
@@ -118,11 +120,11 @@ impl Answer {
 }
 
 impl Peer {
-    /// A peer whose frames `key` seals; without one, every call of it is refused. It may be asked what is allowed, and
+    /// A peer, perhaps one that was found behind a URL of the config, whose frames `key` seals; without one, every call of it is refused. It may be asked what is allowed, and
     /// what is known of it already may be from another one at the same URL.
     #[must_use]
     pub fn new(
-        url: PeerUrl,
+        (url, found_behind): (PeerUrl, Option<PeerUrl>),
         key: Option<Arc<KeySet>>,
         client: Client,
         compression: Compression,
@@ -135,6 +137,7 @@ impl Peer {
             known,
             destination: client.destination(url.uri(REMOTE_PATH)),
             url,
+            found_behind,
             key,
             client,
             compression,
@@ -153,6 +156,12 @@ impl Peer {
     #[must_use]
     pub fn url(&self) -> &PeerUrl {
         &self.url
+    }
+
+    /// The URL of the config that it was found behind, if it was found.
+    #[must_use]
+    pub fn found_behind(&self) -> Option<&PeerUrl> {
+        self.found_behind.as_ref()
     }
 
     /// Whether a call has shown that the URL leads back to this very process.
@@ -256,8 +265,10 @@ impl Peer {
         };
         let Standing { priority, weight } = self.standing;
         let (running, ms) = (self.stats.running(), self.latency.seconds() * 1000.0);
+        let found = self.found_behind.as_ref().map(|url| format!("found behind {url}, "));
         format!(
-            "{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}{}",
+            "{}{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}{}",
+            found.unwrap_or_default(),
             self.describe_probe()
         )
     }

@@ -38,8 +38,9 @@ pub struct Router {
     pub(super) repeats: Arc<Repeats>,
     /// Own those of them that run.
     pub(super) once_tasks: Tasks,
-    /// Told when a peer turns out to be this very host: functions then run here that did not before.
-    on_itself: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Told when functions may run in other places than before: a peer turned out to be this very host, or other peers
+    /// were found.
+    on_routes: OnceLock<Box<dyn Fn() + Send + Sync>>,
     this: Weak<Self>,
 }
 
@@ -80,18 +81,19 @@ impl Router {
             budget: RetryBudget::new(Instant::now()),
             repeats: Arc::default(),
             once_tasks: Tasks::default(),
-            on_itself: OnceLock::new(),
+            on_routes: OnceLock::new(),
             this: this.clone(),
         })
     }
 
-    /// Sets who is told when a peer turns out to be this very host; the first one stays.
-    pub fn on_itself(&self, tell: impl Fn() + Send + Sync + 'static) {
-        self.on_itself.get_or_init(|| Box::new(tell));
+    /// Sets who is told when functions may run in other places than before; the first one stays.
+    pub fn on_routes(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.on_routes.get_or_init(|| Box::new(tell));
     }
 
-    pub(super) fn tell_itself(&self) {
-        self.on_itself.get().into_iter().for_each(|tell| tell());
+    /// Says that functions may run in other places than before.
+    pub fn tell_routes(&self) {
+        self.on_routes.get().into_iter().for_each(|tell| tell());
     }
 
     /// Id of this host.

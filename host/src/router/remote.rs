@@ -85,7 +85,7 @@ impl Router {
                         }
                         Answer::Itself => {
                             tracing::info!(peer = %peer.url(), "the peer is this very host: its functions run here");
-                            self.tell_itself();
+                            self.tell_routes();
                             if self.has(&invocation.function) {
                                 return self.call_here(invocation, arguments).await;
                             }

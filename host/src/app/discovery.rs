@@ -1,0 +1,45 @@
+//! Puts into force what is found behind the URLs of the config.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::reload::Host;
+use crate::base::Tasks;
+use crate::peers::Discovered;
+
+/// How long the start waits for what is found first: calls that come sooner go to the URL itself.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// What is found, as it comes.
+pub(super) type Findings = mpsc::Receiver<Discovered>;
+
+/// Waits until there was one answer for each URL whose peers are to be found.
+pub(super) async fn first(host: &Host, findings: &mut Findings, urls: usize) {
+    let answered = async {
+        for _ in 0..urls {
+            let Some(discovered) = findings.recv().await else { return };
+            host.take(discovered).await;
+        }
+    };
+    if tokio::time::timeout(FIRST_WAIT, answered).await.is_err() {
+        tracing::warn!(
+            "the peers of some URLs are not found yet: until then, calls go to the URLs themselves"
+        );
+    }
+}
+
+/// Goes on until the host stops.
+pub(super) async fn run(host: Arc<Host>, mut findings: Findings, tasks: Tasks) {
+    loop {
+        let discovered = tokio::select! {
+            () = tasks.token().cancelled() => None,
+            discovered = findings.recv() => discovered,
+        };
+        match discovered {
+            Some(discovered) => host.take(discovered).await,
+            None => return,
+        }
+    }
+}

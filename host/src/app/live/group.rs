@@ -1,0 +1,181 @@
+//! The peers behind one URL of the config: itself, or those that were found.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::mpsc;
+
+use super::super::keys::Keys;
+use super::compression;
+use crate::base::Tasks;
+use crate::config::{self, Config, Discover, PeerUrl, READY_PATH};
+use crate::peers::{
+    Allowed, Asking, Client, Discovered, Endpoint, Following, Known, Peer, Standing, Watch, discovery_of,
+};
+use crate::wire::{Compression, KeySet, Limits};
+
+/// What peers are made of, and those that there were.
+pub(super) struct Making<'a> {
+    pub(super) config: &'a Config,
+    pub(super) keys: &'a Keys,
+    pub(super) client: &'a Client,
+    pub(super) client_tasks: &'a Tasks,
+    pub(super) limits: Limits,
+    /// Calls are made as before, so that peers can be taken over.
+    pub(super) calls_alike: bool,
+    /// The DNS servers and the allowed addresses are those of before.
+    pub(super) finds_alike: bool,
+}
+
+/// The peers behind one URL.
+pub(super) struct Group {
+    discover: Discover,
+    /// What was found last, if anything ever was.
+    found: Option<BTreeSet<Endpoint>>,
+    client: Client,
+    peers: Vec<KnownPeer>,
+    /// Looks for them, once that has begun.
+    following: OnceLock<Arc<Following>>,
+}
+
+/// A peer, and what it was made of.
+struct KnownPeer {
+    peer: Arc<Peer>,
+    watch: Arc<Watch>,
+    key: Option<Arc<KeySet>>,
+    compression: Compression,
+}
+
+impl Making<'_> {
+    /// The peers of a URL: taken over from `before` where they would be the same.
+    pub(super) fn group(&self, peer: &config::Peer, before: Option<&Group>) -> Group {
+        let finds_alike = |before: &&Group| self.finds_alike && before.discover == peer.discover;
+        let alike = before.filter(finds_alike);
+        let client = match before.filter(|_| self.calls_alike) {
+            Some(before) => before.client.clone(),
+            None => self.client_of(peer),
+        };
+        let group = Group {
+            discover: peer.discover.clone(),
+            found: alike.and_then(|before| before.found.clone()),
+            client,
+            peers: Vec::new(),
+            following: alike.map(|before| before.following.clone()).unwrap_or_default(),
+        };
+        let peers = self.peers(peer, &group, before.map_or(&[][..], |before| &before.peers));
+        Group { peers, ..group }
+    }
+
+    /// Found peers are reached at their addresses; who they are is still said by the name in the URL.
+    fn client_of(&self, peer: &config::Peer) -> Client {
+        match peer.discover {
+            Discover::Dns | Discover::Srv if peer.url.is_https() => {
+                let name = peer.url.host().split('.').skip_while(|label| label.starts_with('_'));
+                let name = name.collect::<Vec<_>>().join(".");
+                Client::named(&self.config.proxy, self.client_tasks, self.limits.plaintext_bytes_max, name)
+            }
+            _ => self.client.clone(),
+        }
+    }
+
+    /// The peers of what was found: the URL itself as long as nothing was.
+    fn peers(&self, peer: &config::Peer, group: &Group, before: &[KnownPeer]) -> Vec<KnownPeer> {
+        let itself = || BTreeSet::from([Endpoint::at(peer.url.clone())]);
+        let endpoints = group.found.clone().unwrap_or_else(itself);
+        let make = |endpoint: &Endpoint| {
+            let before = before.iter().find(|known| *known.peer.url() == endpoint.url);
+            self.peer(peer, endpoint, group, before)
+        };
+        endpoints.iter().map(make).collect()
+    }
+
+    fn peer(
+        &self,
+        peer: &config::Peer,
+        endpoint: &Endpoint,
+        group: &Group,
+        before: Option<&KnownPeer>,
+    ) -> KnownPeer {
+        let key = self.keys.of_peers.get(&peer.url).cloned();
+        let compression = compression(self.config, endpoint.url.is_loopback());
+        let standing = Standing {
+            priority: peer.priority.saturating_add(endpoint.rank),
+            weight: peer.weight.saturating_mul(endpoint.weight),
+        };
+        let allowed = Allowed {
+            // Without a key for calls, what it offers could not be had.
+            functions: key.is_some() && self.config.asks_for_catalogue(peer),
+            ready: peer.allows(READY_PATH),
+        };
+        let same = |known: &&KnownPeer| {
+            let same_key = match (&known.key, &key) {
+                (Some(known), Some(key)) => Arc::ptr_eq(known, key),
+                (None, None) => true,
+                _ => false,
+            };
+            let same_ways = known.compression == compression && known.peer.allowed() == allowed;
+            self.calls_alike && same_key && same_ways && known.peer.standing() == standing
+        };
+        let made = match before.filter(same) {
+            Some(known) => Arc::clone(&known.peer),
+            None => {
+                let known: Option<Arc<Known>> = before.map(|known| Arc::clone(known.peer.known()));
+                Arc::new(Peer::new(
+                    (endpoint.url.clone(), (endpoint.url != peer.url).then(|| peer.url.clone())),
+                    key.clone(),
+                    group.client.clone(),
+                    compression,
+                    self.limits,
+                    standing,
+                    (allowed, known.unwrap_or_default()),
+                ))
+            }
+        };
+        let asking = Asking {
+            interval: self.config.proxy.catalogue_interval,
+            bytes_max: self.config.proxy.catalogue_bytes_max,
+            key: self.config.catalogue_key().cloned(),
+        };
+        let watch = match before.map(|known| &known.watch).filter(|watch| watch.is_of(&made, &asking)) {
+            Some(watch) => Arc::clone(watch),
+            None => Arc::new(Watch::new(Arc::clone(&made), asking)),
+        };
+        KnownPeer { peer: made, watch, key, compression }
+    }
+
+    /// The same group with other peers.
+    pub(super) fn with_found(&self, peer: &config::Peer, group: &Group, found: BTreeSet<Endpoint>) -> Group {
+        let now = Group {
+            discover: group.discover.clone(),
+            found: Some(found),
+            client: group.client.clone(),
+            peers: Vec::new(),
+            following: group.following.clone(),
+        };
+        let peers = self.peers(peer, &now, &group.peers);
+        Group { peers, ..now }
+    }
+}
+
+impl Group {
+    /// Its peers.
+    pub(super) fn peers(&self) -> impl Iterator<Item = Arc<Peer>> {
+        self.peers.iter().map(|known| Arc::clone(&known.peer))
+    }
+
+    /// Whether these peers were found.
+    pub(super) fn has(&self, found: &BTreeSet<Endpoint>) -> bool {
+        self.found.as_ref() == Some(found)
+    }
+
+    /// Watches its peers and looks for others, as far as that has not begun yet.
+    pub(super) fn watch(&self, url: &PeerUrl, config: &Config, to: &mpsc::Sender<Discovered>, tasks: &Tasks) {
+        self.peers.iter().for_each(|known| known.watch.start(tasks));
+        if let Some(discovery) = discovery_of(url, &self.discover, &config.proxy) {
+            self.following.get_or_init(|| {
+                let allowed = config.proxy.allowed_addresses.clone();
+                Arc::new(Following::start(url.clone(), discovery, allowed, to.clone(), tasks))
+            });
+        }
+    }
+}

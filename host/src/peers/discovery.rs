@@ -1,0 +1,186 @@
+//! Discovery: the peers behind one URL, found again and again. What was found stays in force until something else is:
+//! losing discovery never removes a peer.
+
+mod dns;
+mod file;
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::Tasks;
+use crate::config::{AllowedAddresses, Discover, PeerUrl, Proxy};
+
+use dns::{AddressDiscovery, ServiceDiscovery};
+use file::FileDiscovery;
+
+/// Most peers behind one URL.
+const ENDPOINTS_MAX: usize = 256;
+/// How long finding may take in all.
+const FIND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause before it is tried again after nothing was found, at first and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(15);
+
+/// One peer that was found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Where it is.
+    pub url: PeerUrl,
+    /// Lower ones come first; it counts on from the configured priority.
+    pub rank: u8,
+    /// Its part of the calls, which the configured weight multiplies; at least 1.
+    pub weight: u16,
+}
+
+impl Endpoint {
+    /// One of no special standing.
+    #[must_use]
+    pub fn at(url: PeerUrl) -> Self {
+        Self { url, rank: 0, weight: 1 }
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found {
+    /// All peers, and at least one.
+    pub endpoints: BTreeSet<Endpoint>,
+    /// When to look again.
+    pub again: Duration,
+}
+
+/// Why nothing was found, in words for operators.
+pub type Lost = String;
+
+/// What [`Discovery::find`] answers.
+pub type Finding<'a> = Pin<Box<dyn Future<Output = Result<Found, Lost>> + Send + 'a>>;
+
+/// One way to find the peers behind a URL. All there is to write for another one.
+pub trait Discovery: Send {
+    /// Looks for them once. It may be dropped at any point.
+    fn find(&mut self) -> Finding<'_>;
+}
+
+/// What came of looking.
+#[derive(Debug)]
+pub struct Discovered {
+    /// The URL of the config.
+    pub url: PeerUrl,
+    /// All that were found, or why none were.
+    pub outcome: Result<BTreeSet<Endpoint>, Lost>,
+}
+
+/// The way that the config says, if it says another than that the URL is the peer.
+#[must_use]
+pub fn discovery_of(url: &PeerUrl, discover: &Discover, proxy: &Proxy) -> Option<Box<dyn Discovery>> {
+    let (url, servers) = (url.clone(), &proxy.dns_servers);
+    match discover {
+        Discover::Static => None,
+        Discover::Dns => Some(Box::new(AddressDiscovery::new(url, servers))),
+        Discover::Srv => Some(Box::new(ServiceDiscovery::new(url, servers))),
+        Discover::File(path) => Some(Box::new(FileDiscovery::new(url, path.clone()))),
+    }
+}
+
+/// Looking for the peers behind one URL, until it is dropped or the host stops.
+#[derive(Debug)]
+pub struct Following {
+    ended: CancellationToken,
+}
+
+impl Following {
+    /// Begins, as a task of `tasks`, and tells `to` whatever is new. Addresses that are not allowed do not count.
+    #[must_use]
+    pub fn start(
+        url: PeerUrl,
+        discovery: Box<dyn Discovery>,
+        allowed: AllowedAddresses,
+        to: mpsc::Sender<Discovered>,
+        tasks: &Tasks,
+    ) -> Self {
+        let ended = CancellationToken::new();
+        let (token, stopping) = (ended.clone(), tasks.token().clone());
+        let _owned = tasks.spawn(async move {
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = stopping.cancelled() => {}
+                () = follow(url, discovery, allowed, to) => {}
+            }
+        });
+        Self { ended }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
+}
+
+/// Ends when nobody wants to be told any more.
+async fn follow(
+    url: PeerUrl,
+    mut discovery: Box<dyn Discovery>,
+    allowed: AllowedAddresses,
+    to: mpsc::Sender<Discovered>,
+) {
+    let (mut last, mut is_lost, mut pause) = (None, false, RETRY_FIRST);
+    loop {
+        let found = tokio::time::timeout(FIND_TIMEOUT, discovery.find()).await;
+        let found = found.unwrap_or_else(|_| Err(format!("no answer within {} s", FIND_TIMEOUT.as_secs())));
+        let (outcome, again) = match found.and_then(|found| permitted(found, &allowed)) {
+            Ok(Found { endpoints, again }) => {
+                if is_lost {
+                    tracing::info!(%url, "the peers of this URL are found again");
+                }
+                (is_lost, pause) = (false, RETRY_FIRST);
+                (Ok(endpoints), again)
+            }
+            Err(reason) => {
+                if !is_lost {
+                    tracing::warn!(%url, "the peers of this URL cannot be found, those that are known stay: {reason}");
+                }
+                let wait = pause;
+                (is_lost, pause) = (true, (pause * 2).min(RETRY_MAX));
+                (Err(reason), wait)
+            }
+        };
+        if last.as_ref() != Some(&outcome) {
+            last = Some(outcome.clone());
+            if to.send(Discovered { url: url.clone(), outcome }).await.is_err() {
+                return;
+            }
+        }
+        // Half of it to all of it: hosts that began together do not go on together.
+        tokio::time::sleep(again.mul_f64(rand::random::<f64>().mul_add(0.5, 0.5))).await;
+    }
+}
+
+/// Leaves out what may not be called, and what is too much.
+fn permitted(mut found: Found, allowed: &AllowedAddresses) -> Result<Found, Lost> {
+    let mut refused = None;
+    found.endpoints.retain(|endpoint| {
+        let is_allowed = endpoint.url.address().is_none_or(|address| allowed.allows(address));
+        if !is_allowed {
+            refused = Some(endpoint.url.to_string());
+        }
+        is_allowed
+    });
+    while found.endpoints.len() > ENDPOINTS_MAX {
+        found.endpoints.pop_last();
+    }
+    match refused {
+        _ if !found.endpoints.is_empty() => Ok(found),
+        Some(url) => Err(format!(
+            "{url} is a link-local or metadata address: it is refused unless `plugins.proxy.allow_addresses` has it"
+        )),
+        None => Err("there are none".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Peers in a file: a JSON list of URLs, or of objects with a URL, a priority and a weight.
+//!
+//! The file is looked at every second: that works on every file system, where notices of changes do not (mounted
+//! config maps, network file systems).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Discovery, ENDPOINTS_MAX, Endpoint, Finding, Found, Lost};
+use crate::config::{PeerUrl, read_bounded};
+
+/// Longest file in bytes.
+const FILE_BYTES_MAX: usize = 256 << 10;
+/// How often the file is looked at.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The peers that a file lists.
+pub(super) struct FileDiscovery {
+    url: PeerUrl,
+    path: PathBuf,
+}
+
+/// One entry of the file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Url(String),
+    Full(Full),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Full {
+    url: String,
+    #[serde(default)]
+    priority: u8,
+    #[serde(default = "one")]
+    weight: u16,
+}
+
+fn one() -> u16 {
+    1
+}
+
+impl FileDiscovery {
+    pub(super) fn new(url: PeerUrl, path: PathBuf) -> Self {
+        Self { url, path }
+    }
+}
+
+impl Discovery for FileDiscovery {
+    fn find(&mut self) -> Finding<'_> {
+        let (path, is_https) = (self.path.clone(), self.url.is_https());
+        Box::pin(async move {
+            let reading = tokio::task::spawn_blocking(move || {
+                read(&path, is_https).map_err(|why| format!("{}: {why}", path.display()))
+            });
+            let endpoints = reading.await.map_err(|_| "the thread that read the file died".to_owned())??;
+            Ok(Found { endpoints, again: AGAIN })
+        })
+    }
+}
+
+fn read(path: &Path, is_https: bool) -> Result<BTreeSet<Endpoint>, Lost> {
+    let bytes = read_bounded(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
+    parse(&bytes, is_https)
+}
+
+/// The peers of a file, all of which are reached with TLS, or none is.
+pub(super) fn parse(bytes: &[u8], is_https: bool) -> Result<BTreeSet<Endpoint>, Lost> {
+    let entries: Vec<Entry> = serde_json::from_slice(bytes).map_err(|error| {
+        format!(
+            "a JSON list of URLs, or of {{ url, priority, weight }}, is expected: line {}, column {}",
+            error.line(),
+            error.column()
+        )
+    })?;
+    if entries.len() > ENDPOINTS_MAX {
+        return Err(format!("it has {} peers, {ENDPOINTS_MAX} are the most", entries.len()));
+    }
+    let endpoint = |(place, entry): (usize, Entry)| {
+        let Full { url, priority, weight } = match entry {
+            Entry::Url(url) => Full { url, priority: 0, weight: 1 },
+            Entry::Full(full) => full,
+        };
+        let url = PeerUrl::new(&url).map_err(|why| format!("entry {}: {why}", place + 1))?;
+        if url.is_https() != is_https {
+            let scheme = if is_https { "https" } else { "http" };
+            return Err(format!("entry {}: the peers of this URL are reached by {scheme}", place + 1));
+        }
+        Ok(Endpoint { url, rank: priority, weight: weight.max(1) })
+    };
+    entries.into_iter().enumerate().map(endpoint).collect()
+}
