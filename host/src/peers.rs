@@ -19,7 +19,7 @@ pub use connector::{Connector, Stream};
 pub use health::{Admission, Health};
 pub use known::{Fetched, Known, Moment, Notes, Probed};
 pub use load::Latency;
-pub use peer::{Allowed, Answer, Peer, Standing};
+pub use peer::{Allowed, Answer, Peer, PeerLimit, Standing};
 pub use watch::{Asking, Watch};
 
 /// Reads the catalogue of a peer; for fuzzing.

@@ -42,6 +42,7 @@ mod export;
 mod function;
 mod instance;
 mod logging;
+mod options;
 mod outgoing;
 mod panics;
 mod schema;
@@ -52,12 +53,13 @@ pub use context::{Context, Plugin};
 pub use error::{CallError, Code, Error, ProxyError, Result};
 pub use framex_macros::{model, on_proxy, plugin, proxy_error};
 pub use function::ProxyFunction;
+pub use options::CallOptions;
 
 /// What a plugin needs, in one line.
 pub mod prelude {
     pub use crate::{
-        Bytes, CallError, Code, Context, Error, Plugin, ProxyError, Result, model, on_proxy, plugin,
-        proxy_error,
+        Bytes, CallError, CallOptions, Code, Context, Error, Plugin, ProxyError, Result, model, on_proxy,
+        plugin, proxy_error,
     };
 }
 

@@ -56,7 +56,7 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
             body_bytes_max: bytes_max,
             body_timeout: second,
             call_timeout: second,
-            wire: wire::Limits { plaintext_bytes_max: bytes_max },
+            wire: wire::Limits::of_size(bytes_max),
         },
     };
     Arc::new(Door {

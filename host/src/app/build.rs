@@ -34,6 +34,7 @@ pub(super) async fn build(
     live.watch_peers(client_tasks);
     let config = &live.config;
     let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), live.routes());
+    router.repeats().set_bounds(live.repeats());
     let policy = live.policy()?;
     let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
     let plugins = open_plugins(config, state_dir.path(), table, &dispatch)

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::AppError;
 use super::keys::Keys;
 use crate::base::Tasks;
-use crate::config::{self, Config, PeerUrl, READY_PATH};
+use crate::config::{self, Config, PeerUrl, READY_PATH, Server};
 use crate::http::{Admission, Limits, Policy, Sealing};
 use crate::peers::{Allowed, Asking, Client, Known, Peer, Standing, Watch};
-use crate::router::Routes;
+use crate::router::{RepeatBounds, Routes};
 use crate::wire::{Compression, KeyRing, Limits as WireLimits};
 
 /// Smallest plaintext in bytes that is worth compressing.
@@ -49,7 +49,7 @@ impl Live {
                 .await
                 .map_err(|_| AppError::Thread)??
         };
-        let limits = wire_limits(&config);
+        let limits = answer_limits(&config);
         let connects_alike = |before: &&Self| {
             let (now, before) = (&config.proxy, &before.config.proxy);
             now.tls == before.tls && now.allowed_addresses == before.allowed_addresses
@@ -69,7 +69,7 @@ impl Live {
                 None => Arc::new(Watch::new(Arc::clone(peer), asking.clone())),
             }
         };
-        let before = before.filter(|before| wire_limits(&before.config) == limits);
+        let before = before.filter(|before| answer_limits(&before.config) == limits);
         let known_client = before.filter(connects_alike);
         let client = known_client.map_or_else(
             || Client::new(&config.proxy, client_tasks, limits.plaintext_bytes_max),
@@ -129,6 +129,12 @@ impl Live {
         }
     }
 
+    /// How much is kept of calls with idempotency keys.
+    pub(super) fn repeats(&self) -> RepeatBounds {
+        let server = &self.config.server;
+        RepeatBounds { keep: server.idempotency_keep, bytes_max: server.idempotency_bytes_max }
+    }
+
     /// Watches its peers, those that were not watched yet; the watch over a peer that is no longer there ended with the
     /// one before this.
     pub(super) fn watch_peers(&self, client_tasks: &Tasks) {
@@ -151,7 +157,7 @@ impl Live {
                 body_bytes_max: self.config.server.body_bytes_max,
                 body_timeout: self.config.server.body_timeout,
                 call_timeout: self.config.server.call_timeout,
-                wire: wire_limits(&self.config),
+                wire: request_limits(&self.config),
             },
         })
     }
@@ -164,6 +170,14 @@ fn compression(config: &Config, is_loopback: bool) -> Compression {
     }
 }
 
-fn wire_limits(config: &Config) -> WireLimits {
-    WireLimits { plaintext_bytes_max: config.server.body_bytes_max + ENVELOPE_BYTES_MAX }
+/// What is taken from those who call.
+fn request_limits(config: &Config) -> WireLimits {
+    let Server { body_bytes_max, expansion_max, nesting_max, .. } = config.server;
+    WireLimits { plaintext_bytes_max: body_bytes_max + ENVELOPE_BYTES_MAX, expansion_max, nesting_max }
+}
+
+/// What is taken from peers that were called.
+fn answer_limits(config: &Config) -> WireLimits {
+    let plaintext_bytes_max = config.proxy.answer_bytes_max + ENVELOPE_BYTES_MAX;
+    WireLimits { plaintext_bytes_max, ..request_limits(config) }
 }

@@ -33,6 +33,14 @@ pub(super) static WRITE_TIMEOUT: Number = number("server.write_timeout_ms", 30_0
 pub(super) static CONNECTIONS_MAX: Number = number("server.connections_max", 1024, 1, COUNT_MAX);
 pub(super) static IN_FLIGHT_MAX: Number = number("server.in_flight_max", 1024, 1, COUNT_MAX);
 pub(super) static QUEUE_MAX: Number = number("server.queue_max", 1024, 0, COUNT_MAX);
+/// Where nothing is said, it is `server.body_bytes_max`.
+pub(super) static ANSWER_BYTES_MAX: Number =
+    number("plugins.proxy.answer_bytes_max", 4 << 20, 1 << 10, 1 << 30);
+pub(super) static NESTING_MAX: Number = number("server.nesting_max", 64, 1, 64);
+pub(super) static EXPANSION_MAX: Number = number("server.expansion_max", 255, 1, 255);
+pub(super) static IDEMPOTENCY_KEEP: Number = number("server.idempotency_keep_ms", 10 * MINUTE_MS, 0, DAY_MS);
+pub(super) static IDEMPOTENCY_BYTES_MAX: Number =
+    number("server.idempotency_bytes_max", 64 << 20, 64 << 10, 1 << 40);
 pub(super) static HEADER_TIMEOUT: Number = number("server.header_timeout_ms", 10_000, 1, 10 * MINUTE_MS);
 pub(super) static CALL_TIMEOUT: Number = number("server.call_timeout_ms", 30_000, 1, DAY_MS);
 pub(super) static DRAIN_TIMEOUT: Number = number("server.drain_timeout_ms", 30_000, 0, DAY_MS);
@@ -51,7 +59,7 @@ pub(super) static PRIORITY: Number = number("priority", 0, 0, 255);
 pub(super) static WEIGHT: Number = number("weight", 1, 1, 1000);
 
 /// Every number of the file whose key has no name of the user's in it.
-pub(super) static ALL: [&Number; 19] = [
+pub(super) static ALL: [&Number; 24] = [
     &PORT,
     &BODY_BYTES_MAX,
     &BODY_MEMORY_MAX,
@@ -62,6 +70,11 @@ pub(super) static ALL: [&Number; 19] = [
     &CONNECTIONS_MAX,
     &IN_FLIGHT_MAX,
     &QUEUE_MAX,
+    &ANSWER_BYTES_MAX,
+    &NESTING_MAX,
+    &EXPANSION_MAX,
+    &IDEMPOTENCY_KEEP,
+    &IDEMPOTENCY_BYTES_MAX,
     &HEADER_TIMEOUT,
     &CALL_TIMEOUT,
     &DRAIN_TIMEOUT,

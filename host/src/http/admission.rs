@@ -1,15 +1,16 @@
 //! How many calls run at once, and how many wait for a place.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::base::{Deadline, ErrorCode, Failure};
 
 /// The limits of the host on calls from outside.
 #[derive(Debug)]
 pub struct Admission {
-    places: Semaphore,
+    places: Arc<Semaphore>,
     in_flight_max: usize,
     waiting: AtomicUsize,
     queue_max: usize,
@@ -19,7 +20,12 @@ impl Admission {
     /// `in_flight_max` calls run at once, `queue_max` more wait.
     #[must_use]
     pub fn new(in_flight_max: usize, queue_max: usize) -> Self {
-        Self { places: Semaphore::new(in_flight_max), in_flight_max, waiting: AtomicUsize::new(0), queue_max }
+        Self {
+            places: Arc::new(Semaphore::new(in_flight_max)),
+            in_flight_max,
+            waiting: AtomicUsize::new(0),
+            queue_max,
+        }
     }
 
     /// How many calls run.
@@ -38,12 +44,12 @@ impl Admission {
     ///
     /// # Errors
     /// `overloaded` if the queue is full, `deadline_exceeded` if no place came free in time.
-    pub async fn enter(&self, deadline: Deadline) -> Result<SemaphorePermit<'_>, Box<Failure>> {
-        if let Ok(place) = self.places.try_acquire() {
+    pub async fn enter(&self, deadline: Deadline) -> Result<OwnedSemaphorePermit, Box<Failure>> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
         }
         let _waiting = Waiting::join(&self.waiting, self.queue_max).ok_or_else(overloaded)?;
-        match tokio::time::timeout_at(deadline.0.into(), self.places.acquire()).await {
+        match tokio::time::timeout_at(deadline.0.into(), Arc::clone(&self.places).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) => Err(overloaded()),
             Err(_) => Err(Box::new(Failure::not_executed(

@@ -5,17 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use hyper::body::Incoming;
-use tokio::sync::SemaphorePermit;
 
+use super::body::Taken;
 use super::{
     Admission, BodyMemory, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call,
     catalogue, health, openapi, remote,
 };
-use crate::base::{Caller, Clock, Deadline, Failure, HostId, NamedCaller, RequestId};
+use crate::base::{Caller, Clock, Held, HostId, Invocation, NamedCaller, Outcome, RequestId};
 use crate::config::{AuthRules, Callers, READY_PATH, REMOTE_PATH};
 pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
+use crate::functions::{Dispatch, run};
 use crate::plugins::Plugins;
 use crate::router::Router;
 use crate::wire::{Compression, KeyId, KeyRing, Limits as WireLimits, ReplayGuard};
@@ -131,14 +133,22 @@ impl Door {
         Ok(answer(self, &caller, &head.headers))
     }
 
-    /// A place for one call.
-    pub(super) async fn place<'a>(
+    /// Runs one call in its place. `taken` is what its body has of the memory.
+    pub(super) async fn run(
         &self,
-        policy: &'a Policy,
-        deadline: Deadline,
-    ) -> Result<SemaphorePermit<'a>, Box<Failure>> {
-        let place = policy.admission.enter(deadline).await;
-        place.inspect_err(|_| self.meters.limit(Limit::Queue))
+        policy: &Policy,
+        mut invocation: Invocation,
+        arguments: Bytes,
+        taken: Taken,
+    ) -> Outcome {
+        let place = policy.admission.enter(invocation.deadline).await;
+        let place = place.inspect_err(|_| self.meters.limit(Limit::Queue))?;
+        let mut held = Some((place, taken));
+        if invocation.idempotency_key.is_some() {
+            // Such a call may outlive this one, its caller.
+            invocation.held = held.take().map(Held::new);
+        }
+        run(|context| self.router.start(Arc::new(invocation), arguments, context)).await
     }
 
     /// Adds the headers that name a call and who served it.

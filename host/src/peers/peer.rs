@@ -13,10 +13,12 @@ use super::client::{Destination, HttpAnswer, SendError};
 use super::health::{Admission, Health};
 use super::known::Known;
 use super::load::Latency;
-use crate::base::{ErrorCode, Failure, HostId, Invocation, Outcome};
+use crate::base::{Counter, ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::functions::CallStats;
-use crate::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope};
+use crate::wire::{
+    self, Compression, KeySet, LimitReached, Limits, RequestEnvelope, ResponseEnvelope, ResponseError,
+};
 
 mod calling;
 mod offering;
@@ -41,6 +43,8 @@ pub struct Peer {
     stats: CallStats,
     health: Health,
     latency: Latency,
+    /// Answers that were more than is taken, by [`PeerLimit`].
+    limited: [Counter; PeerLimit::ALL.len()],
     reach: Reach,
     known: Arc<Known>,
     is_itself: AtomicBool,
@@ -57,6 +61,45 @@ pub struct Standing {
     pub weight: u16,
 }
 
+/// A limit on what a peer answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerLimit {
+    /// `plugins.proxy.answer_bytes_max`, of what comes.
+    AnswerSize,
+    /// `plugins.proxy.answer_bytes_max`, of what a frame claims to be uncompressed.
+    UncompressedSize,
+    /// `server.expansion_max`.
+    Expansion,
+    /// The nesting of what comes with a failure, at most that of the wire.
+    Nesting,
+}
+
+impl PeerLimit {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::AnswerSize, Self::UncompressedSize, Self::Expansion, Self::Nesting];
+
+    /// Its name in `/metrics`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AnswerSize => "answer_size",
+            Self::UncompressedSize => "uncompressed_size",
+            Self::Expansion => "expansion",
+            Self::Nesting => "nesting",
+        }
+    }
+}
+
+impl From<LimitReached> for PeerLimit {
+    fn from(limit: LimitReached) -> Self {
+        match limit {
+            LimitReached::Size => Self::UncompressedSize,
+            LimitReached::Expansion => Self::Expansion,
+            LimitReached::Nesting => Self::Nesting,
+        }
+    }
+}
+
 /// What a peer answered.
 #[derive(Debug)]
 pub enum Answer {
@@ -64,6 +107,14 @@ pub enum Answer {
     Outcome(Outcome, Option<HostId>),
     /// The URL leads back to this very process: nothing was run.
     Itself,
+}
+
+impl Answer {
+    /// Whether nobody knows if the peer ran the call.
+    #[must_use]
+    pub fn may_have_run(&self) -> bool {
+        matches!(self, Self::Outcome(Err(failure), _) if failure.executed.is_none())
+    }
 }
 
 impl Peer {
@@ -92,6 +143,7 @@ impl Peer {
             stats: CallStats::default(),
             health: Health::default(),
             latency: Latency::default(),
+            limited: Default::default(),
             is_itself: AtomicBool::new(false),
             clock_offset_ms: AtomicI64::new(0),
         }
@@ -125,6 +177,15 @@ impl Peer {
     #[must_use]
     pub fn stats(&self) -> &CallStats {
         &self.stats
+    }
+
+    /// How often each limit on its answers was reached.
+    pub fn limited(&self) -> impl Iterator<Item = (PeerLimit, u64)> {
+        PeerLimit::ALL.into_iter().zip(self.limited.iter().map(Counter::get))
+    }
+
+    fn limit(&self, limit: PeerLimit) {
+        self.limited[limit as usize].count();
     }
 
     /// Calls `invocation.function` there, within its deadline. `host_id` and `instance` are this host's.
@@ -282,7 +343,7 @@ impl Peer {
             remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1),
             hops,
             traceparent: invocation.traceparent.clone(),
-            idempotency_key: invocation.idempotency_key.clone(),
+            idempotency_key: invocation.key_for_peers(),
             // Always: an address may come to be this host's, or cease to be, at any time.
             instance: Some(instance),
         }
@@ -296,10 +357,17 @@ impl Peer {
     ) -> Result<ResponseEnvelope, Box<Failure>> {
         let now_ms = self.now_ms();
         let (request_id, frame) = wire::seal_request(key, now_ms, envelope, self.compression);
-        let answer =
-            self.client.post(&self.destination, frame).await.map_err(|error| Box::new(unsent(&error)))?;
+        let answer = self.client.post(&self.destination, frame).await.map_err(|error| {
+            if let SendError::TooLarge(_) = error {
+                self.limit(PeerLimit::AnswerSize);
+            }
+            Box::new(unsent(&error))
+        })?;
         if answer.status == StatusCode::OK && answer.is_sealed {
             return wire::open_response(key, request_id, answer.body, &self.limits).map_err(|error| {
+                if let ResponseError::Decode(error) = &error {
+                    error.limit().map(PeerLimit::from).into_iter().for_each(|limit| self.limit(limit));
+                }
                 Box::new(Failure::new(
                     ErrorCode::Unavailable,
                     format!("the peer's answer cannot be read: {error}"),

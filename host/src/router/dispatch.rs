@@ -5,7 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -14,12 +14,16 @@ use tokio::time::Sleep;
 
 use super::budget::RetryBudget;
 use super::decision::{self, Decision, Target, Ways, decide};
+use super::repeats::Repeats;
 use crate::base::{
-    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, nearest,
+    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, Tasks, nearest,
 };
 use crate::config::Fallback;
 use crate::functions::{CallFuture, CallStats, Dispatch, Function, Started, Table, Withdrawn};
 use crate::peers::Peer;
+
+/// How long what is dropped may take to be gone.
+const DROP_GRACE: Duration = Duration::from_secs(1);
 
 /// Routes calls.
 pub struct Router {
@@ -30,6 +34,10 @@ pub struct Router {
     routes: ArcSwap<Routes>,
     /// What is left of calls that may be made again.
     pub(super) budget: RetryBudget,
+    /// Calls with idempotency keys.
+    pub(super) repeats: Arc<Repeats>,
+    /// Own those of them that run.
+    pub(super) once_tasks: Tasks,
     /// Told when a peer turns out to be this very host: functions then run here that did not before.
     on_itself: OnceLock<Box<dyn Fn() + Send + Sync>>,
     this: Weak<Self>,
@@ -60,7 +68,8 @@ impl fmt::Debug for Router {
 }
 
 impl Router {
-    /// A router over the functions of `table` and the peers of `routes`.
+    /// A router over the functions of `table` and the peers of `routes`, which keeps no outcomes of calls as yet
+    /// ([`Repeats::set_bounds`]).
     #[must_use]
     pub fn new(host_id: HostId, table: Arc<Table>, routes: Routes) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
@@ -69,6 +78,8 @@ impl Router {
             table,
             routes: ArcSwap::from_pointee(routes),
             budget: RetryBudget::new(Instant::now()),
+            repeats: Arc::default(),
+            once_tasks: Tasks::default(),
             on_itself: OnceLock::new(),
             this: this.clone(),
         })
@@ -118,6 +129,24 @@ impl Router {
         let mut peers = self.routes.load().peers.clone();
         peers.sort_by(|one, other| one.url().cmp(other.url()));
         peers
+    }
+
+    /// The peer at that authority.
+    pub(super) fn peer_at(&self, authority: &str) -> Option<Arc<Peer>> {
+        self.routes.load().peers.iter().find(|peer| peer.url().authority() == authority).cloned()
+    }
+
+    /// What is remembered of calls with idempotency keys.
+    #[must_use]
+    pub fn repeats(&self) -> &Repeats {
+        &self.repeats
+    }
+
+    /// Waits for the calls with idempotency keys, which go on without their callers, and drops what runs after `grace`.
+    pub async fn end(&self, grace: Duration) {
+        if !self.once_tasks.end(grace).await {
+            self.once_tasks.abandon(DROP_GRACE).await;
+        }
     }
 
     /// Where a function runs at present.
@@ -221,16 +250,18 @@ impl Router {
         };
         Box::new(Failure::not_executed(ErrorCode::NotFound, text))
     }
-}
 
-impl Dispatch for Router {
-    fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
-        let now = Instant::now();
-        if invocation.deadline.0 <= now {
-            return refuse(ErrorCode::DeadlineExceeded, "the time ran out before the call began".to_owned());
-        }
+    /// Begins a call, whatever ran before.
+    pub(super) fn start_any(
+        &self,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+        context: &mut Context<'_>,
+    ) -> Started {
         match self.target_of(&invocation) {
-            Target::Local(function) => Self::start_local(&function, invocation, arguments, context, now),
+            Target::Local(function) => {
+                Self::start_local(&function, invocation, arguments, context, Instant::now())
+            }
             Target::Nowhere => Started::Ready(Err(self.not_found(&invocation))),
             Target::Peers(_) if invocation.hops.len() >= HOPS_MAX => {
                 refuse(ErrorCode::LoopDetected, format!("the call has been through {HOPS_MAX} hosts already"))
@@ -245,6 +276,21 @@ impl Dispatch for Router {
                     Poll::Pending => Started::Pending(future),
                 }
             }
+        }
+    }
+}
+
+impl Dispatch for Router {
+    fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
+        if invocation.deadline.0 <= Instant::now() {
+            return refuse(ErrorCode::DeadlineExceeded, "the time ran out before the call began".to_owned());
+        }
+        if invocation.idempotency_key.is_none() {
+            return self.start_any(invocation, arguments, context);
+        }
+        match self.this.upgrade() {
+            Some(this) => this.start_once(invocation, arguments, context),
+            None => refuse(ErrorCode::Unavailable, "the host is stopping".to_owned()),
         }
     }
 }

@@ -44,6 +44,7 @@ impl Router {
         let is_idempotent = here.unwrap_or_else(|| all_say_idempotent(&invocation.function, &peers));
         let (mut left, mut attempts, mut pause) = (peers.clone(), 0, PAUSE_FIRST);
         let (mut last, mut last_was_told): (Option<Box<Failure>>, bool) = (None, false);
+        let mut may_have_run = false;
         loop {
             let now = Instant::now();
             let again = match next(&left, &invocation, now) {
@@ -62,6 +63,10 @@ impl Router {
                     let id = self.host_id();
                     let answer =
                         peer.call(&invocation, arguments.clone(), id, *self.instance(), is_trial).await;
+                    if answer.may_have_run() {
+                        may_have_run = true;
+                        self.repeats.lose(&invocation, peer.url().authority(), is_idempotent);
+                    }
                     if says_not_found(&answer) {
                         peer.lacks(&invocation.function);
                     }
@@ -103,7 +108,11 @@ impl Router {
             pause = (pause * 2).min(PAUSE_MAX);
             left.clone_from(&peers);
         }
-        let failure = last.unwrap_or_else(|| nobody(peers.len()));
+        let mut failure = last.unwrap_or_else(|| nobody(peers.len()));
+        if may_have_run && failure.executed == Some(false) {
+            // Of the last attempt alone.
+            failure.executed = None;
+        }
         let is_safe = failure.executed == Some(false) || is_idempotent;
         if is_safe && self.routes().fallback == Fallback::Local && self.has(&invocation.function) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use super::Admin;
 use crate::functions::CallStats;
 use crate::http::{Problem, Response};
+use crate::peers::PeerLimit;
 
 /// The text format, which every Prometheus of the last years asks for.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -100,6 +101,15 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     counters(to, "requests_refused", "Requests that were answered with an error, by code.", refused)?;
     let limited = meters.limited().map(|(limit, count)| ([("limit", limit.as_str())], count));
     counters(to, "limits_reached", "How often each limit acted.", limited)?;
+    let repeats = admin.router.repeats();
+    let (remembered, bytes) = repeats.size();
+    let help = "Calls with idempotency keys that are remembered.";
+    gauges(to, "idempotency_remembered", help, [(none, remembered as f64)])?;
+    gauges(to, "idempotency_memory_bytes", "What they take.", [(none, bytes as f64)])?;
+    let help = "Repeats that were answered with the outcome of the first call.";
+    counters(to, "idempotency_repeats_answered", help, [(none, repeats.answered.get())])?;
+    let help = "Outcomes that were forgotten before their time, because the memory was full.";
+    counters(to, "idempotency_forgotten", help, [(none, repeats.forgotten.get())])?;
     let window = door.replays.window(door.clock.now_ms()).as_secs_f64();
     let help = "How late a sealed frame may be: less than configured while the memory is full.";
     gauges(to, "replay_window_seconds", help, [(none, window)])?;
@@ -118,6 +128,12 @@ fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let urls: Vec<String> = peers.iter().map(|peer| peer.url().to_string()).collect();
     let of = || urls.iter().map(String::as_str).zip(peers.iter().map(|peer| peer.stats()));
     calls(to, "peer", "of a peer", &of)?;
+    let limited = urls.iter().zip(&peers).flat_map(|(url, peer)| {
+        let of_peer =
+            move |(limit, count)| ([("peer", url.as_str()), ("limit", PeerLimit::as_str(limit))], count);
+        peer.limited().map(of_peer)
+    });
+    counters(to, "peer_limits_reached", "How often each limit on a peer's answers acted.", limited)?;
     let offsets = peers.iter().map(|peer| peer.clock_offset_ms() as f64 / 1000.0);
     let offsets = urls.iter().zip(offsets).map(|(url, offset)| ([("peer", url.as_str())], offset));
     gauges(to, "peer_clock_offset_seconds", "What is added to this host's clock for the peer.", offsets)?;
