@@ -20,7 +20,10 @@ fn document(entries: &[Entry], host_id: &str) -> Value {
     let mut schemas = Map::new();
     schemas.insert("Problem".to_owned(), problem_schema());
     let mut paths = Map::new();
-    for entry in entries {
+    // What peers say of types must not take the place of what plugins here say.
+    let (own, offered): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().partition(|entry| entry.plugin().is_some());
+    for entry in own.into_iter().chain(offered) {
         paths.insert(
             format!("/api/v1/functions/{}", entry.name),
             json!({ "post": operation(entry, &mut schemas) }),
@@ -64,13 +67,14 @@ fn operation(entry: &Entry, schemas: &mut Map<String, Value>) -> Value {
 
 /// Moves the definitions of a schema to the document's components, where references can find them.
 ///
-/// Two functions may have different types of one name, so a moved name carries the function's.
+/// Two functions may have different types of one name, so a moved name carries the function's. What is there already
+/// stays.
 fn hoisted(mut schema: Value, function: &str, schemas: &mut Map<String, Value>) -> Value {
     let definitions = schema.as_object_mut().and_then(|object| object.remove("$defs"));
     if let Some(Value::Object(definitions)) = definitions {
         for (name, mut definition) in definitions {
             point_to_components(&mut definition, function);
-            schemas.insert(component_name(function, &name), definition);
+            schemas.entry(component_name(function, &name)).or_insert(definition);
         }
     }
     point_to_components(&mut schema, function);
@@ -133,5 +137,8 @@ mod tests {
             schemas["demo.f.User"],
             json!({ "items": { "$ref": "#/components/schemas/demo.f.User" } })
         );
+        // One that was there first stays, by whatever name another function's may come.
+        hoisted(json!({ "$defs": { "f.User": true } }), "demo", &mut schemas);
+        assert!(schemas["demo.f.User"].is_object());
     }
 }

@@ -273,9 +273,14 @@ fn a_reload_keeps_what_peers_offered_that_stay() {
     let failed = fetches(&a, &peer.url(), "failed");
     until(&a, "it is watched no more", || fetches(&a, &peer.url(), "failed") > failed);
     assert!(entry(&a, "far.f").is_some());
-    a.put_config(&config.replace(&list, "[]"));
+    // One that is no longer listed is not asked any more, and offers nothing.
+    let other = FaultyPeer::serving(|_, _| catalogue_of("other", &json!([])));
+    a.put_config(&config.replace(&list, &format!("[{:?}]", other.url())));
     assert_eq!(a.reload_host().status, 200);
     assert!(entry(&a, "far.f").is_none());
+    let asked = peer.requests();
+    until(&a, "the other one is not asked", || fetches(&a, &other.url(), "ok") >= 5.0);
+    assert!(peer.requests() <= asked + 1, "one may have been on its way");
     a.stop();
 }
 
