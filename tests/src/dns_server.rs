@@ -32,7 +32,6 @@ impl DnsServer {
     /// # Panics
     /// If the system has no port.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "it ends with the value that was returned")]
     pub fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("there is a port");
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a time is a timeout");

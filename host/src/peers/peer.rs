@@ -9,23 +9,25 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::Client;
-use super::client::{Destination, HttpAnswer, SendError};
+use super::client::{Destination, SendError};
 use super::health::{Admission, Health};
 use super::known::Known;
 use super::load::Latency;
 use crate::base::{Counter, ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::functions::CallStats;
-use crate::wire::{
-    self, Compression, KeySet, LimitReached, Limits, RequestEnvelope, ResponseEnvelope, ResponseError,
-};
+use crate::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope, ResponseError};
 
 mod calling;
+mod failures;
+mod limit;
 mod offering;
 
+pub use limit::PeerLimit;
 pub use offering::Allowed;
 
 use calling::Calling;
+use failures::{for_callers, refused, unsent};
 use offering::Reach;
 
 /// How soon a peer must refuse a time stamp for the call to be sealed again.
@@ -61,45 +63,6 @@ pub struct Standing {
     pub priority: u8,
     /// Its part of the calls, against those of the others; at least 1.
     pub weight: u16,
-}
-
-/// A limit on what a peer answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerLimit {
-    /// `plugins.proxy.answer_bytes_max`, of what comes.
-    AnswerSize,
-    /// `plugins.proxy.answer_bytes_max`, of what a frame claims to be uncompressed.
-    UncompressedSize,
-    /// `server.expansion_max`.
-    Expansion,
-    /// The nesting of what comes with a failure, at most that of the wire.
-    Nesting,
-}
-
-impl PeerLimit {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::AnswerSize, Self::UncompressedSize, Self::Expansion, Self::Nesting];
-
-    /// Its name in `/metrics`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AnswerSize => "answer_size",
-            Self::UncompressedSize => "uncompressed_size",
-            Self::Expansion => "expansion",
-            Self::Nesting => "nesting",
-        }
-    }
-}
-
-impl From<LimitReached> for PeerLimit {
-    fn from(limit: LimitReached) -> Self {
-        match limit {
-            LimitReached::Size => Self::UncompressedSize,
-            LimitReached::Expansion => Self::Expansion,
-            LimitReached::Nesting => Self::Nesting,
-        }
-    }
 }
 
 /// What a peer answered.
@@ -308,7 +271,7 @@ impl Peer {
                 }
                 Ok(Err(failure)) => {
                     tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
-                    return Answer::Outcome(Err(self.for_callers(failure)), None);
+                    return Answer::Outcome(Err(for_callers(failure)), None);
                 }
                 Ok(Ok(response)) => response,
             };
@@ -398,22 +361,6 @@ impl Peer {
         tracing::warn!(peer = %self.url, our_clock_ms = ours, peer_clock_ms = peer_now_ms, offset_ms = offset, "the peer refused our time stamp; its clock is used from now on");
         self.clock_offset_ms.store(offset, Ordering::Relaxed);
     }
-
-    /// The failure as callers may see it. What went wrong in detail is in the log.
-    fn for_callers(&self, failure: Box<Failure>) -> Box<Failure> {
-        let text = match (failure.code, failure.executed) {
-            (ErrorCode::Unavailable, Some(false)) => "the peer that this function runs on cannot be reached",
-            (ErrorCode::Unavailable, _) => "the peer that this function runs on gave no usable answer",
-            (ErrorCode::Unauthenticated, _) => {
-                "the peer that this function runs on does not accept this host's key"
-            }
-            (ErrorCode::Incompatible, _) => {
-                "the peer that this function runs on speaks another version of the wire"
-            }
-            _ => return failure,
-        };
-        Box::new(Failure { message: text.to_owned(), ..*failure })
-    }
 }
 
 impl fmt::Debug for Peer {
@@ -430,34 +377,6 @@ fn failed(failure: Failure) -> Answer {
 fn refuses(response: &ResponseEnvelope, code: ErrorCode) -> bool {
     let refusal = |failure: &Failure| failure.code == code && failure.executed == Some(false);
     response.outcome.as_ref().err().is_some_and(|failure| refusal(failure))
-}
-
-fn unsent(error: &SendError) -> Failure {
-    match error {
-        SendError::NotConnected(_) | SendError::CertificateRefused(_) => {
-            Failure::not_executed(ErrorCode::Unavailable, error.to_string())
-        }
-        SendError::Broken(_) | SendError::TooLarge(_) => {
-            Failure::new(ErrorCode::Unavailable, error.to_string())
-        }
-    }
-}
-
-/// What an answer that is not sealed means. It proves nothing, so nobody knows whether the function ran.
-fn refused(answer: &HttpAnswer) -> Failure {
-    let code = match answer.status {
-        StatusCode::UNAUTHORIZED => ErrorCode::Unauthenticated,
-        StatusCode::BAD_REQUEST if answer.names_version => ErrorCode::Incompatible,
-        _ => ErrorCode::Unavailable,
-    };
-    Failure::new(
-        code,
-        format!(
-            "the answer is no sealed frame: HTTP status {}, {} bytes",
-            answer.status.as_u16(),
-            answer.body.len()
-        ),
-    )
 }
 
 /// Unix time in milliseconds.
