@@ -6,6 +6,7 @@ mod balance;
 mod budget;
 mod decision;
 mod dispatch;
+mod limited;
 mod remote;
 
 pub use decision::{Decision, Target, decide};

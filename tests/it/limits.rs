@@ -1,5 +1,7 @@
 //! What strangers can make a host spend, and that others are served meanwhile.
 
+mod functions;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -31,6 +31,7 @@ pub(super) async fn build(
     let table = Arc::new(Table::default());
     let live = Live::make(config, None, client_tasks).await?;
     let config = &live.config;
+    table.set_limits(config.limits.clone());
     let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), live.routes());
     let policy = live.policy()?;
     let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);

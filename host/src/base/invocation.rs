@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Caller, FunctionName};
+use super::{Caller, FunctionName, HeldPlaces};
 
 /// Most hosts that one call may pass through (WIRE.md, field 3 of a request).
 pub const HOPS_MAX: usize = 16;
@@ -79,6 +79,8 @@ pub struct Invocation {
     pub idempotency_key: Option<Bytes>,
     /// The other host that ran it, once one has answered.
     pub served_by: ServedBy,
+    /// The limits whose places the calls that it is made within have.
+    pub held: HeldPlaces,
 }
 
 /// The id of the host that ran a call, if it was another one. Clones share it.

@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 
 use super::{Door, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
 use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, FunctionName, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, Outcome,
-    RequestId, ServedBy,
+    Caller, Deadline, ErrorCode, Failure, FunctionName, HeldPlaces, IDEMPOTENCY_KEY_BYTES_MAX, Invocation,
+    Outcome, RequestId, ServedBy,
 };
 use crate::functions::{Dispatch, run};
 use crate::wire::{self, check_arguments, check_value};
@@ -72,6 +72,7 @@ async fn answer(
         traceparent: traceparent(headers),
         idempotency_key: idempotency_key(headers)?,
         served_by: served_by.clone(),
+        held: HeldPlaces::default(),
     };
     let within = deadline.remaining().unwrap_or_default();
     let Limits { body_bytes_max, body_timeout, .. } = policy.limits;

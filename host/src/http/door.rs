@@ -7,13 +7,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
-use tokio::sync::SemaphorePermit;
 
 use super::{
     Admission, BodyMemory, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call,
     catalogue, health, openapi, remote,
 };
-use crate::base::{Caller, Clock, Deadline, Failure, HostId, NamedCaller, RequestId};
+use crate::base::{Caller, Clock, Deadline, Failure, HostId, NamedCaller, Place, RequestId};
 use crate::config::{AuthRules, Callers, REMOTE_PATH};
 use crate::plugins::Plugins;
 use crate::router::Router;
@@ -135,11 +134,7 @@ impl Door {
     }
 
     /// A place for one call.
-    pub(super) async fn place<'a>(
-        &self,
-        policy: &'a Policy,
-        deadline: Deadline,
-    ) -> Result<SemaphorePermit<'a>, Box<Failure>> {
+    pub(super) async fn place(&self, policy: &Policy, deadline: Deadline) -> Result<Place, Box<Failure>> {
         let place = policy.admission.enter(deadline).await;
         place.inspect_err(|_| self.meters.limit(Limit::Queue))
     }

@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::{Door, Policy, Problem, Response, auth, body};
-use crate::base::{Caller, Deadline, ErrorCode, Failure, Invocation, Outcome, ServedBy};
+use crate::base::{Caller, Deadline, ErrorCode, Failure, HeldPlaces, Invocation, Outcome, ServedBy};
 use crate::functions::{Dispatch, run};
 use crate::wire::{self, Compression, KeySet, OpenError, OpenedRequest, RequestEnvelope, ResponseEnvelope};
 
@@ -100,6 +100,7 @@ async fn route(
         traceparent: envelope.traceparent,
         idempotency_key: envelope.idempotency_key,
         served_by: served_by.clone(),
+        held: HeldPlaces::default(),
     };
     let outcome = dispatch(door, policy, invocation, envelope.arguments).await;
     let mut answer = Answer::of(door, outcome);

@@ -162,6 +162,7 @@ fn nested(
         traceparent: parent.and_then(|parent| parent.traceparent.clone()),
         idempotency_key,
         served_by: ServedBy::default(),
+        held: parent.map(|parent| parent.held.clone()).unwrap_or_default(),
     })
 }
 

@@ -16,7 +16,8 @@ use proc_macro::TokenStream;
 /// - `name = "crate.module.function"`: another name than the one of its path;
 /// - `idempotent`: running it twice does no harm, so a failed call may be repeated;
 /// - `timeout_ms = 500`: the most that one call through the host may take;
-/// - `max_concurrency = 8`: the most calls through the host at one time;
+/// - `max_concurrency = 8`: the most calls through the host at one time; more are refused as `overloaded`;
+/// - `max_queue = 32`: with it, so many more wait for a place, first come, first served, as long as they have time;
 /// - `blocking`: a plain `fn` that runs on the blocking pool.
 ///
 /// It returns `Result<T, E>` with an `E: ProxyError`. Arguments are owned types, named on the wire;

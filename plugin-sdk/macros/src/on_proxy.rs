@@ -278,7 +278,7 @@ impl Expansion {
     }
 
     fn definition(&self) -> TokenStream {
-        let Options { name, timeout_ms, max_concurrency, idempotent, .. } = &self.options;
+        let Options { name, timeout_ms, max_concurrency, max_queue, idempotent, .. } = &self.options;
         let function = self.function.signature.ident.to_string();
         let function = function.trim_start_matches("r#");
         let name = match name {
@@ -299,6 +299,7 @@ impl Expansion {
             None => quote!(::core::option::Option::None),
         };
         let max_concurrency = max_concurrency.as_ref().map_or_else(|| quote!(0), |limit| quote!(#limit));
+        let max_queue = max_queue.as_ref().map_or_else(|| quote!(0), |limit| quote!(#limit));
         quote! {
             private::Definition {
                 name: #name,
@@ -306,6 +307,7 @@ impl Expansion {
                 idempotent: #idempotent,
                 timeout_ms: #timeout_ms,
                 max_concurrency: #max_concurrency,
+                max_queue: #max_queue,
             }
         }
     }
