@@ -15,6 +15,7 @@ mod cli;
 mod config;
 mod interop;
 mod layering;
+mod layers;
 mod limits;
 mod metrics;
 mod outcomes;
