@@ -219,7 +219,7 @@ impl Caller {
         let (id, frame) =
             wire::seal_request(&self.keys, self.clock.now_ms(), &self.envelope, Compression::Never);
         let body = post(connection, wire::CONTENT_TYPE, frame.into()).await?;
-        let limits = Limits { plaintext_bytes_max: 1 << 24 };
+        let limits = Limits::of_size(1 << 24);
         let answer = wire::open_response(&self.keys, id, BytesMut::from(body), &limits)?;
         ensure!(answer.outcome?.ends_with(&self.data), "the answer differs");
         Ok(())

@@ -144,6 +144,7 @@ impl App {
         let mut signals = self.signals;
         let server_tasks = Tasks::default();
         let server = &self.config.server;
+        let router = Arc::clone(&self.door.router);
         let _owned = server_tasks.spawn(http::serve(
             self.listener,
             self.door,
@@ -187,6 +188,8 @@ impl App {
                 );
                 server_tasks.abandon(DROP_GRACE).await;
             }
+            let left = deadline.saturating_duration_since(Instant::now());
+            router.end(left).await;
             let left = deadline.saturating_duration_since(Instant::now());
             self.plugins.stop(left.max(DROP_GRACE)).await;
             changes.end(DROP_GRACE).await;

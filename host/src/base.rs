@@ -17,7 +17,7 @@ pub use clock::Clock;
 pub use code::ErrorCode;
 pub use failure::Failure;
 pub use invocation::{
-    Deadline, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
+    Deadline, HOPS_MAX, Held, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };
 pub use meter::{Counter, Timings};
 pub use name::{FunctionName, InvalidName, nearest};

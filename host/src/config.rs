@@ -11,6 +11,7 @@ mod admin;
 mod build;
 mod builder;
 mod callers;
+mod catalogue;
 mod choice;
 mod dump;
 mod environment;
@@ -60,6 +61,12 @@ pub use trust::{KeyId, Trust, TrustedKey};
 
 /// Where peers call each other; its rule's keys are the secrets that seal (DESIGN section 6).
 pub const REMOTE_PATH: &str = "/api/v1/proxy/remote";
+/// The catalogue: what can be called, and where it runs.
+pub const FUNCTIONS_PATH: &str = "/api/v1/functions";
+/// OpenAPI of the same.
+pub const OPENAPI_PATH: &str = "/api/v1/openapi.json";
+/// Where a host says whether it serves.
+pub const READY_PATH: &str = "/ready";
 
 /// The whole configuration of one host, checked.
 #[derive(Debug, Clone)]
@@ -121,6 +128,14 @@ pub struct Server {
     pub in_flight_max: usize,
     /// Most calls that wait for one of those places, 0 to 1,000,000.
     pub queue_max: usize,
+    /// Most lists and maps inside each other in arguments and in what peers send, the outermost counted; 1 to 64.
+    pub nesting_max: usize,
+    /// Most bytes that one byte of a compressed frame may stand for, 1 to 255.
+    pub expansion_max: usize,
+    /// How long outcomes of calls with idempotency keys are kept, 0 (not at all) to a day.
+    pub idempotency_keep: Duration,
+    /// What these outcomes may take in bytes, 64 KiB to 1 TiB.
+    pub idempotency_bytes_max: usize,
     /// How long a client may take for the head of a request, 1 ms to 10 minutes.
     pub header_timeout: Duration,
     /// How long a body may take to arrive, 1 ms to an hour.

@@ -9,6 +9,7 @@ mod auth;
 mod body;
 mod call;
 mod catalogue;
+mod conditional;
 mod connections;
 mod door;
 mod health;

@@ -1,17 +1,33 @@
-//! Other framex-hosts: sealed calls to them over kept connections.
+//! Other framex-hosts: sealed calls to them over kept connections, and what they say of themselves.
 //!
 //! Layer: above `plugins` (which it does not use) and `wire`. It must never decide whether a call goes to a peer,
 //! nor make a call twice on its own, but for the one resend that a peer's clock asks for.
 
+mod catalogue;
 mod client;
 mod connector;
 mod health;
+mod known;
 mod load;
 mod peer;
 mod resolver;
+mod watch;
 
+pub use catalogue::{Catalogue, Offered};
 pub use client::Client;
 pub use connector::{Connector, Stream};
 pub use health::{Admission, Health};
+pub use known::{Fetched, Known, Moment, Notes, Probed};
 pub use load::Latency;
-pub use peer::{Answer, Peer, Standing};
+pub use peer::{Allowed, Answer, Peer, PeerLimit, Standing};
+pub use watch::{Asking, Watch};
+
+/// Reads the catalogue of a peer; for fuzzing.
+///
+/// # Errors
+/// Why it is none, in words.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn read_catalogue(bytes: &[u8]) -> Result<Catalogue, String> {
+    Catalogue::parse(bytes, None).map_err(|error| error.to_string())
+}

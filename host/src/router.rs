@@ -7,7 +7,11 @@ mod budget;
 mod decision;
 mod dispatch;
 mod limited;
+mod offers;
+mod once;
 mod remote;
+mod repeats;
 
 pub use decision::{Decision, Target, decide};
 pub use dispatch::{Router, Routes, deadline_exceeded};
+pub use repeats::{RepeatBounds, Repeats};

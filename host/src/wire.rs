@@ -24,7 +24,7 @@ mod writer;
 
 pub use check::{ARGUMENT_NAME_BYTES_MAX, ARGUMENTS_MAX, NESTING_MAX, check_arguments, check_value};
 pub use compression::Compression;
-pub use error::{DecodeError, KeyError, OpenError, Refusal, ResponseError};
+pub use error::{DecodeError, KeyError, LimitReached, OpenError, Refusal, ResponseError};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use exchange::seal_bytes;

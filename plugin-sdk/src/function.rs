@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::{CallError, Code, ProxyError};
 use crate::instance;
+use crate::options::CallOptions;
 use crate::outgoing;
 
 /// A function marked `#[on_proxy]`; the attribute implements it for a type of the function's name.
@@ -128,8 +129,16 @@ pub async fn invoke<F: ProxyFunction>(arguments: F::Arguments) -> Result<F::Outp
 /// Calls through the host, wherever the body is.
 #[doc(hidden)]
 pub async fn invoke_remote<F: ProxyFunction>(arguments: F::Arguments) -> Result<F::Output, F::Error> {
+    invoke_with::<F>(arguments, &CallOptions::default()).await
+}
+
+/// Calls through the host with options.
+pub(crate) async fn invoke_with<F: ProxyFunction>(
+    arguments: F::Arguments,
+    options: &CallOptions,
+) -> Result<F::Output, F::Error> {
     let bytes = F::encode_arguments(arguments).map_err(F::Error::from_call_error)?;
-    let reply = outgoing::call(F::DEFINITION.name, &F::cell().number, bytes).await;
+    let reply = outgoing::call(F::DEFINITION.name, &F::cell().number, bytes, options).await;
     let reply = reply.map_err(F::Error::from_call_error)?;
     F::decode_result(reply.as_ref()).map_err(F::Error::from_call_error)
 }

@@ -43,6 +43,7 @@ mod function;
 mod instance;
 mod layer;
 mod logging;
+mod options;
 mod outgoing;
 mod panics;
 mod schema;
@@ -54,12 +55,13 @@ pub use error::{CallError, Code, Error, ProxyError, Result};
 pub use framex_macros::{model, on_proxy, plugin, proxy_error};
 pub use function::ProxyFunction;
 pub use layer::{Answer, LayerCall, LayerError, Layered, Next};
+pub use options::CallOptions;
 
 /// What a plugin needs, in one line.
 pub mod prelude {
     pub use crate::{
-        Answer, Bytes, CallError, Code, Context, Error, LayerCall, LayerError, Layered, Next, Plugin,
-        ProxyError, Result, model, on_proxy, plugin, proxy_error,
+        Answer, Bytes, CallError, CallOptions, Code, Context, Error, LayerCall, LayerError, Layered, Next,
+        Plugin, ProxyError, Result, model, on_proxy, plugin, proxy_error,
     };
 }
 

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
@@ -13,6 +12,7 @@ use framex_abi::{
 
 use crate::error::{CallError, Code};
 use crate::instance;
+use crate::options::CallOptions;
 use crate::waker::with_abi_waker;
 
 /// Calls the function `name`, whose number at the host is remembered in `number`.
@@ -20,6 +20,7 @@ pub(crate) async fn call(
     name: &'static str,
     number: &AtomicU32,
     arguments: Vec<u8>,
+    options: &CallOptions,
 ) -> Result<OwnedBuffer, CallError> {
     let Some(host) = instance::host() else {
         return Err(CallError::not_executed(
@@ -36,13 +37,14 @@ pub(crate) async fn call(
     if known == NO_FUNCTION {
         return Err(CallError::not_executed(Code::NotFound, format!("the host knows no function `{name}`")));
     }
-    HostCall { host, function: known, state: State::New(arguments) }.await
+    HostCall { host, function: known, options, state: State::New(arguments) }.await
 }
 
 /// A call on its way. Dropping it cancels the call, wherever it runs.
-struct HostCall {
+struct HostCall<'a> {
     host: &'static abi::Host,
     function: u32,
+    options: &'a CallOptions,
     state: State,
 }
 
@@ -67,7 +69,7 @@ impl Drop for PendingCall {
     }
 }
 
-impl Future for HostCall {
+impl Future for HostCall<'_> {
     type Output = Result<OwnedBuffer, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -85,11 +87,17 @@ impl Future for HostCall {
     }
 }
 
-impl HostCall {
+impl HostCall<'_> {
     fn begin(&mut self, arguments: Vec<u8>, waker: &Waker) -> (i32, OwnedBuffer) {
         let mut out = Buffer::EMPTY;
         let mut future = abi::Future::EMPTY;
         let host = self.host;
+        let options = abi::CallOptions {
+            struct_size: size_of::<abi::CallOptions>() as u32,
+            flags: 0,
+            timeout_ms: self.options.timeout_ms().unwrap_or(abi::NO_DEADLINE),
+            idempotency_key: Slice::new(self.options.key()),
+        };
         let status = with_abi_waker(waker, |waker| {
             // SAFETY: the table is the host's, it takes the arguments over, and every pointer lives until it returns.
             // The invocation is the one that this thread serves at this moment, so it is valid, or null.
@@ -99,7 +107,7 @@ impl HostCall {
                     instance::invocation(),
                     self.function,
                     Buffer::from_vec(arguments),
-                    ptr::null(),
+                    &raw const options,
                     waker,
                     &raw mut out,
                     &raw mut future,

@@ -1,5 +1,6 @@
 //! What strangers can make a host spend, and that others are served meanwhile.
 
+mod contents;
 mod functions;
 
 use std::io::{Read, Write};
@@ -7,7 +8,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use framex_tests::{Client, Daemon, DaemonBuilder, get};
+use framex_tests::{Client, Daemon, DaemonBuilder, get, until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
@@ -36,15 +37,6 @@ fn closed(mut stream: TcpStream) -> String {
 
 fn limited(host: &Daemon, limit: &str) -> f64 {
     host.metric(&format!("framex_limits_reached_total{{limit=\"{limit}\"}}"))
-}
-
-#[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::yield_now();
-    }
 }
 
 /// A call of a healthy client.

@@ -2,11 +2,13 @@
 
 mod answers;
 mod balancing;
+mod catalogue;
 mod fallback;
 mod faults;
 mod lives;
 mod outbound;
 mod places;
+mod probes;
 mod tls;
 
 use bytes::BytesMut;
@@ -20,7 +22,8 @@ const FUNCTION: &str = "misbehave.functions.logs";
 /// What it logs.
 const TRACE: &str = "the function ran on this host";
 
-/// Host `id` with the plugins; `function` is configured to run at each of `urls`, the first of them first.
+/// Host `id` with the plugins; `function` is configured to run at each of `urls`, the first of them first. Peers are
+/// asked for nothing but calls.
 fn host(id: &str, urls: &[&str], function: &str) -> DaemonBuilder {
     let mut config = format!("host_id = \"{id}\"\n");
     for (priority, url) in urls.iter().enumerate() {
@@ -31,6 +34,7 @@ fn host(id: &str, urls: &[&str], function: &str) -> DaemonBuilder {
     }
     Daemon::builder()
         .config(&config)
+        .config("plugins.proxy.white_list = [\"/api/v1/proxy/remote\"]")
         .config(&frames::rules(&[frames::SECRET]))
         .plugin("demo")
         .plugin("misbehave")

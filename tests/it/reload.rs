@@ -14,8 +14,6 @@ mod restarts;
 mod soak;
 mod watching;
 
-use std::time::{Duration, Instant};
-
 use framex_tests::{Answer, Build, Daemon, DaemonBuilder, frames};
 use serde_json::{Value, json};
 
@@ -65,14 +63,4 @@ fn check_refused(answer: &Answer, status: u16, code: &str) -> (String, String) {
 fn check_mapped(host: &Daemon, copies: usize) {
     let mapped = host.mapped_copies();
     assert_eq!(mapped.len(), copies, "{mapped:?}\n{}", host.admin_get("plugins").json());
-}
-
-/// Asks again and again until it is so.
-#[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::yield_now();
-    }
 }

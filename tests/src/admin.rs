@@ -63,7 +63,7 @@ impl Daemon {
 
     fn admin_at(&self, method: &str, path: &str, body: &str) -> Option<Answer> {
         let mut stream = UnixStream::connect(self.admin_socket()).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a minute is a timeout");
+        stream.set_read_timeout(Some(Duration::from_secs(300))).expect("minutes are a timeout");
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

@@ -256,10 +256,16 @@ impl Daemon {
     /// Calls a function that is not expected to end at once; the call is given up when the answer is dropped.
     #[must_use]
     pub fn begin(&self, function: &str, arguments: &Value) -> Pending {
+        self.begin_with(function, arguments, "")
+    }
+
+    /// As [`Daemon::begin`], with more headers, each with its line's end.
+    #[must_use]
+    pub fn begin_with(&self, function: &str, arguments: &Value, headers: &str) -> Pending {
         let body = arguments.to_string();
         let head = format!(
             "POST /api/v1/functions/{function} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+             content-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
             body.len()
         );
         begin(&self.address, format!("{head}{body}").as_bytes())

@@ -76,6 +76,18 @@ impl FaultyPeer {
         })
     }
 
+    /// A peer that answers each request with the bytes that `answer` makes of its head and body, and keeps connections.
+    #[must_use]
+    pub fn serving(answer: impl Fn(&str, &[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start(move |conversation| {
+            while let Some((head, body)) = conversation.message() {
+                if !conversation.send(&answer(&head, &body)) {
+                    return;
+                }
+            }
+        })
+    }
+
     /// `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
@@ -129,6 +141,28 @@ impl Conversation {
 
     /// As [`Conversation::request`], but leaves the last `unread` bytes of the body with the system.
     pub fn request_without(&mut self, unread: usize) -> Option<Vec<u8>> {
+        let head = self.head()?;
+        let length = content_length(&head)?;
+        let mut body = vec![0; length.checked_sub(unread)?];
+        self.stream.read_exact(&mut body).ok()?;
+        self.counts.frames.lock().ok()?.push(body.clone());
+        self.counts.requests.fetch_add(1, Ordering::SeqCst);
+        Some(body)
+    }
+
+    /// Reads one request of any kind, and returns its head in lower case and its body; `None` once the other side is gone.
+    pub fn message(&mut self) -> Option<(String, Vec<u8>)> {
+        let head = self.head()?;
+        let mut body = vec![0; content_length(&head).unwrap_or(0)];
+        self.stream.read_exact(&mut body).ok()?;
+        if !body.is_empty() {
+            self.counts.frames.lock().ok()?.push(body.clone());
+        }
+        self.counts.requests.fetch_add(1, Ordering::SeqCst);
+        Some((head, body))
+    }
+
+    fn head(&mut self) -> Option<String> {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
@@ -137,14 +171,7 @@ impl Conversation {
             }
             head.extend(byte);
         }
-        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"))?;
-        let length = length.trim().parse::<usize>().ok().filter(|length| *length <= REQUEST_BYTES_MAX)?;
-        let mut body = vec![0; length.checked_sub(unread)?];
-        self.stream.read_exact(&mut body).ok()?;
-        self.counts.frames.lock().ok()?.push(body.clone());
-        self.counts.requests.fetch_add(1, Ordering::SeqCst);
-        Some(body)
+        Some(String::from_utf8_lossy(&head).to_ascii_lowercase())
     }
 
     /// Sends bytes; answers whether the other side still takes them.
@@ -161,6 +188,12 @@ impl Conversation {
         let mut rest = [0; 1024];
         while self.stream.read(&mut rest).is_ok_and(|count| count > 0) {}
     }
+}
+
+/// The length of the body that a head announces.
+fn content_length(head: &str) -> Option<usize> {
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"))?;
+    length.trim().parse().ok().filter(|length| *length <= REQUEST_BYTES_MAX)
 }
 
 /// An HTTP answer with a content-length that fits.

@@ -24,7 +24,7 @@ pub const SECRET: &str = "fxk1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 pub const OTHER_SECRET: &str = "fxk1_ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
 
 /// The limits of a peer that takes any answer of a test.
-pub const LIMITS: Limits = Limits { plaintext_bytes_max: 64 << 20 };
+pub const LIMITS: Limits = Limits::of_size(64 << 20);
 
 /// The keys of [`SECRET`].
 #[must_use]

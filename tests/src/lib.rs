@@ -21,6 +21,7 @@ mod mounts;
 mod proc_files;
 mod process;
 mod tls;
+mod waiting;
 mod wall_clock;
 
 pub use address::FreeAddress;
@@ -34,4 +35,5 @@ pub use http::{Answer, Client, ClosedPort, Pending, get, post, send};
 pub use mounts::Mounts;
 pub use process::{Exit, run_to_end};
 pub use tls::{Authority, Issued, TlsClient, TlsStream};
+pub use waiting::until;
 pub use wall_clock::WallClock;

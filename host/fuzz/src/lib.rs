@@ -8,7 +8,7 @@ use framex_host::wire::{KeyRing, KeySet, Limits};
 pub const SECRET: &str = "fxk1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
 /// What a host takes from an authentic sender.
-pub const LIMITS: Limits = Limits { plaintext_bytes_max: 1 << 20 };
+pub const LIMITS: Limits = Limits::of_size(1 << 20);
 
 /// The keys of [`SECRET`].
 pub fn key() -> &'static Arc<KeySet> {

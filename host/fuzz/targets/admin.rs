@@ -56,7 +56,7 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
             body_bytes_max: bytes_max,
             body_timeout: second,
             call_timeout: second,
-            wire: wire::Limits { plaintext_bytes_max: bytes_max },
+            wire: wire::Limits::of_size(bytes_max),
         },
     };
     Arc::new(Door {
@@ -80,7 +80,7 @@ fn host() -> &'static (Runtime, Admin) {
         let config = Config::from_text("", &path, &Environment::default(), &Overrides::default());
         let config = config.expect("an empty config is good");
         let table = Arc::new(Table::default());
-        let routes = Routes { configured: HashMap::new(), fallback: Fallback::None };
+        let routes = Routes { configured: HashMap::new(), peers: Vec::new(), fallback: Fallback::None };
         let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), routes);
         let services = Arc::new(Services::new(
             Arc::clone(&config.host_id),

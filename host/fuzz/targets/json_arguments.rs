@@ -2,20 +2,21 @@
 #![no_main]
 
 use framex_host::http::transcode::{arguments_from_json, to_json};
-use framex_host::wire::{DecodeError, check_arguments};
+use framex_host::wire::{NESTING_MAX, DecodeError, check_arguments};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|json: &[u8]| {
-    let packed = match arguments_from_json(json) {
+    let packed = match arguments_from_json(json, NESTING_MAX) {
         Ok(packed) => packed,
-        Err(text) => {
+        Err(error) => {
+            let text = error.to_string();
             assert!(!text.is_empty() && !text.chars().any(char::is_control), "{text:?}");
             return;
         }
     };
     assert!(packed.len() <= 3 * json.len() + 16, "{} bytes of {}", packed.len(), json.len());
-    match check_arguments(&packed) {
+    match check_arguments(&packed, NESTING_MAX) {
         Ok(())
         | Err(DecodeError::Repeated { .. } | DecodeError::TooMany { .. } | DecodeError::TooLong { .. }) => {}
         Err(error) => panic!("{error}"),

@@ -2,11 +2,11 @@
 #![no_main]
 
 use framex_host::http::transcode::{to_json, to_json_value};
-use framex_host::wire::{check_arguments, check_value, decode_failure, encode_failure};
+use framex_host::wire::{NESTING_MAX, check_arguments, check_value, decode_failure, encode_failure};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if check_arguments(bytes).is_ok() {
+    if check_arguments(bytes, NESTING_MAX).is_ok() {
         check_value(bytes).expect("arguments are a value");
     }
     // What passes can be read by everything that comes later; what does not is refused by it too.

@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use framex_fuzz::{LIMITS, key, ring};
-use framex_host::wire::{Compression, check_arguments, open_request, seal_bytes, seal_request};
+use framex_host::wire::{NESTING_MAX, Compression, check_arguments, open_request, seal_bytes, seal_request};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
             return;
         }
     };
-    check_arguments(&envelope.arguments).expect("arguments of an envelope are checked");
+    check_arguments(&envelope.arguments, NESTING_MAX).expect("arguments of an envelope are checked");
     for compression in [Compression::Never, Compression::Auto { bytes_min: 16 }] {
         let (_, frame) = seal_request(key(), 0, &envelope, compression);
         let opened = open_request(ring(), BytesMut::from(&frame[..])).expect("what was sealed opens");

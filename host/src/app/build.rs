@@ -30,9 +30,12 @@ pub(super) async fn build(
     let clock = Clock::start();
     let table = Arc::new(Table::default());
     let live = Live::make(config, None, client_tasks).await?;
+    // While plugins start, which takes longer than peers take to answer.
+    live.watch_peers(client_tasks);
     let config = &live.config;
     table.set_limits(config.limits.clone());
     let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), live.routes());
+    router.repeats().set_bounds(live.repeats());
     let policy = live.policy()?;
     let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
     let plugins = open_plugins(config, state_dir.path(), table, &dispatch)

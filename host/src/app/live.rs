@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::AppError;
 use super::keys::Keys;
 use crate::base::Tasks;
-use crate::config::{self, Config, PeerUrl};
+use crate::config::{self, Config, PeerUrl, READY_PATH, Server};
 use crate::http::{Admission, Limits, Policy, Sealing};
-use crate::peers::{Client, Peer, Standing};
-use crate::router::Routes;
+use crate::peers::{Allowed, Asking, Client, Known, Peer, Standing, Watch};
+use crate::router::{RepeatBounds, Routes};
 use crate::wire::{Compression, KeyRing, Limits as WireLimits};
 
 /// Smallest plaintext in bytes that is worth compressing.
@@ -30,6 +30,7 @@ pub(super) struct Live {
 /// A peer, and what it was made of.
 struct KnownPeer {
     peer: Arc<Peer>,
+    watch: Arc<Watch>,
     key: Option<Arc<crate::wire::KeySet>>,
     compression: Compression,
 }
@@ -48,12 +49,27 @@ impl Live {
                 .await
                 .map_err(|_| AppError::Thread)??
         };
-        let limits = wire_limits(&config);
+        let limits = answer_limits(&config);
         let connects_alike = |before: &&Self| {
             let (now, before) = (&config.proxy, &before.config.proxy);
             now.tls == before.tls && now.allowed_addresses == before.allowed_addresses
         };
-        let before = before.filter(|before| wire_limits(&before.config) == limits);
+        let known_of = |url: &PeerUrl| -> Option<Arc<Known>> {
+            before.and_then(|before| before.peers.get(url)).map(|known| Arc::clone(known.peer.known()))
+        };
+        let asking = Asking {
+            interval: config.proxy.catalogue_interval,
+            bytes_max: config.proxy.catalogue_bytes_max,
+            key: config.catalogue_key().cloned(),
+        };
+        let watch_of = |peer: &Arc<Peer>| {
+            let watch = before.and_then(|before| before.peers.get(peer.url())).map(|known| &known.watch);
+            match watch.filter(|watch| watch.is_of(peer, &asking)) {
+                Some(watch) => Arc::clone(watch),
+                None => Arc::new(Watch::new(Arc::clone(peer), asking.clone())),
+            }
+        };
+        let before = before.filter(|before| answer_limits(&before.config) == limits);
         let known_client = before.filter(connects_alike);
         let client = known_client.map_or_else(
             || Client::new(&config.proxy, client_tasks, limits.plaintext_bytes_max),
@@ -63,13 +79,19 @@ impl Live {
             let key = keys.of_peers.get(&peer.url).cloned();
             let compression = compression(&config, peer.url.is_loopback());
             let standing = Standing { priority: peer.priority, weight: peer.weight };
+            let allowed = Allowed {
+                // Without a key for calls, what it offers could not be had.
+                functions: key.is_some() && config.asks_for_catalogue(peer),
+                ready: peer.allows(READY_PATH),
+            };
             let same = |known: &&KnownPeer| {
                 let same_key = match (&known.key, &key) {
                     (Some(known), Some(key)) => Arc::ptr_eq(known, key),
                     (None, None) => true,
                     _ => false,
                 };
-                same_key && known.compression == compression && known.peer.standing() == standing
+                let same_ways = known.compression == compression && known.peer.allowed() == allowed;
+                same_key && same_ways && known.peer.standing() == standing
             };
             let known = known_client.and_then(|before| before.peers.get(&peer.url)).filter(same);
             let made = match known {
@@ -81,9 +103,10 @@ impl Live {
                     compression,
                     limits,
                     standing,
+                    (allowed, known_of(&peer.url).unwrap_or_default()),
                 )),
             };
-            (peer.url.clone(), KnownPeer { peer: made, key, compression })
+            (peer.url.clone(), KnownPeer { watch: watch_of(&made), peer: made, key, compression })
         });
         let peers = peers.collect();
         let places = |config: &Config| (config.server.in_flight_max, config.server.queue_max);
@@ -101,8 +124,21 @@ impl Live {
         let functions = self.config.proxy.functions.iter();
         Routes {
             configured: functions.map(|(function, urls)| (function.clone(), of_urls(urls))).collect(),
+            peers: self.config.proxy.peers.iter().filter_map(|known| peer(&known.url)).collect(),
             fallback: self.config.proxy.fallback,
         }
+    }
+
+    /// How much is kept of calls with idempotency keys.
+    pub(super) fn repeats(&self) -> RepeatBounds {
+        let server = &self.config.server;
+        RepeatBounds { keep: server.idempotency_keep, bytes_max: server.idempotency_bytes_max }
+    }
+
+    /// Watches its peers, those that were not watched yet; the watch over a peer that is no longer there ended with the
+    /// one before this.
+    pub(super) fn watch_peers(&self, client_tasks: &Tasks) {
+        self.peers.values().for_each(|known| known.watch.start(client_tasks));
     }
 
     /// Who may ask what.
@@ -121,7 +157,7 @@ impl Live {
                 body_bytes_max: self.config.server.body_bytes_max,
                 body_timeout: self.config.server.body_timeout,
                 call_timeout: self.config.server.call_timeout,
-                wire: wire_limits(&self.config),
+                wire: request_limits(&self.config),
             },
         })
     }
@@ -134,6 +170,14 @@ fn compression(config: &Config, is_loopback: bool) -> Compression {
     }
 }
 
-fn wire_limits(config: &Config) -> WireLimits {
-    WireLimits { plaintext_bytes_max: config.server.body_bytes_max + ENVELOPE_BYTES_MAX }
+/// What is taken from those who call.
+fn request_limits(config: &Config) -> WireLimits {
+    let Server { body_bytes_max, expansion_max, nesting_max, .. } = config.server;
+    WireLimits { plaintext_bytes_max: body_bytes_max + ENVELOPE_BYTES_MAX, expansion_max, nesting_max }
+}
+
+/// What is taken from peers that were called.
+fn answer_limits(config: &Config) -> WireLimits {
+    let plaintext_bytes_max = config.proxy.answer_bytes_max + ENVELOPE_BYTES_MAX;
+    WireLimits { plaintext_bytes_max, ..request_limits(config) }
 }

@@ -93,7 +93,7 @@ impl Host {
         let next = Live::make(config, Some(&live), &self.client_tasks).await;
         let next = next.map_err(|error| of_config(error.to_string()))?;
         let policy = next.policy().map_err(|error| of_config(error.to_string()))?;
-        let (config, routes) = (&next.config, next.routes());
+        let (config, routes, repeats) = (&next.config, next.routes(), next.repeats());
         let prepared = self
             .plugins
             .prepare(build::settings(config), config.load_plugins.as_deref(), allow_breaking, asker)
@@ -106,6 +106,7 @@ impl Host {
         }));
         let bring_into_force = || {
             self.door.router.set_routes(routes);
+            self.door.router.repeats().set_bounds(repeats);
             self.door.policy.store(Arc::new(policy));
             self.door.router.table().set_limits(config.limits.clone());
             self.plugins.set_call_timeout(config.server.call_timeout);
@@ -129,6 +130,7 @@ impl Host {
             *now = watched;
             differs
         });
+        next.watch_peers(&self.client_tasks);
         *live = next;
         for key in &restart_required {
             warnings.push(format!(

@@ -1,10 +1,12 @@
 //! One call of a function by name: who asks, how long it may take, where it has been.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use super::{Caller, FunctionName, HeldPlaces};
 
@@ -79,8 +81,44 @@ pub struct Invocation {
     pub idempotency_key: Option<Bytes>,
     /// The other host that ran it, once one has answered.
     pub served_by: ServedBy,
-    /// The limits whose places the calls that it is made within have.
-    pub held: HeldPlaces,
+    /// What is given back when the call has ended, also if its caller does not wait for that.
+    pub held: Option<Held>,
+    /// The limits whose places it has by way of the calls that it is made within.
+    pub within: HeldPlaces,
+}
+
+impl Invocation {
+    /// The idempotency key as a peer sees it. For a peer all callers of this host are one, so the key of a caller with a
+    /// name has the name inside: nobody gets the outcome of somebody else's call.
+    #[must_use]
+    pub fn key_for_peers(&self) -> Option<Bytes> {
+        let key = self.idempotency_key.as_ref()?;
+        let (kind, name) = match &self.caller {
+            Caller::Peer(_) | Caller::Client | Caller::Unnamed => return Some(key.clone()),
+            Caller::Named(caller) => ("caller", &caller.name),
+            Caller::Plugin(name) => ("plugin", name),
+        };
+        let digest = Sha256::new().chain_update(kind).chain_update([0]);
+        let digest = digest.chain_update((name.len() as u64).to_le_bytes()).chain_update(&**name);
+        Some(Bytes::copy_from_slice(&digest.chain_update(key).finalize()))
+    }
+}
+
+/// Something that a call takes for as long as it runs: its place among others, the memory of its arguments.
+#[derive(Clone)]
+pub struct Held(#[expect(dead_code, reason = "it is there to be dropped")] Arc<dyn Any + Send + Sync>);
+
+impl Held {
+    /// Holds it until the last clone drops.
+    pub fn new(what: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(what))
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
+    }
 }
 
 /// The id of the host that ran a call, if it was another one. Clones share it.

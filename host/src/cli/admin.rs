@@ -58,11 +58,42 @@ pub(crate) fn reload(config: &Path, allow_breaking: bool, output: Output) -> Res
 pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {
     let answer = request(config, Method::GET, "peers", None)?;
     output.show(&answer, || {
-        let heads = ["PEER", "KEY", "ITSELF", "CLOCK OFFSET MS"].map(str::to_owned).to_vec();
+        let heads = [
+            "PEER",
+            "KEY",
+            "ITSELF",
+            "CLOCK OFFSET MS",
+            "FUNCTIONS",
+            "FETCHED",
+            "LAST PROBE",
+            "LAST FAILURE TO FETCH",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         let rows = answer["peers"].as_array().into_iter().flatten().map(|peer| {
             let yes_no = |key: &str| if peer[key] == true { "yes" } else { "no" }.to_owned();
             let url = peer["url"].as_str().unwrap_or_default().to_owned();
-            vec![url, yes_no("has_key"), yes_no("itself"), peer["clock_offset_ms"].to_string()]
+            let text = |value: &Value| match value {
+                Value::Null => "-".to_owned(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let (catalogue, probe) = (&peer["catalogue"], &peer["last_probe"]);
+            let both = |one: &Value, other: &Value| match (one.as_str(), other.as_str()) {
+                (Some(one), Some(other)) => format!("{one} {other}"),
+                _ => "-".to_owned(),
+            };
+            let failure = &catalogue["last_failure"];
+            vec![
+                url,
+                yes_no("has_key"),
+                yes_no("itself"),
+                text(&peer["clock_offset_ms"]),
+                text(&catalogue["functions"]),
+                text(&catalogue["fetched_at"]),
+                both(&probe["at"], &probe["result"]),
+                both(&failure["at"], &failure["reason"]),
+            ]
         });
         table(&std::iter::once(heads).chain(rows).collect::<Vec<_>>())
     });

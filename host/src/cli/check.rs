@@ -56,7 +56,7 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus
     std::fs::create_dir_all(&folder).map_err(unusable)?;
     let table = Arc::new(Table::default());
     // Without peers: a plugin that calls others while it starts finds this host's functions only.
-    let routes = Routes { configured: HashMap::new(), fallback: config.proxy.fallback };
+    let routes = Routes { configured: HashMap::new(), peers: Vec::new(), fallback: config.proxy.fallback };
     let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), routes);
     let dispatch: Arc<dyn Dispatch> = router;
     let started = start_plugins(config, &folder, table, &dispatch).await;

@@ -11,13 +11,13 @@ use super::Failed;
 use super::output::{Output, table};
 
 pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), Failed> {
-    let folder = std::env::temp_dir().join(format!("framex-inspect-{}", std::process::id()));
-    let stager = Stager::new(&folder, &BTreeSet::new())
-        .map_err(|error| Failed::new(format!("{}: {error}", folder.display())))?;
+    // Of a name that nobody can guess, and gone in the end with all that is in it.
+    let folder = tempfile::Builder::new().prefix("framex-inspect-").tempdir();
+    let unusable = |error| Failed::new(format!("{}: {error}", std::env::temp_dir().display()));
+    let folder = folder.map_err(unusable)?;
+    let stager = Stager::new(folder.path(), &BTreeSet::new()).map_err(unusable)?;
     let rules = Rules::read(config);
     let inspected = inspect(plugin, &stager, &rules.trust);
-    // The staged copy is gone already; what is left is the empty folder.
-    let _left_behind = std::fs::remove_dir_all(&folder);
     let inspected = inspected.map_err(|error| Failed::new(error.to_string()))?;
     output.show(&as_json(plugin, &inspected, &rules), || as_text(&inspected, &rules));
     Ok(())

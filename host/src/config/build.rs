@@ -32,7 +32,8 @@ pub(super) fn config(
     let file = sources.file().to_owned();
     let folder = folder_of(&file).map_err(|error| ConfigError::Unreadable(file.clone(), error))?;
     let mut builder = Builder::new(sources, environment, folder);
-    let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy);
+    let server = builder.server(&raw.server);
+    let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy, server.body_bytes_max);
     let state_dir = builder.folder("state_dir", raw.state_dir, "state");
     let has_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let (auth, callers, keys_of_callers) = builder.auth(raw.auth, has_client_ca);
@@ -45,7 +46,7 @@ pub(super) fn config(
         admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
         state_dir,
         load_plugins: raw.load_plugins.map(|names| builder.plugin_names(names)),
-        server: builder.server(&raw.server),
+        server,
         server_tls: builder.server_tls(raw.server.tls),
         proxy,
         limits: builder.call_limits(raw.limits),
@@ -201,6 +202,10 @@ impl Builder<'_> {
                 .count(&number::CONNECTIONS_PER_ADDRESS_MAX, raw.connections_per_address_max),
             in_flight_max: self.count(&number::IN_FLIGHT_MAX, raw.in_flight_max),
             queue_max: self.count(&number::QUEUE_MAX, raw.queue_max),
+            nesting_max: self.count(&number::NESTING_MAX, raw.nesting_max),
+            expansion_max: self.count(&number::EXPANSION_MAX, raw.expansion_max),
+            idempotency_keep: self.duration_ms(&number::IDEMPOTENCY_KEEP, raw.idempotency_keep_ms),
+            idempotency_bytes_max: self.count(&number::IDEMPOTENCY_BYTES_MAX, raw.idempotency_bytes_max),
             header_timeout: self.duration_ms(&number::HEADER_TIMEOUT, raw.header_timeout_ms),
             body_timeout: self.duration_ms(&number::BODY_TIMEOUT, raw.body_timeout_ms),
             idle_timeout: self.duration_ms(&number::IDLE_TIMEOUT, raw.idle_timeout_ms),
@@ -283,6 +288,10 @@ mod tests {
             connections_per_address_max: 512,
             in_flight_max: 1024,
             queue_max: 1024,
+            nesting_max: 64,
+            expansion_max: 255,
+            idempotency_keep: Duration::from_secs(600),
+            idempotency_bytes_max: 67_108_864,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(60),

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 48] = [
+pub(super) const KEYS: [&str; 55] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -21,6 +21,10 @@ pub(super) const KEYS: [&str; 48] = [
     "server.connections_per_address_max",
     "server.in_flight_max",
     "server.queue_max",
+    "server.nesting_max",
+    "server.expansion_max",
+    "server.idempotency_keep_ms",
+    "server.idempotency_bytes_max",
     "server.header_timeout_ms",
     "server.body_timeout_ms",
     "server.idle_timeout_ms",
@@ -40,7 +44,10 @@ pub(super) const KEYS: [&str; 48] = [
     "plugins.proxy.proxy_functions",
     "plugins.proxy.fallback",
     "plugins.proxy.compression",
+    "plugins.proxy.answer_bytes_max",
     "plugins.proxy.allow_addresses",
+    "plugins.proxy.catalogue_interval_ms",
+    "plugins.proxy.catalogue_bytes_max",
     "plugins.proxy.tls.ca",
     "plugins.proxy.tls.cert",
     "plugins.proxy.tls.key",

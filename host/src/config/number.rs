@@ -35,6 +35,14 @@ pub(super) static WRITE_TIMEOUT: Number = number("server.write_timeout_ms", 30_0
 pub(super) static CONNECTIONS_MAX: Number = number("server.connections_max", 1024, 1, COUNT_MAX);
 pub(super) static IN_FLIGHT_MAX: Number = number("server.in_flight_max", 1024, 1, COUNT_MAX);
 pub(super) static QUEUE_MAX: Number = number("server.queue_max", 1024, 0, COUNT_MAX);
+/// Where nothing is said, it is `server.body_bytes_max`.
+pub(super) static ANSWER_BYTES_MAX: Number =
+    number("plugins.proxy.answer_bytes_max", 4 << 20, 1 << 10, 1 << 30);
+pub(super) static NESTING_MAX: Number = number("server.nesting_max", 64, 1, 64);
+pub(super) static EXPANSION_MAX: Number = number("server.expansion_max", 255, 1, 255);
+pub(super) static IDEMPOTENCY_KEEP: Number = number("server.idempotency_keep_ms", 10 * MINUTE_MS, 0, DAY_MS);
+pub(super) static IDEMPOTENCY_BYTES_MAX: Number =
+    number("server.idempotency_bytes_max", 64 << 20, 64 << 10, 1 << 40);
 pub(super) static HEADER_TIMEOUT: Number = number("server.header_timeout_ms", 10_000, 1, 10 * MINUTE_MS);
 pub(super) static CALL_TIMEOUT: Number = number("server.call_timeout_ms", 30_000, 1, DAY_MS);
 pub(super) static DRAIN_TIMEOUT: Number = number("server.drain_timeout_ms", 30_000, 0, DAY_MS);
@@ -42,6 +50,11 @@ pub(super) static START_TIMEOUT: Number = number("reload.start_timeout_ms", 10_0
 pub(super) static RELOAD_DRAIN_TIMEOUT: Number = number("reload.drain_timeout_ms", 30_000, 0, DAY_MS);
 pub(super) static KEEP_GENERATIONS: Number = number("reload.keep_generations", 3, 0, 100);
 pub(super) static ZOMBIES_MAX: Number = number("reload.zombies_max", 16, 0, COUNT_MAX);
+
+pub(super) static CATALOGUE_INTERVAL: Number =
+    number("plugins.proxy.catalogue_interval_ms", 30_000, 100, DAY_MS);
+pub(super) static CATALOGUE_BYTES_MAX: Number =
+    number("plugins.proxy.catalogue_bytes_max", 4 << 20, 1 << 10, 64 << 20);
 
 /// Of a peer: `plugins.proxy.proxy_urls."URL".priority` and `weight`.
 pub(super) static PRIORITY: Number = number("priority", 0, 0, 255);
@@ -52,7 +65,7 @@ pub(super) static LIMIT_IN_FLIGHT_MAX: Number = number("in_flight_max", 1, 1, CO
 pub(super) static LIMIT_QUEUE_MAX: Number = number("queue_max", 0, 0, COUNT_MAX);
 
 /// Every number of the file whose key has no name of the user's in it.
-pub(super) static ALL: [&Number; 17] = [
+pub(super) static ALL: [&Number; 24] = [
     &PORT,
     &BODY_BYTES_MAX,
     &BODY_MEMORY_MAX,
@@ -63,6 +76,11 @@ pub(super) static ALL: [&Number; 17] = [
     &CONNECTIONS_MAX,
     &IN_FLIGHT_MAX,
     &QUEUE_MAX,
+    &ANSWER_BYTES_MAX,
+    &NESTING_MAX,
+    &EXPANSION_MAX,
+    &IDEMPOTENCY_KEEP,
+    &IDEMPOTENCY_BYTES_MAX,
     &HEADER_TIMEOUT,
     &CALL_TIMEOUT,
     &DRAIN_TIMEOUT,
@@ -70,6 +88,8 @@ pub(super) static ALL: [&Number; 17] = [
     &RELOAD_DRAIN_TIMEOUT,
     &KEEP_GENERATIONS,
     &ZOMBIES_MAX,
+    &CATALOGUE_INTERVAL,
+    &CATALOGUE_BYTES_MAX,
 ];
 
 impl Number {

@@ -1,6 +1,7 @@
 //! Peers: which there are, what this host may call there, and which functions run there.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::base::{FunctionName, nearest};
 
@@ -27,6 +28,8 @@ pub struct Proxy {
     pub fallback: Fallback,
     /// Whether frames to peers are compressed.
     pub compression: Compression,
+    /// Longest result in bytes that is taken from a peer, 1 KiB to 1 GiB.
+    pub answer_bytes_max: usize,
     /// The paths that this host will call on any peer; `None` for no limit.
     pub white_list: Option<PathPatterns>,
     /// How `https://` peers are recognised; there if one is configured.
@@ -35,6 +38,10 @@ pub struct Proxy {
     pub allowed_addresses: AllowedAddresses,
     /// The proxies that calls go through.
     pub outbound: OutboundProxies,
+    /// How often peers are asked for their catalogues, 100 ms to a day.
+    pub catalogue_interval: Duration,
+    /// Largest catalogue of a peer in bytes, 1 KiB to 64 MiB.
+    pub catalogue_bytes_max: usize,
 }
 
 /// One peer, and what this host will call there.
@@ -79,8 +86,8 @@ impl Peer {
     }
 }
 
-/// Checks `[plugins.proxy]`; its `auth.rules` come apart.
-pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
+/// Checks `[plugins.proxy]`; its `auth.rules` come apart. `body_bytes_max` is the default for answers.
+pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, body_bytes_max: usize) -> (Proxy, AuthRules) {
     let table = KeyPath::of("plugins.proxy");
     let white_list_key = table.child("white_list");
     let white_list = raw.white_list.map(|list| builder.patterns(&white_list_key, &list));
@@ -94,10 +101,15 @@ pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy) -> (Proxy, AuthRul
         functions,
         fallback: builder.choice(&table.child("fallback"), raw.fallback),
         compression: builder.choice(&table.child("compression"), raw.compression),
+        answer_bytes_max: raw
+            .answer_bytes_max
+            .map_or(body_bytes_max, |said| builder.count(&number::ANSWER_BYTES_MAX, Some(said))),
         white_list,
         tls: builder.peer_tls(raw.tls, has_https_peers),
         allowed_addresses,
         outbound,
+        catalogue_interval: builder.duration_ms(&number::CATALOGUE_INTERVAL, raw.catalogue_interval_ms),
+        catalogue_bytes_max: builder.count(&number::CATALOGUE_BYTES_MAX, raw.catalogue_bytes_max),
     };
     let rules = raw.auth.map(|auth| builder.rules(&KeyPath::of("plugins.proxy.auth.rules"), &auth.rules));
     (proxy, rules.unwrap_or_default())

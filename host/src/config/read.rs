@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -10,6 +11,8 @@ use super::ConfigError;
 
 /// Longest config file in bytes.
 const FILE_BYTES_MAX: usize = 1 << 20;
+/// How long a pipe in the place of a file may take to bring everything.
+const PIPE_WAIT: Duration = Duration::from_secs(5);
 
 /// The config file as it lies on the disk.
 #[derive(Debug)]
@@ -29,18 +32,45 @@ pub(super) enum Bounded {
 
 /// Reads at most `bytes_max` bytes, into one allocation that is wiped when it is dropped.
 pub(super) fn bounded(path: &Path, bytes_max: usize) -> io::Result<Bounded> {
-    let file = File::open(path)?;
+    let file = open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Ok(Bounded::Directory);
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_max + 1));
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit).read_to_end(&mut bytes)?;
+    read_to_end(&mut file.take(limit), &mut bytes, Instant::now() + PIPE_WAIT)?;
     if bytes.len() > bytes_max {
         return Ok(Bounded::TooLarge);
     }
     Ok(Bounded::Bytes(bytes, others_may_read(&metadata)))
+}
+
+/// Opens it without waiting for somebody who writes: it may be a pipe.
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Reads what there is, and what a pipe brings until the deadline.
+fn read_to_end(from: &mut impl Read, bytes: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
+    loop {
+        match from.read_to_end(bytes) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if Instant::now() >= deadline => {
+                let text = "it is a pipe that somebody holds open without an end";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
+        }
+    }
 }
 
 #[cfg(unix)]
@@ -88,6 +118,7 @@ pub(super) fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
+    use std::io::Write as _;
 
     use super::*;
     use crate::config::{Config, Environment, Overrides};
@@ -111,6 +142,34 @@ mod tests {
         check(&file.join("below"), "config file `PATH` cannot be read");
         let error = config_file(&file.join("below")).unwrap_err();
         assert!(error.source().unwrap().to_string().contains("ot a directory"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_read_and_nobody_waits_for_one_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let said = |bounded: Bounded| match bounded {
+            Bounded::Bytes(bytes, _) => bytes.to_vec(),
+            Bounded::Directory | Bounded::TooLarge => panic!("it is a pipe of a few bytes"),
+        };
+        assert_eq!(said(bounded(&pipe, 100).unwrap()), b"", "nobody writes");
+        // Opened for both, so that opening it does not wait for somebody who reads.
+        let mut writer = File::options().read(true).write(true).open(&pipe).unwrap();
+        writer.write_all(b"one ").unwrap();
+        let mut read = Vec::new();
+        let late = read_to_end(&mut open(&pipe).unwrap(), &mut read, Instant::now());
+        assert_eq!((late.unwrap_err().kind(), &read[..]), (io::ErrorKind::TimedOut, &b"one "[..]));
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(|| bounded(&pipe, 100).unwrap());
+            writer.write_all(b"two").unwrap();
+            while !reading.is_finished() && rustix::io::ioctl_fionread(&writer).unwrap() > 0 {
+                std::thread::yield_now();
+            }
+            drop(writer);
+            assert_eq!(said(reading.join().unwrap()), b"two");
+        });
     }
 
     #[test]

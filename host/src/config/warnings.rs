@@ -27,6 +27,7 @@ impl Config {
         self.warn_of_keys(&mut warnings);
         self.warn_of_rules(&mut warnings);
         self.warn_of_callers(&mut warnings);
+        self.warn_of_catalogues(&mut warnings);
         if let Some(loaded) = &self.load_plugins {
             let idle = self.plugin_settings.keys().filter(|name| !loaded.contains(name));
             let sentence =

@@ -9,12 +9,12 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::{Door, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
+use super::transcode::JsonError;
+use super::{Door, Limit, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
 use crate::base::{
     Caller, Deadline, ErrorCode, Failure, FunctionName, HeldPlaces, IDEMPOTENCY_KEY_BYTES_MAX, Invocation,
-    Outcome, RequestId, ServedBy,
+    RequestId, ServedBy,
 };
-use crate::functions::{Dispatch, run};
 use crate::wire::{self, check_arguments, check_value};
 
 const JSON: &str = "application/json";
@@ -72,31 +72,35 @@ async fn answer(
         traceparent: traceparent(headers),
         idempotency_key: idempotency_key(headers)?,
         served_by: served_by.clone(),
-        held: HeldPlaces::default(),
+        held: None,
+        within: HeldPlaces::default(),
     };
     let within = deadline.remaining().unwrap_or_default();
-    let Limits { body_bytes_max, body_timeout, .. } = policy.limits;
+    let Limits { body_bytes_max, body_timeout, wire, .. } = policy.limits;
     let within = within.min(body_timeout);
     let bounds = body::Bounds { bytes_max: body_bytes_max, within, memory: &door.body_memory };
-    let (body, _taken) = body::read(headers, body, bounds).await?;
-    let arguments = arguments(form, body)
-        .map_err(|detail| Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, detail)))?;
-    let outcome = dispatch(door, policy, invocation, arguments).await;
+    let (body, taken) = body::read(headers, body, bounds).await?;
+    let arguments = arguments(form, body, wire.nesting_max)?;
+    let outcome = door.run(policy, invocation, arguments, taken).await;
     let result = outcome.map_err(|failure| Problem::of_failure(&failure))?;
     respond(result_form, result)
 }
 
-async fn dispatch(door: &Door, policy: &Policy, invocation: Invocation, arguments: Bytes) -> Outcome {
-    let _place = door.place(policy, invocation.deadline).await?;
-    run(|context| door.router.start(Arc::new(invocation), arguments, context)).await
-}
-
-fn arguments(form: Form, body: Bytes) -> Result<Bytes, String> {
+fn arguments(form: Form, body: Bytes, nesting_max: usize) -> Result<Bytes, Problem> {
+    let refused = |text: String, limit: Option<Limit>| {
+        let problem = Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, text));
+        limit.into_iter().fold(problem, Problem::of_limit)
+    };
     let arguments = match form {
-        Form::Json => transcode::arguments_from_json(&body)?.into(),
+        Form::Json => {
+            let packed = transcode::arguments_from_json(&body, nesting_max);
+            let nested = |error: &JsonError| error.is_too_deep.then_some(Limit::Nesting);
+            packed.map_err(|error| refused(error.to_string(), nested(&error)))?.into()
+        }
         Form::MessagePack => body,
     };
-    check_arguments(&arguments).map_err(|error| error.to_string())?;
+    let checked = check_arguments(&arguments, nesting_max);
+    checked.map_err(|error| refused(error.to_string(), error.limit().map(Limit::from)))?;
     Ok(arguments)
 }
 

@@ -1,57 +1,96 @@
 //! `GET /api/v1/functions`: what can be called, and where it would run.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::health::json_response;
-use super::{Door, Response};
+use super::{Door, Response, conditional};
 use crate::base::{Caller, FunctionName};
 use crate::functions::Function;
+use crate::peers::Offered;
 use crate::router::Target;
 
 /// One function that can be called here.
 pub(super) struct Entry {
     pub(super) name: FunctionName,
     /// What its plugin says of it; none where only a peer has it.
-    pub(super) function: Option<std::sync::Arc<Function>>,
+    function: Option<Arc<Function>>,
+    /// What a peer says of it, where no plugin here has it.
+    offered: Option<Arc<Offered>>,
     /// "local", or the URL of the first peer.
     pub(super) runs: String,
+}
+
+impl Entry {
+    pub(super) fn description(&self) -> &str {
+        let of_peer = || self.offered.as_ref().map(|offered| offered.description.as_str());
+        self.function
+            .as_ref()
+            .map(|function| function.description.as_str())
+            .or_else(of_peer)
+            .unwrap_or_default()
+    }
+
+    /// The plugin, where one of this host has it.
+    pub(super) fn plugin(&self) -> Option<&str> {
+        self.function.as_ref().map(|function| &*function.plugin)
+    }
+
+    fn idempotent(&self) -> bool {
+        let of_peer = || self.offered.as_ref().map(|offered| offered.idempotent);
+        self.function.as_ref().map(|function| function.idempotent).or_else(of_peer).unwrap_or_default()
+    }
+
+    pub(super) fn arguments_schema(&self) -> Value {
+        let of_peer = || self.offered.as_ref().map(|offered| offered.arguments_schema());
+        let here = self.function.as_ref().map(|function| function.arguments_schema.clone());
+        here.or_else(of_peer).unwrap_or(Value::Bool(true))
+    }
+
+    pub(super) fn result_schema(&self) -> Value {
+        let of_peer = || self.offered.as_ref().map(|offered| offered.result_schema());
+        let here = self.function.as_ref().map(|function| function.result_schema.clone());
+        here.or_else(of_peer).unwrap_or(Value::Bool(true))
+    }
 }
 
 /// Everything that can be called here and that the caller may see, by name.
 pub(super) fn entries(door: &Door, caller: &Caller) -> Vec<Entry> {
     let router = &door.router;
-    let table = std::sync::Arc::clone(&router.table().snapshot());
+    let table = Arc::clone(&router.table().snapshot());
     let local = table.sorted().into_values().map(|function| function.name.clone());
     let routes = router.routes();
-    let names: BTreeSet<FunctionName> = local.chain(routes.configured.keys().cloned()).collect();
+    let names = local.chain(routes.configured.keys().cloned()).chain(router.offered_names());
+    let names: BTreeSet<FunctionName> = names.collect();
     let entry = |name: FunctionName| {
-        let runs = match router.target(&name) {
-            Target::Local(_) => "local".to_owned(),
-            Target::Peers(peers) => peers.first()?.url().to_string(),
+        let function = table.find(name.as_str()).cloned();
+        let (runs, offered) = match router.target(&name) {
+            Target::Local(_) => ("local".to_owned(), None),
+            Target::Peers(peers) => (peers.first()?.url().to_string(), router.offered(&name, &peers)),
             Target::Nowhere => return None,
         };
-        Some(Entry { function: table.find(name.as_str()).cloned(), name, runs })
+        Some(Entry { function, offered, name, runs })
     };
     names.into_iter().filter(|name| caller.may_see(name)).filter_map(entry).collect()
 }
 
-pub(super) fn answer(door: &Door, caller: &Caller) -> Response {
+pub(super) fn answer(door: &Door, caller: &Caller, headers: &HeaderMap) -> Response {
     let functions: Vec<Value> = entries(door, caller).iter().map(describe).collect();
-    json_response(&json!({ "host_id": &**door.router.host_id(), "functions": functions }))
+    let document = json!({ "host_id": &**door.router.host_id(), "functions": functions });
+    conditional::answer(&document, headers)
 }
 
 fn describe(entry: &Entry) -> Value {
-    let function = entry.function.as_deref();
     json!({
         "name": entry.name.as_str(),
-        "description": function.map(|function| function.description.as_str()).unwrap_or_default(),
-        "plugin": function.map(|function| &*function.plugin),
-        "generation": function.map(|function| function.generation),
-        "idempotent": function.is_some_and(|function| function.idempotent),
-        "arguments": function.map_or(Value::Bool(true), |function| function.arguments_schema.clone()),
-        "result": function.map_or(Value::Bool(true), |function| function.result_schema.clone()),
+        "description": entry.description(),
+        "plugin": entry.plugin(),
+        "generation": entry.function.as_ref().map(|function| function.generation),
+        "idempotent": entry.idempotent(),
+        "arguments": entry.arguments_schema(),
+        "result": entry.result_schema(),
         "runs": entry.runs,
     })
 }

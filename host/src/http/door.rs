@@ -5,22 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Method, Request};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 
+use super::body::Taken;
 use super::{
     Admission, BodyMemory, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call,
     catalogue, health, openapi, remote,
 };
-use crate::base::{Caller, Clock, Deadline, Failure, HostId, NamedCaller, Place, RequestId};
-use crate::config::{AuthRules, Callers, REMOTE_PATH};
+use crate::base::{Caller, Clock, Held, HostId, Invocation, NamedCaller, Outcome, RequestId};
+use crate::config::{AuthRules, Callers, READY_PATH, REMOTE_PATH};
+pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
+use crate::functions::{Dispatch, run};
 use crate::plugins::Plugins;
 use crate::router::Router;
 use crate::wire::{Compression, KeyId, KeyRing, Limits as WireLimits, ReplayGuard};
-
-/// The catalogue; the functions are below.
-pub(super) const FUNCTIONS_PATH: &str = "/api/v1/functions";
-pub(super) const OPENAPI_PATH: &str = "/api/v1/openapi.json";
 
 /// What the public listener serves.
 #[derive(Debug)]
@@ -120,23 +120,35 @@ impl Door {
             allow(&head.method, &Method::POST, "POST")?;
             return Ok(call::call(self, &policy, caller, name, &head.headers, body).await);
         }
-        let answer: fn(&Self, &Caller) -> Response = match path {
+        let answer: fn(&Self, &Caller, &HeaderMap) -> Response = match path {
             FUNCTIONS_PATH => catalogue::answer,
             OPENAPI_PATH => openapi::answer,
-            "/health" => |door, _| health::alive(door),
-            "/ready" => |door, _| health::ready(door),
+            "/health" => |door, _, _| health::alive(door),
+            READY_PATH => |door, _, _| health::ready(door),
             _ => return Err(Problem::no_such_path()),
         };
         if head.method != Method::HEAD {
             allow(&head.method, &Method::GET, "GET, HEAD")?;
         }
-        Ok(answer(self, &caller))
+        Ok(answer(self, &caller, &head.headers))
     }
 
-    /// A place for one call.
-    pub(super) async fn place(&self, policy: &Policy, deadline: Deadline) -> Result<Place, Box<Failure>> {
-        let place = policy.admission.enter(deadline).await;
-        place.inspect_err(|_| self.meters.limit(Limit::Queue))
+    /// Runs one call in its place. `taken` is what its body has of the memory.
+    pub(super) async fn run(
+        &self,
+        policy: &Policy,
+        mut invocation: Invocation,
+        arguments: Bytes,
+        taken: Taken,
+    ) -> Outcome {
+        let place = policy.admission.enter(invocation.deadline).await;
+        let place = place.inspect_err(|_| self.meters.limit(Limit::Queue))?;
+        let mut held = Some((place, taken));
+        if invocation.idempotency_key.is_some() {
+            // Such a call may outlive this one, its caller.
+            invocation.held = held.take().map(Held::new);
+        }
+        run(|context| self.router.start(Arc::new(invocation), arguments, context)).await
     }
 
     /// Adds the headers that name a call and who served it.

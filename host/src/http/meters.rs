@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::{Counter, ErrorCode};
+use crate::wire::LimitReached;
 
 /// Counts of one listener, since the process started.
 #[derive(Debug, Default)]
@@ -37,11 +38,27 @@ pub enum Limit {
     Queue,
     /// `server.body_memory_max`.
     BodyMemory,
+    /// `server.body_bytes_max`, of what a frame claims to be uncompressed.
+    UncompressedSize,
+    /// `server.expansion_max`.
+    Expansion,
+    /// `server.nesting_max`.
+    Nesting,
+}
+
+impl From<LimitReached> for Limit {
+    fn from(limit: LimitReached) -> Self {
+        match limit {
+            LimitReached::Size => Self::UncompressedSize,
+            LimitReached::Expansion => Self::Expansion,
+            LimitReached::Nesting => Self::Nesting,
+        }
+    }
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::HeaderTime,
@@ -52,6 +69,9 @@ impl Limit {
         Self::WriteTime,
         Self::Queue,
         Self::BodyMemory,
+        Self::UncompressedSize,
+        Self::Expansion,
+        Self::Nesting,
     ];
 
     /// Its name in `/metrics`.
@@ -68,6 +88,9 @@ impl Limit {
             Self::WriteTime => "write_time",
             Self::Queue => "queue",
             Self::BodyMemory => "body_memory",
+            Self::UncompressedSize => "uncompressed_size",
+            Self::Expansion => "expansion",
+            Self::Nesting => "nesting",
         }
     }
 }

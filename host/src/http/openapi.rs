@@ -1,19 +1,19 @@
 //! `GET /api/v1/openapi.json`: OpenAPI 3.1 of the functions, from the Rust types.
 
+use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{Entry, entries};
-use super::health::json_response;
-use super::{Door, Response};
+use super::{Door, Response, conditional};
 use crate::base::Caller;
 
-pub(super) fn answer(door: &Door, caller: &Caller) -> Response {
+pub(super) fn answer(door: &Door, caller: &Caller, headers: &HeaderMap) -> Response {
     let mut document = document(&entries(door, caller), door.router.host_id());
     if *caller != Caller::Client {
         // Nothing is called without a key where there are callers.
         document["security"] = json!([{ "key": [] }]);
     }
-    json_response(&document)
+    conditional::answer(&document, headers)
 }
 
 fn document(entries: &[Entry], host_id: &str) -> Value {
@@ -39,13 +39,9 @@ fn document(entries: &[Entry], host_id: &str) -> Value {
 }
 
 fn operation(entry: &Entry, schemas: &mut Map<String, Value>) -> Value {
-    let function = entry.function.as_deref();
-    let mut schema = |of: Option<&Value>| {
-        of.map_or(Value::Bool(true), |schema| hoisted(schema.clone(), entry.name.as_str(), schemas))
-    };
-    let arguments = schema(function.map(|function| &function.arguments_schema));
-    let result = schema(function.map(|function| &function.result_schema));
-    let description = function.map(|function| function.description.clone()).unwrap_or_default();
+    let arguments = hoisted(entry.arguments_schema(), entry.name.as_str(), schemas);
+    let result = hoisted(entry.result_schema(), entry.name.as_str(), schemas);
+    let description = entry.description();
     let summary = description.lines().next().unwrap_or_default().to_owned();
     let problem =
         json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
@@ -53,7 +49,7 @@ fn operation(entry: &Entry, schemas: &mut Map<String, Value>) -> Value {
         "operationId": entry.name.as_str(),
         "summary": summary,
         "description": description,
-        "tags": function.map(|function| vec![&*function.plugin]).unwrap_or_default(),
+        "tags": entry.plugin().map(|plugin| vec![plugin]).unwrap_or_default(),
         "parameters": [{
             "name": "x-framex-timeout-ms", "in": "header", "required": false,
             "description": "Deadline of this call in milliseconds.", "schema": { "type": "integer", "minimum": 1 },

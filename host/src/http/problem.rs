@@ -35,7 +35,8 @@ impl Problem {
         meters.refuse(self.code, self.limit);
     }
 
-    fn of_limit(self, limit: Limit) -> Self {
+    /// One that a limit causes.
+    pub(super) fn of_limit(self, limit: Limit) -> Self {
         Self { limit: Some(limit), ..self }
     }
 

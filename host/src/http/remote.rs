@@ -10,9 +10,9 @@ use http::request::Parts;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::{Door, Policy, Problem, Response, auth, body};
+use super::body::Taken;
+use super::{Door, Limit, Policy, Problem, Response, auth, body};
 use crate::base::{Caller, Deadline, ErrorCode, Failure, HeldPlaces, Invocation, Outcome, ServedBy};
-use crate::functions::{Dispatch, run};
 use crate::wire::{self, Compression, KeySet, OpenError, OpenedRequest, RequestEnvelope, ResponseEnvelope};
 
 /// Answers one frame.
@@ -34,7 +34,7 @@ pub(super) async fn call(
     }
     let within = policy.limits.body_timeout.min(policy.limits.call_timeout);
     let bounds = body::Bounds { bytes_max: frame_bytes_max, within, memory: &door.body_memory };
-    let (frame, _taken) = body::read(&head.headers, body, bounds).await?;
+    let (frame, taken) = body::read(&head.headers, body, bounds).await?;
     let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     let OpenedRequest { key, request_id, sent_at_ms, plaintext } = wire::open_request(&sealing.ring, frame)
         .map_err(|error| match error {
@@ -49,13 +49,17 @@ pub(super) async fn call(
             Answer { clock_hint: refusal.clock_hint(), ..Answer::of(door, Err(Box::new(failure))) }
         }
         Ok(()) => match plaintext.decode_request(&policy.limits.wire) {
-            Err(error) => Answer::of(door, Err(Box::new(error.to_failure()))),
+            Err(error) => {
+                let failure = error.to_failure();
+                door.meters.refuse(failure.code, error.limit().map(Limit::from));
+                Answer::of(door, Err(Box::new(failure)))
+            }
             Ok(envelope) => {
                 let caller = match sealing.callers.get(&key.id()) {
                     Some(caller) => Caller::Named(Arc::clone(caller)),
                     None => Caller::Peer(envelope.hops.last().cloned()),
                 };
-                route(door, policy, caller, request_id, envelope).await
+                route(door, policy, caller, request_id, envelope, taken).await
             }
         },
     };
@@ -77,6 +81,7 @@ async fn route(
     caller: Caller,
     id: crate::base::RequestId,
     envelope: RequestEnvelope,
+    taken: Taken,
 ) -> Answer {
     // First: a host recognises itself also by a key with which it may not call the function.
     if let Some(refusal) = loops(door, &envelope) {
@@ -100,19 +105,15 @@ async fn route(
         traceparent: envelope.traceparent,
         idempotency_key: envelope.idempotency_key,
         served_by: served_by.clone(),
-        held: HeldPlaces::default(),
+        held: None,
+        within: HeldPlaces::default(),
     };
-    let outcome = dispatch(door, policy, invocation, envelope.arguments).await;
+    let outcome = door.run(policy, invocation, envelope.arguments, taken).await;
     let mut answer = Answer::of(door, outcome);
     if let Some(host) = served_by.host() {
         answer.host_id = Arc::clone(host);
     }
     answer
-}
-
-async fn dispatch(door: &Door, policy: &Policy, invocation: Invocation, arguments: Bytes) -> Outcome {
-    let _place = door.place(policy, invocation.deadline).await?;
-    run(|context| door.router.start(Arc::new(invocation), arguments, context)).await
 }
 
 /// Refuses a call that has been here before: this very process, or another host of the same id.

@@ -29,7 +29,7 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub struct Listening {
     /// Encrypts them, if the listener speaks TLS.
     pub tls: Option<Tls>,
-    /// So many are open at once: the next ones wait in the system's queue.
+    /// So many are open at once: for one more, the one that has done nothing for longest makes room.
     pub connections_max: usize,
     /// So many of them from one address; the next ones are closed.
     pub connections_per_address_max: usize,

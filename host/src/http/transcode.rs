@@ -12,28 +12,43 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::ser::{self, SerializeMap, SerializeSeq};
 use serde::{Deserializer, Serialize, Serializer};
 
-use crate::wire::{NESTING_MAX, check_value};
+use crate::wire::check_value;
 
 /// Turns the JSON object of named arguments into one MessagePack map.
 ///
 /// The output is at most about three times as long as the input; nothing is allocated by what the input claims.
 ///
 /// # Errors
-/// A sentence for the caller.
-pub fn arguments_from_json(json: &[u8]) -> Result<Vec<u8>, String> {
+/// A sentence for the caller; lists and objects inside each other, the outermost counted, are at most `nesting_max`.
+pub fn arguments_from_json(json: &[u8], nesting_max: usize) -> Result<Vec<u8>, JsonError> {
     if json.trim_ascii().is_empty() {
         return Ok(vec![Marker::FixMap(0).to_u8()]);
     }
     if json.trim_ascii_start().first() != Some(&b'{') {
-        return Err("the body must be a JSON object of named arguments".to_owned());
+        let text = "the body must be a JSON object of named arguments".to_owned();
+        return Err(JsonError { text, is_too_deep: false });
     }
     let mut out = Vec::with_capacity(json.len() + 16);
     let mut decoder = serde_json::Deserializer::from_slice(json);
-    let written = ToMessagePack { out: &mut out, levels: NESTING_MAX }.deserialize(&mut decoder);
-    written
-        .and_then(|()| decoder.end())
-        .map_err(|error| format!("the body is not the JSON that is expected: {error}"))?;
-    Ok(out)
+    let mut is_too_deep = false;
+    let to = ToMessagePack { out: &mut out, levels: nesting_max, nesting_max, is_too_deep: &mut is_too_deep };
+    let written = to.deserialize(&mut decoder).and_then(|()| decoder.end());
+    match written {
+        Ok(()) => Ok(out),
+        Err(error) => {
+            let text = format!("the body is not the JSON that is expected: {error}");
+            Err(JsonError { text, is_too_deep })
+        }
+    }
+}
+
+/// Why a body is no JSON of arguments.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct JsonError {
+    text: String,
+    /// It is nested more than is allowed.
+    pub is_too_deep: bool,
 }
 
 /// Turns one MessagePack value into JSON text, at most about eight times as long.
@@ -124,17 +139,21 @@ struct ToMessagePack<'a> {
     out: &'a mut Vec<u8>,
     /// How many levels may still be opened.
     levels: usize,
+    nesting_max: usize,
+    is_too_deep: &'a mut bool,
 }
 
 impl ToMessagePack<'_> {
     fn inner(&mut self) -> ToMessagePack<'_> {
-        ToMessagePack { out: self.out, levels: self.levels - 1 }
+        let Self { out, levels, nesting_max, is_too_deep } = self;
+        ToMessagePack { out, levels: *levels - 1, nesting_max: *nesting_max, is_too_deep }
     }
 
     /// Leaves room for a count that is known once all entries are written.
     fn open<E: de::Error>(&mut self, marker: Marker) -> Result<usize, E> {
         if self.levels == 0 {
-            return Err(E::custom(format!("nested more than {NESTING_MAX} levels deep")));
+            *self.is_too_deep = true;
+            return Err(E::custom(format!("nested more than {} levels deep", self.nesting_max)));
         }
         self.out.push(marker.to_u8());
         let at = self.out.len();
@@ -224,11 +243,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::check_arguments;
+    use crate::wire::{NESTING_MAX, check_arguments};
 
     fn check_round_trip(json: &str, expected: &str) {
-        let packed = arguments_from_json(json.as_bytes()).unwrap();
-        check_arguments(&packed).unwrap();
+        let packed = arguments_from_json(json.as_bytes(), NESTING_MAX).unwrap();
+        check_arguments(&packed, NESTING_MAX).unwrap();
         assert_eq!(String::from_utf8(to_json(&packed).unwrap()).unwrap(), expected);
     }
 
@@ -260,14 +279,19 @@ mod tests {
             ("{} {}", "trailing"),
             ("{\"a\":1e999}", "number out of range"),
         ] {
-            let error = arguments_from_json(json.as_bytes()).unwrap_err();
-            assert!(error.contains(part), "{error} lacks {part}");
+            let error = arguments_from_json(json.as_bytes(), NESTING_MAX).unwrap_err();
+            assert!(error.to_string().contains(part), "{error} lacks {part}");
+            assert!(!error.is_too_deep, "{error}");
         }
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        let error = arguments_from_json(deep.as_bytes()).unwrap_err();
-        assert!(error.contains("nested") || error.contains("recursion"), "{error}");
+        let error = arguments_from_json(deep.as_bytes(), NESTING_MAX).unwrap_err();
+        assert!(
+            error.is_too_deep && error.to_string().contains("nested more than 64 levels deep"),
+            "{error}"
+        );
         let fits = format!("{{\"a\":{}1{}}}", "[".repeat(NESTING_MAX - 1), "]".repeat(NESTING_MAX - 1));
-        check_arguments(&arguments_from_json(fits.as_bytes()).unwrap()).unwrap();
+        check_arguments(&arguments_from_json(fits.as_bytes(), NESTING_MAX).unwrap(), NESTING_MAX).unwrap();
+        assert!(arguments_from_json(fits.as_bytes(), NESTING_MAX - 1).unwrap_err().is_too_deep);
     }
 
     #[test]
@@ -321,8 +345,8 @@ mod tests {
         ) {
             let arguments = serde_json::Value::Object(arguments.into_iter().collect());
             let text = arguments.to_string();
-            let packed = arguments_from_json(text.as_bytes()).unwrap();
-            prop_assert_eq!(check_arguments(&packed), Ok(()));
+            let packed = arguments_from_json(text.as_bytes(), NESTING_MAX).unwrap();
+            prop_assert_eq!(check_arguments(&packed, NESTING_MAX), Ok(()));
             prop_assert_eq!(String::from_utf8(to_json(&packed).unwrap()).unwrap(), text);
             prop_assert_eq!(to_json_value(&packed).unwrap(), arguments);
         }

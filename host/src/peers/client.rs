@@ -1,5 +1,7 @@
 //! The HTTP client of all peers: a pool of HTTP/1.1 connections, no redirects, bounded answers.
 
+mod get;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use super::connector::{Connector, is_refused_certificate};
 use crate::base::Tasks;
 use crate::config::{OutboundProxies, Proxy};
 use crate::wire;
+
+pub(super) use get::{Asked, Got};
 
 /// Idle connections that are kept for each peer. About 16 cost least (DESIGN section 12).
 const IDLE_CONNECTIONS_MAX: usize = 16;

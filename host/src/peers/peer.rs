@@ -11,15 +11,22 @@ use http::StatusCode;
 use super::Client;
 use super::client::{Destination, HttpAnswer, SendError};
 use super::health::{Admission, Health};
+use super::known::Known;
 use super::load::Latency;
-use crate::base::{ErrorCode, Failure, HostId, Invocation, Outcome};
+use crate::base::{Counter, ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::functions::CallStats;
-use crate::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope};
+use crate::wire::{
+    self, Compression, KeySet, LimitReached, Limits, RequestEnvelope, ResponseEnvelope, ResponseError,
+};
 
 mod calling;
+mod offering;
+
+pub use offering::Allowed;
 
 use calling::Calling;
+use offering::Reach;
 
 /// How soon a peer must refuse a time stamp for the call to be sealed again.
 const RESEND_WITHIN: Duration = Duration::from_secs(10);
@@ -36,6 +43,10 @@ pub struct Peer {
     stats: CallStats,
     health: Health,
     latency: Latency,
+    /// Answers that were more than is taken, by [`PeerLimit`].
+    limited: [Counter; PeerLimit::ALL.len()],
+    reach: Reach,
+    known: Arc<Known>,
     is_itself: AtomicBool,
     /// What to add to our clock to have the peer's, in milliseconds.
     clock_offset_ms: AtomicI64,
@@ -50,6 +61,45 @@ pub struct Standing {
     pub weight: u16,
 }
 
+/// A limit on what a peer answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerLimit {
+    /// `plugins.proxy.answer_bytes_max`, of what comes.
+    AnswerSize,
+    /// `plugins.proxy.answer_bytes_max`, of what a frame claims to be uncompressed.
+    UncompressedSize,
+    /// `server.expansion_max`.
+    Expansion,
+    /// The nesting of what comes with a failure, at most that of the wire.
+    Nesting,
+}
+
+impl PeerLimit {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::AnswerSize, Self::UncompressedSize, Self::Expansion, Self::Nesting];
+
+    /// Its name in `/metrics`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AnswerSize => "answer_size",
+            Self::UncompressedSize => "uncompressed_size",
+            Self::Expansion => "expansion",
+            Self::Nesting => "nesting",
+        }
+    }
+}
+
+impl From<LimitReached> for PeerLimit {
+    fn from(limit: LimitReached) -> Self {
+        match limit {
+            LimitReached::Size => Self::UncompressedSize,
+            LimitReached::Expansion => Self::Expansion,
+            LimitReached::Nesting => Self::Nesting,
+        }
+    }
+}
+
 /// What a peer answered.
 #[derive(Debug)]
 pub enum Answer {
@@ -59,8 +109,17 @@ pub enum Answer {
     Itself,
 }
 
+impl Answer {
+    /// Whether nobody knows if the peer ran the call.
+    #[must_use]
+    pub fn may_have_run(&self) -> bool {
+        matches!(self, Self::Outcome(Err(failure), _) if failure.executed.is_none())
+    }
+}
+
 impl Peer {
-    /// A peer whose frames `key` seals; without one, every call of it is refused.
+    /// A peer whose frames `key` seals; without one, every call of it is refused. It may be asked what is allowed, and
+    /// what is known of it already may be from another one at the same URL.
     #[must_use]
     pub fn new(
         url: PeerUrl,
@@ -69,8 +128,11 @@ impl Peer {
         compression: Compression,
         limits: Limits,
         standing: Standing,
+        (allowed, known): (Allowed, Arc<Known>),
     ) -> Self {
         Self {
+            reach: Reach::new(allowed, &client, &url),
+            known,
             destination: client.destination(url.uri(REMOTE_PATH)),
             url,
             key,
@@ -81,6 +143,7 @@ impl Peer {
             stats: CallStats::default(),
             health: Health::default(),
             latency: Latency::default(),
+            limited: Default::default(),
             is_itself: AtomicBool::new(false),
             clock_offset_ms: AtomicI64::new(0),
         }
@@ -114,6 +177,15 @@ impl Peer {
     #[must_use]
     pub fn stats(&self) -> &CallStats {
         &self.stats
+    }
+
+    /// How often each limit on its answers was reached.
+    pub fn limited(&self) -> impl Iterator<Item = (PeerLimit, u64)> {
+        PeerLimit::ALL.into_iter().zip(self.limited.iter().map(Counter::get))
+    }
+
+    fn limit(&self, limit: PeerLimit) {
+        self.limited[limit as usize].count();
     }
 
     /// Calls `invocation.function` there, within its deadline. `host_id` and `instance` are this host's.
@@ -185,7 +257,8 @@ impl Peer {
         let Standing { priority, weight } = self.standing;
         let (running, ms) = (self.stats.running(), self.latency.seconds() * 1000.0);
         format!(
-            "{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}"
+            "{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}{}",
+            self.describe_probe()
         )
     }
 
@@ -270,7 +343,7 @@ impl Peer {
             remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1),
             hops,
             traceparent: invocation.traceparent.clone(),
-            idempotency_key: invocation.idempotency_key.clone(),
+            idempotency_key: invocation.key_for_peers(),
             // Always: an address may come to be this host's, or cease to be, at any time.
             instance: Some(instance),
         }
@@ -284,10 +357,17 @@ impl Peer {
     ) -> Result<ResponseEnvelope, Box<Failure>> {
         let now_ms = self.now_ms();
         let (request_id, frame) = wire::seal_request(key, now_ms, envelope, self.compression);
-        let answer =
-            self.client.post(&self.destination, frame).await.map_err(|error| Box::new(unsent(&error)))?;
+        let answer = self.client.post(&self.destination, frame).await.map_err(|error| {
+            if let SendError::TooLarge(_) = error {
+                self.limit(PeerLimit::AnswerSize);
+            }
+            Box::new(unsent(&error))
+        })?;
         if answer.status == StatusCode::OK && answer.is_sealed {
             return wire::open_response(key, request_id, answer.body, &self.limits).map_err(|error| {
+                if let ResponseError::Decode(error) = &error {
+                    error.limit().map(PeerLimit::from).into_iter().for_each(|limit| self.limit(limit));
+                }
                 Box::new(Failure::new(
                     ErrorCode::Unavailable,
                     format!("the peer's answer cannot be read: {error}"),

@@ -213,7 +213,7 @@ impl Plugins {
 
     /// Compares the directory with what serves, and starts what is new or different, also in its `[plugins.NAME]`.
     ///
-    /// Nothing is published yet, and nobody else changes a plugin until that has happened.
+    /// Nothing is published yet, and nobody else changes a plugin that is to be changed until that has happened.
     ///
     /// # Errors
     /// All that is wrong, by file or plugin; then nothing has changed.

@@ -1,8 +1,9 @@
 //! The decision itself: a pure function of what is configured, published and known of peers (DESIGN section 5).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::base::{FunctionName, nearest};
+use crate::base::{FunctionName, HostId, nearest};
 use crate::functions::{Function, Snapshot};
 use crate::peers::Peer;
 
@@ -12,7 +13,7 @@ pub enum Target {
     /// In a plugin of this host.
     Local(Arc<Function>),
     /// On one of these peers, in the order of the configuration. Never empty; one that stands for this host has a
-    /// higher priority than another.
+    /// higher priority than another. They are configured for it, or else offer it.
     Peers(Vec<Arc<Peer>>),
     /// Nowhere: no such function.
     Nowhere,
@@ -27,35 +28,51 @@ pub struct Decision {
     pub because: Vec<String>,
 }
 
+/// What a decision is made of besides the table: nothing here changes while it is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Ways<'a> {
+    /// The peers that `plugins.proxy.proxy_functions` names for the function, in its order.
+    pub configured: &'a [Arc<Peer>],
+    /// All peers, whose catalogues may offer it.
+    pub peers: &'a [Arc<Peer>],
+    /// The hosts that the call has been on.
+    pub hops: &'a [HostId],
+}
+
 /// Decides where a function runs.
 ///
-/// `configured` are the peers that `plugins.proxy.proxy_functions` names for it. One of them that leads back to this
-/// host stands for the function here: it runs here if none of the others has a lower priority.
+/// A configured peer that leads back to this host stands for the function here: it runs here if none of the others has a
+/// lower priority. Where neither the config nor the table has it, it runs on the peers whose catalogues offer it, but for
+/// those that the call has been on: two hosts that believe each other to have it would send it in a circle.
 #[must_use]
-pub fn decide(name: &FunctionName, table: &Snapshot, configured: &[Arc<Peer>]) -> Target {
+pub fn decide(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> Target {
     let here = table.find(name.as_str());
     let serving = |peer: &&Arc<Peer>| here.is_some() || !peer.is_itself();
-    let peers: Vec<_> = configured.iter().filter(serving).cloned().collect();
+    let peers: Vec<_> = ways.configured.iter().filter(serving).cloned().collect();
     let first_priority = peers.iter().map(|peer| peer.standing().priority).min();
     let is_first = |peer: &Arc<Peer>| peer.is_itself() && Some(peer.standing().priority) == first_priority;
     match here {
         Some(function) if peers.is_empty() || peers.iter().any(is_first) => {
             Target::Local(Arc::clone(function))
         }
-        _ if peers.is_empty() => Target::Nowhere,
+        _ if peers.is_empty() => {
+            let offers = |peer: &&Arc<Peer>| peer.offers_to(name, ways.hops);
+            let offering: Vec<_> = ways.peers.iter().filter(offers).cloned().collect();
+            if offering.is_empty() { Target::Nowhere } else { Target::Peers(offering) }
+        }
         _ => Target::Peers(peers),
     }
 }
 
 /// The decision in words.
 #[must_use]
-pub(super) fn explain(name: &FunctionName, table: &Snapshot, configured: &[Arc<Peer>]) -> Decision {
-    let target = decide(name, table, configured);
+pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> Decision {
+    let target = decide(name, table, ways);
     let mut because = Vec::new();
-    if configured.is_empty() {
+    if ways.configured.is_empty() {
         because.push("rule 1: plugins.proxy.proxy_functions does not name it under any peer".to_owned());
     }
-    for peer in configured {
+    for peer in ways.configured {
         because.push(if peer.is_itself() {
             format!(
                 "rule 1: it is configured for {}, which leads back to this very host, so it counts as here",
@@ -69,23 +86,67 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, configured: &[Arc<P
             )
         });
     }
+    let rule = if ways.configured.iter().all(|peer| peer.is_itself()) { 3 } else { 1 };
     match &target {
-        Target::Peers(peers) if peers.len() > 1 => because.push(
-            "rule 1: of two of them that chance names by their weights, a call goes to the one of less load"
-                .to_owned(),
-        ),
-        Target::Peers(_) => {}
         Target::Local(function) => because.push(format!(
             "rule 2: plugin `{}`, generation {}, has it here",
             function.plugin, function.generation
         )),
-        Target::Nowhere => {
+        Target::Peers(_) if rule == 1 => {}
+        Target::Peers(_) | Target::Nowhere => {
             because.push("rule 2: no published plugin of this host has it".to_owned());
-            let near = nearest(name.as_str(), table.names(), 3);
+            because.extend(explain_offers(name, ways));
+        }
+    }
+    match &target {
+        Target::Peers(peers) if peers.len() > 1 => because.push(format!(
+            "rule {rule}: of two of them that chance names by their weights, a call goes to the one of less load"
+        )),
+        Target::Nowhere => {
+            let offered = super::offers::names_like(name, ways.peers, |_| true);
+            let known = table.names().chain(offered.iter().map(FunctionName::as_str));
+            let near = nearest(name.as_str(), known.collect::<BTreeSet<&str>>(), 3);
             if !near.is_empty() {
                 because.push(format!("rule 4: the nearest names are `{}`", near.join("`, `")));
             }
         }
+        Target::Peers(_) | Target::Local(_) => {}
     }
     Decision { target, because }
+}
+
+/// Rule 3, a sentence for each peer that has to do with it.
+fn explain_offers(name: &FunctionName, ways: Ways<'_>) -> Vec<String> {
+    let (mut because, mut asked, mut silent) = (Vec::new(), 0, 0);
+    for peer in ways.peers.iter().filter(|peer| peer.allowed().functions && !peer.is_itself()) {
+        asked += 1;
+        let (url, notes) = (peer.url(), peer.known().notes());
+        let fetched = notes.fetched.map(|moment| moment.ago()).unwrap_or_default();
+        if peer.offers_to(name, ways.hops) {
+            let kept = notes.failure.map(|(moment, reason)| {
+                format!(", kept though it could not be fetched again {}: {reason}", moment.ago())
+            });
+            because.push(format!(
+                "rule 3: the catalogue of {url}, fetched {fetched}{}, offers it: {}",
+                kept.unwrap_or_default(),
+                peer.describe()
+            ));
+        } else if peer.offered(name).is_some() {
+            because.push(format!(
+                "rule 3: the catalogue of {url} offers it, but the call has been on that host, and does not go back"
+            ));
+        } else if notes.fetched.is_none() {
+            silent += 1;
+            let why =
+                notes.failure.map_or_else(|| "it was not answered yet".to_owned(), |(_, reason)| reason);
+            because.push(format!("rule 3: {url} has given no catalogue: {why}"));
+        }
+    }
+    if asked == 0 {
+        because.push("rule 3: no peer is asked for its catalogue".to_owned());
+    } else if because.len() == silent {
+        because
+            .push(format!("rule 3: no catalogue of the {asked} peers that are asked for theirs offers it"));
+    }
+    because
 }

@@ -5,20 +5,24 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::time::Sleep;
 
 use super::budget::RetryBudget;
-use super::decision::{self, Decision, Target, decide};
+use super::decision::{self, Decision, Target, Ways, decide};
+use super::repeats::Repeats;
 use crate::base::{
-    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, nearest,
+    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, Tasks, nearest,
 };
 use crate::config::Fallback;
 use crate::functions::{CallFuture, CallStats, Dispatch, Entered, Function, Started, Table, Withdrawn};
 use crate::peers::Peer;
+
+/// How long what is dropped may take to be gone.
+const DROP_GRACE: Duration = Duration::from_secs(1);
 
 /// Routes calls.
 pub struct Router {
@@ -29,6 +33,10 @@ pub struct Router {
     routes: ArcSwap<Routes>,
     /// What is left of calls that may be made again.
     pub(super) budget: RetryBudget,
+    /// Calls with idempotency keys.
+    pub(super) repeats: Arc<Repeats>,
+    /// Own those of them that run.
+    pub(super) once_tasks: Tasks,
     /// Told when a peer turns out to be this very host: functions then run here that did not before.
     on_itself: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(super) this: Weak<Self>,
@@ -39,13 +47,16 @@ pub struct Router {
 pub struct Routes {
     /// The peers of each function that is configured to run on some, in the order of the config.
     pub configured: HashMap<FunctionName, Vec<Arc<Peer>>>,
+    /// All peers, in the order of the config; what their catalogues offer runs there.
+    pub peers: Vec<Arc<Peer>>,
     /// What becomes of a call that provably did not run on its peers.
     pub fallback: Fallback,
 }
 
 impl Routes {
-    fn of(&self, name: &FunctionName) -> &[Arc<Peer>] {
-        self.configured.get(name).map_or(&[], Vec::as_slice)
+    fn of<'a>(&'a self, name: &FunctionName, hops: &'a [HostId]) -> Ways<'a> {
+        let configured = self.configured.get(name).map_or(&[][..], Vec::as_slice);
+        Ways { configured, peers: &self.peers, hops }
     }
 }
 
@@ -56,7 +67,8 @@ impl fmt::Debug for Router {
 }
 
 impl Router {
-    /// A router over the functions of `table` and the peers of `routes`.
+    /// A router over the functions of `table` and the peers of `routes`, which keeps no outcomes of calls as yet
+    /// ([`Repeats::set_bounds`]).
     #[must_use]
     pub fn new(host_id: HostId, table: Arc<Table>, routes: Routes) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
@@ -65,6 +77,8 @@ impl Router {
             table,
             routes: ArcSwap::from_pointee(routes),
             budget: RetryBudget::new(Instant::now()),
+            repeats: Arc::default(),
+            once_tasks: Tasks::default(),
             on_itself: OnceLock::new(),
             this: this.clone(),
         })
@@ -108,26 +122,55 @@ impl Router {
         self.routes.store(Arc::new(routes));
     }
 
-    /// The peers that functions are configured to run on, by URL.
+    /// All peers, by URL.
     #[must_use]
     pub fn peers(&self) -> Vec<Arc<Peer>> {
-        let routes = self.routes.load();
-        let mut peers: Vec<&Arc<Peer>> = routes.configured.values().flatten().collect();
-        peers.sort_by_key(|peer| peer.url());
-        peers.dedup_by_key(|peer| peer.url());
-        peers.into_iter().cloned().collect()
+        let mut peers = self.routes.load().peers.clone();
+        peers.sort_by(|one, other| one.url().cmp(other.url()));
+        peers
+    }
+
+    /// The peer at that authority.
+    pub(super) fn peer_at(&self, authority: &str) -> Option<Arc<Peer>> {
+        self.routes.load().peers.iter().find(|peer| peer.url().authority() == authority).cloned()
+    }
+
+    /// What is remembered of calls with idempotency keys.
+    #[must_use]
+    pub fn repeats(&self) -> &Repeats {
+        &self.repeats
+    }
+
+    /// Waits for the calls with idempotency keys, which go on without their callers, and drops what runs after `grace`.
+    pub async fn end(&self, grace: Duration) {
+        if !self.once_tasks.end(grace).await {
+            self.once_tasks.abandon(DROP_GRACE).await;
+        }
     }
 
     /// Where a function runs at present.
     #[must_use]
     pub fn target(&self, name: &FunctionName) -> Target {
-        decide(name, &self.table.snapshot(), self.routes.load().of(name))
+        decide(name, &self.table.snapshot(), self.routes.load().of(name, &[]))
     }
 
     /// Where a function runs at present, and why.
     #[must_use]
     pub fn explain(&self, name: &FunctionName) -> Decision {
-        decision::explain(name, &self.table.snapshot(), self.routes.load().of(name))
+        decision::explain(name, &self.table.snapshot(), self.routes.load().of(name, &[]))
+    }
+
+    /// Where a call runs; the log says why, at level debug, in the words of [`Router::explain`].
+    fn target_of(&self, invocation: &Invocation) -> Target {
+        let name = &invocation.function;
+        let (table, routes) = (self.table.snapshot(), self.routes.load());
+        let ways = routes.of(name, &invocation.hops);
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return decide(name, &table, ways);
+        }
+        let Decision { target, because } = decision::explain(name, &table, ways);
+        tracing::debug!(function = %name, request_id = %invocation.id, because = because.join("; "), "where the call runs");
+        target
     }
 
     fn start_local(
@@ -203,7 +246,10 @@ impl Router {
         let local = table.sorted().into_values().map(|function| &function.name);
         // One that is configured to run here, and does not, is no help.
         let known = local.chain(routes.configured.keys()).filter(|known| *known != name);
-        let known = known.filter(|known| invocation.caller.may_see(known)).map(FunctionName::as_str);
+        let known = known.filter(|known| invocation.caller.may_see(known));
+        let offered =
+            super::offers::names_like(name, &routes.peers, |known| invocation.caller.may_see(known));
+        let known = known.chain(&offered).map(FunctionName::as_str);
         let known: std::collections::BTreeSet<&str> = known.collect();
         let near = nearest(name.as_str(), known, 3);
         let text = match near.as_slice() {
@@ -212,16 +258,18 @@ impl Router {
         };
         Box::new(Failure::not_executed(ErrorCode::NotFound, text))
     }
-}
 
-impl Dispatch for Router {
-    fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
-        let now = Instant::now();
-        if invocation.deadline.0 <= now {
-            return refuse(ErrorCode::DeadlineExceeded, "the time ran out before the call began".to_owned());
-        }
-        match self.target(&invocation.function) {
-            Target::Local(function) => self.start_local(&function, invocation, arguments, context, now),
+    /// Begins a call, whatever ran before.
+    pub(super) fn start_any(
+        &self,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+        context: &mut Context<'_>,
+    ) -> Started {
+        match self.target_of(&invocation) {
+            Target::Local(function) => {
+                self.start_local(&function, invocation, arguments, context, Instant::now())
+            }
             Target::Nowhere => Started::Ready(Err(self.not_found(&invocation))),
             Target::Peers(_) if invocation.hops.len() >= HOPS_MAX => {
                 refuse(ErrorCode::LoopDetected, format!("the call has been through {HOPS_MAX} hosts already"))
@@ -234,6 +282,21 @@ impl Dispatch for Router {
                     Poll::Pending => Started::Pending(future),
                 }
             }
+        }
+    }
+}
+
+impl Dispatch for Router {
+    fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
+        if invocation.deadline.0 <= Instant::now() {
+            return refuse(ErrorCode::DeadlineExceeded, "the time ran out before the call began".to_owned());
+        }
+        if invocation.idempotency_key.is_none() {
+            return self.start_any(invocation, arguments, context);
+        }
+        match self.this.upgrade() {
+            Some(this) => this.start_once(invocation, arguments, context),
+            None => stopping(),
         }
     }
 }

@@ -31,12 +31,12 @@ impl Router {
         begun: Instant,
     ) -> Started {
         let places = &function.places;
-        let within = invocation.held.clone();
+        let within = invocation.within.clone();
         // The time that a function gives its calls begins here: waiting is a part of it.
         let own = function.timeout.map(Deadline::after);
         let invocation = Arc::new(Invocation {
             deadline: own.map_or(invocation.deadline, |own| own.min(invocation.deadline)),
-            held: places.held_within(&within),
+            within: places.held_within(&within),
             ..Invocation::clone(&invocation)
         });
         if let Some(entered) = places.try_enter(&within) {

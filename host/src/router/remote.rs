@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::Router;
 use super::balance::{Candidate, pick, pick_for};
+use super::offers::all_say_idempotent;
 use crate::base::{ErrorCode, Failure, Invocation, Outcome};
 use crate::config::Fallback;
 use crate::peers::{Admission, Answer, Peer};
@@ -40,9 +41,10 @@ impl Router {
     ) -> Outcome {
         self.budget.called();
         let here = self.table().snapshot().find(invocation.function.as_str()).map(|here| here.idempotent);
-        let is_idempotent = here.unwrap_or_default();
+        let is_idempotent = here.unwrap_or_else(|| all_say_idempotent(&invocation.function, &peers));
         let (mut left, mut attempts, mut pause) = (peers.clone(), 0, PAUSE_FIRST);
         let (mut last, mut last_was_told): (Option<Box<Failure>>, bool) = (None, false);
+        let mut may_have_run = false;
         loop {
             let now = Instant::now();
             let again = match next(&left, &invocation, now) {
@@ -59,7 +61,16 @@ impl Router {
                     attempts += 1;
                     tracing::debug!(function = %invocation.function, request_id = %invocation.id, peer = %peer.url(), is_trial, attempt = attempts, "the call goes to this peer");
                     let id = self.host_id();
-                    match peer.call(&invocation, arguments.clone(), id, *self.instance(), is_trial).await {
+                    let answer =
+                        peer.call(&invocation, arguments.clone(), id, *self.instance(), is_trial).await;
+                    if answer.may_have_run() {
+                        may_have_run = true;
+                        self.repeats.lose(&invocation, peer.url().authority(), is_idempotent);
+                    }
+                    if says_not_found(&answer) {
+                        peer.lacks(&invocation.function);
+                    }
+                    match answer {
                         Answer::Outcome(Err(failure), who) if may_go_on(&failure, is_idempotent) => {
                             // What a peer says tells more than that another one says nothing.
                             if who.is_some() || !last_was_told {
@@ -97,7 +108,11 @@ impl Router {
             pause = (pause * 2).min(PAUSE_MAX);
             left.clone_from(&peers);
         }
-        let failure = last.unwrap_or_else(|| nobody(peers.len()));
+        let mut failure = last.unwrap_or_else(|| nobody(peers.len()));
+        if may_have_run && failure.executed == Some(false) {
+            // Of the last attempt alone.
+            failure.executed = None;
+        }
         let is_safe = failure.executed == Some(false) || is_idempotent;
         if is_safe && self.routes().fallback == Fallback::Local && self.has(&invocation.function) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
@@ -167,6 +182,12 @@ fn may_go_on(failure: &Failure, is_idempotent: bool) -> bool {
         _ => false,
     };
     is_safe && elsewhere
+}
+
+/// Whether the peer itself says that it does not have the function.
+fn says_not_found(answer: &Answer) -> bool {
+    let Answer::Outcome(Err(failure), Some(_)) = answer else { return false };
+    failure.code == ErrorCode::NotFound && failure.executed == Some(false)
 }
 
 /// A peer that lacks a function names others of its own, which a caller of this host may not be one to see.

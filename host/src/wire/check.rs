@@ -23,17 +23,19 @@ const FEW: usize = 16;
 
 /// Checks that `bytes` are one MessagePack map from distinct strings to values, and nothing else.
 ///
-/// Allocates nothing but the text of an error. Strings are UTF-8, nesting is at most [`NESTING_MAX`].
+/// Allocates nothing but the text of an error. Strings are UTF-8, nesting is at most `nesting_max`, the map itself
+/// counted, and never more than [`NESTING_MAX`].
 ///
 /// # Errors
 /// [`DecodeError`], which names what is wrong; also for more than [`ARGUMENTS_MAX`] arguments, or a name
 /// of more than [`ARGUMENT_NAME_BYTES_MAX`] bytes.
-pub fn check_arguments(bytes: &[u8]) -> Result<(), DecodeError> {
+pub fn check_arguments(bytes: &[u8], nesting_max: usize) -> Result<(), DecodeError> {
     let mut reader = Reader::new(bytes);
+    let levels = nesting_max.min(NESTING_MAX).saturating_sub(1);
     match reader.map(ARGUMENTS)? {
         0 => {}
-        count @ 1..=FEW => check_pairs::<FEW>(&mut reader, count)?,
-        count @ ..=ARGUMENTS_MAX => check_pairs::<ARGUMENTS_MAX>(&mut reader, count)?,
+        count @ 1..=FEW => check_pairs::<FEW>(&mut reader, count, levels)?,
+        count @ ..=ARGUMENTS_MAX => check_pairs::<ARGUMENTS_MAX>(&mut reader, count, levels)?,
         _ => {
             return Err(DecodeError::TooMany { field: ARGUMENTS, entries_max: ARGUMENTS_MAX });
         }
@@ -58,8 +60,12 @@ pub(super) fn check_nested_value(bytes: &[u8], levels: usize) -> Result<(), Deco
     reader.finish(VALUE)
 }
 
-/// Checks `count` pairs of name and value, `count` being at most `N`.
-fn check_pairs<const N: usize>(reader: &mut Reader<'_>, count: usize) -> Result<(), DecodeError> {
+/// Checks `count` pairs of name and value, `count` being at most `N`, with so many levels in the values.
+fn check_pairs<const N: usize>(
+    reader: &mut Reader<'_>,
+    count: usize,
+    levels: usize,
+) -> Result<(), DecodeError> {
     let mut names = [""; N];
     for done in 0..count {
         let name = reader.text(ARGUMENT_NAME, ARGUMENT_NAME_BYTES_MAX)?;
@@ -67,7 +73,10 @@ fn check_pairs<const N: usize>(reader: &mut Reader<'_>, count: usize) -> Result<
             return Err(DecodeError::Repeated { field: ARGUMENTS, key: name.to_owned() });
         }
         names[done] = name;
-        reader.skip(ARGUMENT_VALUE, NESTING_MAX - 1)?;
+        reader.skip(ARGUMENT_VALUE, levels).map_err(|error| match error {
+            DecodeError::TooDeep { field, .. } => DecodeError::TooDeep { field, nesting_max: levels + 1 },
+            error => error,
+        })?;
     }
     Ok(())
 }
@@ -82,7 +91,7 @@ mod tests {
 
     /// The text of the error, or "" for none.
     fn arguments(bytes: &[u8]) -> String {
-        check_arguments(bytes).err().map(|error| error.to_string()).unwrap_or_default()
+        check_arguments(bytes, NESTING_MAX).err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     fn numbered(count: usize) -> Vec<u8> {
@@ -141,7 +150,7 @@ mod tests {
             assert_eq!(arguments(&nested(depth)), "argument value is nested deeper than 64 levels");
         }
         assert_eq!(check_value(&nested(63)), Ok(()));
-        assert_eq!(check_value(&nested(64)), Err(DecodeError::TooDeep { field: VALUE }));
+        assert_eq!(check_value(&nested(64)), Err(DecodeError::TooDeep { field: VALUE, nesting_max: 64 }));
     }
 
     #[test]
@@ -163,7 +172,7 @@ mod tests {
         /// And whatever `rmp-serde` writes passes.
         #[test]
         fn what_is_encoded_passes(map: BTreeMap<String, (Option<f64>, Vec<i64>, String)>) {
-            prop_assert_eq!(check_arguments(&rmp_serde::to_vec_named(&map).unwrap()), Ok(()));
+            prop_assert_eq!(check_arguments(&rmp_serde::to_vec_named(&map).unwrap(), NESTING_MAX), Ok(()));
         }
     }
 }

@@ -11,7 +11,7 @@ const FIELD: &str = "the compressed message";
 /// Bytes of the uncompressed length in front of the block.
 const LENGTH_BYTES: usize = 4;
 /// No LZ4 block expands further: a length byte of a match stands for 255 bytes (LZ4 block format).
-const EXPANSION_MAX: usize = 255;
+pub(super) const EXPANSION_MAX: usize = 255;
 
 /// Whether frames to one peer are compressed.
 ///
@@ -56,24 +56,28 @@ pub(super) fn compress(frame: Vec<u8>, compression: Compression) -> (Vec<u8>, bo
 /// Decompresses a plaintext into one buffer of exactly the length that it claims.
 ///
 /// # Errors
-/// [`DecodeError`] for a claim above `bytes_max` or above what the block could ever give, both before
-/// anything is allocated, and for one that is not exact.
-pub(super) fn decompress(compressed: &[u8], bytes_max: usize) -> Result<BytesMut, DecodeError> {
+/// [`DecodeError`] for a claim above `bytes_max` or above `expansion_max` times the block, both before anything is
+/// allocated, and for one that is not exact.
+pub(super) fn decompress(
+    compressed: &[u8],
+    bytes_max: usize,
+    expansion_max: usize,
+) -> Result<BytesMut, DecodeError> {
     let (length, block) =
         compressed.split_first_chunk::<LENGTH_BYTES>().ok_or(DecodeError::Truncated { field: FIELD })?;
     let claimed = u32::from_le_bytes(*length) as usize;
     if claimed > bytes_max {
         return Err(DecodeError::TooLarge { bytes: claimed, bytes_max });
     }
-    let dishonest =
-        DecodeError::Invalid { field: FIELD, expected: "an LZ4 block of the length that it claims" };
-    if claimed > block.len().saturating_mul(EXPANSION_MAX) {
-        return Err(dishonest);
+    if claimed > block.len().saturating_mul(expansion_max) {
+        return Err(DecodeError::TooDense { expansion_max });
     }
     let mut plaintext = BytesMut::zeroed(claimed);
     match decompress_into(block, &mut plaintext) {
         Ok(length) if length == claimed => Ok(plaintext),
-        _ => Err(dishonest),
+        _ => {
+            Err(DecodeError::Invalid { field: FIELD, expected: "an LZ4 block of the length that it claims" })
+        }
     }
 }
 
@@ -106,7 +110,7 @@ mod tests {
         let (smaller, compressed) = compress(repetitive, AUTO);
         assert!(compressed && smaller.len() < HEADER_BYTES + 50, "{}", smaller.len());
         assert!(smaller.capacity() >= smaller.len() + TAG_BYTES);
-        assert_eq!(decompress(&smaller[HEADER_BYTES..], 1000).unwrap(), [7; 1000][..]);
+        assert_eq!(decompress(&smaller[HEADER_BYTES..], 1000, EXPANSION_MAX).unwrap(), [7; 1000][..]);
     }
 
     /// The border of "smaller by at least an eighth", met from both sides.
@@ -134,10 +138,12 @@ mod tests {
         let mut block = compress(frame(&[7; 1000]), AUTO).0.split_off(HEADER_BYTES);
         let claim = |block: &mut Vec<u8>, length: u32| {
             block[..4].copy_from_slice(&length.to_le_bytes());
-            decompress(block, 1_000_000).map(|text| text.len())
+            decompress(block, 1_000_000, EXPANSION_MAX).map(|text| text.len())
         };
         assert_eq!(claim(&mut block, 1000), Ok(1000));
-        for wrong in [0, 1, 999, 1001, 900_000] {
+        let dense = claim(&mut block, 900_000);
+        assert_eq!(dense, Err(DecodeError::TooDense { expansion_max: EXPANSION_MAX }));
+        for wrong in [0, 1, 999, 1001] {
             let error = claim(&mut block, wrong).unwrap_err().to_string();
             assert_eq!(error, "the compressed message is not an LZ4 block of the length that it claims");
         }
@@ -151,8 +157,10 @@ mod tests {
     fn truncated_and_garbled_blocks_are_refused() {
         let block = compress(frame(&[7; 1000]), AUTO).0.split_off(HEADER_BYTES);
         for length in 0..block.len() {
-            assert!(decompress(&block[..length], 1000).is_err(), "{length} bytes");
+            assert!(decompress(&block[..length], 1000, EXPANSION_MAX).is_err(), "{length} bytes");
         }
-        assert!(decompress(&[&1000_u32.to_le_bytes()[..], &[0xff; 30]].concat(), 1000).is_err());
+        assert!(
+            decompress(&[&1000_u32.to_le_bytes()[..], &[0xff; 30]].concat(), 1000, EXPANSION_MAX).is_err()
+        );
     }
 }

@@ -7,7 +7,6 @@
 
 use crate::base::{ErrorCode, Failure};
 
-use super::check::NESTING_MAX;
 use super::response::ClockHint;
 
 /// A secret, or a list of them, from which no keys can be made. No text contains the secret.
@@ -149,11 +148,13 @@ pub enum DecodeError {
         /// How many it needs.
         expected: usize,
     },
-    /// Arrays and maps inside each other, more than [`NESTING_MAX`] of them.
-    #[error("{field} is nested deeper than {NESTING_MAX} levels")]
+    /// Arrays and maps inside each other, more of them than are allowed: [`super::Limits::nesting_max`] in arguments.
+    #[error("{field} is nested deeper than {nesting_max} levels")]
     TooDeep {
         /// Which part of the message.
         field: &'static str,
+        /// The limit.
+        nesting_max: usize,
     },
     /// A map key that must not be there twice.
     #[error("{field} has the key {key:?} more than once")]
@@ -169,6 +170,12 @@ pub enum DecodeError {
         /// Which part of the message.
         field: &'static str,
     },
+    /// A compressed plaintext that claims to stand for more than its block may.
+    #[error("the compressed message claims more than {expansion_max} bytes for each of its own")]
+    TooDense {
+        /// [`super::Limits::expansion_max`].
+        expansion_max: usize,
+    },
     /// A plaintext over the limit; a compressed one is judged by its claim, before anything is allocated.
     #[error("the message has {bytes} bytes uncompressed, the limit is {bytes_max}")]
     TooLarge {
@@ -179,7 +186,29 @@ pub enum DecodeError {
     },
 }
 
+/// Which of [`super::Limits`] was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitReached {
+    /// Of the uncompressed size.
+    Size,
+    /// Of the ratio of compression.
+    Expansion,
+    /// Of the nesting.
+    Nesting,
+}
+
 impl DecodeError {
+    /// The limit that it is about, if it is.
+    #[must_use]
+    pub fn limit(&self) -> Option<LimitReached> {
+        match self {
+            Self::TooLarge { .. } => Some(LimitReached::Size),
+            Self::TooDense { .. } => Some(LimitReached::Expansion),
+            Self::TooDeep { .. } => Some(LimitReached::Nesting),
+            _ => None,
+        }
+    }
+
     /// The failure that the sender of a request is told, inside a sealed response.
     #[must_use]
     pub fn to_failure(&self) -> Failure {

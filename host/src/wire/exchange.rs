@@ -7,7 +7,8 @@ use bytes::BytesMut;
 
 use crate::base::RequestId;
 
-use super::compression::{Compression, compress, decompress};
+use super::check::NESTING_MAX;
+use super::compression::{Compression, EXPANSION_MAX, compress, decompress};
 use super::error::{DecodeError, OpenError, ResponseError};
 use super::frame::{Header, Kind, open, seal};
 use super::keys::{KeyRing, KeySet};
@@ -20,6 +21,18 @@ use super::writer::Writer;
 pub struct Limits {
     /// Longest plaintext, uncompressed, in bytes.
     pub plaintext_bytes_max: usize,
+    /// Most bytes that one byte of a compressed plaintext may stand for; more than 255 is more than LZ4 can do.
+    pub expansion_max: usize,
+    /// Most lists and maps inside each other in arguments, the outermost counted; at most [`super::NESTING_MAX`].
+    pub nesting_max: usize,
+}
+
+impl Limits {
+    /// Those of the wire itself, for plaintexts of at most so many bytes.
+    #[must_use]
+    pub const fn of_size(plaintext_bytes_max: usize) -> Self {
+        Self { plaintext_bytes_max, expansion_max: EXPANSION_MAX, nesting_max: NESTING_MAX }
+    }
 }
 
 /// A request that is authentic; whether it is fresh and new is still to be asked ([`super::ReplayGuard`]).
@@ -47,13 +60,13 @@ impl Plaintext {
     /// # Errors
     /// [`DecodeError`], which [`DecodeError::to_failure`] turns into what the sender is told.
     pub fn decode_request(self, limits: &Limits) -> Result<RequestEnvelope, DecodeError> {
-        RequestEnvelope::decode(self.expand(limits)?)
+        RequestEnvelope::decode(self.expand(limits)?, limits.nesting_max)
     }
 
     fn expand(self, limits: &Limits) -> Result<BytesMut, DecodeError> {
         let bytes_max = limits.plaintext_bytes_max;
         if self.compressed {
-            return decompress(&self.bytes, bytes_max);
+            return decompress(&self.bytes, bytes_max, limits.expansion_max);
         }
         if self.bytes.len() > bytes_max {
             return Err(DecodeError::TooLarge { bytes: self.bytes.len(), bytes_max });

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use rmp::Marker;
 
+use super::check::NESTING_MAX;
 use super::error::DecodeError;
 
 /// What one value begins with, its length or its whole content read.
@@ -143,7 +144,9 @@ impl<'a> Reader<'a> {
             Token::Nil | Token::Boolean(_) | Token::Unsigned(_) => 0,
             Token::Opaque(length) | Token::Binary(length) => self.take(field, length).map(|_| 0)?,
             Token::Text(length) => self.utf8(field, length).map(|_| 0)?,
-            Token::Array(_) | Token::Map(_) if levels == 0 => return Err(DecodeError::TooDeep { field }),
+            Token::Array(_) | Token::Map(_) if levels == 0 => {
+                return Err(DecodeError::TooDeep { field, nesting_max: NESTING_MAX });
+            }
             Token::Array(count) => self.entries(field, count, 1)?,
             Token::Map(count) => self.entries(field, count, 2)? * 2,
         };

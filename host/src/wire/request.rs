@@ -90,7 +90,7 @@ impl RequestEnvelope {
     ///
     /// # Errors
     /// [`DecodeError`] for anything that WIRE.md does not describe.
-    pub(super) fn decode(plaintext: BytesMut) -> Result<Self, DecodeError> {
+    pub(super) fn decode(plaintext: BytesMut, nesting_max: usize) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(&plaintext);
         reader.fields(ENVELOPE, FIELDS)?;
         let function = function_name(&mut reader)?;
@@ -102,7 +102,7 @@ impl RequestEnvelope {
         let idempotency_key = reader.optional(|reader| idempotency_key(reader, &plaintext))?;
         let instance = read_extensions(&mut reader, &plaintext)?;
         reader.finish(ENVELOPE)?;
-        check_arguments(&plaintext[range.clone()])?;
+        check_arguments(&plaintext[range.clone()], nesting_max)?;
         let arguments = keep(plaintext, range);
         Ok(Self { function, arguments, remaining_ms, hops, traceparent, idempotency_key, instance })
     }

@@ -2,11 +2,11 @@
 
 use std::fs::{self, OpenOptions};
 
-use framex_tests::{Build, Daemon, Pending};
+use framex_tests::{Build, Daemon, Pending, until};
 use serde_json::json;
 
 use super::load::Pair;
-use super::{BUILD, WAITS, check_done, check_mapped, check_refused, check_serves, host, until};
+use super::{BUILD, WAITS, check_done, check_mapped, check_refused, check_serves, host};
 
 /// A daemon and a call of so many milliseconds that has begun.
 fn busy(config: &str, ms: u64) -> (Daemon, Pending) {

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use framex_tests::{Build, Daemon, send};
+use framex_tests::{Build, Daemon, send, until};
 use serde_json::{Value, json};
 
 use super::load::Load;
-use super::{BUILD, check_done, check_mapped, check_refused, check_serves, host, sealed, until};
+use super::{BUILD, check_done, check_mapped, check_refused, check_serves, host, sealed};
 
 const DEMO: &str = "demo.some.example_func";
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::ops::RangeInclusive;
 
-use framex_tests::Build;
+use framex_tests::{Build, until};
 use serde_json::json;
 
-use super::{check_done, check_mapped, check_serves, host, of_build, until};
+use super::{check_done, check_mapped, check_serves, host, of_build};
 
 /// A hundred builds that each leave this behind, one after the other.
 fn check_nothing_stays(leaves: u8) {

@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::io::Write;
 
-use framex_tests::{Build, Daemon};
+use framex_tests::{Build, Daemon, until};
 use serde_json::json;
 
-use super::{BUILD, check_serves, host, of_build, until};
+use super::{BUILD, check_serves, host, of_build};
 
 fn watching() -> Daemon {
     let host = host().config("[reload]\nwatch = true").start();

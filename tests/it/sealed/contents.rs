@@ -67,8 +67,13 @@ fn claims_of_compressed_frames_are_not_believed() {
         check_refused(&host, 1, &bomb, "the limit is");
     }
     // Within the limit, but more than so few bytes could ever hold, or not what they hold.
-    for (claim, block) in [(4_000_000_u32, &[0xff; 100][..]), (1000, &[0; 100]), (0, b"\x10a"), (2, b"\x10a")]
-    {
+    check_refused(
+        &host,
+        1,
+        &[&4_000_000_u32.to_le_bytes()[..], &[0xff; 100]].concat(),
+        "more than 255 bytes for each",
+    );
+    for (claim, block) in [(1000_u32, &[0; 100][..]), (0, b"\x10a"), (2, b"\x10a")] {
         check_refused(&host, 1, &[&claim.to_le_bytes()[..], block].concat(), "of the length that it claims");
     }
     for short in [&b""[..], b"\x01", b"\x01\0\0"] {

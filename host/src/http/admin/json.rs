@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{HostChange, HostRefusal};
 use crate::base::FunctionName;
 use crate::http::Problem;
+use crate::peers::{Notes, Peer};
 use crate::plugins::{Change, LastFailure, PluginStatus, Progress, Step, Zombie};
 
 pub(super) fn change_json(change: &Change) -> Value {
@@ -50,6 +51,24 @@ pub(super) fn plugin_json(status: &PluginStatus) -> Value {
         "zombies": status.zombies.iter().map(zombie).collect::<Vec<_>>(), "kept": status.kept,
         "published_at": rfc3339(status.published_at), "change": status.change.as_ref().map(progress_json),
         "last_failure": status.last_failure.as_ref().map(failure_json),
+    })
+}
+
+/// A peer, with what it offers.
+pub(super) fn peer_json(peer: &Peer) -> Value {
+    let Notes { fetched, failure, probe } = peer.known().notes();
+    let offers = peer.offers();
+    let failure = failure.map(|(moment, reason)| json!({ "at": rfc3339(moment.date), "reason": reason }));
+    let catalogue = json!({
+        "asked": peer.allowed().functions, "functions": offers.as_ref().map(|catalogue| catalogue.len()),
+        "host_id": offers.as_ref().and_then(|catalogue| catalogue.host_id.as_deref()),
+        "fetched_at": fetched.map(|moment| rfc3339(moment.date)), "last_failure": failure,
+    });
+    let probe =
+        probe.map(|(moment, probed)| json!({ "at": rfc3339(moment.date), "result": probed.as_str() }));
+    json!({
+        "url": peer.url().to_string(), "itself": peer.is_itself(), "clock_offset_ms": peer.clock_offset_ms(),
+        "has_key": peer.has_key(), "catalogue": catalogue, "last_probe": probe,
     })
 }
 

@@ -16,6 +16,7 @@ use super::Admin;
 use crate::base::{FunctionName, Places};
 use crate::functions::CallStats;
 use crate::http::{Problem, Response};
+use crate::peers::PeerLimit;
 
 /// The text format, which every Prometheus of the last years asks for.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -107,6 +108,15 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let limited = meters.limited().map(|(limit, count)| (limit.as_str(), count)).chain(of_names);
     let limited = limited.map(|(limit, count)| ([("limit", limit)], count));
     counters(to, "limits_reached", "How often each limit acted.", limited)?;
+    let repeats = admin.router.repeats();
+    let (remembered, bytes) = repeats.size();
+    let help = "Calls with idempotency keys that are remembered.";
+    gauges(to, "idempotency_remembered", help, [(none, remembered as f64)])?;
+    gauges(to, "idempotency_memory_bytes", "What they take.", [(none, bytes as f64)])?;
+    let help = "Repeats that were answered with the outcome of the first call.";
+    counters(to, "idempotency_repeats_answered", help, [(none, repeats.answered.get())])?;
+    let help = "Outcomes that were forgotten before their time, because the memory was full.";
+    counters(to, "idempotency_forgotten", help, [(none, repeats.forgotten.get())])?;
     let window = door.replays.window(door.clock.now_ms()).as_secs_f64();
     let help = "How late a sealed frame may be: less than configured while the memory is full.";
     gauges(to, "replay_window_seconds", help, [(none, window)])?;
@@ -147,9 +157,41 @@ fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let urls: Vec<String> = peers.iter().map(|peer| peer.url().to_string()).collect();
     let of = || urls.iter().map(String::as_str).zip(peers.iter().map(|peer| peer.stats()));
     calls(to, "peer", "of a peer", &of)?;
+    let limited = urls.iter().zip(&peers).flat_map(|(url, peer)| {
+        let of_peer =
+            move |(limit, count)| ([("peer", url.as_str()), ("limit", PeerLimit::as_str(limit))], count);
+        peer.limited().map(of_peer)
+    });
+    counters(to, "peer_limits_reached", "How often each limit on a peer's answers acted.", limited)?;
     let offsets = peers.iter().map(|peer| peer.clock_offset_ms() as f64 / 1000.0);
     let offsets = urls.iter().zip(offsets).map(|(url, offset)| ([("peer", url.as_str())], offset));
-    gauges(to, "peer_clock_offset_seconds", "What is added to this host's clock for the peer.", offsets)
+    gauges(to, "peer_clock_offset_seconds", "What is added to this host's clock for the peer.", offsets)?;
+    let known = || urls.iter().map(String::as_str).zip(&peers);
+    let fetches = known().flat_map(|(url, peer)| {
+        peer.known()
+            .fetches()
+            .map(move |(result, count)| ([("peer", url), ("result", result.as_str())], count))
+    });
+    counters(
+        to,
+        "peer_catalogue_fetches",
+        "How often a peer was asked for its catalogue, by result.",
+        fetches,
+    )?;
+    let offered = known()
+        .map(|(url, peer)| ([("peer", url)], peer.offers().map_or(0.0, |catalogue| catalogue.len() as f64)));
+    gauges(to, "peer_catalogue_functions", "Functions that a peer's catalogue offers.", offered)?;
+    let probes = known().flat_map(|(url, peer)| {
+        peer.known()
+            .probes()
+            .map(move |(result, count)| ([("peer", url), ("result", result.as_str())], count))
+    });
+    counters(
+        to,
+        "peer_probes",
+        "How often a peer that failed was asked whether it is ready, by result.",
+        probes,
+    )
 }
 
 /// Counts, current number and times of calls, by `label`.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::json::{change_json, host_change_json, plugin_json, refusal};
+use super::json::{change_json, host_change_json, peer_json, plugin_json, refusal};
 use super::who::Who;
 use super::{Admin, metrics};
 use crate::base::{ErrorCode, FunctionName, PlaceLimit, Places};
@@ -286,12 +286,7 @@ fn limit_json(places: &Places) -> Option<Value> {
 }
 
 fn peers(admin: &Admin) -> Value {
-    let peers: Vec<Value> = admin
-        .router
-        .peers()
-        .into_iter()
-        .map(|peer| json!({ "url": peer.url().to_string(), "itself": peer.is_itself(), "clock_offset_ms": peer.clock_offset_ms(), "has_key": peer.has_key() }))
-        .collect();
+    let peers: Vec<Value> = admin.router.peers().iter().map(|peer| peer_json(peer)).collect();
     json!({ "peers": peers })
 }
 

@@ -46,6 +46,7 @@ impl<'a> Calling<'a> {
             (_, None) => {
                 peer.latency.failed(took, now);
                 if peer.health.failed(now, self.is_trial, rand::random()) {
+                    peer.known.has_failed.notify_one();
                     tracing::warn!(peer = %peer.url, "the peer is left alone for a while: {}", peer.describe());
                 }
             }

@@ -9,7 +9,7 @@ use crate::base::{ErrorCode, Failure, FunctionName};
 use crate::wire::frame::{HEADER_BYTES, TAG_BYTES};
 use crate::wire::keys::generate_secret;
 
-const LIMITS: Limits = Limits { plaintext_bytes_max: 1 << 20 };
+const LIMITS: Limits = Limits::of_size(1 << 20);
 const NOW: u64 = 1_790_000_000_000;
 
 fn ring() -> KeyRing {
@@ -236,7 +236,7 @@ fn the_limit_holds_with_and_without_compression() {
     for compression in [Compression::Never, Compression::Auto { bytes_min: 0 }] {
         let (_, frame) = seal_request(ring.sealing(), NOW, &sent, compression);
         let decode = |bytes_max| {
-            let limits = Limits { plaintext_bytes_max: bytes_max };
+            let limits = Limits::of_size(bytes_max);
             open_request(&ring, body(&frame)).unwrap().plaintext.decode_request(&limits)
         };
         assert_eq!(decode(exact), Ok(sent.clone()));

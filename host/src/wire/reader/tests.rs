@@ -85,7 +85,7 @@ fn nesting_is_bounded() {
     for marker in [&[0x91][..], &[0x81, 0x00]] {
         assert!(skip(&nested(64, marker)).is_ok());
         for depth in [65, 100_000] {
-            let expected = Err(DecodeError::TooDeep { field: FIELD });
+            let expected = Err(DecodeError::TooDeep { field: FIELD, nesting_max: 64 });
             assert_eq!(skip(&nested(depth, marker)), expected, "{depth}");
         }
     }

@@ -5,6 +5,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::frame::HEADER_BYTES;
 
+fn decode_whole(plaintext: BytesMut) -> Result<RequestEnvelope, DecodeError> {
+    RequestEnvelope::decode(plaintext, NESTING_MAX)
+}
+
 /// The seven fields of a good request, each as MessagePack.
 fn good() -> [Vec<u8>; FIELDS] {
     [
@@ -20,7 +24,7 @@ fn good() -> [Vec<u8>; FIELDS] {
 
 fn decode_fields(fields: &[Vec<u8>]) -> Result<RequestEnvelope, DecodeError> {
     let count = u8::try_from(fields.len()).unwrap();
-    RequestEnvelope::decode(BytesMut::from(&[&[0x90 + count][..], &fields.concat()].concat()[..]))
+    decode_whole(BytesMut::from(&[&[0x90 + count][..], &fields.concat()].concat()[..]))
 }
 
 /// The text of the error with one field replaced, or "" for none.
@@ -116,16 +120,16 @@ fn the_number_of_fields_is_exact() {
     }
     let error = decode_fields(&[&good()[..], &[vec![0xc0]]].concat()).unwrap_err().to_string();
     assert_eq!(error, "request envelope has 8 fields instead of 7");
-    let error = RequestEnvelope::decode(BytesMut::new()).unwrap_err().to_string();
+    let error = decode_whole(BytesMut::new()).unwrap_err().to_string();
     assert_eq!(error, "request envelope reaches beyond the end of the message");
 }
 
 #[test]
 fn every_prefix_is_refused() {
     let whole = [&[0x97][..], &good().concat()].concat();
-    assert!(RequestEnvelope::decode(BytesMut::from(&whole[..])).is_ok());
+    assert!(decode_whole(BytesMut::from(&whole[..])).is_ok());
     for length in 0..whole.len() {
-        let error = RequestEnvelope::decode(BytesMut::from(&whole[..length])).unwrap_err();
+        let error = decode_whole(BytesMut::from(&whole[..length])).unwrap_err();
         assert!(matches!(error, DecodeError::Truncated { .. }), "{length}: {error}");
     }
 }
@@ -134,7 +138,7 @@ fn every_prefix_is_refused() {
 fn the_arguments_are_not_copied() {
     let plaintext = BytesMut::from(&[&[0x97][..], &good().concat()].concat()[..]);
     let start = plaintext.as_ptr();
-    let envelope = RequestEnvelope::decode(plaintext).unwrap();
+    let envelope = decode_whole(plaintext).unwrap();
     assert_eq!(envelope.arguments.as_ptr(), start.wrapping_add(7));
 }
 
@@ -167,7 +171,7 @@ proptest! {
     fn requests_round_trip_in_one_allocation(envelope in envelopes()) {
         let frame = envelope.encode().into_frame();
         prop_assert!(frame.len() - HEADER_BYTES <= envelope.bytes_max());
-        let decoded = RequestEnvelope::decode(BytesMut::from(&frame[HEADER_BYTES..]));
+        let decoded = decode_whole(BytesMut::from(&frame[HEADER_BYTES..]));
         prop_assert_eq!(decoded, Ok(envelope));
     }
 
@@ -175,8 +179,8 @@ proptest! {
     fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut plaintext = BytesMut::from(&b"\x97\xa1a"[..]);
         plaintext.extend_from_slice(&bytes);
-        if let Ok(envelope) = RequestEnvelope::decode(plaintext) {
-            prop_assert!(check_arguments(&envelope.arguments).is_ok());
+        if let Ok(envelope) = decode_whole(plaintext) {
+            prop_assert!(check_arguments(&envelope.arguments, NESTING_MAX).is_ok());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A plugin for tests: misbehaves as its config says.
 
+pub mod bookings;
 pub mod functions;
 pub mod layers;
 pub mod limited;
@@ -59,6 +60,9 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::runs_process>()?;
         ctx.register_proxy_func::<functions::counts>()?;
         ctx.register_proxy_func::<functions::counts_idempotent>()?;
+        ctx.register_proxy_func::<bookings::books>()?;
+        ctx.register_proxy_func::<bookings::booked>()?;
+        ctx.register_proxy_func::<bookings::books_again>()?;
         let config = ctx.config::<Config>()?;
         ctx.insert_state(functions::Slow(Duration::from_millis(config.slow_ms)));
         match config.start {

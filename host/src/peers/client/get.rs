@@ -1,0 +1,84 @@
+//! What is asked of a peer besides calls: small documents, over the same connections, without following anybody.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, ETAG, IF_NONE_MATCH, LOCATION, PROXY_AUTHORIZATION,
+};
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+
+use super::{Client, Destination, SendError, causes};
+
+/// Longest entity tag that is kept.
+const TAG_BYTES_MAX: usize = 256;
+
+/// One `GET`.
+#[derive(Debug)]
+pub(in super::super) struct Asked<'a> {
+    pub(in super::super) to: &'a Destination,
+    /// Never shown: it is marked as sensitive.
+    pub(in super::super) authorization: Option<HeaderValue>,
+    /// The tag of what is here already.
+    pub(in super::super) known: Option<HeaderValue>,
+    /// Longest body that is taken.
+    pub(in super::super) bytes_max: usize,
+    /// How long all of it may take.
+    pub(in super::super) within: Duration,
+}
+
+/// What came back, before anything of it is believed.
+#[derive(Debug)]
+pub(in super::super) struct Got {
+    pub(in super::super) status: StatusCode,
+    pub(in super::super) tag: Option<HeaderValue>,
+    /// It would lead elsewhere.
+    pub(in super::super) is_redirect: bool,
+    pub(in super::super) body: Bytes,
+}
+
+impl Client {
+    /// Asks for one document. `None` if it did not come in time.
+    pub(in super::super) async fn get(&self, asked: Asked<'_>) -> Option<Result<Got, SendError>> {
+        let Asked { to, authorization, known, bytes_max, within } = asked;
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = to.uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let optional = [
+            (AUTHORIZATION, authorization),
+            (IF_NONE_MATCH, known),
+            (PROXY_AUTHORIZATION, to.proxy_authorization.clone()),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        tokio::time::timeout(within, self.get_whole(request, bytes_max)).await.ok()
+    }
+
+    async fn get_whole(&self, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Got, SendError> {
+        let response = self.pool.request(request).await.map_err(|error| {
+            let text = causes(&error);
+            if error.is_connect() { SendError::NotConnected(text) } else { SendError::Broken(text) }
+        })?;
+        let (head, body) = response.into_parts();
+        let claimed =
+            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if claimed.is_some_and(|claimed| claimed > bytes_max as u64) {
+            return Err(SendError::TooLarge(bytes_max));
+        }
+        let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                SendError::TooLarge(bytes_max)
+            } else {
+                SendError::Broken(causes(&*error))
+            }
+        })?;
+        let tag = head.headers.get(ETAG).filter(|tag| tag.len() <= TAG_BYTES_MAX).cloned();
+        let is_redirect = head.status.is_redirection() && head.headers.contains_key(LOCATION);
+        Ok(Got { status: head.status, tag, is_redirect, body: body.to_bytes() })
+    }
+}

@@ -1,0 +1,83 @@
+//! Calls of a marked function with more to say than its arguments.
+
+use std::time::Duration;
+
+use crate::error::{CallError, Code, ProxyError};
+use crate::function::{ProxyFunction, invoke_with};
+use crate::instance;
+
+/// Longest idempotency key in bytes.
+const KEY_BYTES_MAX: usize = 64;
+
+/// What one call may take, and what makes its repeat safe.
+///
+/// ```
+/// # use framex_sdk::prelude::*;
+/// # use std::time::Duration;
+/// # #[on_proxy] pub async fn book(seat: u32) -> Result<u32> { Ok(seat) }
+/// # async fn example() -> Result<()> {
+/// let options = CallOptions::new().timeout(Duration::from_secs(2)).idempotency_key("order-17");
+/// let seat = match options.call::<book>((12,)).await {
+///     // Whether or not the first one arrived: the seat is booked once.
+///     Err(_) => options.call::<book>((12,)).await?,
+///     Ok(seat) => seat,
+/// };
+/// # Ok(()) }
+/// ```
+///
+/// Such a call goes through the host also where the body is in the same plugin. Outside of any host, in unit tests for
+/// example, the body runs and the options say nothing.
+#[derive(Debug, Clone, Default)]
+pub struct CallOptions {
+    timeout: Option<Duration>,
+    idempotency_key: Option<Vec<u8>>,
+}
+
+impl CallOptions {
+    /// Nothing more than the arguments.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The call may take so long; less if the call that makes it, or the function, may take less.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
+    }
+
+    /// Names the call, 1 to 64 bytes: the host that runs it keeps the outcome for a while, and answers a repeat with the
+    /// same key and arguments from it. The names of other plugins and callers do not count.
+    ///
+    /// A call with a key goes on when nobody waits for it any more, so that its repeat learns what came of it.
+    #[must_use]
+    pub fn idempotency_key(self, key: impl AsRef<[u8]>) -> Self {
+        Self { idempotency_key: Some(key.as_ref().to_vec()), ..self }
+    }
+
+    /// Calls `F`, with its arguments as a tuple: `call::<greet>((7, user))`.
+    ///
+    /// # Errors
+    /// As the call by its own name; [`Code::InvalidArgument`] for a key that is none.
+    pub async fn call<F: ProxyFunction>(&self, arguments: F::Arguments) -> Result<F::Output, F::Error> {
+        if self.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+            let text = format!("an idempotency key has 1 to {KEY_BYTES_MAX} bytes");
+            return Err(F::Error::from_call_error(CallError::not_executed(Code::InvalidArgument, text)));
+        }
+        if instance::is_hosted() {
+            return invoke_with::<F>(arguments, self).await;
+        }
+        let states = F::states().map_err(F::Error::from_call_error)?;
+        F::body(arguments, states).await
+    }
+
+    /// Milliseconds, if there is a limit.
+    pub(crate) fn timeout_ms(&self) -> Option<u64> {
+        self.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX - 1))
+    }
+
+    /// Empty if there is none.
+    pub(crate) fn key(&self) -> &[u8] {
+        self.idempotency_key.as_deref().unwrap_or_default()
+    }
+}

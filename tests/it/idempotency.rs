@@ -1,0 +1,307 @@
+//! Calls with an idempotency key: each runs once, and its repeats get the same outcome.
+
+use framex_tests::{Answer, Daemon, DaemonBuilder, FaultyPeer, FreeAddress, Pending, frames, send, until};
+use serde_json::{Value, json};
+
+const BOOKS: &str = "misbehave.bookings.books";
+const BOOKED: &str = "misbehave.bookings.booked";
+const AGAIN: &str = "misbehave.bookings.books_again";
+
+/// Host `id`; bookings run on the peers of `urls`.
+fn host(id: &str, urls: &[&str]) -> DaemonBuilder {
+    let mut config = format!("host_id = {id:?}\nplugins.proxy.proxy_urls = {urls:?}\n");
+    for url in urls {
+        config.push_str(&format!("plugins.proxy.proxy_functions.{url:?} = [{BOOKS:?}]\n"));
+    }
+    Daemon::builder().config(&config).config(&frames::rules(&[frames::SECRET])).plugin("misbehave")
+}
+
+fn book(host: &Daemon, key: &str, arguments: &Value) -> Answer {
+    send_as(host, None, key, arguments)
+}
+
+/// With the key of a caller.
+fn send_as(host: &Daemon, caller: Option<&str>, key: &str, arguments: &Value) -> Answer {
+    let url = format!("{}/api/v1/functions/{BOOKS}", host.url());
+    let mut headers = vec![("content-type", "application/json"), ("idempotency-key", key)];
+    headers.extend(caller.map(|caller| ("authorization", caller)));
+    send("POST", &url, &headers, arguments.to_string().as_bytes())
+}
+
+fn begin(host: &Daemon, key: &str, arguments: &Value) -> Pending {
+    host.begin_with(BOOKS, arguments, &format!("idempotency-key: {key}\r\n"))
+}
+
+/// Begins a booking, and leaves once it runs.
+fn begin_and_leave(host: &Daemon, key: &str, arguments: &Value) {
+    let before = booked(host).0;
+    let caller = begin(host, key, arguments);
+    until("the call runs", || booked(host).0 > before);
+    drop(caller);
+}
+
+/// How many bookings began on a host, and how many ended.
+fn booked(host: &Daemon) -> (u64, u64) {
+    serde_json::from_value(host.call(BOOKED, &json!({})).json()).unwrap()
+}
+
+#[test]
+fn a_repeat_gets_the_outcome_of_the_first() {
+    let host = host("a", &[]).start();
+    let first = book(&host, "order-1", &json!({"order": "seat"}));
+    assert_eq!((first.status, first.json()), (200, json!("seat 1")));
+    for _ in 0..3 {
+        let repeat = book(&host, "order-1", &json!({"order": "seat"}));
+        assert_eq!((repeat.status, repeat.json()), (200, json!("seat 1")));
+    }
+    assert_eq!(book(&host, "order-2", &json!({"order": "seat"})).json(), json!("seat 2"));
+    let failed = || book(&host, "order-3", &json!({"order": "seat", "fails": true}));
+    for failure in [failed(), failed()] {
+        assert_eq!((failure.status, &failure.json()["app_code"]), (422, &json!("sold_out")));
+        assert_eq!(failure.json()["detail"], "seat is sold out, says booking 3");
+    }
+    assert_eq!(booked(&host), (3, 3));
+    assert_eq!(host.metric("framex_idempotency_repeats_answered_total"), 4.0);
+    assert_eq!(host.metric("framex_idempotency_remembered"), 3.0);
+    host.stop();
+}
+
+#[test]
+fn a_key_is_for_one_call() {
+    let host = host("a", &[]).start();
+    assert_eq!(book(&host, "order-1", &json!({"order": "seat"})).status, 200);
+    let (status, code, detail) = book(&host, "order-1", &json!({"order": "other"})).problem();
+    assert_eq!((status, code.as_str()), (400, "invalid_argument"), "{detail}");
+    assert_eq!(
+        detail,
+        "the idempotency key came with other arguments before: each call needs a key of its own"
+    );
+    // Another function is another call.
+    let url = format!("{}/api/v1/functions/{BOOKED}", host.url());
+    let headers = [("content-type", "application/json"), ("idempotency-key", "order-1")];
+    assert_eq!(send("POST", &url, &headers, b"{}").json(), json!([1, 1]));
+    host.stop();
+}
+
+#[test]
+fn what_did_not_run_is_not_remembered() {
+    let host = host("a", &[]).start();
+    // The arguments do not fit: the body never began.
+    assert_eq!(book(&host, "order-1", &json!({"order": 7})).status, 400);
+    assert_eq!(book(&host, "order-1", &json!({"order": "seat"})).json(), json!("seat 1"));
+    host.stop();
+}
+
+#[test]
+fn a_call_goes_on_without_its_caller_and_its_repeats_join_it() {
+    let host = host("a", &[]).start();
+    let arguments = json!({"order": "seat", "ms": 1500});
+    begin_and_leave(&host, "order-1", &arguments);
+    let joined: Vec<Pending> = (0..3).map(|_| begin(&host, "order-1", &arguments)).collect();
+    for answer in joined {
+        let answer = answer.answer();
+        assert_eq!((answer.status, answer.json()), (200, json!("seat 1")));
+    }
+    assert_eq!(booked(&host), (1, 1));
+    // Those that may wait for less long learn that it runs.
+    begin_and_leave(&host, "order-2", &arguments);
+    let url = format!("{}/api/v1/functions/{BOOKS}", host.url());
+    let headers =
+        [("content-type", "application/json"), ("idempotency-key", "order-2"), ("x-framex-timeout-ms", "50")];
+    let (status, code, detail) = send("POST", &url, &headers, arguments.to_string().as_bytes()).problem();
+    assert_eq!((status, code.as_str()), (504, "deadline_exceeded"), "{detail}");
+    until("it ends", || booked(&host).1 == 2);
+    // One without a key ends with its caller.
+    let without_key = host.begin(BOOKS, &arguments);
+    until("it begins", || booked(&host).0 == 3);
+    drop(without_key);
+    until("none runs", || host.metric("framex_calls_in_flight") == 0.0);
+    assert_eq!(booked(&host).1, 2);
+    host.stop();
+}
+
+#[test]
+fn a_call_that_goes_on_holds_its_place_until_it_ends() {
+    let host = host("a", &[]).config("server.in_flight_max = 1\nserver.queue_max = 0").start();
+    let caller = begin(&host, "order-1", &json!({"order": "seat", "ms": 1500}));
+    until("the call runs", || host.metric("framex_calls_in_flight") == 1.0);
+    drop(caller);
+    assert_eq!(host.call(BOOKED, &json!({})).status, 429);
+    until("it ends", || host.metric("framex_calls_in_flight") == 0.0);
+    assert_eq!(booked(&host), (1, 1));
+    host.stop();
+}
+
+#[test]
+fn the_host_ends_after_the_calls_that_go_on() {
+    let host = host("a", &[]).start();
+    begin_and_leave(&host, "order-1", &json!({"order": "seat", "ms": 700}));
+    host.signal("TERM");
+    host.wait_for_log("stopped");
+    assert!(!host.log().contains("drain deadline"), "{}", host.log());
+    host.stop();
+}
+
+#[test]
+fn the_memory_is_bounded_in_time_and_size() {
+    let host = host("a", &[])
+        .config("server.idempotency_keep_ms = 300\nserver.idempotency_bytes_max = 65536")
+        .start();
+    assert_eq!(book(&host, "order-1", &json!({"order": "seat"})).json(), json!("seat 1"));
+    let is_forgotten = || book(&host, "order-1", &json!({"order": "seat"})).json() == json!("seat 2");
+    until("the first one is forgotten", is_forgotten);
+    // An eighth of the memory is the most for one.
+    let large = json!({"order": "seat", "bytes": 10_000});
+    assert_eq!(book(&host, "large", &large).status, 200);
+    let (status, code, detail) = book(&host, "large", &large).problem();
+    assert_eq!((status, code.as_str()), (500, "internal"), "{detail}");
+    assert!(detail.starts_with("the call with this idempotency key ran; its outcome of 100"), "{detail}");
+    assert_eq!(booked(&host).0, 3);
+    for order in 0..100 {
+        let some = json!({"order": "seat", "bytes": 2000});
+        assert_eq!(book(&host, &format!("some-{order}"), &some).status, 200);
+    }
+    assert!(host.metric("framex_idempotency_memory_bytes") <= 65_536.0);
+    assert!(
+        host.metric("framex_idempotency_forgotten_total") > 0.0
+            || host.metric("framex_idempotency_remembered") < 30.0
+    );
+    host.stop();
+}
+
+#[test]
+fn no_memory_if_it_is_switched_off() {
+    let host = host("a", &[]).config("server.idempotency_keep_ms = 0").start();
+    assert_eq!(book(&host, "order-1", &json!({"order": "seat"})).json(), json!("seat 1"));
+    assert_eq!(book(&host, "order-1", &json!({"order": "seat"})).json(), json!("seat 2"));
+    assert_eq!(host.metric("framex_idempotency_remembered"), 0.0);
+    host.stop();
+}
+
+#[test]
+fn a_reload_of_the_plugin_keeps_outcomes_and_not_the_old_code() {
+    let host = host("a", &[]).start();
+    assert_eq!(book(&host, "order-1", &json!({"order": "seat"})).json(), json!("seat 1"));
+    assert_eq!(host.reload("misbehave").status, 200);
+    assert_eq!(book(&host, "order-1", &json!({"order": "seat"})).json(), json!("seat 1"));
+    assert_eq!(booked(&host), (0, 0), "it did not run in the new generation");
+    until("the old code is gone", || host.plugin_status("misbehave")["zombies"] == json!([]));
+    host.stop();
+}
+
+#[test]
+fn callers_do_not_get_each_others_outcomes() {
+    let callers = |host: DaemonBuilder| {
+        host.config(
+            "[auth.callers]\nada = { keys = [\"key-of-ada-16-bytes\"], functions = [\"misbehave.*\"] }\n\
+             bob = { keys = [\"key-of-bob-16-bytes\"], functions = [\"misbehave.*\"] }",
+        )
+    };
+    let (ada, bob) = (Some("key-of-ada-16-bytes"), Some("key-of-bob-16-bytes"));
+    let seat = json!({"order": "seat"});
+    let b = host("b", &[]).start();
+    let here = callers(host("a", &[])).start();
+    let there = callers(host("a", &[&b.url()])).start();
+    for host in [here, there] {
+        assert_eq!(send_as(&host, ada, "1", &seat).json(), json!("seat 1"));
+        assert_eq!(send_as(&host, bob, "1", &seat).json(), json!("seat 2"));
+        assert_eq!(send_as(&host, ada, "1", &seat).json(), json!("seat 1"));
+        assert_eq!(send_as(&host, bob, "1", &seat).json(), json!("seat 2"));
+        host.stop();
+    }
+    b.stop();
+}
+
+#[test]
+fn a_plugin_makes_its_call_safe_as_well() {
+    let b = host("b", &[]).start();
+    let a = host("a", &[&b.url()]).start();
+    for host in [&b, &a] {
+        let arguments = json!({"order": "seat", "ms": 0, "key": host.url(), "timeout_ms": 5000, "times": 3});
+        let answers: Vec<String> = serde_json::from_value(host.call(AGAIN, &arguments).json()).unwrap();
+        assert!(
+            answers[0].starts_with("seat ") && answers.iter().all(|answer| *answer == answers[0]),
+            "{answers:?}"
+        );
+    }
+    assert_eq!(booked(&b), (2, 2));
+    // The first one takes too long for the caller and goes on; the repeat gets what came of it.
+    let arguments = json!({"order": "late", "ms": 1200, "key": "late", "timeout_ms": 300, "times": 8});
+    let answers: Vec<String> = serde_json::from_value(a.call(AGAIN, &arguments).json()).unwrap();
+    assert_eq!(answers[0], "deadline_exceeded", "{answers:?}");
+    assert_eq!(booked(&b).0, 3, "{answers:?}");
+    let no_key = json!({"order": "x", "ms": 0, "key": "", "timeout_ms": 1, "times": 1});
+    assert_eq!(a.call(AGAIN, &no_key).json(), json!(["invalid_argument"]));
+    a.stop();
+    b.stop();
+}
+
+#[test]
+fn a_repeat_learns_what_came_of_a_call_whose_answer_was_lost() {
+    let b = host("b", &[]).start();
+    // Takes the call to B and loses the answer, once.
+    let lossy = losing_first_answer(&b);
+    let a = host("a", &[&lossy.url()]).start();
+    let first = book(&a, "order-1", &json!({"order": "seat"}));
+    assert_eq!((first.status, &first.json()["executed"]), (503, &Value::Null), "{}", first.json());
+    let repeat = book(&a, "order-1", &json!({"order": "seat"}));
+    assert_eq!((repeat.status, repeat.json()), (200, json!("seat 1")));
+    assert_eq!(booked(&b), (1, 1));
+    a.stop();
+    b.stop();
+}
+
+/// Passes requests on to a host, but for the first answer, in whose place the connection is closed.
+fn losing_first_answer(to: &Daemon) -> FaultyPeer {
+    let (url, count) = (to.url(), std::sync::atomic::AtomicUsize::new(0));
+    FaultyPeer::start(move |conversation| {
+        while let Some(body) = conversation.request() {
+            let answer = frames::post_frame(&url, &body);
+            if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+                return;
+            }
+            let content_type = answer.header("content-type").unwrap_or_default().to_owned();
+            let answer =
+                framex_tests::http_answer("200 OK", &[("content-type", &content_type)], &answer.body);
+            if !conversation.send(&answer) {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn a_repeat_of_a_call_that_may_have_run_goes_nowhere_else() {
+    let at_b = FreeAddress::find();
+    let b = host("b", &[]).listen(at_b).start();
+    let c = host("c", &[]).start();
+    let lossy = losing_first_answer(&b);
+    let config = format!(
+        "plugins.proxy.fallback = \"local\"\nplugins.proxy.proxy_urls.\"{}\".priority = 0\n\
+         plugins.proxy.proxy_urls.\"{}\".priority = 1\n\
+         plugins.proxy.proxy_functions = {{ {:?} = [{BOOKS:?}], {:?} = [{BOOKS:?}] }}",
+        lossy.url(),
+        c.url(),
+        lossy.url(),
+        c.url(),
+    );
+    let a = Daemon::builder()
+        .config("host_id = \"a\"")
+        .config(&config)
+        .config(&frames::rules(&[frames::SECRET]))
+        .plugin("misbehave")
+        .start();
+    let seat = json!({"order": "seat"});
+    assert_eq!(book(&a, "order-1", &seat).json()["executed"], Value::Null);
+    drop(lossy);
+    // The peer is gone: nobody knows, and neither C nor A itself may run it.
+    for _ in 0..3 {
+        let repeat = book(&a, "order-1", &seat);
+        assert_eq!((repeat.status, &repeat.json()["executed"]), (503, &Value::Null), "{}", repeat.json());
+    }
+    assert_eq!((booked(&b).0, booked(&c).0, booked(&a).0), (1, 0, 0));
+    // Another call is nobody's repeat.
+    assert_eq!(book(&a, "order-2", &seat).json(), json!("seat 1"));
+    assert_eq!(booked(&c).0, 1);
+    [a, b, c].into_iter().for_each(Daemon::stop);
+}

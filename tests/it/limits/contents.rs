@@ -1,0 +1,146 @@
+//! Limits on what is inside of bodies, frames and peers' answers: nesting, compression, size.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use framex_host::base::ErrorCode;
+use framex_host::wire::{self, Compression, KeyRing, ResponseEnvelope};
+use framex_tests::{Answer, Daemon, DaemonBuilder, FaultyPeer, frames, http_answer, send};
+use serde_json::json;
+
+use super::{ECHO, limited};
+
+/// One that is not asked for again.
+const BOOKS: &str = "misbehave.bookings.books";
+const AUTO: Compression = Compression::Auto { bytes_min: 0 };
+
+/// A host with a key for peers; `config` has dotted keys.
+fn host(config: &str) -> DaemonBuilder {
+    Daemon::builder().plugin("misbehave").config(&frames::rules(&[frames::SECRET])).config(config)
+}
+
+fn nested(levels: usize) -> String {
+    format!("{{\"data\": {}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1))
+}
+
+fn post(host: &Daemon, content_type: &str, body: &[u8]) -> Answer {
+    let url = format!("{}/api/v1/functions/{ECHO}", host.url());
+    send("POST", &url, &[("content-type", content_type)], body)
+}
+
+/// Calls with a frame of many zeroes, compressed.
+fn compressed(host: &Daemon, zeroes: usize) -> Result<Bytes, (ErrorCode, String)> {
+    let key = frames::key();
+    let arguments = json!({ "data": "" });
+    let mut envelope = frames::envelope(ECHO, &arguments);
+    let mut packed = b"\x81\xa4data\xc6".to_vec();
+    packed.extend(u32::try_from(zeroes).unwrap().to_be_bytes());
+    packed.resize(packed.len() + zeroes, 0);
+    envelope.arguments = packed.into();
+    let (id, frame) = wire::seal_request(&key, frames::now_ms(), &envelope, AUTO);
+    let answer = frames::open(&key, id, &frames::post_frame(&host.url(), &frame));
+    answer.outcome.map_err(|failure| (failure.code, failure.message))
+}
+
+#[test]
+fn nesting_is_limited_as_configured() {
+    let host = host("server.nesting_max = 4").start();
+    let sentence = |answer: &Answer| answer.problem().2;
+    // What fits is refused by the function, whose argument is no list of lists.
+    let fits = sentence(&post(&host, "application/json", nested(4).as_bytes()));
+    assert!(fits.contains("`data"), "{fits}");
+    for levels in [5, 65, 127, 128, 100_000] {
+        let refused = post(&host, "application/json", nested(levels).as_bytes());
+        assert_eq!((refused.status, &refused.json()["code"]), (400, &json!("invalid_argument")));
+        assert!(sentence(&refused).contains("nested more than 4 levels deep"), "{}", sentence(&refused));
+    }
+    assert_eq!(limited(&host, "nesting"), 5.0);
+    let packed = |levels: usize| [&b"\x81\xa4data"[..], &vec![0x91; levels - 1], b"\xc0"].concat();
+    let fits = sentence(&post(&host, "application/msgpack", &packed(4)));
+    assert!(fits.contains("`data"), "{fits}");
+    for levels in [5, 100_000] {
+        let refused = post(&host, "application/msgpack", &packed(levels));
+        assert_eq!(sentence(&refused), "argument value is nested deeper than 4 levels");
+    }
+    assert_eq!(limited(&host, "nesting"), 7.0);
+    let mut envelope = frames::envelope(ECHO, &json!({}));
+    envelope.arguments = packed(5).into();
+    let refused = frames::call_sealed(&host.url(), &frames::key(), &envelope).outcome.unwrap_err();
+    assert_eq!(refused.message, "argument value is nested deeper than 4 levels");
+    assert_eq!(limited(&host, "nesting"), 8.0);
+    host.stop();
+}
+
+#[test]
+fn what_is_compressed_may_not_become_too_large_nor_too_much_larger() {
+    let server = "server.expansion_max = 100\nserver.body_bytes_max = 1048576";
+    let host = host(server).start();
+    // Zeroes are about 250 times as long as their block.
+    let (code, text) = compressed(&host, 500_000).unwrap_err();
+    assert_eq!(code, ErrorCode::InvalidArgument);
+    assert_eq!(text, "the compressed message claims more than 100 bytes for each of its own");
+    assert_eq!((limited(&host, "expansion"), limited(&host, "uncompressed_size")), (1.0, 0.0));
+    let (code, text) = compressed(&host, 8 << 20).unwrap_err();
+    assert_eq!(code, ErrorCode::InvalidArgument);
+    assert!(text.ends_with("bytes uncompressed, the limit is 1114112"), "{text}");
+    assert_eq!((limited(&host, "expansion"), limited(&host, "uncompressed_size")), (1.0, 1.0));
+    host.put_config(&format!("{}\nserver.body_bytes_max = 1048576", frames::rules(&[frames::SECRET])));
+    assert_eq!(host.reload_host().status, 200);
+    assert!(compressed(&host, 500_000).is_ok(), "lz4 alone never does more than 255");
+    host.stop();
+}
+
+/// A peer that answers every call with so many zeroes.
+fn answering(zeroes: usize, compression: Compression) -> FaultyPeer {
+    let ring = KeyRing::new(vec![frames::key().into()]).unwrap();
+    FaultyPeer::answering(move |body| {
+        let opened = wire::open_request(&ring, BytesMut::from(body)).unwrap();
+        let mut result = b"\xc6".to_vec();
+        result.extend(u32::try_from(zeroes).unwrap().to_be_bytes());
+        result.resize(result.len() + zeroes, 0);
+        let envelope = ResponseEnvelope {
+            host_id: Arc::from("large"),
+            outcome: Ok(result.into()),
+            clock_hint: None,
+            itself: false,
+        };
+        let frame =
+            wire::seal_response(&opened.key, opened.request_id, frames::now_ms(), &envelope, compression);
+        http_answer("200 OK", &[("content-type", wire::CONTENT_TYPE)], &frame)
+    })
+}
+
+#[test]
+fn a_peers_answer_is_limited_and_says_in_the_metrics_by_what() {
+    for (zeroes, compression, limit) in [
+        (200_000, Compression::Never, "answer_size"),
+        (200_000, AUTO, "uncompressed_size"),
+        (60_000, AUTO, "expansion"),
+    ] {
+        let peer = answering(zeroes, compression);
+        let url = peer.url();
+        let host = host("server.expansion_max = 100")
+            .config(&format!(
+                "plugins.proxy.proxy_urls = [{url:?}]\nplugins.proxy.answer_bytes_max = 65536\n\
+                 plugins.proxy.proxy_functions = {{ {url:?} = [{BOOKS:?}] }}"
+            ))
+            .start();
+        let failed = host.call(BOOKS, &json!({}));
+        assert_eq!((failed.status, &failed.json()["executed"]), (503, &json!(null)), "{limit}");
+        for each in ["answer_size", "uncompressed_size", "expansion", "nesting"] {
+            let name = format!("framex_peer_limits_reached_total{{peer=\"{url}\",limit=\"{each}\"}}");
+            assert_eq!(host.metric(&name), f64::from(u8::from(each == limit)), "{each} for {limit}");
+        }
+        host.stop();
+    }
+    // An answer of a size that is taken, for comparison.
+    let peer = answering(60_000, Compression::Never);
+    let url = peer.url();
+    let host = host("")
+        .config(&format!(
+            "plugins.proxy.proxy_urls = [{url:?}]\nplugins.proxy.proxy_functions = {{ {url:?} = [{BOOKS:?}] }}"
+        ))
+        .start();
+    assert_eq!(host.call(BOOKS, &json!({})).status, 200);
+    host.stop();
+}
