@@ -9,6 +9,7 @@ mod failure;
 mod invocation;
 mod meter;
 mod name;
+mod places;
 mod tasks;
 
 pub use caller::{Caller, FunctionPattern, FunctionPatterns, InvalidPattern, NamedCaller};
@@ -20,6 +21,7 @@ pub use invocation::{
 };
 pub use meter::{Counter, Timings};
 pub use name::{FunctionName, InvalidName, nearest};
+pub use places::{HeldPlaces, NoPlace, Place, PlaceLimit, Places};
 pub use tasks::Tasks;
 
 /// What an invocation came to: the MessagePack bytes of the result, or why there is none.

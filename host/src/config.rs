@@ -19,6 +19,7 @@ mod environment;
 mod error;
 mod key;
 mod layers;
+mod limits;
 mod number;
 mod outbound;
 mod peer_url;
@@ -51,6 +52,7 @@ pub use discover::Discover;
 pub use environment::{COMMAND_LINE_VARIABLES, Environment};
 pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
 pub use layers::Overrides;
+pub use limits::{CallLimits, FunctionLimit};
 pub use outbound::{OutboundProxies, OutboundProxy};
 pub use peer_url::PeerUrl;
 pub use proxy::{Peer, Proxy};
@@ -93,6 +95,8 @@ pub struct Config {
     pub admin_tcp: Option<AdminTcp>,
     /// Peers, and which functions run there.
     pub proxy: Proxy,
+    /// How many calls of plugins and functions run here at once, and how many wait.
+    pub limits: CallLimits,
     /// How plugins are replaced.
     pub reload: Reload,
     /// Whose plugin files are loaded.

@@ -5,11 +5,13 @@
 //! Layer: above `wire`. It must never know what a handler is made of, nor where a call runs.
 
 mod handler;
+mod limits;
 mod names;
 mod stats;
 mod table;
 
 pub use handler::{CallFuture, Dispatch, Function, Handler, Started, run};
+pub use limits::{DeclaredLimit, Entered, FunctionPlaces, Limited};
 pub use names::{FunctionNumber, Names};
 pub use stats::CallStats;
 pub use table::{NameTaken, Publication, Snapshot, Table, Withdrawn};

@@ -6,6 +6,7 @@ mod balance;
 mod budget;
 mod decision;
 mod dispatch;
+mod limited;
 mod offers;
 mod once;
 mod remote;

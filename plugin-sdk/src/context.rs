@@ -76,7 +76,7 @@ impl Context {
             result_schema: Slice::new(result_schema.as_bytes()),
             timeout_ms: definition.timeout_ms.unwrap_or(NO_DEADLINE),
             max_concurrency: definition.max_concurrency,
-            reserved: 0,
+            max_queue: definition.max_queue,
             function: std::ptr::null(),
             call: Some(export::call::<F>),
             route: &raw const F::cell().route,

@@ -215,7 +215,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
 }
 
 /// The error and its causes in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -74,6 +74,8 @@ pub struct Definition {
     pub timeout_ms: Option<u64>,
     /// Calls at one time through the host; 0: no limit of its own.
     pub max_concurrency: u32,
+    /// Calls that wait while so many run.
+    pub max_queue: u32,
 }
 
 /// Where calls of one function go, as the host last said, and its number at the host.
@@ -90,7 +92,11 @@ impl FunctionCell {
     #[allow(clippy::new_without_default, reason = "a const constructor for statics")]
     pub const fn new() -> Self {
         Self {
-            route: RouteCell { route: AtomicU32::new(ROUTE_UNKNOWN), reserved: 0, calls: AtomicU64::new(0) },
+            route: RouteCell {
+                route: AtomicU32::new(ROUTE_UNKNOWN),
+                layer_failures: AtomicU32::new(0),
+                calls: AtomicU64::new(0),
+            },
             number: AtomicU32::new(framex_abi::NO_FUNCTION),
         }
     }

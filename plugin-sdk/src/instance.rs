@@ -6,11 +6,13 @@
 use std::any::{Any, TypeId};
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::mem::offset_of;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use framex_abi::Host;
+use framex_abi::{CallContext, Host, NO_DEADLINE, STATUS_OK, Slice};
 
 /// What `on_start` put into the context, by type.
 pub(crate) type States = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
@@ -86,6 +88,42 @@ pub(crate) fn state<T: Send + Sync + 'static>() -> Option<Arc<T>> {
 /// The host's handle of the invocation that this thread is serving, or null.
 pub(crate) fn invocation() -> *const () {
     INVOCATION.get()
+}
+
+/// What the host says of an invocation.
+pub(crate) struct Described {
+    pub(crate) request_id: [u8; 16],
+    pub(crate) remaining: Option<Duration>,
+    pub(crate) caller: Option<String>,
+}
+
+/// What the host says of the invocation that this thread is serving.
+pub(crate) fn described() -> Option<Described> {
+    let (host, invocation) = (host()?, invocation());
+    if invocation.is_null() || host.struct_size as usize <= offset_of!(Host, describe) {
+        return None;
+    }
+    let mut context = CallContext {
+        struct_size: size_of::<CallContext>() as u32,
+        flags: 0,
+        invocation,
+        remaining_ms: NO_DEADLINE,
+        request_id: [0; 16],
+        caller: Slice::EMPTY,
+        traceparent: Slice::EMPTY,
+        idempotency_key: Slice::EMPTY,
+    };
+    // SAFETY: the handle is the one that this thread serves, so it is valid; the context lives until it returns.
+    if unsafe { (host.describe)(invocation, &raw mut context) } != STATUS_OK {
+        return None;
+    }
+    // SAFETY: the host's texts hold as long as the handle, which is served until after they are copied here.
+    let caller = String::from_utf8_lossy(unsafe { context.caller.as_bytes() }).into_owned();
+    Some(Described {
+        request_id: context.request_id,
+        remaining: (context.remaining_ms != NO_DEADLINE).then(|| Duration::from_millis(context.remaining_ms)),
+        caller: (!caller.is_empty()).then_some(caller),
+    })
 }
 
 /// Serves an invocation on this thread until the guard drops: names it for nested calls and log lines,

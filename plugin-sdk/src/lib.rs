@@ -41,6 +41,7 @@ mod error;
 mod export;
 mod function;
 mod instance;
+mod layer;
 mod logging;
 mod options;
 mod outgoing;
@@ -53,13 +54,14 @@ pub use context::{Context, Plugin};
 pub use error::{CallError, Code, Error, ProxyError, Result};
 pub use framex_macros::{model, on_proxy, plugin, proxy_error};
 pub use function::ProxyFunction;
+pub use layer::{Answer, LayerCall, LayerError, Layered, Next};
 pub use options::CallOptions;
 
 /// What a plugin needs, in one line.
 pub mod prelude {
     pub use crate::{
-        Bytes, CallError, CallOptions, Code, Context, Error, Plugin, ProxyError, Result, model, on_proxy,
-        plugin, proxy_error,
+        Answer, Bytes, CallError, CallOptions, Code, Context, Error, LayerCall, LayerError, Layered, Next,
+        Plugin, ProxyError, Result, model, on_proxy, plugin, proxy_error,
     };
 }
 
@@ -81,6 +83,7 @@ pub mod __private {
     pub use crate::function::{
         Definition, FunctionCell, ResultParts, dotted, dotted_len, invoke, invoke_remote, state,
     };
+    pub use crate::layer::{Layer, Slot};
     pub use crate::schema::{ArgumentSchema, Probe, ViaAny, ViaSchema, arguments_schema};
 
     /// SDK and compiler.

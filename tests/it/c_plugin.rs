@@ -65,6 +65,28 @@ fn a_plugin_in_c_is_a_plugin() {
 }
 
 #[test]
+fn a_plugin_of_an_older_minor_abi_works() {
+    let host = Daemon::builder()
+        .plugin_bytes("libtiny.so", &broken::c_plugin_of_abi_1_0())
+        .plugin_bytes(
+            "libdemo.so",
+            &broken::with_descriptor("demo", broken::DESCRIPTOR_ABI_MINOR, &0_u16.to_ne_bytes()),
+        )
+        .start();
+    assert_eq!(host.get("/ready").json()["plugins"], json!(["demo", "tiny"]));
+    let arguments = json!({"id": 7, "user": {"id": 7, "name": "Ada"}});
+    assert_eq!(host.call("tiny.echo", &arguments).json(), arguments);
+    assert_eq!(host.call("tiny.calls", &arguments).json(), json!("7: Ada"));
+    let functions = host.admin_get("functions").json();
+    for function in functions["functions"].as_array().unwrap() {
+        assert_eq!(function["limit"], json!(null), "what is zero limits nothing: {function}");
+    }
+    let inspected = run_to_end(host_command().arg("inspect").arg(host.folder().join("plugins/libtiny.so")));
+    assert!(inspected.stdout.contains("1.0"), "{}", inspected.stdout);
+    host.stop();
+}
+
+#[test]
 fn a_plugin_in_c_suspends_across_hosts() {
     let b = Daemon::builder().config("host_id = \"b\"").plugin("demo").start();
     let a = Daemon::builder()

@@ -1,6 +1,7 @@
 //! What strangers can make a host spend, and that others are served meanwhile.
 
 mod contents;
+mod functions;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

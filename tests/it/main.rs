@@ -16,6 +16,7 @@ mod config;
 mod idempotency;
 mod interop;
 mod layering;
+mod layers;
 mod limits;
 mod metrics;
 mod outcomes;

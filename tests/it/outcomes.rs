@@ -155,7 +155,10 @@ fn a_function_runs_as_often_as_it_says() {
     host.wait_for_log("begins to sleep");
     let answer = host.call(ONE_AT_A_TIME, &json!({"ms": 0}));
     let detail = check(&answer, 429, "overloaded", false);
-    assert_eq!(detail, format!("function `{ONE_AT_A_TIME}` runs as often as its max_concurrency allows"));
+    assert_eq!(
+        detail,
+        format!("function `{ONE_AT_A_TIME}` runs as often as it may, and nobody more may wait for it")
+    );
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(host.call(SLEEPS, &json!({"ms": 1})).status, 200, "others are not held up");
     // A caller that goes away cancels its call, and the place is free again.

@@ -124,7 +124,7 @@ fn a_descriptor_that_is_something_else() {
 #[test]
 fn a_plugin_of_another_abi() {
     let major = broken::with_descriptor("misbehave", broken::DESCRIPTOR_ABI_MAJOR, &2_u16.to_ne_bytes());
-    let minor = broken::with_descriptor("misbehave", broken::DESCRIPTOR_ABI_MINOR, &1_u16.to_ne_bytes());
+    let minor = broken::with_descriptor("misbehave", broken::DESCRIPTOR_ABI_MINOR, &9_u16.to_ne_bytes());
     let old = broken::with_descriptor("misbehave", broken::DESCRIPTOR_ABI_MAJOR, &0_u16.to_ne_bytes());
     let host = Daemon::builder()
         .plugin_bytes("libmajor.so", &major)
@@ -134,12 +134,12 @@ fn a_plugin_of_another_abi() {
         .start();
     let newer = "use a newer host, or build it with an older SDK";
     for (name, abi, advice) in [
-        ("libmajor.so", "2.0", newer),
-        ("libminor.so", "1.1", newer),
-        ("libold.so", "0.0", "build it with a newer SDK"),
+        ("libmajor.so", "2.1", newer),
+        ("libminor.so", "1.9", newer),
+        ("libold.so", "0.1", "build it with a newer SDK"),
     ] {
         let reason = format!(
-            "plugin file `{name}` is built for ABI {abi}, this host needs 1.0 at most and 1.0 at least: {advice}"
+            "plugin file `{name}` is built for ABI {abi}, this host needs 1.1 at most and 1.0 at least: {advice}"
         );
         check_refused(&host, name, &reason);
     }

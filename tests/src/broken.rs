@@ -88,8 +88,21 @@ pub fn compile_c(source: &Path, flags: &[&str]) -> Vec<u8> {
 /// As [`compile_c`].
 #[must_use]
 pub fn c_plugin() -> Vec<u8> {
+    c_plugin_with("../plugin-sdk/abi/include")
+}
+
+/// The same against the header of ABI 1.0, which stays as it was.
+///
+/// # Panics
+/// As [`compile_c`].
+#[must_use]
+pub fn c_plugin_of_abi_1_0() -> Vec<u8> {
+    c_plugin_with("c/abi-1.0")
+}
+
+fn c_plugin_with(header: &str) -> Vec<u8> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let include = format!("-I{}", tests.join("../plugin-sdk/abi/include").display());
+    let include = format!("-I{}", tests.join(header).display());
     compile_c(&tests.join("c/plugin.c"), &["-std=c11", &include])
 }
 

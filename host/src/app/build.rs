@@ -40,6 +40,7 @@ pub(super) async fn build(
     // While plugins start, which takes longer than peers take to answer.
     live.watch_peers(client_tasks);
     let config = &live.config;
+    table.set_limits(config.limits.clone());
     let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), live.routes());
     router.repeats().set_bounds(live.repeats());
     let policy = live.policy()?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Caller, FunctionName};
+use super::{Caller, FunctionName, HeldPlaces};
 
 /// Most hosts that one call may pass through (WIRE.md, field 3 of a request).
 pub const HOPS_MAX: usize = 16;
@@ -83,6 +83,8 @@ pub struct Invocation {
     pub served_by: ServedBy,
     /// What is given back when the call has ended, also if its caller does not wait for that.
     pub held: Option<Held>,
+    /// The limits whose places it has by way of the calls that it is made within.
+    pub within: HeldPlaces,
 }
 
 impl Invocation {

@@ -49,6 +49,7 @@ pub(super) fn config(
         server,
         server_tls: builder.server_tls(raw.server.tls),
         proxy,
+        limits: builder.call_limits(raw.limits),
         reload: builder.reload(raw.reload),
         trust: trust::trust(&mut builder, raw.trust),
         log: Log {

@@ -59,6 +59,7 @@ impl Config {
             },
             "auth": self.dump_of_auth(),
             "plugins": plugins,
+            "limits": self.dump_of_limits(),
             "reload": {
                 "start_timeout_ms": milliseconds(self.reload.start_timeout),
                 "drain_timeout_ms": milliseconds(self.reload.drain_timeout),
@@ -70,6 +71,16 @@ impl Config {
             "trust": self.trust.is_configured().then(|| self.dump_of_trust()),
             "log": { "level": self.log.level.as_word(), "format": self.log.format.as_word() },
         })
+    }
+
+    fn dump_of_limits(&self) -> Value {
+        let limit = |in_flight_max: Option<usize>, queue_max: Option<usize>| json!({ "in_flight_max": in_flight_max, "queue_max": queue_max });
+        let plugins = self.limits.plugins.iter();
+        let plugins =
+            plugins.map(|(name, is)| (name.clone(), limit(Some(is.in_flight_max), Some(is.queue_max))));
+        let functions = self.limits.functions.iter();
+        let functions = functions.map(|(name, is)| (name.to_string(), limit(is.in_flight_max, is.queue_max)));
+        json!({ "plugins": plugins.collect::<Map<_, _>>(), "functions": functions.collect::<Map<_, _>>() })
     }
 
     fn dump_of_trust(&self) -> Value {

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 54] = [
+pub(super) const KEYS: [&str; 56] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -53,6 +53,8 @@ pub(super) const KEYS: [&str; 54] = [
     "plugins.proxy.tls.cert",
     "plugins.proxy.tls.key",
     "plugins.proxy.auth.rules",
+    "limits.plugins",
+    "limits.functions",
     "reload.start_timeout_ms",
     "reload.drain_timeout_ms",
     "reload.keep_generations",

@@ -127,7 +127,7 @@ impl Layer {
 /// the key is one, true or false where it is that; a guess (number, true, false) in the table of a plugin; otherwise the text itself.
 fn read_value(key: &KeyPath, text: &str) -> Value {
     let is_scalar = |value: &Value| matches!(value, Value::Num(..) | Value::Bool(..));
-    let guessed = Number::find(&key.dotted()).is_some() || key.is_flag() || key.is_of_plugin();
+    let guessed = Number::at(key).is_some() || key.is_flag() || key.is_of_plugin();
     let read = if text.starts_with(['[', '{', '"']) {
         value_of_toml(text)
     } else if guessed {

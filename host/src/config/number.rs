@@ -1,5 +1,7 @@
 //! The bare numbers of the file: name, default and bounds of each, in one place.
 
+use super::key::KeyPath;
+
 /// One whole number of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Number {
@@ -58,6 +60,10 @@ pub(super) static CATALOGUE_BYTES_MAX: Number =
 pub(super) static PRIORITY: Number = number("priority", 0, 0, 255);
 pub(super) static WEIGHT: Number = number("weight", 1, 1, 1000);
 
+/// Of a plugin or function: `limits.plugins.NAME.in_flight_max` and the like. What is not said has no default.
+pub(super) static LIMIT_IN_FLIGHT_MAX: Number = number("in_flight_max", 1, 1, COUNT_MAX);
+pub(super) static LIMIT_QUEUE_MAX: Number = number("queue_max", 0, 0, COUNT_MAX);
+
 /// Every number of the file whose key has no name of the user's in it.
 pub(super) static ALL: [&Number; 24] = [
     &PORT,
@@ -87,9 +93,18 @@ pub(super) static ALL: [&Number; 24] = [
 ];
 
 impl Number {
-    /// The number of that key.
-    pub(super) fn find(key: &str) -> Option<&'static Self> {
-        ALL.into_iter().find(|number| number.key == key)
+    /// The number of that key, also of one with names of the user's in it.
+    pub(super) fn at(key: &KeyPath) -> Option<&'static Self> {
+        let of_limits = [&LIMIT_IN_FLIGHT_MAX, &LIMIT_QUEUE_MAX];
+        match key.parts() {
+            [table, _, _, last] if table == "limits" => {
+                of_limits.into_iter().find(|number| number.key == last)
+            }
+            _ => {
+                let dotted = key.dotted();
+                ALL.into_iter().find(|number| number.key == dotted)
+            }
+        }
     }
 
     /// What is allowed, for an error.

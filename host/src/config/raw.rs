@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub(super) admin: RawAdmin,
     pub(super) auth: Option<RawAuth>,
     pub(super) plugins: RawPlugins,
+    pub(super) limits: RawLimits,
     pub(super) reload: RawReload,
     pub(super) trust: Option<RawTrust>,
     pub(super) log: RawLog,
@@ -82,6 +83,21 @@ pub(super) struct RawProxyAuth {
 
 /// Paths with their secrets.
 pub(super) type RawRules = BTreeMap<String, Vec<String>>;
+
+/// By names of plugins, and of functions.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLimits {
+    pub(super) plugins: BTreeMap<String, RawLimit>,
+    pub(super) functions: BTreeMap<String, RawLimit>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLimit {
+    pub(super) in_flight_max: Option<i64>,
+    pub(super) queue_max: Option<i64>,
+}
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]

@@ -96,7 +96,7 @@ fn unknown(key: &KeyPath, here: &[&str], origin: &Origin) -> String {
 
 /// What is allowed, in the user's words.
 fn needed(key: &KeyPath, expected: &str) -> String {
-    if let Some(number) = Number::find(&key.dotted()) {
+    if let Some(number) = Number::at(key) {
         return number.needed();
     }
     let words = match expected {
@@ -159,7 +159,7 @@ mod tests {
         check(
             "zzz = 1\n",
             "config.toml line 1: unknown key `zzz`, known at the top are host_id, plugin_dir, state_dir, \
-             load_plugins, server, admin, auth, plugins, reload, trust, log",
+             load_plugins, server, admin, auth, plugins, limits, reload, trust, log",
         );
     }
 

@@ -8,9 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
-use super::CallStats;
+use super::{CallStats, DeclaredLimit, FunctionPlaces};
 use crate::base::{FunctionName, Invocation, Outcome};
 
 /// The rest of a call that did not end at once. Dropping it cancels the call.
@@ -93,8 +92,10 @@ pub struct Function {
     pub idempotent: bool,
     /// The most that one call may take, if the function says so.
     pub timeout: Option<Duration>,
-    /// Calls at one time, if the function limits them.
-    pub permits: Option<Arc<Semaphore>>,
+    /// What the function says of its limit.
+    pub declared: DeclaredLimit,
+    /// The places of its calls, which are those of the names; the table gives them.
+    pub places: FunctionPlaces,
     /// What became of its calls; the table hands those of one name on from generation to generation.
     pub stats: Arc<CallStats>,
     /// The code.
@@ -120,7 +121,8 @@ impl Function {
             result_schema: true.into(),
             idempotent: false,
             timeout: None,
-            permits: None,
+            declared: DeclaredLimit::default(),
+            places: FunctionPlaces::default(),
             stats: Arc::default(),
             handler: Box::new(Echo),
         }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::limits::LimitBook;
 use super::{CallStats, Function};
-use crate::base::FunctionName;
+use crate::base::{FunctionName, Places};
+use crate::config::CallLimits;
 
 /// Most withdrawn functions that are remembered, to tell callers what became of them.
 const WITHDRAWN_MAX: usize = 4096;
@@ -78,9 +80,16 @@ pub struct NameTaken {
 #[derive(Debug, Default)]
 pub struct Table {
     current: ArcSwap<Snapshot>,
-    /// What became of the calls of each name that was ever published, at most [`COUNTED_MAX`]. Held while a new
-    /// snapshot is made from the current one.
-    publishing: Mutex<HashMap<FunctionName, Arc<CallStats>>>,
+    /// What outlives functions. Held while a new snapshot is made from the current one.
+    publishing: Mutex<Book>,
+}
+
+/// What is kept of names from generation to generation.
+#[derive(Debug, Default)]
+struct Book {
+    /// What became of the calls of each name that was ever published, at most [`COUNTED_MAX`].
+    counted: HashMap<FunctionName, Arc<CallStats>>,
+    limits: LimitBook,
 }
 
 impl Table {
@@ -95,7 +104,7 @@ impl Table {
     /// # Errors
     /// [`NameTaken`] as [`Table::check`]; then nothing has changed.
     pub fn publish(&self, changes: Vec<Publication>) -> Result<(), NameTaken> {
-        let mut counted = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut book = self.book();
         let current = self.current.load();
         check(&current, &changes)?;
         let stays = |function: &Arc<Function>| !changes.iter().any(|(plugin, _)| *plugin == function.plugin);
@@ -106,10 +115,11 @@ impl Table {
             .map(|(name, function)| (name.clone(), Arc::clone(function)))
             .collect();
         for mut function in changes.into_iter().flat_map(|(_, functions)| functions) {
-            match counted.get(&function.name) {
+            function.places = book.limits.publish(&function.name, &function.plugin, function.declared);
+            match book.counted.get(&function.name) {
                 Some(stats) => function.stats = Arc::clone(stats),
-                None if counted.len() < COUNTED_MAX => {
-                    counted.insert(function.name.clone(), Arc::clone(&function.stats));
+                None if book.counted.len() < COUNTED_MAX => {
+                    book.counted.insert(function.name.clone(), Arc::clone(&function.stats));
                 }
                 None => {}
             }
@@ -123,8 +133,23 @@ impl Table {
     /// What became of the calls of each name that was ever published, by name.
     #[must_use]
     pub fn stats(&self) -> BTreeMap<FunctionName, Arc<CallStats>> {
-        let counted = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()
+        let book = self.book();
+        book.counted.iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()
+    }
+
+    /// Changes what the config says of limits, for calls that run and wait as well.
+    pub fn set_limits(&self, limits: CallLimits) {
+        self.book().limits.configure(limits);
+    }
+
+    /// Every limit of functions, and of plugins, by name.
+    #[must_use]
+    pub fn limits(&self) -> [Vec<(String, Arc<Places>)>; 2] {
+        self.book().limits.shown()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks whether changes could be published.

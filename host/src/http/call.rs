@@ -12,8 +12,8 @@ use hyper::body::Incoming;
 use super::transcode::JsonError;
 use super::{Door, Limit, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
 use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, FunctionName, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId,
-    ServedBy,
+    Caller, Deadline, ErrorCode, Failure, FunctionName, HeldPlaces, IDEMPOTENCY_KEY_BYTES_MAX, Invocation,
+    RequestId, ServedBy,
 };
 use crate::wire::{self, check_arguments, check_value};
 
@@ -73,6 +73,7 @@ async fn answer(
         idempotency_key: idempotency_key(headers)?,
         served_by: served_by.clone(),
         held: None,
+        within: HeldPlaces::default(),
     };
     let within = deadline.remaining().unwrap_or_default();
     let Limits { body_bytes_max, body_timeout, wire, .. } = policy.limits;

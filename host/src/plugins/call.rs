@@ -64,7 +64,7 @@ impl Handler for LeasedFunction {
         super::touch_worker();
         let mut out = Buffer::EMPTY;
         let mut future = AbiFuture::EMPTY;
-        let call_context = call_context(&invocation);
+        let call_context = call_context(&invocation, Arc::as_ptr(&invocation).cast());
         let status = with_abi_waker(context.waker(), |waker| {
             // SAFETY: the plugin registered `call` for this pointer, and the lease keeps it mapped. Every pointer
             // lives until it returns; arguments and invocation live in `PluginCall` if it suspends.
@@ -99,16 +99,17 @@ impl Handler for LeasedFunction {
     }
 }
 
-fn call_context(invocation: &Arc<Invocation>) -> CallContext {
+/// What a plugin is told of an invocation, whose handle is `handle`; as long as that lives.
+pub(super) fn call_context(invocation: &Invocation, handle: *const ()) -> CallContext {
     let text = |text: Option<&str>| Slice::new(text.unwrap_or_default().as_bytes());
     let remaining = invocation.deadline.remaining().unwrap_or_default();
     CallContext {
         struct_size: size_of::<CallContext>() as u32,
         flags: 0,
-        invocation: Arc::as_ptr(invocation).cast(),
+        invocation: handle,
         remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
         request_id: invocation.id.0,
-        caller: Slice::EMPTY,
+        caller: text(invocation.caller.name()),
         traceparent: text(invocation.traceparent.as_deref()),
         idempotency_key: Slice::new(invocation.idempotency_key.as_deref().unwrap_or_default()),
     }

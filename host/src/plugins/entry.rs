@@ -159,6 +159,9 @@ impl Entry {
             functions: published.map(|published| published.functions.clone()).unwrap_or_default(),
             in_flight: published.map_or(0, Published::in_flight),
             direct_calls: published.map_or(0, |published| published.generation.direct_calls()),
+            layer_failures: published
+                .map(|published| published.generation.layer_failures())
+                .unwrap_or_default(),
             mapped_bytes: maps::mapped_bytes(&build.staged.path),
             published_at,
             zombies: state.zombies(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use framex_abi::{
     Buffer, Host, OwnedBuffer, ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell, STATUS_OK, STATUS_PANIC,
 };
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::descriptor::Description;
@@ -18,7 +18,7 @@ use super::host_table::{HostSide, Registered, host_table};
 use super::library::Library;
 use super::{PluginError, Services, Staged};
 use crate::base::FunctionName;
-use crate::functions::Function;
+use crate::functions::{Function, FunctionPlaces};
 
 /// One loaded version of a plugin.
 pub(crate) struct Generation {
@@ -194,8 +194,6 @@ impl Generation {
             if !function.route.is_null() {
                 routes.push((function.name.clone(), RoutePointer(function.route)));
             }
-            let permits = (function.max_concurrency > 0)
-                .then(|| Arc::new(Semaphore::new(function.max_concurrency as usize)));
             functions.push(Function {
                 name: function.name,
                 plugin: Arc::clone(&self.plugin),
@@ -205,7 +203,8 @@ impl Generation {
                 result_schema: function.result_schema,
                 idempotent: function.idempotent,
                 timeout: function.timeout,
-                permits,
+                declared: function.limit,
+                places: FunctionPlaces::default(),
                 stats: Arc::default(),
                 handler: Box::new(function.function.leased(lease.clone())),
             });
@@ -230,6 +229,15 @@ impl Generation {
             .iter()
             .map(|(_, RoutePointer(cell))| unsafe { &**cell }.calls.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// How often layers of its functions failed: those that did, by name.
+    pub(crate) fn layer_failures(&self) -> Vec<(FunctionName, u32)> {
+        let failures = |(name, RoutePointer(cell)): &(FunctionName, RoutePointer)| {
+            // SAFETY: the plugin registered a static of its library, which is mapped as long as the list has it.
+            (name.clone(), unsafe { &**cell }.layer_failures.load(Ordering::Relaxed))
+        };
+        self.routes().iter().map(failures).filter(|(_, failures)| *failures > 0).collect()
     }
 
     /// Waits until no lease is left, however long that takes.

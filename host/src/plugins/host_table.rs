@@ -7,17 +7,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use framex_abi::{
-    Buffer, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION, Registration, RouteCell,
-    STATUS_ERR, STATUS_OK, Slice,
+    Buffer, CallContext, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION, Registration,
+    RouteCell, STATUS_ERR, STATUS_OK, Slice,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
 use super::Services;
-use super::call::PluginFunction;
+use super::call::{PluginFunction, call_context};
 use super::generation::{Lease, WeakLease};
 use super::nested_call::call;
 use crate::base::{FunctionName, Invocation};
+use crate::functions::DeclaredLimit;
 
 /// Most functions of one plugin.
 const FUNCTIONS_MAX: usize = 4096;
@@ -34,7 +35,7 @@ pub(super) struct Registered {
     pub(super) result_schema: serde_json::Value,
     pub(super) idempotent: bool,
     pub(super) timeout: Option<Duration>,
-    pub(super) max_concurrency: u32,
+    pub(super) limit: DeclaredLimit,
     pub(super) function: PluginFunction,
     pub(super) route: *const RouteCell,
 }
@@ -81,6 +82,7 @@ pub(super) fn host_table(side: &'static HostSide, host_id: &'static str, config:
         release,
         log_level,
         log,
+        describe,
     }
 }
 
@@ -161,7 +163,10 @@ unsafe fn read_registration(registration: &Registration) -> Result<Registered, S
         idempotent: registration.flags & FUNCTION_IDEMPOTENT != 0,
         timeout: (registration.timeout_ms != NO_DEADLINE)
             .then(|| Duration::from_millis(registration.timeout_ms)),
-        max_concurrency: registration.max_concurrency,
+        limit: DeclaredLimit {
+            max_concurrency: registration.max_concurrency as usize,
+            max_queue: registration.max_queue as usize,
+        },
         function,
         route: registration.route,
     })
@@ -206,6 +211,19 @@ unsafe extern "C" fn release(invocation: *const ()) {
         // SAFETY: ends what `retain` began.
         unsafe { Arc::decrement_strong_count(invocation.cast::<Invocation>()) };
     }
+}
+
+unsafe extern "C" fn describe(invocation: *const (), context: *mut CallContext) -> i32 {
+    // SAFETY: null, or the handle of an invocation that is alive.
+    let Some(described) = (unsafe { invocation.cast::<Invocation>().as_ref() }) else { return STATUS_ERR };
+    // SAFETY: the plugin passes a context of its own, with its size filled in.
+    let struct_size = unsafe { (*context).struct_size };
+    if (struct_size as usize) < size_of::<CallContext>() {
+        return STATUS_ERR;
+    }
+    // SAFETY: as above, and it is as large as what is written.
+    unsafe { *context = call_context(described, invocation) };
+    STATUS_OK
 }
 
 unsafe extern "C" fn log_level(_: *const ()) -> u32 {

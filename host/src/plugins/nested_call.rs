@@ -163,6 +163,7 @@ fn nested(
         idempotency_key,
         served_by: ServedBy::default(),
         held: None,
+        within: parent.map(|parent| parent.within.clone()).unwrap_or_default(),
     })
 }
 

@@ -39,6 +39,8 @@ pub struct PluginStatus {
     pub in_flight: usize,
     /// Calls inside the plugin that did not pass through the host.
     pub direct_calls: u64,
+    /// How often layers of its functions failed: those that did, by name.
+    pub layer_failures: Vec<(FunctionName, u32)>,
     /// Bytes of its library that are mapped.
     pub mapped_bytes: u64,
     /// When it was published.

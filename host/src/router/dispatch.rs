@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::budget::RetryBudget;
@@ -19,7 +18,7 @@ use crate::base::{
     Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, Tasks, nearest,
 };
 use crate::config::Fallback;
-use crate::functions::{CallFuture, CallStats, Dispatch, Function, Started, Table, Withdrawn};
+use crate::functions::{CallFuture, CallStats, Dispatch, Entered, Function, Started, Table, Withdrawn};
 use crate::peers::Peer;
 
 /// How long what is dropped may take to be gone.
@@ -41,7 +40,7 @@ pub struct Router {
     /// Told when functions may run in other places than before: a peer turned out to be this very host, or other peers
     /// were found.
     on_routes: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    this: Weak<Self>,
+    pub(super) this: Weak<Self>,
 }
 
 /// What the config says of where calls go; replaced in one swap. A call keeps those that it began under.
@@ -177,22 +176,28 @@ impl Router {
     }
 
     fn start_local(
+        &self,
+        function: &Function,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+        context: &mut Context<'_>,
+        begun: Instant,
+    ) -> Started {
+        if function.places.are_limited() {
+            return self.start_limited(function, invocation, arguments, context, begun);
+        }
+        Self::start_body(function, invocation, arguments, context, begun, None)
+    }
+
+    /// Begins a call that has the places that it needs.
+    pub(super) fn start_body(
         function: &Function,
         mut invocation: Arc<Invocation>,
         arguments: Bytes,
         context: &mut Context<'_>,
         begun: Instant,
+        entered: Option<Entered>,
     ) -> Started {
-        let permit = match function.permits.as_ref().map(|permits| Arc::clone(permits).try_acquire_owned()) {
-            None => None,
-            Some(Ok(permit)) => Some(permit),
-            Some(Err(_)) => {
-                let text =
-                    format!("function `{}` runs as often as its max_concurrency allows", function.name);
-                function.stats.refuse(ErrorCode::Overloaded);
-                return refuse(ErrorCode::Overloaded, text);
-            }
-        };
         if let Some(own) = function.timeout.map(Deadline::after).filter(|own| *own < invocation.deadline) {
             invocation = Arc::new(Invocation { deadline: own, ..Invocation::clone(&invocation) });
         }
@@ -205,7 +210,7 @@ impl Router {
             }
             Started::Pending(future) => {
                 let running = Running { stats: Arc::clone(&function.stats), begun, ended: false };
-                UntilDeadline::start(future, deadline, permit, running, context)
+                UntilDeadline::start(future, deadline, entered, running, context)
             }
         }
     }
@@ -218,8 +223,11 @@ impl Router {
         let function = self.table.snapshot().find(invocation.function.as_str()).cloned();
         let Some(function) = function else { return Err(self.not_found(&invocation)) };
         let begun = Instant::now();
-        crate::functions::run(|context| Self::start_local(&function, invocation, arguments, context, begun))
-            .await
+        // The function goes with the beginning: a call that waits for a place holds no generation back.
+        let start = move |context: &mut Context<'_>| {
+            self.start_local(&function, invocation, arguments, context, begun)
+        };
+        crate::functions::run(start).await
     }
 
     /// Offers what is near, out of what the caller may see.
@@ -262,16 +270,14 @@ impl Router {
     ) -> Started {
         match self.target_of(&invocation) {
             Target::Local(function) => {
-                Self::start_local(&function, invocation, arguments, context, Instant::now())
+                self.start_local(&function, invocation, arguments, context, Instant::now())
             }
             Target::Nowhere => Started::Ready(Err(self.not_found(&invocation))),
             Target::Peers(_) if invocation.hops.len() >= HOPS_MAX => {
                 refuse(ErrorCode::LoopDetected, format!("the call has been through {HOPS_MAX} hosts already"))
             }
             Target::Peers(peers) => {
-                let Some(this) = self.this.upgrade() else {
-                    return refuse(ErrorCode::Unavailable, "the host is stopping".to_owned());
-                };
+                let Some(this) = self.this.upgrade() else { return stopping() };
                 let mut future: CallFuture = Box::pin(this.call_peers(peers, invocation, arguments));
                 match future.as_mut().poll(context) {
                     Poll::Ready(outcome) => Started::Ready(outcome),
@@ -292,9 +298,13 @@ impl Dispatch for Router {
         }
         match self.this.upgrade() {
             Some(this) => this.start_once(invocation, arguments, context),
-            None => refuse(ErrorCode::Unavailable, "the host is stopping".to_owned()),
+            None => stopping(),
         }
     }
+}
+
+pub(super) fn stopping() -> Started {
+    refuse(ErrorCode::Unavailable, "the host is stopping".to_owned())
 }
 
 fn refuse(code: ErrorCode, text: String) -> Started {
@@ -338,21 +348,26 @@ struct UntilDeadline {
     call: Option<CallFuture>,
     deadline: Pin<Box<Sleep>>,
     running: Running,
-    _permit: Option<OwnedSemaphorePermit>,
+    _entered: Option<Entered>,
 }
 
 impl UntilDeadline {
     fn start(
         call: CallFuture,
         deadline: Deadline,
-        permit: Option<OwnedSemaphorePermit>,
+        entered: Option<Entered>,
         mut running: Running,
         context: &mut Context<'_>,
     ) -> Started {
         let mut deadline = Box::pin(tokio::time::sleep_until(deadline.0.into()));
         // The call itself was polled when it began; what is left is to have the timer know the task.
         if deadline.as_mut().poll(context).is_pending() {
-            return Started::Pending(Box::pin(Self { call: Some(call), deadline, running, _permit: permit }));
+            return Started::Pending(Box::pin(Self {
+                call: Some(call),
+                deadline,
+                running,
+                _entered: entered,
+            }));
         }
         drop(call);
         Started::Ready(running.end(Err(deadline_exceeded())))

@@ -18,7 +18,7 @@
 /**
  * Raised when something is appended; a plugin may have the host's or an older one.
  */
-#define FRAMEX_ABI_MINOR 0
+#define FRAMEX_ABI_MINOR 1
 
 /**
  * Descriptor flag: the plugin catches its panics at every entry, or has none (built with `panic = "unwind"`, or C).
@@ -91,7 +91,8 @@ typedef struct FramexSlice {
 } FramexSlice;
 
 /**
- * What a function learns of the call that it serves. Borrowed for the length of `call`.
+ * What a function learns of the call that it serves. Borrowed for the length of `call`; what [`Host::describe`]
+ * filled in holds as long as the handle that it was asked for.
  */
 typedef struct FramexCallContext {
     /**
@@ -116,7 +117,7 @@ typedef struct FramexCallContext {
      */
     uint8_t request_id[16];
     /**
-     * Name of the authenticated caller; empty where there is none.
+     * Name of the caller of the host's config that made the call; empty where there is none.
      */
     struct FramexSlice caller;
     /**
@@ -219,9 +220,9 @@ typedef struct FramexRouteCell {
      */
     uint32_t route;
     /**
-     * Zero.
+     * How often a layer of the function failed, counted by the plugin; zero before ABI 1.1.
      */
-    uint32_t reserved;
+    uint32_t layer_failures;
     /**
      * Calls that ran here without passing through the host.
      */
@@ -265,9 +266,9 @@ typedef struct FramexRegistration {
      */
     uint32_t max_concurrency;
     /**
-     * Zero.
+     * Calls that wait while so many run; zero before ABI 1.1. Without `max_concurrency`, nothing waits.
      */
-    uint32_t reserved;
+    uint32_t max_queue;
     /**
      * Passed to `call` as it is.
      */
@@ -410,6 +411,11 @@ typedef struct FramexHost {
      * Writes one line to the host's log.
      */
     void (*log)(const void *instance, const struct FramexLogRecord *record);
+    /**
+     * Describes an invocation, not null, at this moment. `context` has its `struct_size` filled in, and gets what that
+     * covers. Since ABI 1.1.
+     */
+    int32_t (*describe)(const void *invocation, struct FramexCallContext *context);
 } FramexHost;
 
 /**

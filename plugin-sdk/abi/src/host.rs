@@ -27,13 +27,14 @@ pub const ROUTE_ELSEWHERE: u32 = 2;
 pub struct RouteCell {
     /// One of the `ROUTE_` constants.
     pub route: AtomicU32,
-    /// Zero.
-    pub reserved: u32,
+    /// How often a layer of the function failed, counted by the plugin; zero before ABI 1.1.
+    pub layer_failures: AtomicU32,
     /// Calls that ran here without passing through the host.
     pub calls: AtomicU64,
 }
 
-/// What a function learns of the call that it serves. Borrowed for the length of `call`.
+/// What a function learns of the call that it serves. Borrowed for the length of `call`; what [`Host::describe`]
+/// filled in holds as long as the handle that it was asked for.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct CallContext {
@@ -48,7 +49,7 @@ pub struct CallContext {
     pub remaining_ms: u64,
     /// Names the call in logs and answers.
     pub request_id: [u8; 16],
-    /// Name of the authenticated caller; empty where there is none.
+    /// Name of the caller of the host's config that made the call; empty where there is none.
     pub caller: Slice,
     /// W3C `traceparent`; empty where there is none.
     pub traceparent: Slice,
@@ -90,8 +91,8 @@ pub struct Registration {
     pub timeout_ms: u64,
     /// Calls at one time, through the host; 0: the host's limit alone.
     pub max_concurrency: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Calls that wait while so many run; zero before ABI 1.1. Without `max_concurrency`, nothing waits.
+    pub max_queue: u32,
     /// Passed to `call` as it is.
     pub function: *const (),
     /// Calls the function with a MessagePack map of named arguments, which stay valid until the future is dropped.
@@ -176,6 +177,9 @@ pub struct Host {
     pub log_level: unsafe extern "C" fn(instance: *const ()) -> u32,
     /// Writes one line to the host's log.
     pub log: unsafe extern "C" fn(instance: *const (), record: *const LogRecord),
+    /// Describes an invocation, not null, at this moment. `context` has its `struct_size` filled in, and gets what that
+    /// covers. Since ABI 1.1.
+    pub describe: unsafe extern "C" fn(invocation: *const (), context: *mut CallContext) -> i32,
 }
 
 // SAFETY: the table never changes, and its functions may be called from any thread (rule above).

@@ -16,12 +16,35 @@ use proc_macro::TokenStream;
 /// - `name = "crate.module.function"`: another name than the one of its path;
 /// - `idempotent`: running it twice does no harm, so a failed call may be repeated;
 /// - `timeout_ms = 500`: the most that one call through the host may take;
-/// - `max_concurrency = 8`: the most calls through the host at one time;
+/// - `max_concurrency = 8`: the most calls through the host at one time; more are refused as `overloaded`;
+/// - `max_queue = 32`: with it, so many more wait for a place, first come, first served, as long as they have time;
+/// - `layer = timed`: an async function that stands around the body; several run in the order in which they are
+///   written, the first one outermost;
 /// - `blocking`: a plain `fn` that runs on the blocking pool.
 ///
 /// It returns `Result<T, E>` with an `E: ProxyError`. Arguments are owned types, named on the wire;
 /// `#[default]` or `#[default(expression)]` on one makes it optional for callers;
 /// `#[state] pool: &Pool` comes from what `on_start` put into the context, and callers do not pass it.
+///
+/// # Layers
+///
+/// A layer is for what the function can do without: it measures, logs, keeps results. It looks like this, for all
+/// functions or, with their types in place of `T` and `E`, for some:
+/// `async fn timed<T, E>(call: LayerCall, next: Next<'_, T, E>) -> Layered<'_, T, E>`.
+///
+/// - `next.run().await` runs the body, once, and gives its answer, to look at, change and return. `next.answer(value)`
+///   and `next.refuse(error)` are answers without the body.
+/// - **A layer that fails does not protect.** If it panics, or returns its own failure (`Err`, as by `?`), before the
+///   body began, the body runs without it. To keep a call out, return `Ok(next.refuse(error))`.
+/// - After the body began, it is never run again: if the layer fails then, the call is answered with what the layer
+///   had been given, and where that is lost, the call fails.
+/// - The first failure of each layer in a generation of the plugin is a warning in the host's log, which names it; all
+///   are counted (`framex_plugin_layer_failures_total`).
+/// - Layers run where the body runs, in plain calls inside the plugin and in unit tests as well. A panic of the body
+///   passes through them, and a call that is dropped drops them.
+/// - They are async for `blocking` functions, too; `call.state::<T>()` is for them what `#[state]` is for functions.
+///
+/// # Functions of other plugins
 ///
 /// A function that has no body is a typed call of another plugin's function:
 /// `#[on_proxy(name = "demo.some.example_func")] pub async fn example_func(id: u64, user: User) -> Result<String>;`

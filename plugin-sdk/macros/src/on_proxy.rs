@@ -4,9 +4,10 @@
 mod arguments;
 mod options;
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
+use syn::spanned::Spanned;
 use syn::{
     Attribute, Block, Error, Expr, ExprLit, Ident, Lit, Meta, Result, ReturnType, Signature, Token, Type,
     Visibility,
@@ -74,6 +75,12 @@ fn check_signature(function: &Function, options: &Options) -> Result<()> {
     }
     if let Some(variadic) = &signature.variadic {
         return Err(Error::new_spanned(variadic, "a marked function has a fixed number of arguments"));
+    }
+    if let (None, Some(layer)) = (&function.block, options.layers.first()) {
+        return Err(Error::new_spanned(
+            layer,
+            "a function without a body has nothing that a layer could stand around: it goes where the body is",
+        ));
     }
     if function.block.is_none() && options.name.is_none() {
         return Err(Error::new_spanned(
@@ -154,6 +161,8 @@ impl Expansion {
         let whole = &result.whole;
         let value = &result.value;
         let body_function = self.body_function();
+        // Statics have no `Self`.
+        let this_function = (!self.options.layers.is_empty()).then(|| quote!(type ThisFunction = #name;));
         let body = self.body_method();
         let definition = self.definition();
         let wire_struct = arguments.wire_struct();
@@ -178,6 +187,7 @@ impl Expansion {
             #wire_struct
 
             static CELL: private::FunctionCell = private::FunctionCell::new();
+            #this_function
 
             #[automatically_derived]
             impl ::framex_sdk::ProxyFunction for #name {
@@ -266,6 +276,7 @@ impl Expansion {
             (Some(_), true) => quote!(private::blocking(move || #body(#(#in_order),*)).await),
             (Some(_), false) => quote!(#body(#(#in_order),*).await),
         };
+        let run = self.layered(run);
         let passed = self.arguments.passed.iter().map(|argument| &argument.name);
         quote! {
             async fn body(
@@ -277,8 +288,41 @@ impl Expansion {
         }
     }
 
+    /// What runs the body, in its layers: the first one is the outermost.
+    fn layered(&self, run: TokenStream) -> TokenStream {
+        if self.options.layers.is_empty() {
+            return run;
+        }
+        let body = quote!(async move { #run });
+        let layered = self.options.layers.iter().rev().fold(body, |inner, layer| {
+            let name = quote!(#layer).to_string().replace(' ', "");
+            // What is wrong with the layer is shown where the author wrote it.
+            let span = Span::call_site().located_at(layer.span());
+            let call = quote_spanned! {span=>
+                let __layered: ::framex_sdk::Layered<'_, _, _> = #layer(__LAYER.call(), __slot.next()).await;
+            };
+            quote! {{
+                static __LAYER: private::Layer = private::Layer::new(
+                    #name,
+                    <ThisFunction as ::framex_sdk::ProxyFunction>::DEFINITION.name,
+                    &CELL,
+                );
+                let __inner = #inner;
+                async move {
+                    let __slot = private::Slot::new(__inner);
+                    let __layer = async {
+                        #call
+                        __layered
+                    };
+                    __LAYER.around(&__slot, __layer).await
+                }
+            }}
+        });
+        quote!(#layered.await)
+    }
+
     fn definition(&self) -> TokenStream {
-        let Options { name, timeout_ms, max_concurrency, idempotent, .. } = &self.options;
+        let Options { name, timeout_ms, max_concurrency, max_queue, idempotent, .. } = &self.options;
         let function = self.function.signature.ident.to_string();
         let function = function.trim_start_matches("r#");
         let name = match name {
@@ -299,6 +343,7 @@ impl Expansion {
             None => quote!(::core::option::Option::None),
         };
         let max_concurrency = max_concurrency.as_ref().map_or_else(|| quote!(0), |limit| quote!(#limit));
+        let max_queue = max_queue.as_ref().map_or_else(|| quote!(0), |limit| quote!(#limit));
         quote! {
             private::Definition {
                 name: #name,
@@ -306,6 +351,7 @@ impl Expansion {
                 idempotent: #idempotent,
                 timeout_ms: #timeout_ms,
                 max_concurrency: #max_concurrency,
+                max_queue: #max_queue,
             }
         }
     }

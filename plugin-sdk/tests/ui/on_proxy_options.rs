@@ -35,6 +35,16 @@ pub async fn too_many_calls(id: u64) -> Result<u64> {
     Ok(id)
 }
 
+#[on_proxy(max_queue = 5)]
+pub async fn queue_of_nothing(id: u64) -> Result<u64> {
+    Ok(id)
+}
+
+#[on_proxy(max_concurrency = 5, max_queue = 4294967296)]
+pub async fn too_long_a_queue(id: u64) -> Result<u64> {
+    Ok(id)
+}
+
 #[on_proxy(timeout_ms = "500")]
 pub async fn time_of_a_text(id: u64) -> Result<u64> {
     Ok(id)

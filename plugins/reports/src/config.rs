@@ -21,8 +21,15 @@ pub(crate) struct Config {
     /// Connections at one time, 1 to 32.
     #[serde(default = "default_connections_max")]
     pub(crate) connections_max: u32,
+    /// A call that takes at least so many milliseconds is logged.
+    #[serde(default = "default_slow_query_ms")]
+    pub(crate) slow_query_ms: u64,
 }
 
 fn default_connections_max() -> u32 {
     4
+}
+
+fn default_slow_query_ms() -> u64 {
+    200
 }

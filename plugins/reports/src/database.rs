@@ -130,7 +130,7 @@ pub(crate) mod tests {
     use super::*;
 
     fn config(database: Option<PathBuf>, create: bool) -> Config {
-        Config { database, create, connections_max: 2 }
+        Config { database, create, connections_max: 2, slow_query_ms: 200 }
     }
 
     /// A fresh database of the embedded data set; it lives as long as the folder.

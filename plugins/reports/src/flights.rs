@@ -10,6 +10,7 @@ use framex_sdk::prelude::*;
 use sqlx::SqlitePool;
 
 use crate::error::ReportError;
+use crate::slow::log_slow;
 
 /// All flights from one airport to another.
 #[model]
@@ -121,7 +122,7 @@ pub struct Departure {
 ///
 /// # Errors
 /// An airport or day that the data does not have, a limit out of range, a database that fails.
-#[on_proxy(idempotent, timeout_ms = 5000)]
+#[on_proxy(idempotent, timeout_ms = 5000, layer = log_slow)]
 pub async fn busiest_routes(
     origin: Option<String>,
     date: Option<String>,
@@ -137,7 +138,7 @@ pub async fn busiest_routes(
 ///
 /// # Errors
 /// An airport or day that the data does not have, a database that fails.
-#[on_proxy(idempotent, timeout_ms = 5000)]
+#[on_proxy(idempotent, timeout_ms = 5000, layer = log_slow)]
 pub async fn carrier_delays(
     origin: Option<String>,
     date: Option<String>,
@@ -150,7 +151,7 @@ pub async fn carrier_delays(
 ///
 /// # Errors
 /// An airport or day that the data does not have, a database that fails.
-#[on_proxy(idempotent, timeout_ms = 5000)]
+#[on_proxy(idempotent, timeout_ms = 5000, layer = log_slow)]
 pub async fn day(airport: String, date: String, #[state] pool: &SqlitePool) -> Result<Day, ReportError> {
     queries::day(pool, &airport, &date).await
 }
@@ -161,7 +162,7 @@ pub async fn day(airport: String, date: String, #[state] pool: &SqlitePool) -> R
 ///
 /// # Errors
 /// An airport or day that the data does not have, a limit out of range, a database that fails.
-#[on_proxy(idempotent, timeout_ms = 5000)]
+#[on_proxy(idempotent, timeout_ms = 5000, layer = log_slow)]
 pub async fn departures(
     airport: String,
     date: String,

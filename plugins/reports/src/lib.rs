@@ -11,9 +11,10 @@
 //! database = "/var/lib/framex/flights.db" # absolute; a relative path counts from the host's working directory
 //! create = true                           # makes a missing file from the data set inside the plugin
 //! connections_max = 4                     # 1 to 32
+//! slow_query_ms = 200                     # logs what takes at least so long
 //! ```
 //!
-//! Layers, top down: `briefing`, `flights`, `database`, `config`, `error`.
+//! From top to bottom: `briefing`, `flights`, `slow`, `database`, `config`, `error`.
 
 pub mod briefing;
 pub mod error;
@@ -21,6 +22,9 @@ pub mod flights;
 
 mod config;
 mod database;
+mod slow;
+
+use std::time::Duration;
 
 use framex_sdk::prelude::*;
 use sqlx::SqlitePool;
@@ -37,6 +41,7 @@ struct Reports {
 impl Plugin for Reports {
     async fn on_start(&mut self, ctx: &Context) -> Result<()> {
         let config: Config = ctx.config()?;
+        ctx.insert_state(slow::SlowQuery(Duration::from_millis(config.slow_query_ms)));
         if let Some(pool) = database::open(&config).await? {
             // The functions take it as `#[state]`; where it is missing, they answer `unavailable`.
             ctx.insert_state(pool.clone());

@@ -77,7 +77,7 @@ fn functions_peers_and_reasons_are_shown() {
     let build = functions["functions"].as_array().unwrap().iter().find(|function| function["name"] == BUILD);
     assert_eq!(
         build.unwrap(),
-        &json!({"name": BUILD, "plugin": "changing", "generation": 1, "runs": "local"})
+        &json!({"name": BUILD, "plugin": "changing", "generation": 1, "runs": "local", "limit": null, "plugin_limit": null})
     );
     let peers = host.admin_get("peers").json();
     assert_eq!(peers["peers"][0]["url"], nowhere);

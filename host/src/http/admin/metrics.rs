@@ -1,6 +1,7 @@
 //! `GET /metrics`: everything that is counted, in the text format of Prometheus.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::Admin;
+use crate::base::{FunctionName, Places};
 use crate::functions::CallStats;
 use crate::http::{Problem, Response};
 use crate::peers::PeerLimit;
@@ -40,6 +42,7 @@ impl Collector for Everything {
         host(to, &self.0)?;
         listener(to, &self.0)?;
         functions(to, &self.0)?;
+        limits(to, &self.0)?;
         peers(to, &self.0)?;
         plugins(to, &self.0)
     }
@@ -99,7 +102,11 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     gauges(to, "body_memory_bytes", help, [(none, door.body_memory.taken() as f64)])?;
     let refused = meters.refused().map(|(code, count)| ([("code", code.as_str())], count));
     counters(to, "requests_refused", "Requests that were answered with an error, by code.", refused)?;
-    let limited = meters.limited().map(|(limit, count)| ([("limit", limit.as_str())], count));
+    let [functions, plugins] = admin.router.table().limits();
+    let sum = |places: &[(String, Arc<Places>)]| places.iter().map(|(_, places)| places.reached()).sum();
+    let of_names = [("function", sum(&functions)), ("plugin", sum(&plugins))];
+    let limited = meters.limited().map(|(limit, count)| (limit.as_str(), count)).chain(of_names);
+    let limited = limited.map(|(limit, count)| ([("limit", limit)], count));
     counters(to, "limits_reached", "How often each limit acted.", limited)?;
     let repeats = admin.router.repeats();
     let (remembered, bytes) = repeats.size();
@@ -121,6 +128,28 @@ fn functions(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let stats = admin.router.table().stats();
     let of = || stats.iter().map(|(name, stats)| (name.as_str(), &**stats));
     calls(to, "function", "that ran here", &of)
+}
+
+/// Of functions and plugins that have a limit.
+fn limits(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
+    let [functions, plugins] = admin.router.table().limits();
+    for (label, places) in [("function", functions), ("plugin", plugins)] {
+        let of = |value: &dyn Fn(&Places) -> usize| {
+            let value = |(name, places): &(String, Arc<Places>)| (name.clone(), value(places));
+            places.iter().map(value).collect::<Vec<_>>()
+        };
+        let mut show = |name: &str, help: &str, value: &dyn Fn(&Places) -> usize| {
+            let values = of(value);
+            let values = values.iter().map(|(name, value)| ([(label, name.as_str())], *value as f64));
+            gauges(to, &format!("{label}_limit_{name}"), help, values)
+        };
+        show("running", "Calls that have a place under the limit.", &Places::running)?;
+        show("waiting", "Calls that wait for a place.", &Places::waiting)?;
+        let reached = places.iter().map(|(name, places)| ([(label, name.as_str())], places.reached()));
+        let help = "Calls that got no place: the queue was full, or their time ran out in it.";
+        counters(to, &format!("{label}_limit_reached"), help, reached)?;
+    }
+    Ok(())
 }
 
 fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
@@ -210,6 +239,20 @@ fn plugins(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let direct = plugins.iter().map(|plugin| ([("plugin", plugin.name.as_str())], plugin.direct_calls));
     let help = "Calls inside the generation that serves which did not pass through the host.";
     counters(to, "plugin_direct_calls", help, direct)?;
+    let layers = plugins.iter().flat_map(|plugin| {
+        let of = |(function, failures): &'_ (FunctionName, u32)| (function.to_string(), u64::from(*failures));
+        plugin
+            .layer_failures
+            .iter()
+            .map(of)
+            .map(|(function, failures)| (plugin.name.as_str(), function, failures))
+    });
+    let layers: Vec<_> = layers.collect();
+    let layers = layers.iter().map(|(plugin, function, failures)| {
+        ([("plugin", *plugin), ("function", function.as_str())], *failures)
+    });
+    let help = "How often a layer of a function of the generation that serves failed.";
+    counters(to, "plugin_layer_failures", help, layers)?;
     let failed = admin.plugins.failures().len() as f64;
     gauges(to, "plugins_failed", "Files and plugins that are not served.", [([("", ""); 0], failed)])
 }

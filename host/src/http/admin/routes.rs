@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::json::{change_json, host_change_json, peer_json, plugin_json, refusal};
 use super::who::Who;
 use super::{Admin, metrics};
-use crate::base::{ErrorCode, FunctionName};
+use crate::base::{ErrorCode, FunctionName, PlaceLimit, Places};
 use crate::http::health::json_response;
 use crate::http::{Problem, Response, body};
 use crate::plugins::{Change, PluginError, Plugins};
@@ -267,10 +267,22 @@ fn functions(admin: &Admin) -> Value {
         .into_iter()
         .map(|(name, function)| {
             let target = admin.router.target(&function.name);
-            json!({ "name": name, "plugin": &*function.plugin, "generation": function.generation, "runs": runs(&target) })
+            json!({
+                "name": name, "plugin": &*function.plugin, "generation": function.generation, "runs": runs(&target),
+                "limit": limit_json(&function.places.function), "plugin_limit": limit_json(&function.places.plugin),
+            })
         })
         .collect();
     json!({ "functions": functions })
+}
+
+/// Nothing where there is no limit.
+fn limit_json(places: &Places) -> Option<Value> {
+    let PlaceLimit { in_flight_max, queue_max } = places.limit()?;
+    let (running, waiting) = (places.running(), places.waiting());
+    Some(
+        json!({ "in_flight_max": in_flight_max, "queue_max": queue_max, "running": running, "waiting": waiting }),
+    )
 }
 
 fn peers(admin: &Admin) -> Value {

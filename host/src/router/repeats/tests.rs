@@ -12,6 +12,7 @@ fn invocation(key: &str) -> Invocation {
         idempotency_key: Some(Bytes::copy_from_slice(key.as_bytes())),
         served_by: ServedBy::default(),
         held: None,
+        within: crate::base::HeldPlaces::default(),
     }
 }
 

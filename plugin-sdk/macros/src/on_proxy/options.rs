@@ -1,8 +1,8 @@
 //! What stands in the parentheses of `#[on_proxy(...)]`.
 
 use proc_macro2::{Span, TokenStream};
-use syn::parse::Parser;
-use syn::{Error, LitInt, LitStr, Result};
+use syn::parse::{ParseStream, Parser};
+use syn::{Error, LitInt, LitStr, Path, Result, Token};
 
 /// Parsed options; a span says where a flag was written.
 #[derive(Default)]
@@ -10,6 +10,9 @@ pub(super) struct Options {
     pub(super) name: Option<LitStr>,
     pub(super) timeout_ms: Option<LitInt>,
     pub(super) max_concurrency: Option<LitInt>,
+    pub(super) max_queue: Option<LitInt>,
+    /// The outermost first.
+    pub(super) layers: Vec<Path>,
     pub(super) idempotent: Option<Span>,
     pub(super) blocking: Option<Span>,
 }
@@ -23,17 +26,25 @@ impl Options {
                 "name" => options.name = Some(checked_name(meta.value()?.parse()?)?),
                 "timeout_ms" => options.timeout_ms = Some(positive::<u64>(meta.value()?.parse()?)?),
                 "max_concurrency" => options.max_concurrency = Some(positive::<u32>(meta.value()?.parse()?)?),
+                "max_queue" => options.max_queue = Some(queue(meta.value()?.parse()?)?),
+                "layer" => options.layers.push(layer(meta.value()?)?),
                 "idempotent" => options.idempotent = Some(span),
                 "blocking" => options.blocking = Some(span),
                 _ => {
                     return Err(meta.error(
-                        "#[on_proxy] takes `name = \"...\"`, `idempotent`, `timeout_ms = N`, `max_concurrency = N`, `blocking`",
+                        "#[on_proxy] takes `name = \"...\"`, `idempotent`, `timeout_ms = N`, `max_concurrency = N`, `max_queue = N`, `layer = function`, `blocking`",
                     ));
                 }
             }
             Ok(())
         })
         .parse2(tokens)?;
+        if let (Some(max_queue), None) = (&options.max_queue, &options.max_concurrency) {
+            return Err(Error::new_spanned(
+                max_queue,
+                "nothing waits where nothing limits: write `max_concurrency = N` as well",
+            ));
+        }
         Ok(options)
     }
 }
@@ -49,6 +60,23 @@ fn checked_name(name: LitStr) -> Result<LitStr> {
         name,
         "a function's name is 1 to 255 characters of A-Z a-z 0-9 _ - in parts joined by single dots",
     ))
+}
+
+/// A layer is named as it would be called.
+fn layer(input: ParseStream<'_>) -> Result<Path> {
+    let begin = input.fork();
+    let path = input.call(Path::parse_mod_style);
+    match path {
+        Ok(path) if input.is_empty() || input.peek(Token![,]) => Ok(path),
+        _ => Err(begin.error(
+            "a layer is an async function, by its name alone: `layer = timed` or `layer = layers::timed`",
+        )),
+    }
+}
+
+fn queue(number: LitInt) -> Result<LitInt> {
+    number.base10_parse::<u32>()?;
+    Ok(number)
 }
 
 fn positive<N: std::str::FromStr<Err: std::fmt::Display> + PartialEq + Default>(

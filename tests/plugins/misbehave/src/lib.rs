@@ -2,6 +2,8 @@
 
 pub mod bookings;
 pub mod functions;
+pub mod layers;
+pub mod limited;
 
 use std::time::Duration;
 
@@ -42,6 +44,8 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::sleeps>()?;
         ctx.register_proxy_func::<functions::tells_when_dropped>()?;
         ctx.register_proxy_func::<functions::one_at_a_time>()?;
+        limited::register(ctx)?;
+        layers::register(ctx)?;
         ctx.register_proxy_func::<functions::echo>()?;
         ctx.register_proxy_func::<functions::same_number>()?;
         ctx.register_proxy_func::<functions::with_defaults>()?;
