@@ -1,17 +1,10 @@
-//! Questions to a public data set: the flights that left New York in the first week of 2013, in SQLite.
+//! Questions to a public data set: the flights that left New York in the first week of 2013, in SQLite or MySQL.
 //!
-//! The same plugin file serves two hosts. The one with a database (`[plugins.reports] database = "..."`) runs the
-//! functions of [`flights`] itself. The one without starts as well; its configuration says which host runs them,
+//! The same plugin file serves two hosts. The one with a database (`[plugins.reports] database` or `database_url`)
+//! runs the functions of [`flights`] itself. The one without starts as well; its configuration says which host runs them,
 //! and [`briefing`], which calls them like any other Rust function, does not know the difference.
 //!
-//! On the host with the database, where every key is optional:
-//!
-//! ```toml
-//! [plugins.reports]
-//! database = "/var/lib/framex/flights.db" # absolute; a relative path counts from the host's working directory
-//! create = true                           # makes a missing file from the data set inside the plugin
-//! connections_max = 4                     # 1 to 32
-//! ```
+//! The README has what operators configure.
 //!
 //! Layers, top down: `briefing`, `flights`, `database`, `config`, `error`.
 
@@ -23,24 +16,24 @@ mod config;
 mod database;
 
 use framex_sdk::prelude::*;
-use sqlx::SqlitePool;
 
 use config::Config;
+use database::Database;
 
 #[derive(Default)]
 struct Reports {
     /// `None` on a host without a database.
-    pool: Option<SqlitePool>,
+    database: Option<Database>,
 }
 
 #[plugin]
 impl Plugin for Reports {
     async fn on_start(&mut self, ctx: &Context) -> Result<()> {
         let config: Config = ctx.config()?;
-        if let Some(pool) = database::open(&config).await? {
+        if let Some(database) = database::open(&config).await? {
             // The functions take it as `#[state]`; where it is missing, they answer `unavailable`.
-            ctx.insert_state(pool.clone());
-            self.pool = Some(pool);
+            ctx.insert_state(database.clone());
+            self.database = Some(database);
         } else {
             tracing::info!(
                 "no `database` is configured: the database functions run where the host routes them"
@@ -54,9 +47,8 @@ impl Plugin for Reports {
     }
 
     async fn on_stop(&mut self) -> Result<()> {
-        if let Some(pool) = self.pool.take() {
-            // Ends the thread that sqlx has for each connection.
-            pool.close().await;
+        if let Some(database) = self.database.take() {
+            database.close().await;
             tracing::info!("the database is closed");
         }
         Ok(())
