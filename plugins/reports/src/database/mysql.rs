@@ -1,5 +1,6 @@
 //! The database of a MySQL or MariaDB server, which may be away when the plugin starts, and go and come later on.
 
+use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -139,7 +140,9 @@ fn refused(place: &str, source: sqlx::Error) -> DatabaseError {
 /// Whether an error means that there is no server to talk to, now; the next call may find it.
 pub(super) fn is_away(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        // A certificate that is not to be trusted comes as such data: there is a server, and it is not the right one.
+        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::InvalidData,
+        sqlx::Error::PoolTimedOut => true,
         // Class 08 is "connection exception": the server shuts down, or has no room for another connection.
         other => sqlstate(other).is_some_and(|state| state.starts_with("08")),
     }
