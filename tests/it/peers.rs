@@ -2,11 +2,14 @@
 
 mod answers;
 mod balancing;
+mod chains;
 mod fallback;
 mod faults;
 mod lives;
+mod names;
 mod outbound;
 mod places;
+mod steady;
 mod tls;
 
 use bytes::BytesMut;

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use framex_tests::{Authority, Daemon, DaemonBuilder, ForwardProxy, MariaDb, Networks, frames};
 use serde_json::json;
 
-use super::{
-    DAY, MORNING, OF_DATABASE, ROUTES, check_answers, check_unreachable, host, host_of, questions, said,
-};
+use super::{DAY, MORNING, OF_DATABASE, ROUTES, check_answers, check_unreachable, host_of, questions, said};
 
 /// A name that only the proxy knows.
 const NAME: &str = "host-b.test";
