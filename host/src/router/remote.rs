@@ -160,7 +160,7 @@ fn next(left: &[Arc<Peer>], invocation: &Invocation, now: Instant) -> Next {
 }
 
 fn candidate(peer: &Peer, now: Instant) -> Candidate {
-    Candidate { priority: peer.standing().priority, weight: peer.weight(now), load: peer.load() }
+    Candidate { priority: peer.standing().priority, weight: peer.weight(now), load: peer.load(now) }
 }
 
 /// Whether the call may be made elsewhere: it provably did not run, or may run twice, and another host may do better.
