@@ -211,8 +211,10 @@ fn check_outage(outage: Duration) {
         for (_, answer) in answers.iter().filter(|(_, answer)| answer.status != 200) {
             let problem = answer.json();
             let code = problem["code"].as_str().unwrap_or_default();
+            // Sent just when the peer came back, with too little time left: then nobody knows.
+            let may_be_unknown = code == "deadline_exceeded" && problem["executed"].is_null();
             assert!(matches!(code, "unavailable" | "deadline_exceeded"), "{problem}");
-            assert_eq!(problem["executed"], false, "{problem}");
+            assert!(may_be_unknown || problem["executed"] == false, "{problem}");
         }
         // Once it is served, it stays so.
         let after = answers.iter().skip_while(|(_, answer)| answer.status != 200);
