@@ -23,6 +23,10 @@ need "a C compiler" "command -v cc" gcc libc6-dev
 need "Python with the libraries of tests/interop/client.py" \
   "/usr/bin/python3 -c 'import argon2, nacl.bindings, msgpack, lz4.block'" \
   python3 python3-nacl python3-argon2 python3-msgpack python3-lz4
+need "MariaDB, as a database of the tests" "PATH=\$PATH:/usr/sbin command -v mariadbd && command -v mariadb-install-db" \
+  mariadb-server
+need "commands for networks of the tests' own" "PATH=\$PATH:/usr/sbin command -v ip && command -v unshare" \
+  iproute2 util-linux
 
 # The tests use the daemon's binary and the plugins' libraries of this very build.
 cargo build --workspace

@@ -222,6 +222,14 @@ enum State<T, E> {
     Panicked(Box<dyn Any + Send>),
 }
 
+/// A future whose type says nothing of what is inside.
+#[doc(hidden)]
+pub fn boxed<'a, T>(
+    future: impl Future<Output = T> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(future)
+}
+
 /// What unwinds through a layer whose body panicked; the payload of the body is kept apart.
 struct BodyPanicked;
 

@@ -83,7 +83,7 @@ pub mod __private {
     pub use crate::function::{
         Definition, FunctionCell, ResultParts, dotted, dotted_len, invoke, invoke_remote, state,
     };
-    pub use crate::layer::{Layer, Slot};
+    pub use crate::layer::{Layer, Slot, boxed};
     pub use crate::schema::{ArgumentSchema, Probe, ViaAny, ViaSchema, arguments_schema};
 
     /// SDK and compiler.

@@ -13,6 +13,7 @@ mod callers;
 mod calls;
 mod cli;
 mod config;
+mod database;
 mod idempotency;
 mod interop;
 mod layering;

@@ -3,13 +3,16 @@
 mod answers;
 mod balancing;
 mod catalogue;
+mod chains;
 mod discovery;
 mod fallback;
 mod faults;
 mod lives;
+mod names;
 mod outbound;
 mod places;
 mod probes;
+mod steady;
 mod tls;
 
 use bytes::BytesMut;

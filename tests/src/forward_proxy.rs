@@ -1,7 +1,7 @@
 //! A proxy as networks have them that let only HTTP out: CONNECT and absolute-form requests, on loopback.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -37,28 +37,36 @@ impl ForwardProxy {
     /// Starts one that resolves `name` to `target`, an address with a port.
     #[must_use]
     pub fn start(name: &str, target: &str) -> Self {
-        Self::start_with(name, target, None, None)
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), name, target)
+    }
+
+    /// As [`ForwardProxy::start`], on another address of this machine. In a network of its own, it has to be dropped
+    /// in there as well.
+    #[must_use]
+    pub fn start_at(ip: IpAddr, name: &str, target: &str) -> Self {
+        Self::start_with(ip, name, target, None, None)
     }
 
     /// As [`ForwardProxy::start`], but it answers everything with this status line.
     #[must_use]
     pub fn refusing(status: &'static str) -> Self {
-        Self::start_with("", "", Some(status), None)
+        Self::start_with(Ipv4Addr::LOCALHOST.into(), "", "", Some(status), None)
     }
 
     /// As [`ForwardProxy::start`], but it wants this value in `proxy-authorization`.
     #[must_use]
     pub fn wanting(authorization: &'static str, name: &str, target: &str) -> Self {
-        Self::start_with(name, target, None, Some(authorization))
+        Self::start_with(Ipv4Addr::LOCALHOST.into(), name, target, None, Some(authorization))
     }
 
     fn start_with(
+        ip: IpAddr,
         name: &str,
         target: &str,
         refusal: Option<&'static str>,
         authorization: Option<&'static str>,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("the system has a port");
+        let listener = TcpListener::bind((ip, 0)).expect("the system has a port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             name: name.to_owned(),

@@ -1,10 +1,10 @@
 //! Mounts that one daemon alone sees: a full disk, a read-only folder.
 
-use std::io::Write;
 use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::process::say_skipped;
 use crate::{Daemon, DaemonBuilder, Exit, run_to_end};
 
 /// The right to give a daemon mounts of its own: root has it, and where the system allows user namespaces everybody.
@@ -35,10 +35,7 @@ impl Mounts {
             }
             refusals.push(format!("`{}`: {}", way.unshare.join(" "), exit.stderr.trim()));
         }
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        let text = format!("skipped {test}: mounts need root or user namespaces: {}\n", refusals.join("; "));
-        // Written past the test runner, which keeps to itself what tests that pass print.
-        std::io::stderr().write_all(text.as_bytes()).expect("the error output is there");
+        say_skipped(&format!("mounts need root or user namespaces: {}", refusals.join("; ")));
         None
     }
 

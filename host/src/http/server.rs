@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, Version};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -19,6 +21,9 @@ use crate::base::Tasks;
 
 /// Pause after the system refused a connection, for lack of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long open connections still take requests when the host stops: one may be on its way, and its sender could not
+/// know whether it ran if the connection ended instead. Each of them is told that it was the last.
+const LAST_REQUESTS: Duration = Duration::from_millis(250);
 /// Most streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
 /// Largest head of a request.
@@ -160,9 +165,14 @@ impl Connection {
         let activity = place.activity();
         let service = service_fn(|request| {
             let busy = activity.begin();
-            let (door, sender) = (Arc::clone(&door), Arc::clone(&sender));
+            let (door, sender, stopping) = (Arc::clone(&door), Arc::clone(&sender), tasks.token().clone());
             async move {
-                let response = door.answer(request, &sender).await;
+                let version = request.version();
+                let mut response = door.answer(request, &sender).await;
+                // HTTP/2 has a message of its own for that.
+                if stopping.is_cancelled() && version <= Version::HTTP_11 {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 drop(busy);
                 Ok::<_, Infallible>(response)
             }
@@ -179,10 +189,17 @@ impl Connection {
                 return;
             }
             () = tasks.token().cancelled() => {
-                // No new requests; those that have begun are answered.
-                connection.as_mut().graceful_shutdown();
+                let ending = async {
+                    tokio::select! {
+                        outcome = connection.as_mut() => return outcome,
+                        () = tokio::time::sleep(LAST_REQUESTS) => {}
+                    }
+                    // No new requests; those that have begun are answered.
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                };
                 tokio::select! {
-                    outcome = connection => outcome,
+                    outcome = ending => outcome,
                     () = tasks.abandoned().cancelled() => return,
                 }
             }

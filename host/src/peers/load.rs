@@ -21,6 +21,14 @@ struct Average {
     at: Instant,
 }
 
+impl Average {
+    /// The part of it, 0 to 1, that is not forgotten yet.
+    fn kept(&self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        (-passed / DECAY.as_secs_f64()).exp()
+    }
+}
+
 impl Latency {
     /// Notes an answer.
     pub fn answered(&self, took: Duration, now: Instant) {
@@ -33,10 +41,14 @@ impl Latency {
     }
 
     /// What the next answer is expected to take, in seconds.
+    ///
+    /// What was long ago counts for less also where nothing came since: otherwise a peer that was slow or away once
+    /// would look so for ever, as long as there is a better one.
     #[must_use]
-    pub fn seconds(&self) -> f64 {
+    pub fn seconds(&self, now: Instant) -> f64 {
         let average = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        average.map_or(UNKNOWN.as_secs_f64(), |average| average.seconds)
+        let expected = average.map_or(0.0, |average| average.seconds * average.kept(now));
+        expected.max(UNKNOWN.as_secs_f64())
     }
 
     fn note(&self, took: Duration, now: Instant) {
@@ -44,8 +56,7 @@ impl Latency {
         let mut average = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = match *average {
             Some(before) if took < before.seconds => {
-                let passed = now.saturating_duration_since(before.at).as_secs_f64();
-                let kept = (-passed / DECAY.as_secs_f64()).exp();
+                let kept = before.kept(now);
                 before.seconds.mul_add(kept, took * (1.0 - kept))
             }
             _ => took,
@@ -61,9 +72,11 @@ mod tests {
     #[test]
     fn it_jumps_up_and_sinks_slowly() {
         let (latency, start) = (Latency::default(), Instant::now());
-        let check = |expected: f64| {
-            assert!((latency.seconds() - expected).abs() < 1e-3, "{} is not {expected}", latency.seconds());
+        let check_at = |expected: f64, now: Instant| {
+            let seconds = latency.seconds(now);
+            assert!((seconds - expected).abs() < 1e-3, "{seconds} is not {expected}");
         };
+        let check = |expected: f64| check_at(expected, start);
         check(0.001);
         latency.answered(Duration::from_millis(10), start);
         check(0.010);
@@ -72,8 +85,11 @@ mod tests {
         latency.answered(Duration::from_millis(10), start);
         check(0.5);
         latency.answered(Duration::ZERO, start + DECAY);
-        check(0.5 * (-1.0_f64).exp());
+        check_at(0.5 * (-1.0_f64).exp(), start + DECAY);
         latency.failed(Duration::from_micros(50), start + DECAY);
-        check(1.0);
+        check_at(1.0, start + DECAY);
+        // Nothing comes any more.
+        check_at((-1.0_f64).exp(), start + 2 * DECAY);
+        check_at(0.001, start + 20 * DECAY);
     }
 }

@@ -210,8 +210,8 @@ impl Peer {
 
     /// What the next answer is expected to take in seconds, times the calls that wait for one.
     #[must_use]
-    pub fn load(&self) -> f64 {
-        self.latency.seconds() * (self.stats.running() + 1) as f64
+    pub fn load(&self, now: Instant) -> f64 {
+        self.latency.seconds(now) * (self.stats.running() + 1) as f64
     }
 
     /// How it fares, in words.
@@ -227,7 +227,7 @@ impl Peer {
             }
         };
         let Standing { priority, weight } = self.standing;
-        let (running, ms) = (self.stats.running(), self.latency.seconds() * 1000.0);
+        let (running, ms) = (self.stats.running(), self.latency.seconds(now) * 1000.0);
         let found = self.found_behind.as_ref().map(|url| format!("found behind {url}, "));
         format!(
             "{}{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}{}",

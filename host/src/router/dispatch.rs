@@ -274,7 +274,12 @@ impl Router {
             }
             Target::Nowhere => Started::Ready(Err(self.not_found(&invocation))),
             Target::Peers(_) if invocation.hops.len() >= HOPS_MAX => {
-                refuse(ErrorCode::LoopDetected, format!("the call has been through {HOPS_MAX} hosts already"))
+                let path = invocation.hops.iter().map(|hop| &**hop).collect::<Vec<_>>().join(" to ");
+                let text = format!(
+                    "the call has been through {HOPS_MAX} hosts already: {path} to {}",
+                    self.host_id()
+                );
+                refuse(ErrorCode::LoopDetected, text)
             }
             Target::Peers(peers) => {
                 let Some(this) = self.this.upgrade() else { return stopping() };

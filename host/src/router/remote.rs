@@ -43,6 +43,7 @@ impl Router {
         let here = self.table().snapshot().find(invocation.function.as_str()).map(|here| here.idempotent);
         let is_idempotent = here.unwrap_or_else(|| all_say_idempotent(&invocation.function, &peers));
         let (mut left, mut attempts, mut pause) = (peers.clone(), 0, PAUSE_FIRST);
+        let mut again_later = peers.clone();
         let (mut last, mut last_was_told): (Option<Box<Failure>>, bool) = (None, false);
         let mut may_have_run = false;
         loop {
@@ -72,12 +73,18 @@ impl Router {
                     }
                     match answer {
                         Answer::Outcome(Err(failure), who) if may_go_on(&failure, is_idempotent) => {
+                            let is_circle = failure.code == ErrorCode::LoopDetected;
+                            let goes_on = !is_circle || may_go_round(&invocation, who.as_deref());
                             // What a peer says tells more than that another one says nothing.
                             if who.is_some() || !last_was_told {
                                 last = Some(without_names(&invocation, failure));
                                 last_was_told = who.is_some();
                             }
-                            continue;
+                            if is_circle {
+                                // Where hosts send calls is no matter of time.
+                                again_later.retain(|other| !Arc::ptr_eq(other, &peer));
+                            }
+                            if goes_on { continue } else { break }
                         }
                         Answer::Outcome(outcome, served_by) => {
                             served_by.into_iter().for_each(|host| invocation.served_by.set(host));
@@ -101,12 +108,13 @@ impl Router {
                 Next::Exhausted => now + jittered(pause),
             };
             // Only what may run twice is worth waiting for: the others learn at once that nobody can run them.
-            if !is_idempotent || attempts >= ATTEMPTS_MAX || again >= invocation.deadline.0 {
+            let is_in_time = attempts < ATTEMPTS_MAX && again < invocation.deadline.0;
+            if !is_idempotent || !is_in_time || again_later.is_empty() {
                 break;
             }
             tokio::time::sleep_until(again.into()).await;
             pause = (pause * 2).min(PAUSE_MAX);
-            left.clone_from(&peers);
+            left.clone_from(&again_later);
         }
         let mut failure = last.unwrap_or_else(|| nobody(peers.len()));
         if may_have_run && failure.executed == Some(false) {
@@ -167,7 +175,7 @@ fn next(left: &[Arc<Peer>], invocation: &Invocation, now: Instant) -> Next {
 }
 
 fn candidate(peer: &Peer, now: Instant) -> Candidate {
-    Candidate { priority: peer.standing().priority, weight: peer.weight(now), load: peer.load() }
+    Candidate { priority: peer.standing().priority, weight: peer.weight(now), load: peer.load(now) }
 }
 
 /// Whether the call may be made elsewhere: it provably did not run, or may run twice, and another host may do better.
@@ -188,6 +196,15 @@ fn may_go_on(failure: &Failure, is_idempotent: bool) -> bool {
 fn says_not_found(answer: &Answer) -> bool {
     let Answer::Outcome(Err(failure), Some(_)) = answer else { return false };
     failure.code == ErrorCode::NotFound && failure.executed == Some(false)
+}
+
+/// Whether a call may go on to the next peer after `who` has answered that it went in a circle, or through too many hosts.
+///
+/// Where `who` is a host that the call came through, that way alone leads back. Any other has tried all ways that it
+/// knows: then only the host where the call began tries another one. If each of them did, one call would become as many
+/// as there are ways through all hosts.
+fn may_go_round(invocation: &Invocation, who: Option<&str>) -> bool {
+    invocation.hops.is_empty() || who.is_some_and(|who| invocation.hops.iter().any(|hop| &**hop == who))
 }
 
 /// A peer that lacks a function names others of its own, which a caller of this host may not be one to see.

@@ -318,7 +318,8 @@ impl Expansion {
                 }
             }}
         });
-        quote!(#layered.await)
+        // Types of futures inside each other are as deep as the compiler goes, in plugins that ask a database.
+        quote!(private::boxed(#layered).await)
     }
 
     fn definition(&self) -> TokenStream {

@@ -49,6 +49,9 @@ pub enum ReportError {
     /// Every connection is in use for too long; later it may work.
     #[error("the database is busy")]
     Busy,
+    /// The server of the database is away, or does not answer; later it may work.
+    #[error("the database cannot be reached")]
+    Unreachable,
     /// The database failed; the log of the host that has it says how.
     #[error("the database cannot answer")]
     Database,
@@ -60,9 +63,6 @@ pub enum ReportError {
 impl ReportError {
     /// What callers see of a fault in the database. The fault itself goes to the log: it may name paths and SQL.
     pub(crate) fn from_database(error: &sqlx::Error) -> Self {
-        if matches!(error, sqlx::Error::PoolTimedOut) {
-            return Self::Busy;
-        }
         tracing::error!(%error, "a query failed");
         Self::Database
     }
@@ -90,6 +90,7 @@ mod tests {
             (ReportError::NoSuchDay { date, first, last }, "no_such_day"),
             (ReportError::InvalidLimit { limit: 0, max: 100 }, "invalid_limit"),
             (ReportError::Busy, "busy"),
+            (ReportError::Unreachable, "unreachable"),
             (ReportError::Database, "database"),
             (ReportError::Call(CallError::failed("other", "of another function")), "other"),
         ] {

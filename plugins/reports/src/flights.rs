@@ -4,11 +4,12 @@
 //! it is late from 15 minutes on, as the Bureau of Transportation Statistics counts.
 
 mod arguments;
+mod calendar;
 mod queries;
 
 use framex_sdk::prelude::*;
-use sqlx::SqlitePool;
 
+use crate::database::Database;
 use crate::error::ReportError;
 use crate::slow::log_slow;
 
@@ -127,9 +128,9 @@ pub async fn busiest_routes(
     origin: Option<String>,
     date: Option<String>,
     #[default(10)] limit: u32,
-    #[state] pool: &SqlitePool,
+    #[state] database: &Database,
 ) -> Result<Vec<Route>, ReportError> {
-    queries::busiest_routes(pool, origin.as_deref(), date.as_deref(), limit).await
+    queries::busiest_routes(database, origin.as_deref(), date.as_deref(), limit).await
 }
 
 /// The airlines and their delays at arrival, the most delayed first.
@@ -142,9 +143,9 @@ pub async fn busiest_routes(
 pub async fn carrier_delays(
     origin: Option<String>,
     date: Option<String>,
-    #[state] pool: &SqlitePool,
+    #[state] database: &Database,
 ) -> Result<Vec<CarrierDelay>, ReportError> {
-    queries::carrier_delays(pool, origin.as_deref(), date.as_deref()).await
+    queries::carrier_delays(database, origin.as_deref(), date.as_deref()).await
 }
 
 /// The figures of one day at one airport.
@@ -152,8 +153,8 @@ pub async fn carrier_delays(
 /// # Errors
 /// An airport or day that the data does not have, a database that fails.
 #[on_proxy(idempotent, timeout_ms = 5000, layer = log_slow)]
-pub async fn day(airport: String, date: String, #[state] pool: &SqlitePool) -> Result<Day, ReportError> {
-    queries::day(pool, &airport, &date).await
+pub async fn day(airport: String, date: String, #[state] database: &Database) -> Result<Day, ReportError> {
+    queries::day(database, &airport, &date).await
 }
 
 /// The timetable of one day at one airport, as it was flown.
@@ -168,9 +169,9 @@ pub async fn departures(
     date: String,
     destination: Option<String>,
     #[default(20)] limit: u32,
-    #[state] pool: &SqlitePool,
+    #[state] database: &Database,
 ) -> Result<Vec<Departure>, ReportError> {
-    queries::departures(pool, &airport, &date, destination.as_deref(), limit).await
+    queries::departures(database, &airport, &date, destination.as_deref(), limit).await
 }
 
 #[cfg(test)]
@@ -183,6 +184,6 @@ mod tests {
             panic!("a function answers that has no database");
         };
         assert_eq!((error.code(), error.executed()), (Code::Unavailable, Some(false)));
-        assert!(error.message().contains("Pool<Sqlite>"), "{error}");
+        assert!(error.message().contains("Database"), "{error}");
     }
 }

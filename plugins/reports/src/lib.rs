@@ -1,18 +1,10 @@
-//! Questions to a public data set: the flights that left New York in the first week of 2013, in SQLite.
+//! Questions to a public data set: the flights that left New York in the first week of 2013, in SQLite or MySQL.
 //!
-//! The same plugin file serves two hosts. The one with a database (`[plugins.reports] database = "..."`) runs the
-//! functions of [`flights`] itself. The one without starts as well; its configuration says which host runs them,
+//! The same plugin file serves two hosts. The one with a database (`[plugins.reports] database` or `database_url`)
+//! runs the functions of [`flights`] itself. The one without starts as well; its configuration says which host runs them,
 //! and [`briefing`], which calls them like any other Rust function, does not know the difference.
 //!
-//! On the host with the database, where every key is optional:
-//!
-//! ```toml
-//! [plugins.reports]
-//! database = "/var/lib/framex/flights.db" # absolute; a relative path counts from the host's working directory
-//! create = true                           # makes a missing file from the data set inside the plugin
-//! connections_max = 4                     # 1 to 32
-//! slow_query_ms = 200                     # logs what takes at least so long
-//! ```
+//! The README has what operators configure.
 //!
 //! From top to bottom: `briefing`, `flights`, `slow`, `database`, `config`, `error`.
 
@@ -27,14 +19,14 @@ mod slow;
 use std::time::Duration;
 
 use framex_sdk::prelude::*;
-use sqlx::SqlitePool;
 
 use config::Config;
+use database::Database;
 
 #[derive(Default)]
 struct Reports {
     /// `None` on a host without a database.
-    pool: Option<SqlitePool>,
+    database: Option<Database>,
 }
 
 #[plugin]
@@ -42,10 +34,10 @@ impl Plugin for Reports {
     async fn on_start(&mut self, ctx: &Context) -> Result<()> {
         let config: Config = ctx.config()?;
         ctx.insert_state(slow::SlowQuery(Duration::from_millis(config.slow_query_ms)));
-        if let Some(pool) = database::open(&config).await? {
+        if let Some(database) = database::open(&config).await? {
             // The functions take it as `#[state]`; where it is missing, they answer `unavailable`.
-            ctx.insert_state(pool.clone());
-            self.pool = Some(pool);
+            ctx.insert_state(database.clone());
+            self.database = Some(database);
         } else {
             tracing::info!(
                 "no `database` is configured: the database functions run where the host routes them"
@@ -59,9 +51,8 @@ impl Plugin for Reports {
     }
 
     async fn on_stop(&mut self) -> Result<()> {
-        if let Some(pool) = self.pool.take() {
-            // Ends the thread that sqlx has for each connection.
-            pool.close().await;
+        if let Some(database) = self.database.take() {
+            database.close().await;
             tracing::info!("the database is closed");
         }
         Ok(())

@@ -8,12 +8,12 @@ use framex_tests::{Daemon, DaemonBuilder, FaultyPeer, FreeAddress, frames, http_
 use serde_json::{Value, json};
 
 /// Marked idempotent, and answers how often it ran in this process.
-const IDEMPOTENT: &str = "misbehave.functions.counts_idempotent";
+pub(super) const IDEMPOTENT: &str = "misbehave.functions.counts_idempotent";
 /// The same, not marked.
-const ONCE: &str = "misbehave.functions.counts";
+pub(super) const ONCE: &str = "misbehave.functions.counts";
 
 /// Host `a`, whose functions run at `urls`, all alike.
-fn caller(urls: &[&str], extra: &str) -> DaemonBuilder {
+pub(super) fn caller(urls: &[&str], extra: &str) -> DaemonBuilder {
     let mut config = format!("host_id = \"a\"\nplugins.proxy.proxy_urls = {urls:?}\n");
     for url in urls {
         config.push_str(&format!("plugins.proxy.proxy_functions.{url:?} = [{IDEMPOTENT:?}, {ONCE:?}]\n"));
@@ -21,7 +21,7 @@ fn caller(urls: &[&str], extra: &str) -> DaemonBuilder {
     server("a").config(&config.replace("host_id = \"a\"\n", "")).config(extra)
 }
 
-fn server(id: &str) -> DaemonBuilder {
+pub(super) fn server(id: &str) -> DaemonBuilder {
     Daemon::builder()
         .config(&format!("host_id = {id:?}"))
         .config(&frames::rules(&[frames::SECRET]))

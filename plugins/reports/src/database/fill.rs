@@ -1,15 +1,19 @@
-//! Makes the database file out of the CSV files that are compiled in (`data/README.md`).
+//! Makes the database out of the CSV files that are compiled in (`data/README.md`).
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use sqlx::{ConnectOptions, Connection, QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::database::HasStatementCache;
+use sqlx::{
+    ConnectOptions, Connection, Encode, Executor, IntoArguments, MySqlConnection, QueryBuilder, Type,
+};
 
-/// Rows in one statement: nine columns of as many rows stay far below SQLite's 32,766 parameters.
+/// Rows in one statement: nine columns of as many rows stay far below SQLite's 32,766 parameters, and the 65,535 of
+/// MySQL.
 const ROWS_AT_ONCE: usize = 500;
 
-const SCHEMA: &str = "
+const SQLITE_SCHEMA: &str = "
     CREATE TABLE airlines (
         carrier TEXT PRIMARY KEY,
         name TEXT NOT NULL
@@ -34,24 +38,56 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-const AIRLINES: &str = include_str!("../../data/airlines.csv");
-const AIRPORTS: &str = include_str!("../../data/airports.csv");
-const FLIGHTS: &str = include_str!("../../data/flights.csv");
+/// The same for a server. Whoever makes tables there may be one of several, and a table outlives a start that failed.
+const MYSQL_SCHEMA: [&str; 3] = [
+    "CREATE TABLE IF NOT EXISTS airlines (
+        carrier VARCHAR(2) PRIMARY KEY,
+        name VARCHAR(100) NOT NULL
+    ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    "CREATE TABLE IF NOT EXISTS airports (
+        code VARCHAR(3) PRIMARY KEY,
+        name VARCHAR(100) NOT NULL,
+        city VARCHAR(100) NOT NULL,
+        region VARCHAR(2) NOT NULL
+    ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    "CREATE TABLE IF NOT EXISTS flights (
+        date VARCHAR(10) NOT NULL,
+        origin VARCHAR(3) NOT NULL,
+        scheduled_departure VARCHAR(5) NOT NULL,
+        carrier VARCHAR(2) NOT NULL,
+        flight INT NOT NULL,
+        destination VARCHAR(3) NOT NULL,
+        departure_delay INT,
+        arrival_delay INT,
+        distance_miles INT NOT NULL,
+        PRIMARY KEY (date, origin, carrier, flight),
+        FOREIGN KEY (origin) REFERENCES airports (code),
+        FOREIGN KEY (carrier) REFERENCES airlines (carrier),
+        FOREIGN KEY (destination) REFERENCES airports (code)
+    ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+];
 
-/// Why the file cannot be made.
+/// The tables in the order in which they refer to each other, with their lines below a header.
+const TABLES: [(&str, &str); 3] = [
+    ("INSERT INTO airlines ", include_str!("../../data/airlines.csv")),
+    ("INSERT INTO airports ", include_str!("../../data/airports.csv")),
+    ("INSERT INTO flights ", include_str!("../../data/flights.csv")),
+];
+
+/// Why the database cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FillError {
     #[error(transparent)]
     File(#[from] io::Error),
     #[error(transparent)]
-    Sqlite(#[from] sqlx::Error),
+    Database(#[from] sqlx::Error),
 }
 
-/// Makes `path` in one step: there is never a part of it under that name, whatever happens meanwhile.
+/// Makes the SQLite file `path` in one step: there is never a part of it under that name, whatever happens meanwhile.
 ///
 /// # Errors
 /// The folder does not exist or cannot be written to, or the disk is full.
-pub(super) async fn create(path: &Path) -> Result<(), FillError> {
+pub(super) async fn create_file(path: &Path) -> Result<(), FillError> {
     let mut part = path.as_os_str().to_owned();
     // Another host may be making the same file; the later one replaces it by an equal one.
     part.push(format!(".part-{}", std::process::id()));
@@ -70,32 +106,51 @@ pub(super) async fn create(path: &Path) -> Result<(), FillError> {
 }
 
 async fn write(part: &Path) -> Result<(), sqlx::Error> {
-    let mut connection = super::options(part).foreign_keys(true).connect().await?;
+    let mut connection = super::sqlite::options(part).foreign_keys(true).connect().await?;
     let mut transaction = connection.begin().await?;
-    sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
-    insert(&mut transaction, "INSERT INTO airlines ", AIRLINES).await?;
-    insert(&mut transaction, "INSERT INTO airports ", AIRPORTS).await?;
-    insert(&mut transaction, "INSERT INTO flights ", FLIGHTS).await?;
+    sqlx::raw_sql(SQLITE_SCHEMA).execute(&mut *transaction).await?;
+    // The tables are `STRICT`: they turn the texts of numbers into numbers and refuse everything else that does not fit.
+    insert_all(&mut *transaction).await?;
     transaction.commit().await?;
     connection.close().await
 }
 
-/// Inserts the lines of a CSV file below its header. The tables are `STRICT`: they turn the texts of numbers into
-/// numbers and refuse everything else that does not fit.
-async fn insert(
-    connection: &mut SqliteConnection,
-    into: &'static str,
-    csv: &'static str,
-) -> Result<(), sqlx::Error> {
-    let lines: Vec<&str> = csv.lines().skip(1).collect();
-    for lines in lines.chunks(ROWS_AT_ONCE) {
-        let mut query = QueryBuilder::<Sqlite>::new(into);
-        query.push_values(lines, |mut row, line| {
-            for field in line.split(',') {
-                row.push_bind(Some(field).filter(|field| !field.is_empty()));
-            }
-        });
-        query.build().persistent(false).execute(&mut *connection).await?;
+/// Makes the tables that are not there, and fills them all or none. Rows that are there already are an error.
+///
+/// # Errors
+/// The account may not do that, another host has just done it, or a table is one of something else.
+pub(super) async fn fill_server(connection: &mut MySqlConnection) -> Result<(), FillError> {
+    for table in MYSQL_SCHEMA {
+        sqlx::raw_sql(table).execute(&mut *connection).await?;
+    }
+    let mut transaction = connection.begin().await?;
+    // The server's mode decides whether what does not fit is refused or cut; here it is refused.
+    let strict = "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')";
+    sqlx::raw_sql(strict).execute(&mut *transaction).await?;
+    insert_all(&mut *transaction).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Inserts the lines of all tables.
+async fn insert_all<C>(connection: &mut C) -> Result<(), sqlx::Error>
+where
+    C: Connection,
+    C::Database: HasStatementCache,
+    <C::Database as sqlx::Database>::Arguments: IntoArguments<C::Database>,
+    for<'c> &'c mut C: Executor<'c, Database = C::Database>,
+    for<'v> Option<&'v str>: Encode<'v, C::Database> + Type<C::Database>,
+{
+    for (into, csv) in TABLES {
+        let lines: Vec<&str> = csv.lines().skip(1).collect();
+        for lines in lines.chunks(ROWS_AT_ONCE) {
+            let mut query = QueryBuilder::<C::Database>::new(into);
+            query.push_values(lines, |mut row, line| {
+                for field in line.split(',') {
+                    row.push_bind(Some(field).filter(|field| !field.is_empty()));
+                }
+            });
+            query.build().persistent(false).execute(&mut *connection).await?;
+        }
     }
     Ok(())
 }
@@ -105,8 +160,9 @@ mod tests {
     use crate::database::tests::filled;
 
     async fn check_count(sql: &'static str, expected: i64) {
-        let (_folder, pool) = filled().await;
-        let count: i64 = sqlx::query_scalar(sql).fetch_one(&pool).await.unwrap();
+        let (_folder, database) = filled().await;
+        let row = database.first(sql, &[]).await.unwrap().unwrap();
+        let count: i64 = row.number("count(*)").unwrap();
         assert_eq!(count, expected, "{sql}");
     }
 
@@ -117,8 +173,8 @@ mod tests {
         check_count("SELECT count(*) FROM flights", 6099).await;
         check_count("SELECT count(*) FROM flights WHERE departure_delay IS NULL", 35).await;
         check_count("SELECT count(*) FROM flights WHERE arrival_delay IS NULL", 56).await;
-        check_count("SELECT count(DISTINCT date) FROM flights", 7).await;
-        check_count("SELECT count(DISTINCT origin) FROM flights", 3).await;
+        check_count("SELECT count(DISTINCT date) AS 'count(*)' FROM flights", 7).await;
+        check_count("SELECT count(DISTINCT origin) AS 'count(*)' FROM flights", 3).await;
     }
 
     #[tokio::test]

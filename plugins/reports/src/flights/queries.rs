@@ -1,9 +1,7 @@
 //! The SQL. Every answer is bounded and has one order.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row, SqlitePool};
-
 use super::{CarrierDelay, Day, Departure, Route, Status, arguments};
+use crate::database::{Database, Row, Value};
 use crate::error::ReportError;
 
 /// Most routes in one answer.
@@ -16,166 +14,190 @@ const DEPARTURES_MAX: u32 = 500;
 const LATE_MINUTES: i32 = 15;
 
 pub(super) async fn busiest_routes(
-    pool: &SqlitePool,
+    database: &Database,
     origin: Option<&str>,
     date: Option<&str>,
     limit: u32,
 ) -> Result<Vec<Route>, ReportError> {
     let limit = arguments::limit(limit, ROUTES_MAX)?;
-    let (origin, date) = filters(pool, origin, date).await?;
-    let routes = sqlx::query_as(
-        "SELECT origin, destination, city, count(*) AS flights, count(*) - count(departure_delay) AS cancelled, \
-                count(DISTINCT carrier) AS carriers, max(distance_miles) AS distance_miles, \
-                round(avg(departure_delay), 1) AS mean_departure_delay_minutes \
-         FROM flights JOIN airports ON code = destination \
-         WHERE (?1 IS NULL OR origin = ?1) AND (?2 IS NULL OR date = ?2) \
-         GROUP BY origin, destination ORDER BY flights DESC, origin, destination LIMIT ?3",
-    );
-    let routes = routes.bind(origin).bind(date).bind(limit).fetch_all(pool).await;
-    routes.map_err(|error| ReportError::from_database(&error))
+    let (origin, date) = filters(database, origin, date).await?;
+    let sql = "SELECT origin, destination, city, count(*) AS flights, count(departure_delay) AS departed, \
+                      count(DISTINCT carrier) AS carriers, max(distance_miles) AS distance_miles, \
+                      CAST(sum(departure_delay) AS SIGNED) AS delay \
+               FROM flights JOIN airports ON code = destination \
+               WHERE (? IS NULL OR origin = ?) AND (? IS NULL OR date = ?) \
+               GROUP BY origin, destination, city ORDER BY flights DESC, origin, destination LIMIT ?";
+    let (origin, date) = (Value::Text(origin.as_deref()), Value::Text(date));
+    let values = [origin, origin, date, date, Value::Number(limit.into())];
+    collect(&database.rows(sql, &values).await?, route)
 }
 
 pub(super) async fn carrier_delays(
-    pool: &SqlitePool,
+    database: &Database,
     origin: Option<&str>,
     date: Option<&str>,
 ) -> Result<Vec<CarrierDelay>, ReportError> {
-    let (origin, date) = filters(pool, origin, date).await?;
-    let carriers = sqlx::query_as(
-        "SELECT carrier, name, count(*) AS flights, count(*) - count(departure_delay) AS cancelled, \
-                count(*) FILTER (WHERE arrival_delay >= ?3) AS late, \
-                round(avg(arrival_delay), 1) AS mean_arrival_delay_minutes, \
-                max(arrival_delay) AS max_arrival_delay_minutes \
-         FROM flights JOIN airlines USING (carrier) \
-         WHERE (?1 IS NULL OR origin = ?1) AND (?2 IS NULL OR date = ?2) \
-         GROUP BY carrier ORDER BY avg(arrival_delay) DESC, carrier",
-    );
-    let carriers = carriers.bind(origin).bind(date).bind(LATE_MINUTES).fetch_all(pool).await;
-    carriers.map_err(|error| ReportError::from_database(&error))
+    let (origin, date) = filters(database, origin, date).await?;
+    // The mean as a floating point number, to be ordered alike by all databases.
+    let sql = "SELECT carrier, name, count(*) AS flights, count(departure_delay) AS departed, \
+                      count(CASE WHEN arrival_delay >= ? THEN 1 END) AS late, \
+                      count(arrival_delay) AS arrived, CAST(sum(arrival_delay) AS SIGNED) AS delay, \
+                      max(arrival_delay) AS delay_max \
+               FROM flights JOIN airlines USING (carrier) \
+               WHERE (? IS NULL OR origin = ?) AND (? IS NULL OR date = ?) \
+               GROUP BY carrier, name ORDER BY sum(arrival_delay) * 1e0 / count(arrival_delay) DESC, carrier";
+    let (origin, date) = (Value::Text(origin.as_deref()), Value::Text(date));
+    let values = [Value::Number(LATE_MINUTES.into()), origin, origin, date, date];
+    collect(&database.rows(sql, &values).await?, carrier_delay)
 }
 
-pub(super) async fn day(pool: &SqlitePool, airport: &str, date: &str) -> Result<Day, ReportError> {
-    let airport = arguments::origin(pool, airport).await?;
-    let date = arguments::day(pool, date).await?;
-    let day = sqlx::query_as(
-        "SELECT ?1 AS airport, (SELECT name FROM airports WHERE code = ?1) AS name, \
-                ?2 AS date, date(?2, '-1 day') AS previous_date, \
-                count(*) AS flights, count(*) - count(departure_delay) AS cancelled, \
-                count(*) FILTER (WHERE departure_delay >= ?3) AS late, \
-                count(DISTINCT destination) AS destinations, count(DISTINCT carrier) AS carriers, \
-                round(avg(departure_delay), 1) AS mean_departure_delay_minutes \
-         FROM flights WHERE origin = ?1 AND date = ?2",
-    );
-    let day = day.bind(airport).bind(date).bind(LATE_MINUTES).fetch_one(pool).await;
-    day.map_err(|error| ReportError::from_database(&error))
+pub(super) async fn day(database: &Database, airport: &str, date: &str) -> Result<Day, ReportError> {
+    let airport = arguments::origin(database, airport).await?;
+    let arguments::Day { date, previous_date } = arguments::day(database, date).await?;
+    let sql = "SELECT (SELECT name FROM airports WHERE code = ?) AS name, \
+                      count(*) AS flights, count(departure_delay) AS departed, \
+                      count(CASE WHEN departure_delay >= ? THEN 1 END) AS late, \
+                      count(DISTINCT destination) AS destinations, count(DISTINCT carrier) AS carriers, \
+                      CAST(sum(departure_delay) AS SIGNED) AS delay \
+               FROM flights WHERE origin = ? AND date = ?";
+    let code = Value::Text(Some(&airport));
+    let values = [code, Value::Number(LATE_MINUTES.into()), code, Value::Text(Some(date))];
+    let rows = database.rows(sql, &values).await?;
+    let day = |row: &Row| {
+        let Counts { flights, cancelled, mean_delay_minutes } = Counts::of(row)?;
+        Ok(Day {
+            airport: airport.clone(),
+            name: row.text("name")?,
+            date: date.to_owned(),
+            previous_date: previous_date.clone(),
+            flights,
+            cancelled,
+            late: row.number("late")?,
+            destinations: row.number("destinations")?,
+            carriers: row.number("carriers")?,
+            mean_departure_delay_minutes: mean_delay_minutes,
+        })
+    };
+    // Without `GROUP BY` there is one row, whatever there is to count.
+    collect(&rows, day)?.pop().ok_or(ReportError::Database)
 }
 
 pub(super) async fn departures(
-    pool: &SqlitePool,
+    database: &Database,
     airport: &str,
     date: &str,
     destination: Option<&str>,
     limit: u32,
 ) -> Result<Vec<Departure>, ReportError> {
     let limit = arguments::limit(limit, DEPARTURES_MAX)?;
-    let airport = arguments::origin(pool, airport).await?;
-    let date = arguments::day(pool, date).await?;
+    let airport = arguments::origin(database, airport).await?;
+    let date = arguments::day(database, date).await?.date;
     let destination = match destination {
-        Some(destination) => Some(arguments::airport(pool, destination).await?),
+        Some(destination) => Some(arguments::airport(database, destination).await?),
         None => None,
     };
-    let departures = sqlx::query_as(
-        "SELECT scheduled_departure, carrier || ' ' || flight AS flight, airlines.name AS carrier_name, \
-                destination, city, departure_delay, arrival_delay \
-         FROM flights JOIN airlines USING (carrier) JOIN airports ON code = destination \
-         WHERE origin = ?1 AND date = ?2 AND (?3 IS NULL OR destination = ?3) \
-         ORDER BY scheduled_departure, carrier, flights.flight LIMIT ?4",
-    );
-    let departures = departures.bind(airport).bind(date).bind(destination).bind(limit).fetch_all(pool).await;
-    departures.map_err(|error| ReportError::from_database(&error))
+    let sql = "SELECT scheduled_departure, carrier, flight, airlines.name AS carrier_name, \
+                      destination, city, departure_delay, arrival_delay \
+               FROM flights JOIN airlines USING (carrier) JOIN airports ON code = destination \
+               WHERE origin = ? AND date = ? AND (? IS NULL OR destination = ?) \
+               ORDER BY scheduled_departure, carrier, flight LIMIT ?";
+    let (airport, date) = (Value::Text(Some(&airport)), Value::Text(Some(date)));
+    let destination = Value::Text(destination.as_deref());
+    let values = [airport, date, destination, destination, Value::Number(limit.into())];
+    collect(&database.rows(sql, &values).await?, departure)
 }
 
 /// Checks the two filters that several functions have.
 async fn filters<'a>(
-    pool: &SqlitePool,
+    database: &Database,
     origin: Option<&str>,
     date: Option<&'a str>,
 ) -> Result<(Option<String>, Option<&'a str>), ReportError> {
     let origin = match origin {
-        Some(origin) => Some(arguments::origin(pool, origin).await?),
+        Some(origin) => Some(arguments::origin(database, origin).await?),
         None => None,
     };
     let date = match date {
-        Some(date) => Some(arguments::day(pool, date).await?),
+        Some(date) => Some(arguments::day(database, date).await?.date),
         None => None,
     };
     Ok((origin, date))
 }
 
-impl FromRow<'_, SqliteRow> for Route {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+/// What each of the rows says.
+fn collect<T>(rows: &[Row], of_row: impl Fn(&Row) -> sqlx::Result<T>) -> Result<Vec<T>, ReportError> {
+    let collected = rows.iter().map(of_row).collect::<sqlx::Result<_>>();
+    collected.map_err(|error| ReportError::from_database(&error))
+}
+
+/// What several answers have: `flights`, of which so many `departed`, with `delay` as the sum of their delays.
+struct Counts {
+    flights: u32,
+    cancelled: u32,
+    mean_delay_minutes: Option<f64>,
+}
+
+impl Counts {
+    fn of(row: &Row) -> sqlx::Result<Self> {
+        let (flights, departed): (u32, u32) = (row.number("flights")?, row.number("departed")?);
         Ok(Self {
-            origin: row.try_get("origin")?,
-            destination: row.try_get("destination")?,
-            city: row.try_get("city")?,
-            flights: row.try_get("flights")?,
-            cancelled: row.try_get("cancelled")?,
-            carriers: row.try_get("carriers")?,
-            distance_miles: row.try_get("distance_miles")?,
-            mean_departure_delay_minutes: row.try_get("mean_departure_delay_minutes")?,
+            flights,
+            cancelled: flights.saturating_sub(departed),
+            mean_delay_minutes: mean(row.number_or_null("delay")?, departed),
         })
     }
 }
 
-impl FromRow<'_, SqliteRow> for CarrierDelay {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            carrier: row.try_get("carrier")?,
-            name: row.try_get("name")?,
-            flights: row.try_get("flights")?,
-            cancelled: row.try_get("cancelled")?,
-            late: row.try_get("late")?,
-            mean_arrival_delay_minutes: row.try_get("mean_arrival_delay_minutes")?,
-            max_arrival_delay_minutes: row.try_get("max_arrival_delay_minutes")?,
-        })
-    }
+/// To one decimal, halves away from zero; computed here because databases differ in how they round.
+fn mean(sum: Option<i32>, count: u32) -> Option<f64> {
+    let mean = f64::from(sum?) / f64::from(count);
+    (count > 0).then(|| (mean * 10.0).round() / 10.0)
 }
 
-impl FromRow<'_, SqliteRow> for Day {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            airport: row.try_get("airport")?,
-            name: row.try_get("name")?,
-            date: row.try_get("date")?,
-            previous_date: row.try_get("previous_date")?,
-            flights: row.try_get("flights")?,
-            cancelled: row.try_get("cancelled")?,
-            late: row.try_get("late")?,
-            destinations: row.try_get("destinations")?,
-            carriers: row.try_get("carriers")?,
-            mean_departure_delay_minutes: row.try_get("mean_departure_delay_minutes")?,
-        })
-    }
+fn route(row: &Row) -> sqlx::Result<Route> {
+    let Counts { flights, cancelled, mean_delay_minutes } = Counts::of(row)?;
+    Ok(Route {
+        origin: row.text("origin")?,
+        destination: row.text("destination")?,
+        city: row.text("city")?,
+        flights,
+        cancelled,
+        carriers: row.number("carriers")?,
+        distance_miles: row.number("distance_miles")?,
+        mean_departure_delay_minutes: mean_delay_minutes,
+    })
 }
 
-impl FromRow<'_, SqliteRow> for Departure {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
-        let departure_delay: Option<i32> = row.try_get("departure_delay")?;
-        Ok(Self {
-            scheduled: row.try_get("scheduled_departure")?,
-            flight: row.try_get("flight")?,
-            carrier_name: row.try_get("carrier_name")?,
-            destination: row.try_get("destination")?,
-            city: row.try_get("city")?,
-            status: match departure_delay {
-                None => Status::Cancelled,
-                Some(minutes) if minutes >= LATE_MINUTES => Status::Late,
-                Some(_) => Status::OnTime,
-            },
-            departure_delay_minutes: departure_delay,
-            arrival_delay_minutes: row.try_get("arrival_delay")?,
-        })
-    }
+fn carrier_delay(row: &Row) -> sqlx::Result<CarrierDelay> {
+    let (flights, departed): (u32, u32) = (row.number("flights")?, row.number("departed")?);
+    Ok(CarrierDelay {
+        carrier: row.text("carrier")?,
+        name: row.text("name")?,
+        flights,
+        cancelled: flights.saturating_sub(departed),
+        late: row.number("late")?,
+        mean_arrival_delay_minutes: mean(row.number_or_null("delay")?, row.number("arrived")?),
+        max_arrival_delay_minutes: row.number_or_null("delay_max")?,
+    })
+}
+
+fn departure(row: &Row) -> sqlx::Result<Departure> {
+    let departure_delay: Option<i32> = row.number_or_null("departure_delay")?;
+    let number: u32 = row.number("flight")?;
+    Ok(Departure {
+        scheduled: row.text("scheduled_departure")?,
+        flight: format!("{} {number}", row.text("carrier")?),
+        carrier_name: row.text("carrier_name")?,
+        destination: row.text("destination")?,
+        city: row.text("city")?,
+        status: match departure_delay {
+            None => Status::Cancelled,
+            Some(minutes) if minutes >= LATE_MINUTES => Status::Late,
+            Some(_) => Status::OnTime,
+        },
+        departure_delay_minutes: departure_delay,
+        arrival_delay_minutes: row.number_or_null("arrival_delay")?,
+    })
 }
 
 #[cfg(test)]
