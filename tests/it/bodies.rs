@@ -200,7 +200,7 @@ fn compressed() -> Vec<(u32, Vec<u8>, &'static str)> {
         (gives - 1, long_match.clone(), honest),
         (10, long_match.clone(), honest),
         (0, long_match, honest),
-        (1, Vec::new(), honest),
+        (1, Vec::new(), "more than 255 bytes for each of its own"),
     ]
 }
 
