@@ -57,7 +57,7 @@ impl Keys {
         for peer in &config.proxy.peers {
             let key = match config.sealing_secret_for(peer) {
                 Some(secret) => keys.of_secret(secret, before)?,
-                None if peer.url.is_loopback() => Arc::clone(&public),
+                None if peer.is_on_this_machine() => Arc::clone(&public),
                 None => continue,
             };
             keys.of_peers.insert(peer.url.clone(), key);

@@ -48,7 +48,7 @@ impl Config {
                  header cannot have"
             ));
         } else {
-            let in_clear = asked.iter().filter(|peer| !peer.url.is_https() && !peer.url.is_loopback());
+            let in_clear = asked.iter().filter(|peer| !peer.url.is_https() && !peer.is_on_this_machine());
             warnings.extend(in_clear.map(|peer| {
                 format!(
                     "the key of the rule for `{path}` goes to `{}` in clear, with each request for its catalogue: use \

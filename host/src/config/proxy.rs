@@ -83,6 +83,12 @@ impl Proxy {
 }
 
 impl Peer {
+    /// Whether it is sure to be on this machine, wherever it is found.
+    #[must_use]
+    pub fn is_on_this_machine(&self) -> bool {
+        self.url.is_loopback() && self.discover == Discover::Static
+    }
+
     /// Whether this host may call `path` there: `white_list` and `enable` have it, `disable` has not.
     #[must_use]
     pub fn allows(&self, path: &str) -> bool {

@@ -233,3 +233,20 @@ fn a_peer_that_was_found_shows_a_certificate_of_the_name() {
         [a, b].into_iter().for_each(Daemon::stop);
     }
 }
+
+#[test]
+fn what_is_found_is_never_sealed_with_the_key_that_everybody_has() {
+    let at_b = FreeAddress::find();
+    let b = Daemon::builder().config("host_id = \"b\"").listen(at_b).plugin("misbehave").start();
+    // A loopback URL without a key, behind which other machines could be.
+    let a = Daemon::builder().plugin("misbehave").config(&format!(
+        "plugins.proxy.proxy_urls.\"http://localhost:1\" = {{ discover = \"file:peers.json\" }}\n\
+         plugins.proxy.proxy_functions.\"http://localhost:1\" = [{FUNCTION:?}]"
+    ));
+    std::fs::write(a.folder().join("peers.json"), json!([at_b.url()]).to_string()).unwrap();
+    let a = a.start();
+    a.wait_for_log(&format!("\"peers\":\"{}\"", at_b.url()));
+    check_failed(&call(&a), 503, "unavailable", Some(false));
+    a.wait_for_log("no key seals calls to this peer");
+    [a, b].into_iter().for_each(Daemon::stop);
+}
