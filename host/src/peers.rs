@@ -17,7 +17,9 @@ mod watch;
 pub use catalogue::{Catalogue, Offered};
 pub use client::Client;
 pub use connector::{Connector, Stream};
-pub use discovery::{Discovered, Discovery, Endpoint, Finding, Following, Found, Lost, discovery_of};
+pub use discovery::{
+    Discovered, Discovery, Endpoint, Finding, Following, FollowingId, Found, Lost, discovery_of,
+};
 pub use health::{Admission, Health};
 pub use known::{Fetched, Known, Moment, Notes, Probed};
 pub use load::Latency;

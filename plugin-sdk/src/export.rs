@@ -275,7 +275,7 @@ fn drop_task<B>(task: Pin<Box<Task<B>>>) {
 
 /// Runs the body of a `blocking` function on the blocking pool.
 ///
-/// Cancelling does not end it: what began runs to its end.
+/// Cancelling does not end it: what began runs to its end, and its call holds its places at the host until then.
 #[doc(hidden)]
 pub async fn blocking<T, E>(body: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
@@ -288,6 +288,11 @@ where
             Ok(runtime) => runtime,
             Err(_) => return body(),
         },
+    };
+    let call = instance::retain_invocation();
+    let body = move || {
+        let _call = call;
+        body()
     };
     match runtime.spawn_blocking(body).await {
         Ok(outcome) => outcome,

@@ -126,6 +126,33 @@ pub(crate) fn described() -> Option<Described> {
     })
 }
 
+/// An invocation that goes on, and with it its places among others, for as long as this lives.
+pub(crate) struct Retained {
+    host: &'static Host,
+    invocation: *const (),
+}
+
+// SAFETY: the host's functions may be called from any thread, and the handle is the host's.
+unsafe impl Send for Retained {}
+
+/// Keeps the invocation that this thread is serving; nothing outside of any.
+pub(crate) fn retain_invocation() -> Option<Retained> {
+    let (host, invocation) = (host()?, invocation());
+    if invocation.is_null() {
+        return None;
+    }
+    // SAFETY: the handle is valid while this thread serves the invocation, which it does.
+    unsafe { (host.retain)(invocation) };
+    Some(Retained { host, invocation })
+}
+
+impl Drop for Retained {
+    fn drop(&mut self) {
+        // SAFETY: retained above, and released once.
+        unsafe { (self.host.release)(self.invocation) };
+    }
+}
+
 /// Serves an invocation on this thread until the guard drops: names it for nested calls and log lines,
 /// and enters the plugin's tokio runtime.
 pub(crate) struct Serving {

@@ -133,6 +133,44 @@ fn a_call_that_goes_on_holds_its_place_until_it_ends() {
 }
 
 #[test]
+fn a_nested_call_that_goes_on_holds_the_places_of_the_call_that_made_it() {
+    for limit in
+        ["server.in_flight_max = 1\nserver.queue_max = 0", "limits.plugins.misbehave = { in_flight_max = 1 }"]
+    {
+        let host = host("a", &[]).config(limit).start();
+        let arguments = json!({"order": "seat", "ms": 1500, "key": "k", "timeout_ms": 5000, "times": 1});
+        let caller = host.begin(AGAIN, &arguments);
+        let running = || host.metric("framex_function_calls_running{function=\"misbehave.bookings.books\"}");
+        until("it runs", || running() == 1.0);
+        drop(caller);
+        until("its caller is gone", || {
+            host.metric("framex_function_calls_running{function=\"misbehave.bookings.books_again\"}") == 0.0
+        });
+        assert_eq!(running(), 1.0);
+        let refused = host.call(BOOKED, &json!({}));
+        assert_eq!(refused.status, 429, "{limit}: {}", refused.json());
+        until("it ends", || running() == 0.0);
+        until("the places are free", || host.call(BOOKED, &json!({})).status == 200);
+        assert_eq!(booked(&host), (1, 1));
+        host.stop();
+    }
+}
+
+#[test]
+fn a_call_that_goes_on_elsewhere_does_not_keep_the_plugin_that_made_it() {
+    let b = host("b", &[]).start();
+    let a = host("a", &[&b.url()]).start();
+    let arguments = json!({"order": "seat", "ms": 5000, "key": "k", "timeout_ms": 20_000, "times": 1});
+    let caller = a.begin(AGAIN, &arguments);
+    until("it runs", || booked(&b).0 == 1);
+    drop(caller);
+    assert_eq!(a.reload("misbehave").status, 200);
+    until("the old code is gone", || a.plugin_status("misbehave")["zombies"] == json!([]));
+    assert_eq!(booked(&b), (1, 0), "it still runs");
+    [a, b].into_iter().for_each(Daemon::stop);
+}
+
+#[test]
 fn the_host_ends_after_the_calls_that_go_on() {
     let host = host("a", &[]).start();
     begin_and_leave(&host, "order-1", &json!({"order": "seat", "ms": 700}));
@@ -244,8 +282,11 @@ fn a_repeat_learns_what_came_of_a_call_whose_answer_was_lost() {
     let a = host("a", &[&lossy.url()]).start();
     let first = book(&a, "order-1", &json!({"order": "seat"}));
     assert_eq!((first.status, &first.json()["executed"]), (503, &Value::Null), "{}", first.json());
-    let repeat = book(&a, "order-1", &json!({"order": "seat"}));
-    assert_eq!((repeat.status, repeat.json()), (200, json!("seat 1")));
+    for _ in 0..2 {
+        let repeat = book(&a, "order-1", &json!({"order": "seat"}));
+        assert_eq!((repeat.status, repeat.json()), (200, json!("seat 1")));
+        assert_eq!(repeat.header("x-framex-served-by"), Some("b"), "the host that ran it");
+    }
     assert_eq!(booked(&b), (1, 1));
     a.stop();
     b.stop();

@@ -98,11 +98,13 @@ impl Live {
         self.config.proxy.peers.iter().filter(|peer| peer.discover != Discover::Static).count()
     }
 
-    /// Puts in what was found behind a URL; answers whether anything is different now.
+    /// Puts in what was found behind a URL, unless that was asked for by a config that is gone; answers whether anything
+    /// is different now.
     pub(super) fn take(&mut self, discovered: Discovered, client_tasks: &Tasks) -> bool {
-        let Discovered { url, outcome: Ok(found) } = discovered else { return false };
+        let Discovered { url, by, outcome: Ok(found) } = discovered else { return false };
         let peer = self.config.proxy.peer(&url);
-        let Some((peer, group)) = peer.zip(self.groups.get(&url).filter(|group| !group.has(&found))) else {
+        let Some((peer, group)) = peer.zip(self.groups.get(&url).filter(|group| group.wants(&found, by)))
+        else {
             return false;
         };
         let making = Making {

@@ -31,6 +31,8 @@ pub(super) struct Host {
     swaps: Swaps,
     client_tasks: Tasks,
     /// Held for the length of a reload: one after the other.
+    reloading: Mutex<()>,
+    /// Held until it is replaced, but not while what was replaced drains.
     live: Mutex<Live>,
     watched: watch::Sender<Watched>,
     drain_timeout_ms: AtomicU64,
@@ -62,7 +64,8 @@ impl Host {
         let drain_timeout_ms = AtomicU64::new(milliseconds(live.config.server.drain_timeout));
         let (reread, live) = (Arc::new(reread), Mutex::new(live));
         let (plugins, door) = (Arc::clone(&door.plugins), Arc::clone(door));
-        Self { reread, door, plugins, swaps, client_tasks, live, watched, drain_timeout_ms }
+        let reloading = Mutex::default();
+        Self { reread, door, plugins, swaps, client_tasks, reloading, live, watched, drain_timeout_ms }
     }
 
     /// Puts into force what was found behind a URL of the config.
@@ -91,6 +94,7 @@ impl Host {
     /// # Errors
     /// Everything that is wrong.
     pub(super) async fn reload(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
+        let _one_by_one = self.reloading.lock().await;
         let mut live = self.live.lock().await;
         let _told = Reloading::begin();
         let reread = Arc::clone(&self.reread);
@@ -116,7 +120,8 @@ impl Host {
         warnings.extend(without_file.iter().map(|plugin| {
             format!("the file of plugin `{plugin}` is gone; it serves until it is unloaded, or the host is reloaded by an operator")
         }));
-        let bring_into_force = || {
+        let bring_into_force = move || {
+            let config = &next.config;
             self.door.router.set_routes(routes);
             self.door.router.repeats().set_bounds(repeats);
             self.door.policy.store(Arc::new(policy));
@@ -131,19 +136,19 @@ impl Host {
             if let (Some(token), Some(tcp)) = (&self.swaps.admin_token, &config.admin_tcp) {
                 token.store(Arc::new(tcp.token.clone()));
             }
+            self.drain_timeout_ms.store(milliseconds(config.server.drain_timeout), Ordering::Relaxed);
+            let watched = Watched::of(config);
+            // Watched anew only if it is something else: what changes in between would not be seen.
+            self.watched.send_if_modified(|now| {
+                let differs = *now != watched;
+                *now = watched;
+                differs
+            });
+            next.watch_peers(&self.client_tasks);
+            *live = next;
         };
         let published = self.plugins.publish_prepared(prepared, bring_into_force).await;
         let plugins = published.map_err(|error| of_plugins(vec![(String::new(), error)]))?;
-        self.drain_timeout_ms.store(milliseconds(next.config.server.drain_timeout), Ordering::Relaxed);
-        let watched = Watched::of(&next.config);
-        // Watched anew only if it is something else: what changes in between would not be seen.
-        self.watched.send_if_modified(|now| {
-            let differs = *now != watched;
-            *now = watched;
-            differs
-        });
-        next.watch_peers(&self.client_tasks);
-        *live = next;
         for key in &restart_required {
             warnings.push(format!(
                 "`{key}` was changed, and keeps its old value until the host is started again"

@@ -82,7 +82,7 @@ pub struct Invocation {
     /// The other host that ran it, once one has answered.
     pub served_by: ServedBy,
     /// What is given back when the call has ended, also if its caller does not wait for that.
-    pub held: Option<Held>,
+    pub held: Held,
     /// The limits whose places it has by way of the calls that it is made within.
     pub within: HeldPlaces,
 }
@@ -104,14 +104,18 @@ impl Invocation {
     }
 }
 
-/// Something that a call takes for as long as it runs: its place among others, the memory of its arguments.
-#[derive(Clone)]
-pub struct Held(#[expect(dead_code, reason = "it is there to be dropped")] Arc<dyn Any + Send + Sync>);
+/// What calls hold for as long as they run: places among others, the memory of arguments. Clones share it, so a call
+/// that is made within another one, and goes on without it, keeps what that one held.
+#[derive(Clone, Default)]
+pub struct Held(
+    #[expect(dead_code, reason = "it is there to be dropped")] Option<Arc<dyn Any + Send + Sync>>,
+);
 
 impl Held {
-    /// Holds it until the last clone drops.
-    pub fn new(what: impl Any + Send + Sync) -> Self {
-        Self(Arc::new(what))
+    /// This, and something more.
+    #[must_use]
+    pub fn with(&self, what: impl Any + Send + Sync) -> Self {
+        Self(Some(Arc::new((what, self.clone()))))
     }
 }
 

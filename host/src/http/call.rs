@@ -12,8 +12,8 @@ use hyper::body::Incoming;
 use super::transcode::JsonError;
 use super::{Door, Limit, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
 use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, FunctionName, HeldPlaces, IDEMPOTENCY_KEY_BYTES_MAX, Invocation,
-    RequestId, ServedBy,
+    Caller, Deadline, ErrorCode, Failure, FunctionName, Held, HeldPlaces, IDEMPOTENCY_KEY_BYTES_MAX,
+    Invocation, RequestId, ServedBy,
 };
 use crate::wire::{self, check_arguments, check_value};
 
@@ -72,7 +72,7 @@ async fn answer(
         traceparent: traceparent(headers),
         idempotency_key: idempotency_key(headers)?,
         served_by: served_by.clone(),
-        held: None,
+        held: Held::default(),
         within: HeldPlaces::default(),
     };
     let within = deadline.remaining().unwrap_or_default();

@@ -14,7 +14,7 @@ use super::{
     Admission, BodyMemory, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call,
     catalogue, health, openapi, remote,
 };
-use crate::base::{Caller, Clock, Held, HostId, Invocation, NamedCaller, Outcome, RequestId};
+use crate::base::{Caller, Clock, HostId, Invocation, NamedCaller, Outcome, RequestId};
 use crate::config::{AuthRules, Callers, READY_PATH, REMOTE_PATH};
 pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
 use crate::functions::{Dispatch, run};
@@ -143,11 +143,8 @@ impl Door {
     ) -> Outcome {
         let place = policy.admission.enter(invocation.deadline).await;
         let place = place.inspect_err(|_| self.meters.limit(Limit::Queue))?;
-        let mut held = Some((place, taken));
-        if invocation.idempotency_key.is_some() {
-            // Such a call may outlive this one, its caller.
-            invocation.held = held.take().map(Held::new);
-        }
+        // In the call itself, which may outlive this one, its caller.
+        invocation.held = invocation.held.with((place, taken));
         run(|context| self.router.start(Arc::new(invocation), arguments, context)).await
     }
 

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use super::body::Taken;
 use super::{Door, Limit, Policy, Problem, Response, auth, body};
-use crate::base::{Caller, Deadline, ErrorCode, Failure, HeldPlaces, Invocation, Outcome, ServedBy};
+use crate::base::{Caller, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, ServedBy};
 use crate::wire::{self, Compression, KeySet, OpenError, OpenedRequest, RequestEnvelope, ResponseEnvelope};
 
 /// Answers one frame.
@@ -105,7 +105,7 @@ async fn route(
         traceparent: envelope.traceparent,
         idempotency_key: envelope.idempotency_key,
         served_by: served_by.clone(),
-        held: None,
+        held: Held::default(),
         within: HeldPlaces::default(),
     };
     let outcome = door.run(policy, invocation, envelope.arguments, taken).await;

@@ -6,6 +6,7 @@ mod file;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -70,6 +71,8 @@ pub trait Discovery: Send {
 pub struct Discovered {
     /// The URL of the config.
     pub url: PeerUrl,
+    /// Who looked.
+    pub by: FollowingId,
     /// All that were found, or why none were.
     pub outcome: Result<BTreeSet<Endpoint>, Lost>,
 }
@@ -86,9 +89,14 @@ pub fn discovery_of(url: &PeerUrl, discover: &Discover, proxy: &Proxy) -> Option
     }
 }
 
+/// Tells one [`Following`] from all others of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowingId(u64);
+
 /// Looking for the peers behind one URL, until it is dropped or the host stops.
 #[derive(Debug)]
 pub struct Following {
+    id: FollowingId,
     ended: CancellationToken,
 }
 
@@ -102,16 +110,24 @@ impl Following {
         to: mpsc::Sender<Discovered>,
         tasks: &Tasks,
     ) -> Self {
+        static STARTED: AtomicU64 = AtomicU64::new(0);
+        let id = FollowingId(STARTED.fetch_add(1, Ordering::Relaxed));
         let ended = CancellationToken::new();
         let (token, stopping) = (ended.clone(), tasks.token().clone());
         let _owned = tasks.spawn(async move {
             tokio::select! {
                 () = token.cancelled() => {}
                 () = stopping.cancelled() => {}
-                () = follow(url, discovery, allowed, to) => {}
+                () = follow((url, id), discovery, allowed, to) => {}
             }
         });
-        Self { ended }
+        Self { id, ended }
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn id(&self) -> FollowingId {
+        self.id
     }
 }
 
@@ -123,7 +139,7 @@ impl Drop for Following {
 
 /// Ends when nobody wants to be told any more.
 async fn follow(
-    url: PeerUrl,
+    (url, by): (PeerUrl, FollowingId),
     mut discovery: Box<dyn Discovery>,
     allowed: AllowedAddresses,
     to: mpsc::Sender<Discovered>,
@@ -151,7 +167,7 @@ async fn follow(
         };
         if last.as_ref() != Some(&outcome) {
             last = Some(outcome.clone());
-            if to.send(Discovered { url: url.clone(), outcome }).await.is_err() {
+            if to.send(Discovered { url: url.clone(), by, outcome }).await.is_err() {
                 return;
             }
         }
@@ -160,7 +176,8 @@ async fn follow(
     }
 }
 
-/// Leaves out what may not be called, and what is too much.
+/// Leaves out what may not be called, what is too much, and what is there twice: the sum of its weights counts, and its
+/// best rank.
 fn permitted(mut found: Found, allowed: &AllowedAddresses) -> Result<Found, Lost> {
     let mut refused = None;
     found.endpoints.retain(|endpoint| {
@@ -170,6 +187,15 @@ fn permitted(mut found: Found, allowed: &AllowedAddresses) -> Result<Found, Lost
         }
         is_allowed
     });
+    let mut distinct: Vec<Endpoint> = Vec::with_capacity(found.endpoints.len());
+    for endpoint in std::mem::take(&mut found.endpoints) {
+        match distinct.last_mut().filter(|last| last.url == endpoint.url) {
+            // In order of URL, then rank.
+            Some(last) => last.weight = last.weight.saturating_add(endpoint.weight),
+            None => distinct.push(endpoint),
+        }
+    }
+    found.endpoints = distinct.into_iter().collect();
     while found.endpoints.len() > ENDPOINTS_MAX {
         found.endpoints.pop_last();
     }

@@ -162,7 +162,7 @@ fn nested(
         traceparent: parent.and_then(|parent| parent.traceparent.clone()),
         idempotency_key,
         served_by: ServedBy::default(),
-        held: None,
+        held: parent.map(|parent| parent.held.clone()).unwrap_or_default(),
         within: parent.map(|parent| parent.within.clone()).unwrap_or_default(),
     })
 }

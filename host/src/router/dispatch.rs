@@ -18,7 +18,7 @@ use crate::base::{
     Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, Tasks, nearest,
 };
 use crate::config::Fallback;
-use crate::functions::{CallFuture, CallStats, Dispatch, Entered, Function, Started, Table, Withdrawn};
+use crate::functions::{CallFuture, CallStats, Dispatch, Function, Started, Table, Withdrawn};
 use crate::peers::Peer;
 
 /// How long what is dropped may take to be gone.
@@ -132,11 +132,6 @@ impl Router {
         peers
     }
 
-    /// The peer at that authority.
-    pub(super) fn peer_at(&self, authority: &str) -> Option<Arc<Peer>> {
-        self.routes.load().peers.iter().find(|peer| peer.url().authority() == authority).cloned()
-    }
-
     /// What is remembered of calls with idempotency keys.
     #[must_use]
     pub fn repeats(&self) -> &Repeats {
@@ -186,7 +181,7 @@ impl Router {
         if function.places.are_limited() {
             return self.start_limited(function, invocation, arguments, context, begun);
         }
-        Self::start_body(function, invocation, arguments, context, begun, None)
+        Self::start_body(function, invocation, arguments, context, begun)
     }
 
     /// Begins a call that has the places that it needs.
@@ -196,7 +191,6 @@ impl Router {
         arguments: Bytes,
         context: &mut Context<'_>,
         begun: Instant,
-        entered: Option<Entered>,
     ) -> Started {
         if let Some(own) = function.timeout.map(Deadline::after).filter(|own| *own < invocation.deadline) {
             invocation = Arc::new(Invocation { deadline: own, ..Invocation::clone(&invocation) });
@@ -210,7 +204,7 @@ impl Router {
             }
             Started::Pending(future) => {
                 let running = Running { stats: Arc::clone(&function.stats), begun, ended: false };
-                UntilDeadline::start(future, deadline, entered, running, context)
+                UntilDeadline::start(future, deadline, running, context)
             }
         }
     }
@@ -353,26 +347,19 @@ struct UntilDeadline {
     call: Option<CallFuture>,
     deadline: Pin<Box<Sleep>>,
     running: Running,
-    _entered: Option<Entered>,
 }
 
 impl UntilDeadline {
     fn start(
         call: CallFuture,
         deadline: Deadline,
-        entered: Option<Entered>,
         mut running: Running,
         context: &mut Context<'_>,
     ) -> Started {
         let mut deadline = Box::pin(tokio::time::sleep_until(deadline.0.into()));
         // The call itself was polled when it began; what is left is to have the timer know the task.
         if deadline.as_mut().poll(context).is_pending() {
-            return Started::Pending(Box::pin(Self {
-                call: Some(call),
-                deadline,
-                running,
-                _entered: entered,
-            }));
+            return Started::Pending(Box::pin(Self { call: Some(call), deadline, running }));
         }
         drop(call);
         Started::Ready(running.end(Err(deadline_exceeded())))

@@ -17,7 +17,7 @@ struct Waiting {
     plugin: Arc<str>,
     stats: Arc<CallStats>,
     /// As calls made within it are to see it.
-    invocation: Arc<Invocation>,
+    invocation: Invocation,
     arguments: Bytes,
 }
 
@@ -34,13 +34,14 @@ impl Router {
         let within = invocation.within.clone();
         // The time that a function gives its calls begins here: waiting is a part of it.
         let own = function.timeout.map(Deadline::after);
-        let invocation = Arc::new(Invocation {
+        let mut invocation = Invocation {
             deadline: own.map_or(invocation.deadline, |own| own.min(invocation.deadline)),
             within: places.held_within(&within),
             ..Invocation::clone(&invocation)
-        });
+        };
         if let Some(entered) = places.try_enter(&within) {
-            return Self::start_body(function, invocation, arguments, context, begun, Some(entered));
+            invocation.held = invocation.held.with(entered);
+            return Self::start_body(function, Arc::new(invocation), arguments, context, begun);
         }
         let Some(this) = self.this.upgrade() else { return stopping() };
         let waiting = Waiting {
@@ -53,13 +54,14 @@ impl Router {
         let mut future: CallFuture = Box::pin(async move {
             match waiting.places.enter(&within, waiting.invocation.deadline).await {
                 Ok(entered) => {
-                    let Waiting { invocation, arguments, .. } = waiting;
+                    let Waiting { mut invocation, arguments, .. } = waiting;
+                    invocation.held = invocation.held.with(entered);
                     // Looked up anew: the plugin may have been replaced while the call waited.
                     let function = this.table().snapshot().find(invocation.function.as_str()).cloned();
                     let Some(function) = function else { return Err(this.not_found(&invocation)) };
                     let begun = Instant::now();
                     let start = move |context: &mut Context<'_>| {
-                        Self::start_body(&function, invocation, arguments, context, begun, Some(entered))
+                        Self::start_body(&function, Arc::new(invocation), arguments, context, begun)
                     };
                     run(start).await
                 }

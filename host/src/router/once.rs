@@ -11,10 +11,15 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Router;
-use super::repeats::Found;
-use crate::base::{Deadline, ErrorCode, Failure, Invocation, Outcome};
+use super::decision::Target;
+use super::repeats::{Found, Told};
+use crate::base::{Caller, ErrorCode, Failure, Invocation, Outcome, ServedBy};
 use crate::functions::{CallFuture, Started, run};
 use crate::peers::{Admission, Answer};
+
+/// The peer that may have run a call is none of those that the function runs on now.
+const NOT_ASKED: &str =
+    "an earlier call with this idempotency key may have run on a peer that is not asked any more";
 
 impl Router {
     /// Begins a call with an idempotency key, or answers it with the outcome of the one that it repeats.
@@ -24,16 +29,21 @@ impl Router {
         arguments: Bytes,
         context: &mut Context<'_>,
     ) -> Started {
-        let deadline = invocation.deadline;
         let mut rest: CallFuture = match self.repeats.begin(&invocation, &arguments, Instant::now()) {
             None => return self.start_any(invocation, arguments, context),
-            Some(Found::Ended(outcome)) => return Started::Ready(outcome),
-            Some(Found::Runs(outcome)) => Box::pin(join(outcome, deadline)),
+            Some(Found::Ended(told)) => return Started::Ready(take(told, &invocation.served_by)),
+            Some(Found::Runs(told)) => Box::pin(join(told, invocation)),
             Some(Found::First(running, sent_before)) => {
-                let outcome = running.outcome();
+                let (told, waiting) = (running.outcome(), Arc::clone(&invocation));
+                // Those of a plugin would keep it from being replaced for as long as this call runs.
+                let arguments = match invocation.caller {
+                    Caller::Plugin(_) => Bytes::copy_from_slice(&arguments),
+                    _ => arguments,
+                };
                 let abandoned = self.once_tasks.abandoned().clone();
                 let this = Arc::clone(&self);
                 let _owned = self.once_tasks.spawn(async move {
+                    let served_by = invocation.served_by.clone();
                     let ran = async {
                         match sent_before {
                             Some(peer) => this.call_again(&peer, invocation, arguments).await,
@@ -41,12 +51,12 @@ impl Router {
                         }
                     };
                     tokio::select! {
-                        outcome = ran => running.end(outcome),
+                        outcome = ran => running.end(Told { outcome, served_by: served_by.host().cloned() }),
                         // Dropped with what it is in the middle of.
                         () = abandoned.cancelled() => {}
                     }
                 });
-                Box::pin(follow(outcome))
+                Box::pin(follow(told, waiting.served_by.clone()))
             }
         };
         match rest.as_mut().poll(context) {
@@ -57,10 +67,12 @@ impl Router {
 
     /// Makes a call once more on the one peer that may have run it, and remembers if it did.
     async fn call_again(&self, peer: &str, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
-        let Some(peer) = self.peer_at(peer) else {
-            return unknown(
-                "an earlier call with this idempotency key may have run on a peer that is not asked any more",
-            );
+        // Among those that it may be sent to now.
+        let Target::Peers(peers) = self.target(&invocation.function) else {
+            return unknown(NOT_ASKED);
+        };
+        let Some(peer) = peers.into_iter().find(|known| known.url().authority() == peer) else {
+            return unknown(NOT_ASKED);
         };
         let is_trial = match peer.admit(Instant::now()) {
             Admission::No(_) => {
@@ -82,17 +94,24 @@ fn unknown(text: &str) -> Outcome {
     Err(Box::new(Failure::new(ErrorCode::Unavailable, text)))
 }
 
+/// What came of the call that this one repeats.
+fn take(told: Told, served_by: &ServedBy) -> Outcome {
+    told.served_by.into_iter().for_each(|host| served_by.set(host));
+    told.outcome
+}
+
 /// Waits for the outcome of the call that was begun, which ends at its deadline.
-async fn follow(mut outcome: watch::Receiver<Option<Outcome>>) -> Outcome {
-    match outcome.wait_for(Option::is_some).await.map(|ended| ended.clone()) {
-        Ok(Some(outcome)) => outcome,
+async fn follow(mut told: watch::Receiver<Option<Told>>, served_by: ServedBy) -> Outcome {
+    match told.wait_for(Option::is_some).await.map(|ended| ended.clone()) {
+        Ok(Some(told)) => take(told, &served_by),
         _ => Err(Box::new(Failure::new(ErrorCode::Cancelled, "the call was given up while it ran"))),
     }
 }
 
-/// Waits for the outcome of another call with the same key, no longer than this one may take.
-async fn join(outcome: watch::Receiver<Option<Outcome>>, deadline: Deadline) -> Outcome {
-    let followed = tokio::time::timeout_at(deadline.0.into(), follow(outcome)).await;
+/// Waits for the outcome of another call with the same key, in its own place and no longer than this one may take.
+async fn join(told: watch::Receiver<Option<Told>>, invocation: Arc<Invocation>) -> Outcome {
+    let followed = follow(told, invocation.served_by.clone());
+    let followed = tokio::time::timeout_at(invocation.deadline.0.into(), followed).await;
     followed.unwrap_or_else(|_| {
         let text = "the first call with this idempotency key still runs";
         Err(Box::new(Failure::new(ErrorCode::DeadlineExceeded, text)))

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::base::{Caller, Counter, ErrorCode, Failure, Invocation, Outcome};
+use crate::base::{Caller, Counter, ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::wire;
 
 /// What an entry takes besides the bytes of its outcome, about.
@@ -62,9 +62,9 @@ struct Entry {
 #[derive(Debug)]
 enum Progress {
     /// Those who repeat it wait for the same outcome. Perhaps a peer has it, and what it does will not be known.
-    Runs { outcome: watch::Receiver<Option<Outcome>>, lost: Option<Lost> },
+    Runs { outcome: watch::Receiver<Option<Told>>, lost: Option<Lost> },
     /// This is what came of it.
-    Ended(Outcome),
+    Ended(Told),
     /// It was sent to the peer of that authority, and nobody knows what came of it: a repeat must not go anywhere else.
     Lost(Arc<str>),
 }
@@ -78,20 +78,33 @@ enum Lost {
     Harmlessly,
 }
 
+/// How a call ended, and the host that ran it, if it was another one.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Told {
+    pub(super) outcome: Outcome,
+    pub(super) served_by: Option<HostId>,
+}
+
+impl From<Outcome> for Told {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, served_by: None }
+    }
+}
+
 /// What a call with an idempotency key finds.
 #[derive(Debug)]
 pub(super) enum Found {
     /// It is the first one: it runs. An earlier one may have run on the peer of that authority, and nowhere else.
     First(Running, Option<Arc<str>>),
     /// The first one runs.
-    Runs(watch::Receiver<Option<Outcome>>),
+    Runs(watch::Receiver<Option<Told>>),
     /// The first one ended, or this one is refused.
-    Ended(Outcome),
+    Ended(Told),
 }
 
 impl Found {
     fn refused(code: ErrorCode, text: &str) -> Self {
-        Self::Ended(Err(Box::new(Failure::not_executed(code, text))))
+        Self::Ended(Err(Box::new(Failure::not_executed(code, text))).into())
     }
 }
 
@@ -100,7 +113,7 @@ impl Found {
 pub(super) struct Running {
     repeats: Arc<Repeats>,
     id: CallId,
-    tell: watch::Sender<Option<Outcome>>,
+    tell: watch::Sender<Option<Told>>,
     /// An earlier call with the same key may have run.
     is_repeat: bool,
     has_ended: bool,
@@ -128,6 +141,8 @@ impl Repeats {
     ) -> Option<Found> {
         let (id, digest) = (CallId::of(invocation), Sha256::digest(arguments).into());
         let mut state = self.state();
+        // Also what is left of a time when something was kept.
+        state.forget(now, &self.forgotten);
         if state.bounds.keep.is_zero() {
             return None;
         }
@@ -181,15 +196,15 @@ impl Repeats {
         }
     }
 
-    fn end(&self, id: CallId, outcome: &Outcome, now: Instant) {
+    fn end(&self, id: CallId, told: &Told, now: Instant) {
         let mut state = self.state();
         let Some(Entry { arguments, progress, .. }) = state.remove(id) else { return };
         let lost = if let Progress::Runs { lost, .. } = progress { lost } else { None };
-        let executed = outcome.as_ref().map_or_else(|failure| failure.executed, |_| Some(true));
+        let executed = told.outcome.as_ref().map_or_else(|failure| failure.executed, |_| Some(true));
         let (progress, bytes) = match (executed, lost) {
             (Some(false), _) | (None, Some(Lost::Harmlessly)) => return,
             (None, Some(Lost::On(peer))) => (Progress::Lost(peer), 0),
-            _ => kept(outcome, state.bounds.bytes_max / OUTCOME_PART),
+            _ => kept(told, state.bounds.bytes_max / OUTCOME_PART),
         };
         state.insert(id, Entry { arguments, bytes: ENTRY_BYTES + bytes, progress });
         state.ended.push_back((now, id));
@@ -203,8 +218,10 @@ impl Repeats {
 
 /// An outcome and its size, if it is not too large. It is copied: the bytes may be those of a plugin, which must not stay
 /// mapped for them, or part of a larger frame.
-fn kept(outcome: &Outcome, bytes_max: usize) -> (Progress, usize) {
-    let (outcome, bytes) = match outcome {
+fn kept(told: &Told, bytes_max: usize) -> (Progress, usize) {
+    let served_by = told.served_by.clone();
+    let ended = |outcome| Progress::Ended(Told { outcome, served_by });
+    let (outcome, bytes) = match &told.outcome {
         Ok(result) => (Ok(result), result.len()),
         Err(failure) => (Err(failure), wire::encode_failure(failure).len()),
     };
@@ -212,7 +229,7 @@ fn kept(outcome: &Outcome, bytes_max: usize) -> (Progress, usize) {
         let text = format!(
             "the call with this idempotency key ran; its outcome of {bytes} bytes was too large to keep"
         );
-        return (Progress::Ended(Err(Box::new(Failure::executed(ErrorCode::Internal, text)))), 0);
+        return (ended(Err(Box::new(Failure::executed(ErrorCode::Internal, text)))), 0);
     }
     let copy = match outcome {
         Ok(result) => Ok(Bytes::copy_from_slice(result)),
@@ -221,7 +238,7 @@ fn kept(outcome: &Outcome, bytes_max: usize) -> (Progress, usize) {
             Err(Box::new(Failure { details, ..Failure::clone(failure) }))
         }
     };
-    (Progress::Ended(copy), bytes)
+    (ended(copy), bytes)
 }
 
 impl State {
@@ -278,26 +295,27 @@ impl CallId {
 
 impl Running {
     /// Where the outcome will be.
-    pub(super) fn outcome(&self) -> watch::Receiver<Option<Outcome>> {
+    pub(super) fn outcome(&self) -> watch::Receiver<Option<Told>> {
         self.tell.subscribe()
     }
 
     /// Notes how it ended, and tells all who wait.
-    pub(super) fn end(mut self, mut outcome: Outcome) {
+    pub(super) fn end(mut self, told: impl Into<Told>) {
+        let mut told = told.into();
         // This one did not run; an earlier one may have.
-        if let Err(failure) = &mut outcome
+        if let Err(failure) = &mut told.outcome
             && self.is_repeat
             && failure.executed == Some(false)
         {
             failure.executed = None;
         }
-        self.tell(outcome);
+        self.tell(told);
     }
 
-    fn tell(&mut self, outcome: Outcome) {
+    fn tell(&mut self, told: Told) {
         self.has_ended = true;
-        self.repeats.end(self.id, &outcome, Instant::now());
-        self.tell.send_replace(Some(outcome));
+        self.repeats.end(self.id, &told, Instant::now());
+        self.tell.send_replace(Some(told));
     }
 }
 
@@ -305,7 +323,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if !self.has_ended {
             let text = "the call was given up while it ran";
-            self.tell(Err(Box::new(Failure::new(ErrorCode::Cancelled, text))));
+            self.tell(Err(Box::new(Failure::new(ErrorCode::Cancelled, text))).into());
         }
     }
 }

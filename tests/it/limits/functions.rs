@@ -194,3 +194,29 @@ fn generations_share_their_places_and_one_that_waits_runs_on_the_new_one() {
         assert_eq!(unload.join().unwrap().status, 200);
     });
 }
+
+#[test]
+fn a_blocking_call_holds_its_place_until_it_ends_also_without_its_caller() {
+    const ASKS: &str = "misbehave.functions.asks_socket";
+    let host = Daemon::builder()
+        .plugin("misbehave")
+        .config(&format!("limits.functions.{ASKS:?} = {{ in_flight_max = 1, queue_max = 0 }}"))
+        .start();
+    let socket = host.folder().join("asked.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let arguments = json!({"socket": socket, "request": "how are you?\n"});
+    let given_up = host.call_within(ASKS, &arguments, 200);
+    assert_eq!((given_up.status, &given_up.json()["executed"]), (504, &json!(true)));
+    let (mut asked, _) = listener.accept().unwrap();
+    assert_eq!(host.call(ASKS, &arguments).status, 429, "its thread is still at it");
+    std::io::Write::write_all(&mut asked, b"well\n").unwrap();
+    until("the place is free", || {
+        host.metric(&format!("framex_function_limit_running{{function={ASKS:?}}}")) == 0.0
+    });
+    std::thread::scope(|scope| {
+        let next = scope.spawn(|| host.call(ASKS, &arguments));
+        std::io::Write::write_all(&mut listener.accept().unwrap().0, b"well\n").unwrap();
+        assert_eq!(next.join().unwrap().json(), json!("well"));
+    });
+    host.stop();
+}

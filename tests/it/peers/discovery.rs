@@ -227,6 +227,20 @@ fn a_peer_that_was_found_shows_a_certificate_of_the_name() {
         let a = a.config("plugins.proxy.tls.ca = \"ca.pem\"").start();
         if is_trusted {
             until_serving(&a, &["b"]);
+            // Also for one that was to be found only from a reload on.
+            let other = caller(&url, "static", &asking(&dns));
+            std::fs::write(other.folder().join("ca.pem"), &authority.pem).unwrap();
+            let other = other.config("plugins.proxy.tls.ca = \"ca.pem\"").start();
+            check_failed(&call(&other), 503, "unavailable", Some(false));
+            let config = std::fs::read_to_string(other.folder().join("config.toml")).unwrap();
+            other.put_config(&config.replace("\"static\"", "\"dns\""));
+            assert_eq!(other.reload_host().status, 200);
+            until("it is found", || call(&other).status == 200);
+            // And back: what was found is of no use any more.
+            other.put_config(&config);
+            assert_eq!(other.reload_host().status, 200);
+            until("it is not found", || call(&other).status == 503);
+            other.stop();
         } else {
             check_failed(&call(&a), 503, "unavailable", Some(false));
         }

@@ -10,7 +10,8 @@ use super::compression;
 use crate::base::Tasks;
 use crate::config::{self, Config, Discover, PeerUrl, READY_PATH};
 use crate::peers::{
-    Allowed, Asking, Client, Discovered, Endpoint, Following, Known, Peer, Standing, Watch, discovery_of,
+    Allowed, Asking, Client, Discovered, Endpoint, Following, FollowingId, Known, Peer, Standing, Watch,
+    discovery_of,
 };
 use crate::wire::{Compression, KeySet, Limits};
 
@@ -46,15 +47,22 @@ struct KnownPeer {
     compression: Compression,
 }
 
+/// The peers of a URL before.
+struct Before<'a> {
+    peers: &'a [KnownPeer],
+    /// They are called in the same way, so that they can be taken over whole; else what is known of them is.
+    call_alike: bool,
+}
+
 impl Making<'_> {
     /// The peers of a URL: taken over from `before` where they would be the same.
     pub(super) fn group(&self, peer: &config::Peer, before: Option<&Group>) -> Group {
         let finds_alike = |before: &&Group| self.finds_alike && before.discover == peer.discover;
         let alike = before.filter(finds_alike);
-        let client = match before.filter(|_| self.calls_alike) {
-            Some(before) => before.client.clone(),
-            None => self.client_of(peer),
-        };
+        // One for names that are found is made for that name.
+        let same_client = |before: &&Group| self.calls_alike && before.discover == peer.discover;
+        let same = before.filter(same_client);
+        let client = same.map_or_else(|| self.client_of(peer), |before| before.client.clone());
         let group = Group {
             discover: peer.discover.clone(),
             found: alike.and_then(|before| before.found.clone()),
@@ -62,7 +70,9 @@ impl Making<'_> {
             peers: Vec::new(),
             following: alike.map(|before| before.following.clone()).unwrap_or_default(),
         };
-        let peers = self.peers(peer, &group, before.map_or(&[][..], |before| &before.peers));
+        let before =
+            Before { peers: before.map_or(&[][..], |before| &before.peers), call_alike: same.is_some() };
+        let peers = self.peers(peer, &group, &before);
         Group { peers, ..group }
     }
 
@@ -79,12 +89,12 @@ impl Making<'_> {
     }
 
     /// The peers of what was found: the URL itself as long as nothing was.
-    fn peers(&self, peer: &config::Peer, group: &Group, before: &[KnownPeer]) -> Vec<KnownPeer> {
+    fn peers(&self, peer: &config::Peer, group: &Group, before: &Before<'_>) -> Vec<KnownPeer> {
         let itself = || BTreeSet::from([Endpoint::at(peer.url.clone())]);
         let endpoints = group.found.clone().unwrap_or_else(itself);
         let make = |endpoint: &Endpoint| {
-            let before = before.iter().find(|known| *known.peer.url() == endpoint.url);
-            self.peer(peer, endpoint, group, before)
+            let known = before.peers.iter().find(|known| *known.peer.url() == endpoint.url);
+            self.peer(peer, endpoint, group, (known, before.call_alike))
         };
         endpoints.iter().map(make).collect()
     }
@@ -94,7 +104,7 @@ impl Making<'_> {
         peer: &config::Peer,
         endpoint: &Endpoint,
         group: &Group,
-        before: Option<&KnownPeer>,
+        (before, call_alike): (Option<&KnownPeer>, bool),
     ) -> KnownPeer {
         let key = self.keys.of_peers.get(&peer.url).cloned();
         let compression = compression(self.config, endpoint.url.is_loopback());
@@ -114,7 +124,7 @@ impl Making<'_> {
                 _ => false,
             };
             let same_ways = known.compression == compression && known.peer.allowed() == allowed;
-            self.calls_alike && same_key && same_ways && known.peer.standing() == standing
+            call_alike && same_key && same_ways && known.peer.standing() == standing
         };
         let made = match before.filter(same) {
             Some(known) => Arc::clone(&known.peer),
@@ -152,7 +162,7 @@ impl Making<'_> {
             peers: Vec::new(),
             following: group.following.clone(),
         };
-        let peers = self.peers(peer, &now, &group.peers);
+        let peers = self.peers(peer, &now, &Before { peers: &group.peers, call_alike: true });
         Group { peers, ..now }
     }
 }
@@ -163,9 +173,10 @@ impl Group {
         self.peers.iter().map(|known| Arc::clone(&known.peer))
     }
 
-    /// Whether these peers were found.
-    pub(super) fn has(&self, found: &BTreeSet<Endpoint>) -> bool {
-        self.found.as_ref() == Some(found)
+    /// Whether it looks for peers in that way at present, and these are others than it has.
+    pub(super) fn wants(&self, found: &BTreeSet<Endpoint>, by: FollowingId) -> bool {
+        let is_current = self.following.get().is_some_and(|following| following.id() == by);
+        is_current && self.found.as_ref() != Some(found)
     }
 
     /// Watches its peers and looks for others, as far as that has not begun yet.

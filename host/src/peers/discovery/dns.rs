@@ -1,11 +1,11 @@
 //! Peers in the DNS: the addresses of a name (Kubernetes headless services), or the targets of a service (Consul).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 
@@ -68,7 +68,7 @@ impl Discovery for ServiceDiscovery {
                 .take(ENDPOINTS_MAX)
                 .collect();
             let priorities: BTreeSet<u16> = targets.iter().map(|srv| srv.priority).collect();
-            let (mut endpoints, mut lost) = (BTreeSet::new(), None);
+            let (mut endpoints, mut lost, mut names) = (BTreeSet::new(), None, BTreeSet::new());
             for srv in targets {
                 let rank =
                     priorities.iter().position(|priority| *priority == srv.priority).unwrap_or_default();
@@ -78,21 +78,27 @@ impl Discovery for ServiceDiscovery {
                 let told: Vec<IpAddr> = told.filter_map(|record| record.data.ip_addr()).collect();
                 let addresses = match told.is_empty() {
                     false => told,
-                    true => match self.lookups.addresses(&srv.target.to_utf8()).await {
-                        Ok((addresses, valid)) => {
-                            again = again.min(valid);
-                            addresses
+                    true => {
+                        let name = srv.target.to_utf8();
+                        let looked_up = self.lookups.addresses(&name).await;
+                        names.insert(name.clone());
+                        match looked_up {
+                            Ok((addresses, valid)) => {
+                                again = again.min(valid);
+                                addresses
+                            }
+                            Err(reason) => {
+                                (again, lost) = (AGAIN_MIN, Some(reason));
+                                self.lookups.last(&name)
+                            }
                         }
-                        Err(reason) => {
-                            lost = Some(reason);
-                            continue;
-                        }
-                    },
+                    }
                 };
                 let weight = srv.weight.max(1);
                 let endpoint = |address| Endpoint { url: self.url.at(address, srv.port), rank, weight };
                 endpoints.extend(addresses.into_iter().map(endpoint));
             }
+            self.lookups.known.retain(|name, _| names.contains(name));
             match lost {
                 Some(reason) if endpoints.is_empty() => Err(reason),
                 _ => Ok(Found { endpoints, again }),
@@ -105,11 +111,13 @@ impl Discovery for ServiceDiscovery {
 struct Lookups {
     servers: Vec<SocketAddr>,
     resolver: Option<TokioResolver>,
+    /// What was found last, by name: IPv4, then IPv6.
+    known: HashMap<String, [Vec<IpAddr>; 2]>,
 }
 
 impl Lookups {
     fn new(servers: &[SocketAddr]) -> Self {
-        Self { servers: servers.to_vec(), resolver: None }
+        Self { servers: servers.to_vec(), resolver: None, known: HashMap::new() }
     }
 
     fn resolver(&mut self) -> Result<TokioResolver, Lost> {
@@ -125,7 +133,6 @@ impl Lookups {
         };
         let options = builder.options_mut();
         (options.timeout, options.attempts) = (QUERY_TIMEOUT, QUERIES);
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         // It is asked again only when the records say so.
         options.cache_size = 0;
         let resolver = builder.build().map_err(|error| error.to_string())?;
@@ -136,11 +143,39 @@ impl Lookups {
         Ok(resolver)
     }
 
-    /// All addresses of a name, and for how long they are good.
+    /// The addresses that a name had last.
+    fn last(&self, name: &str) -> Vec<IpAddr> {
+        self.known.get(name).into_iter().flatten().flatten().copied().collect()
+    }
+
+    /// All addresses of a name, and for how long they are good. Where only one family cannot be looked up, those that
+    /// are known of it stay.
     async fn addresses(&mut self, name: &str) -> Result<(Vec<IpAddr>, Duration), Lost> {
-        let found = self.resolver()?.lookup_ip(name).await.map_err(|error| error.to_string())?;
-        let addresses = found.iter().take(ENDPOINTS_MAX).collect();
-        Ok((addresses, until(found.valid_until())))
+        let resolver = self.resolver()?;
+        let (v4, v6) = tokio::join!(resolver.ipv4_lookup(name), resolver.ipv6_lookup(name));
+        let (mut lost, mut answered, mut again) = (None, false, AGAIN_MAX);
+        let known = self.known.entry(name.to_owned()).or_default();
+        for (family, found) in known.iter_mut().zip([v4, v6]) {
+            match found {
+                Ok(found) => {
+                    (answered, again) = (true, again.min(until(found.valid_until())));
+                    let addresses = found.answers().iter().filter_map(|record| record.data.ip_addr());
+                    *family = addresses.take(ENDPOINTS_MAX).collect();
+                }
+                Err(error) if error.is_no_records_found() => {
+                    answered = true;
+                    family.clear();
+                }
+                Err(error) => lost = Some(error.to_string()),
+            }
+        }
+        let addresses: Vec<IpAddr> = known.iter().flatten().copied().collect();
+        match lost {
+            Some(reason) if addresses.is_empty() || !answered => Err(reason),
+            Some(_) => Ok((addresses, AGAIN_MIN)),
+            None if addresses.is_empty() => Err(format!("`{name}` has no addresses")),
+            None => Ok((addresses, again)),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::task::JoinHandle;
 
 use super::{Discovery, ENDPOINTS_MAX, Endpoint, Finding, Found, Lost};
 use crate::config::{PeerUrl, read_bounded};
@@ -21,6 +22,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct FileDiscovery {
     url: PeerUrl,
     path: PathBuf,
+    /// Goes on also if nobody waits for it any more: a file system that hangs costs one thread, not one each time.
+    reading: Option<JoinHandle<Result<BTreeSet<Endpoint>, Lost>>>,
 }
 
 /// One entry of the file.
@@ -47,18 +50,22 @@ fn one() -> u16 {
 
 impl FileDiscovery {
     pub(super) fn new(url: PeerUrl, path: PathBuf) -> Self {
-        Self { url, path }
+        Self { url, path, reading: None }
     }
 }
 
 impl Discovery for FileDiscovery {
     fn find(&mut self) -> Finding<'_> {
-        let (path, is_https) = (self.path.clone(), self.url.is_https());
         Box::pin(async move {
-            let reading = tokio::task::spawn_blocking(move || {
-                read(&path, is_https).map_err(|why| format!("{}: {why}", path.display()))
+            let (path, is_https) = (self.path.clone(), self.url.is_https());
+            let reading = self.reading.get_or_insert_with(|| {
+                tokio::task::spawn_blocking(move || {
+                    read(&path, is_https).map_err(|why| format!("{}: {why}", path.display()))
+                })
             });
-            let endpoints = reading.await.map_err(|_| "the thread that read the file died".to_owned())??;
+            let read = reading.await;
+            self.reading = None;
+            let endpoints = read.map_err(|_| "the thread that read the file died".to_owned())??;
             Ok(Found { endpoints, again: AGAIN })
         })
     }

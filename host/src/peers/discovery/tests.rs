@@ -61,6 +61,14 @@ fn what_may_not_be_called_is_left_out() {
     assert_eq!(permitted(found(&many), &allowed).unwrap().endpoints.len(), ENDPOINTS_MAX);
 }
 
+#[test]
+fn a_peer_that_is_found_twice_is_one() {
+    let twice = [endpoint("http://b", 3, 2), endpoint("http://b", 1, 4), endpoint("http://c", 0, 1)];
+    let found = Found { endpoints: twice.into(), again: Duration::ZERO };
+    let left = permitted(found, &AllowedAddresses::default()).unwrap().endpoints;
+    assert_eq!(left, BTreeSet::from([endpoint("http://b", 1, 6), endpoint("http://c", 0, 1)]));
+}
+
 /// Finds what it is told to, then nothing more.
 struct Scripted(std::vec::IntoIter<Result<&'static [&'static str], &'static str>>);
 

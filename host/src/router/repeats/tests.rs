@@ -11,7 +11,7 @@ fn invocation(key: &str) -> Invocation {
         traceparent: None,
         idempotency_key: Some(Bytes::copy_from_slice(key.as_bytes())),
         served_by: ServedBy::default(),
-        held: None,
+        held: crate::base::Held::default(),
         within: crate::base::HeldPlaces::default(),
     }
 }
@@ -37,7 +37,7 @@ fn first(found: Found) -> (Running, Option<Arc<str>>) {
 #[track_caller]
 fn ended(found: Found) -> Outcome {
     match found {
-        Found::Ended(outcome) => outcome,
+        Found::Ended(told) => told.outcome,
         other => panic!("it has not ended: {other:?}"),
     }
 }
@@ -81,7 +81,7 @@ fn a_lost_call_runs_on_its_peer_or_not_at_all() {
         assert_eq!(sent_before.as_deref(), Some("b:1"));
         let outcome_of_all = running.outcome();
         running.end(outcome);
-        assert_eq!(outcome_of_all.borrow().clone(), Some(unknown()));
+        assert_eq!(outcome_of_all.borrow().clone(), Some(unknown().into()));
     }
     first(begin(&repeats, "k", now)).0.end(Ok(Bytes::from_static(b"found out")));
     assert_eq!(ended(begin(&repeats, "k", now)), Ok(Bytes::from_static(b"found out")));
@@ -98,7 +98,7 @@ fn one_that_was_given_up_is_not_run_again() {
     let (running, _) = first(begin(&repeats, "k", now));
     let Found::Runs(outcome) = begin(&repeats, "k", now) else { panic!("it runs") };
     drop(running);
-    let told = outcome.borrow().clone().unwrap();
+    let told = outcome.borrow().clone().unwrap().outcome;
     assert_eq!(
         (told.as_ref().unwrap_err().code, told.as_ref().unwrap_err().executed),
         (ErrorCode::Cancelled, None)
@@ -117,7 +117,7 @@ fn the_oldest_make_room_and_those_that_run_never() {
     }
     assert!(repeats.forgotten.get() >= 32, "{}", repeats.forgotten.get());
     assert!(matches!(begin(&repeats, "runs", now), Found::Runs(_)));
-    assert!(matches!(begin(&repeats, "k39", now), Found::Ended(Ok(_))));
+    assert!(ended(begin(&repeats, "k39", now)).is_ok());
     let more: Vec<Running> = (0..15).map(|key| first(begin(&repeats, &format!("r{key}"), now)).0).collect();
     let refused = ended(begin(&repeats, "one more", now)).unwrap_err();
     assert_eq!((refused.code, refused.executed), (ErrorCode::Overloaded, Some(false)));
@@ -155,6 +155,18 @@ fn other_arguments_callers_and_functions_are_told_apart() {
     let keys: std::collections::HashSet<_> = others.iter().map(Invocation::key_for_peers).collect();
     assert_eq!(keys.len(), 3, "for peers, one key of a plugin is not that of another");
     assert_eq!(invocation("k").key_for_peers().as_deref(), Some(&b"k"[..]));
+}
+
+#[test]
+fn what_was_kept_goes_when_nothing_is_to_be_kept_any_more() {
+    let (repeats, now) = (memory(1000, 1 << 20), Instant::now());
+    let told = Told { outcome: Ok(Bytes::from_static(b"result")), served_by: Some("b".into()) };
+    first(begin(&repeats, "k", now)).0.end(told.clone());
+    let Found::Ended(kept) = begin(&repeats, "k", now) else { panic!("it has ended") };
+    assert_eq!(kept, told);
+    repeats.set_bounds(RepeatBounds::default());
+    assert!(repeats.begin(&invocation("other"), b"", Instant::now()).is_none());
+    assert_eq!(repeats.size(), (0, 0));
 }
 
 #[test]
