@@ -18,7 +18,7 @@ const KEY_BYTES_MAX: usize = 64;
 /// # async fn example() -> Result<()> {
 /// let options = CallOptions::new().timeout(Duration::from_secs(2)).idempotency_key("order-17");
 /// let seat = match options.call::<book>((12,)).await {
-///     // Whether or not the first one arrived: the seat is booked once.
+///     // Whether or not the first one arrived: as long as its host remembers it, the seat is booked once.
 ///     Err(_) => options.call::<book>((12,)).await?,
 ///     Ok(seat) => seat,
 /// };
@@ -48,6 +48,9 @@ impl CallOptions {
 
     /// Names the call, 1 to 64 bytes: the host that runs it keeps the outcome for a while, and answers a repeat with the
     /// same key and arguments from it. The names of other plugins and callers do not count.
+    ///
+    /// The host remembers for `server.idempotency_keep_ms`, ten minutes where nothing is said, within a limited memory,
+    /// and not over a restart.
     ///
     /// A call with a key goes on when nobody waits for it any more, so that its repeat learns what came of it.
     #[must_use]

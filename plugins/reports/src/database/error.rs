@@ -33,6 +33,11 @@ pub(crate) enum DatabaseError {
     Refused { place: String, source: sqlx::Error },
     #[error("the database `{place}` cannot be made")]
     Create { place: String, source: FillError },
+    #[error(
+        "the database `{place}` was not filled within {seconds} s, and is as it was: make its tables beforehand, or \
+         look for what slows the server down"
+    )]
+    Slow { place: String, seconds: u64 },
     #[error("`{place}` is not a database of this plugin")]
     Foreign { place: String, source: sqlx::Error },
     #[error("the database `{place}` has an empty table: {probe}")]

@@ -46,7 +46,12 @@ pub(super) async fn open(url: &SecretText, config: &Config) -> Result<Database, 
         })
         .connect_lazy_with(options.clone());
     let prepared = timeout(START_PATIENCE, prepare(&pool, &options, config.create, &place)).await;
-    match prepared.unwrap_or_else(|_elapsed| Err(refused(&place, sqlx::Error::PoolTimedOut))) {
+    let late = || match config.create {
+        // It answers, but not fast enough: whoever wants tables has to know that there are none.
+        true => DatabaseError::Slow { place: place.clone(), seconds: START_PATIENCE.as_secs() },
+        false => refused(&place, sqlx::Error::PoolTimedOut),
+    };
+    match prepared.unwrap_or_else(|_elapsed| Err(late())) {
         Ok(()) => tracing::info!(database = place, "the database is open"),
         Err(DatabaseError::Refused { source, .. }) if is_away(&source) => tracing::warn!(
             database = place,
