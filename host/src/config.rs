@@ -131,6 +131,8 @@ pub struct Server {
     pub in_flight_max: usize,
     /// Most calls that wait for one of those places, 0 to 1,000,000.
     pub queue_max: usize,
+    /// Longest head of a request in bytes, 8 KiB to 1 MiB.
+    pub header_bytes_max: usize,
     /// Most lists and maps inside each other in arguments and in what peers send, the outermost counted; 1 to 64.
     pub nesting_max: usize,
     /// Most bytes that one byte of a compressed frame may stand for, 1 to 255.

@@ -36,6 +36,7 @@ impl Config {
                 "connections_per_address_max": server.connections_per_address_max,
                 "in_flight_max": server.in_flight_max,
                 "queue_max": server.queue_max,
+                "header_bytes_max": server.header_bytes_max,
                 "nesting_max": server.nesting_max,
                 "expansion_max": server.expansion_max,
                 "idempotency_keep_ms": milliseconds(server.idempotency_keep),

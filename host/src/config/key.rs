@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 56] = [
+pub(super) const KEYS: [&str; 57] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -21,6 +21,7 @@ pub(super) const KEYS: [&str; 56] = [
     "server.connections_per_address_max",
     "server.in_flight_max",
     "server.queue_max",
+    "server.header_bytes_max",
     "server.nesting_max",
     "server.expansion_max",
     "server.idempotency_keep_ms",

@@ -39,6 +39,7 @@ pub(super) struct RawServer {
     pub(super) write_timeout_ms: Option<i64>,
     pub(super) in_flight_max: Option<i64>,
     pub(super) queue_max: Option<i64>,
+    pub(super) header_bytes_max: Option<i64>,
     pub(super) nesting_max: Option<i64>,
     pub(super) expansion_max: Option<i64>,
     pub(super) idempotency_keep_ms: Option<i64>,

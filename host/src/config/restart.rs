@@ -42,6 +42,7 @@ impl Config {
         keep("server.body_memory_max", put_back(&mut server.body_memory_max, &before.body_memory_max));
         keep("server.idle_timeout_ms", put_back(&mut server.idle_timeout, &before.idle_timeout));
         keep("server.write_timeout_ms", put_back(&mut server.write_timeout, &before.write_timeout));
+        keep("server.header_bytes_max", put_back(&mut server.header_bytes_max, &before.header_bytes_max));
         keep("server.header_timeout_ms", put_back(&mut server.header_timeout, &before.header_timeout));
         keep("log.level", put_back(&mut self.log.level, &running.log.level));
         keep("log.format", put_back(&mut self.log.format, &running.log.format));

@@ -24,7 +24,7 @@ pub enum Limit {
     ConnectionsPerAddress,
     /// `server.header_timeout_ms`: the head of a request did not come in time.
     HeaderTime,
-    /// The head of a request was larger than 64 KiB.
+    /// `server.header_bytes_max`.
     HeaderSize,
     /// `server.body_timeout_ms`: the body of a request did not come in time.
     BodyTime,

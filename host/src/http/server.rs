@@ -26,8 +26,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
 /// Most streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
-/// Largest head of a request.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// How connections are taken.
 #[derive(Debug)]
@@ -38,6 +36,8 @@ pub struct Listening {
     pub connections_max: usize,
     /// So many of them from one address; the next ones are closed.
     pub connections_per_address_max: usize,
+    /// Largest head of a request.
+    pub header_bytes_max: usize,
     /// How long a client may take for the TLS handshake, and after that for the head of a request.
     pub header_timeout: Duration,
     /// How long a connection may do nothing after a request.
@@ -56,7 +56,7 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
     };
     let places = Arc::new(Semaphore::new(connections_max));
     let connections = Connections::new(connections_per_address_max, Arc::clone(&door.meters));
-    let server = server(times.header, tasks.clone());
+    let server = server(times.header, listening.header_bytes_max, tasks.clone());
     loop {
         let accepted = tokio::select! {
             () = tasks.token().cancelled() => return,
@@ -94,14 +94,18 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
     }
 }
 
-fn server(header_timeout: Duration, tasks: Tasks) -> auto::Builder<Streams> {
+fn server(header_timeout: Duration, header_bytes_max: usize, tasks: Tasks) -> auto::Builder<Streams> {
     let mut server = auto::Builder::new(Streams(tasks));
-    server.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(HEAD_BYTES_MAX);
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(header_bytes_max);
     server
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .max_header_list_size(u32::try_from(header_bytes_max).unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(20));
     server

@@ -144,3 +144,19 @@ fn a_peers_answer_is_limited_and_says_in_the_metrics_by_what() {
     assert_eq!(host.call(BOOKS, &json!({})).status, 200);
     host.stop();
 }
+
+#[test]
+fn heads_are_as_long_as_configured() {
+    let host = host("server.header_bytes_max = 8192").start();
+    let head = |bytes: usize| {
+        format!(
+            "GET /health HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-long: {}\r\n\r\n",
+            "x".repeat(bytes)
+        )
+    };
+    assert_eq!(host.raw(head(6000)).status, 200);
+    assert_eq!(limited(&host, "header_size"), 0.0);
+    assert_eq!(host.raw(head(9000)).status, 431);
+    assert_eq!(limited(&host, "header_size"), 1.0);
+    host.stop();
+}
