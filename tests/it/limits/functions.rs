@@ -215,7 +215,9 @@ fn a_blocking_call_holds_its_place_until_it_ends_also_without_its_caller() {
     });
     std::thread::scope(|scope| {
         let next = scope.spawn(|| host.call(ASKS, &arguments));
-        std::io::Write::write_all(&mut listener.accept().unwrap().0, b"well\n").unwrap();
+        // Open until the other side has said what it wants.
+        let (mut asked, _) = listener.accept().unwrap();
+        std::io::Write::write_all(&mut asked, b"well\n").unwrap();
         assert_eq!(next.join().unwrap().json(), json!("well"));
     });
     host.stop();
