@@ -60,6 +60,8 @@ pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {
     output.show(&answer, || {
         let heads = [
             "PEER",
+            "HEALTH",
+            "FOUND BEHIND",
             "KEY",
             "ITSELF",
             "CLOCK OFFSET MS",
@@ -86,6 +88,8 @@ pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {
             let failure = &catalogue["last_failure"];
             vec![
                 url,
+                text(&peer["health"]).replace('_', " "),
+                text(&peer["found_behind"]),
                 yes_no("has_key"),
                 yes_no("itself"),
                 text(&peer["clock_offset_ms"]),

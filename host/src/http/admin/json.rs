@@ -1,13 +1,13 @@
 //! Plugins and their changes as the admin API shows them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::{HostChange, HostRefusal};
 use crate::base::FunctionName;
 use crate::http::Problem;
-use crate::peers::{Notes, Peer};
+use crate::peers::{Admission, Notes, Peer};
 use crate::plugins::{Change, LastFailure, PluginStatus, Progress, Step, Zombie};
 
 pub(super) fn change_json(change: &Change) -> Value {
@@ -66,7 +66,14 @@ pub(super) fn peer_json(peer: &Peer) -> Value {
     });
     let probe =
         probe.map(|(moment, probed)| json!({ "at": rfc3339(moment.date), "result": probed.as_str() }));
+    let health = match peer.look(Instant::now()) {
+        Admission::Yes => "serves",
+        Admission::Trial => "on_trial",
+        Admission::No(_) => "left_alone",
+    };
     json!({
+        "found_behind": peer.found_behind().map(ToString::to_string), "health": health,
+        "running": peer.stats().running(), "priority": peer.standing().priority, "weight": peer.standing().weight,
         "url": peer.url().to_string(), "itself": peer.is_itself(), "clock_offset_ms": peer.clock_offset_ms(),
         "has_key": peer.has_key(), "catalogue": catalogue, "last_probe": probe,
     })
