@@ -36,6 +36,8 @@ enum Event {
     Restart(usize),
     /// Nobody listens at the relay of a host for some calls.
     Away(usize),
+    /// The same, at both relays.
+    BothAway,
     /// The caller's host is reloaded with the other `fallback`.
     Fallback,
 }
@@ -44,7 +46,9 @@ impl Event {
     /// Those of all rounds, in an order that `chance` chooses.
     fn all(chance: &mut StdRng) -> Vec<Self> {
         let of_hosts = (0..2).flat_map(|host| [Self::Kill(host), Self::Restart(host), Self::Away(host)]);
-        let mut events: Vec<Self> = of_hosts.chain([Self::Kill(0), Self::Fallback, Self::Fallback]).collect();
+        let others =
+            [Self::Kill(0), Self::Kill(1), Self::BothAway, Self::BothAway, Self::Fallback, Self::Fallback];
+        let mut events: Vec<Self> = of_hosts.chain(others).collect();
         events.resize(ROUNDS, Self::Nothing);
         events.shuffle(chance);
         events
@@ -125,7 +129,7 @@ fn ten_thousand_calls_under_faults_end_as_they_are_told() {
     check_copies(&copied);
     // The schedule is a hard one, and yet most calls end well.
     let well = made.iter().filter(|made| made.ended_well()).count();
-    assert!(well > made.len() / 2, "{well} of {}", made.len());
+    assert!(well > made.len() / 2 && well < made.len() * 99 / 100, "{well} of {}", made.len());
 }
 
 /// Each copy of an older frame was refused.

@@ -13,8 +13,9 @@ const EARLY: Duration = Duration::from_millis(20);
 /// The hosts, in the order of [`Runs`].
 const HOSTS: [&str; 3] = ["a", "b", "c"];
 
-/// The status of each code that these faults can lead to, and whether `executed` may say that it did not run.
-const CODES: [(&str, u16); 3] = [("unavailable", 503), ("deadline_exceeded", 504), ("replayed", 409)];
+/// The codes that these faults can lead to, each with its status.
+const CODES: [(&str, u16); 4] =
+    [("unavailable", 503), ("deadline_exceeded", 504), ("replayed", 409), ("overloaded", 429)];
 
 /// What is wrong with a call, if anything is.
 pub(super) fn wrong(made: &Made, runs: &Runs) -> Option<String> {
@@ -75,11 +76,12 @@ fn wrong_answer(made: &Made, answer: &Answer, ran: [usize; 3]) -> Option<&'stati
     if answer.body.get("executed").is_none() {
         return Some("an answer does not say whether it ran");
     }
-    // Seen before by the host, which ran the one or the other.
-    if code == "replayed" && executed(answer).is_some() {
-        return Some("somebody copied it, and nobody knows what came of that");
+    match (code, executed(answer)) {
+        // The host ran what it saw before, a copy, or did not.
+        ("replayed", Some(_)) => Some("nobody can know whether a call ran of which there is a copy"),
+        ("unavailable", Some(true)) => Some("what ran was available"),
+        _ => None,
     }
-    None
 }
 
 /// Whether the function ran, by an answer.

@@ -70,6 +70,9 @@ fn fault(seed: u64, relay: u64, number: usize, percent: usize) -> Fault {
     }
 }
 
+/// What makes a host refuse calls now and then.
+const NARROW: &str = "server.in_flight_max = 3\nserver.queue_max = 1";
+
 /// How often each id ran, on each host.
 pub(super) type Runs = HashMap<String, [usize; 3]>;
 
@@ -118,7 +121,7 @@ impl Rig {
             ));
         }
         let (a, of_a) = host("a", &config);
-        let [(b, of_b), (c, of_c)] = ["b", "c"].map(|id| host(id, ""));
+        let [(b, of_b), (c, of_c)] = [("b", ""), ("c", NARROW)].map(|(id, config)| host(id, config));
         let hosts = [b.listen(ats[0]).start(), c.listen(ats[1]).start()].map(Some);
         let config = config_of("a", &config, &of_a);
         let ledgers = [of_a, of_b, of_c];
@@ -164,6 +167,11 @@ impl Rig {
                     relays[place].leave();
                     pass(3);
                     relays[place].come_back();
+                }
+                Event::BothAway => {
+                    relays.iter_mut().for_each(Relay::leave);
+                    pass(2);
+                    relays.iter_mut().for_each(Relay::come_back);
                 }
                 Event::Fallback => {
                     *has_fallback = !*has_fallback;
