@@ -112,7 +112,11 @@ fn ten_thousand_calls_under_faults_end_as_they_are_told() {
     let runs = rig.stop();
     let requests: usize = made.iter().map(|made| made.heard.len()).sum();
     let counts = model::counts(&made);
-    eprintln!("{requests} requests, {attempts} attempts, {took:?}, {} copies: {counts:#?}", copied.len());
+    let late = made.iter().map(Made::late).max();
+    eprintln!(
+        "seed {}: {requests} requests, {attempts} attempts, {took:?}, late by {late:?}: {counts:#?}",
+        seed.0
+    );
 
     let wrong: Vec<String> = made.iter().filter_map(|made| model::wrong(made, &runs)).collect();
     assert!(

@@ -60,6 +60,12 @@ impl Made {
         })
     }
 
+    /// How much later than its deadline an answer came.
+    pub(super) fn late(&self) -> Duration {
+        let late = self.answers().map(|answer| answer.took.saturating_sub(self.plan.timeout));
+        late.max().unwrap_or_default()
+    }
+
     pub(super) fn ended_well(&self) -> bool {
         self.answers().any(|answer| answer.status == 200)
     }

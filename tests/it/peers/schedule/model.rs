@@ -21,6 +21,7 @@ const CODES: [(&str, u16); 4] =
 pub(super) fn wrong(made: &Made, runs: &Runs) -> Option<String> {
     let ran = runs.get(&made.plan.id).copied().unwrap_or_default();
     let found = wrong_runs(made, ran.iter().sum())
+        .or_else(|| (made.late() > SLACK).then_some("it was answered too late"))
         .or_else(|| made.answers().find_map(|answer| wrong_answer(made, answer, ran)))?;
     Some(format!("{found}; ran on {HOSTS:?}: {ran:?}; {made:?}"))
 }
@@ -51,9 +52,6 @@ fn wrong_runs(made: &Made, ran: usize) -> Option<&'static str> {
 
 fn wrong_answer(made: &Made, answer: &Answer, ran: [usize; 3]) -> Option<&'static str> {
     let plan = &made.plan;
-    if answer.took > plan.timeout + SLACK {
-        return Some("it was answered too late");
-    }
     if executed(answer) == Some(true) && ran.iter().sum::<usize>() == 0 {
         return Some("it did not run, and did by an answer");
     }
