@@ -23,8 +23,8 @@ use rig::{Rig, Weather};
 
 /// Times clients times calls of each are 10,000.
 const ROUNDS: usize = 25;
-const CLIENTS: usize = 10;
-const CALLS: usize = 40;
+const CLIENTS: usize = 16;
+const CALLS: usize = 25;
 
 /// What happens besides, in one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +107,7 @@ fn ten_thousand_calls_under_faults_end_as_they_are_told() {
     assert_eq!(made.len(), ROUNDS * CLIENTS * CALLS);
 
     rig.wait_until_idle();
-    let attempts: usize = rig.attempts();
+    let (attempts, remembered) = (rig.attempts(), rig.remembered());
     let copied = rig.copied();
     let runs = rig.stop();
     let requests: usize = made.iter().map(|made| made.heard.len()).sum();
@@ -126,14 +126,18 @@ fn ten_thousand_calls_under_faults_end_as_they_are_told() {
         made.len(),
         wrong[..wrong.len().min(20)].join("\n")
     );
-    // A fifth of the calls and ten a second may be made again; the hosts that were restarted had some of them sealed
-    // again for their clocks, and at the beginning there are those of a second.
-    let most = (requests as f64).mul_add(1.2, took.as_secs_f64().mul_add(10.0, 200.0));
-    assert!(attempts as f64 <= most, "{attempts} attempts of {requests} calls in {took:?}");
+    // A fifth of the calls and ten a second may be made again; at the beginning there are those of a second. Hosts that
+    // were restarted had some of them sealed again for their clocks. Repeats that were answered from memory count for
+    // nothing.
+    let most = (requests - remembered) as f64 * 1.2 + took.as_secs_f64() * 10.0 + 110.0;
+    assert!(
+        attempts as f64 <= most,
+        "{attempts} attempts of {requests} calls in {took:?}, {remembered} remembered"
+    );
     check_copies(&copied);
-    // The schedule is a hard one, and yet most calls end well.
+    // The schedule is a hard one, and yet many calls end well.
     let well = made.iter().filter(|made| made.ended_well()).count();
-    assert!(well > made.len() / 2 && well < made.len() * 99 / 100, "{well} of {}", made.len());
+    assert!(well > made.len() / 3 && well < made.len() * 99 / 100, "{well} of {}", made.len());
 }
 
 /// Each copy of an older frame was refused.

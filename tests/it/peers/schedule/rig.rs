@@ -207,6 +207,11 @@ impl Rig {
         self.relays.iter().map(Relay::calls).sum()
     }
 
+    /// How many repeats the caller's host answered from memory.
+    pub(super) fn remembered(&self) -> usize {
+        self.a.metric("framex_idempotency_repeats_answered_total") as usize
+    }
+
     /// The copies that hosts were sent.
     pub(super) fn copied(&self) -> Vec<Copied> {
         self.relays.iter().flat_map(Relay::copied).collect()
