@@ -12,6 +12,7 @@ mod names;
 mod outbound;
 mod places;
 mod probes;
+mod schedule;
 mod steady;
 mod tls;
 

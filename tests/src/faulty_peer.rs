@@ -191,7 +191,7 @@ impl Conversation {
 }
 
 /// The length of the body that a head announces.
-fn content_length(head: &str) -> Option<usize> {
+pub(crate) fn content_length(head: &str) -> Option<usize> {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length:"))?;
     length.trim().parse().ok().filter(|length| *length <= REQUEST_BYTES_MAX)
 }

@@ -75,10 +75,14 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Whether nobody knows if the peer ran the call.
+    /// Whether the peer ran the call; nothing if nobody knows.
     #[must_use]
-    pub fn may_have_run(&self) -> bool {
-        matches!(self, Self::Outcome(Err(failure), _) if failure.executed.is_none())
+    pub fn executed(&self) -> Option<bool> {
+        match self {
+            Self::Outcome(Ok(_), _) => Some(true),
+            Self::Outcome(Err(failure), _) => failure.executed,
+            Self::Itself => Some(false),
+        }
     }
 }
 

@@ -39,13 +39,27 @@ impl Router {
         invocation: Arc<Invocation>,
         arguments: Bytes,
     ) -> Outcome {
+        // Of all attempts together: whoever refuses the last one knows nothing of the others.
+        let mut executed = Some(false);
+        let outcome = self.try_peers(peers, invocation, arguments, &mut executed).await;
+        outcome
+            .map_err(|failure| Box::new(Failure { executed: either(executed, failure.executed), ..*failure }))
+    }
+
+    /// The same; `executed` becomes whether any attempt ran so far.
+    async fn try_peers(
+        self: Arc<Self>,
+        peers: Vec<Arc<Peer>>,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+        executed: &mut Option<bool>,
+    ) -> Outcome {
         self.budget.called();
         let here = self.table().snapshot().find(invocation.function.as_str()).map(|here| here.idempotent);
         let is_idempotent = here.unwrap_or_else(|| all_say_idempotent(&invocation.function, &peers));
         let (mut left, mut attempts, mut pause) = (peers.clone(), 0, PAUSE_FIRST);
         let mut again_later = peers.clone();
         let (mut last, mut last_was_told): (Option<Box<Failure>>, bool) = (None, false);
-        let mut may_have_run = false;
         loop {
             let now = Instant::now();
             let again = match next(&left, &invocation, now) {
@@ -64,8 +78,8 @@ impl Router {
                     let id = self.host_id();
                     let answer =
                         peer.call(&invocation, arguments.clone(), id, *self.instance(), is_trial).await;
-                    if answer.may_have_run() {
-                        may_have_run = true;
+                    *executed = either(*executed, answer.executed());
+                    if answer.executed().is_none() {
                         self.repeats.lose(&invocation, peer.url().authority(), is_idempotent);
                     }
                     if says_not_found(&answer) {
@@ -116,17 +130,22 @@ impl Router {
             pause = (pause * 2).min(PAUSE_MAX);
             left.clone_from(&again_later);
         }
-        let mut failure = last.unwrap_or_else(|| nobody(peers.len()));
-        if may_have_run && failure.executed == Some(false) {
-            // Of the last attempt alone.
-            failure.executed = None;
-        }
-        let is_safe = failure.executed == Some(false) || is_idempotent;
+        let failure = last.unwrap_or_else(|| nobody(peers.len()));
+        let is_safe = *executed == Some(false) || is_idempotent;
         if is_safe && self.routes().fallback == Fallback::Local && self.has(&invocation.function) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
             return self.call_here(invocation, arguments).await;
         }
         Err(failure)
+    }
+}
+
+/// Whether one of two attempts ran, if that is known.
+fn either(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (Some(false), Some(false)) => Some(false),
+        _ => None,
     }
 }
 

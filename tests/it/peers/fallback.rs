@@ -1,11 +1,11 @@
 //! When a call goes on to the next peer, or runs here: only if it provably did not run before.
 
 use framex_host::base::{ErrorCode, Failure};
-use framex_tests::{Daemon, FaultyPeer, http_answer};
+use framex_tests::{Daemon, FaultyPeer, FreeAddress, http_answer, until};
 use serde_json::json;
 
+use super::balancing::IDEMPOTENT;
 use super::{FUNCTION, authentic, call, call_within, check_failed, failure, host, runs, success};
-use framex_tests::FreeAddress;
 
 fn with_fallback(url: &str) -> Daemon {
     host("a", &[url], FUNCTION).config("plugins.proxy.fallback = \"local\"").start()
@@ -114,4 +114,50 @@ fn the_last_failure_is_told_if_no_peer_serves() {
     let a = host("a", &[&FreeAddress::find().url(), &busy.url()], FUNCTION).start();
     check_failed(&call(&a), 429, "overloaded", Some(false));
     assert_eq!((busy.requests(), runs(&a)), (1, 0));
+}
+
+/// A peer that takes each call and says nothing of it.
+fn silent() -> FaultyPeer {
+    FaultyPeer::start(|conversation| {
+        conversation.request();
+    })
+}
+
+#[test]
+fn a_refusal_speaks_for_the_peers_that_were_asked_before_as_well() {
+    let failed =
+        || authentic(|_, _| failure(Failure::executed(ErrorCode::Unavailable, "a call of its own failed")));
+    let firsts: [(&dyn Fn() -> FaultyPeer, Option<bool>); 2] = [(&silent, None), (&failed, Some(true))];
+    for (first, executed) in firsts {
+        for (code, status) in [
+            (ErrorCode::DeadlineExceeded, 504),
+            (ErrorCode::PermissionDenied, 403),
+            (ErrorCode::InvalidArgument, 400),
+        ] {
+            let first = first();
+            let second = authentic(move |_, _| failure(Failure::not_executed(code, "not here")));
+            let a = host("a", &[&first.url(), &second.url()], IDEMPOTENT).start();
+            check_failed(&a.call(IDEMPOTENT, &json!({})), status, code.as_str(), executed);
+            assert_eq!((first.requests(), second.requests()), (1, 1));
+        }
+    }
+}
+
+#[test]
+fn a_refusal_by_the_body_here_speaks_for_the_peer_as_well() {
+    let peer = authentic(|before, _| match before {
+        0 => failure(Failure::not_executed(ErrorCode::LoopDetected, "not here")),
+        _ => failure(Failure::new(ErrorCode::Unavailable, "nobody knows")),
+    });
+    let limits = format!(
+        "plugins.misbehave.slow_ms = 600000\nlimits.functions.{IDEMPOTENT:?} = {{ in_flight_max = 1 }}"
+    );
+    let a = host("a", &[&peer.url()], IDEMPOTENT);
+    let a = a.config("plugins.proxy.fallback = \"local\"").config(&limits).start();
+    let headers = "x-framex-timeout-ms: 30000\r\n";
+    let _held = a.begin_with(IDEMPOTENT, &json!({}), headers);
+    let running = format!("framex_function_limit_running{{function={IDEMPOTENT:?}}}");
+    until("it runs here", || a.metric(&running) == 1.0);
+    let refused = a.call_within(IDEMPOTENT, &json!({}), 1_000);
+    check_failed(&refused, 429, "overloaded", None);
 }

@@ -3,8 +3,10 @@
 pub mod bookings;
 pub mod functions;
 pub mod layers;
+pub mod ledger;
 pub mod limited;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use framex_sdk::prelude::*;
@@ -18,6 +20,8 @@ struct Config {
     /// How long counting takes.
     #[serde(default)]
     slow_ms: u64,
+    /// The file that the functions of the ledger write to.
+    ledger: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +67,10 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<bookings::books>()?;
         ctx.register_proxy_func::<bookings::booked>()?;
         ctx.register_proxy_func::<bookings::books_again>()?;
+        ctx.register_proxy_func::<ledger::notes>()?;
+        ctx.register_proxy_func::<ledger::notes_idempotent>()?;
         let config = ctx.config::<Config>()?;
+        ctx.insert_state(ledger::Ledger::open(config.ledger.as_deref())?);
         ctx.insert_state(functions::Slow(Duration::from_millis(config.slow_ms)));
         match config.start {
             None => Ok(()),
