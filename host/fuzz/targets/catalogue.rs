@@ -9,7 +9,10 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(catalogue) => {
             assert!(catalogue.len() <= 10_000);
             if let Some(id) = &catalogue.host_id {
-                assert!((1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()), "{id:?}");
+                assert!(
+                    (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()),
+                    "{id:?}"
+                );
             }
             for name in catalogue.names() {
                 let offered = catalogue.find(name).expect("it is one of its names");

@@ -2,7 +2,7 @@
 #![no_main]
 
 use framex_host::http::transcode::{arguments_from_json, to_json};
-use framex_host::wire::{NESTING_MAX, DecodeError, check_arguments};
+use framex_host::wire::{DecodeError, NESTING_MAX, check_arguments};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

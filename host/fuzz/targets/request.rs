@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use framex_fuzz::{LIMITS, key, ring};
-use framex_host::wire::{NESTING_MAX, Compression, check_arguments, open_request, seal_bytes, seal_request};
+use framex_host::wire::{Compression, NESTING_MAX, check_arguments, open_request, seal_bytes, seal_request};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
