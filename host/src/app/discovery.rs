@@ -1,5 +1,6 @@
 //! Puts into force what is found behind the URLs of the config.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::reload::Host;
 use crate::base::Tasks;
 use crate::peers::Discovered;
 
-/// How long the start waits for what is found first: calls that come sooner go to the URL itself.
+/// How long the start waits for what is found first: calls that come sooner are refused.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// What is found, as it comes.
@@ -18,14 +19,16 @@ pub(super) type Findings = mpsc::Receiver<Discovered>;
 /// Waits until there was one answer for each URL whose peers are to be found.
 pub(super) async fn first(host: &Host, findings: &mut Findings, urls: usize) {
     let answered = async {
-        for _ in 0..urls {
+        let mut answered = HashSet::new();
+        while answered.len() < urls {
             let Some(discovered) = findings.recv().await else { return };
+            answered.insert(discovered.url.clone());
             host.take(discovered).await;
         }
     };
     if tokio::time::timeout(FIRST_WAIT, answered).await.is_err() {
         tracing::warn!(
-            "the peers of some URLs are not found yet: until then, calls go to the URLs themselves"
+            "the peers of some URLs are not found yet: until then, calls of their functions are refused"
         );
     }
 }

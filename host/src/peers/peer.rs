@@ -38,6 +38,8 @@ pub struct Peer {
     url: PeerUrl,
     /// The URL of the config, for one that was found.
     found_behind: Option<PeerUrl>,
+    /// It stands for peers of which none has been found yet.
+    is_unfound: bool,
     destination: Destination,
     key: Option<Arc<KeySet>>,
     client: Client,
@@ -105,6 +107,7 @@ impl Peer {
             destination: client.destination(url.uri(REMOTE_PATH)),
             url,
             found_behind,
+            is_unfound: false,
             key,
             client,
             compression,
@@ -123,6 +126,18 @@ impl Peer {
     #[must_use]
     pub fn url(&self) -> &PeerUrl {
         &self.url
+    }
+
+    /// Has it stand for peers of which none has been found yet: every call of it is refused, and nothing is sent.
+    #[must_use]
+    pub fn unfound(self) -> Self {
+        Self { is_unfound: true, ..self }
+    }
+
+    /// Whether it stands for peers of which none has been found yet.
+    #[must_use]
+    pub fn is_unfound(&self) -> bool {
+        self.is_unfound
     }
 
     /// The URL of the config that it was found behind, if it was found.
@@ -176,6 +191,12 @@ impl Peer {
         instance: [u8; 16],
         is_trial: bool,
     ) -> Answer {
+        if self.is_unfound {
+            return failed(Failure::not_executed(
+                ErrorCode::Unavailable,
+                "none of the peers that this function runs on has been found yet",
+            ));
+        }
         let mut calling = Calling::begin(self, is_trial);
         let answer = self.call_uncounted(invocation, arguments, host_id, instance).await;
         calling.end(&answer);
@@ -221,6 +242,9 @@ impl Peer {
     /// How it fares, in words.
     #[must_use]
     pub fn describe(&self) -> String {
+        if self.is_unfound {
+            return "none of the peers behind it has been found yet".to_owned();
+        }
         let now = Instant::now();
         let fares = match self.look(now) {
             Admission::Yes => "it serves".to_owned(),

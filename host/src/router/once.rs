@@ -34,7 +34,8 @@ impl Router {
             Some(Found::Ended(told)) => return Started::Ready(take(told, &invocation.served_by)),
             Some(Found::Runs(told)) => Box::pin(join(told, invocation)),
             Some(Found::First(running, sent_before)) => {
-                let (told, waiting) = (running.outcome(), Arc::clone(&invocation));
+                let (told, served_by) = (running.outcome(), invocation.served_by.clone());
+                let ran_by = served_by.clone();
                 // Those of a plugin would keep it from being replaced for as long as this call runs.
                 let arguments = match invocation.caller {
                     Caller::Plugin(_) => Bytes::copy_from_slice(&arguments),
@@ -43,7 +44,6 @@ impl Router {
                 let abandoned = self.once_tasks.abandoned().clone();
                 let this = Arc::clone(&self);
                 let _owned = self.once_tasks.spawn(async move {
-                    let served_by = invocation.served_by.clone();
                     let ran = async {
                         match sent_before {
                             Some(peer) => this.call_again(&peer, invocation, arguments).await,
@@ -51,12 +51,12 @@ impl Router {
                         }
                     };
                     tokio::select! {
-                        outcome = ran => running.end(Told { outcome, served_by: served_by.host().cloned() }),
+                        outcome = ran => running.end(Told { outcome, served_by: ran_by.host().cloned() }),
                         // Dropped with what it is in the middle of.
                         () = abandoned.cancelled() => {}
                     }
                 });
-                Box::pin(follow(told, waiting.served_by.clone()))
+                Box::pin(follow(told, served_by))
             }
         };
         match rest.as_mut().poll(context) {

@@ -58,7 +58,8 @@ impl Router {
         let here = self.table().snapshot().find(invocation.function.as_str()).map(|here| here.idempotent);
         let is_idempotent = here.unwrap_or_else(|| all_say_idempotent(&invocation.function, &peers));
         let (mut left, mut attempts, mut pause) = (peers.clone(), 0, PAUSE_FIRST);
-        let mut again_later = peers.clone();
+        let total = peers.len();
+        let mut again_later = peers;
         let (mut last, mut last_was_told): (Option<Box<Failure>>, bool) = (None, false);
         loop {
             let now = Instant::now();
@@ -116,7 +117,7 @@ impl Router {
                     }
                 }
                 Next::NotBefore(until) => {
-                    last.get_or_insert_with(|| nobody(peers.len()));
+                    last.get_or_insert_with(|| nobody(total));
                     until.max(now + jittered(pause))
                 }
                 Next::Exhausted => now + jittered(pause),
@@ -130,7 +131,7 @@ impl Router {
             pause = (pause * 2).min(PAUSE_MAX);
             left.clone_from(&again_later);
         }
-        let failure = last.unwrap_or_else(|| nobody(peers.len()));
+        let failure = last.unwrap_or_else(|| nobody(total));
         let is_safe = *executed == Some(false) || is_idempotent;
         if is_safe && self.routes().fallback == Fallback::Local && self.has(&invocation.function) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");

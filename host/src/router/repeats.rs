@@ -146,7 +146,6 @@ impl Repeats {
         if state.bounds.keep.is_zero() {
             return None;
         }
-        state.forget(now, &self.forgotten);
         let mut sent_before = None;
         if let Some(entry) = state.entries.get(&id) {
             if entry.arguments != digest {

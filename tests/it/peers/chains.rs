@@ -1,7 +1,5 @@
 //! Thirty hosts in a row and in a ring, and callers that leave at the far end of a chain.
 
-use std::io::Write as _;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use framex_host::base::HOPS_MAX;
@@ -176,15 +174,7 @@ fn a_caller_that_leaves_ends_the_work_at_the_far_end_at_once() {
     let (first, last) = (&hosts[0], &hosts[4]);
     let mut took = Vec::new();
     for run in 1..=RUNS {
-        let body = json!({ "ms": 600_000 }).to_string();
-        let mut caller = TcpStream::connect(first.address()).unwrap();
-        write!(
-            caller,
-            "POST /api/v1/functions/{WAITS} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
+        let caller = first.begin(WAITS, &json!({ "ms": 600_000 }));
         wait_for_lines(last, "the call waits", run);
         let left = Instant::now();
         drop(caller);

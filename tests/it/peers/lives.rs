@@ -47,15 +47,7 @@ fn a_caller_that_leaves_ends_its_call_on_the_peer() {
     const WAITS: &str = "misbehave.functions.tells_when_dropped";
     let b = host("b", &[], FUNCTION).start();
     let a = host("a", &[&b.url()], WAITS).start();
-    let mut client = TcpStream::connect(a.address()).unwrap();
-    let body = r#"{"ms": 600000}"#;
-    write!(
-        client,
-        "POST /api/v1/functions/{WAITS} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
+    let client = a.begin(WAITS, &json!({"ms": 600_000}));
     b.wait_for_log("the call waits");
     assert!(!b.log().contains("the call was dropped"), "{}", b.log());
     drop(client);

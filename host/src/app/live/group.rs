@@ -1,4 +1,4 @@
-//! The peers behind one URL of the config: itself, or those that were found.
+//! The peers behind one URL of the config: the one that it is, or those that were found.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -88,7 +88,7 @@ impl Making<'_> {
         }
     }
 
-    /// The peers of what was found: the URL itself as long as nothing was.
+    /// The peers of what was found: one that refuses every call as long as nothing was.
     fn peers(&self, peer: &config::Peer, group: &Group, before: &Before<'_>) -> Vec<KnownPeer> {
         let itself = || BTreeSet::from([Endpoint::at(peer.url.clone())]);
         let endpoints = group.found.clone().unwrap_or_else(itself);
@@ -112,10 +112,11 @@ impl Making<'_> {
             priority: peer.priority.saturating_add(endpoint.rank),
             weight: peer.weight.saturating_mul(endpoint.weight),
         };
+        let is_unfound = group.found.is_none() && group.discover != Discover::Static;
         let allowed = Allowed {
             // Without a key for calls, what it offers could not be had.
-            functions: key.is_some() && self.config.asks_for_catalogue(peer),
-            ready: peer.allows(READY_PATH),
+            functions: !is_unfound && key.is_some() && self.config.asks_for_catalogue(peer),
+            ready: !is_unfound && peer.allows(READY_PATH),
         };
         let same = |known: &&KnownPeer| {
             let same_key = match (&known.key, &key) {
@@ -124,13 +125,14 @@ impl Making<'_> {
                 _ => false,
             };
             let same_ways = known.compression == compression && known.peer.allowed() == allowed;
-            call_alike && same_key && same_ways && known.peer.standing() == standing
+            let same_kind = known.peer.is_unfound() == is_unfound;
+            call_alike && same_kind && same_key && same_ways && known.peer.standing() == standing
         };
         let made = match before.filter(same) {
             Some(known) => Arc::clone(&known.peer),
             None => {
                 let known: Option<Arc<Known>> = before.map(|known| Arc::clone(known.peer.known()));
-                Arc::new(Peer::new(
+                let made = Peer::new(
                     (endpoint.url.clone(), (endpoint.url != peer.url).then(|| peer.url.clone())),
                     key.clone(),
                     group.client.clone(),
@@ -138,7 +140,8 @@ impl Making<'_> {
                     self.limits,
                     standing,
                     (allowed, known.unwrap_or_default()),
-                ))
+                );
+                Arc::new(if is_unfound { made.unfound() } else { made })
             }
         };
         let asking = Asking {

@@ -67,6 +67,7 @@ pub(super) fn peer_json(peer: &Peer) -> Value {
     let probe =
         probe.map(|(moment, probed)| json!({ "at": rfc3339(moment.date), "result": probed.as_str() }));
     let health = match peer.look(Instant::now()) {
+        _ if peer.is_unfound() => "not_found_yet",
         Admission::Yes => "serves",
         Admission::Trial => "on_trial",
         Admission::No(_) => "left_alone",
