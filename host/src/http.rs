@@ -13,6 +13,7 @@ mod conditional;
 mod connections;
 mod door;
 mod health;
+mod lingering;
 mod meters;
 mod openapi;
 mod problem;

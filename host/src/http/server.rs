@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::connections::{Connections, Place};
+use super::lingering::Lingering;
 use super::write_timeout::WriteTimeout;
 use super::{Door, Sender, Tls, tls};
 use crate::base::Tasks;
@@ -182,6 +183,7 @@ impl Connection {
             }
         });
         let stream = WriteTimeout::new(stream, times.write);
+        let stream = Lingering::new(stream, tasks.token().clone());
         let connection = server.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place for ever.
