@@ -96,7 +96,7 @@ fn one_address_has_so_many_connections() {
 #[test]
 fn slow_and_silent_clients_are_given_up() {
     let times =
-        "header_timeout_ms = 300\nbody_timeout_ms = 300\nidle_timeout_ms = 300\nwrite_timeout_ms = 300\n";
+        "header_timeout_ms = 1000\nbody_timeout_ms = 1000\nidle_timeout_ms = 1000\nwrite_timeout_ms = 1000\n";
     let host = host(times).start();
     let silent = connect(&host);
     let mut slow_head = connect(&host);
@@ -113,7 +113,7 @@ fn slow_and_silent_clients_are_given_up() {
     slow_body.shutdown(Shutdown::Read).unwrap_or_default();
     assert!(closed(idle).starts_with("HTTP/1.1 200 OK\r\n"));
     until("the body was given up", || limited(&host, "body_time") >= 1.0);
-    assert!(limited(&host, "header_time") >= 2.0, "{}", host.metrics());
+    until("both heads were given up", || limited(&host, "header_time") >= 2.0);
     until("all are gone", || host.metric("framex_connections") == 0.0);
     assert_eq!(host.metric("framex_body_memory_bytes"), 0.0);
 }

@@ -49,6 +49,7 @@ impl MariaDb {
             PASSWORD[0]
         );
         fs::write(this.folder.path().join("accounts.sql"), accounts).expect("a scratch folder takes files");
+        fs::create_dir(this.folder.path().join("tmp")).expect("a scratch folder takes folders");
         let mut install = this.command("mariadb-install-db");
         let exit = run_to_end(install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]));
         assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
@@ -61,7 +62,10 @@ impl MariaDb {
         let places = folders.map(|folder| PathBuf::from(folder).join(program));
         let found = places.into_iter().find(|place| place.exists());
         let mut command = Command::new(found.expect("MariaDB is installed: scripts/test.sh does that"));
-        command.arg("--no-defaults").arg(format!("--datadir={}", self.folder.path().join("data").display()));
+        let folder = |name: &str| self.folder.path().join(name).display().to_string();
+        command.args(["--no-defaults".to_owned(), format!("--datadir={}", folder("data"))]);
+        // A server that starts deletes what it finds there, also what another one has just made.
+        command.arg(format!("--tmpdir={}", folder("tmp")));
         command.args(["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=16M"]);
         if rustix::process::geteuid().is_root() {
             command.arg("--user=root");

@@ -113,7 +113,7 @@ fn the_deadline_of_the_first_host_ends_the_call_on_the_last() {
 
 #[test]
 fn a_connection_that_brings_no_request_is_closed() {
-    let host = host("a", &[], FUNCTION).config("server.header_timeout_ms = 200").start();
+    let host = host("a", &[], FUNCTION).config("server.header_timeout_ms = 600").start();
     // Nothing, less than tells HTTP/1.1 from HTTP/2, half a head, and HTTP/2 that opens no stream.
     let settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     for said in [&b""[..], b"P", b"PRI * HTT", b"POST / HTTP/1.1\r\n", settings] {

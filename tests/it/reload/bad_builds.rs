@@ -75,9 +75,9 @@ fn every_third_build_is_bad_and_no_call_fails() {
 
 #[test]
 fn a_build_that_hangs_in_on_start_is_refused_and_counted() {
-    let host = host().config("reload.start_timeout_ms = 300").start();
+    let host = host().config("reload.start_timeout_ms = 1000").start();
     host.put_build(Build::new(2).start(b'h'));
-    check_bad(&host.reload("changing"), "start", "did not start within 300 ms");
+    check_bad(&host.reload("changing"), "start", "did not start within 1000 ms");
     check_serves(&host, Build::new(1));
     let zombies = host.plugin_status("changing")["zombies"].clone();
     assert_eq!((&zombies[0]["generation"], zombies.as_array().map(Vec::len)), (&json!(2), Some(1)));
