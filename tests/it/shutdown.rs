@@ -62,6 +62,23 @@ fn an_idle_connection_does_not_hold_the_end_up() {
 }
 
 #[test]
+fn connections_that_wait_to_be_accepted_are_served() {
+    for _ in 0..3 {
+        let mut host = Daemon::builder().plugin("misbehave").start();
+        // The system takes the connections and the requests in while the host stands still.
+        host.signal("STOP");
+        let calls: Vec<Pending> = (0..100).map(|_| host.begin(SLEEPS, &json!({ "ms": 1 }))).collect();
+        host.signal("TERM");
+        host.signal("CONT");
+        for call in calls {
+            let answer = call.answer();
+            assert_eq!((answer.status, answer.body.as_slice()), (200, &b"1"[..]));
+        }
+        assert_eq!(host.wait(), Some(0), "{}", host.log());
+    }
+}
+
+#[test]
 fn past_the_drain_deadline_calls_are_dropped_and_the_end_is_a_good_one() {
     let (mut host, call) = busy("server.drain_timeout_ms = 200", 60_000);
     host.signal("TERM");

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connections::{Connections, Place};
 use super::lingering::Lingering;
@@ -22,8 +22,8 @@ use crate::base::Tasks;
 
 /// Pause after the system refused a connection, for lack of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long open connections still take requests when the host stops: one may be on its way, and its sender could not
-/// know whether it ran if the connection ended instead. Each of them is told that it was the last.
+/// How long open connections, and TLS handshakes, still go on when the host stops: a request may be on its way, and its
+/// sender could not know whether it ran if the connection ended instead. Each of them is told that it was the last.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
 /// Most streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
@@ -58,9 +58,18 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
     let places = Arc::new(Semaphore::new(connections_max));
     let connections = Connections::new(connections_per_address_max, Arc::clone(&door.meters));
     let server = server(times.header, listening.header_bytes_max, tasks.clone());
+    let begin = |stream: TcpStream, from: SocketAddr, place: Place, permit: OwnedSemaphorePermit| {
+        let (door, server) = (Arc::clone(&door), server.clone());
+        let connection = Connection { door, server, times, place, tasks: tasks.clone() };
+        let tls = tls.clone();
+        let _owned = tasks.spawn(async move {
+            connection.serve(stream, from, tls).await;
+            drop(permit);
+        });
+    };
     loop {
         let accepted = tokio::select! {
-            () = tasks.token().cancelled() => return,
+            () = tasks.token().cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -71,21 +80,11 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
                     connections.evict_idle();
                 }
                 let permit = tokio::select! {
-                    () = tasks.token().cancelled() => return,
+                    () = tasks.token().cancelled() => break,
                     permit = Arc::clone(&places).acquire_owned() => permit,
                 };
-                let connection = Connection {
-                    door: Arc::clone(&door),
-                    server: server.clone(),
-                    times,
-                    place,
-                    tasks: tasks.clone(),
-                };
-                let tls = tls.clone();
-                let _owned = tasks.spawn(async move {
-                    connection.serve(stream, from, tls).await;
-                    drop(permit);
-                });
+                let Ok(permit) = permit else { break };
+                begin(stream, from, place, permit);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
@@ -93,6 +92,27 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
             }
         }
     }
+    // Those that the system has taken in already are served as well: a request may be on its way there, and its sender
+    // could not know whether it ran if the connection were reset. From here on, connections are refused.
+    for (stream, from) in waiting(listener, connections_max) {
+        let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { break };
+        if let Some(place) = connections.enter(from.ip()) {
+            begin(stream, from, place, permit);
+        }
+    }
+}
+
+/// The connections that the system has taken in and nobody has accepted; at most so many, and closes the listener.
+fn waiting(listener: TcpListener, most: usize) -> Vec<(TcpStream, SocketAddr)> {
+    // Asked of the system: the runtime's own listener may not have heard of them yet.
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accepted = std::iter::from_fn(|| listener.accept().ok()).take(most);
+    accepted
+        .filter_map(|(stream, from)| {
+            stream.set_nonblocking(true).ok()?;
+            Some((TcpStream::from_std(stream).ok()?, from))
+        })
+        .collect()
 }
 
 fn server(header_timeout: Duration, header_bytes_max: usize, tasks: Tasks) -> auto::Builder<Streams> {
@@ -145,8 +165,10 @@ impl Connection {
     async fn serve_encrypted(self, stream: TcpStream, address: SocketAddr, tls: Tls) {
         let handshake = tokio::select! {
             handshake = tls.accept(stream, self.times.header) => handshake,
-            // Nothing was asked yet.
-            () = self.tasks.token().cancelled() => return,
+            () = async {
+                self.tasks.token().cancelled().await;
+                tokio::time::sleep(LAST_REQUESTS).await;
+            } => return,
         };
         match handshake {
             Ok(stream) => {
@@ -196,9 +218,15 @@ impl Connection {
             }
             () = tasks.token().cancelled() => {
                 let ending = async {
+                    let last_requests = async {
+                        tokio::time::sleep(LAST_REQUESTS).await;
+                        // The runtime looks for what has come since it last did.
+                        tokio::task::yield_now().await;
+                    };
                     tokio::select! {
+                        biased;
                         outcome = connection.as_mut() => return outcome,
-                        () = tokio::time::sleep(LAST_REQUESTS) => {}
+                        () = last_requests => {}
                     }
                     // No new requests; those that have begun are answered.
                     connection.as_mut().graceful_shutdown();
