@@ -2,6 +2,7 @@
 
 mod answers;
 mod balancing;
+mod blame;
 mod catalogue;
 mod chains;
 mod discovery;

@@ -31,6 +31,7 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct Client {
     pool: Pool<Connector, Full<Bytes>>,
+    tasks: Tasks,
     proxies: OutboundProxies,
     answer_bytes_max: usize,
 }
@@ -92,7 +93,12 @@ impl Client {
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(connector);
-        Self { pool, proxies: proxy.outbound.clone(), answer_bytes_max }
+        Self { pool, tasks: tasks.clone(), proxies: proxy.outbound.clone(), answer_bytes_max }
+    }
+
+    /// Who owns its connections, and what else outlives a call.
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// Where frames for `uri` are posted.

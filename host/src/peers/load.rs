@@ -1,19 +1,37 @@
 //! How long an answer of a peer takes, so that slow ones get less: a moving average that jumps up and sinks slowly
-//! ("peak EWMA", as in Finagle and Linkerd).
+//! ("peak EWMA", as in Finagle and Linkerd). Calls that still wait count as well: who never answers has no average.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How fast old answers are forgotten: after this time, what was is worth 37 %.
 const DECAY: Duration = Duration::from_secs(2);
-/// What is assumed of a peer that has not answered yet: so little that it is asked.
+/// For how long an answer shows that the peer still answers.
+const PROOF: Duration = Duration::from_secs(6);
+/// What is assumed of a peer that has not answered of late: so little that it is asked.
 const UNKNOWN: Duration = Duration::from_millis(1);
+/// The same while it is being asked: so much that the others are asked meanwhile.
+const UNPROVED: Duration = Duration::from_secs(1);
 /// What a failure counts as at least: a peer that fails fast must not look fast.
 const FAILURE: Duration = Duration::from_secs(1);
+/// So many calls in a row that a function itself fails are a failure of the peer: it may be broken there alone.
+const ERRORS_IN_A_ROW: u32 = 5;
 
-/// The average of one peer. Times are passed in.
+/// What is known of the answers of one peer. Times are passed in.
+#[derive(Debug)]
+pub struct Latency {
+    origin: Instant,
+    state: Mutex<State>,
+}
+
 #[derive(Debug, Default)]
-pub struct Latency(Mutex<Option<Average>>);
+struct State {
+    average: Option<Average>,
+    errors_in_a_row: u32,
+    /// How many calls wait for an answer, and the sum of the times when they began, since the origin.
+    waiting: u32,
+    begun: Duration,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Average {
@@ -29,15 +47,55 @@ impl Average {
     }
 }
 
+impl Default for Latency {
+    fn default() -> Self {
+        Self { origin: Instant::now(), state: Mutex::default() }
+    }
+}
+
 impl Latency {
+    /// A call begins; it ends with [`Latency::ended`].
+    pub fn began(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.origin);
+        let mut state = self.state();
+        state.waiting += 1;
+        state.begun += since;
+    }
+
+    /// A call that began at that time does not wait any more.
+    pub fn ended(&self, begun: Instant) {
+        let since = begun.saturating_duration_since(self.origin);
+        let mut state = self.state();
+        state.waiting = state.waiting.saturating_sub(1);
+        state.begun = state.begun.saturating_sub(since);
+    }
+
     /// Notes an answer.
     pub fn answered(&self, took: Duration, now: Instant) {
-        self.note(took, now);
+        let mut state = self.state();
+        state.errors_in_a_row = 0;
+        state.note(took, now);
+    }
+
+    /// Notes that the call was answered with an error of the function or of its caller: one is no reason to ask
+    /// somebody else, nor that it came fast a reason to ask this peer.
+    pub fn erred(&self, took: Duration, now: Instant) {
+        let mut state = self.state();
+        state.errors_in_a_row = state.errors_in_a_row.saturating_add(1);
+        match state.errors_in_a_row {
+            0..ERRORS_IN_A_ROW => state.at_least(took, now),
+            _ => state.note(took.max(FAILURE), now),
+        }
     }
 
     /// Notes a failure.
     pub fn failed(&self, took: Duration, now: Instant) {
-        self.note(took.max(FAILURE), now);
+        self.state().note(took.max(FAILURE), now);
+    }
+
+    /// Notes that no answer came for so long, to a call that was given up.
+    pub fn at_least(&self, took: Duration, now: Instant) {
+        self.state().at_least(took, now);
     }
 
     /// What the next answer is expected to take, in seconds.
@@ -46,22 +104,43 @@ impl Latency {
     /// would look so for ever, as long as there is a better one.
     #[must_use]
     pub fn seconds(&self, now: Instant) -> f64 {
-        let average = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let expected = average.map_or(0.0, |average| average.seconds * average.kept(now));
-        expected.max(UNKNOWN.as_secs_f64())
+        let state = self.state();
+        let waited = match state.waiting {
+            0 => Duration::ZERO,
+            waiting => now.saturating_duration_since(self.origin).saturating_sub(state.begun / waiting),
+        };
+        let is_proved =
+            state.average.is_some_and(|average| now.saturating_duration_since(average.at) < PROOF);
+        let assumed = if state.waiting > 0 && !is_proved { UNPROVED } else { UNKNOWN };
+        state.expected(now).max(assumed.max(waited).as_secs_f64())
     }
 
-    fn note(&self, took: Duration, now: Instant) {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn expected(&self, now: Instant) -> f64 {
+        self.average.map_or(0.0, |average| average.seconds * average.kept(now))
+    }
+
+    fn at_least(&mut self, took: Duration, now: Instant) {
+        if took.as_secs_f64() > self.expected(now) {
+            self.average = Some(Average { seconds: took.as_secs_f64(), at: now });
+        }
+    }
+
+    fn note(&mut self, took: Duration, now: Instant) {
         let took = took.as_secs_f64();
-        let mut average = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = match *average {
+        let seconds = match self.average {
             Some(before) if took < before.seconds => {
                 let kept = before.kept(now);
                 before.seconds.mul_add(kept, took * (1.0 - kept))
             }
             _ => took,
         };
-        *average = Some(Average { seconds, at: now });
+        self.average = Some(Average { seconds, at: now });
     }
 }
 
@@ -91,5 +170,38 @@ mod tests {
         // Nothing comes any more.
         check_at((-1.0_f64).exp(), start + 2 * DECAY);
         check_at(0.001, start + 20 * DECAY);
+    }
+
+    #[test]
+    fn who_does_not_answer_looks_slower_and_slower() {
+        let latency = Latency::default();
+        let start = Instant::now();
+        latency.began(start);
+        assert!(latency.seconds(start) >= 1.0, "nobody knows whether it answers");
+        let later = start + Duration::from_secs(10);
+        latency.began(later);
+        let seconds = latency.seconds(later + Duration::from_secs(10));
+        assert!((seconds - 15.0).abs() < 0.01, "{seconds}: 20 and 10 on average");
+        latency.ended(start);
+        latency.ended(later);
+        // Those who gave up say how long nothing came.
+        latency.at_least(Duration::from_secs(3), later);
+        latency.at_least(Duration::from_secs(2), later);
+        assert!((latency.seconds(later) - 3.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn fast_errors_do_not_look_fast() {
+        let (latency, start) = (Latency::default(), Instant::now());
+        latency.answered(Duration::from_millis(50), start);
+        for _ in 1..ERRORS_IN_A_ROW {
+            latency.erred(Duration::ZERO, start);
+        }
+        assert!((latency.seconds(start) - 0.05).abs() < 1e-3);
+        latency.erred(Duration::ZERO, start);
+        assert!((latency.seconds(start) - 1.0).abs() < 1e-3);
+        latency.answered(Duration::from_millis(50), start);
+        latency.erred(Duration::ZERO, start + 20 * DECAY);
+        assert!(latency.seconds(start + 20 * DECAY) < 0.05, "an answer ends the row");
     }
 }

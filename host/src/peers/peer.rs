@@ -3,21 +3,22 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
+use tokio::sync::Semaphore;
 
 use super::Client;
-use super::client::{Destination, SendError};
+use super::client::Destination;
 use super::health::{Admission, Health};
 use super::known::Known;
 use super::load::Latency;
 use crate::base::{Counter, ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::functions::CallStats;
-use crate::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope, ResponseError};
+use crate::wire::{Compression, KeySet, Limits};
 
+mod attempt;
 mod calling;
 mod failures;
 mod limit;
@@ -27,11 +28,10 @@ pub use limit::PeerLimit;
 pub use offering::Allowed;
 
 use calling::Calling;
-use failures::{for_callers, refused, unsent};
 use offering::Reach;
 
-/// How soon a peer must refuse a time stamp for the call to be sealed again.
-const RESEND_WITHIN: Duration = Duration::from_secs(10);
+/// How many answers that come too late are waited for at once.
+const LATE_MAX: usize = 16;
 
 /// One configured peer.
 pub struct Peer {
@@ -49,6 +49,8 @@ pub struct Peer {
     stats: CallStats,
     health: Health,
     latency: Latency,
+    /// For answers that come too late.
+    late: Arc<Semaphore>,
     /// Answers that were more than is taken, by [`PeerLimit`].
     limited: [Counter; PeerLimit::ALL.len()],
     reach: Reach,
@@ -116,6 +118,7 @@ impl Peer {
             stats: CallStats::default(),
             health: Health::default(),
             latency: Latency::default(),
+            late: Arc::new(Semaphore::new(LATE_MAX)),
             limited: Default::default(),
             is_itself: AtomicBool::new(false),
             clock_offset_ms: AtomicI64::new(0),
@@ -138,6 +141,13 @@ impl Peer {
     #[must_use]
     pub fn is_unfound(&self) -> bool {
         self.is_unfound
+    }
+
+    /// What becomes of a call where none of its peers has been found yet.
+    #[must_use]
+    pub fn unfound_failure() -> Failure {
+        let text = "none of the peers that this function runs on has been found yet";
+        Failure::not_executed(ErrorCode::Unavailable, text)
     }
 
     /// The URL of the config that it was found behind, if it was found.
@@ -184,7 +194,7 @@ impl Peer {
     /// # Cancel safety
     /// Dropping it closes the connection, so that the peer drops the call as well.
     pub async fn call(
-        &self,
+        self: &Arc<Self>,
         invocation: &Invocation,
         arguments: Bytes,
         host_id: &HostId,
@@ -192,13 +202,10 @@ impl Peer {
         is_trial: bool,
     ) -> Answer {
         if self.is_unfound {
-            return failed(Failure::not_executed(
-                ErrorCode::Unavailable,
-                "none of the peers that this function runs on has been found yet",
-            ));
+            return failed(Self::unfound_failure());
         }
         let mut calling = Calling::begin(self, is_trial);
-        let answer = self.call_uncounted(invocation, arguments, host_id, instance).await;
+        let answer = self.call_uncounted(invocation, arguments, host_id, instance, &mut calling).await;
         calling.end(&answer);
         answer
     }
@@ -264,130 +271,14 @@ impl Peer {
         )
     }
 
-    async fn call_uncounted(
-        &self,
-        invocation: &Invocation,
-        arguments: Bytes,
-        host_id: &HostId,
-        instance: [u8; 16],
-    ) -> Answer {
-        let Some(key) = &self.key else {
-            tracing::warn!(peer = %self.url, "no key seals calls to this peer: set plugins.proxy.auth.rules");
-            return failed(Failure::not_executed(
-                ErrorCode::Unavailable,
-                "this host has no key for the peer that this function runs on",
-            ));
-        };
-        let mut resent = false;
-        loop {
-            let Some(remaining) = invocation.deadline.remaining() else {
-                return failed(Failure::not_executed(
-                    ErrorCode::DeadlineExceeded,
-                    "the time ran out before the call was sent",
-                ));
-            };
-            let envelope = self.envelope(invocation, arguments.clone(), host_id, instance, remaining);
-            let attempted = Instant::now();
-            let attempt = tokio::time::timeout(remaining, self.attempt(key, &envelope)).await;
-            let response = match attempt {
-                Err(_) => {
-                    tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "no answer in time");
-                    return failed(Failure::new(
-                        ErrorCode::DeadlineExceeded,
-                        "the peer did not answer in time",
-                    ));
-                }
-                Ok(Err(failure)) => {
-                    tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
-                    return Answer::Outcome(Err(for_callers(failure)), None);
-                }
-                Ok(Ok(response)) => response,
-            };
-            // Both make the call again, so both need a refusal that says that it did not run.
-            if response.itself && refuses(&response, ErrorCode::LoopDetected) && response.host_id == *host_id
-            {
-                self.is_itself.store(true, Ordering::Relaxed);
-                return Answer::Itself;
-            }
-            // Late, the refusal may be that of a copy of the frame, which somebody sent after holding back the answer
-            // to the frame itself.
-            let in_time = attempted.elapsed() < RESEND_WITHIN;
-            let may_resend = !resent && in_time && refuses(&response, ErrorCode::Replayed);
-            if let Some(hint) = response.clock_hint.filter(|_| may_resend) {
-                self.follow_clock(hint.now_ms);
-                resent = true;
-                continue;
-            }
-            let outcome = response.outcome.map_err(|mut failure| {
-                if failure.code == ErrorCode::Replayed && !in_time {
-                    failure.executed = None;
-                }
-                failure
-            });
-            return Answer::Outcome(outcome, Some(response.host_id));
+    /// Notes that a call failed, after so long.
+    fn failed(&self, took: Duration, is_trial: bool) {
+        let now = Instant::now();
+        self.latency.failed(took, now);
+        if self.health.failed(now, is_trial, rand::random()) {
+            self.known.has_failed.notify_one();
+            tracing::warn!(peer = %self.url, "the peer is left alone for a while: {}", self.describe());
         }
-    }
-
-    fn envelope(
-        &self,
-        invocation: &Invocation,
-        arguments: Bytes,
-        host_id: &HostId,
-        instance: [u8; 16],
-        remaining: Duration,
-    ) -> RequestEnvelope {
-        let mut hops = invocation.hops.clone();
-        hops.push(Arc::clone(host_id));
-        RequestEnvelope {
-            function: invocation.function.clone(),
-            arguments,
-            // Below a millisecond, 0 would mean that there is no deadline.
-            remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1),
-            hops,
-            traceparent: invocation.traceparent.clone(),
-            idempotency_key: invocation.key_for_peers(),
-            // Always: an address may come to be this host's, or cease to be, at any time.
-            instance: Some(instance),
-        }
-    }
-
-    /// Seals, sends, and opens the answer.
-    async fn attempt(
-        &self,
-        key: &KeySet,
-        envelope: &RequestEnvelope,
-    ) -> Result<ResponseEnvelope, Box<Failure>> {
-        let now_ms = self.now_ms();
-        let (request_id, frame) = wire::seal_request(key, now_ms, envelope, self.compression);
-        let answer = self.client.post(&self.destination, frame).await.map_err(|error| {
-            if let SendError::TooLarge(_) = error {
-                self.limit(PeerLimit::AnswerSize);
-            }
-            Box::new(unsent(&error))
-        })?;
-        if answer.status == StatusCode::OK && answer.is_sealed {
-            return wire::open_response(key, request_id, answer.body, &self.limits).map_err(|error| {
-                if let ResponseError::Decode(error) = &error {
-                    error.limit().map(PeerLimit::from).into_iter().for_each(|limit| self.limit(limit));
-                }
-                Box::new(Failure::new(
-                    ErrorCode::Unavailable,
-                    format!("the peer's answer cannot be read: {error}"),
-                ))
-            });
-        }
-        Err(Box::new(refused(&answer)))
-    }
-
-    fn now_ms(&self) -> u64 {
-        unix_ms().saturating_add_signed(self.clock_offset_ms.load(Ordering::Relaxed))
-    }
-
-    fn follow_clock(&self, peer_now_ms: u64) {
-        let ours = unix_ms();
-        let offset = i64::try_from(i128::from(peer_now_ms) - i128::from(ours)).unwrap_or(0);
-        tracing::warn!(peer = %self.url, our_clock_ms = ours, peer_clock_ms = peer_now_ms, offset_ms = offset, "the peer refused our time stamp; its clock is used from now on");
-        self.clock_offset_ms.store(offset, Ordering::Relaxed);
     }
 }
 
@@ -399,16 +290,4 @@ impl fmt::Debug for Peer {
 
 fn failed(failure: Failure) -> Answer {
     Answer::Outcome(Err(Box::new(failure)), None)
-}
-
-/// Whether the answer is a refusal with that code, before anything ran.
-fn refuses(response: &ResponseEnvelope, code: ErrorCode) -> bool {
-    let refusal = |failure: &Failure| failure.code == code && failure.executed == Some(false);
-    response.outcome.as_ref().err().is_some_and(|failure| refusal(failure))
-}
-
-/// Unix time in milliseconds.
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -158,7 +158,7 @@ impl Router {
     }
 
     /// Where a call runs; the log says why, at level debug, in the words of [`Router::explain`].
-    fn target_of(&self, invocation: &Invocation) -> Target {
+    pub(super) fn target_of(&self, invocation: &Invocation) -> Target {
         let name = &invocation.function;
         let (table, routes) = (self.table.snapshot(), self.routes.load());
         let ways = routes.of(name, &invocation.hops);

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Router;
 use super::balance::{Candidate, pick, pick_for};
 use super::offers::all_say_idempotent;
-use crate::base::{ErrorCode, Failure, Invocation, Outcome};
+use super::{Router, Target};
+use crate::base::{Deadline, ErrorCode, Failure, Invocation, Outcome};
 use crate::config::Fallback;
 use crate::peers::{Admission, Answer, Peer};
 
@@ -36,9 +36,14 @@ impl Router {
     pub(super) async fn call_peers(
         self: Arc<Self>,
         peers: Vec<Arc<Peer>>,
-        invocation: Arc<Invocation>,
+        mut invocation: Arc<Invocation>,
         arguments: Bytes,
     ) -> Outcome {
+        // The time that a function gives its calls holds wherever it runs.
+        let here = self.table().snapshot().find(invocation.function.as_str()).and_then(|here| here.timeout);
+        if let Some(own) = here.map(Deadline::after).filter(|own| *own < invocation.deadline) {
+            invocation = Arc::new(Invocation { deadline: own, ..Invocation::clone(&invocation) });
+        }
         // Of all attempts together: whoever refuses the last one knows nothing of the others.
         let mut executed = Some(false);
         let outcome = self.try_peers(peers, invocation, arguments, &mut executed).await;
@@ -57,15 +62,27 @@ impl Router {
         self.budget.called();
         let here = self.table().snapshot().find(invocation.function.as_str()).map(|here| here.idempotent);
         let is_idempotent = here.unwrap_or_else(|| all_say_idempotent(&invocation.function, &peers));
-        let (mut left, mut attempts, mut pause) = (peers.clone(), 0, PAUSE_FIRST);
-        let total = peers.len();
-        let mut again_later = peers;
+        // Only what may run twice is worth waiting for, unless it can run here: the others learn at once that nobody can
+        // run them.
+        let waits = is_idempotent && !self.falls_back(&invocation);
+        let (mut left, mut attempts, mut pause) = (peers, 0, PAUSE_FIRST);
+        let mut total = left.len();
+        // Those that a call goes in circles from: where hosts send calls is no matter of time.
+        let mut circles: Vec<Arc<Peer>> = Vec::new();
         let (mut last, mut last_was_told): (Option<Box<Failure>>, bool) = (None, false);
+        left.retain(|peer| !peer.is_unfound());
+        if left.is_empty() {
+            return self.give_up(invocation, arguments, Box::new(Peer::unfound_failure()), true).await;
+        }
         loop {
             let now = Instant::now();
             let again = match next(&left, &invocation, now) {
                 Next::Peer(place, is_trial) => {
                     let peer = left.swap_remove(place);
+                    if attempts >= ATTEMPTS_MAX {
+                        peer.give_back(is_trial);
+                        break;
+                    }
                     if attempts > 0 && !self.budget.take(now) {
                         peer.give_back(is_trial);
                         tracing::warn!(function = %invocation.function, request_id = %invocation.id, "not made again: the retry budget is spent");
@@ -96,8 +113,7 @@ impl Router {
                                 last_was_told = who.is_some();
                             }
                             if is_circle {
-                                // Where hosts send calls is no matter of time.
-                                again_later.retain(|other| !Arc::ptr_eq(other, &peer));
+                                circles.push(peer);
                             }
                             if goes_on { continue } else { break }
                         }
@@ -122,22 +138,45 @@ impl Router {
                 }
                 Next::Exhausted => now + jittered(pause),
             };
-            // Only what may run twice is worth waiting for: the others learn at once that nobody can run them.
-            let is_in_time = attempts < ATTEMPTS_MAX && again < invocation.deadline.0;
-            if !is_idempotent || !is_in_time || again_later.is_empty() {
+            if !waits || attempts >= ATTEMPTS_MAX || again >= invocation.deadline.0 {
                 break;
             }
             tokio::time::sleep_until(again.into()).await;
             pause = (pause * 2).min(PAUSE_MAX);
-            left.clone_from(&again_later);
+            // Decided anew: other peers may be known by now.
+            match self.target_of(&invocation) {
+                Target::Peers(peers) => left = peers,
+                Target::Local(_) => return self.call_here(invocation, arguments).await,
+                Target::Nowhere => break,
+            }
+            total = left.len();
+            left.retain(|peer| !peer.is_unfound() && !circles.iter().any(|circle| Arc::ptr_eq(circle, peer)));
+            if left.is_empty() {
+                break;
+            }
         }
         let failure = last.unwrap_or_else(|| nobody(total));
         let is_safe = *executed == Some(false) || is_idempotent;
-        if is_safe && self.routes().fallback == Fallback::Local && self.has(&invocation.function) {
+        self.give_up(invocation, arguments, failure, is_safe).await
+    }
+
+    /// No peer ran the call: it runs here if that is configured, and it may.
+    async fn give_up(
+        &self,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+        failure: Box<Failure>,
+        is_safe: bool,
+    ) -> Outcome {
+        if is_safe && self.falls_back(&invocation) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
             return self.call_here(invocation, arguments).await;
         }
         Err(failure)
+    }
+
+    fn falls_back(&self, invocation: &Invocation) -> bool {
+        self.routes().fallback == Fallback::Local && self.has(&invocation.function)
     }
 }
 

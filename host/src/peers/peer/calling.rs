@@ -1,55 +1,98 @@
 //! What one call says of its peer: counts, load, health.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::{Answer, Peer};
-use crate::base::ErrorCode;
+use crate::base::{ErrorCode, Failure};
+use crate::wire::ResponseEnvelope;
+
+/// How long an answer that comes too late for its caller is waited for, to learn whether the peer answers at all.
+const LATE_MAX: Duration = Duration::from_secs(1);
 
 /// Counts a call, and notes what it says of the peer; also if it is dropped.
 pub(super) struct Calling<'a> {
-    peer: &'a Peer,
+    peer: &'a Arc<Peer>,
     begun: Instant,
     is_trial: bool,
+    /// What went wrong says nothing of how the peer is.
+    is_excused: bool,
     ended: bool,
 }
 
 impl<'a> Calling<'a> {
-    pub(super) fn begin(peer: &'a Peer, is_trial: bool) -> Self {
+    pub(super) fn begin(peer: &'a Arc<Peer>, is_trial: bool) -> Self {
+        let begun = Instant::now();
         peer.stats.begin();
-        Self { peer, begun: Instant::now(), is_trial, ended: false }
+        peer.latency.began(begun);
+        Self { peer, begun, is_trial, is_excused: false, ended: false }
+    }
+
+    /// What goes wrong says nothing of how the peer is: there is too much of something, which is a matter of the call.
+    pub(super) fn excuse(&mut self) {
+        self.is_excused = true;
+    }
+
+    /// The caller's time is over. That alone says nothing of the peer, as callers choose the time: a sealed answer that
+    /// is late, which says perhaps that the time was over there as well, shows that it is well, and silence that it is
+    /// not.
+    pub(super) fn wait_for_late(
+        &mut self,
+        attempt: impl Future<Output = Result<ResponseEnvelope, Missed>> + Send + 'static,
+    ) {
+        self.is_excused = true;
+        // A flood of calls with little time must not hold connections without end.
+        let Ok(place) = Arc::clone(&self.peer.late).try_acquire_owned() else { return };
+        let (peer, begun) = (Arc::clone(self.peer), self.begun);
+        let is_trial = std::mem::take(&mut self.is_trial);
+        let token = self.peer.client.tasks().token().clone();
+        let _owned = self.peer.client.tasks().spawn(async move {
+            let answered = tokio::select! {
+                answered = tokio::time::timeout(LATE_MAX, attempt) => answered,
+                () = token.cancelled() => return,
+            };
+            match answered {
+                Ok(Ok(_)) => peer.health.succeeded(Instant::now(), is_trial),
+                Ok(Err(missed)) if missed.is_excused => peer.give_back(is_trial),
+                Ok(Err(_)) | Err(_) => peer.failed(begun.elapsed(), is_trial),
+            }
+            drop(place);
+        });
     }
 
     pub(super) fn end(&mut self, answer: &Answer) {
         let (peer, now) = (self.peer, Instant::now());
         let took = now.saturating_duration_since(self.begun);
         let Answer::Outcome(outcome, served_by) = answer else { return };
+        peer.latency.ended(self.begun);
         peer.stats.end(outcome, took);
         self.ended = true;
         match (outcome, served_by) {
-            // Of a limit: it is there, and has enough to do.
-            (Err(failure), Some(_))
-                if matches!(failure.code, ErrorCode::Overloaded | ErrorCode::Unavailable) =>
-            {
-                peer.latency.failed(took, now);
-                peer.health.succeeded(now, self.is_trial);
-            }
-            (_, Some(_)) => {
+            (Ok(_), Some(_)) => {
                 peer.latency.answered(took, now);
                 peer.health.succeeded(now, self.is_trial);
             }
-            // Nothing was sent: that says nothing of the peer.
+            (Err(failure), Some(_)) => {
+                match failure.code {
+                    // It is there, and has enough to do, or cannot do it.
+                    ErrorCode::Overloaded
+                    | ErrorCode::Unavailable
+                    | ErrorCode::NotFound
+                    | ErrorCode::Panic
+                    | ErrorCode::Internal => peer.latency.failed(took, now),
+                    _ => peer.latency.erred(took, now),
+                }
+                peer.health.succeeded(now, self.is_trial);
+            }
+            // Nothing was sent, or it is a matter of the call.
             (Err(failure), None)
-                if failure.code == ErrorCode::DeadlineExceeded && failure.executed == Some(false) =>
+                if self.is_excused
+                    || (failure.code == ErrorCode::DeadlineExceeded && failure.executed == Some(false)) =>
             {
+                peer.latency.at_least(took, now);
                 peer.give_back(self.is_trial);
             }
-            (_, None) => {
-                peer.latency.failed(took, now);
-                if peer.health.failed(now, self.is_trial, rand::random()) {
-                    peer.known.has_failed.notify_one();
-                    tracing::warn!(peer = %peer.url, "the peer is left alone for a while: {}", peer.describe());
-                }
-            }
+            (_, None) => peer.failed(took, self.is_trial),
         }
     }
 }
@@ -57,8 +100,19 @@ impl<'a> Calling<'a> {
 impl Drop for Calling<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.peer.stats.cancel(self.begun.elapsed());
+            let took = self.begun.elapsed();
+            self.peer.latency.ended(self.begun);
+            self.peer.latency.at_least(took, Instant::now());
+            self.peer.stats.cancel(took);
             self.peer.give_back(self.is_trial);
         }
     }
+}
+
+/// No sealed answer.
+#[derive(Debug)]
+pub(super) struct Missed {
+    pub(super) failure: Box<Failure>,
+    /// It says nothing of how the peer is.
+    pub(super) is_excused: bool,
 }
