@@ -60,6 +60,11 @@ impl Live {
             now.dns_servers == before.dns_servers && now.allowed_addresses == before.allowed_addresses
         });
         let groups_before = before.map(|before| &before.groups);
+        // Its limits are another thing: they change as soon as the config is in force.
+        let admission = before.map_or_else(
+            || Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
+            |before| Arc::clone(&before.admission),
+        );
         let before = before.filter(|before| answer_limits(&before.config) == limits);
         let known_client = before.filter(connects_alike);
         let client = known_client.map_or_else(
@@ -80,11 +85,6 @@ impl Live {
             (peer.url.clone(), making.group(peer, before))
         };
         let groups = config.proxy.peers.iter().map(group).collect();
-        let places = |config: &Config| (config.server.in_flight_max, config.server.queue_max);
-        let admission = match before.filter(|before| places(&before.config) == places(&config)) {
-            Some(before) => Arc::clone(&before.admission),
-            None => Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
-        };
         Ok(Self { config, keys: Arc::new(keys), client, groups, discovered, admission })
     }
 
@@ -144,6 +144,11 @@ impl Live {
         for (url, group) in &self.groups {
             group.watch(url, &self.config, &self.discovered, client_tasks);
         }
+    }
+
+    /// Lets as many calls in as its config says.
+    pub(super) fn limit_admission(&self) {
+        self.admission.set(self.config.server.in_flight_max, self.config.server.queue_max);
     }
 
     /// How much is kept of calls with idempotency keys.

@@ -125,6 +125,7 @@ impl Host {
             self.door.router.set_routes(routes);
             self.door.router.repeats().set_bounds(repeats);
             self.door.policy.store(Arc::new(policy));
+            next.limit_admission();
             self.door.router.table().set_limits(config.limits.clone());
             self.plugins.set_call_timeout(config.server.call_timeout);
             // The same certificate stays, and with it what clients know to resume their sessions.
