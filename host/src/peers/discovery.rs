@@ -43,6 +43,12 @@ impl Endpoint {
     pub fn at(url: PeerUrl) -> Self {
         Self { url, rank: 0, weight: 1 }
     }
+
+    /// Whether it may be called, as far as its URL says: what a name stands for is looked at when it is called.
+    #[must_use]
+    pub fn is_allowed(&self, allowed: &AllowedAddresses) -> bool {
+        self.url.address().is_none_or(|address| allowed.allows(address))
+    }
 }
 
 /// What was found.
@@ -181,7 +187,7 @@ async fn follow(
 fn permitted(mut found: Found, allowed: &AllowedAddresses) -> Result<Found, Lost> {
     let mut refused = None;
     found.endpoints.retain(|endpoint| {
-        let is_allowed = endpoint.url.address().is_none_or(|address| allowed.allows(address));
+        let is_allowed = endpoint.is_allowed(allowed);
         if !is_allowed {
             refused = Some(endpoint.url.to_string());
         }

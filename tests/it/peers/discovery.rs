@@ -1,6 +1,9 @@
 //! Peers that are found: in the DNS, in a file; and that stay when nothing can be found any more.
 
+mod reloads;
+
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use framex_tests::{Authority, Daemon, DaemonBuilder, DnsServer, FreeAddress, frames, until};
 use serde_json::json;
@@ -27,6 +30,13 @@ fn builder(config: &str) -> DaemonBuilder {
 
 fn asking(dns: &DnsServer) -> String {
     format!("plugins.proxy.dns_servers = [{:?}]", dns.address())
+}
+
+/// Replaces a file in one go.
+fn put(file: &Path, text: &str) {
+    let incoming = file.with_extension("incoming");
+    std::fs::write(&incoming, text).unwrap();
+    std::fs::rename(incoming, file).unwrap();
 }
 
 /// Who served some calls, all of which ended well.
@@ -177,11 +187,7 @@ fn a_file_lists_peers_and_what_is_wrong_with_it_changes_nothing() {
     let (b, c) = (server("b", at_b), server("c", at_c));
     let a = caller("http://hosts.test", "file:peers.json", "");
     let file = a.folder().join("peers.json");
-    let put = |text: &str| {
-        let incoming = file.with_extension("incoming");
-        std::fs::write(&incoming, text).unwrap();
-        std::fs::rename(incoming, &file).unwrap();
-    };
+    let put = |text: &str| put(&file, text);
     put(&json!([at_b.url()]).to_string());
     let a = a.start();
     assert_eq!(serving(&a), BTreeSet::from(["b".to_owned()]), "the start waits for what is there");
