@@ -1,6 +1,7 @@
 //! Reloads of a host whose peers are found: none is lost by it, and finding them goes on.
 
 use std::fs;
+use std::process::Command;
 
 use framex_tests::{Daemon, DnsServer, FreeAddress, until};
 use serde_json::json;
@@ -79,4 +80,49 @@ fn who_was_found_and_may_no_longer_be_called_goes_at_once() {
     check_failed(&call(&a), 503, "unavailable", Some(false));
     assert_eq!(a.admin_get("peers").json()["peers"][0]["health"], "not_found_yet");
     [a, b].into_iter().for_each(Daemon::stop);
+}
+
+#[test]
+fn finding_goes_on_while_a_reload_starts_plugins_and_what_it_finds_stays() {
+    let places = [FreeAddress::find(), FreeAddress::find(), FreeAddress::find()];
+    let ids = ["b", "c", "d"];
+    let mut hosts: Vec<Daemon> = ids.iter().zip(places).map(|(id, at)| server(id, at)).collect();
+    let a = caller("http://hosts.test", "file:peers.json", "");
+    let file = a.folder().join("peers.json");
+    put(&file, &json!([places[0].url()]).to_string());
+    // Who opens it to write waits until somebody reads: so long does the plugin start.
+    let pipe = a.folder().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let a = a.start();
+    until_serving(&a, &["b"]);
+    let config = fs::read_to_string(a.folder().join("config.toml")).unwrap();
+    let slow = format!("{config}reload.start_timeout_ms = 120000\nplugins.misbehave.ledger = {pipe:?}\n");
+    let refused = "plugins.misbehave.start = \"fail\"\n";
+    let looks_anew = "plugins.proxy.allow_addresses = [\"169.254.10.0/24\"]\n";
+    for (next, more, status) in [(1, refused, 422), (2, looks_anew, 200)] {
+        a.put_config(&format!("{slow}{more}"));
+        std::thread::scope(|scope| {
+            let reloading = scope.spawn(|| a.reload_host());
+            until("the plugin starts", || a.plugin_status("misbehave")["change"]["step"] == "start");
+            put(&file, &json!([places[next].url()]).to_string());
+            until_serving(&a, &[ids[next]]);
+            // Nothing says it once more.
+            hosts.remove(0).stop();
+            fs::remove_file(&file).unwrap();
+            assert!(!reloading.is_finished());
+            let read = fs::File::open(&pipe).unwrap();
+            let answer = reloading.join().unwrap();
+            drop(read);
+            assert_eq!(answer.status, status, "{}", answer.json());
+        });
+        assert_eq!(serving(&a), [ids[next].to_owned()].into());
+    }
+    let logged = a.log().len();
+    reload_with(&a, &config);
+    until("it is looked for anew", || {
+        a.log()[logged..].contains("cannot be found, those that are known stay")
+    });
+    assert_eq!(serving(&a), ["d".to_owned()].into());
+    a.stop();
+    hosts.into_iter().for_each(Daemon::stop);
 }
