@@ -2,6 +2,7 @@
 
 mod contents;
 mod functions;
+mod reloads;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,6 +1,6 @@
 //! A DNS server on loopback, which says what it is told to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,6 +23,8 @@ struct Shared {
     records: Mutex<HashMap<(Name, RecordType), Vec<RData>>>,
     queries: AtomicUsize,
     is_silent: AtomicBool,
+    silent: Mutex<HashSet<Name>>,
+    tells_along: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -81,6 +83,19 @@ impl DnsServer {
         self.shared.is_silent.store(is_silent, Ordering::SeqCst);
     }
 
+    /// It answers nothing that is asked of this name.
+    ///
+    /// # Panics
+    /// If the name is none.
+    pub fn silence_name(&self, name: &str) {
+        self.shared.silent.lock().expect("nobody panics with it").insert(name_of(name));
+    }
+
+    /// Whether it says the addresses of targets along with a service.
+    pub fn tell_along(&self, tells: bool) {
+        self.shared.tells_along.store(tells, Ordering::SeqCst);
+    }
+
     /// How many queries there were.
     #[must_use]
     pub fn queries(&self) -> usize {
@@ -121,6 +136,9 @@ fn answer(query: &Message, shared: &Shared) -> Option<Vec<u8>> {
     let question = query.queries.first()?.clone();
     let records = shared.records.lock().ok()?;
     let name = question.name().to_lowercase();
+    if shared.silent.lock().ok()?.contains(&name) {
+        return None;
+    }
     let known = |kind: RecordType| records.get(&(name.clone(), kind));
     let mut answer = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
     let is_known =
@@ -129,6 +147,15 @@ fn answer(query: &Message, shared: &Shared) -> Option<Vec<u8>> {
     answer.metadata.recursion_available = true;
     for data in known(question.query_type()).into_iter().flatten() {
         answer.add_answer(Record::from_rdata(question.name().clone(), 1, data.clone()));
+        let target = match data {
+            RData::SRV(srv) if shared.tells_along.load(Ordering::SeqCst) => &srv.target,
+            _ => continue,
+        };
+        for kind in [RecordType::A, RecordType::AAAA] {
+            for address in records.get(&(target.clone(), kind)).into_iter().flatten() {
+                answer.add_additional(Record::from_rdata(target.clone(), 1, address.clone()));
+            }
+        }
     }
     answer.add_query(question);
     answer.to_bytes().ok()

@@ -23,7 +23,7 @@ pub(super) async fn first(host: &Host, findings: &mut Findings, urls: usize) {
         while answered.len() < urls {
             let Some(discovered) = findings.recv().await else { return };
             answered.insert(discovered.url.clone());
-            host.take(discovered).await;
+            host.take(discovered);
         }
     };
     if tokio::time::timeout(FIRST_WAIT, answered).await.is_err() {
@@ -41,7 +41,7 @@ pub(super) async fn run(host: Arc<Host>, mut findings: Findings, tasks: Tasks) {
             discovered = findings.recv() => discovered,
         };
         match discovered {
-            Some(discovered) => host.take(discovered).await,
+            Some(discovered) => host.take(discovered),
             None => return,
         }
     }

@@ -34,58 +34,83 @@ pub(super) struct Live {
     admission: Arc<Admission>,
 }
 
+/// What goes on from one config to the next, whatever is in them.
+pub(super) struct Lasting {
+    keys: Arc<Keys>,
+    admission: Arc<Admission>,
+}
+
 impl Live {
-    /// Derives keys and makes peers; nothing is in force yet. `client_tasks` own the connections to
+    /// Derives keys and makes peers, all of them new; nothing is in force yet. `client_tasks` own the connections to
     /// peers, `discovered` gets what is found.
     pub(super) async fn make(
         config: Config,
-        before: Option<&Self>,
+        lasting: Option<Lasting>,
         client_tasks: &Tasks,
         discovered: mpsc::Sender<Discovered>,
     ) -> Result<Self, AppError> {
+        let Lasting { keys: known, admission } = lasting.unwrap_or_else(|| Lasting {
+            keys: Arc::default(),
+            admission: Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
+        });
         let keys = {
             let config = config.clone();
-            let known = before.map_or_else(Arc::default, |before| Arc::clone(&before.keys));
             tokio::task::spawn_blocking(move || Keys::derive(&config, &known))
                 .await
                 .map_err(|_| AppError::Thread)??
         };
-        let limits = answer_limits(&config);
-        let connects_alike = |before: &&Self| {
-            let (now, before) = (&config.proxy, &before.config.proxy);
-            now.tls == before.tls && now.allowed_addresses == before.allowed_addresses
-        };
-        let finds_alike = before.is_some_and(|before| {
-            let (now, before) = (&config.proxy, &before.config.proxy);
-            now.dns_servers == before.dns_servers && now.allowed_addresses == before.allowed_addresses
-        });
-        let groups_before = before.map(|before| &before.groups);
-        let before = before.filter(|before| answer_limits(&before.config) == limits);
-        let known_client = before.filter(connects_alike);
-        let client = known_client.map_or_else(
-            || Client::new(&config.proxy, client_tasks, limits.plaintext_bytes_max),
-            |before| before.client.clone(),
-        );
-        let making = Making {
-            config: &config,
-            keys: &keys,
-            client: &client,
-            client_tasks,
-            limits,
-            calls_alike: known_client.is_some(),
-            finds_alike,
-        };
+        let client = Client::new(&config.proxy, client_tasks, answer_limits(&config).plaintext_bytes_max);
+        let groups = HashMap::new();
+        let mut made = Self { config, keys: Arc::new(keys), client, groups, discovered, admission };
+        made.groups = made.grouped(None, client_tasks);
+        Ok(made)
+    }
+
+    /// What the next one begins with.
+    pub(super) fn lasting(&self) -> Lasting {
+        Lasting { keys: Arc::clone(&self.keys), admission: Arc::clone(&self.admission) }
+    }
+
+    /// Takes over what is the same in the one that was in force until this moment, with all that was found by now.
+    pub(super) fn take_over(&mut self, before: &Self, client_tasks: &Tasks) {
+        if self.calls_like(before) {
+            self.client = before.client.clone();
+        }
+        self.groups = self.grouped(Some(before), client_tasks);
+    }
+
+    fn grouped(&self, before: Option<&Self>, client_tasks: &Tasks) -> HashMap<PeerUrl, Group> {
+        let making = self.making(before, client_tasks);
         let group = |peer: &config::Peer| {
-            let before = groups_before.and_then(|groups| groups.get(&peer.url));
+            let before = before.and_then(|before| before.groups.get(&peer.url));
             (peer.url.clone(), making.group(peer, before))
         };
-        let groups = config.proxy.peers.iter().map(group).collect();
-        let places = |config: &Config| (config.server.in_flight_max, config.server.queue_max);
-        let admission = match before.filter(|before| places(&before.config) == places(&config)) {
-            Some(before) => Arc::clone(&before.admission),
-            None => Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
-        };
-        Ok(Self { config, keys: Arc::new(keys), client, groups, discovered, admission })
+        self.config.proxy.peers.iter().map(group).collect()
+    }
+
+    fn making<'a>(&'a self, before: Option<&Self>, client_tasks: &'a Tasks) -> Making<'a> {
+        Making {
+            config: &self.config,
+            keys: &self.keys,
+            client: &self.client,
+            client_tasks,
+            limits: answer_limits(&self.config),
+            calls_alike: before.is_some_and(|before| self.calls_like(before)),
+            finds_alike: before.is_some_and(|before| self.finds_like(before)),
+        }
+    }
+
+    /// Whether peers are called in the same way.
+    fn calls_like(&self, before: &Self) -> bool {
+        let (now, then) = (&self.config.proxy, &before.config.proxy);
+        let same_answers = answer_limits(&self.config) == answer_limits(&before.config);
+        same_answers && now.tls == then.tls && now.allowed_addresses == then.allowed_addresses
+    }
+
+    /// Whether peers are looked for in the same way.
+    fn finds_like(&self, before: &Self) -> bool {
+        let (now, then) = (&self.config.proxy, &before.config.proxy);
+        now.dns_servers == then.dns_servers && now.allowed_addresses == then.allowed_addresses
     }
 
     /// Who is told what is found.
@@ -107,15 +132,7 @@ impl Live {
         else {
             return false;
         };
-        let making = Making {
-            config: &self.config,
-            keys: &self.keys,
-            client: &self.client,
-            client_tasks,
-            limits: answer_limits(&self.config),
-            calls_alike: true,
-            finds_alike: true,
-        };
+        let making = self.making(Some(self), client_tasks);
         let urls = found.iter().map(|endpoint| endpoint.url.to_string()).collect::<Vec<_>>().join(", ");
         tracing::info!(%url, peers = urls, "the peers of this URL were found");
         let group = making.with_found(peer, group, found);
@@ -144,6 +161,11 @@ impl Live {
         for (url, group) in &self.groups {
             group.watch(url, &self.config, &self.discovered, client_tasks);
         }
+    }
+
+    /// Lets as many calls in as its config says.
+    pub(super) fn limit_admission(&self) {
+        self.admission.set(self.config.server.in_flight_max, self.config.server.queue_max);
     }
 
     /// How much is kept of calls with idempotency keys.

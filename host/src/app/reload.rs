@@ -3,11 +3,11 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use super::build;
 use super::live::Live;
@@ -31,8 +31,8 @@ pub(super) struct Host {
     swaps: Swaps,
     client_tasks: Tasks,
     /// Held for the length of a reload: one after the other.
-    reloading: Mutex<()>,
-    /// Held until it is replaced, but not while what was replaced drains.
+    reloading: tokio::sync::Mutex<()>,
+    /// Not held while a reload prepares: what is found meanwhile comes into force at once, and stays.
     live: Mutex<Live>,
     watched: watch::Sender<Watched>,
     drain_timeout_ms: AtomicU64,
@@ -64,19 +64,25 @@ impl Host {
         let drain_timeout_ms = AtomicU64::new(milliseconds(live.config.server.drain_timeout));
         let (reread, live) = (Arc::new(reread), Mutex::new(live));
         let (plugins, door) = (Arc::clone(&door.plugins), Arc::clone(door));
-        let reloading = Mutex::default();
+        let reloading = tokio::sync::Mutex::default();
         Self { reread, door, plugins, swaps, client_tasks, reloading, live, watched, drain_timeout_ms }
     }
 
     /// Puts into force what was found behind a URL of the config.
-    pub(super) async fn take(&self, discovered: Discovered) {
-        let mut live = self.live.lock().await;
-        if live.take(discovered, &self.client_tasks) {
-            self.door.router.set_routes(live.routes());
-            // Where the plugins' own functions run may be another place now.
-            self.door.router.tell_routes();
-            live.watch_peers(&self.client_tasks);
+    pub(super) fn take(&self, discovered: Discovered) {
+        let mut live = self.live();
+        if !live.take(discovered, &self.client_tasks) {
+            return;
         }
+        self.door.router.set_routes(live.routes());
+        live.watch_peers(&self.client_tasks);
+        drop(live);
+        // Where the plugins' own functions run may be another place now.
+        self.door.router.tell_routes();
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is to be watched, now and later.
@@ -95,7 +101,6 @@ impl Host {
     /// Everything that is wrong.
     pub(super) async fn reload(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
         let _one_by_one = self.reloading.lock().await;
-        let mut live = self.live.lock().await;
         let _told = Reloading::begin();
         let reread = Arc::clone(&self.reread);
         let read = tokio::task::spawn_blocking(move || (*reread)()).await;
@@ -105,11 +110,14 @@ impl Host {
             Err(_) => return Err(of_config("the thread that read the config died".to_owned())),
         };
         let mut warnings = config.warnings();
-        let restart_required = config.keep_until_restart(&live.config);
-        let next = Live::make(config, Some(&live), &self.client_tasks, live.discovered()).await;
-        let next = next.map_err(|error| of_config(error.to_string()))?;
+        let (restart_required, lasting, discovered) = {
+            let live = self.live();
+            (config.keep_until_restart(&live.config), live.lasting(), live.discovered())
+        };
+        let next = Live::make(config, Some(lasting), &self.client_tasks, discovered).await;
+        let mut next = next.map_err(|error| of_config(error.to_string()))?;
         let policy = next.policy().map_err(|error| of_config(error.to_string()))?;
-        let (config, routes, repeats) = (&next.config, next.routes(), next.repeats());
+        let config = &next.config;
         let prepared = self
             .plugins
             .prepare(build::settings(config), config.load_plugins.as_deref(), allow_breaking, asker)
@@ -121,10 +129,14 @@ impl Host {
             format!("the file of plugin `{plugin}` is gone; it serves until it is unloaded, or the host is reloaded by an operator")
         }));
         let bring_into_force = move || {
+            // Only now: what was found while plugins started is taken over as well.
+            let mut live = self.live();
+            next.take_over(&live, &self.client_tasks);
             let config = &next.config;
-            self.door.router.set_routes(routes);
-            self.door.router.repeats().set_bounds(repeats);
+            self.door.router.set_routes(next.routes());
+            self.door.router.repeats().set_bounds(next.repeats());
             self.door.policy.store(Arc::new(policy));
+            next.limit_admission();
             self.door.router.table().set_limits(config.limits.clone());
             self.plugins.set_call_timeout(config.server.call_timeout);
             // The same certificate stays, and with it what clients know to resume their sessions.

@@ -1,4 +1,6 @@
 //! How many calls run at once, and how many wait for a place.
+//!
+//! There is one for as long as the host runs: its limits change, and the calls that run and wait go on counting.
 
 use std::sync::Arc;
 
@@ -13,6 +15,11 @@ impl Admission {
     #[must_use]
     pub fn new(in_flight_max: usize, queue_max: usize) -> Self {
         Self(Arc::new(Places::new(PlaceLimit { in_flight_max, queue_max })))
+    }
+
+    /// Changes the limits. Who runs or waits goes on, and counts against the new ones.
+    pub fn set(&self, in_flight_max: usize, queue_max: usize) {
+        self.0.set(Some(PlaceLimit { in_flight_max, queue_max }));
     }
 
     /// How many calls run.

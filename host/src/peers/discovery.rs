@@ -43,6 +43,12 @@ impl Endpoint {
     pub fn at(url: PeerUrl) -> Self {
         Self { url, rank: 0, weight: 1 }
     }
+
+    /// Whether it may be called, as far as its URL says: what a name stands for is looked at when it is called.
+    #[must_use]
+    pub fn is_allowed(&self, allowed: &AllowedAddresses) -> bool {
+        self.url.address().is_none_or(|address| allowed.allows(address))
+    }
 }
 
 /// What was found.
@@ -52,6 +58,8 @@ pub struct Found {
     pub endpoints: BTreeSet<Endpoint>,
     /// When to look again.
     pub again: Duration,
+    /// Why these are not all, or are as they were before, if some could not be looked up.
+    pub lost: Option<Lost>,
 }
 
 /// Why nothing was found, in words for operators.
@@ -137,6 +145,31 @@ impl Drop for Following {
     }
 }
 
+/// How much of what is behind a URL can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Whole,
+    Part,
+    None,
+}
+
+impl Sight {
+    /// Tells operators, once, that it is another now.
+    fn change(&mut self, url: &PeerUrl, now: Self, reason: Option<Lost>) {
+        let reason = reason.unwrap_or_default();
+        match (std::mem::replace(self, now), now) {
+            (before, now) if before == now => {}
+            (_, Self::Whole) => tracing::info!(%url, "the peers of this URL are found again"),
+            (_, Self::Part) => {
+                tracing::warn!(%url, "some peers of this URL cannot be found, those that are known stay: {reason}");
+            }
+            (_, Self::None) => {
+                tracing::warn!(%url, "the peers of this URL cannot be found, those that are known stay: {reason}");
+            }
+        }
+    }
+}
+
 /// Ends when nobody wants to be told any more.
 async fn follow(
     (url, by): (PeerUrl, FollowingId),
@@ -144,24 +177,20 @@ async fn follow(
     allowed: AllowedAddresses,
     to: mpsc::Sender<Discovered>,
 ) {
-    let (mut last, mut is_lost, mut pause) = (None, false, RETRY_FIRST);
+    let (mut last, mut sight, mut pause) = (None, Sight::Whole, RETRY_FIRST);
     loop {
         let found = tokio::time::timeout(FIND_TIMEOUT, discovery.find()).await;
         let found = found.unwrap_or_else(|_| Err(format!("no answer within {} s", FIND_TIMEOUT.as_secs())));
         let (outcome, again) = match found.and_then(|found| permitted(found, &allowed)) {
-            Ok(Found { endpoints, again }) => {
-                if is_lost {
-                    tracing::info!(%url, "the peers of this URL are found again");
-                }
-                (is_lost, pause) = (false, RETRY_FIRST);
+            Ok(Found { endpoints, again, lost }) => {
+                sight.change(&url, if lost.is_some() { Sight::Part } else { Sight::Whole }, lost);
+                pause = RETRY_FIRST;
                 (Ok(endpoints), again)
             }
             Err(reason) => {
-                if !is_lost {
-                    tracing::warn!(%url, "the peers of this URL cannot be found, those that are known stay: {reason}");
-                }
+                sight.change(&url, Sight::None, Some(reason.clone()));
                 let wait = pause;
-                (is_lost, pause) = (true, (pause * 2).min(RETRY_MAX));
+                pause = (pause * 2).min(RETRY_MAX);
                 (Err(reason), wait)
             }
         };
@@ -181,7 +210,7 @@ async fn follow(
 fn permitted(mut found: Found, allowed: &AllowedAddresses) -> Result<Found, Lost> {
     let mut refused = None;
     found.endpoints.retain(|endpoint| {
-        let is_allowed = endpoint.url.address().is_none_or(|address| allowed.allows(address));
+        let is_allowed = endpoint.is_allowed(allowed);
         if !is_allowed {
             refused = Some(endpoint.url.to_string());
         }

@@ -1,6 +1,10 @@
 //! Peers that are found: in the DNS, in a file; and that stay when nothing can be found any more.
 
+mod reloads;
+mod services;
+
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use framex_tests::{Authority, Daemon, DaemonBuilder, DnsServer, FreeAddress, frames, until};
 use serde_json::json;
@@ -27,6 +31,13 @@ fn builder(config: &str) -> DaemonBuilder {
 
 fn asking(dns: &DnsServer) -> String {
     format!("plugins.proxy.dns_servers = [{:?}]", dns.address())
+}
+
+/// Replaces a file in one go.
+fn put(file: &Path, text: &str) {
+    let incoming = file.with_extension("incoming");
+    std::fs::write(&incoming, text).unwrap();
+    std::fs::rename(incoming, file).unwrap();
 }
 
 /// Who served some calls, all of which ended well.
@@ -150,38 +161,12 @@ fn metadata_addresses_are_not_called_because_a_name_says_so() {
 }
 
 #[test]
-fn a_service_says_ports_priorities_and_weights() {
-    let dns = DnsServer::start();
-    let (at_b, at_c) = (FreeAddress::find(), FreeAddress::find());
-    let (b, c) = (server("b", at_b), server("c", at_c));
-    dns.put_addresses("b.test", &[&at_b.ip()]);
-    dns.put_addresses("c.test", &[&at_c.ip()]);
-    dns.put_service(
-        "_framex._tcp.hosts.test",
-        &[(10, 5, at_b.port(), "b.test"), (20, 0, at_c.port(), "c.test"), (10, 1, 1, "gone.test")],
-    );
-    let a = caller("http://_framex._tcp.hosts.test", "srv", &asking(&dns)).start();
-    until_serving(&a, &["b"]);
-    let peers = a.admin_get("peers").json();
-    let listed: Vec<_> = peers["peers"].as_array().unwrap().iter().map(|peer| peer["url"].clone()).collect();
-    assert!(listed.contains(&json!(at_b.url())) && listed.contains(&json!(at_c.url())), "{listed:?}");
-    // The one of the later priority serves when the first is gone.
-    b.stop();
-    until("the other one serves", || call(&a).header("x-framex-served-by") == Some("c"));
-    [a, c].into_iter().for_each(Daemon::stop);
-}
-
-#[test]
 fn a_file_lists_peers_and_what_is_wrong_with_it_changes_nothing() {
     let (at_b, at_c) = (FreeAddress::find(), FreeAddress::find());
     let (b, c) = (server("b", at_b), server("c", at_c));
     let a = caller("http://hosts.test", "file:peers.json", "");
     let file = a.folder().join("peers.json");
-    let put = |text: &str| {
-        let incoming = file.with_extension("incoming");
-        std::fs::write(&incoming, text).unwrap();
-        std::fs::rename(incoming, &file).unwrap();
-    };
+    let put = |text: &str| put(&file, text);
     put(&json!([at_b.url()]).to_string());
     let a = a.start();
     assert_eq!(serving(&a), BTreeSet::from(["b".to_owned()]), "the start waits for what is there");

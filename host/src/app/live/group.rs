@@ -57,23 +57,30 @@ struct Before<'a> {
 impl Making<'_> {
     /// The peers of a URL: taken over from `before` where they would be the same.
     pub(super) fn group(&self, peer: &config::Peer, before: Option<&Group>) -> Group {
-        let finds_alike = |before: &&Group| self.finds_alike && before.discover == peer.discover;
-        let alike = before.filter(finds_alike);
+        // Asking other servers, or allowing other addresses, loses nobody who was found and may still be called.
+        let same_peers = before.filter(|before| before.discover == peer.discover);
+        let found = same_peers.and_then(|before| before.found.as_ref()).map(|found| self.allowed_of(found));
+        let same_ways = same_peers.filter(|_| self.finds_alike);
         // One for names that are found is made for that name.
-        let same_client = |before: &&Group| self.calls_alike && before.discover == peer.discover;
-        let same = before.filter(same_client);
+        let same = same_peers.filter(|_| self.calls_alike);
         let client = same.map_or_else(|| self.client_of(peer), |before| before.client.clone());
         let group = Group {
             discover: peer.discover.clone(),
-            found: alike.and_then(|before| before.found.clone()),
+            found: found.filter(|found| !found.is_empty()),
             client,
             peers: Vec::new(),
-            following: alike.map(|before| before.following.clone()).unwrap_or_default(),
+            following: same_ways.map(|before| before.following.clone()).unwrap_or_default(),
         };
         let before =
             Before { peers: before.map_or(&[][..], |before| &before.peers), call_alike: same.is_some() };
         let peers = self.peers(peer, &group, &before);
         Group { peers, ..group }
+    }
+
+    /// Those that may be called.
+    fn allowed_of(&self, found: &BTreeSet<Endpoint>) -> BTreeSet<Endpoint> {
+        let allowed = &self.config.proxy.allowed_addresses;
+        found.iter().filter(|endpoint| endpoint.is_allowed(allowed)).cloned().collect()
     }
 
     /// Found peers are reached at their addresses; who they are is still said by the name in the URL.

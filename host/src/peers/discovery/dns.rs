@@ -1,13 +1,16 @@
 //! Peers in the DNS: the addresses of a name (Kubernetes headless services), or the targets of a service (Consul).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::rdata::SRV;
+use tokio::time::timeout_at;
 
 use super::{Discovery, ENDPOINTS_MAX, Endpoint, Finding, Found, Lost};
 use crate::config::PeerUrl;
@@ -15,6 +18,12 @@ use crate::config::PeerUrl;
 /// How long one server may take to answer, and how often it is asked.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 const QUERIES: usize = 2;
+/// How long the addresses of one target are waited for, and when all that is found has to be there: before
+/// [`super::FIND_TIMEOUT`], with which everything would be lost.
+const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
+const ALL_TIMEOUT: Duration = Duration::from_secs(8);
+/// How many targets are looked up at once.
+const TARGETS_AT_ONCE: usize = 64;
 /// Shortest and longest time after which a name is looked up again, whatever the records say.
 const AGAIN_MIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
@@ -34,9 +43,11 @@ impl AddressDiscovery {
 impl Discovery for AddressDiscovery {
     fn find(&mut self) -> Finding<'_> {
         Box::pin(async move {
-            let (addresses, again) = self.lookups.addresses(self.url.host()).await?;
+            let name = self.url.host();
+            let answers = ask(&self.lookups.resolver()?, name, Instant::now() + ALL_TIMEOUT).await;
+            let Known { addresses, again, lost } = self.lookups.note(name, answers)?;
             let endpoints = addresses.into_iter().map(|address| self.url.at(address, self.url.port()));
-            Ok(Found { endpoints: endpoints.map(Endpoint::at).collect(), again })
+            Ok(Found { endpoints: endpoints.map(Endpoint::at).collect(), again, lost })
         })
     }
 }
@@ -56,55 +67,115 @@ impl ServiceDiscovery {
 impl Discovery for ServiceDiscovery {
     fn find(&mut self) -> Finding<'_> {
         Box::pin(async move {
+            let in_time = Instant::now() + ALL_TIMEOUT;
             let resolver = self.lookups.resolver()?;
             let found = resolver.srv_lookup(self.url.host()).await.map_err(|error| error.to_string())?;
-            let mut again = until(found.valid_until());
-            let targets: Vec<_> = found
-                .answers()
-                .iter()
-                .filter_map(
-                    |record| if let RData::SRV(srv) = &record.data { Some(srv.clone()) } else { None },
-                )
-                .take(ENDPOINTS_MAX)
-                .collect();
-            let priorities: BTreeSet<u16> = targets.iter().map(|srv| srv.priority).collect();
-            let (mut endpoints, mut lost, mut names) = (BTreeSet::new(), None, BTreeSet::new());
-            for srv in targets {
-                let rank =
-                    priorities.iter().position(|priority| *priority == srv.priority).unwrap_or_default();
-                let rank = u8::try_from(rank).unwrap_or(u8::MAX);
+            let valid = until(found.valid_until());
+            let targets = found.answers().iter().filter_map(|record| match &record.data {
+                RData::SRV(srv) => Some(srv.clone()),
+                _ => None,
+            });
+            let targets: Vec<SRV> = targets.take(ENDPOINTS_MAX).collect();
+            let told = targets.iter().map(|srv| {
                 // The server says them along with the targets, if it knows them.
-                let told = found.additionals().iter().filter(|record| record.name == srv.target);
-                let told: Vec<IpAddr> = told.filter_map(|record| record.data.ip_addr()).collect();
-                let addresses = match told.is_empty() {
-                    false => told,
-                    true => {
-                        let name = srv.target.to_utf8();
-                        let looked_up = self.lookups.addresses(&name).await;
-                        names.insert(name.clone());
-                        match looked_up {
-                            Ok((addresses, valid)) => {
-                                again = again.min(valid);
-                                addresses
-                            }
-                            Err(reason) => {
-                                (again, lost) = (AGAIN_MIN, Some(reason));
-                                self.lookups.last(&name)
-                            }
-                        }
-                    }
-                };
-                let weight = srv.weight.max(1);
-                let endpoint = |address| Endpoint { url: self.url.at(address, srv.port), rank, weight };
-                endpoints.extend(addresses.into_iter().map(endpoint));
-            }
-            self.lookups.known.retain(|name, _| names.contains(name));
-            match lost {
-                Some(reason) if endpoints.is_empty() => Err(reason),
-                _ => Ok(Found { endpoints, again }),
-            }
+                let records = found.additionals().iter().filter(|record| record.name == srv.target);
+                let addresses: Vec<IpAddr> = records.filter_map(|record| record.data.ip_addr()).collect();
+                let told = (!addresses.is_empty()).then(|| told_along(addresses, valid));
+                (srv.target.to_utf8(), told)
+            });
+            let answers = ask_for_others(&resolver, told.collect(), in_time).await;
+            self.note(&targets, answers, valid)
         })
     }
+}
+
+impl ServiceDiscovery {
+    /// The peers of all targets. One that cannot be looked up has the addresses that it had.
+    fn note(
+        &mut self,
+        targets: &[SRV],
+        answers: BTreeMap<String, Answers>,
+        mut again: Duration,
+    ) -> Result<Found, Lost> {
+        self.lookups.known.retain(|name, _| answers.contains_key(name));
+        let mut lost = None;
+        for (name, answers) in answers {
+            let reason = match self.lookups.note(&name, answers) {
+                Ok(known) => {
+                    again = again.min(known.again);
+                    known.lost
+                }
+                Err(reason) => Some(reason),
+            };
+            if reason.is_some() {
+                (again, lost) = (AGAIN_MIN, lost.or(reason));
+            }
+        }
+        let priorities: BTreeSet<u16> = targets.iter().map(|srv| srv.priority).collect();
+        let mut endpoints = BTreeSet::new();
+        for srv in targets {
+            let rank = priorities.iter().position(|priority| *priority == srv.priority).unwrap_or_default();
+            let rank = u8::try_from(rank).unwrap_or(u8::MAX);
+            let weight = srv.weight.max(1);
+            let endpoint = |address| Endpoint { url: self.url.at(address, srv.port), rank, weight };
+            endpoints.extend(self.lookups.last(&srv.target.to_utf8()).into_iter().map(endpoint));
+        }
+        match lost {
+            Some(reason) if endpoints.is_empty() => Err(reason),
+            lost => Ok(Found { endpoints, again, lost }),
+        }
+    }
+}
+
+/// What one look-up of a name says, and for how long: IPv4, then IPv6.
+type Answers = [Result<(Vec<IpAddr>, Duration), Lost>; 2];
+
+/// What is known of a name.
+struct Known {
+    addresses: Vec<IpAddr>,
+    again: Duration,
+    /// Why one family is what it was before.
+    lost: Option<Lost>,
+}
+
+/// Looks up both families of a name, each until then at the latest.
+async fn ask(resolver: &TokioResolver, name: &str, in_time: Instant) -> Answers {
+    let (v4, v6) = tokio::join!(
+        timeout_at(in_time.into(), resolver.ipv4_lookup(name)),
+        timeout_at(in_time.into(), resolver.ipv6_lookup(name))
+    );
+    [v4, v6].map(|found| match found {
+        Ok(Ok(found)) => {
+            let addresses = found.answers().iter().filter_map(|record| record.data.ip_addr());
+            Ok((addresses.take(ENDPOINTS_MAX).collect(), until(found.valid_until())))
+        }
+        Ok(Err(error)) if error.is_no_records_found() => Ok((Vec::new(), AGAIN_MAX)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    })
+}
+
+/// Looks up the names whose addresses were not told: some at once, and each only for so long, so that those that are
+/// not answered do not take the time of the others.
+async fn ask_for_others(
+    resolver: &TokioResolver,
+    names: BTreeMap<String, Option<Answers>>,
+    in_time: Instant,
+) -> BTreeMap<String, Answers> {
+    let answers = names.into_iter().map(|(name, told)| async move {
+        let answers = match told {
+            Some(answers) => answers,
+            None => ask(resolver, &name, in_time.min(Instant::now() + TARGET_TIMEOUT)).await,
+        };
+        (name, answers)
+    });
+    stream::iter(answers).buffer_unordered(TARGETS_AT_ONCE).collect().await
+}
+
+/// What was said along with something else.
+fn told_along(addresses: Vec<IpAddr>, valid: Duration) -> Answers {
+    let (v4, v6) = addresses.into_iter().take(ENDPOINTS_MAX).partition(IpAddr::is_ipv4);
+    [Ok((v4, valid)), Ok((v6, valid))]
 }
 
 /// The resolver, made when it is first needed: it needs a runtime, and the system's config may not be there yet.
@@ -148,33 +219,25 @@ impl Lookups {
         self.known.get(name).into_iter().flatten().flatten().copied().collect()
     }
 
-    /// All addresses of a name, and for how long they are good. Where only one family cannot be looked up, those that
-    /// are known of it stay.
-    async fn addresses(&mut self, name: &str) -> Result<(Vec<IpAddr>, Duration), Lost> {
-        let resolver = self.resolver()?;
-        let (v4, v6) = tokio::join!(resolver.ipv4_lookup(name), resolver.ipv6_lookup(name));
+    /// Puts in what was said of a name. Where only one family cannot be looked up, those that are known of it stay.
+    fn note(&mut self, name: &str, answers: Answers) -> Result<Known, Lost> {
         let (mut lost, mut answered, mut again) = (None, false, AGAIN_MAX);
         let known = self.known.entry(name.to_owned()).or_default();
-        for (family, found) in known.iter_mut().zip([v4, v6]) {
-            match found {
-                Ok(found) => {
-                    (answered, again) = (true, again.min(until(found.valid_until())));
-                    let addresses = found.answers().iter().filter_map(|record| record.data.ip_addr());
-                    *family = addresses.take(ENDPOINTS_MAX).collect();
+        for (family, answer) in known.iter_mut().zip(answers) {
+            match answer {
+                Ok((addresses, valid)) => {
+                    (answered, again) = (true, again.min(valid));
+                    *family = addresses;
                 }
-                Err(error) if error.is_no_records_found() => {
-                    answered = true;
-                    family.clear();
-                }
-                Err(error) => lost = Some(error.to_string()),
+                Err(reason) => lost = Some(format!("`{name}`: {reason}")),
             }
         }
         let addresses: Vec<IpAddr> = known.iter().flatten().copied().collect();
         match lost {
             Some(reason) if addresses.is_empty() || !answered => Err(reason),
-            Some(_) => Ok((addresses, AGAIN_MIN)),
+            Some(_) => Ok(Known { addresses, again: AGAIN_MIN, lost }),
             None if addresses.is_empty() => Err(format!("`{name}` has no addresses")),
-            None => Ok((addresses, again)),
+            None => Ok(Known { addresses, again, lost }),
         }
     }
 }

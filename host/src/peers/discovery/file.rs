@@ -66,7 +66,7 @@ impl Discovery for FileDiscovery {
             let read = reading.await;
             self.reading = None;
             let endpoints = read.map_err(|_| "the thread that read the file died".to_owned())??;
-            Ok(Found { endpoints, again: AGAIN })
+            Ok(Found { endpoints, again: AGAIN, lost: None })
         })
     }
 }

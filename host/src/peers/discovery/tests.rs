@@ -6,7 +6,7 @@ fn endpoint(url: &str, rank: u8, weight: u16) -> Endpoint {
 
 fn found(urls: &[&str]) -> Found {
     let endpoints = urls.iter().map(|url| Endpoint::at(PeerUrl::new(url).unwrap())).collect();
-    Found { endpoints, again: Duration::from_secs(1) }
+    Found { endpoints, again: Duration::from_secs(1), lost: None }
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn what_may_not_be_called_is_left_out() {
 #[test]
 fn a_peer_that_is_found_twice_is_one() {
     let twice = [endpoint("http://b", 3, 2), endpoint("http://b", 1, 4), endpoint("http://c", 0, 1)];
-    let found = Found { endpoints: twice.into(), again: Duration::ZERO };
+    let found = Found { endpoints: twice.into(), again: Duration::ZERO, lost: None };
     let left = permitted(found, &AllowedAddresses::default()).unwrap().endpoints;
     assert_eq!(left, BTreeSet::from([endpoint("http://b", 1, 6), endpoint("http://c", 0, 1)]));
 }
