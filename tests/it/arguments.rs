@@ -181,9 +181,11 @@ fn a_body_that_does_not_arrive_is_not_waited_for_longer_than_the_call() {
             "POST /api/v1/functions/{ECHO} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
              x-framex-timeout-ms: {timeout_ms}\r\ncontent-length: 100\r\n\r\n{{\"data\":"
         ));
-        let expected = (408, "cancelled".to_owned(), "the body did not arrive in time".to_owned());
-        assert_eq!(answer.problem(), expected);
+        let detail = "the time ran out while the arguments of the call arrived";
+        assert_eq!(answer.problem(), (504, "deadline_exceeded".to_owned(), detail.to_owned()));
+        assert_eq!(answer.json()["executed"], false);
     }
+    assert_eq!(host.metric("framex_limits_reached_total{limit=\"body_time\"}"), 0.0, "it had more time");
     host.stop();
 }
 
