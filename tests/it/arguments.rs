@@ -181,9 +181,26 @@ fn a_body_that_does_not_arrive_is_not_waited_for_longer_than_the_call() {
             "POST /api/v1/functions/{ECHO} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
              x-framex-timeout-ms: {timeout_ms}\r\ncontent-length: 100\r\n\r\n{{\"data\":"
         ));
-        let expected = (408, "cancelled".to_owned(), "the body did not arrive in time".to_owned());
-        assert_eq!(answer.problem(), expected);
+        let detail = "the time ran out while the arguments of the call arrived";
+        assert_eq!(answer.problem(), (504, "deadline_exceeded".to_owned(), detail.to_owned()));
+        assert_eq!(answer.json()["executed"], false);
     }
+    assert_eq!(host.metric("framex_limits_reached_total{limit=\"body_time\"}"), 0.0, "it had more time");
+    host.stop();
+}
+
+#[test]
+fn arguments_that_are_too_large_as_message_pack_are_refused_here() {
+    let host = Daemon::builder().config("server.body_bytes_max = 4000").plugin("misbehave").start();
+    // Four bytes of JSON each, nine of MessagePack.
+    let numbers = |count: usize| format!("{{\"numbers\":[{}0.5]}}", "0.5,".repeat(count - 1));
+    let refused = post_json(&host, "misbehave.functions.none", &numbers(500));
+    let detail = "the arguments have more than 4000 bytes as MessagePack, the form in which functions take them ([server] body_bytes_max)";
+    assert_eq!(refused.problem(), (413, "invalid_argument".to_owned(), detail.to_owned()));
+    assert_eq!(refused.json()["executed"], false);
+    assert_eq!(host.metric("framex_limits_reached_total{limit=\"body_size\"}"), 1.0);
+    // With fewer of them, it is looked for.
+    assert_eq!(post_json(&host, "misbehave.functions.none", &numbers(400)).status, 404);
     host.stop();
 }
 

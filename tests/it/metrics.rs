@@ -55,7 +55,28 @@ fn the_text_is_one_that_prometheus_reads() {
     }
     assert!(host.metric("framex_resident_memory_bytes") > 1e6);
     assert!(host.metric("framex_open_files") > 3.0);
+    check_histograms(&metrics);
     let buckets = metrics.lines().filter(|line| line.starts_with("framex_function_call_seconds_bucket"));
     let counts: Vec<f64> = buckets.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
     assert!(counts.is_sorted() && counts.last() == Some(&1.0), "{counts:?}");
+}
+
+/// Each histogram has a last step without a bound, which is as large as its count.
+#[track_caller]
+fn check_histograms(metrics: &str) {
+    let of_type = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" histogram"));
+    let mut series = 0;
+    for name in of_type {
+        let counts = metrics.lines().filter_map(|line| line.strip_prefix(&format!("{name}_count")));
+        for (labels, count) in counts.map(|line| line.rsplit_once(' ').unwrap()) {
+            let labels = labels.trim_start_matches('{').trim_end_matches('}');
+            let bucket = format!("{name}_bucket{{");
+            let steps = metrics.lines().filter_map(|line| line.strip_prefix(&bucket));
+            let last = steps.filter(|step| step.contains("le=\"+Inf\"") && step.contains(labels));
+            let last: Vec<&str> = last.map(|step| step.rsplit_once(' ').unwrap().1).collect();
+            assert_eq!(last, [count], "{name} {labels}");
+            series += 1;
+        }
+    }
+    assert!(series > 0, "{metrics}");
 }

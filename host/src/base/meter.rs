@@ -51,7 +51,7 @@ impl Timings {
     /// The sum in seconds, and how many fell into each step: of its upper bound, and not into one before.
     #[must_use]
     pub fn read(&self) -> (f64, Vec<(f64, u64)>) {
-        let bounds = Self::BOUNDS.into_iter().chain([f64::MAX]);
+        let bounds = Self::BOUNDS.into_iter().chain([f64::INFINITY]);
         let steps = bounds.zip(&self.buckets).map(|(bound, count)| (bound, count.load(Ordering::Relaxed)));
         let sum = Duration::from_micros(self.microseconds.load(Ordering::Relaxed));
         (sum.as_secs_f64(), steps.collect())
@@ -71,7 +71,7 @@ mod tests {
         let (sum, steps) = timings.read();
         assert!((sum - 60.000_202).abs() < 1e-9);
         let filled: Vec<(f64, u64)> = steps.into_iter().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(filled, [(0.000_1, 2), (0.000_25, 1), (30.0, 1), (f64::MAX, 1)]);
+        assert_eq!(filled, [(0.000_1, 2), (0.000_25, 1), (30.0, 1), (f64::INFINITY, 1)]);
     }
 
     #[test]

@@ -108,6 +108,7 @@ pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<(
     let answer = request(config, Method::GET, &format!("explain/{function}"), None)?;
     output.show(&answer, || {
         let place = match (answer["runs"].as_str(), answer["peer"].as_str()) {
+            (Some("peer"), Some(peer)) if answer["fallback"] == "local" => format!("on {peer}, or else here"),
             (Some("peer"), Some(peer)) => format!("on {peer}"),
             (Some("local"), _) => "here".to_owned(),
             _ => "nowhere".to_owned(),

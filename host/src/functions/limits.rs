@@ -8,6 +8,10 @@ use std::sync::Arc;
 use crate::base::{Deadline, FunctionName, HeldPlaces, NoPlace, Place, PlaceLimit, Places};
 use crate::config::{CallLimits, FunctionLimit};
 
+mod idle;
+
+use idle::{Borrowed, Idle};
+
 /// Most names whose places are kept.
 const NAMES_MAX: usize = 65_536;
 
@@ -36,12 +40,16 @@ pub struct FunctionPlaces {
     pub function: Arc<Places>,
     /// Of all functions of its plugin.
     pub plugin: Arc<Places>,
+    /// Those of the function whose calls wait for the plugin's.
+    idle: Arc<Idle>,
 }
 
 /// The places of one call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Entered {
     _function: Option<Place>,
+    /// Of the function, in place of one of its own.
+    _borrowed: Option<Borrowed>,
     _plugin: Option<Place>,
 }
 
@@ -67,12 +75,13 @@ impl FunctionPlaces {
     /// What a call needs, if all of it is free.
     #[must_use]
     pub fn try_enter(&self, held: &HeldPlaces) -> Option<Entered> {
+        if held.have(&self.plugin) {
+            return self.try_enter_within();
+        }
         let of = |places: &Arc<Places>| {
             if places.are_limited() { places.try_enter().map(Some) } else { Some(None) }
         };
-        let function = of(&self.function)?;
-        let plugin = if held.have(&self.plugin) { None } else { of(&self.plugin)? };
-        Some(Entered { _function: function, _plugin: plugin })
+        Some(Entered { _function: of(&self.function)?, _borrowed: None, _plugin: of(&self.plugin)? })
     }
 
     /// What a call needs, at once or after waiting, until the deadline: first the function's place, so that a function
@@ -87,23 +96,61 @@ impl FunctionPlaces {
     /// # Cancel safety
     /// Dropping it gives back what it had, its place in the queue included.
     pub async fn enter(&self, held: &HeldPlaces, deadline: Deadline) -> Result<Entered, Limited> {
-        let Self { function, plugin } = self;
-        let function = if !function.are_limited() {
+        let Self { function, plugin, idle } = self;
+        if held.have(plugin) {
+            return self.enter_within(held, deadline).await;
+        }
+        let mut own = if !function.are_limited() {
             None
         } else if held.have(function) {
-            Some(function.try_enter().ok_or_else(|| {
-                function.refuse();
-                Limited::Within
-            })?)
+            Some(function.try_enter().ok_or_else(|| self.refuse_within())?)
         } else {
             Some(function.enter(deadline).await.map_err(Limited::Function)?)
         };
-        let plugin = if !plugin.are_limited() || held.have(plugin) {
-            None
-        } else {
-            Some(plugin.enter(deadline).await.map_err(Limited::Plugin)?)
-        };
-        Ok(Entered { _function: function, _plugin: plugin })
+        let mut of_plugin = plugin.are_limited().then(|| plugin.try_enter()).flatten();
+        if plugin.are_limited() && of_plugin.is_none() {
+            let lent = own.map(|place| idle.lend(place));
+            of_plugin = Some(plugin.enter(deadline).await.map_err(Limited::Plugin)?);
+            own = match lent {
+                Some(lent) => lent.take_back(deadline).await.map_err(Limited::Function)?,
+                None => None,
+            };
+        }
+        Ok(Entered { _function: own, _borrowed: None, _plugin: of_plugin })
+    }
+
+    /// What a call needs that goes along on a place of the plugin: one of the function that is free, or that is idle, as
+    /// the call that has it waits for the plugin's.
+    fn try_enter_within(&self) -> Option<Entered> {
+        if !self.function.are_limited() {
+            return Some(Entered::default());
+        }
+        let own = self.function.try_enter();
+        let borrowed = if own.is_none() { Some(self.idle.try_borrow()?) } else { None };
+        Some(Entered { _function: own, _borrowed: borrowed, _plugin: None })
+    }
+
+    /// The same, at once or after waiting in the function's queue.
+    async fn enter_within(&self, held: &HeldPlaces, deadline: Deadline) -> Result<Entered, Limited> {
+        if let Some(entered) = self.try_enter_within() {
+            return Ok(entered);
+        }
+        if held.have(&self.function) {
+            return Err(self.refuse_within());
+        }
+        tokio::select! {
+            biased;
+            place = self.function.enter(deadline) => {
+                let place = place.map_err(Limited::Function)?;
+                Ok(Entered { _function: Some(place), ..Entered::default() })
+            }
+            borrowed = self.idle.borrow() => Ok(Entered { _borrowed: Some(borrowed), ..Entered::default() }),
+        }
+    }
+
+    fn refuse_within(&self) -> Limited {
+        self.function.refuse();
+        Limited::Within
     }
 
     /// What `held` is for calls that are made within one that has entered.
@@ -118,8 +165,16 @@ impl FunctionPlaces {
 #[derive(Debug, Default)]
 pub(super) struct LimitBook {
     configured: CallLimits,
-    functions: HashMap<FunctionName, (DeclaredLimit, Arc<Places>)>,
+    functions: HashMap<FunctionName, OfFunction>,
     plugins: HashMap<Arc<str>, Arc<Places>>,
+}
+
+/// What is kept of a function.
+#[derive(Debug, Default)]
+struct OfFunction {
+    declared: DeclaredLimit,
+    places: Arc<Places>,
+    idle: Arc<Idle>,
 }
 
 impl LimitBook {
@@ -132,17 +187,18 @@ impl LimitBook {
     ) -> FunctionPlaces {
         let Self { configured, functions, plugins } = self;
         let of_function = declared.with(configured.functions.get(name));
-        let function = match functions.get_mut(name) {
-            Some((known, places)) => {
-                *known = declared;
-                Arc::clone(places)
+        let (function, idle) = match functions.get_mut(name) {
+            Some(known) => {
+                known.declared = declared;
+                (Arc::clone(&known.places), Arc::clone(&known.idle))
             }
             None => {
-                let places = Arc::<Places>::default();
+                let new = OfFunction { declared, ..OfFunction::default() };
+                let shared = (Arc::clone(&new.places), Arc::clone(&new.idle));
                 if functions.len() < NAMES_MAX {
-                    functions.insert(name.clone(), (declared, Arc::clone(&places)));
+                    functions.insert(name.clone(), new);
                 }
-                places
+                shared
             }
         };
         if function.limit() != of_function {
@@ -152,7 +208,7 @@ impl LimitBook {
             let limit = configured.plugins.get(&**plugin);
             Arc::new(limit.map_or_else(Places::default, |limit| Places::new(*limit)))
         });
-        FunctionPlaces { function, plugin: Arc::clone(plugin) }
+        FunctionPlaces { function, plugin: Arc::clone(plugin), idle }
     }
 
     /// Brings what the config says into force, also for calls that run and wait.
@@ -162,7 +218,7 @@ impl LimitBook {
                 places.set(limit);
             }
         };
-        for (name, (declared, places)) in &self.functions {
+        for (name, OfFunction { declared, places, .. }) in &self.functions {
             change(places, declared.with(configured.functions.get(name)));
         }
         for (name, places) in &self.plugins {
@@ -173,7 +229,7 @@ impl LimitBook {
 
     /// Every place that is limited, or was so while calls came to it: of functions, then of plugins, by name.
     pub(super) fn shown(&self) -> [Vec<(String, Arc<Places>)>; 2] {
-        let functions = self.functions.iter().map(|(name, (_, places))| (name.as_str(), places));
+        let functions = self.functions.iter().map(|(name, known)| (name.as_str(), &known.places));
         let plugins = self.plugins.iter().map(|(name, places)| (&**name, places));
         [shown(functions), shown(plugins)]
     }
@@ -191,8 +247,11 @@ fn shown<'a>(all: impl Iterator<Item = (&'a str, &'a Arc<Places>)>) -> Vec<(Stri
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
     use std::time::Duration;
+
+    use super::*;
 
     fn name(text: &str) -> FunctionName {
         FunctionName::new(text).unwrap()
@@ -268,5 +327,69 @@ mod tests {
         assert!(places.enter(&outside, deadline).await.is_ok());
         let [functions, plugins] = book.shown();
         assert_eq!((functions[0].1.reached(), plugins[0].1.reached()), (1, 1));
+    }
+
+    fn poll<F: Future>(entering: &mut Pin<Box<F>>) -> Option<F::Output> {
+        match entering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    /// One place of the plugin, which a call of `demo.g` has taken, and one of `demo.f`; and what is held within that call.
+    fn one_of_each() -> (FunctionPlaces, Entered, HeldPlaces) {
+        let mut book = LimitBook::default();
+        let function = FunctionLimit { in_flight_max: Some(1), queue_max: Some(5) };
+        book.configure(configured(Some(limit(1, 5)), function));
+        let f = publish(&mut book, DeclaredLimit::default());
+        let g = book.publish(&name("demo.g"), &"demo".into(), DeclaredLimit::default());
+        let outer = g.try_enter(&HeldPlaces::default()).unwrap();
+        let inside = g.held_within(&HeldPlaces::default());
+        (f, outer, inside)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_within_runs_in_the_place_of_one_that_waits_for_the_plugin() {
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let (f, outer, inside) = one_of_each();
+        let outside = HeldPlaces::default();
+        let mut waiting = Box::pin(f.enter(&outside, deadline));
+        assert!(poll(&mut waiting).is_none());
+        let within = f.enter(&inside, deadline).await.unwrap();
+        let mut second = Box::pin(f.enter(&inside, deadline));
+        assert!(poll(&mut second).is_none(), "there is one place, though two calls have to do with it");
+        // The plugin's place alone does not let it run.
+        drop(outer);
+        assert!(poll(&mut waiting).is_none());
+        drop(within);
+        let within = poll(&mut second).unwrap().unwrap();
+        assert!(poll(&mut waiting).is_none(), "the second one asked before");
+        drop(within);
+        let entered = poll(&mut waiting).unwrap().unwrap();
+        assert!(f.function.try_enter().is_none());
+        drop(entered);
+        assert_eq!((f.function.running(), f.function.waiting(), f.plugin.running()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_is_borrowed_stays_taken_when_its_lender_goes() {
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let (f, outer, inside) = one_of_each();
+        let outside = HeldPlaces::default();
+        let mut waiting = Box::pin(f.enter(&outside, deadline));
+        assert!(poll(&mut waiting).is_none());
+        let within = f.try_enter(&inside).unwrap();
+        drop(waiting);
+        assert!(f.try_enter(&inside).is_none() && f.function.try_enter().is_none());
+        // One that asks and goes changes nothing.
+        let mut second = Box::pin(f.enter(&inside, deadline));
+        assert!(poll(&mut second).is_none());
+        drop(second);
+        assert_eq!(f.function.running(), 1);
+        drop(within);
+        assert_eq!((f.function.running(), f.function.waiting()), (0, 0));
+        assert!(f.try_enter(&inside).is_some());
+        drop(outer);
+        assert!(f.enter(&outside, deadline).await.is_ok());
     }
 }

@@ -75,12 +75,14 @@ async fn answer(
         held: Held::default(),
         within: HeldPlaces::default(),
     };
-    let within = deadline.remaining().unwrap_or_default();
-    let Limits { body_bytes_max, body_timeout, wire, .. } = policy.limits;
-    let within = within.min(body_timeout);
+    let Limits { body_bytes_max, body_timeout: within, wire, .. } = policy.limits;
     let bounds = body::Bounds { bytes_max: body_bytes_max, within, memory: &door.body_memory };
-    let (body, taken) = body::read(headers, body, bounds).await?;
+    let read = tokio::time::timeout_at(deadline.0.into(), body::read(headers, body, bounds)).await;
+    let (body, taken) = read.map_err(|_| out_of_time())??;
     let arguments = arguments(form, body, wire.nesting_max)?;
+    if arguments.len() > body_bytes_max {
+        return Err(too_large_packed(body_bytes_max));
+    }
     let outcome = door.run(policy, invocation, arguments, taken).await;
     let result = outcome.map_err(|failure| Problem::of_failure(&failure))?;
     respond(result_form, result)
@@ -102,6 +104,21 @@ fn arguments(form: Form, body: Bytes, nesting_max: usize) -> Result<Bytes, Probl
     let checked = check_arguments(&arguments, nesting_max);
     checked.map_err(|error| refused(error.to_string(), error.limit().map(Limit::from)))?;
     Ok(arguments)
+}
+
+/// The time that the caller gives the call is over: no fault of the body's time, which is another limit.
+fn out_of_time() -> Problem {
+    let text = "the time ran out while the arguments of the call arrived";
+    Problem::of_failure(&Failure::not_executed(ErrorCode::DeadlineExceeded, text))
+}
+
+/// A peer takes no more than its own limit either, and would say less of it.
+fn too_large_packed(bytes_max: usize) -> Problem {
+    let detail = format!(
+        "the arguments have more than {bytes_max} bytes as MessagePack, the form in which functions take them \
+         ([server] body_bytes_max)"
+    );
+    Problem::too_large(bytes_max).with("detail", detail.into()).with("executed", false.into())
 }
 
 fn respond(form: Form, result: Bytes) -> Result<Response, Problem> {

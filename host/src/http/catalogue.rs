@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ pub(super) struct Entry {
     function: Option<Arc<Function>>,
     /// What a peer says of it, where no plugin here has it.
     offered: Option<Arc<Offered>>,
-    /// "local", or the URL of the first peer.
+    /// "local", or the URL of the peer that calls go to now, or of one of them.
     pub(super) runs: String,
 }
 
@@ -64,11 +65,13 @@ pub(super) fn entries(door: &Door, caller: &Caller) -> Vec<Entry> {
     let routes = router.routes();
     let names = local.chain(routes.configured.keys().cloned()).chain(router.offered_names());
     let names: BTreeSet<FunctionName> = names.collect();
+    let now = Instant::now();
     let entry = |name: FunctionName| {
         let function = table.find(name.as_str()).cloned();
-        let (runs, offered) = match router.target(&name) {
+        let target = router.target(&name);
+        let (runs, offered) = match &target {
             Target::Local(_) => ("local".to_owned(), None),
-            Target::Peers(peers) => (peers.first()?.url().to_string(), router.offered(&name, &peers)),
+            Target::Peers(peers) => (target.first_peer(now)?.url().to_string(), router.offered(&name, peers)),
             Target::Nowhere => return None,
         };
         Some(Entry { function, offered, name, runs })

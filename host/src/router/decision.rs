@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::base::{FunctionName, HostId, nearest};
+use crate::config::Fallback;
 use crate::functions::{Function, Snapshot};
-use crate::peers::Peer;
+use crate::peers::{Admission, Peer};
 
 /// Where a call runs.
 #[derive(Debug, Clone)]
@@ -26,6 +28,36 @@ pub struct Decision {
     pub target: Target,
     /// One sentence for each step.
     pub because: Vec<String>,
+}
+
+impl Target {
+    /// The peer that calls go to now, or one of them: of those that may be asked, the first of the lowest priority; of
+    /// all, where none may be.
+    #[must_use]
+    pub fn first_peer(&self, now: Instant) -> Option<&Arc<Peer>> {
+        let Self::Peers(peers) = self else { return None };
+        let is_put_off = |peer: &Peer| peer.is_unfound() || matches!(peer.look(now), Admission::No(_));
+        peers.iter().min_by_key(|peer| (peer.is_itself(), is_put_off(peer), peer.standing().priority))
+    }
+}
+
+impl Decision {
+    /// What runs here where its peers have not run it, by the config's `fallback`; says so in a sentence more.
+    pub fn fall_back(
+        &mut self,
+        name: &FunctionName,
+        table: &Snapshot,
+        fallback: Fallback,
+    ) -> Option<Arc<Function>> {
+        let function = table.find(name.as_str()).filter(|_| fallback == Fallback::Local)?;
+        let Target::Peers(_) = self.target else { return None };
+        let ran = if function.idempotent { "no peer has answered" } else { "provably no peer has run" };
+        self.because.push(format!(
+            "fallback = \"local\": a call that {ran} runs here: plugin `{}`, generation {}, has it",
+            function.plugin, function.generation
+        ));
+        Some(Arc::clone(function))
+    }
 }
 
 /// What a decision is made of besides the table: nothing here changes while it is made.
@@ -86,7 +118,7 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> 
             )
         });
     }
-    let rule = if ways.configured.iter().all(|peer| peer.is_itself()) { 3 } else { 1 };
+    let rule: u8 = if ways.configured.iter().all(|peer| peer.is_itself()) { 3 } else { 1 };
     match &target {
         Target::Local(function) => because.push(format!(
             "rule 2: plugin `{}`, generation {}, has it here",
@@ -99,9 +131,7 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> 
         }
     }
     match &target {
-        Target::Peers(peers) if peers.len() > 1 => because.push(format!(
-            "rule {rule}: of two of them that chance names by their weights, a call goes to the one of less load"
-        )),
+        Target::Peers(peers) => because.extend(explain_order(rule, peers, target.first_peer(Instant::now()))),
         Target::Nowhere => {
             let offered = super::offers::names_like(name, ways.peers, |_| true);
             let known = table.names().chain(offered.iter().map(FunctionName::as_str));
@@ -110,9 +140,33 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> 
                 because.push(format!("rule 4: the nearest names are `{}`", near.join("`, `")));
             }
         }
-        Target::Peers(_) | Target::Local(_) => {}
+        Target::Local(_) => {}
     }
     Decision { target, because }
+}
+
+/// Which of several peers a call goes to.
+fn explain_order(rule: u8, peers: &[Arc<Peer>], first: Option<&Arc<Peer>>) -> Vec<String> {
+    let mut because = Vec::new();
+    let priorities: BTreeSet<u8> = peers.iter().map(|peer| peer.standing().priority).collect();
+    let (Some(lowest), Some(now)) = (priorities.first(), first.map(|first| first.standing().priority)) else {
+        return because;
+    };
+    if priorities.len() > 1 {
+        because.push(format!(
+            "rule {rule}: peers of priority {lowest} are asked first, those of a higher one only where these may not be \
+             asked or could not run it"
+        ));
+    }
+    if now > *lowest {
+        because.push(format!("rule {rule}: at present none of a lower priority than {now} may be asked"));
+    }
+    if peers.iter().filter(|peer| peer.standing().priority == now).count() > 1 {
+        because.push(format!(
+            "rule {rule}: of two of priority {now} that chance names by their weights, a call goes to the one of less load"
+        ));
+    }
+    because
 }
 
 /// Rule 3, a sentence for each peer that has to do with it.

@@ -123,6 +123,25 @@ fn a_call_within_a_call_of_the_same_function_does_not_wait_for_itself() {
 }
 
 #[test]
+fn a_call_within_a_call_does_not_wait_for_one_that_waits_for_the_plugin() {
+    const BOOKS: &str = "misbehave.bookings.books";
+    let one = "{ in_flight_max = 1, queue_max = 5 }";
+    let host = host(&format!("limits.plugins.misbehave = {one}\nlimits.functions.{BOOKS:?} = {one}\n"))
+        .config("server.idempotency_keep_ms = 0\n")
+        .start();
+    // It books twice, one after the other, while it has the only place of the plugin.
+    let arguments = json!({ "order": "inner", "ms": 2000, "key": "k", "timeout_ms": 30_000, "times": 2 });
+    let outer = host.begin("misbehave.bookings.books_again", &arguments);
+    shows(&host, BOOKS, 1, 0);
+    // After the first booking, this one has the place of the function, and waits for the plugin's.
+    let outside = host.begin(BOOKS, &json!({"order": "outer"}));
+    shows(&host, BOOKS, 1, 1);
+    assert_eq!(outer.answer().json(), json!(["inner 1", "inner 2"]));
+    assert_eq!(outside.answer().json(), json!("outer 3"));
+    shows(&host, BOOKS, 0, 0);
+}
+
+#[test]
 fn a_reload_changes_limits_under_those_who_run_and_wait() {
     let limits = |queued: &str| {
         format!("plugin_dir = \"plugins\"\nlimits.functions.{QUEUED:?} = {{ in_flight_max = {queued} }}\n")

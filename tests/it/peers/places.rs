@@ -1,7 +1,7 @@
 //! Which host a call ends up on: URLs that lead home, one config for all hosts, circles, and equal names.
 
-use framex_tests::{Daemon, FreeAddress, frames};
-use serde_json::json;
+use framex_tests::{Daemon, FreeAddress, frames, until};
+use serde_json::{Value, json};
 
 use super::{FUNCTION, call, check_failed, host, runs};
 
@@ -13,6 +13,12 @@ fn runs_at(host: &Daemon) -> String {
     entry["runs"].as_str().expect("it says where").to_owned()
 }
 
+/// What `explain` says: the peer, and the sentences.
+fn explained(host: &Daemon) -> (Value, String) {
+    let explained = host.admin_get(&format!("explain/{FUNCTION}")).json();
+    (explained["peer"].clone(), explained["because"].to_string())
+}
+
 #[track_caller]
 fn check_served_by(host: &Daemon, expected: &str) {
     let served = call(host);
@@ -22,6 +28,49 @@ fn check_served_by(host: &Daemon, expected: &str) {
         "{}",
         String::from_utf8_lossy(&served.body)
     );
+}
+
+#[test]
+fn the_peer_is_named_that_calls_go_to_now() {
+    let b = host("b", &[], FUNCTION).start();
+    let c = host("c", &[], FUNCTION).start();
+    let [later, first] = [b.url(), c.url()];
+    let a = host("a", &[], FUNCTION)
+        .config(&format!("plugins.proxy.proxy_urls.{later:?}.priority = 5\n"))
+        .config(&format!("plugins.proxy.proxy_urls.{first:?}.priority = 0\n"))
+        .config(&format!("plugins.proxy.proxy_functions.{later:?} = [{FUNCTION:?}]\n"))
+        .config(&format!("plugins.proxy.proxy_functions.{first:?} = [{FUNCTION:?}]\n"))
+        .start();
+    check_served_by(&a, "c");
+    let (peer, because) = explained(&a);
+    assert_eq!((peer, runs_at(&a)), (json!(first), first));
+    assert!(because.contains("rule 1: peers of priority 0 are asked first"), "{because}");
+    assert!(!because.contains("by their weights"), "each has a priority of its own: {because}");
+    c.stop();
+    until("the one that is gone is left alone", || {
+        check_served_by(&a, "b");
+        let (peer, because) = explained(&a);
+        peer == later && because.contains("at present none of a lower priority than 5 may be asked")
+    });
+    until("the list says so as well", || {
+        check_served_by(&a, "b");
+        runs_at(&a) == later
+    });
+}
+
+#[test]
+fn what_falls_back_is_said() {
+    let nowhere = FreeAddress::find().url();
+    let a = host("a", &[&nowhere], FUNCTION).config("plugins.proxy.fallback = \"local\"").start();
+    check_served_by(&a, "a");
+    let (peer, because) = explained(&a);
+    assert_eq!(peer, nowhere);
+    let says = "a call that provably no peer has run runs here: plugin `misbehave`, generation 1, has it";
+    assert!(because.contains(says), "{because}");
+    let printed = a.run(&["explain", FUNCTION]).stdout;
+    assert!(printed.starts_with(&format!("`{FUNCTION}` runs on {nowhere}, or else here:")), "{printed}");
+    let without = host("a", &[&nowhere], FUNCTION).start();
+    assert!(!explained(&without).1.contains("fallback"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What can be asked of a host by its operator.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, Request};
 use hyper::body::Incoming;
@@ -293,10 +293,14 @@ fn peers(admin: &Admin) -> Value {
 fn explain(admin: &Admin, name: &str) -> Result<Value, Problem> {
     let function = FunctionName::new(name)
         .map_err(|error| Problem::of_code(ErrorCode::InvalidArgument, &error.to_string()))?;
-    let Decision { target, because } = admin.router.explain(&function);
+    let router = &admin.router;
+    let mut decision = router.explain(&function);
+    let here = decision.fall_back(&function, &router.table().snapshot(), router.routes().fallback);
+    let Decision { target, because } = decision;
     let mut explained = json!({ "function": name, "runs": runs(&target), "because": because });
-    if let Target::Peers(peers) = &target {
-        explained["peer"] = peers.first().map(|peer| peer.url().to_string()).into();
+    if let Some(peer) = target.first_peer(Instant::now()) {
+        explained["peer"] = peer.url().to_string().into();
+        explained["fallback"] = here.map(|_| "local").into();
     }
     Ok(explained)
 }
