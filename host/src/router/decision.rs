@@ -26,6 +26,8 @@ pub enum Target {
 pub struct Decision {
     /// Where.
     pub target: Target,
+    /// What runs here where its peers have not run it.
+    pub fallback: Option<Arc<Function>>,
     /// One sentence for each step.
     pub because: Vec<String>,
 }
@@ -41,25 +43,6 @@ impl Target {
     }
 }
 
-impl Decision {
-    /// What runs here where its peers have not run it, by the config's `fallback`; says so in a sentence more.
-    pub fn fall_back(
-        &mut self,
-        name: &FunctionName,
-        table: &Snapshot,
-        fallback: Fallback,
-    ) -> Option<Arc<Function>> {
-        let function = table.find(name.as_str()).filter(|_| fallback == Fallback::Local)?;
-        let Target::Peers(_) = self.target else { return None };
-        let ran = if function.idempotent { "no peer has answered" } else { "provably no peer has run" };
-        self.because.push(format!(
-            "fallback = \"local\": a call that {ran} runs here: plugin `{}`, generation {}, has it",
-            function.plugin, function.generation
-        ));
-        Some(Arc::clone(function))
-    }
-}
-
 /// What a decision is made of besides the table: nothing here changes while it is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Ways<'a> {
@@ -69,6 +52,8 @@ pub struct Ways<'a> {
     pub peers: &'a [Arc<Peer>],
     /// The hosts that the call has been on.
     pub hops: &'a [HostId],
+    /// What becomes of a call that its peers have not run.
+    pub fallback: Fallback,
 }
 
 /// Decides where a function runs.
@@ -142,7 +127,25 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> 
         }
         Target::Local(_) => {}
     }
-    Decision { target, because }
+    let fallback = falls_back(name, table, ways.fallback, &target);
+    if let Some(function) = &fallback {
+        let ran = if function.idempotent { "no peer has answered" } else { "provably no peer has run" };
+        because.push(format!(
+            "fallback = \"local\": a call that {ran} runs here: plugin `{}`, generation {}, has it",
+            function.plugin, function.generation
+        ));
+    }
+    Decision { target, fallback, because }
+}
+
+fn falls_back(
+    name: &FunctionName,
+    table: &Snapshot,
+    fallback: Fallback,
+    target: &Target,
+) -> Option<Arc<Function>> {
+    let may = fallback == Fallback::Local && matches!(target, Target::Peers(_));
+    table.find(name.as_str()).filter(|_| may).cloned()
 }
 
 /// Which of several peers a call goes to.

@@ -57,7 +57,7 @@ pub struct Routes {
 impl Routes {
     fn of<'a>(&'a self, name: &FunctionName, hops: &'a [HostId]) -> Ways<'a> {
         let configured = self.configured.get(name).map_or(&[][..], Vec::as_slice);
-        Ways { configured, peers: &self.peers, hops }
+        Ways { configured, peers: &self.peers, hops, fallback: self.fallback }
     }
 }
 
@@ -165,7 +165,7 @@ impl Router {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return decide(name, &table, ways);
         }
-        let Decision { target, because } = decision::explain(name, &table, ways);
+        let Decision { target, because, .. } = decision::explain(name, &table, ways);
         tracing::debug!(function = %name, request_id = %invocation.id, because = because.join("; "), "where the call runs");
         target
     }

@@ -293,14 +293,11 @@ fn peers(admin: &Admin) -> Value {
 fn explain(admin: &Admin, name: &str) -> Result<Value, Problem> {
     let function = FunctionName::new(name)
         .map_err(|error| Problem::of_code(ErrorCode::InvalidArgument, &error.to_string()))?;
-    let router = &admin.router;
-    let mut decision = router.explain(&function);
-    let here = decision.fall_back(&function, &router.table().snapshot(), router.routes().fallback);
-    let Decision { target, because } = decision;
+    let Decision { target, fallback, because } = admin.router.explain(&function);
     let mut explained = json!({ "function": name, "runs": runs(&target), "because": because });
     if let Some(peer) = target.first_peer(Instant::now()) {
         explained["peer"] = peer.url().to_string().into();
-        explained["fallback"] = here.map(|_| "local").into();
+        explained["fallback"] = fallback.map(|_| "local").into();
     }
     Ok(explained)
 }
