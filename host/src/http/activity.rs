@@ -92,7 +92,7 @@ impl Activity {
                 true => (Limit::IdleTime, times.idle),
             };
             let is_busy = self.busy.load(Ordering::Relaxed) > 0;
-            let left = if is_busy { most } else { most.saturating_sub(self.untouched()) };
+            let left = if is_busy { most } else { most.saturating_sub(self.untouched(Instant::now())) };
             if left.is_zero() {
                 return limit;
             }
@@ -125,8 +125,8 @@ impl Activity {
 
     /// How readily it makes room: first those that have never said anything, then those that do nothing, then those
     /// that take nothing. A connection on which a request is being answered does not.
-    pub(super) fn worth(&self) -> Option<Worth> {
-        let is_recent = self.untouched() < RECENT;
+    pub(super) fn worth(&self, now: Instant) -> Option<Worth> {
+        let is_recent = self.untouched(now) < RECENT;
         let kind = if self.busy.load(Ordering::Relaxed) == 0 {
             // Whoever has just come has not had the time to say anything.
             u8::from(is_recent || self.spoke.load(Ordering::Relaxed))
@@ -154,9 +154,9 @@ impl Activity {
         self.touched_ms.store(milliseconds(self.begun.elapsed()), Ordering::Relaxed);
     }
 
-    fn untouched(&self) -> Duration {
+    fn untouched(&self, now: Instant) -> Duration {
         let touched = Duration::from_millis(self.touched_ms.load(Ordering::Relaxed));
-        self.begun.elapsed().saturating_sub(touched)
+        now.saturating_duration_since(self.begun).saturating_sub(touched)
     }
 }
 
@@ -222,16 +222,16 @@ mod tests {
         let new = Activity::new(Instant::now());
         let taking = quiet();
         let mut busy = taking.begin();
-        assert_eq!(taking.worth(), None, "it is being answered");
+        assert_eq!(taking.worth(Instant::now()), None, "it is being answered");
         busy.answered();
-        assert_eq!(taking.worth(), None, "it has just been answered");
+        assert_eq!(taking.worth(Instant::now()), None, "it has just been answered");
         taking.touched_ms.store(0, Ordering::Relaxed);
-        let kinds = [&silent, &idle, &new, &taking].map(|activity| activity.worth().unwrap().0);
+        let kinds = [&silent, &idle, &new, &taking].map(|activity| activity.worth(Instant::now()).unwrap().0);
         assert_eq!(kinds, [0, 1, 1, 2]);
         busy.took();
-        assert_eq!(taking.worth(), None, "something was taken");
+        assert_eq!(taking.worth(Instant::now()), None, "something was taken");
         drop(busy);
-        assert_eq!(taking.worth().unwrap().0, 1);
+        assert_eq!(taking.worth(Instant::now()).unwrap().0, 1);
     }
 
     #[tokio::test]

@@ -61,9 +61,10 @@ impl Connections {
 
     /// Has the connection end that is missed least, to make room for `place`.
     pub(super) fn make_room(&self, place: &Place) {
+        let now = Instant::now();
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let others = open.activities.iter().filter(|(id, _)| **id != place.id).take(LOOKED_AT_MAX);
-        let candidates = others.filter_map(|(_, activity)| Some((activity.worth()?, activity)));
+        let candidates = others.filter_map(|(_, activity)| Some((activity.worth(now)?, activity)));
         if let Some((_, least)) = candidates.min_by_key(|(worth, _)| *worth) {
             least.evict();
         }
