@@ -46,6 +46,11 @@ impl Taken {
         Self { of: Arc::clone(of), bytes: 0 }
     }
 
+    /// How much it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes so much more. It is counted also where that is too much: what is at hand already is taken in any case.
     pub(super) fn more(&mut self, bytes: usize) -> Result<(), Problem> {
         let before = self.of.taken.fetch_add(bytes, Ordering::Relaxed);
