@@ -80,8 +80,10 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
             Ok((stream, from)) => {
                 let Some(place) = connections.enter(from.ip()) else { continue };
                 let permit = tokio::select! {
-                    () = tasks.token().cancelled() => break,
+                    // One that was accepted is served, also if the host stops just then.
+                    biased;
                     permit = permit(&places, &connections, &place) => permit,
+                    () = tasks.token().cancelled() => break,
                 };
                 let Ok(permit) = permit else { break };
                 begin(stream, from, place, permit);
