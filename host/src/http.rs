@@ -3,8 +3,10 @@
 //!
 //! Layer: above `router`. It alone knows HTTP statuses; it must never look into a frame, nor decide where a call runs.
 
+mod activity;
 pub mod admin;
 mod admission;
+mod answer;
 mod auth;
 mod body;
 mod call;

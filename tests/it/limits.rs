@@ -1,5 +1,6 @@
 //! What strangers can make a host spend, and that others are served meanwhile.
 
+mod answers;
 mod contents;
 mod functions;
 mod reloads;

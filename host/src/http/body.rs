@@ -12,8 +12,8 @@ use hyper::body::Incoming;
 
 use super::Problem;
 
-/// The memory that all bodies which are read or held may take. A body takes of it what has arrived, so that nobody takes
-/// more by announcing more.
+/// The memory that all bodies which are read or held may take, of requests and of answers. A body takes of it what has
+/// arrived, so that nobody takes more by announcing more; an answer has its part until the client has taken it.
 #[derive(Debug)]
 pub struct BodyMemory {
     taken: AtomicUsize,
@@ -42,11 +42,17 @@ impl BodyMemory {
 }
 
 impl Taken {
-    fn nothing(of: &Arc<BodyMemory>) -> Self {
+    pub(super) fn nothing(of: &Arc<BodyMemory>) -> Self {
         Self { of: Arc::clone(of), bytes: 0 }
     }
 
-    fn more(&mut self, bytes: usize) -> Result<(), Problem> {
+    /// How much it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes so much more. It is counted also where that is too much: what is at hand already is taken in any case.
+    pub(super) fn more(&mut self, bytes: usize) -> Result<(), Problem> {
         let before = self.of.taken.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         if before.saturating_add(bytes) > self.of.max { Err(Problem::no_memory()) } else { Ok(()) }

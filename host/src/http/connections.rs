@@ -1,16 +1,14 @@
-//! The open connections of the public listener: how many, from where, and which of them do nothing.
+//! The open connections of the public listener: how many, from where, and which of them makes room.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::sync::Notify;
-
+use super::activity::Activity;
 use super::{Limit, Meters, OpenConnection};
 
-/// Most connections that are looked at to find one that does nothing.
+/// Most connections that are looked at to find one that makes room.
 const LOOKED_AT_MAX: usize = 4096;
 
 /// All connections of one listener.
@@ -29,19 +27,6 @@ struct Open {
     of_addresses: HashMap<IpAddr, usize>,
 }
 
-/// What a connection is doing.
-#[derive(Debug)]
-pub(super) struct Activity {
-    begun: Instant,
-    /// Requests that are being answered.
-    busy: AtomicUsize,
-    /// Requests that were begun.
-    requests: AtomicU64,
-    /// When the last one ended, in milliseconds since `begun` of all.
-    idle_since_ms: AtomicU64,
-    evicted: Notify,
-}
-
 /// A connection that is open as long as this lives.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -51,10 +36,6 @@ pub(super) struct Place {
     activity: Arc<Activity>,
     _counted: OpenConnection,
 }
-
-/// A request that is being answered as long as this lives.
-#[derive(Debug)]
-pub(super) struct Busy(Arc<Activity>);
 
 impl Connections {
     pub(super) fn new(per_address_max: usize, meters: Arc<Meters>) -> Arc<Self> {
@@ -71,65 +52,21 @@ impl Connections {
             return None;
         }
         *of_address += 1;
-        let activity = Arc::new(Activity {
-            begun: self.begun,
-            busy: AtomicUsize::new(0),
-            requests: AtomicU64::new(0),
-            idle_since_ms: AtomicU64::new(milliseconds(self.begun.elapsed())),
-            evicted: Notify::new(),
-        });
+        let activity = Arc::new(Activity::new(self.begun));
         open.next += 1;
         let id = open.next;
         open.activities.insert(id, Arc::clone(&activity));
         Some(Place { all: Arc::clone(self), id, address, activity, _counted: self.meters.connection() })
     }
 
-    /// Has the connection end that has done nothing for longest, to make room for another one.
-    pub(super) fn evict_idle(&self) {
-        self.meters.limit(Limit::Connections);
+    /// Has the connection end that is missed least, to make room for `place`.
+    pub(super) fn make_room(&self, place: &Place) {
+        let now = Instant::now();
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = open.activities.values().take(LOOKED_AT_MAX);
-        let idle = idle.filter(|activity| activity.busy.load(Ordering::Relaxed) == 0);
-        let oldest = idle.min_by_key(|activity| activity.idle_since_ms.load(Ordering::Relaxed));
-        if let Some(oldest) = oldest {
-            // Not chosen again before its task is gone.
-            oldest.idle_since_ms.store(u64::MAX, Ordering::Relaxed);
-            oldest.evicted.notify_one();
-        }
-    }
-}
-
-impl Activity {
-    /// A request begins.
-    pub(super) fn begin(self: &Arc<Self>) -> Busy {
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
-    }
-
-    /// Whether it has brought a request.
-    pub(super) fn spoke(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) > 0
-    }
-
-    /// Ends when the connection has done nothing for too long, or is to make room: the limit that acted.
-    pub(super) async fn outlived(&self, header_timeout: Duration, idle_timeout: Duration) -> Limit {
-        loop {
-            let (limit, most) = match self.spoke() {
-                false => (Limit::HeaderTime, header_timeout),
-                true => (Limit::IdleTime, idle_timeout),
-            };
-            let is_busy = self.busy.load(Ordering::Relaxed) > 0;
-            let idle = Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed));
-            let idle = self.begun.elapsed().saturating_sub(idle);
-            let left = if is_busy { most } else { most.saturating_sub(idle) };
-            if left.is_zero() {
-                return limit;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(left) => {}
-                () = self.evicted.notified() => return Limit::Connections,
-            }
+        let others = open.activities.iter().filter(|(id, _)| **id != place.id).take(LOOKED_AT_MAX);
+        let candidates = others.filter_map(|(_, activity)| Some((activity.worth(now)?, activity)));
+        if let Some((_, least)) = candidates.min_by_key(|(worth, _)| *worth) {
+            least.evict();
         }
     }
 }
@@ -141,14 +78,6 @@ impl Place {
 
     pub(super) fn meters(&self) -> &Meters {
         &self.all.meters
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let activity = &self.0;
-        activity.idle_since_ms.store(milliseconds(activity.begun.elapsed()), Ordering::Relaxed);
-        activity.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -176,10 +105,6 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,20 +122,5 @@ mod tests {
         let _v6 = (all.enter(address("2001:db8::1")).unwrap(), all.enter(address("2001:db8::2")).unwrap());
         assert!(all.enter(address("2001:db8::3")).is_none());
         assert_eq!(all.meters.open_connections(), 5);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_longest_idle_one_makes_room() {
-        let all = Connections::new(10, Arc::default());
-        let places: Vec<Place> = (0..3).map(|_| all.enter("10.0.0.1".parse().unwrap()).unwrap()).collect();
-        places[0].activity().idle_since_ms.store(5, Ordering::Relaxed);
-        places[1].activity().idle_since_ms.store(3, Ordering::Relaxed);
-        places[2].activity().idle_since_ms.store(1, Ordering::Relaxed);
-        let _busy = places[2].activity().begin();
-        all.evict_idle();
-        let minute = Duration::from_secs(60);
-        assert_eq!(places[1].activity().outlived(minute, minute).await, Limit::Connections);
-        all.evict_idle();
-        assert_eq!(places[0].activity().outlived(minute, minute).await, Limit::Connections);
     }
 }

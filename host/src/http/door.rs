@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use super::body::Taken;
 use super::{
@@ -21,6 +21,9 @@ use crate::functions::{Dispatch, run};
 use crate::plugins::Plugins;
 use crate::router::Router;
 use crate::wire::{Compression, KeyId, KeyRing, Limits as WireLimits, ReplayGuard};
+
+/// Answers of so many bytes are not refused for the memory that they take: the refusal would take as much.
+const REFUSAL_BYTES: usize = 4096;
 
 /// What the public listener serves.
 #[derive(Debug)]
@@ -93,15 +96,33 @@ pub struct Limits {
 }
 
 impl Door {
-    /// Answers one request from `from`.
-    pub async fn answer(&self, request: Request<Incoming>, from: &Sender) -> Response {
-        match self.route(request, from).await {
-            Ok(response) => response,
-            Err(problem) => {
-                problem.count(&self.meters);
-                problem.into_response()
+    /// Answers one request from `from`, with what the answer has of the memory.
+    pub(super) async fn answer(&self, request: Request<Incoming>, from: &Sender) -> (Response, Taken) {
+        let reads = [Method::GET, Method::HEAD].contains(request.method());
+        let response = self.route(request, from).await.unwrap_or_else(|problem| self.refuse(problem));
+        let (taken, fits) = self.hold(&response);
+        match fits {
+            Err(problem) if reads && length(&response) > REFUSAL_BYTES => {
+                drop((response, taken));
+                let response = self.refuse(problem);
+                let (taken, _) = self.hold(&response);
+                (response, taken)
             }
+            // A call has run: its answer goes out whatever it takes. The next call finds no memory for its body.
+            _ => (response, taken),
         }
+    }
+
+    fn refuse(&self, problem: Problem) -> Response {
+        problem.count(&self.meters);
+        problem.into_response()
+    }
+
+    /// What the answer takes of the memory, and whether that is too much.
+    fn hold(&self, response: &Response) -> (Taken, Result<(), Problem>) {
+        let mut taken = Taken::nothing(&self.body_memory);
+        let fits = taken.more(length(response));
+        (taken, fits)
     }
 
     async fn route(&self, request: Request<Incoming>, from: &Sender) -> Result<Response, Problem> {
@@ -165,6 +186,11 @@ impl Door {
         }
         response
     }
+}
+
+/// The bytes of the body.
+fn length(response: &Response) -> usize {
+    response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
 }
 
 /// No path of this host needs an escape, an empty part or a dot part: one that has some is none of ours,

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long at most what comes after the last answer is taken in.
 const LINGER_MAX: Duration = Duration::from_secs(5);
+/// How much of it at most, in bytes.
+const DISCARDED_MAX: usize = 64 << 20;
 
 /// Reads and discards after a shutdown, until the other end closes as well. A request may be refused before all of it
 /// was read, and the system resets a connection that is closed with unread bytes: the sender would be told of a broken
@@ -23,11 +25,13 @@ pub(super) struct Lingering<S> {
     stopping: CancellationToken,
     /// Since the shutdown.
     limit: Option<Pin<Box<Sleep>>>,
+    /// Bytes since then.
+    discarded: usize,
 }
 
 impl<S> Lingering<S> {
     pub(super) fn new(stream: S, stopping: CancellationToken) -> Self {
-        Self { stream, stopping, limit: None }
+        Self { stream, stopping, limit: None, discarded: 0 }
     }
 }
 
@@ -83,7 +87,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
             let mut buffer = ReadBuf::uninit(&mut discarded);
             // How the other end goes does not matter any more.
             let read = ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() {
+            this.discarded += buffer.filled().len();
+            if read.is_err() || buffer.filled().is_empty() || this.discarded >= DISCARDED_MAX {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -127,5 +132,24 @@ mod tests {
         assert_eq!(lingers(&stopping, Duration::ZERO, false).await, 5);
         stopping.cancel();
         assert_eq!(lingers(&stopping, Duration::from_secs(60), false).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_much_is_taken_in() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let mut ours = Lingering::new(ours, CancellationToken::new());
+        let sends = async {
+            let mut sent = 0;
+            while theirs.write_all(&[0; 64 << 10]).await.is_ok() {
+                sent += 64 << 10;
+            }
+            sent
+        };
+        let shuts = async {
+            ours.shutdown().await.unwrap();
+            drop(ours);
+        };
+        let (sent, ()) = tokio::join!(sends, shuts);
+        assert!((DISCARDED_MAX..DISCARDED_MAX + (2 << 20)).contains(&sent), "{sent} bytes were sent");
     }
 }

@@ -13,7 +13,9 @@ use hyper::body::Incoming;
 use super::body::Taken;
 use super::{Door, Limit, Policy, Problem, Response, auth, body};
 use crate::base::{Caller, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, ServedBy};
-use crate::wire::{self, Compression, KeySet, OpenError, OpenedRequest, RequestEnvelope, ResponseEnvelope};
+use crate::wire::{
+    self, Compression, KeySet, OpenError, OpenedRequest, Plaintext, RequestEnvelope, ResponseEnvelope,
+};
 
 /// Answers one frame.
 pub(super) async fn call(
@@ -34,7 +36,7 @@ pub(super) async fn call(
     }
     let within = policy.limits.body_timeout.min(policy.limits.call_timeout);
     let bounds = body::Bounds { bytes_max: frame_bytes_max, within, memory: &door.body_memory };
-    let (frame, taken) = body::read(&head.headers, body, bounds).await?;
+    let (frame, mut taken) = body::read(&head.headers, body, bounds).await?;
     let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     let OpenedRequest { key, request_id, sent_at_ms, plaintext } = wire::open_request(&sealing.ring, frame)
         .map_err(|error| match error {
@@ -48,11 +50,10 @@ pub(super) async fn call(
             door.meters.refuse(failure.code, None);
             Answer { clock_hint: refusal.clock_hint(), ..Answer::of(door, Err(Box::new(failure))) }
         }
-        Ok(()) => match plaintext.decode_request(&policy.limits.wire) {
-            Err(error) => {
-                let failure = error.to_failure();
-                door.meters.refuse(failure.code, error.limit().map(Limit::from));
-                Answer::of(door, Err(Box::new(failure)))
+        Ok(()) => match decode(plaintext, &policy.limits.wire, &mut taken) {
+            Err((failure, limit)) => {
+                door.meters.refuse(failure.code, limit);
+                Answer::of(door, Err(failure))
             }
             Ok(envelope) => {
                 let caller = match sealing.callers.get(&key.id()) {
@@ -65,6 +66,24 @@ pub(super) async fn call(
     };
     let compression = if is_local { Compression::Never } else { sealing.compression };
     Ok(seal(door, &key, request_id, &answer, compression))
+}
+
+/// Decodes a request, which takes as much more memory as it grows when it is decompressed. Not before it is known to be
+/// fresh: what is recorded and sent again is to take nothing.
+fn decode(
+    plaintext: Plaintext,
+    limits: &wire::Limits,
+    taken: &mut Taken,
+) -> Result<RequestEnvelope, (Box<Failure>, Option<Limit>)> {
+    let grows = plaintext.expanded_bytes(limits).saturating_sub(taken.bytes());
+    if taken.more(grows).is_err() {
+        let text = "the bodies of requests take as much memory as they may ([server] body_memory_max)";
+        let refused = Failure::not_executed(ErrorCode::Overloaded, text);
+        return Err((Box::new(refused), Some(Limit::BodyMemory)));
+    }
+    plaintext
+        .decode_request(limits)
+        .map_err(|error| (Box::new(error.to_failure()), error.limit().map(Limit::from)))
 }
 
 type Answer = ResponseEnvelope;

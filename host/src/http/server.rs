@@ -12,16 +12,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
+use super::activity::Times;
+use super::answer::hand_out;
 use super::connections::{Connections, Place};
 use super::lingering::Lingering;
 use super::write_timeout::WriteTimeout;
-use super::{Door, Sender, Tls, tls};
+use super::{Door, Limit, Sender, Tls, tls};
 use crate::base::Tasks;
 
 /// Pause after the system refused a connection, for lack of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long one that waits for room waits until another connection is asked to make some.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long open connections, and TLS handshakes, still go on when the host stops: a request may be on its way, and its
 /// sender could not know whether it ran if the connection ended instead. Each of them is told that it was the last.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
@@ -75,13 +79,11 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
         match accepted {
             Ok((stream, from)) => {
                 let Some(place) = connections.enter(from.ip()) else { continue };
-                // Whoever does nothing makes room for whoever comes.
-                if places.available_permits() == 0 {
-                    connections.evict_idle();
-                }
                 let permit = tokio::select! {
+                    // One that was accepted is served, also if the host stops just then.
+                    biased;
+                    permit = permit(&places, &connections, &place) => permit,
                     () = tasks.token().cancelled() => break,
-                    permit = Arc::clone(&places).acquire_owned() => permit,
                 };
                 let Ok(permit) = permit else { break };
                 begin(stream, from, place, permit);
@@ -98,6 +100,26 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
         let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { break };
         if let Some(place) = connections.enter(from.ip()) {
             begin(stream, from, place, permit);
+        }
+    }
+}
+
+/// Leave for one more connection, the one of `place`. Whoever does nothing makes room for whoever comes.
+async fn permit(
+    places: &Arc<Semaphore>,
+    connections: &Connections,
+    place: &Place,
+) -> Result<OwnedSemaphorePermit, AcquireError> {
+    if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
+        return Ok(permit);
+    }
+    place.meters().limit(Limit::Connections);
+    loop {
+        connections.make_room(place);
+        // All may have been busy, or slow to go.
+        let permit = tokio::time::timeout(LOOK_AGAIN, Arc::clone(places).acquire_owned());
+        if let Ok(permit) = permit.await {
+            return permit;
         }
     }
 }
@@ -132,14 +154,6 @@ fn server(header_timeout: Duration, header_bytes_max: usize, tasks: Tasks) -> au
     server
 }
 
-/// How long a client may take for what.
-#[derive(Clone, Copy)]
-struct Times {
-    header: Duration,
-    idle: Duration,
-    write: Duration,
-}
-
 /// What one connection needs.
 struct Connection {
     door: Arc<Door>,
@@ -165,6 +179,7 @@ impl Connection {
     async fn serve_encrypted(self, stream: TcpStream, address: SocketAddr, tls: Tls) {
         let handshake = tokio::select! {
             handshake = tls.accept(stream, self.times.header) => handshake,
+            () = self.place.activity().evicted() => return,
             () = async {
                 self.tasks.token().cancelled().await;
                 tokio::time::sleep(LAST_REQUESTS).await;
@@ -195,48 +210,47 @@ impl Connection {
             let (door, sender, stopping) = (Arc::clone(&door), Arc::clone(&sender), tasks.token().clone());
             async move {
                 let version = request.version();
-                let mut response = door.answer(request, &sender).await;
+                let (mut response, taken) = door.answer(request, &sender).await;
                 // HTTP/2 has a message of its own for that.
                 if stopping.is_cancelled() && version <= Version::HTTP_11 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                drop(busy);
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(hand_out(response, busy, taken))
             }
         });
         let stream = WriteTimeout::new(stream, times.write);
         let stream = Lingering::new(stream, tasks.token().clone());
         let connection = server.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
-        // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place for ever.
+        let ended = async {
+            tokio::select! {
+                outcome = connection.as_mut() => return outcome,
+                () = tasks.token().cancelled() => {}
+            }
+            let last_requests = async {
+                tokio::time::sleep(LAST_REQUESTS).await;
+                // The runtime looks for what has come since it last did.
+                tokio::task::yield_now().await;
+            };
+            tokio::select! {
+                biased;
+                outcome = connection.as_mut() => return outcome,
+                () = last_requests => {}
+            }
+            // No new requests; those that have begun are answered.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        };
         let outcome = tokio::select! {
-            outcome = connection.as_mut() => outcome,
-            limit = activity.outlived(times.header, times.idle) => {
+            outcome = ended => outcome,
+            // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place for
+            // ever. And it has none for answers, which HTTP/2 holds back for as long as the client likes.
+            limit = activity.outlived(times) => {
                 place.meters().limit(limit);
                 tracing::debug!(%from, limit = limit.as_str(), "the connection is closed: it does nothing");
                 return;
             }
-            () = tasks.token().cancelled() => {
-                let ending = async {
-                    let last_requests = async {
-                        tokio::time::sleep(LAST_REQUESTS).await;
-                        // The runtime looks for what has come since it last did.
-                        tokio::task::yield_now().await;
-                    };
-                    tokio::select! {
-                        biased;
-                        outcome = connection.as_mut() => return outcome,
-                        () = last_requests => {}
-                    }
-                    // No new requests; those that have begun are answered.
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                };
-                tokio::select! {
-                    outcome = ending => outcome,
-                    () = tasks.abandoned().cancelled() => return,
-                }
-            }
+            () = tasks.abandoned().cancelled() => return,
         };
         if let Err(error) = outcome {
             place.meters().broke(&*error);

@@ -53,6 +53,11 @@ pub(super) fn compress(frame: Vec<u8>, compression: Compression) -> (Vec<u8>, bo
     (smaller, true)
 }
 
+/// The length that a compressed plaintext claims to have uncompressed; 0 if it has no claim.
+pub(super) fn claimed_bytes(compressed: &[u8]) -> usize {
+    compressed.first_chunk::<LENGTH_BYTES>().map_or(0, |length| u32::from_le_bytes(*length) as usize)
+}
+
 /// Decompresses a plaintext into one buffer of exactly the length that it claims.
 ///
 /// # Errors

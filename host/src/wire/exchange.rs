@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use crate::base::RequestId;
 
 use super::check::NESTING_MAX;
-use super::compression::{Compression, EXPANSION_MAX, compress, decompress};
+use super::compression::{Compression, EXPANSION_MAX, claimed_bytes, compress, decompress};
 use super::error::{DecodeError, OpenError, ResponseError};
 use super::frame::{Header, Kind, open, seal};
 use super::keys::{KeyRing, KeySet};
@@ -61,6 +61,13 @@ impl Plaintext {
     /// [`DecodeError`], which [`DecodeError::to_failure`] turns into what the sender is told.
     pub fn decode_request(self, limits: &Limits) -> Result<RequestEnvelope, DecodeError> {
         RequestEnvelope::decode(self.expand(limits)?, limits.nesting_max)
+    }
+
+    /// The bytes that it takes once it is decompressed, if it tells the truth, and no more than the limit lets it have.
+    #[must_use]
+    pub fn expanded_bytes(&self, limits: &Limits) -> usize {
+        let bytes = if self.compressed { claimed_bytes(&self.bytes) } else { self.bytes.len() };
+        bytes.min(limits.plaintext_bytes_max)
     }
 
     fn expand(self, limits: &Limits) -> Result<BytesMut, DecodeError> {

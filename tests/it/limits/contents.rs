@@ -1,14 +1,16 @@
 //! Limits on what is inside of bodies, frames and peers' answers: nesting, compression, size.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use framex_host::base::ErrorCode;
+use framex_host::base::{ErrorCode, RequestId};
 use framex_host::wire::{self, Compression, KeyRing, ResponseEnvelope};
 use framex_tests::{Answer, Daemon, DaemonBuilder, FaultyPeer, frames, http_answer, send, until};
 use serde_json::json;
 
-use super::{ECHO, limited};
+use super::{ECHO, connect, limited};
 
 /// One that is not asked for again.
 const BOOKS: &str = "misbehave.bookings.books";
@@ -28,17 +30,19 @@ fn post(host: &Daemon, content_type: &str, body: &[u8]) -> Answer {
     send("POST", &url, &[("content-type", content_type)], body)
 }
 
-/// Calls with a frame of many zeroes, compressed.
-fn compressed(host: &Daemon, zeroes: usize) -> Result<Bytes, (ErrorCode, String)> {
-    let key = frames::key();
-    let arguments = json!({ "data": "" });
-    let mut envelope = frames::envelope(ECHO, &arguments);
+/// A call with many zeroes, as a compressed frame.
+fn of_zeroes(zeroes: usize) -> (RequestId, Vec<u8>) {
+    let mut envelope = frames::envelope(ECHO, &json!({ "data": "" }));
     let mut packed = b"\x81\xa4data\xc6".to_vec();
     packed.extend(u32::try_from(zeroes).unwrap().to_be_bytes());
     packed.resize(packed.len() + zeroes, 0);
     envelope.arguments = packed.into();
-    let (id, frame) = wire::seal_request(&key, frames::now_ms(), &envelope, AUTO);
-    let answer = frames::open(&key, id, &frames::post_frame(&host.url(), &frame));
+    wire::seal_request(&frames::key(), frames::now_ms(), &envelope, AUTO)
+}
+
+fn compressed(host: &Daemon, zeroes: usize) -> Result<Bytes, (ErrorCode, String)> {
+    let (id, frame) = of_zeroes(zeroes);
+    let answer = frames::open(&frames::key(), id, &frames::post_frame(&host.url(), &frame));
     answer.outcome.map_err(|failure| (failure.code, failure.message))
 }
 
@@ -88,6 +92,37 @@ fn what_is_compressed_may_not_become_too_large_nor_too_much_larger() {
     assert_eq!(host.reload_host().status, 200);
     assert!(compressed(&host, 500_000).is_ok(), "lz4 alone never does more than 255");
     host.stop();
+}
+
+#[test]
+fn what_is_compressed_takes_of_the_memory_what_it_becomes() {
+    let server =
+        "server.body_memory_max = 4194304\nserver.in_flight_max = 1\nserver.call_timeout_ms = 600000";
+    let host = host(server).start();
+    let occupies = host.begin("misbehave.functions.sleeps", &json!({"ms": 600_000}));
+    until("it runs", || host.metric("framex_calls_in_flight") == 1.0);
+    // They wait for their place, decompressed.
+    let waits = |_| {
+        let mut stream = connect(&host);
+        let (_, frame) = of_zeroes(1_200_000);
+        let (kind, length) = (wire::CONTENT_TYPE, frame.len());
+        let head = format!(
+            "POST /api/v1/proxy/remote HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(&[head.as_bytes(), &frame].concat()).unwrap();
+        stream
+    };
+    let waiting: Vec<TcpStream> = (0..3).map(waits).collect();
+    until("they wait", || host.metric("framex_calls_queued") == 3.0);
+    let held = host.metric("framex_body_memory_bytes");
+    assert!(held > 3_600_000.0 && held < 3_700_000.0, "{held} bytes are held");
+    let (code, text) = compressed(&host, 1_200_000).unwrap_err();
+    assert_eq!(code, ErrorCode::Overloaded);
+    assert!(text.contains("body_memory_max"), "{text}");
+    assert_eq!(limited(&host, "body_memory"), 1.0);
+    drop((waiting, occupies));
+    until("all was given back", || host.metric("framex_body_memory_bytes") == 0.0);
+    assert!(compressed(&host, 1_200_000).is_ok());
 }
 
 /// A peer that answers every call with so many zeroes.

@@ -98,7 +98,8 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
         [(none, policy.admission.running() as f64)],
     )?;
     gauges(to, "calls_queued", "Calls from outside that wait.", [(none, policy.admission.waiting() as f64)])?;
-    let help = "Bytes of request bodies that are held.";
+    let help =
+        "What the bodies of requests, and answers that are not taken yet, have of server.body_memory_max.";
     gauges(to, "body_memory_bytes", help, [(none, door.body_memory.taken() as f64)])?;
     let refused = meters.refused().map(|(code, count)| ([("code", code.as_str())], count));
     counters(to, "requests_refused", "Requests that were answered with an error, by code.", refused)?;
