@@ -109,6 +109,16 @@ impl Activity {
         }
     }
 
+    /// Ends when the connection has had no request for so long.
+    pub(super) async fn unused(&self, most: Duration) {
+        loop {
+            tokio::time::sleep(most).await;
+            if self.busy.load(Ordering::Relaxed) == 0 && self.untouched(Instant::now()) >= most {
+                return;
+            }
+        }
+    }
+
     /// Begins the next turn, unless something of an answer was last taken in the one whose place it would use.
     fn next_turn(&self) -> bool {
         let next = self.turn.load(Ordering::Relaxed).wrapping_add(1);

@@ -12,6 +12,10 @@ use hyper::body::Incoming;
 
 use super::Problem;
 
+/// What is taken in of a body that nobody reads, and for how long.
+const DISCARDED_MAX: usize = 64 << 10;
+const DISCARDING_MAX: Duration = Duration::from_millis(250);
+
 /// The memory that all bodies which are read or held may take, of requests and of answers. A body takes of it what has
 /// arrived, so that nobody takes more by announcing more; an answer has its part until the client has taken it.
 #[derive(Debug)]
@@ -77,7 +81,7 @@ pub(super) struct Bounds<'a> {
 /// long as the bytes are needed.
 pub(super) async fn read(
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
     bounds: Bounds<'_>,
 ) -> Result<(Bytes, Taken), Problem> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -89,7 +93,7 @@ pub(super) async fn read(
 }
 
 async fn collect(
-    mut body: Incoming,
+    body: &mut Incoming,
     bytes_max: usize,
     memory: &Arc<BodyMemory>,
 ) -> Result<(Bytes, Taken), Problem> {
@@ -113,6 +117,19 @@ async fn collect(
         rest.extend_from_slice(&data);
     }
     Ok((if rest.is_empty() { first } else { rest.freeze() }, taken))
+}
+
+/// Takes in what may still come of a small body that was not read. Over HTTP/2, an answer before the end of the request
+/// is followed by a reset of the stream, and some clients forget the answer then (curl before 8).
+pub(super) async fn discard(body: &mut Incoming) {
+    let mut left = DISCARDED_MAX;
+    let discarding = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(still) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+            left = still;
+        }
+    };
+    let _time_is_over = tokio::time::timeout(DISCARDING_MAX, discarding).await;
 }
 
 /// The media type of a body, without parameters; empty if there is none.

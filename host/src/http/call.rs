@@ -34,7 +34,7 @@ pub(super) async fn call(
     caller: Caller,
     name: &str,
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Response {
     let id = RequestId::random();
     let served_by = ServedBy::default();
@@ -54,7 +54,7 @@ async fn answer(
     caller: Caller,
     name: &str,
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
     (id, served_by): (RequestId, &ServedBy),
 ) -> Result<Response, Problem> {
     let function =

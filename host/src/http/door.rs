@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
 use hyper::body::{Body, Incoming};
 
-use super::body::Taken;
+use super::body::{self, Taken};
 use super::{
     Admission, BodyMemory, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call,
     catalogue, health, openapi, remote,
@@ -98,8 +99,13 @@ pub struct Limits {
 impl Door {
     /// Answers one request from `from`, with what the answer has of the memory.
     pub(super) async fn answer(&self, request: Request<Incoming>, from: &Sender) -> (Response, Taken) {
-        let reads = [Method::GET, Method::HEAD].contains(request.method());
-        let response = self.route(request, from).await.unwrap_or_else(|problem| self.refuse(problem));
+        let (head, mut body) = request.into_parts();
+        let reads = [Method::GET, Method::HEAD].contains(&head.method);
+        let response = self.route(&head, &mut body, from).await;
+        let response = response.unwrap_or_else(|problem| self.refuse(problem));
+        if head.version == Version::HTTP_2 && !body.is_end_stream() {
+            body::discard(&mut body).await;
+        }
         let (taken, fits) = self.hold(&response);
         match fits {
             Err(problem) if reads && length(&response) > REFUSAL_BYTES => {
@@ -125,14 +131,13 @@ impl Door {
         (taken, fits)
     }
 
-    async fn route(&self, request: Request<Incoming>, from: &Sender) -> Result<Response, Problem> {
-        let (head, body) = request.into_parts();
+    async fn route(&self, head: &Parts, body: &mut Incoming, from: &Sender) -> Result<Response, Problem> {
         let path = head.uri.path();
         let policy = self.policy.load_full();
         if path == REMOTE_PATH {
             allow(&head.method, &Method::POST, "POST")?;
             let is_local = from.address.ip().to_canonical().is_loopback();
-            return remote::call(self, &policy, &head, body, is_local).await;
+            return remote::call(self, &policy, head, body, is_local).await;
         }
         check_form(path)?;
         let caller =

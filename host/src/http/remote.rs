@@ -22,7 +22,7 @@ pub(super) async fn call(
     door: &Door,
     policy: &Policy,
     head: &Parts,
-    body: Incoming,
+    body: &mut Incoming,
     is_local: bool,
 ) -> Result<Response, Problem> {
     if body::media_type(&head.headers) != wire::CONTENT_TYPE {

@@ -29,6 +29,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long open connections, and TLS handshakes, still go on when the host stops: a request may be on its way, and its
 /// sender could not know whether it ran if the connection ended instead. Each of them is told that it was the last.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
+/// How long a connection without requests may take to end after that.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// Most streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
 
@@ -237,9 +239,12 @@ impl Connection {
                 outcome = connection.as_mut() => return outcome,
                 () = last_requests => {}
             }
-            // No new requests; those that have begun are answered.
+            // No new requests; those that have begun are answered. Not every client says goodbye.
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                outcome = connection => outcome,
+                () = activity.unused(GOODBYE_MAX) => Ok(()),
+            }
         };
         let outcome = tokio::select! {
             outcome = ended => outcome,

@@ -1,8 +1,9 @@
 //! Limits on what is inside of bodies, frames and peers' answers: nesting, compression, size.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use framex_host::base::{ErrorCode, RequestId};
@@ -10,7 +11,7 @@ use framex_host::wire::{self, Compression, KeyRing, ResponseEnvelope};
 use framex_tests::{Answer, Daemon, DaemonBuilder, FaultyPeer, frames, http_answer, send, until};
 use serde_json::json;
 
-use super::{ECHO, connect, limited};
+use super::{ECHO, check_serves, connect, frame, limited};
 
 /// One that is not asked for again.
 const BOOKS: &str = "misbehave.bookings.books";
@@ -218,4 +219,36 @@ fn who_sends_all_before_reading_is_told_why_it_was_refused() {
         assert_eq!(host.raw([head.as_bytes(), &body].concat()).status, status, "{head}");
     }
     host.stop();
+}
+
+#[test]
+fn a_refusal_over_http2_is_not_followed_by_a_reset() {
+    let host = host("").start();
+    let mut stream = connect(&host);
+    // :method POST, :scheme http, :path and :authority written out (RFC 7541, appendix A and section 6.2).
+    let head = [&[0x83, 0x86, 0x04, 8][..], b"/nowhere", &[0x41, 1, b'a']].concat();
+    let begun = [frame(4, 0, 0, &[]), frame(1, 4, 1, &head)].concat();
+    stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &begun].concat()).unwrap();
+    // The body comes a little later than the host knows its answer.
+    for _ in 0..20 {
+        check_serves(&host);
+    }
+    let ping = frame(6, 0, 0, b"the end.");
+    stream.write_all(&[frame(0, 1, 1, b"{}"), ping].concat()).unwrap();
+    let (mut answer, mut ended) = (Vec::new(), 0);
+    // The answer's head and body with END_STREAM, and the answer to the ping, after which a reset would have come.
+    while ended < 2 {
+        let mut some = [0; 4096];
+        let read = stream.read(&mut some).expect("the host answers");
+        assert!(read > 0, "the connection ends: {answer:?}");
+        answer.extend(&some[..read]);
+        ended = super::frames(&answer).filter(|(kind, _)| [0, 6].contains(kind)).count();
+    }
+    let kinds: Vec<u8> = super::frames(&answer).map(|(kind, _)| kind).collect();
+    assert!(kinds.contains(&1) && !kinds.contains(&3), "{kinds:?}");
+    // Nor does a client that does not say goodbye hold up the end.
+    let begun = Instant::now();
+    host.stop();
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    drop(stream);
 }

@@ -107,11 +107,11 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Va
     }
 }
 
-async fn read(headers: &http::HeaderMap, body: Incoming) -> Result<bytes::Bytes, Problem> {
+async fn read(headers: &http::HeaderMap, mut body: Incoming) -> Result<bytes::Bytes, Problem> {
     // Few connections, each with one body: their number bounds the memory.
     let memory = body::BodyMemory::new(BODY_BYTES_MAX);
     let bounds = body::Bounds { bytes_max: BODY_BYTES_MAX, within: BODY_TIMEOUT, memory: &memory };
-    let (bytes, _taken) = body::read(headers, body, bounds).await?;
+    let (bytes, _taken) = body::read(headers, &mut body, bounds).await?;
     if !bytes.is_empty() && body::media_type(headers) != "application/json" {
         return Err(Problem::unsupported_type("application/json"));
     }
