@@ -88,3 +88,22 @@ fn secrets_and_the_watching_itself_are_watched() {
     until("the second key opens", || status("second") == 200);
     assert_eq!(status("first"), 401);
 }
+
+#[test]
+fn the_token_of_the_admin_listener_is_watched() {
+    let builder = host().config("admin = { listen = \"127.0.0.1:0\", token = \"file:admin.token\" }");
+    let (first, second) = ("canary-of-the-first-token", "canary-of-the-second-token");
+    fs::write(builder.folder().join("admin.token"), first).unwrap();
+    let host = builder.config("[reload]\nwatch = true\n").start();
+    // Once, for what changed before it was watched.
+    let _first = host.logged("reloaded");
+    let address = host.admin_address();
+    let status = |token: &str| {
+        let head = format!("GET /admin/v1/plugins HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+        host.admin_raw(format!("{head}authorization: {token}\r\n\r\n")).status
+    };
+    assert_eq!((status(first), status(second)), (200, 401));
+    fs::write(host.folder().join("admin.token"), second).unwrap();
+    until("the second token opens", || status(second) == 200);
+    assert_eq!(status(first), 401);
+}
