@@ -167,7 +167,8 @@ pub(crate) struct Call {
     /// Named arguments as a JSON object; "-" reads them from standard input.
     #[arg(long, value_name = "ARGS", default_value = "{}")]
     pub(crate) json: String,
-    /// Deadline of the call in milliseconds.
+    /// Deadline of the call in milliseconds; the answer is waited for 5 s longer. Without it, the host has a deadline
+    /// of its own, and the answer is waited for 120 s.
     #[arg(long, value_name = "MS")]
     pub(crate) timeout_ms: Option<u64>,
     #[command(flatten)]
