@@ -107,3 +107,30 @@ fn the_token_of_the_admin_listener_is_watched() {
     until("the second token opens", || status(second) == 200);
     assert_eq!(status(first), 401);
 }
+
+#[test]
+fn a_plugin_directory_that_is_not_there_yet_keeps_nothing_else_from_being_watched() {
+    let builder = Daemon::builder().config("[reload]\nwatch = true\n");
+    let plugins = builder.plugins();
+    fs::create_dir_all(&plugins).unwrap();
+    fs::remove_dir(&plugins).unwrap();
+    let host = builder.start();
+    // Once, for what changed before it was watched.
+    let _first = host.logged("reloaded");
+    let config = fs::read_to_string(host.folder().join("config.toml")).unwrap();
+    host.put_config(&format!("{config}[auth]\nrules = {{ \"/api/v1/*\" = [\"a-key\"] }}\n"));
+    until("the key is needed", || host.call(BUILD, &json!({})).status == 401);
+    host.put_config(&config);
+    until("no key is needed", || host.call(BUILD, &json!({})).status == 404);
+    // It comes, goes, and comes once more.
+    for number in 1..3 {
+        fs::create_dir(&plugins).unwrap();
+        host.put_build(Build::new(number));
+        until_serves(&host, Build::new(number));
+        if number == 1 {
+            fs::remove_dir_all(&plugins).unwrap();
+            until("it is seen to be gone", || host.log().matches("\"watching\"").count() >= 3);
+        }
+    }
+    assert!(!host.log().contains("cannot be watched"), "{}", host.log());
+}
