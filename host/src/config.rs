@@ -13,6 +13,7 @@ mod builder;
 mod callers;
 mod catalogue;
 mod choice;
+mod contradictions;
 mod discover;
 mod dump;
 mod environment;

@@ -197,6 +197,15 @@ fn flags_of_the_daemon_hold_before_and_after_the_command() {
 }
 
 #[test]
+fn a_socket_with_a_longer_path_than_the_system_takes_is_refused_by_check() {
+    let builder = Daemon::builder().config(&format!("admin.socket = \"/tmp/{}\"", "x".repeat(120)));
+    let exit = builder.run(&["check"]);
+    assert_eq!(exit.code, Some(2), "{}{}", exit.stdout, exit.stderr);
+    assert!(exit.stderr.contains("error: `admin.socket` /tmp/xxx"), "{}", exit.stderr);
+    assert!(exit.stderr.ends_with("; set it to a shorter path\n"), "{}", exit.stderr);
+}
+
+#[test]
 fn the_documents_snippets_are_a_config_as_they_are() {
     let builder = Daemon::builder().config(DOCUMENT).plugin("demo");
     let checked = json_of(&builder.run(&["check", "--output", "json"]));

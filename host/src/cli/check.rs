@@ -19,6 +19,11 @@ use super::{Failed, daemon};
 pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(), Failed> {
     let config =
         Config::load(config, &daemon::overrides(flags)).map_err(|error| Failed::usage(error.to_string()))?;
+    if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(&config.admin_socket) {
+        let path = config.admin_socket.display();
+        let text = format!("`admin.socket` {path} cannot be listened on: {error}; set it to a shorter path");
+        return Err(Failed::usage(text));
+    }
     let mut warnings = config.warnings();
     for warning in &warnings {
         output.remark(&format!("warning: {warning}"));
