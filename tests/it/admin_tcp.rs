@@ -222,7 +222,7 @@ fn forms_are_refused_and_what_is_no_object_as_well() {
     check_refused(&post(Some("application/json"), &too_long), 413, "invalid_argument");
     assert_eq!(host.plugin_status("changing")["generation"], 1);
     for (body, generation) in [("", 2), (" {}", 3), ("{\"allow_breaking\": true}", 4)] {
-        let answer = post(Some("application/json"), body);
+        let answer = post(Some("Application/JSON"), body);
         assert_eq!((answer.status, &answer.json()["generation"]), (200, &json!(generation)));
     }
     host.stop();

@@ -69,7 +69,9 @@ impl Config {
                 check(secret, &format!("`plugins.proxy.proxy_urls.\"{}\"`", peer.url));
             }
         }
-        for peer in self.proxy.peers.iter().filter(|peer| self.sealing_secret_for(peer).is_none()) {
+        // Calls to hosts of this machine are sealed with the key that everybody knows.
+        let elsewhere = self.proxy.peers.iter().filter(|peer| !peer.is_on_this_machine());
+        for peer in elsewhere.filter(|peer| self.sealing_secret_for(peer).is_none()) {
             warnings.push(format!(
                 "calls to `{}` cannot be sealed: `plugins.proxy.auth.rules` has no key for `{REMOTE_PATH}`",
                 peer.url
@@ -128,7 +130,7 @@ mod tests {
         );
         warned(
             &format!(
-                "[plugins.proxy.proxy_urls]\n\"http://a\" = {{ key = \"{key}\" }}\n\"http://b\" = {{}}\n"
+                "[plugins.proxy.proxy_urls]\n\"http://a\" = {{ key = \"{key}\" }}\n\"http://b\" = {{}}\n\"http://127.0.0.1:1\" = {{}}\n"
             ),
             &["calls to `http://b:80` cannot be sealed: `plugins.proxy.auth.rules` has no key for \
                `/api/v1/proxy/remote`"],

@@ -109,8 +109,8 @@ async fn collect(
     Ok((if rest.is_empty() { first } else { rest.freeze() }, taken))
 }
 
-/// The media type of a body, without parameters; empty if there is none.
-pub(super) fn media_type(headers: &HeaderMap) -> &str {
+/// The media type of a body, without parameters and in lower case (RFC 9110, section 8.3.1); empty if there is none.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim()
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
