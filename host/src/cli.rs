@@ -66,10 +66,10 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
-    let config = arguments.config;
-    match arguments.command.unwrap_or(Command::Run(arguments.run)) {
+    let config = arguments.config.clone();
+    match arguments.into_command()? {
         Command::Run(flags) => return daemon::run(&config, &flags),
-        Command::Check => check::run(&config, output)?,
+        Command::Check(flags) => check::run(&config, &flags, output)?,
         Command::Call(call) => client::call(&config, &call, output)?,
         Command::Functions(target) => client::functions(&config, &target, output)?,
         Command::Plugins { command } => admin::plugins(&config, &command, output)?,

@@ -13,6 +13,7 @@ mod builder;
 mod callers;
 mod catalogue;
 mod choice;
+mod contradictions;
 mod discover;
 mod dump;
 mod environment;
@@ -240,20 +241,23 @@ impl Config {
         build::config(raw, &sources, environment)
     }
 
-    /// The files that this config was read from: the config file, and those that secrets and certificates are in.
+    /// The files that this config was read from: the config file, and those that secrets, certificates and keys of
+    /// plugins' signatures are in.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
         let rules = self.auth.iter().chain(std::iter::once(&self.proxy_auth));
         let of_rules = rules.flat_map(|rules| rules.iter().flat_map(|(_, keys)| keys));
-        let secrets = of_rules.chain(self.callers.keys()).chain(of_peers);
+        let of_admin = self.admin_tcp.iter().map(|tcp| &tcp.token);
+        let secrets = of_rules.chain(self.callers.keys()).chain(of_peers).chain(of_admin);
         let files = secrets.filter_map(|secret| match secret.source() {
             SecretSource::File(path) => Some(path.clone()),
             _ => None,
         });
         let of_tls = self.server_tls.iter().flat_map(ServerTls::files);
         let of_tls = of_tls.chain(self.proxy.tls.iter().flat_map(PeerTls::files)).cloned();
-        std::iter::once(self.file.clone()).chain(files).chain(of_tls).collect()
+        let of_trust = self.trust.files.iter().cloned();
+        std::iter::once(self.file.clone()).chain(files).chain(of_tls).chain(of_trust).collect()
     }
 
     /// The table `[trust]` of a file and of variables alone: the secrets that the rest names need not be there.

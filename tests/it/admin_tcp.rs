@@ -95,6 +95,26 @@ fn the_token_opens_it_and_nothing_else_does() {
 }
 
 #[test]
+fn a_token_is_replaced_by_a_reload_that_would_also_move_the_listener() {
+    let host = builder().start();
+    let listens = |host: &Daemon, token: &str| {
+        let address = host.admin_address();
+        ask(host, "GET", LIST, &[("host", &address), ("authorization", token)]).status
+    };
+    let config =
+        |port: u16, token: &str| format!("admin = {{ listen = \"127.0.0.1:{port}\", token = {token:?} }}");
+    let replaced = "canary-of-another-token";
+    host.put_config(&config(1, replaced));
+    assert_eq!(host.reload_host().json()["restart_required"], json!(["admin.listen"]));
+    assert_eq!((listens(&host, TOKEN), listens(&host, replaced)), (401, 200));
+    host.put_config("");
+    let report = host.reload_host().json();
+    assert_eq!(report["restart_required"], json!(["admin.listen", "admin.token"]));
+    assert_eq!(listens(&host, replaced), 200, "it opens for as long as the listener is there");
+    host.stop();
+}
+
+#[test]
 fn pages_of_other_origins_are_refused_with_the_token_too() {
     let host = builder().start();
     let address = host.admin_address();
@@ -202,7 +222,7 @@ fn forms_are_refused_and_what_is_no_object_as_well() {
     check_refused(&post(Some("application/json"), &too_long), 413, "invalid_argument");
     assert_eq!(host.plugin_status("changing")["generation"], 1);
     for (body, generation) in [("", 2), (" {}", 3), ("{\"allow_breaking\": true}", 4)] {
-        let answer = post(Some("application/json"), body);
+        let answer = post(Some("Application/JSON"), body);
         assert_eq!((answer.status, &answer.json()["generation"]), (200, &json!(generation)));
     }
     host.stop();

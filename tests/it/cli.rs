@@ -98,6 +98,27 @@ fn a_host_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_host_that_says_nothing_is_waited_for_until_shortly_after_the_deadline() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let exit = binary(&["call", DEMO, "--timeout-ms", "100", "--url", &url]);
+    check(&exit, 1, "", &format!("error: {url} did not answer within 5 s\n"));
+}
+
+#[test]
+fn what_is_no_name_is_not_taken_for_a_path() {
+    let host = Daemon::builder().plugin("demo").start();
+    for command in [&["explain"][..], &["plugins", "show"], &["plugins", "unload"]] {
+        for name in ["demo?x", "demo.some.example_func?x", "demo/", "../functions", "..", ""] {
+            let exit = host.run(&[command, &[name]].concat());
+            check(&exit, 2, "", &format!("error: `{name}` is no name\n"));
+        }
+    }
+    assert_eq!(host.plugin_status("demo")["state"], "published");
+    host.stop();
+}
+
+#[test]
 fn keys_of_the_door_are_a_flag_or_a_variable() {
     let host = Daemon::builder().config(r#"auth.rules = { "/api/*" = ["the-key"] }"#).plugin("demo").start();
     let refused = host.run(&["call", DEMO, "--json", ADA]);

@@ -169,6 +169,43 @@ fn the_plugin_directory_can_be_a_flag() {
 }
 
 #[test]
+fn flags_of_the_daemon_hold_before_and_after_the_command() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for flags in [&["--port", "0", "run"][..], &["--port", &port, "run", "--port", "0"]] {
+        let builder = Daemon::builder().variable("FRAMEX_SERVER__PORT", &port);
+        let host = flags.iter().fold(builder, |builder, flag| builder.flag(flag)).start();
+        assert_eq!(host.get("/health").status, 200);
+        host.stop();
+    }
+    let builder = Daemon::builder();
+    for arguments in [["--port", "9", "check"], ["check", "--port", "9"]] {
+        let checked = json_of(&builder.run(&[&arguments[..], &["--output", "json"]].concat()));
+        assert_eq!(checked["config"]["server"]["port"], 9, "{arguments:?}");
+    }
+    let exit = builder.run(&["--log-level", "loud", "check"]);
+    assert_eq!(exit.code, Some(2), "{}", exit.stderr);
+    assert!(exit.stderr.contains("flag --log-level: `log.level` must be"), "{}", exit.stderr);
+    // A command that has no use for them does not pass over them.
+    for flags in [&["--port", "9"][..], &["--plugin-dir", "x"], &["--core-dumps"]] {
+        for command in [&["keygen"][..], &["plugins", "list"], &["functions"]] {
+            let exit = builder.run(&[flags, command].concat());
+            assert_eq!((exit.code, exit.stdout.as_str()), (Some(2), ""));
+            assert_eq!(exit.stderr, format!("error: {} is for `run` and `check` alone\n", flags[0]));
+        }
+    }
+}
+
+#[test]
+fn a_socket_with_a_longer_path_than_the_system_takes_is_refused_by_check() {
+    let builder = Daemon::builder().config(&format!("admin.socket = \"/tmp/{}\"", "x".repeat(120)));
+    let exit = builder.run(&["check"]);
+    assert_eq!(exit.code, Some(2), "{}{}", exit.stdout, exit.stderr);
+    assert!(exit.stderr.contains("error: `admin.socket` /tmp/xxx"), "{}", exit.stderr);
+    assert!(exit.stderr.ends_with("; set it to a shorter path\n"), "{}", exit.stderr);
+}
+
+#[test]
 fn the_documents_snippets_are_a_config_as_they_are() {
     let builder = Daemon::builder().config(DOCUMENT).plugin("demo");
     let checked = json_of(&builder.run(&["check", "--output", "json"]));

@@ -138,11 +138,12 @@ fn a_client_that_does_not_take_its_answer_is_given_up() {
 
 #[test]
 fn bodies_take_so_much_memory_together() {
-    let host = host("body_memory_max = 1048576\nheader_timeout_ms = 60000\n").start();
+    let host =
+        host("body_bytes_max = 1048576\nbody_memory_max = 1048576\nheader_timeout_ms = 60000\n").start();
     let begin = |bytes: usize| {
         let mut stream = connect(&host);
         let head = format!(
-            "POST /api/v1/functions/{ECHO} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 4000000\r\n\r\n"
+            "POST /api/v1/functions/{ECHO} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&vec![b' '; bytes]).unwrap();

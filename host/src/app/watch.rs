@@ -21,7 +21,7 @@ use crate::plugins::Asker;
 const QUIET: Duration = Duration::from_millis(300);
 /// How long a file may be open for writing before it is taken as it is.
 const WRITING_MAX: Duration = Duration::from_secs(30);
-/// How long after a watcher failed the next one is made.
+/// How long after a watcher failed the next one is made, and how often it is looked which folders are there.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What is watched, if anything is.
@@ -43,13 +43,14 @@ impl Watched {
         Self { plugins: Some(config.plugin_dir.clone()), files }
     }
 
-    /// The folders that say when something of it changes. A file is watched by its folder: editors and tools replace it.
+    /// The folders that say when something of it changes, as far as they are there. A file is watched by its folder:
+    /// editors and tools replace it.
     fn folders(&self) -> BTreeSet<PathBuf> {
         let parent = |path: &PathBuf| path.parent().map(Path::to_owned);
         let targets = self.files.iter().filter_map(|file| std::fs::canonicalize(file).ok());
         let of_files =
             self.files.iter().filter_map(parent).chain(targets.filter_map(|target| parent(&target)));
-        of_files.chain(self.plugins.clone()).collect()
+        of_files.chain(self.plugins.clone()).filter(|folder| folder.is_dir()).collect()
     }
 
     /// Whether a change of `path` matters. In the folder of a file, any change may: it may be a link to others there,
@@ -91,9 +92,10 @@ struct Seen {
 /// Reloads the host whenever something that it watches has changed, until the token of `tasks` is cancelled.
 pub(super) async fn run(host: Arc<Host>, tasks: Tasks) {
     let mut plan = host.watched();
+    let mut fault = String::new();
     loop {
         let watched = plan.borrow_and_update().clone();
-        let watching = watch_until_failure(&host, watched);
+        let watching = watch_for_a_while(&host, watched, &mut fault);
         tokio::select! {
             () = tasks.token().cancelled() => return,
             changed = plan.changed() => if changed.is_err() { return },
@@ -102,35 +104,41 @@ pub(super) async fn run(host: Arc<Host>, tasks: Tasks) {
     }
 }
 
-/// Ends, after a while, if there is something to watch and that cannot be watched any more.
-async fn watch_until_failure(host: &Host, watched: Watched) {
+/// Ends if other folders are to be watched, or after a while if they cannot be: `fault` is what was said of that last.
+async fn watch_for_a_while(host: &Host, watched: Watched, fault: &mut String) {
     if watched == Watched::default() {
         return std::future::pending().await;
     }
     let seen = Arc::new(Mutex::new(Seen::default()));
     let stirred = Arc::new(Notify::new());
-    let watcher = match watcher(&watched, &seen, &stirred) {
+    let folders = watched.folders();
+    let _watcher = match watcher(&watched, &folders, &seen, &stirred) {
         Ok(watcher) => watcher,
         Err(error) => {
-            tracing::error!("the plugin directory and the config cannot be watched: {error}");
+            let text = error.to_string();
+            if *fault != text {
+                tracing::error!("the plugin directory and the config cannot be watched: {text}");
+                *fault = text;
+            }
             return sleep_until(Instant::now() + RETRY).await;
         }
     };
-    tracing::info!(folders = ?watched.folders(), "watching");
+    fault.clear();
+    tracing::info!(?folders, "watching");
     // What changed before it was watched.
     locked(&seen).changed = true;
     stirred.notify_one();
     loop {
-        stirred.notified().await;
-        settle(&seen, &stirred).await;
-        let changed = std::mem::take(&mut locked(&seen).changed);
-        if changed && let Err(refused) = host.reload(false, Asker::Watcher).await {
-            tracing::error!(step = refused.step, "what was changed is not in force: {}", refused.detail);
+        if tokio::time::timeout(RETRY, stirred.notified()).await.is_ok() {
+            settle(&seen, &stirred).await;
+            let changed = std::mem::take(&mut locked(&seen).changed);
+            if changed && let Err(refused) = host.reload(false, Asker::Watcher).await {
+                tracing::error!(step = refused.step, "what was changed is not in force: {}", refused.detail);
+            }
         }
-        // Links may lead elsewhere now.
-        if watched.folders().iter().any(|folder| !folder.exists()) {
-            drop(watcher);
-            return sleep_until(Instant::now() + RETRY).await;
+        // Folders come and go, which nothing tells, and links may lead elsewhere now.
+        if watched.folders() != folders {
+            return;
         }
     }
 }
@@ -156,6 +164,7 @@ fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 
 fn watcher(
     watched: &Watched,
+    folders: &BTreeSet<PathBuf>,
     seen: &Arc<Mutex<Seen>>,
     stirred: &Arc<Notify>,
 ) -> notify::Result<RecommendedWatcher> {
@@ -168,8 +177,8 @@ fn watcher(
         }
     };
     let mut watcher = notify::recommended_watcher(handler)?;
-    for folder in watched.folders() {
-        watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+    for folder in folders {
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)
 }

@@ -4,6 +4,7 @@ mod socket;
 
 use std::path::Path;
 
+use framex_host::base::FunctionName;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -19,6 +20,13 @@ pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -
         output.show(&answer, || change_text(&answer));
         Ok(())
     };
+    match command {
+        PluginsCommand::Show { plugin }
+        | PluginsCommand::Reload { plugin, .. }
+        | PluginsCommand::Rollback { plugin, .. }
+        | PluginsCommand::Unload { plugin } => check_name(plugin)?,
+        PluginsCommand::List | PluginsCommand::Load { .. } => {}
+    }
     match command {
         PluginsCommand::List => {
             let answer = request(config, Method::GET, "plugins", None)?;
@@ -104,7 +112,14 @@ pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Refuses what would be another path, or a query.
+fn check_name(name: &str) -> Result<(), Failed> {
+    let refused = |_| Failed::usage(format!("`{}` is no name", name.escape_debug()));
+    FunctionName::new(name).map(|_| ()).map_err(refused)
+}
+
 pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<(), Failed> {
+    check_name(function)?;
     let answer = request(config, Method::GET, &format!("explain/{function}"), None)?;
     output.show(&answer, || {
         let place = match (answer["runs"].as_str(), answer["peer"].as_str()) {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::Failed;
+
 /// Hosts functions of plugins, here or on a peer.
 #[derive(Debug, Parser)]
 #[command(name = "framex-host", version, args_conflicts_with_subcommands = false)]
@@ -24,12 +26,28 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Whether the daemon was asked to leave the limit of core dumps as it is.
+    /// Whether it was asked for to leave the limit of core dumps as it is.
     pub(crate) fn leaves_core_dumps(&self) -> bool {
-        match &self.command {
-            None => self.run.core_dumps,
-            Some(Command::Run(flags)) => flags.core_dumps,
-            Some(_) => false,
+        let of_command = match &self.command {
+            Some(Command::Run(flags) | Command::Check(flags)) => flags.core_dumps,
+            _ => false,
+        };
+        self.run.core_dumps || of_command
+    }
+
+    /// The command, with the flags of the daemon that were written before it.
+    ///
+    /// # Errors
+    /// If the command takes none: nothing that was asked for is passed over.
+    pub(crate) fn into_command(self) -> Result<Command, Failed> {
+        match self.command {
+            None => Ok(Command::Run(self.run)),
+            Some(Command::Run(flags)) => Ok(Command::Run(flags.or(self.run))),
+            Some(Command::Check(flags)) => Ok(Command::Check(flags.or(self.run))),
+            Some(other) => match self.run.given().first() {
+                None => Ok(other),
+                Some(flag) => Err(Failed::usage(format!("{flag} is for `run` and `check` alone"))),
+            },
         }
     }
 }
@@ -48,7 +66,7 @@ pub(crate) enum Command {
     /// Run the daemon; also what happens without a command.
     Run(RunFlags),
     /// Check the config and start the plugins once, without serving.
-    Check,
+    Check(RunFlags),
     /// Call a function of a running host.
     Call(Call),
     /// List the functions of a running host.
@@ -109,6 +127,33 @@ pub(crate) struct RunFlags {
     pub(crate) core_dumps: bool,
 }
 
+impl RunFlags {
+    /// These, and where they say nothing, `others`.
+    fn or(self, others: Self) -> Self {
+        Self {
+            host: self.host.or(others.host),
+            port: self.port.or(others.port),
+            plugin_dir: self.plugin_dir.or(others.plugin_dir),
+            log_level: self.log_level.or(others.log_level),
+            log_format: self.log_format.or(others.log_format),
+            core_dumps: self.core_dumps || others.core_dumps,
+        }
+    }
+
+    /// Those that were given, as they are written.
+    fn given(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--host", self.host.is_some()),
+            ("--port", self.port.is_some()),
+            ("--plugin-dir", self.plugin_dir.is_some()),
+            ("--log-level", self.log_level.is_some()),
+            ("--log-format", self.log_format.is_some()),
+            ("--core-dumps", self.core_dumps),
+        ];
+        flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginsCommand {
     /// List the plugins.
@@ -167,7 +212,8 @@ pub(crate) struct Call {
     /// Named arguments as a JSON object; "-" reads them from standard input.
     #[arg(long, value_name = "ARGS", default_value = "{}")]
     pub(crate) json: String,
-    /// Deadline of the call in milliseconds.
+    /// Deadline of the call in milliseconds; the answer is waited for 5 s longer. Without it, the host has a deadline
+    /// of its own, and the answer is waited for 120 s.
     #[arg(long, value_name = "MS")]
     pub(crate) timeout_ms: Option<u64>,
     #[command(flatten)]

@@ -6,18 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framex_host::app::start_plugins;
-use framex_host::config::{Config, Overrides};
+use framex_host::config::Config;
 use framex_host::functions::{Dispatch, Table};
 use framex_host::plugins::{LoadReport, PluginStatus};
 use framex_host::router::{Router, Routes};
 use serde_json::{Value, json};
 
+use super::arguments::RunFlags;
 use super::output::{Output, table};
 use super::{Failed, daemon};
 
-pub(crate) fn run(config: &Path, output: Output) -> Result<(), Failed> {
+pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(), Failed> {
     let config =
-        Config::load(config, &Overrides::default()).map_err(|error| Failed::usage(error.to_string()))?;
+        Config::load(config, &daemon::overrides(flags)).map_err(|error| Failed::usage(error.to_string()))?;
+    if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(&config.admin_socket) {
+        let path = config.admin_socket.display();
+        let text = format!("`admin.socket` {path} cannot be listened on: {error}; set it to a shorter path");
+        return Err(Failed::usage(text));
+    }
     let mut warnings = config.warnings();
     for warning in &warnings {
         output.remark(&format!("warning: {warning}"));

@@ -20,14 +20,16 @@ use super::{Failed, daemon};
 
 /// Longest answer in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
-/// How long a command waits, unless the call says less.
+/// How long a command waits, unless the call has a deadline of its own.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// How long after the deadline of a call the host's answer may come.
+const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Failed> {
     let arguments = arguments(&call.json)?;
     let path = format!("/api/v1/functions/{}", call.function);
-    let timeout = call.timeout_ms.map(|timeout_ms| ("x-framex-timeout-ms", timeout_ms.to_string()));
-    let (headers, result) = request(config, &call.target, Method::POST, &path, Some(arguments), timeout)?;
+    let deadline = call.timeout_ms.map(Duration::from_millis);
+    let (headers, result) = request(config, &call.target, Method::POST, &path, Some(arguments), deadline)?;
     let served_by =
         headers.get("x-framex-served-by").and_then(|value| value.to_str().ok()).unwrap_or_default();
     output.show(&json!({ "result": result, "served_by": served_by }), || match &result {
@@ -72,15 +74,15 @@ fn request(
     method: Method,
     path: &str,
     body: Option<Bytes>,
-    header: Option<(&'static str, String)>,
+    deadline: Option<Duration>,
 ) -> Result<(HeaderMap, Value), Failed> {
     let url = url(config, target)?;
     let mut request = Request::builder()
         .method(method)
         .uri(format!("{url}{path}"))
         .header(CONTENT_TYPE, "application/json");
-    if let Some((name, value)) = header {
-        request = request.header(name, value);
+    if let Some(deadline) = deadline {
+        request = request.header("x-framex-timeout-ms", deadline.as_millis().to_string());
     }
     if let Some(key) = &target.key {
         let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
@@ -100,9 +102,10 @@ fn request(
         let body = body.map_err(|error| Failed::new(format!("the answer of {url} broke off: {error}")))?;
         Ok((head, body.to_bytes()))
     };
-    let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, sent).await });
+    let patience = deadline.map_or(TIMEOUT, |deadline| deadline.saturating_add(GRACE));
+    let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(patience, sent).await });
     let (head, body) = answered
-        .map_err(|_| Failed::new(format!("{url} did not answer within {} s", TIMEOUT.as_secs())))??;
+        .map_err(|_| Failed::new(format!("{url} did not answer within {} s", patience.as_secs())))??;
     let json: Value = serde_json::from_slice(&body).map_err(|_| {
         Failed::new(format!(
             "{url} answered HTTP status {} without JSON: is it a framex-host?",

@@ -68,7 +68,8 @@ pub(crate) fn not_started(error: &AppError) -> Failed {
     }
 }
 
-fn overrides(flags: &RunFlags) -> Overrides {
+/// What the flags say over the config.
+pub(crate) fn overrides(flags: &RunFlags) -> Overrides {
     let mut overrides = Overrides::default();
     let texts = [
         ("--host", "server.host", &flags.host),

@@ -202,6 +202,16 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_a_token_is_a_file_of_the_config() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("token"), TOKEN).unwrap();
+        let text = "[admin]\nlisten = \"127.0.0.1:0\"\ntoken = \"file:token\"\n";
+        let file = scratch.path().join("config.toml");
+        let config = Config::from_text(text, &file, &Environment::default(), &Overrides::default()).unwrap();
+        assert_eq!(config.files(), [file, scratch.path().join("token")]);
+    }
+
+    #[test]
     fn whereabouts_need_no_secret() {
         let scratch = tempfile::tempdir().unwrap();
         let file = scratch.path().join("config.toml");

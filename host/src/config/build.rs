@@ -64,6 +64,7 @@ pub(super) fn config(
         readable_by_others: false,
     };
     builder.check_keys_of_callers(&keys_of_callers, &config);
+    builder.contradictions(&config);
     if config.sealing_secrets().iter().any(Secret::is_broken_key) {
         let of_proxy = config.proxy_auth.keys_for(REMOTE_PATH).is_some();
         let key = KeyPath::of(if of_proxy { "plugins.proxy.auth.rules" } else { "auth.rules" });

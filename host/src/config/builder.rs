@@ -11,7 +11,7 @@ use super::raw::RawRules;
 use super::sources::Sources;
 use super::{
     AuthRules, Choice, ConfigError, Environment, InvalidPath, Origin, PathPattern, PathPatterns, Problem,
-    Secret, SecretSource,
+    REMOTE_PATH, Secret, SecretSource,
 };
 
 /// Checks values, and keeps what is wrong with them: who said it, where in the file, one sentence.
@@ -129,7 +129,18 @@ impl<'a> Builder<'a> {
             if secrets.is_empty() {
                 self.problem(&place, format!("`{place}` needs at least one secret, found an empty list"));
             }
-            let element = |(index, said): (usize, &String)| self.secret(&place.element(index), said);
+            // Others than those are compared with what a header has; keys of the proxy may be passphrases.
+            let seals = *key != KeyPath::of("auth.rules") || pattern.is_exactly(REMOTE_PATH);
+            let element = |(index, said): (usize, &String)| {
+                let place = place.element(index);
+                let secret = self.secret(&place, said)?;
+                if !seals && !secret.fits_into_a_header() {
+                    let text = "can never open anything: a key is without `Bearer`, control characters, and space \
+                                around it";
+                    self.problem(&place, format!("`{place}` {text}"));
+                }
+                Some(secret)
+            };
             let secrets = secrets.iter().enumerate().filter_map(element).collect();
             rules.push((pattern, secrets));
         }
@@ -229,5 +240,30 @@ mod tests {
                 check(&format!("[plugins.proxy]\n{}\n", key.replace("PATH", path)), &expected);
             }
         }
+    }
+
+    #[test]
+    fn keys_that_no_header_carries_are_refused_and_not_shown() {
+        let never =
+            "can never open anything: a key is without `Bearer`, control characters, and space around it";
+        for key in [
+            "Bearer canary",
+            "bearer canary",
+            " canary",
+            "canary ",
+            "can\\tary",
+            "canary\\n",
+            "\\u007fcanary",
+        ] {
+            let rules = |path: &str| format!("rules = {{ \"{path}\" = [\"k\", \"{key}\"] }}\n");
+            let expected = format!("config.toml line 2: `auth.rules.\"/api/*\"[1]` {never}");
+            check(&format!("[auth]\n{}", rules("/api/*")), &expected);
+            check(&format!("[plugins.proxy.auth]\n{}", rules("/api/*")), "");
+            check(&format!("[auth]\n{}", rules("/api/v1/proxy/remote")), "");
+        }
+        check(
+            "[auth]\nrules = { \"/health\" = [\"Basic dXNlcjpwYXNz\", \"two words\", \"Bearer\", \"schlüssel\"] }\n",
+            "",
+        );
     }
 }

@@ -118,7 +118,9 @@ impl KeyPath {
         match self.0.as_slice() {
             [first, ..] if first == "auth" || first == "plugins" => true,
             [first] => first == "admin",
-            [first, second, ..] => first == "admin" && second == "token",
+            [first, second, ..] => {
+                matches!((first.as_str(), second.as_str()), ("admin", "token") | ("server", "tls"))
+            }
             [] => false,
         }
     }

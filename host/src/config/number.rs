@@ -122,7 +122,13 @@ mod tests {
 
     fn line(number: &Number, value: i64) -> String {
         let (table, key) = number.key.split_once('.').unwrap();
-        format!("[{table}]\n{key} = {value}\n")
+        // One body has to fit into the memory of all.
+        let other = match key {
+            "body_bytes_max" => format!("body_memory_max = {}\n", BODY_MEMORY_MAX.max),
+            "body_memory_max" => format!("body_bytes_max = {}\n", BODY_BYTES_MAX.min),
+            _ => String::new(),
+        };
+        format!("[{table}]\n{key} = {value}\n{other}")
     }
 
     #[test]

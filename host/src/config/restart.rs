@@ -18,11 +18,15 @@ impl Config {
         let mut keep = |key, differs: bool| kept.extend(differs.then_some(key));
         keep("state_dir", put_back(&mut self.state_dir, &running.state_dir));
         keep("admin.socket", put_back(&mut self.admin_socket, &running.admin_socket));
-        let listens = |config: &Self| config.admin_tcp.as_ref().map(|tcp| tcp.listen);
-        let moved = listens(self) != listens(running);
-        keep("admin.listen", moved);
-        if moved {
-            self.admin_tcp.clone_from(&running.admin_tcp);
+        match (&mut self.admin_tcp, &running.admin_tcp) {
+            // Its token is replaced at once: whoever knows the old one may be why.
+            (Some(now), Some(before)) => keep("admin.listen", put_back(&mut now.listen, &before.listen)),
+            (None, None) => {}
+            (now, before) => {
+                keep("admin.listen", true);
+                keep("admin.token", true);
+                now.clone_from(before);
+            }
         }
         let tls_came_or_went = self.server_tls.is_some() != running.server_tls.is_some();
         keep("server.tls", tls_came_or_went);
@@ -76,6 +80,7 @@ mod tests {
             "state_dir",
             "admin.socket",
             "admin.listen",
+            "admin.token",
             "server.host",
             "server.port",
             "server.connections_max",
@@ -85,5 +90,19 @@ mod tests {
         ];
         assert_eq!(other.keep_until_restart(&running), expected);
         assert_eq!(other.keep_until_restart(&running), [""; 0], "all of it was put back");
+    }
+    #[test]
+    fn a_token_is_replaced_though_the_listener_stays_where_it_is() {
+        let admin = |port: u16, token: &str| {
+            config(&format!("admin = {{ listen = \"127.0.0.1:{port}\", token = \"{token}\" }}\n"))
+        };
+        let running = admin(9090, "the-token-before");
+        let mut next = admin(9091, "the-token-of-now");
+        assert_eq!(next.keep_until_restart(&running), ["admin.listen"]);
+        let tcp = next.admin_tcp.unwrap();
+        assert_eq!((tcp.listen.port(), tcp.token.expose()), (9090, "the-token-of-now"));
+        let mut without = config("");
+        assert_eq!(without.keep_until_restart(&running), ["admin.listen", "admin.token"]);
+        assert_eq!(without.admin_tcp.unwrap().token.expose(), "the-token-before");
     }
 }

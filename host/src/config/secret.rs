@@ -130,6 +130,13 @@ impl Secret {
         key.is_some_and(|key| fits(key) && key.bytes().all(of_base64))
     }
 
+    /// Whether what a header has can be this: what comes there is without the word `Bearer` and the space around it.
+    pub(super) fn fits_into_a_header(&self) -> bool {
+        let text = self.text.as_bytes();
+        let has_scheme = text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"bearer "));
+        !has_scheme && text.trim_ascii().len() == text.len() && !text.iter().any(u8::is_ascii_control)
+    }
+
     /// Whether it starts like a generated key, and is none: most likely one that was cut. Nothing can be sealed with it.
     pub(super) fn is_broken_key(&self) -> bool {
         self.text.starts_with(GENERATED_PREFIX) && !self.is_generated_key()

@@ -255,6 +255,12 @@ impl Builder<'_> {
     }
 
     fn pem_file(&mut self, key: &KeyPath, said: &str) -> Option<PemFile> {
+        // What was pasted in the place of its file may be a private key.
+        if said.contains("-----") || said.contains(['\n', '\r']) {
+            let text = format!("`{key}` must be the path of a PEM file, found what is in one");
+            self.problem(key, text);
+            return None;
+        }
         let path = self.folder.join(said);
         let fault = match read::bounded(&path, PEM_BYTES_MAX) {
             _ if said.is_empty() || said.contains('\0') => "which is no path of a file".to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +34,8 @@ pub struct Trust {
     /// The SHA-256 digests that a plugin's file may have, in lower-case hex, by the name of the plugin. Without
     /// `keys`, a plugin that is not named is not loaded.
     pub sha256: BTreeMap<String, Vec<String>>,
+    /// The files that some of `keys` were read from.
+    pub files: Vec<PathBuf>,
 }
 
 impl Trust {
@@ -112,18 +114,25 @@ pub(super) fn trust(builder: &mut Builder<'_>, raw: Option<RawTrust>) -> Trust {
     }
     let keys = raw.keys.map(|keys| read_keys(builder, &table.child("keys"), &keys));
     let sha256 = raw.sha256.map(|digests| read_digests(builder, &table.child("sha256"), digests));
-    Trust { keys: keys.unwrap_or_default(), sha256: sha256.unwrap_or_default() }
+    let (keys, files) = keys.unwrap_or_default();
+    Trust { keys, sha256: sha256.unwrap_or_default(), files }
 }
 
-fn read_keys(builder: &mut Builder<'_>, list: &KeyPath, said: &[String]) -> Vec<TrustedKey> {
+/// Answers the keys, and the files that they are in.
+fn read_keys(builder: &mut Builder<'_>, list: &KeyPath, said: &[String]) -> (Vec<TrustedKey>, Vec<PathBuf>) {
     if said.is_empty() {
         builder.problem(list, format!("`{list}` needs at least one key, found an empty list"));
     }
-    let mut keys = Vec::with_capacity(said.len());
+    let (mut keys, mut files) = (Vec::with_capacity(said.len()), Vec::new());
     for (index, said) in said.iter().enumerate() {
         let place = list.element(index);
         let read = match said.strip_prefix("file:") {
-            Some(path) => key_of_file(&builder.folder.join(path)),
+            Some(path) => {
+                let path = builder.folder.join(path);
+                let key = key_of_file(&path);
+                files.push(path);
+                key
+            }
             None => TrustedKey::from_base64(said).ok_or_else(|| {
                 let found = if is_secret_key(said) {
                     "a secret key, which belongs on no host".to_owned()
@@ -138,7 +147,7 @@ fn read_keys(builder: &mut Builder<'_>, list: &KeyPath, said: &[String]) -> Vec<
             Err(why) => builder.problem(&place, format!("`{place}` {why}")),
         }
     }
-    keys
+    (keys, files)
 }
 
 /// Reads a `.pub` file of minisign: a line of comment, which may be missing, and the key.
@@ -249,8 +258,11 @@ mod tests {
             Config::from_text(&text, &file, &Environment::default(), &Overrides::default())
         };
         for said in [KEY, "file:whole.pub", "file:bare.pub"] {
-            let keys = load(said).unwrap().trust.keys;
+            let config = load(said).unwrap();
+            let keys = &config.trust.keys;
             assert_eq!((keys[0].as_base64(), keys[0].id().to_string()), (KEY, ID.to_owned()), "{said}");
+            let files = said.strip_prefix("file:").map(|name| folder.join(name));
+            assert!(config.files()[1..].iter().eq(files.iter()), "it is watched: {:?}", config.files());
         }
         for (file, why) in [
             ("two.pub", "does not hold one minisign public key"),

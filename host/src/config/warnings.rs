@@ -24,6 +24,13 @@ impl Config {
                 tcp.listen
             ));
         }
+        let (body, memory) = (self.server.body_bytes_max, self.server.body_memory_max);
+        if body > memory {
+            warnings.push(format!(
+                "`server.body_memory_max` {memory}, which all bodies together may take, is less than \
+                 `server.body_bytes_max` {body}: a larger body is always refused as `overloaded`"
+            ));
+        }
         self.warn_of_keys(&mut warnings);
         self.warn_of_rules(&mut warnings);
         self.warn_of_callers(&mut warnings);
@@ -69,7 +76,9 @@ impl Config {
                 check(secret, &format!("`plugins.proxy.proxy_urls.\"{}\"`", peer.url));
             }
         }
-        for peer in self.proxy.peers.iter().filter(|peer| self.sealing_secret_for(peer).is_none()) {
+        // Calls to hosts of this machine are sealed with the key that everybody knows.
+        let elsewhere = self.proxy.peers.iter().filter(|peer| !peer.is_on_this_machine());
+        for peer in elsewhere.filter(|peer| self.sealing_secret_for(peer).is_none()) {
             warnings.push(format!(
                 "calls to `{}` cannot be sealed: `plugins.proxy.auth.rules` has no key for `{REMOTE_PATH}`",
                 peer.url
@@ -128,7 +137,7 @@ mod tests {
         );
         warned(
             &format!(
-                "[plugins.proxy.proxy_urls]\n\"http://a\" = {{ key = \"{key}\" }}\n\"http://b\" = {{}}\n"
+                "[plugins.proxy.proxy_urls]\n\"http://a\" = {{ key = \"{key}\" }}\n\"http://b\" = {{}}\n\"http://127.0.0.1:1\" = {{}}\n"
             ),
             &["calls to `http://b:80` cannot be sealed: `plugins.proxy.auth.rules` has no key for \
                `/api/v1/proxy/remote`"],
@@ -137,6 +146,16 @@ mod tests {
             "[plugins.proxy.proxy_urls]\n\"http://a\" = { key = \"k\" }\n",
             &["a key of `plugins.proxy.proxy_urls.\"http://a:80\"` is a passphrase, which can be guessed: \
                `framex-host keygen` makes a better one"],
+        );
+    }
+
+    #[test]
+    fn bodies_that_never_fit_into_the_memory_are_warned_of() {
+        warned("server = { body_bytes_max = 2000000, body_memory_max = 2000000 }", &[]);
+        warned(
+            "server.body_memory_max = 2000000",
+            &["`server.body_memory_max` 2000000, which all bodies together may take, is less than \
+               `server.body_bytes_max` 4194304: a larger body is always refused as `overloaded`"],
         );
     }
 

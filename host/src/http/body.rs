@@ -1,5 +1,6 @@
 //! Reading the body of a request, bounded in size, time, and the memory of all bodies together.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -132,8 +133,12 @@ pub(super) async fn discard(body: &mut Incoming) {
     let _time_is_over = tokio::time::timeout(DISCARDING_MAX, discarding).await;
 }
 
-/// The media type of a body, without parameters; empty if there is none.
-pub(super) fn media_type(headers: &HeaderMap) -> &str {
+/// The media type of a body, without parameters and in lower case (RFC 9110, section 8.3.1); empty if there is none.
+pub(super) fn media_type(headers: &HeaderMap) -> Cow<'_, str> {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim()
+    let value = value.split(';').next().unwrap_or_default().trim();
+    match value.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => value.to_ascii_lowercase().into(),
+        false => value.into(),
+    }
 }

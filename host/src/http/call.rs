@@ -140,7 +140,7 @@ fn respond(form: Form, result: Bytes) -> Result<Response, Problem> {
 }
 
 fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
-    match body::media_type(headers).to_ascii_lowercase().as_str() {
+    match body::media_type(headers).as_ref() {
         JSON => Ok(Form::Json),
         MESSAGE_PACK | "application/vnd.msgpack" | "application/x-msgpack" => Ok(Form::MessagePack),
         _ => Err(Problem::unsupported_type("application/json or application/msgpack")),

@@ -88,3 +88,49 @@ fn secrets_and_the_watching_itself_are_watched() {
     until("the second key opens", || status("second") == 200);
     assert_eq!(status("first"), 401);
 }
+
+#[test]
+fn the_token_of_the_admin_listener_is_watched() {
+    let builder = host().config("admin = { listen = \"127.0.0.1:0\", token = \"file:admin.token\" }");
+    let (first, second) = ("canary-of-the-first-token", "canary-of-the-second-token");
+    fs::write(builder.folder().join("admin.token"), first).unwrap();
+    let host = builder.config("[reload]\nwatch = true\n").start();
+    // Once, for what changed before it was watched.
+    let _first = host.logged("reloaded");
+    let address = host.admin_address();
+    let status = |token: &str| {
+        let head = format!("GET /admin/v1/plugins HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+        host.admin_raw(format!("{head}authorization: {token}\r\n\r\n")).status
+    };
+    assert_eq!((status(first), status(second)), (200, 401));
+    fs::write(host.folder().join("admin.token"), second).unwrap();
+    until("the second token opens", || status(second) == 200);
+    assert_eq!(status(first), 401);
+}
+
+#[test]
+fn a_plugin_directory_that_is_not_there_yet_keeps_nothing_else_from_being_watched() {
+    let builder = Daemon::builder().config("[reload]\nwatch = true\n");
+    let plugins = builder.plugins();
+    fs::create_dir_all(&plugins).unwrap();
+    fs::remove_dir(&plugins).unwrap();
+    let host = builder.start();
+    // Once, for what changed before it was watched.
+    let _first = host.logged("reloaded");
+    let config = fs::read_to_string(host.folder().join("config.toml")).unwrap();
+    host.put_config(&format!("{config}[auth]\nrules = {{ \"/api/v1/*\" = [\"a-key\"] }}\n"));
+    until("the key is needed", || host.call(BUILD, &json!({})).status == 401);
+    host.put_config(&config);
+    until("no key is needed", || host.call(BUILD, &json!({})).status == 404);
+    // It comes, goes, and comes once more.
+    for number in 1..3 {
+        fs::create_dir(&plugins).unwrap();
+        host.put_build(Build::new(number));
+        until_serves(&host, Build::new(number));
+        if number == 1 {
+            fs::remove_dir_all(&plugins).unwrap();
+            until("it is seen to be gone", || host.log().matches("\"watching\"").count() >= 3);
+        }
+    }
+    assert!(!host.log().contains("cannot be watched"), "{}", host.log());
+}

@@ -78,3 +78,33 @@ fn no_private_key_of_a_certificate_shows() {
     canaries.check("the log", host.log());
     host.stop();
 }
+
+#[test]
+fn a_private_key_that_was_pasted_into_the_config_does_not_show() {
+    let issued = Authority::default().issue(&["localhost"]);
+    let mut canaries = Canaries::plant(&[]);
+    canaries.watch_pem("a pasted key", &issued.key);
+    assert_eq!(canaries.shown_in(issued.key.as_bytes()), Some("a pasted key"));
+    let escaped = issued.key.replace('\n', "\\n");
+    let one_line = issued.key.replace('\n', "");
+    for key in [escaped, one_line] {
+        for config in [
+            format!("server.tls = {{ cert = \"host.pem\", key = \"{key}\" }}"),
+            format!("server.tls = {{ cert = \"{key}\", key = \"host-key.pem\" }}"),
+            format!("server.tls = {{ cert = \"host.pem\", key = \"host-key.pem\", client_ca = \"{key}\" }}"),
+            format!("plugins.proxy.tls = {{ cert = \"host.pem\", key = \"{key}\" }}"),
+            format!("plugins.proxy.tls.ca = \"{key}\""),
+            format!("server.tls = \"{key}\""),
+            format!("server.tls.keys = \"{key}\""),
+        ] {
+            let builder = Daemon::builder().config(&config);
+            issued.put(builder.folder(), "host");
+            for arguments in [&["check"][..], &["check", "--output", "json"], &["run"], &["plugins", "list"]]
+            {
+                let exit = builder.run(arguments);
+                assert_ne!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+                canaries.check_exit(&format!("{arguments:?}"), &exit);
+            }
+        }
+    }
+}

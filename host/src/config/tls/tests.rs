@@ -99,6 +99,32 @@ fn bad_files_are_named_with_their_fault() {
 }
 
 #[test]
+fn what_was_pasted_in_the_place_of_its_file_is_not_shown() {
+    let pem = made().signing_key.serialize_pem();
+    for pasted in [pem.clone(), pem.replace('\n', ""), pem.lines().nth(1).unwrap().to_owned() + "\n"] {
+        for (config, tables) in [
+            (SERVER, "server.tls"),
+            (&format!("{PEERS}cert = \"cert.pem\"\nkey = \"key.pem\"\n"), "plugins.proxy.tls"),
+        ] {
+            for key in ["cert", "key", "ca", "client_ca"] {
+                let mut table: toml::Table = toml::from_str(config).unwrap();
+                let within =
+                    tables.split('.').fold(&mut table, |table, name| table[name].as_table_mut().unwrap());
+                let of_other_table = if tables == "server.tls" { "ca" } else { "client_ca" };
+                if key == of_other_table {
+                    continue;
+                }
+                within.insert(key.to_owned(), pasted.clone().into());
+                let error = load(&folder(), &toml::to_string(&table).unwrap()).unwrap_err();
+                let expected =
+                    format!("`{tables}.{key}` must be the path of a PEM file, found what is in one");
+                assert!(error.ends_with(&expected), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn half_a_table_is_refused() {
     check("[server.tls]\ncert = \"cert.pem\"\n", "1: `server.tls` needs the key `key`");
     check("[server.tls]\nkey = \"key.pem\"\n", "1: `server.tls` needs the key `cert`");

@@ -230,7 +230,7 @@ mod tests {
             (Refusal::Host, ("host", "localhost:1")),
             (Refusal::Origin, ("origin", "http://localhost:1")),
             (Refusal::Token, ("authorization", "Bearer 0123456789abcdef")),
-            (Refusal::ContentType, ("content-type", "application/json; charset=utf-8")),
+            (Refusal::ContentType, ("content-type", "Application/JSON; charset=utf-8")),
         ] {
             let wrong = match header.0 {
                 "host" => "evil:1",

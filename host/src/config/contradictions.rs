@@ -1,0 +1,42 @@
+//! Values that are right alone, and cannot be together.
+
+use super::Config;
+use super::builder::Builder;
+use super::key::KeyPath;
+
+impl Builder<'_> {
+    /// Checks what only all of the config says.
+    pub(super) fn contradictions(&mut self, config: &Config) {
+        let server = &config.server;
+        let is_same = |listen| listen == server.listen && server.listen.port() != 0;
+        if config.admin_tcp.as_ref().is_some_and(|tcp| is_same(tcp.listen)) {
+            let text = format!(
+                "`admin.listen` {} is where the host listens for calls (`server.host` and `server.port`)",
+                server.listen
+            );
+            self.problem(&KeyPath::of("admin.listen"), text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::testing::problems;
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(problems(text), expected);
+    }
+
+    #[test]
+    fn listeners_are_in_different_places() {
+        let both = |server: &str, admin: &str| {
+            format!("server = {{ {server} }}\n[admin]\nlisten = \"{admin}\"\ntoken = \"0123456789abcdef\"\n")
+        };
+        check(&both("port = 0", "127.0.0.1:0"), "");
+        check(&both("port = 8080", "127.0.0.1:8081"), "");
+        check(&both("host = \"127.0.0.2\"", "127.0.0.1:8080"), "");
+        let expected = "config.toml line 3: `admin.listen` 127.0.0.1:8080 is where the host listens for calls \
+                        (`server.host` and `server.port`)";
+        check(&both("", "127.0.0.1:8080"), expected);
+    }
+}
