@@ -69,6 +69,8 @@ pub const REMOTE_PATH: &str = "/api/v1/proxy/remote";
 pub const FUNCTIONS_PATH: &str = "/api/v1/functions";
 /// OpenAPI of the same.
 pub const OPENAPI_PATH: &str = "/api/v1/openapi.json";
+/// Says that the process answers.
+pub const HEALTH_PATH: &str = "/health";
 /// Where a host says whether it serves.
 pub const READY_PATH: &str = "/ready";
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{InvalidPath, Secret};
+use super::{FUNCTIONS_PATH, HEALTH_PATH, InvalidPath, OPENAPI_PATH, READY_PATH, REMOTE_PATH, Secret};
+use crate::base::FunctionName;
 
 /// A path, or every path below one: `/api/v1/functions`, `/api/v1/*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,17 @@ impl PathPattern {
     #[must_use]
     pub fn is_exactly(&self, path: &str) -> bool {
         !self.below && path == self.text
+    }
+
+    /// Whether it covers anything that the public listener serves.
+    pub(super) fn covers_something(&self) -> bool {
+        let functions = format!("{FUNCTIONS_PATH}/");
+        let paths = [REMOTE_PATH, FUNCTIONS_PATH, OPENAPI_PATH, READY_PATH, HEALTH_PATH];
+        let is_of_functions = match self.below {
+            true => functions.starts_with(&self.text),
+            false => self.text.strip_prefix(&functions).is_some_and(|name| FunctionName::new(name).is_ok()),
+        };
+        is_of_functions || paths.iter().any(|path| self.covers(path))
     }
 
     /// Sorts exact paths first, then longer prefixes before shorter ones: the first that covers decides.

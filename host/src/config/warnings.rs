@@ -88,6 +88,9 @@ impl Config {
 
     /// Where `[auth]` is present, the other rules no longer protect what they name.
     fn warn_of_rules(&self, warnings: &mut Vec<String>) {
+        for (pattern, _) in self.door_rules().iter().filter(|(pattern, _)| !pattern.covers_something()) {
+            warnings.push(format!("the rule for `{pattern}` protects nothing: this host has no such path"));
+        }
         let Some(auth) = &self.auth else { return };
         for (pattern, _) in self.proxy_auth.iter().filter(|(pattern, _)| !pattern.is_exactly(REMOTE_PATH)) {
             let text = pattern.to_string();
@@ -150,6 +153,25 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_cover_no_path_are_warned_of() {
+        for (path, is_one) in [
+            ("/*", true),
+            ("/api/v1/*", true),
+            ("/api/v1/functions/*", true),
+            ("/api/v1/functions/demo.f", true),
+            ("/health", true),
+            ("/api/v1/function/*", false),
+            ("/api/v1/functions/", false),
+            ("/api/v1/functions/demo/*", false),
+            ("/API/v1/*", false),
+        ] {
+            let warning = format!("the rule for `{path}` protects nothing: this host has no such path");
+            let expected = if is_one { vec![] } else { vec![warning.as_str()] };
+            warned(&format!("[auth]\nrules = {{ \"{path}\" = [\"0123456789abcdef\"] }}\n"), &expected);
+        }
+    }
+
+    #[test]
     fn bodies_that_never_fit_into_the_memory_are_warned_of() {
         warned("server = { body_bytes_max = 2000000, body_memory_max = 2000000 }", &[]);
         warned(
@@ -175,12 +197,15 @@ mod tests {
 
     #[test]
     fn rules_and_tables_without_effect_are_warned_of() {
-        let rules = "[plugins.proxy.auth]\nrules = { \"/x\" = [\"k\"], \"/y/*\" = [\"k\"] }\n";
+        let rules =
+            "[plugins.proxy.auth]\nrules = { \"/ready\" = [\"k\"], \"/api/v1/functions/*\" = [\"k\"] }\n";
         warned(rules, &[]);
         warned(
-            &format!("{rules}[auth]\nrules = {{ \"/y/*\" = [\"k\"] }}\n"),
-            &["`/x` is open: `plugins.proxy.auth.rules` protects it only while there is no `[auth]`, and \
-               `auth.rules` does not name it"],
+            &format!("{rules}[auth]\nrules = {{ \"/api/v1/functions/*\" = [\"k\"] }}\n"),
+            &[
+                "`/ready` is open: `plugins.proxy.auth.rules` protects it only while there is no `[auth]`, and \
+               `auth.rules` does not name it",
+            ],
         );
         warned("[plugins.demo]\n", &[]);
         warned(
@@ -196,7 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.toml");
         std::fs::write(folder.path().join("key"), "k").unwrap();
-        let rules = "{ \"/a\" = [\"file:key\", \"canary\"] }";
+        let rules = "{ \"/ready\" = [\"file:key\", \"canary\"] }";
         std::fs::write(&file, format!("[auth]\nrules = {rules}\n")).unwrap();
         let warnings = |mode: u32, environment: &Environment| {
             std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
@@ -204,7 +229,7 @@ mod tests {
         };
         assert!(warnings(0o640, &Environment::default()).is_empty());
         let expected = format!(
-            "`auth.rules.\"/a\"[1]` is written out in {}, which every user of this machine can read: use env:NAME \
+            "`auth.rules.\"/ready\"[1]` is written out in {}, which every user of this machine can read: use env:NAME \
              or file:PATH, or chmod o-r",
             file.display()
         );

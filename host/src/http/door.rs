@@ -16,7 +16,7 @@ use super::{
     catalogue, health, openapi, remote,
 };
 use crate::base::{Caller, Clock, HostId, Invocation, NamedCaller, Outcome, RequestId};
-use crate::config::{AuthRules, Callers, READY_PATH, REMOTE_PATH};
+use crate::config::{AuthRules, Callers, HEALTH_PATH, READY_PATH, REMOTE_PATH};
 pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
 use crate::functions::{Dispatch, run};
 use crate::plugins::Plugins;
@@ -149,7 +149,7 @@ impl Door {
         let answer: fn(&Self, &Caller, &HeaderMap) -> Response = match path {
             FUNCTIONS_PATH => catalogue::answer,
             OPENAPI_PATH => openapi::answer,
-            "/health" => |door, _, _| health::alive(door),
+            HEALTH_PATH => |door, _, _| health::alive(door),
             READY_PATH => |door, _, _| health::ready(door),
             _ => return Err(Problem::no_such_path()),
         };
