@@ -129,15 +129,18 @@ fn hosts_behind_one_url_with_clocks_far_apart_refuse_honestly() {
     let [first, second] = [0, 1].map(|host: usize| server(&clocks[host], ats[host]));
     let balancer = Balancer::start(&[&address(ats[0]), &address(ats[1])]);
     let a = caller(&balancer.url(), &WallClock::off_by(0)).start();
-    // One call at a time stays on its connection, and so with one host and its clock.
-    let served = (200, String::new());
-    assert_eq!(calls(&a, 1, 20), BTreeMap::from([(served.clone(), 20)]));
-    let outcomes = calls(&a, 8, 20);
-    println!("{outcomes:?}");
-    let refused = (409, "\"replayed\" false".to_owned());
-    assert!(outcomes.keys().all(|outcome| *outcome == served || *outcome == refused), "{outcomes:?}");
-    let ran = runs(&first) + runs(&second);
-    assert_eq!(ran, 20 + outcomes.get(&served).copied().unwrap_or_default(), "{outcomes:?}");
+    let (served, refused) = ((200, String::new()), (409, "\"replayed\" false".to_owned()));
+    let served_of = |threads: usize| {
+        let outcomes = calls(&a, threads, 20);
+        assert!(outcomes.keys().all(|outcome| *outcome == served || *outcome == refused), "{outcomes:?}");
+        outcomes.get(&served).copied().unwrap_or_default()
+    };
+    // One call at a time stays on its connection, and so with one host and its clock, but for the case that the
+    // connection is not idle again by the time when the second attempt is made.
+    let alone = served_of(1);
+    assert!(alone >= 15, "{alone}");
+    let together = served_of(8);
+    assert_eq!(runs(&first) + runs(&second), alone + together);
     a.stop();
     first.stop();
     second.stop();
