@@ -138,7 +138,8 @@ impl Router {
                 }
                 Next::Exhausted => now + jittered(pause),
             };
-            if !waits || attempts >= ATTEMPTS_MAX || again >= invocation.deadline.0 {
+            let is_circle = circles.len() >= total;
+            if !waits || is_circle || attempts >= ATTEMPTS_MAX || again >= invocation.deadline.0 {
                 break;
             }
             tokio::time::sleep_until(again.into()).await;

@@ -167,8 +167,10 @@ fn the_only_peer_is_restarted_under_a_steady_load_and_no_idempotent_call_fails()
     a.stop();
 }
 
-/// All peers are away for so long, under the load of several hosts; then they come back.
-fn check_outage(outage: Duration) {
+/// Under the load of several hosts.
+#[test]
+fn all_peers_are_away_for_a_minute_and_come_back() {
+    const OUTAGE: Duration = Duration::from_secs(60);
     let ats = [FreeAddress::find(), FreeAddress::find()];
     let urls = ats.map(FreeAddress::url);
     let urls = urls.each_ref().map(String::as_str);
@@ -184,7 +186,7 @@ fn check_outage(outage: Duration) {
     let mut peers = Vec::new();
     let (mut back, mut made) = (Instant::now(), Vec::new());
     let answers = under_load(&clients, 2_000, |load| {
-        let until = Instant::now() + outage;
+        let until = Instant::now() + OUTAGE;
         while Instant::now() < until {
             load.pass(1);
         }
@@ -196,7 +198,7 @@ fn check_outage(outage: Duration) {
             load.pass(1);
         }
     });
-    let seconds = outage.as_secs_f64();
+    let seconds = OUTAGE.as_secs_f64();
     for (place, made) in made.iter().enumerate() {
         let of_caller = answers[2 * place..2 * place + 2].iter().flatten();
         let calls = of_caller.filter(|(at, _)| *at < back).count() as f64;
@@ -220,15 +222,4 @@ fn check_outage(outage: Duration) {
         let after = answers.iter().skip_while(|(_, answer)| answer.status != 200);
         assert!(after.clone().all(|(_, answer)| answer.status == 200), "{client}");
     }
-}
-
-#[test]
-fn all_peers_are_away_under_the_load_of_several_hosts_and_come_back() {
-    check_outage(Duration::from_secs(12));
-}
-
-#[test]
-#[ignore = "takes more than a minute: scripts/reload-soak.sh runs it"]
-fn all_peers_are_away_for_a_minute_and_come_back() {
-    check_outage(Duration::from_secs(60));
 }
