@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
