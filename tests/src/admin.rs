@@ -23,6 +23,12 @@ impl Daemon {
         self.admin("GET", path, "").expect("the connection ended without an answer")
     }
 
+    /// `GET` of any path of the admin socket.
+    #[must_use]
+    pub fn admin_get_at(&self, path: &str) -> Answer {
+        self.admin_at("GET", path, "").expect("the connection ended without an answer")
+    }
+
     /// `POST` of JSON to a path below `/admin/v1/`.
     #[must_use]
     pub fn admin_post(&self, path: &str, body: &Value) -> Answer {

@@ -126,6 +126,8 @@ impl DaemonBuilder {
         command
             .env("FRAMEX_LOG__FORMAT", "json")
             .env("FRAMEX_SERVER__PORT", "0")
+            // What raw requests call the host.
+            .env("FRAMEX_SERVER__NAMES", "[\"test\"]")
             .envs(self.environment.iter().cloned());
         command.arg("--config").arg(self.scratch.path().join("config.toml")).args(&self.flags);
         command.stdin(Stdio::null());
@@ -277,10 +279,10 @@ impl Daemon {
         begin(&self.address, request.as_ref()).answer()
     }
 
-    /// What `/ready` says of a file or plugin that is not served; nothing for one that is.
+    /// What `/ready` tells the operator of a file or plugin that is not served; nothing for one that is.
     #[must_use]
     pub fn failure(&self, what: &str) -> Option<String> {
-        let ready = self.get("/ready").json();
+        let ready = self.admin_get_at("/ready").json();
         let failed = ready["failed_plugins"].as_array()?.iter().find(|failed| failed["plugin"] == what)?;
         failed["reason"].as_str().map(str::to_owned)
     }

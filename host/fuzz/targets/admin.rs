@@ -43,12 +43,10 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
     let (second, bytes_max) = (Duration::from_secs(1), 1 << 20);
     let keys = KeySet::derive(&wire::generate_secret()).expect("a generated key is good");
     let policy = Policy {
-        rules: config.door_rules().clone(),
-        callers: config.callers.clone(),
+        access: config.access(),
         sealing: Sealing {
             ring: KeyRing::new(vec![Arc::new(keys)]).expect("one key is enough"),
             callers: HashMap::new(),
-            closed: false,
             compression: Compression::Never,
         },
         admission: Arc::new(Admission::new(1, 1)),

@@ -19,6 +19,7 @@ use super::{
 };
 
 const HOST_ID_BYTES_MAX: usize = 64;
+const DNS_NAME_BYTES_MAX: usize = 253;
 const PLUGIN_NAME_BYTES_MAX: usize = 64;
 /// What a default host id has after the name of the machine: `-` and 8 digits.
 const HOST_ID_RANDOM_BYTES: usize = 9;
@@ -196,6 +197,7 @@ impl Builder<'_> {
         let port = u16::try_from(self.number(&number::PORT, raw.port)).unwrap_or_default();
         Server {
             listen: SocketAddr::new(self.address(raw.host.as_deref()), port),
+            names: self.names(&raw.names),
             body_bytes_max: self.count(&number::BODY_BYTES_MAX, raw.body_bytes_max),
             body_memory_max: self.count(&number::BODY_MEMORY_MAX, raw.body_memory_max),
             connections_max: self.count(&number::CONNECTIONS_MAX, raw.connections_max),
@@ -229,6 +231,24 @@ impl Builder<'_> {
             self.problem(&KeyPath::of("server.host"), text);
             localhost
         })
+    }
+
+    /// Names of hosts, without scheme and port: a port may be another one outside of a container or a tunnel.
+    fn names(&mut self, said: &[String]) -> Vec<String> {
+        let key = KeyPath::of("server.names");
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        for (index, name) in said.iter().enumerate() {
+            let fits = (1..=DNS_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
+            if !fits && name != "*" {
+                let text = format!(
+                    "`{key}` has `{}`, which is not the name of a host, as in api.example.com, without scheme and port, \
+                     nor `*` for any name",
+                    shown(name)
+                );
+                self.problem(&key.element(index), text);
+            }
+        }
+        said.iter().map(|name| name.to_ascii_lowercase()).collect()
     }
 
     fn reload(&mut self, raw: RawReload) -> Reload {
@@ -283,6 +303,7 @@ mod tests {
         assert_eq!(config.state_dir, folder.join("state"));
         assert_eq!(config.load_plugins, None);
         let server = Server {
+            names: Vec::new(),
             listen: "127.0.0.1:8080".parse().unwrap(),
             body_bytes_max: 4_194_304,
             body_memory_max: 268_435_456,

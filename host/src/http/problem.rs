@@ -52,6 +52,13 @@ impl Problem {
         problem
     }
 
+    /// The connection's client certificate has expired, or its authority is no longer believed.
+    pub(super) fn certificate_lost() -> Self {
+        let text =
+            "the client certificate of this connection is no longer valid: connect again with one that is";
+        Self::of_code(ErrorCode::Unauthenticated, text)
+    }
+
     /// No such path.
     pub(super) fn no_such_path() -> Self {
         Self::of_code(
