@@ -7,6 +7,7 @@ mod catalogue;
 mod client;
 mod connector;
 mod discovery;
+mod expiry;
 mod health;
 mod known;
 mod load;

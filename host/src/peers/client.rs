@@ -13,6 +13,7 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::rt::TokioTimer;
 
 use super::connector::{Connector, is_refused_certificate};
+use super::expiry::Watched;
 use crate::base::Tasks;
 use crate::config::{OutboundProxies, Proxy};
 use crate::wire;
@@ -117,6 +118,7 @@ impl Client {
         if let Some(authorization) = &to.proxy_authorization {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
         }
+        let watched = Watched::over(&mut request);
         let response = self.pool.request(request).await.map_err(|error| {
             let text = causes(&error);
             if error.is_connect() {
@@ -127,6 +129,7 @@ impl Client {
                 SendError::Broken(text)
             }
         })?;
+        watched.answered(&response);
         let (head, body) = response.into_parts();
         let claimed =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());

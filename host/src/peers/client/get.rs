@@ -9,6 +9,7 @@ use http::header::{
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
+use super::super::expiry::Watched;
 use super::{Client, Destination, SendError, causes};
 
 /// Longest entity tag that is kept.
@@ -59,11 +60,13 @@ impl Client {
         tokio::time::timeout(within, self.get_whole(request, bytes_max)).await.ok()
     }
 
-    async fn get_whole(&self, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Got, SendError> {
+    async fn get_whole(&self, mut request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Got, SendError> {
+        let watched = Watched::over(&mut request);
         let response = self.pool.request(request).await.map_err(|error| {
             let text = causes(&error);
             if error.is_connect() { SendError::NotConnected(text) } else { SendError::Broken(text) }
         })?;
+        watched.answered(&response);
         let (head, body) = response.into_parts();
         let claimed =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
