@@ -29,6 +29,12 @@ impl Daemon {
         self.admin_at("GET", path, "").expect("the connection ended without an answer")
     }
 
+    /// As [`Daemon::admin_get`]; `None` if nothing listens, or the connection ends without an answer.
+    #[must_use]
+    pub fn try_admin_get(&self, path: &str) -> Option<Answer> {
+        self.admin("GET", path, "")
+    }
+
     /// `POST` of JSON to a path below `/admin/v1/`.
     #[must_use]
     pub fn admin_post(&self, path: &str, body: &Value) -> Answer {

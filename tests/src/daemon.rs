@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -155,6 +156,14 @@ impl DaemonBuilder {
     /// Starts the daemon and waits for a message in its log; it has no address before it listens.
     #[must_use]
     pub fn start_until(self, message: &str) -> Daemon {
+        let mut daemon = self.spawn();
+        let line = daemon.log.wait_for(|line| line["message"] == message);
+        let line = line.unwrap_or_else(|| panic!("the log has no {message:?}:\n{}", daemon.log.text()));
+        daemon.address = line["address"].as_str().unwrap_or_default().to_owned();
+        daemon
+    }
+
+    fn spawn(self) -> Daemon {
         let mut child = self
             .command()
             .stdout(Stdio::null())
@@ -163,12 +172,24 @@ impl DaemonBuilder {
             .expect("the daemon's binary runs");
         let log = Log::default();
         log.read(child.stderr.take().expect("stderr is piped"));
-        let line = log.wait_for(|line| line["message"] == message);
-        let line = line.unwrap_or_else(|| panic!("the log has no {message:?}:\n{}", log.text()));
-        let address = line["address"].as_str().unwrap_or_default().to_owned();
         let Self { scratch, environment, flags, wrapper, .. } = self;
-        let has_own_mounts = !wrapper.is_empty();
+        let (address, has_own_mounts) = (String::new(), !wrapper.is_empty());
         Daemon { child, log, scratch, environment, flags, address, has_own_mounts, end_was_seen: false }
+    }
+
+    /// Starts the daemon and waits until its admin socket answers: for a log that does not say so.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn build_until_it_listens(self) -> Daemon {
+        let daemon = self.spawn();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while daemon.try_admin_get("plugins").is_none() {
+            assert!(Instant::now() < deadline, "the daemon does not listen:\n{}", daemon.log.text());
+            std::thread::yield_now();
+        }
+        daemon
     }
 
     /// Runs the daemon, which is expected to end by itself, and answers how it did.

@@ -79,7 +79,9 @@ impl Watched {
             return;
         }
         if let Some(connected) = captured.connection_metadata().as_ref() {
-            tracing::debug!("a connection to a peer is not used again: the peer's certificate is about to expire");
+            tracing::debug!(
+                "a connection to a peer is not used again: the peer's certificate is about to expire"
+            );
             connected.poison();
         }
     }
