@@ -126,14 +126,18 @@ fn a_kept_connection_is_refused_once_the_certificate_has_expired() {
 #[test]
 fn idle_connections_end_with_the_certificate_and_calls_are_answered() {
     let authorities = Authorities::default();
-    let host = authorities.host().start();
+    // Nothing else ends them within the time of this test.
+    let long = [("FRAMEX_SERVER__HEADER_TIMEOUT_MS", "300000"), ("FRAMEX_SERVER__IDLE_TIMEOUT_MS", "300000")];
+    let host = long.iter().fold(authorities.host(), |host, (name, value)| host.variable(name, value)).start();
     let own = authorities.of_clients.issue_for(&["robot.test"], Duration::from_secs(20));
     let client = authorities.client(&own, &TLS13);
     let mut idle = client.connect(host.address()).unwrap();
     assert_eq!(ask(&mut idle).0, 200);
     let mut http2 = client.with_protocols(&["h2"]).connect(host.address()).unwrap();
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    http2.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat()).unwrap();
+    // A frame of headers by index: `GET`, `https`, `/`.
+    let get = [0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x87, 0x84];
+    http2.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings, &get].concat()).unwrap();
     // It began in time, and ends after the certificate.
     let calling = std::thread::spawn({
         let (client, address) = (client.clone(), host.address().to_owned());
