@@ -376,7 +376,7 @@ fn probes_need_no_token_and_are_told_names_alone() {
 #[test]
 fn audit_lines_come_at_every_log_level() {
     for level in ["warn", "error"] {
-        let host = builder().variable("FRAMEX_LOG__LEVEL", level).build_until_it_listens();
+        let host = builder().variable("FRAMEX_LOG__LEVEL", level).start_quietly();
         assert_eq!(host.reload("changing").status, 200);
         let lines = audit(&host, 1);
         assert_eq!((&lines[0]["action"], &lines[0]["result"]), (&json!("reload"), &json!("done")));

@@ -3,12 +3,29 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::http::{begin, read_answer};
-use crate::{Answer, Daemon};
+use crate::{Answer, Daemon, DaemonBuilder};
+
+impl DaemonBuilder {
+    /// Starts the daemon and waits until its admin socket answers: for a log that does not say so.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn start_quietly(self) -> Daemon {
+        let daemon = self.spawn();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while daemon.try_admin_get("plugins").is_none() {
+            assert!(Instant::now() < deadline, "the daemon does not listen:\n{}", daemon.log());
+            std::thread::yield_now();
+        }
+        daemon
+    }
+}
 
 impl Daemon {
     /// The admin socket.

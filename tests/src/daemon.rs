@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -163,7 +162,7 @@ impl DaemonBuilder {
         daemon
     }
 
-    fn spawn(self) -> Daemon {
+    pub(crate) fn spawn(self) -> Daemon {
         let mut child = self
             .command()
             .stdout(Stdio::null())
@@ -175,21 +174,6 @@ impl DaemonBuilder {
         let Self { scratch, environment, flags, wrapper, .. } = self;
         let (address, has_own_mounts) = (String::new(), !wrapper.is_empty());
         Daemon { child, log, scratch, environment, flags, address, has_own_mounts, end_was_seen: false }
-    }
-
-    /// Starts the daemon and waits until its admin socket answers: for a log that does not say so.
-    ///
-    /// # Panics
-    /// If it does not.
-    #[must_use]
-    pub fn build_until_it_listens(self) -> Daemon {
-        let daemon = self.spawn();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while daemon.try_admin_get("plugins").is_none() {
-            assert!(Instant::now() < deadline, "the daemon does not listen:\n{}", daemon.log.text());
-            std::thread::yield_now();
-        }
-        daemon
     }
 
     /// Runs the daemon, which is expected to end by itself, and answers how it did.

@@ -1,11 +1,16 @@
 //! Who may ask the public listener for what, with a key and without: one decision, made from the config alone. The
 //! doors, the catalogue, OpenAPI and `check` follow it.
 
+use super::builder::Builder;
+use super::key::{KeyPath, shown};
 use super::{AuthRules, Callers, Config, FUNCTIONS_PATH, OPENAPI_PATH};
 
 mod warnings;
 
 pub(super) use warnings::KEY_BYTES_MIN;
+
+/// Longest name in DNS (RFC 1035, section 2.3.4), as text.
+const DNS_NAME_BYTES_MAX: usize = 253;
 
 /// Who may ask the public listener for what.
 #[derive(Debug, Clone)]
@@ -125,11 +130,31 @@ impl Config {
     }
 }
 
+impl Builder<'_> {
+    /// Names of hosts, without scheme and port: a port may be another one outside of a container or a tunnel.
+    pub(super) fn names(&mut self, said: &[String]) -> Vec<String> {
+        let key = KeyPath::of("server.names");
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        for (index, name) in said.iter().enumerate() {
+            let fits = (1..=DNS_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
+            if !fits && name != "*" {
+                let text = format!(
+                    "`{key}` has `{}`, which is not the name of a host, as in api.example.com, without scheme and port, \
+                     nor `*` for any name",
+                    shown(name)
+                );
+                self.problem(&key.element(index), text);
+            }
+        }
+        said.iter().map(|name| name.to_ascii_lowercase()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::REMOTE_PATH;
-    use crate::config::testing::config;
+    use crate::config::testing::{config, problems};
 
     const KEYLESS: SealedCalls = SealedCalls::Keyless;
     const WITH_KEY: SealedCalls = SealedCalls::WithKey;
@@ -199,6 +224,20 @@ mod tests {
         check("names = [\"API.test\"]", Some(&["api.test"]));
         check("host = \"0.0.0.0\"\nnames = [\"api.test\"]", Some(&["api.test"]));
         check("names = [\"api.test\", \"*\"]", None);
+    }
+
+    #[test]
+    fn names_without_a_host_are_refused() {
+        let check = |name: &str| {
+            let expected = format!(
+                "config.toml line 1: `server.names` has `{name}`, which is not the name of a host, as in api.example.com, \
+                 without scheme and port, nor `*` for any name"
+            );
+            assert_eq!(problems(&format!("server.names = [\"x.test\", {name:?}]")), expected);
+        };
+        for name in ["", "http://x.test", "x.test:80", "*.test", "x test", "[::1]", "b\u{fc}cher.test"] {
+            check(name);
+        }
     }
 
     #[test]

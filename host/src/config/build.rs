@@ -19,7 +19,6 @@ use super::{
 };
 
 const HOST_ID_BYTES_MAX: usize = 64;
-const DNS_NAME_BYTES_MAX: usize = 253;
 const PLUGIN_NAME_BYTES_MAX: usize = 64;
 /// What a default host id has after the name of the machine: `-` and 8 digits.
 const HOST_ID_RANDOM_BYTES: usize = 9;
@@ -231,24 +230,6 @@ impl Builder<'_> {
             self.problem(&KeyPath::of("server.host"), text);
             localhost
         })
-    }
-
-    /// Names of hosts, without scheme and port: a port may be another one outside of a container or a tunnel.
-    fn names(&mut self, said: &[String]) -> Vec<String> {
-        let key = KeyPath::of("server.names");
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        for (index, name) in said.iter().enumerate() {
-            let fits = (1..=DNS_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
-            if !fits && name != "*" {
-                let text = format!(
-                    "`{key}` has `{}`, which is not the name of a host, as in api.example.com, without scheme and port, \
-                     nor `*` for any name",
-                    shown(name)
-                );
-                self.problem(&key.element(index), text);
-            }
-        }
-        said.iter().map(|name| name.to_ascii_lowercase()).collect()
     }
 
     fn reload(&mut self, raw: RawReload) -> Reload {

@@ -56,7 +56,9 @@ impl Problem {
     pub(super) fn certificate_lost() -> Self {
         let text =
             "the client certificate of this connection is no longer valid: connect again with one that is";
-        Self::of_code(ErrorCode::Unauthenticated, text)
+        let mut problem = Self::of_code(ErrorCode::Unauthenticated, text);
+        problem.header = Self::unauthenticated().header;
+        problem
     }
 
     /// No such path.

@@ -164,6 +164,23 @@ fn a_reload_brings_another_authority_and_another_certificate() {
 }
 
 #[test]
+fn a_new_certificate_of_this_host_is_shown_from_its_reload_on() {
+    let (authority, of_clients) = (Authority::default(), Authority::default());
+    let b = host_b(&authority.issue(&["localhost"]), "client_ca = \"clients.pem\"\n[log]\nlevel = \"debug\"");
+    std::fs::write(b.folder().join("clients.pem"), &of_clients.pem).unwrap();
+    let b = b.start();
+    let a = host_a(&url(&b), &authority, "cert = \"own.pem\"\nkey = \"own-key.pem\"");
+    of_clients.issue(&["first.test"]).put(a.folder(), "own");
+    let a = a.start();
+    assert_eq!(call(&a).status, 200, "{}", a.log());
+    of_clients.issue(&["second.test"]).put(a.folder(), "own");
+    assert_eq!(a.reload_host().status, 200);
+    assert_eq!(call(&a).status, 200, "{}", a.log());
+    b.wait_for_log("\"certificate\":\"second.test\"");
+    b.stop();
+}
+
+#[test]
 fn a_kept_connection_is_not_used_beyond_the_certificate_of_its_peer() {
     let authority = Authority::default();
     let clock = WallClock::off_by(0);
