@@ -67,6 +67,8 @@ pub struct Sealing {
     pub ring: KeyRing,
     /// Whose keys of the ring are not those of hosts.
     pub callers: HashMap<KeyId, Arc<NamedCaller>>,
+    /// A frame that does not name this process is refused.
+    pub require_receiver: bool,
     /// Whether answers to other machines are compressed.
     pub compression: Compression,
 }

@@ -101,7 +101,7 @@ impl Connector {
             return Ok(Stream { io: Io::Plain(tcp), certificate: None, is_proxied });
         }
         let (io, certificate) = self.encrypt(tcp, &uri).await?;
-        Ok(Stream { io: Io::Tls(Box::new(io)), certificate: Some(Arc::new(certificate)), is_proxied })
+        Ok(Stream { io: Io::Tls(Box::new(io)), certificate: Some(certificate), is_proxied })
     }
 
     /// For https a tunnel, in which the proxy sees nothing; for http a connection to the proxy itself.
@@ -177,7 +177,7 @@ impl fmt::Debug for Connector {
 pub struct Stream {
     io: Io,
     /// What the peer showed in the handshake.
-    certificate: Option<Arc<PeerCertificate>>,
+    certificate: Option<PeerCertificate>,
     /// Requests name the peer by its whole URL, for the proxy that reads them.
     is_proxied: bool,
 }
@@ -188,13 +188,16 @@ enum Io {
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }
 
+impl Stream {
+    /// What the peer showed in the TLS handshake; nothing on a plain connection.
+    pub(super) fn take_certificate(&mut self) -> Option<PeerCertificate> {
+        self.certificate.take()
+    }
+}
+
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        let connected = Connected::new().proxy(self.is_proxied);
-        match &self.certificate {
-            Some(certificate) => connected.extra(Arc::clone(certificate)),
-            None => connected,
-        }
+        Connected::new().proxy(self.is_proxied)
     }
 }
 

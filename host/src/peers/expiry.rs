@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use rustls::ClientConnection;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -17,8 +15,6 @@ use crate::config::PeerTls;
 
 /// How far ahead a certificate is checked, in seconds: so long it is not looked at again.
 const LOOK_AHEAD_S: u64 = 600;
-/// A connection is given up so long before the certificate expires, in seconds: longer than one lies idle in the pool.
-const MARGIN_S: u64 = 10;
 
 /// The certificate chain that a peer showed.
 pub(super) struct PeerCertificate {
@@ -41,8 +37,9 @@ impl PeerCertificate {
         }
     }
 
-    /// Whether a new handshake would succeed at that time.
-    fn is_good_at(&self, time_s: u64) -> bool {
+    /// Whether a new handshake would succeed: asked before each request, and cheap unless much time has passed.
+    pub(super) fn is_good(&self) -> bool {
+        let time_s = UnixTime::now().as_secs();
         if time_s <= self.good_until_s.load(Ordering::Relaxed) {
             return true;
         }
@@ -59,30 +56,5 @@ impl PeerCertificate {
 impl fmt::Debug for PeerCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PeerCertificate").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// Watches which connection a request goes over, if it goes by https.
-pub(super) struct Watched(Option<CaptureConnection>);
-
-impl Watched {
-    pub(super) fn over<B>(request: &mut Request<B>) -> Self {
-        let is_https = request.uri().scheme_str() == Some("https");
-        Self(is_https.then(|| capture_connection(request)))
-    }
-
-    /// Has the pool drop the connection after this answer, if its certificate is about to expire.
-    pub(super) fn answered<B>(&self, response: &Response<B>) {
-        let Some(captured) = &self.0 else { return };
-        let certificate = response.extensions().get::<Arc<PeerCertificate>>();
-        if certificate.is_none_or(|shown| shown.is_good_at(UnixTime::now().as_secs() + MARGIN_S)) {
-            return;
-        }
-        if let Some(connected) = captured.connection_metadata().as_ref() {
-            tracing::debug!(
-                "a connection to a peer is not used again: the peer's certificate is about to expire"
-            );
-            connected.poison();
-        }
     }
 }
