@@ -34,6 +34,14 @@ pub use problem::Problem;
 pub use server::{Listening, serve};
 pub use tls::{Credential, Tls};
 
+/// Whether a request without a key comes in, on a loopback listener with these names; for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+#[must_use]
+pub fn comes_in_without_key(names: &[String], head: &http::request::Parts) -> bool {
+    asked::check(names, head).is_ok()
+}
+
 /// Names this call in logs and answers.
 pub(crate) const REQUEST_ID_HEADER: &str = "x-framex-request-id";
 /// Id of the host that ran the call, or refused it.

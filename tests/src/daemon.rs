@@ -126,8 +126,8 @@ impl DaemonBuilder {
         command
             .env("FRAMEX_LOG__FORMAT", "json")
             .env("FRAMEX_SERVER__PORT", "0")
-            // What raw requests call the host.
-            .env("FRAMEX_SERVER__NAMES", "[\"test\"]")
+            // What raw requests of tests call the host.
+            .env("FRAMEX_SERVER__NAMES", r#"["test", "a"]"#)
             .envs(self.environment.iter().cloned());
         command.arg("--config").arg(self.scratch.path().join("config.toml")).args(&self.flags);
         command.stdin(Stdio::null());
