@@ -46,8 +46,11 @@ impl Tls {
 
     /// Makes those that are still to begin by `config`, and has the clients of open connections checked by it.
     pub fn replace(&self, config: &ServerTls) {
-        self.terms.send_modify(|terms| *terms = Terms::of(config, terms.version + 1));
-        self.version.store(self.terms().version, Ordering::Release);
+        self.terms.send_modify(|terms| {
+            *terms = Terms::of(config, terms.version + 1);
+            // Before connections hear of it.
+            self.version.store(terms.version, Ordering::Release);
+        });
     }
 
     fn terms(&self) -> Terms {
@@ -177,12 +180,12 @@ impl Credential {
         let mut terms = self.tls.terms.subscribe();
         loop {
             terms.mark_unchanged();
-            if !self.look(now_s()) {
+            if !self.is_good() {
                 return;
             }
             let left_s = self.good_until_s.load(Ordering::Acquire).saturating_sub(now_s());
             // The wall clock may be set meanwhile.
-            let next = Duration::from_secs(left_s + 1).min(LOOK_AGAIN);
+            let next = Duration::from_secs(left_s.saturating_add(1)).min(LOOK_AGAIN);
             tokio::select! {
                 () = tokio::time::sleep(next), if self.chain.is_some() => {}
                 _changed = terms.changed() => {}
