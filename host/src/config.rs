@@ -310,7 +310,7 @@ impl Config {
         file.parent().is_some_and(|folder| self.plugin_dir == folder.join("plugins"))
     }
 
-    /// Whether [`REMOTE_PATH`] answers at all.
+    /// Returns true if [`REMOTE_PATH`] answers at all.
     #[must_use]
     pub fn answers_peers(&self) -> bool {
         !matches!(self.sealed_calls(), SealedCalls::Closed(_))

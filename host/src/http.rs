@@ -34,7 +34,7 @@ pub use problem::Problem;
 pub use server::{Listening, serve};
 pub use tls::{Credential, Tls};
 
-/// Whether a request without a key comes in, on a loopback listener with these names; for fuzzing.
+/// Returns true if a loopback listener with these names takes the request without a key; for fuzzing.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 #[must_use]

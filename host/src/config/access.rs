@@ -28,7 +28,7 @@ pub enum SealedCalls {
     WithKey,
     /// Every user of this machine: there is no key, and frames are sealed with one that is public.
     Keyless,
-    /// Nobody, since there is no key and plain calls, or the listener, do not permit keyless ones.
+    /// No frame is taken: there is no key, and the rules or the listener do not permit keyless calls.
     Closed(Closed),
 }
 
@@ -62,13 +62,13 @@ impl Access {
         &self.sealed
     }
 
-    /// Whether a plain request for `path` needs a key, or a certificate of a caller.
+    /// Returns true if a plain request for `path` needs a key, or a certificate of a caller.
     #[must_use]
     pub fn needs_key(&self, path: &str) -> bool {
         self.rules.keys_for(path).is_some() || (!self.callers.is_empty() && Self::is_of_functions(path))
     }
 
-    /// Whether a plain call of any function needs a key: one that no rule names.
+    /// Returns true if a plain call needs a key, also of a function that no rule names.
     #[must_use]
     pub fn needs_key_to_call(&self) -> bool {
         self.needs_key(&format!("{FUNCTIONS_PATH}/*"))
@@ -81,7 +81,7 @@ impl Access {
         self.names.as_deref()
     }
 
-    /// Whether functions are called or listed at `path`.
+    /// Returns true if functions are called or listed at `path`.
     #[must_use]
     pub fn is_of_functions(path: &str) -> bool {
         let below = path.strip_prefix(FUNCTIONS_PATH).is_some_and(|rest| rest.starts_with('/'));

@@ -45,7 +45,7 @@ impl Callers {
         found.map(|known| &known.caller)
     }
 
-    /// Whether any caller has certificates.
+    /// Returns true if any caller has certificates.
     #[must_use]
     pub fn have_certificates(&self) -> bool {
         self.0.iter().any(|known| !known.certificates.is_empty())

@@ -60,7 +60,7 @@ impl PathPattern {
         self.covers_calls() || paths.iter().any(|path| self.covers(path))
     }
 
-    /// Whether it covers a path on which functions are called: that of one function at least, or [`REMOTE_PATH`].
+    /// Returns true if it covers a path on which functions are called: that of a function, or [`REMOTE_PATH`].
     #[must_use]
     pub fn covers_calls(&self) -> bool {
         let functions = format!("{FUNCTIONS_PATH}/");
@@ -69,7 +69,7 @@ impl PathPattern {
         self.covers_all_calls() || is_of_one || self.covers(REMOTE_PATH)
     }
 
-    /// Whether it covers the paths of all functions.
+    /// Returns true if it covers the paths of all functions.
     pub(super) fn covers_all_calls(&self) -> bool {
         self.below && format!("{FUNCTIONS_PATH}/").starts_with(&self.text)
     }

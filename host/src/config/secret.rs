@@ -178,7 +178,7 @@ fn of_variable(name: &str, environment: &Environment) -> Result<Zeroizing<String
     }
 }
 
-/// The text, and whether every user of the machine may read it.
+/// Returns the text, and true if every user of the machine may read it.
 fn of_file(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
     let wrong = |what: &str| format!("has its secret in file `{}`, which {what}", path.display());
     let (bytes, is_open) = match read::bounded(path, SECRET_BYTES_MAX) {

@@ -44,7 +44,7 @@ pub(super) fn check(names: &[String], head: &Parts) -> Result<(), Refusal> {
     check_origin(names, head)
 }
 
-/// Every name of the host that the request has must be allowed. One without any is of no browser.
+/// Checks every name of the host that the request has. Browsers send one, so a request without any passes.
 fn check_name(names: &[String], head: &Parts) -> Result<(), Refusal> {
     let is_allowed = |authority: &[u8]| {
         let host = std::str::from_utf8(authority).ok().and_then(split).map(|(host, _)| host);
@@ -58,7 +58,7 @@ fn check_name(names: &[String], head: &Parts) -> Result<(), Refusal> {
     if all && second.is_none() { Ok(()) } else { Err(Refusal::Name) }
 }
 
-/// Browsers say where a page comes from: from the host that the request asks, or from a site in `names`.
+/// Checks where a browser says that a page comes from: the host that the request asks, or a site in `names`.
 pub(super) fn check_origin(names: &[String], head: &Parts) -> Result<(), Refusal> {
     let headers = &head.headers;
     let asked = head.uri.authority().map(|authority| authority.as_str().as_bytes());
@@ -80,13 +80,13 @@ pub(super) fn check_origin(names: &[String], head: &Parts) -> Result<(), Refusal
     Err(Refusal::Origin)
 }
 
-/// Whether a browser says that a page of another site had the request sent.
+/// Returns true if a browser says that a page of another site had the request sent.
 pub(super) fn is_of_other_site(headers: &HeaderMap) -> bool {
     let same = |value: &http::HeaderValue| matches!(value.as_bytes(), b"same-origin" | b"none");
     !headers.get_all(SEC_FETCH_SITE).iter().all(same)
 }
 
-/// Whether a link was followed: the page with the link reads nothing of what is shown then.
+/// Returns true if a link was followed: the page with the link reads nothing of the answer.
 fn is_navigation(head: &Parts) -> bool {
     let reads = [Method::GET, Method::HEAD].contains(&head.method);
     reads && head.headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate")
@@ -96,7 +96,7 @@ fn is_one_of(names: &[String], host: &str) -> bool {
     names.iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
-/// Host and port of an authority; `None` for what is no authority, or one with a user.
+/// Returns host and port of an authority; `None` if the port is not a number.
 pub(super) fn split(authority: &str) -> Option<(&str, Option<u16>)> {
     // A colon inside brackets belongs to the address.
     let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
@@ -113,7 +113,7 @@ pub(super) fn split(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// Whether the host of an authority can only be this machine's, or an address that no name was bound to.
+/// Returns true for an IP address, and for `localhost`: a page cannot bind them to another address.
 pub(super) fn is_address_or_localhost(host: &str) -> bool {
     let is_address = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),

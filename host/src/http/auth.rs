@@ -59,8 +59,8 @@ pub(super) fn admit(
     }
 }
 
-/// Refuses what a page of another site can have had sent, unless a key came with it. A page gets nobody's key, but
-/// can use an open listener and the certificate of a browser.
+/// Refuses what a page of another site can have had sent, unless a key came with it. A page does not know any key, but
+/// reaches an open listener, and uses the certificate of its browser.
 pub(super) fn check_page(access: &Access, proof: Proof, head: &Parts) -> Result<(), Problem> {
     let names = access.names();
     match (proof, names) {
@@ -70,8 +70,7 @@ pub(super) fn check_page(access: &Access, proof: Proof, head: &Parts) -> Result<
     }
 }
 
-/// Whether a request shows that it is of an operator or a caller: a key of any rule or caller, or a caller's
-/// certificate.
+/// Returns true if a request shows a key of any rule or caller, or a caller's certificate.
 pub(super) fn is_known(access: &Access, headers: &HeaderMap, certificate: Option<&CertificateName>) -> bool {
     if !headers.contains_key(AUTHORIZATION) {
         return certificate.is_some_and(|name| access.callers().of_certificate(name).is_some());

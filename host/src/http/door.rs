@@ -88,8 +88,8 @@ impl Sender {
         self.credential.as_ref().and_then(|credential| credential.name())
     }
 
-    /// Whether a new handshake with the same certificate would succeed: it is not expired, and its authority is still
-    /// believed.
+    /// Returns true if a new handshake with the same certificate would succeed: it has not expired, and its authority is
+    /// still trusted.
     pub(super) fn is_good(&self) -> bool {
         self.credential.as_ref().is_none_or(|credential| credential.is_good())
     }

@@ -52,7 +52,7 @@ impl Problem {
         problem
     }
 
-    /// The connection's client certificate has expired, or its authority is no longer believed.
+    /// The connection's client certificate has expired, or its authority is no longer trusted.
     pub(super) fn certificate_lost() -> Self {
         let text =
             "the client certificate of this connection is no longer valid: connect again with one that is";

@@ -140,7 +140,7 @@ impl Credential {
         self.name.as_ref()
     }
 
-    /// Whether a new handshake would succeed: asked before each request, and cheap unless something has changed.
+    /// Returns true if a new handshake would succeed. Asked before each request, and cheap unless something has changed.
     pub(super) fn is_good(&self) -> bool {
         if self.looked_at_by.load(Ordering::Acquire) != self.tls.version.load(Ordering::Acquire) {
             return self.look(now_s());
