@@ -12,8 +12,9 @@ mod meter;
 mod name;
 mod places;
 mod tasks;
+mod validity;
 
-pub use caller::{Caller, FunctionPattern, FunctionPatterns, InvalidPattern, NamedCaller};
+pub use caller::{Caller, CertificateName, FunctionPattern, FunctionPatterns, InvalidPattern, NamedCaller};
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use failure::Failure;
@@ -25,6 +26,7 @@ pub use meter::{Counter, Timings};
 pub use name::{FunctionName, InvalidName, nearest};
 pub use places::{HeldPlaces, NoPlace, Place, PlaceLimit, Places};
 pub use tasks::Tasks;
+pub use validity::good_until;
 
 /// What an invocation came to: the MessagePack bytes of the result, or why there is none.
 pub type Outcome = Result<bytes::Bytes, Box<Failure>>;

@@ -8,6 +8,9 @@ use std::time::Duration;
 use framex_host::app::{App, AppError, Ended};
 use framex_host::config::{Config, Log, LogFormat, LogLevel, Overrides};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::Failed;
 use super::arguments::RunFlags;
@@ -97,9 +100,12 @@ pub(crate) fn start_logging(log: Log) {
         LogLevel::Debug => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // A host that is to log little still says who changed it, and whom it refused.
+    let of_audit = level.max(LevelFilter::INFO);
+    let targets = Targets::new().with_default(level).with_target("audit", of_audit);
+    let builder = tracing_subscriber::fmt().with_max_level(of_audit).with_writer(std::io::stderr);
     match log.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-        _ => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).finish().with(targets).init(),
+        _ => builder.json().flatten_event(true).finish().with(targets).init(),
     }
 }
