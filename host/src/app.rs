@@ -33,6 +33,7 @@ use signals::Signals;
 
 use crate::base::Tasks;
 use crate::config::Config;
+use crate::files::SocketPlace;
 use crate::http::admin::{self, Admin};
 use crate::http::{self, Door, Listening, Tls};
 use crate::plugins::{Asker, LoadReport, Plugins};
@@ -63,7 +64,7 @@ pub struct App {
     plugins: Arc<Plugins>,
     /// Connections to peers, which calls in flight need until the end.
     client_tasks: Tasks,
-    admin: (tokio::net::UnixListener, Admin),
+    admin: (tokio::net::UnixListener, SocketPlace, Admin),
     admin_tcp: Option<admin::Tcp>,
     findings: Findings,
     /// Held as long as the daemon runs.
@@ -83,7 +84,7 @@ impl App {
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?;
         let socket = &config.admin_socket;
-        let admin_listener =
+        let (admin_listener, admin_place) =
             admin::bind(socket).map_err(|source| AppError::Admin { socket: socket.clone(), source })?;
         let admin_tcp = match &config.admin_tcp {
             Some(tcp) => {
@@ -114,7 +115,7 @@ impl App {
             host: Arc::<Host>::clone(&host),
             changes: Tasks::default(),
         };
-        let admin = (admin_listener, admin);
+        let admin = (admin_listener, admin_place, admin);
         Ok(Self {
             config,
             host,
@@ -165,7 +166,7 @@ impl App {
                 write_timeout: server.write_timeout,
             },
         ));
-        let (admin_listener, admin) = self.admin;
+        let (admin_listener, admin_place, admin) = self.admin;
         let changes = admin.changes.clone();
         if let Some(tcp) = self.admin_tcp {
             tracing::info!(address = %tcp.address(), "the admin API listens");
@@ -204,7 +205,7 @@ impl App {
             changes.end(DROP_GRACE).await;
             self.client_tasks.end(DROP_GRACE).await;
             // The next start would replace it as well.
-            let _gone = std::fs::remove_file(&self.config.admin_socket);
+            admin_place.leave();
         };
         tokio::select! {
             () = drain => {

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framex_host::app::start_plugins;
+use framex_host::app::{AppError, start_plugins};
 use framex_host::config::Config;
+use framex_host::files::PrivateDir;
 use framex_host::functions::{Dispatch, Table};
 use framex_host::plugins::{LoadReport, PluginStatus};
 use framex_host::router::{Router, Routes};
@@ -55,11 +56,11 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
 
 async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus>), Failed> {
     // Not the daemon's folder: one may be running with this very config.
-    let folder = config.state_dir.join(format!("check-{}", std::process::id()));
-    let unusable = |error: std::io::Error| {
-        Failed::usage(format!("state directory {}: {error}", config.state_dir.display()))
-    };
-    std::fs::create_dir_all(&folder).map_err(unusable)?;
+    let unusable = |fault| daemon::not_started(&AppError::state(&config.state_dir, fault));
+    let state = PrivateDir::open(&config.state_dir).map_err(unusable)?;
+    let name = format!("check-{}", std::process::id());
+    let folder = config.state_dir.join(&name);
+    drop(state.folder(&name).map_err(unusable)?);
     let table = Arc::new(Table::default());
     // Without peers: a plugin that calls others while it starts finds this host's functions only.
     let routes = Routes { configured: HashMap::new(), peers: Vec::new(), fallback: config.proxy.fallback };
@@ -72,10 +73,10 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus
             plugins.stop(Duration::from_secs(5)).await;
             Ok((report, statuses))
         }
-        Err(error) => Err(Failed::usage(error.to_string())),
+        Err(error) => Err(daemon::not_started(&error)),
     };
     // Staged copies are gone with their plugins; what is left is the empty folder.
-    let _left_behind = std::fs::remove_dir_all(&folder);
+    let _left_behind = std::fs::remove_dir_all(state.entry(&name));
     outcome
 }
 

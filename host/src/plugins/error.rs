@@ -225,6 +225,12 @@ pub enum PluginError {
 }
 
 impl PluginError {
+    /// What the system says of a plugin file, of the step `action`.
+    pub(super) fn file(file: &str, action: &'static str) -> impl Fn(std::io::Error) -> Self {
+        let file = file.to_owned();
+        move |source| Self::File { file: file.clone(), action, source }
+    }
+
     /// The same of the file that the operator knows, where a kept copy of it was at fault.
     pub(super) fn of_file(self, original: &str) -> Self {
         match self {
