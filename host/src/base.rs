@@ -10,9 +10,10 @@ mod invocation;
 mod meter;
 mod name;
 mod places;
+mod printable;
 mod tasks;
 
-pub use caller::{Caller, FunctionPattern, FunctionPatterns, InvalidPattern, NamedCaller};
+pub use caller::{Caller, Credential, FunctionPattern, FunctionPatterns, InvalidPattern, NamedCaller};
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use failure::Failure;
@@ -22,6 +23,7 @@ pub use invocation::{
 pub use meter::{Counter, Timings};
 pub use name::{FunctionName, InvalidName, nearest};
 pub use places::{HeldPlaces, NoPlace, Place, PlaceLimit, Places};
+pub use printable::{one_line, printable, printable_json};
 pub use tasks::Tasks;
 
 /// What an invocation came to: the MessagePack bytes of the result, or why there is none.

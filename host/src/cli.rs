@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod daemon;
 mod inspect;
+mod log;
 mod output;
 
 use std::process::ExitCode;
@@ -79,7 +80,7 @@ fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
         Command::Inspect { plugin } => inspect::run(&config, &plugin, output)?,
         Command::Keygen => {
             let key = framex_host::wire::generate_secret();
-            output.show(&serde_json::json!({ "key": key }), || key.clone());
+            output.show(&serde_json::json!({ "key": key }), |_| key.clone());
         }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "framex-host", &mut std::io::stdout());

@@ -41,12 +41,18 @@ mod tests {
         let at = |name: &str| scratch.path().join(name);
         fs::write(at("file"), "text").unwrap();
         std::os::unix::fs::symlink("file", at("link")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", at("device")).unwrap();
-        for (name, is_regular) in
-            [("file", true), ("link", true), ("pipe", false), ("socket", false), ("device", false), (".", false)]
-        {
+        for (name, is_regular) in [
+            ("file", true),
+            ("link", true),
+            ("pipe", false),
+            ("socket", false),
+            ("device", false),
+            (".", false),
+        ] {
             assert_eq!(open_regular(&at(name)).unwrap().is_some(), is_regular, "{name}");
         }
         assert_eq!(open_regular(&at("gone")).unwrap_err().kind(), io::ErrorKind::NotFound);

@@ -30,5 +30,6 @@ mod secrets;
 mod service;
 mod shutdown;
 mod start_faults;
+mod state_dir;
 mod tls;
 mod trust;

@@ -28,7 +28,9 @@ pub enum AppError {
         source: std::io::Error,
     },
     /// Others than this user may have put into the state directory what is in there, or may replace it.
-    #[error("the state directory is not safe to use: {0}; or set state_dir to a directory of this user alone")]
+    #[error(
+        "the state directory is not safe to use: {0}; or set state_dir to a directory of this user alone"
+    )]
     UnsafeState(DirFault),
     /// The admin socket cannot be listened on.
     #[error("cannot listen on the admin socket {}: {source}; set admin.socket to another path", .socket.display())]
@@ -79,9 +81,7 @@ impl AppError {
     #[must_use]
     pub fn state(directory: &Path, fault: DirFault) -> Self {
         match fault {
-            DirFault::System { path, source } if path == directory => {
-                Self::State { directory: path, source }
-            }
+            DirFault::System { path, source } if path == directory => Self::State { directory: path, source },
             fault @ DirFault::System { .. } => {
                 Self::State { directory: directory.to_owned(), source: std::io::Error::other(fault) }
             }

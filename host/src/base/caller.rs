@@ -13,14 +13,48 @@ use super::{ErrorCode, Failure, FunctionName, HostId};
 pub enum Caller {
     /// A plugin of this host, by name.
     Plugin(Arc<str>),
-    /// A host that could seal, by the id of its last hop where it said one.
-    Peer(Option<HostId>),
-    /// An HTTP client of a host that names no callers.
-    Client,
+    /// A host that could seal, by the id of its last hop where it said one, with the key that it sealed with.
+    Peer(Option<HostId>, Credential),
+    /// An HTTP client of a host that names no callers, with what it was admitted by.
+    Client(Credential),
     /// An HTTP client or a host with a key of a caller that the config names.
     Named(Arc<NamedCaller>),
     /// An HTTP client of a host that names callers, with a key that opens the path and is of none of them.
     Unnamed,
+}
+
+/// What admitted a caller that has no name: it tells such callers apart, and never shows.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// Nothing was asked for: all who come so are one.
+    #[default]
+    None,
+    /// A key that sealed a frame, by its id.
+    Sealed([u8; 8]),
+    /// A key of a rule, by a part of its digest.
+    Key([u8; 16]),
+    /// The name in a client's certificate.
+    Certificate(Arc<str>),
+}
+
+impl Credential {
+    /// The kind, and what differs within it.
+    #[must_use]
+    pub fn parts(&self) -> (&'static str, &[u8]) {
+        match self {
+            Self::None => ("", &[]),
+            Self::Sealed(id) => ("sealed", id),
+            Self::Key(digest) => ("key", digest),
+            Self::Certificate(name) => ("certificate", name.as_bytes()),
+        }
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A digest is enough to guess a weak key.
+        f.write_str(self.parts().0)
+    }
 }
 
 /// A caller of the config.
@@ -37,7 +71,7 @@ impl Caller {
     #[must_use]
     pub fn may_call(&self, function: &FunctionName) -> bool {
         match self {
-            Self::Plugin(_) | Self::Peer(_) | Self::Client => true,
+            Self::Plugin(_) | Self::Peer(..) | Self::Client(_) => true,
             Self::Named(caller) => caller.functions.cover(function),
             Self::Unnamed => false,
         }

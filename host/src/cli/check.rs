@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framex_host::app::{AppError, start_plugins};
+use framex_host::base::one_line;
 use framex_host::config::Config;
 use framex_host::files::PrivateDir;
 use framex_host::functions::{Dispatch, Table};
-use framex_host::plugins::{LoadReport, PluginStatus};
+use framex_host::plugins::{LoadReport, PluginError, PluginStatus};
 use framex_host::router::{Router, Routes};
 use serde_json::{Value, json};
 
@@ -27,11 +28,11 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     }
     let mut warnings = config.warnings();
     for warning in &warnings {
-        output.remark(&format!("warning: {warning}"));
+        output.remark(&format!("warning: {}", one_line(warning)));
     }
     let (report, statuses) = daemon::runtime()?.block_on(start_and_stop(&config))?;
     for warning in &report.warnings {
-        output.remark(&format!("warning: {warning}"));
+        output.remark(&format!("warning: {}", one_line(warning)));
     }
     warnings.extend_from_slice(&report.warnings);
     let failed: Vec<Value> = report
@@ -47,10 +48,11 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
         "failed_plugins": failed,
     });
     if report.failed.is_empty() {
-        output.show(&shown, || text(&config, &statuses));
+        output.show(&shown, |_| text(&config, &statuses));
         return Ok(());
     }
-    let sentences: Vec<String> = report.failed.iter().map(|(_, error)| error.to_string()).collect();
+    let sentence = |error: &PluginError| one_line(&error.to_string()).into_owned();
+    let sentences: Vec<String> = report.failed.iter().map(|(_, error)| sentence(error)).collect();
     Err(Failed::new(sentences.join("\nerror: ")).with_json(shown))
 }
 

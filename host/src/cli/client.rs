@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use framex_host::base::{one_line, printable_json};
 use framex_host::config::{Config, Environment, Overrides, PeerUrl};
 use framex_host::peers::Connector;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -32,16 +33,17 @@ pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Fai
     let (headers, result) = request(config, &call.target, Method::POST, &path, Some(arguments), deadline)?;
     let served_by =
         headers.get("x-framex-served-by").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    output.show(&json!({ "result": result, "served_by": served_by }), || match &result {
+    output.show(&json!({ "result": result, "served_by": served_by }), |_| match &result {
+        // A text may have lines of its own.
         Value::String(text) => text.clone(),
-        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+        other => printable_json(&serde_json::to_string_pretty(other).unwrap_or_default()).into_owned(),
     });
     Ok(())
 }
 
 pub(crate) fn functions(config: &Path, target: &Target, output: Output) -> Result<(), Failed> {
     let (_, catalogue) = request(config, target, Method::GET, "/api/v1/functions", None, None)?;
-    output.show(&catalogue, || {
+    output.show(&catalogue, |catalogue| {
         let heads = ["FUNCTION", "PLUGIN", "RUNS", "DESCRIPTION"].map(str::to_owned).to_vec();
         let functions = catalogue["functions"].as_array().into_iter().flatten();
         let rows = functions.map(|function| {
@@ -160,9 +162,9 @@ fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {
 }
 
 fn refused(status: StatusCode, problem: Value) -> Failed {
-    let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+    let text = |key: &str| one_line(problem[key].as_str().unwrap_or_default()).into_owned();
     let code = match problem["app_code"].as_str() {
-        Some(app_code) => format!("{} ({app_code})", text("code")),
+        Some(app_code) => format!("{} ({})", text("code"), one_line(app_code)),
         None => text("code"),
     };
     Failed::new(format!("{code}, HTTP status {}: {}", status.as_u16(), text("detail"))).with_json(problem)

@@ -40,8 +40,8 @@ pub(super) enum Missing {
 /// Opens a directory.
 pub(super) fn open(path: &Path, missing: Missing) -> Result<OwnedFd, DirFault> {
     let system = DirFault::system(path);
-    let absolute = std::path::absolute(path)
-        .map_err(|source| DirFault::System { path: path.to_owned(), source })?;
+    let absolute =
+        std::path::absolute(path).map_err(|source| DirFault::System { path: path.to_owned(), source })?;
     let root = openat(CWD, "/", LOOK, Mode::empty()).map_err(&system)?;
     let trusted = [rustix::process::geteuid().as_raw(), 0, fstat(&root).map_err(&system)?.st_uid];
     let mut way = Way { here: root, shown: PathBuf::from("/"), rest: Vec::new() };

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 
 use super::Problem;
 use super::door::{FUNCTIONS_PATH, OPENAPI_PATH};
-use crate::base::{Caller, Failure, FunctionName, RequestId};
+use crate::base::{Caller, Credential, Failure, FunctionName, RequestId};
 use crate::config::{AuthRules, Callers, PresentedKey, Secret};
 
 /// Says who asks for a path; a request without a key that the path needs is refused.
@@ -23,12 +23,15 @@ pub(super) fn admit(
     callers: &Callers,
     path: &str,
     headers: &HeaderMap,
-    certificate: Option<&str>,
+    certificate: Option<&Arc<str>>,
 ) -> Result<Caller, Problem> {
     let rule = rules.keys_for(path);
     if callers.is_empty() || !is_of_functions(path) {
-        let opened = rule.is_none_or(|keys| carries(headers, keys));
-        return if opened { Ok(Caller::Client) } else { Err(Problem::unauthenticated()) };
+        let credential = match rule {
+            Some(keys) => credential_of(&presented(headers), keys)?,
+            None => certificate.map_or(Credential::None, |name| Credential::Certificate(Arc::clone(name))),
+        };
+        return Ok(Caller::Client(credential));
     }
     let presented = presented(headers);
     let opened = rule.map(|keys| is_one_of(&presented, keys));
@@ -57,6 +60,15 @@ pub(super) fn authorise(caller: &Caller, function: &FunctionName, id: RequestId)
 /// Whether a request carries one of the keys.
 pub(super) fn carries(headers: &HeaderMap, keys: &[Secret]) -> bool {
     is_one_of(&presented(headers), keys)
+}
+
+/// What tells the sender apart that presented one of the keys.
+fn credential_of(presented: &PresentedKey, keys: &[Secret]) -> Result<Credential, Problem> {
+    if is_one_of(presented, keys) {
+        Ok(Credential::Key(presented.tag()))
+    } else {
+        Err(Problem::unauthenticated())
+    }
 }
 
 /// Whether functions are called or listed there.

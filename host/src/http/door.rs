@@ -141,7 +141,7 @@ impl Door {
         }
         check_form(path)?;
         let caller =
-            auth::admit(&policy.rules, &policy.callers, path, &head.headers, from.certificate.as_deref())?;
+            auth::admit(&policy.rules, &policy.callers, path, &head.headers, from.certificate.as_ref())?;
         if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
             allow(&head.method, &Method::POST, "POST")?;
             return Ok(call::call(self, &policy, caller, name, &head.headers, body).await);

@@ -12,7 +12,9 @@ use hyper::body::Incoming;
 
 use super::body::Taken;
 use super::{Door, Limit, Policy, Problem, Response, auth, body};
-use crate::base::{Caller, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, ServedBy};
+use crate::base::{
+    Caller, Credential, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, ServedBy,
+};
 use crate::wire::{
     self, Compression, KeySet, OpenError, OpenedRequest, Plaintext, RequestEnvelope, ResponseEnvelope,
 };
@@ -58,7 +60,7 @@ pub(super) async fn call(
             Ok(envelope) => {
                 let caller = match sealing.callers.get(&key.id()) {
                     Some(caller) => Caller::Named(Arc::clone(caller)),
-                    None => Caller::Peer(envelope.hops.last().cloned()),
+                    None => Caller::Peer(envelope.hops.last().cloned(), Credential::Sealed(key.id())),
                 };
                 route(door, policy, caller, request_id, envelope, taken).await
             }

@@ -221,7 +221,9 @@ impl Plugins {
     ) -> Result<(Candidate, Option<String>), PluginError> {
         let (name, copy) = (copy.to_owned(), copy.to_owned());
         let candidate = self
-            .off_the_workers(settings, name, move |stager, trust| Candidate::stage_again(&copy, stager, trust))
+            .off_the_workers(settings, name, move |stager, trust| {
+                Candidate::stage_again(&copy, stager, trust)
+            })
             .await;
         let mut candidate = candidate.map_err(|error| error.of_file(file))?;
         if candidate.staged.sha256 != sha256 {

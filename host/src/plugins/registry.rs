@@ -123,7 +123,8 @@ impl Plugins {
     async fn stage_copy(&self, settings: &Settings, path: &Path) -> Result<Candidate, PluginError> {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let path = path.to_owned();
-        self.off_the_workers(settings, file, move |stager, trust| Candidate::stage(&path, stager, trust)).await
+        self.off_the_workers(settings, file, move |stager, trust| Candidate::stage(&path, stager, trust))
+            .await
     }
 
     /// Runs what stages a file where it may block.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use framex_host::base::one_line;
 use framex_host::config::Config;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
@@ -78,7 +79,7 @@ fn progress_text(plugin: &Value) -> Option<String> {
 /// Replaces the last line of the terminal.
 fn status_line(text: &str) {
     let mut terminal = std::io::stderr().lock();
-    let _closed = write!(terminal, "\r\x1b[K{text}");
+    let _closed = write!(terminal, "\r\x1b[K{}", one_line(text));
     let _closed = terminal.flush();
 }
 
@@ -126,7 +127,8 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value
     if status == StatusCode::OK {
         return Ok(json);
     }
-    let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
-    let step = json["step"].as_str().map(|step| format!(" at the step {step}")).unwrap_or_default();
+    let text = |key: &str| one_line(json[key].as_str().unwrap_or_default()).into_owned();
+    let step =
+        json["step"].as_str().map(|step| format!(" at the step {}", one_line(step))).unwrap_or_default();
     Err(Failed::new(format!("{}{step}: {}", text("code"), text("detail"))).with_json(json))
 }

@@ -39,7 +39,10 @@ fn a_directory_that_others_may_change_is_refused() {
     drop(PrivateDir::open(&path).unwrap());
     for mode in [0o720, 0o702, 0o777, 0o1777, 0o2770] {
         set_mode(&path, mode);
-        refused(PrivateDir::open(&path), &format!("can be changed by other users (mode {mode:04o}): `chmod go-w "));
+        refused(
+            PrivateDir::open(&path),
+            &format!("can be changed by other users (mode {mode:04o}): `chmod go-w "),
+        );
     }
     set_mode(&path, 0o755);
     PrivateDir::open(&path).unwrap();

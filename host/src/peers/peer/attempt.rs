@@ -97,6 +97,7 @@ impl Peer {
         instance: [u8; 16],
         remaining: Duration,
     ) -> RequestEnvelope {
+        let sealing = self.key.as_ref().map(|key| key.id()).unwrap_or_default();
         let mut hops = invocation.hops.clone();
         hops.push(Arc::clone(host_id));
         RequestEnvelope {
@@ -106,7 +107,7 @@ impl Peer {
             remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1),
             hops,
             traceparent: invocation.traceparent.clone(),
-            idempotency_key: invocation.key_for_peers(),
+            idempotency_key: invocation.key_for_peers(sealing),
             // Always: an address may come to be this host's, or cease to be, at any time.
             instance: Some(instance),
         }

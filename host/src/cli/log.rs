@@ -1,0 +1,114 @@
+//! The log of the daemon, on the error output, so that results stay alone on the standard output.
+//!
+//! Every line goes through [`Lines`], whatever it says and wherever that came from: one event is one line, and no
+//! terminal acts on any of it.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+
+use framex_host::base::{one_line, printable_json};
+use framex_host::config::{Log, LogFormat, LogLevel};
+use tracing::level_filters::LevelFilter;
+
+/// Sets up what logs, also what this program says when it panics.
+pub(super) fn start(log: Log) {
+    let level = match log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let form = match log.format {
+        LogFormat::Text if io::stderr().is_terminal() => Form::Coloured,
+        LogFormat::Text => Form::Text,
+        _ => Form::Json,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false)
+        .with_writer(move || Lines { form, to: io::stderr() });
+    match form {
+        Form::Json => builder.json().flatten_event(true).init(),
+        Form::Text | Form::Coloured => builder.init(),
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::capture();
+        let backtrace =
+            (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then_some(backtrace);
+        tracing::error!(target: "panic", backtrace = backtrace.map(tracing::field::display), "{panic}");
+    }));
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    /// As text, with its level in a colour.
+    Coloured,
+    Json,
+}
+
+/// Writes whole lines; what the formatter hands over at once is one.
+struct Lines<W> {
+    form: Form,
+    to: W,
+}
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let line = match self.form {
+            Form::Text => one_line(text),
+            Form::Coloured => coloured(one_line(text)),
+            Form::Json => printable_json(text),
+        };
+        self.to.write_all(format!("{line}\n").as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Gives the level, the second word of a line, its colour.
+fn coloured(line: Cow<'_, str>) -> Cow<'_, str> {
+    let colours = [("ERROR", 31), ("WARN", 33), ("INFO", 32), ("DEBUG", 34), ("TRACE", 35)];
+    let Some((time, rest)) = line.split_once(' ') else { return line };
+    let rest = rest.trim_start();
+    let level = colours.into_iter().find(|(level, _)| rest.starts_with(level));
+    let Some((level, colour)) = level else { return line };
+    let said = &rest[level.len()..];
+    Cow::Owned(format!("\x1b[2m{time}\x1b[0m \x1b[{colour}m{level:>5}\x1b[0m{said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(form: Form, text: &str) -> String {
+        let mut lines = Lines { form, to: Vec::new() };
+        lines.write_all(text.as_bytes()).unwrap();
+        String::from_utf8(lines.to).unwrap()
+    }
+
+    #[test]
+    fn one_event_is_one_line_that_no_terminal_acts_on() {
+        let event = "2026-11-27T05:00:00.000000Z  WARN panic: a\n2026 INFO audit: forged \x1b[2J\u{9b}\n";
+        assert_eq!(
+            written(Form::Text, event),
+            "2026-11-27T05:00:00.000000Z  WARN panic: a\\n2026 INFO audit: forged \\u{1b}[2J\\u{9b}\n"
+        );
+        assert_eq!(
+            written(Form::Coloured, event),
+            "\x1b[2m2026-11-27T05:00:00.000000Z\x1b[0m \x1b[33m WARN\x1b[0m panic: a\\n2026 INFO audit: forged \
+             \\u{1b}[2J\\u{9b}\n"
+        );
+        assert_eq!(
+            written(Form::Json, "{\"message\":\"\u{9b}\u{2028}\"}\n"),
+            "{\"message\":\"\\u009b\\u2028\"}\n"
+        );
+    }
+}
