@@ -3,6 +3,7 @@
 //! Layer: the highest of the library. It wires the others together and owns every task.
 
 mod build;
+mod clock;
 mod core_dumps;
 mod discovery;
 mod error;
@@ -152,6 +153,10 @@ impl App {
         let server_tasks = Tasks::default();
         let server = &self.config.server;
         let router = Arc::clone(&self.door.router);
+        let clock = self.door.clock;
+        let state = self.config.state_dir.clone();
+        let _owned =
+            server_tasks.spawn(clock::keep(state.clone(), Arc::clone(&self.door), server_tasks.clone()));
         let _owned = server_tasks.spawn(http::serve(
             self.listener,
             self.door,
@@ -206,6 +211,7 @@ impl App {
             self.client_tasks.end(DROP_GRACE).await;
             // The next start would replace it as well.
             admin_place.leave();
+            clock::leave(&state, clock);
         };
         tokio::select! {
             () = drain => {

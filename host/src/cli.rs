@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod daemon;
 mod inspect;
+mod keygen;
 mod log;
 mod output;
 
@@ -78,10 +79,7 @@ fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
         Command::Peers => admin::peers(&config, output)?,
         Command::Explain { function } => admin::explain(&config, &function, output)?,
         Command::Inspect { plugin } => inspect::run(&config, &plugin, output)?,
-        Command::Keygen => {
-            let key = framex_host::wire::generate_secret();
-            output.show(&serde_json::json!({ "key": key }), |_| key.clone());
-        }
+        Command::Keygen { out } => keygen::run(out.as_deref(), output)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "framex-host", &mut std::io::stdout());
         }

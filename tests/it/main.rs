@@ -31,5 +31,6 @@ mod service;
 mod shutdown;
 mod start_faults;
 mod state_dir;
+mod terminal;
 mod tls;
 mod trust;

@@ -136,8 +136,10 @@ fn no_link_inside_it_is_followed() {
         fs::write(precious.join("file"), "precious").unwrap();
         let target = if name == "staged" { precious.clone() } else { precious.join("file") };
         symlink(target, state.join(name)).unwrap();
-        let sentence =
-            format!("{} is a link, which this host does not follow there: remove it", state.join(name).display());
+        let sentence = format!(
+            "{} is a link, which this host does not follow there: remove it",
+            state.join(name).display()
+        );
         check_not_run(&host, &sentence);
         assert_eq!(fs::read(precious.join("file")).unwrap(), b"precious", "{name}");
         assert_eq!(fs::read_dir(&precious).unwrap().count(), 1, "{name}");

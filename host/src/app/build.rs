@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::discovery::Findings;
 use super::live::Live;
-use super::{AppError, StateDir, judge};
-use crate::base::{Clock, FunctionName, Tasks};
+use super::{AppError, StateDir, clock, judge};
+use crate::base::{FunctionName, Tasks};
 use crate::config::Config;
 use crate::files::DirFault;
 use crate::functions::{Dispatch, Table};
@@ -34,7 +34,7 @@ pub(super) async fn build(
     state_dir: &StateDir,
     client_tasks: &Tasks,
 ) -> Result<Parts, AppError> {
-    let clock = Clock::start();
+    let clock = clock::start(state_dir.path()).map_err(|fault| AppError::state(state_dir.path(), fault))?;
     let table = Arc::new(Table::default());
     let (discovered, findings) = mpsc::channel(FINDINGS);
     let live = Live::make(config, None, client_tasks, discovered).await?;

@@ -72,8 +72,8 @@ impl PrivateDir {
     #[must_use]
     pub fn entry(&self, name: impl AsRef<Path>) -> PathBuf {
         let through = Path::new("/proc/self/fd").join(self.descriptor.as_raw_fd().to_string());
-        // Without `/proc`, by its name.
-        let folder = if cfg!(target_os = "linux") { through } else { self.path.clone() };
+        // Where there is no such path, by its name.
+        let folder = if through.exists() { &through } else { &self.path };
         folder.join(name)
     }
 
