@@ -42,7 +42,7 @@ pub(super) async fn build(
     live.watch_peers(client_tasks);
     let config = &live.config;
     table.set_limits(config.limits.clone());
-    let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), live.routes());
+    let router = Router::new(live.identity(), Arc::clone(&table), live.routes());
     router.repeats().set_bounds(live.repeats());
     let policy = live.policy()?;
     let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);

@@ -71,7 +71,7 @@ impl Host {
     /// Puts into force what was found behind a URL of the config.
     pub(super) fn take(&self, discovered: Discovered) {
         let mut live = self.live();
-        if !live.take(discovered, &self.client_tasks) {
+        if !live.take(discovered) {
             return;
         }
         self.door.router.set_routes(live.routes());
@@ -131,7 +131,7 @@ impl Host {
         let bring_into_force = move || {
             // Only now: what was found while plugins started is taken over as well.
             let mut live = self.live();
-            next.take_over(&live, &self.client_tasks);
+            next.take_over(&live);
             let config = &next.config;
             self.door.router.set_routes(next.routes());
             self.door.router.repeats().set_bounds(next.repeats());

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 57] = [
+pub(super) const KEYS: [&str; 58] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -45,6 +45,7 @@ pub(super) const KEYS: [&str; 57] = [
     "plugins.proxy.proxy_functions",
     "plugins.proxy.fallback",
     "plugins.proxy.compression",
+    "plugins.proxy.require_receiver",
     "plugins.proxy.answer_bytes_max",
     "plugins.proxy.allow_addresses",
     "plugins.proxy.dns_servers",

@@ -93,9 +93,7 @@ impl Router {
                     }
                     attempts += 1;
                     tracing::debug!(function = %invocation.function, request_id = %invocation.id, peer = %peer.url(), is_trial, attempt = attempts, "the call goes to this peer");
-                    let id = self.host_id();
-                    let answer =
-                        peer.call(&invocation, arguments.clone(), id, *self.instance(), is_trial).await;
+                    let answer = peer.call(&invocation, arguments.clone(), is_trial).await;
                     *executed = either(*executed, answer.executed());
                     if answer.executed().is_none() {
                         self.repeats.lose(&invocation, peer.url().authority(), is_idempotent);
@@ -122,7 +120,6 @@ impl Router {
                             return outcome;
                         }
                         Answer::Itself => {
-                            tracing::info!(peer = %peer.url(), "the peer is this very host: its functions run here");
                             self.tell_routes();
                             if self.has(&invocation.function) {
                                 return self.call_here(invocation, arguments).await;
