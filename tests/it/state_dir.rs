@@ -119,10 +119,8 @@ fn a_link_that_another_user_made_is_not_followed() {
     let link = host.folder().join("link");
     symlink(&state, &link).unwrap();
     std::os::unix::fs::lchown(&link, Some(STRANGER), None).unwrap();
-    check_not_taken(
-        &host.config("state_dir = \"link\""),
-        &format!("{} is a link that user {STRANGER} made", link.display()),
-    );
+    let host = host.config("state_dir = \"link\"");
+    check_not_taken(&host, &format!("{} is a link that user {STRANGER} made", link.display()));
     assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Write;
 /// Escapes what does not belong into one line, line breaks and tabs included.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
-    escape(text, |c| acts(c), |c, to| to.extend(c.escape_debug()))
+    escape(text, acts, |c, to| to.extend(c.escape_debug()))
 }
 
 /// As [`one_line`], but for line breaks and tabs, which stay.

@@ -10,7 +10,7 @@ use framex_host::base::{Identity, one_line};
 use framex_host::config::Config;
 use framex_host::files::PrivateDir;
 use framex_host::functions::{Dispatch, Table};
-use framex_host::plugins::{LoadReport, PluginError, PluginStatus};
+use framex_host::plugins::{LoadReport, PluginStatus};
 use framex_host::router::{Router, Routes};
 use serde_json::{Value, json};
 
@@ -19,8 +19,7 @@ use super::output::{Output, table};
 use super::{Failed, daemon};
 
 pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(), Failed> {
-    let config =
-        Config::load(config, &daemon::overrides(flags)).map_err(|error| Failed::usage(error.to_string()))?;
+    let config = Config::load(config, &daemon::overrides(flags)).map_err(|error| Failed::config(&error))?;
     if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(&config.admin_socket) {
         let path = config.admin_socket.display();
         let text = format!("`admin.socket` {path} cannot be listened on: {error}; set it to a shorter path");
@@ -51,9 +50,8 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
         output.show(&shown, |_| text(&config, &statuses));
         return Ok(());
     }
-    let sentence = |error: &PluginError| one_line(&error.to_string()).into_owned();
-    let sentences: Vec<String> = report.failed.iter().map(|(_, error)| sentence(error)).collect();
-    Err(Failed::new(sentences.join("\nerror: ")).with_json(shown))
+    let sentences = report.failed.iter().map(|(_, error)| error.to_string());
+    Err(Failed::several(sentences).with_json(shown))
 }
 
 async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus>), Failed> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use framex_host::base::{one_line, printable_json};
+use framex_host::base::printable_json;
 use framex_host::config::{Config, Environment, Overrides, PeerUrl};
 use framex_host::peers::Connector;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -122,7 +122,7 @@ fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
         return PeerUrl::new(url).map_err(|error| Failed::usage(format!("--url: {error}")));
     }
     let listen = if config.exists() {
-        let host = Config::whereabouts(config).map_err(|error| Failed::usage(error.to_string()))?;
+        let host = Config::whereabouts(config).map_err(|error| Failed::config(&error))?;
         if host.tls {
             // Its certificate is for a name, which the config does not say.
             return Err(Failed::usage(format!(
@@ -148,7 +148,7 @@ fn connector(url: &PeerUrl, ca: Option<&Path>) -> Result<Connector, Failed> {
         flags = flags.with("--ca", "plugins.proxy.tls.ca", format!("{:?}", ca.display().to_string()));
     }
     let config = Config::from_text("", Path::new("command line"), &Environment::default(), &flags);
-    config.map(|config| Connector::new(&config.proxy)).map_err(|error| Failed::usage(error.to_string()))
+    config.map(|config| Connector::new(&config.proxy)).map_err(|error| Failed::config(&error))
 }
 
 fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {
@@ -162,9 +162,9 @@ fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {
 }
 
 fn refused(status: StatusCode, problem: Value) -> Failed {
-    let text = |key: &str| one_line(problem[key].as_str().unwrap_or_default()).into_owned();
+    let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
     let code = match problem["app_code"].as_str() {
-        Some(app_code) => format!("{} ({})", text("code"), one_line(app_code)),
+        Some(app_code) => format!("{} ({app_code})", text("code")),
         None => text("code"),
     };
     Failed::new(format!("{code}, HTTP status {}: {}", status.as_u16(), text("detail"))).with_json(problem)

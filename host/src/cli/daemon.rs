@@ -18,7 +18,7 @@ pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
         let (file, overrides) = (file.to_owned(), overrides(flags));
         move || Config::load(&file, &overrides)
     };
-    let config = reread().map_err(|error| Failed::usage(error.to_string()))?;
+    let config = reread().map_err(|error| Failed::config(&error))?;
     log::start(config.log);
     for warning in config.warnings() {
         tracing::warn!("{warning}");

@@ -66,7 +66,10 @@ fn one_caller_does_not_push_out_the_outcomes_of_another() {
 
 #[test]
 fn room_comes_back_as_outcomes_grow_old() {
-    let host = small().config("server.idempotency_keep_ms = 1500").start();
+    let host = host("a", &[])
+        .config("server.idempotency_bytes_max = 65536\nserver.idempotency_keep_ms = 1500")
+        .config(RULE)
+        .start();
     fill(&host, FIRST, 4000);
     let again = || send_as(&host, FIRST, "later", &json!({"order": "seat", "bytes": 4000})).status == 200;
     framex_tests::until("there is room again", again);

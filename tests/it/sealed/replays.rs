@@ -60,7 +60,7 @@ fn a_frame_that_is_far_ahead_is_refused_sooner_than_one_that_is_late() {
             wire::seal_request(&key, frames::now_ms() + ahead_ms, &envelope, Compression::Never);
         let answer = frames::open(&key, id, &frames::post_frame(&host.url(), &frame));
         assert_eq!(answer.outcome.is_ok(), is_served, "{ahead_ms}: {:?}", answer.outcome);
-        assert_eq!(answer.clock_hint.is_none(), is_served, "the sender of {ahead_ms} learns the time");
+        assert_eq!(!answer.extensions.retry, is_served, "the sender of {ahead_ms} learns the time");
     }
     host.stop();
 }
@@ -83,7 +83,7 @@ fn a_clock_that_begins_anew_makes_no_frame_of_an_earlier_life_fresh() {
         host = host.start_again();
         host.wait_for_log("and this host has known a later time");
         let refused = frames::open(&key, id, &frames::post_frame(&host.url(), &frame));
-        let hint = refused.clock_hint.expect("the sender learns the time").now_ms;
+        let hint = refused.extensions.now_ms.expect("the sender learns the time");
         let refused = failure(refused);
         assert_eq!((refused.code, refused.executed), (ErrorCode::Replayed, Some(false)), "{refused}");
         assert_eq!(runs(&host), 0);

@@ -84,7 +84,7 @@ fn status_line(text: &str) {
 }
 
 fn socket(config: &Path) -> Result<std::path::PathBuf, Failed> {
-    Ok(Config::whereabouts(config).map_err(|error| Failed::usage(error.to_string()))?.admin_socket)
+    Ok(Config::whereabouts(config).map_err(|error| Failed::config(&error))?.admin_socket)
 }
 
 fn no_answer(_: tokio::time::error::Elapsed) -> Failed {
@@ -127,8 +127,7 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value
     if status == StatusCode::OK {
         return Ok(json);
     }
-    let text = |key: &str| one_line(json[key].as_str().unwrap_or_default()).into_owned();
-    let step =
-        json["step"].as_str().map(|step| format!(" at the step {}", one_line(step))).unwrap_or_default();
+    let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
+    let step = json["step"].as_str().map(|step| format!(" at the step {step}")).unwrap_or_default();
     Err(Failed::new(format!("{}{step}: {}", text("code"), text("detail"))).with_json(json))
 }
