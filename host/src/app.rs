@@ -69,7 +69,7 @@ pub struct App {
     admin_tcp: Option<admin::Tcp>,
     findings: Findings,
     /// Held as long as the daemon runs.
-    _state_dir: StateDir,
+    state_dir: StateDir,
 }
 
 impl App {
@@ -130,7 +130,7 @@ impl App {
             admin,
             admin_tcp,
             findings,
-            _state_dir: state_dir,
+            state_dir,
         })
     }
 
@@ -154,9 +154,9 @@ impl App {
         let server = &self.config.server;
         let router = Arc::clone(&self.door.router);
         let clock = self.door.clock;
-        let state = self.config.state_dir.clone();
+        let lock = Arc::clone(self.state_dir.lock_file());
         let _owned =
-            server_tasks.spawn(clock::keep(state.clone(), Arc::clone(&self.door), server_tasks.clone()));
+            server_tasks.spawn(clock::keep(Arc::clone(&lock), Arc::clone(&self.door), server_tasks.clone()));
         let _owned = server_tasks.spawn(http::serve(
             self.listener,
             self.door,
@@ -211,7 +211,7 @@ impl App {
             self.client_tasks.end(DROP_GRACE).await;
             // The next start would replace it as well.
             admin_place.leave();
-            clock::leave(&state, clock);
+            clock::leave(&lock, clock);
         };
         tokio::select! {
             () = drain => {

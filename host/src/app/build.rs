@@ -34,7 +34,7 @@ pub(super) async fn build(
     state_dir: &StateDir,
     client_tasks: &Tasks,
 ) -> Result<Parts, AppError> {
-    let clock = clock::start(state_dir.path()).map_err(|fault| AppError::state(state_dir.path(), fault))?;
+    let clock = clock::start(state_dir.lock_file());
     let table = Arc::new(Table::default());
     let (discovered, findings) = mpsc::channel(FINDINGS);
     let live = Live::make(config, None, client_tasks, discovered).await?;

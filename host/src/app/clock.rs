@@ -4,23 +4,21 @@
 //! began. So a clock that begins anew at each boot, or that was set back, would make them fresh again. The latest time
 //! that a host has known is kept in the state directory, and the next life goes on from there.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Clock, Tasks};
-use crate::files::{DirFault, PrivateDir};
 use crate::http::Door;
 
-/// The name of the file.
-const NAME: &str = "clock";
 /// How often the time is written, as long as there are frames.
 const EVERY: Duration = Duration::from_secs(15);
-/// Longest file that is read, in bytes.
-const BYTES_MAX: u64 = 4096;
+/// Length of what is written, with spaces at its end: always the same, so that nothing of an older one is left.
+const BYTES: usize = 256;
 
 /// What is written of the time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,48 +32,46 @@ struct Mark {
     ended: bool,
 }
 
-/// Starts the clock of this life.
-///
-/// # Errors
-/// For a file that others than this user may have written, and what the system says of the directory.
-pub(super) fn start(state: &Path) -> Result<Clock, DirFault> {
-    let folder = PrivateDir::open(state)?;
+/// Starts the clock of this life. `file` is the lock of the state directory, which has room for the time.
+pub(super) fn start(file: &File) -> Clock {
     let (clock, boot) = (Clock::start(), boot());
-    let mark = read(&folder)?;
+    let mark = read(file).unwrap_or_else(|error| {
+        tracing::warn!("the latest time of an earlier life cannot be read from the state directory: {error}");
+        None
+    });
     let known = mark.and_then(|mark| later_than(&mark, clock.started_at_ms(), &boot));
     if let Some(known_ms) = known {
         tracing::warn!(
             clock_ms = clock.started_at_ms(),
             known_ms,
-            file = %state.join(NAME).display(),
             "the system's clock went back, and this host has known a later time: frames are stamped and taken from there \
-             on, so that no recorded one is fresh again. Set the clock; if the later time was wrong, remove the file and \
-             start again"
+             on, so that no recorded one is fresh again. Set the clock; if the later time was wrong, stop the host, remove \
+             `lock` from the state directory, and start it again"
         );
     }
     let clock = clock.not_before(known.unwrap_or_default());
-    write(state, &Mark { at_ms: clock.now_ms(), boot, ended: false });
-    Ok(clock)
+    write(file, &Mark { at_ms: clock.now_ms(), boot, ended: false });
+    clock
 }
 
 /// Writes the time again and again, as long as there are frames.
-pub(super) async fn keep(state: PathBuf, door: Arc<Door>, tasks: Tasks) {
+pub(super) async fn keep(file: Arc<File>, door: Arc<Door>, tasks: Tasks) {
     loop {
         tokio::select! {
             () = tasks.token().cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
         if door.replays.remembered() > 0 {
-            let (state, mark) = (state.clone(), mark(door.clock, false));
+            let (file, mark) = (Arc::clone(&file), mark(door.clock, false));
             // A system that hangs costs one thread: the next turn waits for it.
-            let _lost = tokio::task::spawn_blocking(move || write(&state, &mark)).await;
+            let _lost = tokio::task::spawn_blocking(move || write(&file, &mark)).await;
         }
     }
 }
 
 /// Writes the time once more: no frame is taken any more.
-pub(super) fn leave(state: &Path, clock: Clock) {
-    write(state, &mark(clock, true));
+pub(super) fn leave(file: &File, clock: Clock) {
+    write(file, &mark(clock, true));
 }
 
 fn mark(clock: Clock, ended: bool) -> Mark {
@@ -94,29 +90,23 @@ fn later_than(mark: &Mark, now_ms: u64, boot: &str) -> Option<u64> {
     went_back.then_some(latest)
 }
 
-fn read(folder: &PrivateDir) -> Result<Option<Mark>, DirFault> {
-    let opened = match folder.read(NAME) {
-        Ok(opened) => opened,
-        Err(DirFault::System { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
-        Err(fault) => return Err(fault),
-    };
-    let mut text = Vec::new();
-    let read = opened.take(BYTES_MAX).read_to_end(&mut text);
-    let mark = read.and_then(|_| Ok(serde_json::from_slice(&text)?));
-    Ok(mark
-        .inspect_err(|error: &std::io::Error| {
-            let file = folder.path().join(NAME);
-            tracing::warn!(file = %file.display(), "the latest time of an earlier life cannot be read: {error}");
-        })
-        .ok())
+fn read(file: &File) -> io::Result<Option<Mark>> {
+    let mut text = [b' '; BYTES];
+    let read = file.read_at(&mut text, 0)?;
+    match text[..read].trim_ascii() {
+        [] => Ok(None),
+        text => Ok(Some(serde_json::from_slice(text)?)),
+    }
 }
 
-fn write(state: &Path, mark: &Mark) {
-    let text = serde_json::to_vec(mark).map_err(std::io::Error::from);
-    let folder = PrivateDir::open(state).map_err(std::io::Error::from);
-    if let Err(error) = text.and_then(|text| folder?.replace(NAME, &text)) {
+/// In one piece, over the last one.
+fn write(file: &File, mark: &Mark) {
+    let text = serde_json::to_string(mark).map(|text| format!("{text:<width$}\n", width = BYTES - 1));
+    let written = text.map_err(io::Error::from).and_then(|text| {
+        file.write_all_at(text.as_bytes(), 0)?;
+        file.sync_data()
+    });
+    if let Err(error) = written {
         tracing::warn!("the time cannot be written to the state directory: {error}");
     }
 }
@@ -151,16 +141,18 @@ mod tests {
 
     #[test]
     fn the_time_is_kept_and_what_is_no_time_is_passed_over() {
-        let scratch = tempfile::tempdir().unwrap();
-        let (state, folder) = (scratch.path(), PrivateDir::open(scratch.path()).unwrap());
-        let clock = start(state).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let clock = start(&file);
         let later = clock.now_ms() + 50_000;
-        leave(state, clock.not_before(later));
-        assert!(start(state).unwrap().started_at_ms() >= later);
-        assert_eq!(read(&folder).unwrap().map(|mark| mark.ended), Some(false));
-        for text in ["", "{}", "{\"at_ms\":-1,\"boot\":\"\",\"ended\":true}"] {
-            folder.replace(NAME, text.as_bytes()).unwrap();
-            assert!(start(state).unwrap().started_at_ms() < later, "{text}");
+        leave(&file, clock.not_before(later));
+        assert!(start(&file).started_at_ms() >= later);
+        assert_eq!(read(&file).unwrap().map(|mark| mark.ended), Some(false));
+        assert_eq!(file.metadata().unwrap().len(), BYTES as u64);
+        for text in ["", "{}", "{\"at_ms\":-1,\"boot\":\"\",\"ended\":true}", "\u{0}"] {
+            file.set_len(0).unwrap();
+            file.write_all_at(text.as_bytes(), 0).unwrap();
+            assert!(start(&file).started_at_ms() < later, "{text}");
+            assert!(read(&file).unwrap().is_some());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::AppError;
 use crate::files::{DirFault, PrivateDir};
@@ -10,7 +11,8 @@ use crate::files::{DirFault, PrivateDir};
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: File,
+    /// Its content is what [`super::clock`] keeps.
+    lock: Arc<File>,
 }
 
 impl StateDir {
@@ -22,12 +24,17 @@ impl StateDir {
         let folder = PrivateDir::open(path).map_err(|fault| AppError::state(path, fault))?;
         let lock = folder.open_or_create("lock").map_err(|fault| AppError::state(path, fault))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock: Arc::new(lock) }),
             Err(TryLockError::WouldBlock) => Err(AppError::StateInUse(path.to_owned())),
             Err(TryLockError::Error(source)) => {
                 Err(AppError::state(path, DirFault::System { path: path.join("lock"), source }))
             }
         }
+    }
+
+    /// The file that says that it is taken.
+    pub(super) fn lock_file(&self) -> &Arc<File> {
+        &self.lock
     }
 
     /// Where it is.

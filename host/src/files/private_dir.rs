@@ -86,12 +86,12 @@ impl PrivateDir {
         Ok(openat(&self.descriptor, name.as_ref(), flags, Mode::from_raw_mode(mode))?.into())
     }
 
-    /// Opens a file for writing, or makes an empty one with mode 0600.
+    /// Opens a file for reading and writing, or makes an empty one with mode 0600.
     ///
     /// # Errors
     /// [`DirFault`] for a link, for an entry that is not a file of this user alone, and what the system says.
     pub fn open_or_create(&self, name: &str) -> Result<File, DirFault> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | ENTRY;
+        let flags = OFlags::RDWR | OFlags::CREATE | ENTRY;
         self.file(name, openat(&self.descriptor, name, flags, Mode::from_raw_mode(0o600)))
     }
 
