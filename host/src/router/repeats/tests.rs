@@ -146,7 +146,7 @@ fn a_caller_has_what_is_left_free_and_nothing_goes_before_its_time() {
     }
     (0..fits).for_each(|key| kept(2, &format!("k{key}"), 7 * ENTRY_BYTES));
     kept(1, "first", ENTRY_BYTES);
-    assert_eq!((repeats.unkept.get(), repeats.refused.get()), (0, 4));
+    assert_eq!((repeats.unkept.get(), repeats.refused.get()), (0, 8));
     // In the end all of it is free again.
     let later = Instant::now() + Duration::from_secs(1000);
     drop(repeats.begin(&invocation("other"), b"", later));
