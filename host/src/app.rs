@@ -9,6 +9,7 @@ mod discovery;
 mod error;
 mod keys;
 mod live;
+mod lives;
 mod lock;
 mod reload;
 mod signals;
@@ -68,7 +69,6 @@ pub struct App {
     admin: (tokio::net::UnixListener, SocketPlace, Admin),
     admin_tcp: Option<admin::Tcp>,
     findings: Findings,
-    /// Held as long as the daemon runs.
     state_dir: StateDir,
 }
 
@@ -149,12 +149,13 @@ impl App {
     /// What the system says of the listener.
     pub async fn run(self) -> std::io::Result<Ended> {
         let address = self.address()?;
+        let lock = Arc::clone(self.state_dir.lock_file());
+        self.state_dir.hold_until_exit();
         let mut signals = self.signals;
         let server_tasks = Tasks::default();
         let server = &self.config.server;
         let router = Arc::clone(&self.door.router);
         let clock = self.door.clock;
-        let lock = Arc::clone(self.state_dir.lock_file());
         let _owned =
             server_tasks.spawn(clock::keep(Arc::clone(&lock), Arc::clone(&self.door), server_tasks.clone()));
         let _owned = server_tasks.spawn(http::serve(

@@ -42,20 +42,27 @@ pub(super) struct Lasting {
     identity: Arc<Identity>,
 }
 
+impl Lasting {
+    /// What the first config of a process begins with.
+    pub(super) fn first(config: &Config, identity: Identity) -> Self {
+        Self {
+            identity: Arc::new(identity),
+            keys: Arc::default(),
+            admission: Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
+        }
+    }
+}
+
 impl Live {
     /// Derives keys and makes peers, all of them new; nothing is in force yet. `client_tasks` own the connections to
     /// peers, `discovered` gets what is found.
     pub(super) async fn make(
         config: Config,
-        lasting: Option<Lasting>,
+        lasting: Lasting,
         client_tasks: &Tasks,
         discovered: mpsc::Sender<Discovered>,
     ) -> Result<Self, AppError> {
-        let Lasting { keys: known, admission, identity } = lasting.unwrap_or_else(|| Lasting {
-            identity: Arc::new(Identity::new(Arc::clone(&config.host_id))),
-            keys: Arc::default(),
-            admission: Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
-        });
+        let Lasting { keys: known, admission, identity } = lasting;
         let keys = {
             let config = config.clone();
             tokio::task::spawn_blocking(move || Keys::derive(&config, &known))

@@ -2,7 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::AppError;
 use crate::files::{DirFault, PrivateDir};
@@ -35,6 +35,13 @@ impl StateDir {
     /// The file that says that it is taken.
     pub(super) fn lock_file(&self) -> &Arc<File> {
         &self.lock
+    }
+
+    /// Holds it until the process ends: a call may run until the very end, and the next process to hold the directory
+    /// relies on it that none does ([`super::lives`]).
+    pub(super) fn hold_until_exit(self) {
+        static HELD: Mutex<Vec<StateDir>> = Mutex::new(Vec::new());
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).push(self);
     }
 
     /// Where it is.

@@ -114,7 +114,7 @@ impl Host {
             let live = self.live();
             (config.keep_until_restart(&live.config), live.lasting(), live.discovered())
         };
-        let next = Live::make(config, Some(lasting), &self.client_tasks, discovered).await;
+        let next = Live::make(config, lasting, &self.client_tasks, discovered).await;
         let mut next = next.map_err(|error| of_config(error.to_string()))?;
         let policy = next.policy().map_err(|error| of_config(error.to_string()))?;
         let config = &next.config;

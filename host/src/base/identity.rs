@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{HostId, RequestId};
 
@@ -15,6 +16,14 @@ impl InstanceId {
     #[must_use]
     pub fn random() -> Self {
         Self(rand::random())
+    }
+
+    /// Reads what [`InstanceId`] displays: 32 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        number.map(|number| Self(number.to_be_bytes()))
     }
 }
 
@@ -37,15 +46,29 @@ impl fmt::Debug for InstanceId {
 pub struct Identity {
     host_id: HostId,
     instance: InstanceId,
+    predecessors: Vec<InstanceId>,
+    took_over: Instant,
     /// Whether the listener of this process has opened each of them. As many as there are hellos under way.
     hellos: Mutex<HashMap<RequestId, bool>>,
 }
 
 impl Identity {
-    /// A new process of that host.
+    /// A new process of that host, without predecessors.
     #[must_use]
     pub fn new(host_id: HostId) -> Self {
-        Self { host_id, instance: InstanceId::random(), hellos: Mutex::default() }
+        Self::succeeding(host_id, InstanceId::random(), Vec::new())
+    }
+
+    /// A process that takes over now from `predecessors`, which have ended.
+    #[must_use]
+    pub fn succeeding(host_id: HostId, instance: InstanceId, predecessors: Vec<InstanceId>) -> Self {
+        Self { host_id, instance, predecessors, took_over: Instant::now(), hellos: Mutex::default() }
+    }
+
+    /// How long ago this process took over from `instance`, which had ended by then; `None` if it is no predecessor.
+    #[must_use]
+    pub fn took_over_from(&self, instance: InstanceId) -> Option<Duration> {
+        self.predecessors.contains(&instance).then(|| self.took_over.elapsed())
     }
 
     /// The id of this host.
@@ -132,5 +155,10 @@ mod tests {
     fn instances_differ_and_are_shown_whole() {
         assert_ne!(Identity::new("a".into()).instance(), Identity::new("a".into()).instance());
         assert_eq!(InstanceId([0xab; 16]).to_string(), "ab".repeat(16));
+        let instance = InstanceId::random();
+        assert_eq!(InstanceId::parse(&instance.to_string()), Some(instance));
+        for text in ["", "0", &"+".repeat(32), &"g".repeat(32), &"0".repeat(33)] {
+            assert_eq!(InstanceId::parse(text), None, "{text}");
+        }
     }
 }

@@ -69,7 +69,12 @@ pub(super) async fn call(
             Ok(envelope) => match misdirected(door, policy, &envelope) {
                 Some(failure) => {
                     door.meters.refuse(failure.code, None);
-                    Answer::of(door, Err(failure))
+                    let identity = door.router.identity();
+                    let took_over = envelope.extensions.to.and_then(|to| identity.took_over_from(to));
+                    let mut answer = Answer::of(door, Err(failure));
+                    answer.extensions.took_over_ms =
+                        took_over.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
+                    answer
                 }
                 None => {
                     let caller = match sealing.callers.get(&key.id()) {

@@ -10,7 +10,7 @@ use super::client::Connection;
 use super::receiver::Receiver;
 
 /// Idle connections that are kept at most.
-const IDLE_MAX: usize = 32;
+pub(super) const IDLE_MAX: usize = 32;
 /// How long an idle connection is kept: well below `header_timeout_ms` of the peer (10 s by default), after which
 /// the peer closes it, perhaps just when a call is being sent.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,9 +41,23 @@ pub(super) struct Greeted {
     pub(super) connection: Connection,
     /// Who opens the frames that are sent over it.
     pub(super) receiver: Receiver,
-    /// What to add to this host's clock to have the receiver's, in milliseconds.
-    pub(super) clock_offset_ms: i64,
+    /// The clock by which its frames are stamped.
+    pub(super) clock: PeerClock,
     pub(super) _open: Open,
+}
+
+/// The clock of a peer, as it was in a hello, and what a clock that does not jump says since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerClock {
+    pub(super) now_ms: u64,
+    pub(super) at: Instant,
+}
+
+impl PeerClock {
+    /// Unix time in milliseconds.
+    pub(super) fn now_ms(self) -> u64 {
+        self.now_ms.saturating_add(u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 /// One open connection, as long as it lives.

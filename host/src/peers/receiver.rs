@@ -15,6 +15,14 @@ pub(super) enum Receiver {
 }
 
 impl Receiver {
+    /// The id of its host, where one was named.
+    pub(super) fn host_id(&self) -> Option<&str> {
+        match self {
+            Self::Bound(by) => Some(&by.host_id),
+            Self::Any => None,
+        }
+    }
+
     /// The process that frames name.
     pub(super) fn to(&self) -> Option<InstanceId> {
         match self {
@@ -74,5 +82,7 @@ pub(super) fn executed(mouth: Mouth, failure: &Failure, is_proven_way: bool) -> 
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

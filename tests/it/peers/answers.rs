@@ -217,7 +217,9 @@ fn a_peer_that_claims_to_be_the_sender_gets_no_call_and_sends_none_home() {
 #[test]
 fn a_code_that_nobody_knows_yet_is_an_internal_failure() {
     // A code of a later version, written as it would be on the wire.
-    let raw = b"\x94\xa8scripted\xc2\x83\xa4code\xa9brand_new\xa7message\xa3new\xa8executed\xc3\x80".to_vec();
+    let failed = b"\x94\xa8scripted\xc2\x83\xa4code\xa9brand_new\xa7message\xa3new\xa8executed\xc3";
+    let by = [&b"\x81\xa2by\x92\xa8scripted\xc4\x10"[..], &frames::SCRIPTED.0].concat();
+    let raw = [&failed[..], &by].concat();
     let ring = KeyRing::new(vec![frames::key().into()]).unwrap();
     let keys = frames::RawKeys::of(frames::SECRET);
     let peer = FaultyPeer::answering(move |body| {

@@ -199,7 +199,7 @@ fn a_pinned_url_calls_no_other_host() {
     assert_eq!(ran(&c), 0);
     *target.lock().unwrap() = b.url();
     until("the right host answers", || call(&a).header("x-framex-served-by") == Some("b"));
-    let shown = a.admin_get(&format!("/admin/v1/explain/{FUNCTION}")).json().to_string();
+    let shown = a.admin_get(&format!("explain/{FUNCTION}")).json().to_string();
     assert!(shown.contains("pinned to host `b`") && shown.contains("not encrypted"), "{shown}");
 }
 
@@ -215,4 +215,92 @@ fn frames_without_a_receiver_are_refused_where_one_is_required() {
     let a = host("a", &[&b.url()], FUNCTION).start();
     assert_eq!(call(&a).header("x-framex-served-by"), Some("b"));
     assert_eq!((runs(&a), runs(&b)), (0, 1));
+}
+
+/// A proxy that keeps its connections, whatever becomes of the host behind it.
+fn proxy(target: &FreeAddress) -> FaultyPeer {
+    let target = target.url();
+    FaultyPeer::answering(move |frame| pass(frame, &target)).knows_no_hellos()
+}
+
+#[test]
+fn a_restart_behind_a_proxy_that_keeps_its_connections_fails_no_call() {
+    let at_b = FreeAddress::find();
+    let state = tempfile::tempdir().unwrap();
+    let start = || {
+        let state = format!("state_dir = \"{}\"", state.path().display());
+        host("b", &[], FUNCTION).config(&state).listen(at_b).start()
+    };
+    let (mut b, proxy) = (start(), proxy(&at_b));
+    let a = host("a", &[&proxy.url()], FUNCTION).start();
+    for _ in 0..3 {
+        let served = call(&a);
+        assert_eq!((served.status, served.header("x-framex-served-by")), (200, Some("b")), "{}", a.log());
+        b.stop();
+        b = start();
+    }
+    let served = call(&a);
+    assert_eq!(served.status, 200, "{}", served.json());
+    a.wait_for_log("was restarted behind its connection");
+    assert_eq!(runs(&a), 0);
+}
+
+#[test]
+fn a_host_that_cannot_prove_that_the_earlier_life_ended_makes_no_call_run_twice() {
+    let at_b = FreeAddress::find();
+    // Each with a state directory of its own.
+    let start = || host("b", &[], FUNCTION).listen(at_b).start();
+    let (b, proxy) = (start(), proxy(&at_b));
+    let a = host("a", &[&proxy.url()], FUNCTION).start();
+    assert_eq!(call(&a).status, 200);
+    b.stop();
+    let b = start();
+    check_failed(&call(&a), 503, "unavailable", None);
+    assert_eq!(call(&a).header("x-framex-served-by"), Some("b"));
+    assert_eq!((runs(&a), runs(&b)), (0, 1));
+}
+
+/// What a host of the build before answers to is called as before, and calls as before.
+#[test]
+fn hosts_from_before_and_of_now_call_each_other() {
+    let old = host("old", &[], FUNCTION).older().start();
+    let new = host("new", &[], FUNCTION).start();
+    let to_old = host("a", &[&old.url()], FUNCTION).start();
+    let from_old = host("b", &[&new.url()], FUNCTION).older().start();
+    for _ in 0..3 {
+        assert_eq!(call(&to_old).header("x-framex-served-by"), Some("old"));
+        assert_eq!(call(&from_old).header("x-framex-served-by"), Some("new"));
+    }
+    let lines = to_old.log().lines().filter(|line| line.contains("does not say who it is")).count();
+    assert_eq!(lines, 1, "it is logged once: {}", to_old.log());
+    // What fails there fails the same: refused before it ran, or by the function.
+    let missing = host("a", &[&old.url()], "misbehave.functions.missing").start();
+    check_failed(&missing.call("misbehave.functions.missing", &json!({})), 404, "not_found", Some(false));
+    assert_eq!((ran(&to_old), ran(&from_old)), (0, 0));
+    assert_eq!((runs(&old), runs(&new)), (3, 3));
+}
+
+#[test]
+fn a_host_from_before_is_not_called_where_a_receiver_is_required_and_calls_none() {
+    let old = host("old", &[], FUNCTION).older().start();
+    let strict = "plugins.proxy.require_receiver = true";
+    let a = host("a", &[&old.url()], FUNCTION).config(strict).start();
+    check_failed(&call(&a), 503, "unavailable", Some(false));
+    a.wait_for_log("require_receiver");
+    let new = host("new", &[], FUNCTION).config(strict).start();
+    let from_old = host("b", &[&new.url()], FUNCTION).older().start();
+    check_failed(&call(&from_old), 400, "incompatible", Some(false));
+    assert_eq!((runs(&old), runs(&new)), (0, 0));
+}
+
+#[test]
+fn a_url_that_was_bound_is_not_talked_down_to_a_host_from_before() {
+    let at_b = FreeAddress::find();
+    let b = host("b", &[], FUNCTION).listen(at_b).start();
+    let a = host("a", &[&b.url()], FUNCTION).start();
+    assert_eq!(call(&a).status, 200);
+    b.stop();
+    let old = host("b", &[], FUNCTION).older().listen(at_b).start();
+    check_failed(&call(&a), 503, "unavailable", Some(false));
+    assert_eq!(runs(&old), 0);
 }

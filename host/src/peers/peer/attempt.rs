@@ -10,16 +10,19 @@ use http::StatusCode;
 
 use super::calling::{Calling, Missed};
 use super::failures::{for_callers, refused, unsent};
-use super::hello::{Begun, millis, unix_ms};
+use super::hello::{Begun, millis};
 use super::{Answer, Peer, PeerLimit, failed};
 use crate::base::{Deadline, ErrorCode, Failure, Invocation};
 use crate::peers::client::{HttpAnswer, SendError};
-use crate::peers::connections::Greeted;
+use crate::peers::connections::{Greeted, IDLE_MAX};
 use crate::peers::receiver::{Mouth, executed, mouth};
 use crate::wire::{self, KeySet, RequestEnvelope, RequestExtensions, ResponseEnvelope, ResponseError};
 
 /// How often a call is sealed again that provably did not run, since its connection led to an earlier life of the host.
 const SUCCESSORS_MAX: u32 = 3;
+
+/// How often a call of which nothing was sent is sealed for another connection: all that were idle may be closed.
+const CLOSED_MAX: usize = IDLE_MAX + 1;
 
 /// How far an attempt is: who waits for it and the attempt itself agree on that, whatever happens at once.
 #[derive(Debug, Default)]
@@ -140,9 +143,13 @@ impl Peer {
         deadline: Deadline,
         progress: Arc<Progress>,
     ) -> Result<Attempted, Missed> {
-        let mut successors = 0;
+        let (mut successors, mut closed, mut next) = (0, 0, None);
         loop {
-            let (mut greeted, is_new) = match self.connections.take().await {
+            let kept = match next.take() {
+                Some(greeted) => Some(greeted),
+                None => self.connections.take().await,
+            };
+            let (mut greeted, is_new) = match kept {
                 Some(greeted) => (greeted, false),
                 None => match self.begin(&key).await {
                     Ok(Begun::Greeted(greeted)) => (greeted, true),
@@ -157,13 +164,20 @@ impl Peer {
             // Below a millisecond, 0 would mean that there is no deadline.
             envelope.remaining_ms = deadline.remaining().map_or(0, millis).max(1);
             envelope.extensions.to = greeted.receiver.to();
-            let stamp = unix_ms().saturating_add_signed(greeted.clock_offset_ms);
             let sealed_at = Instant::now();
-            let (request_id, frame) = wire::seal_request(&key, stamp, &envelope, self.compression);
+            let (request_id, frame) =
+                wire::seal_request(&key, greeted.clock.now_ms(), &envelope, self.compression);
             let answer = match self.client.post(&mut greeted.connection, &self.destination, frame).await {
-                // It was closed while nobody used it; there may be more of them.
-                Err(SendError::NotSent) if !is_new => {
+                Err(SendError::NotSent) if closed < CLOSED_MAX => {
                     progress.begin_again();
+                    closed += 1;
+                    // A proxy that closes after each answer: a frame names its receiver over any connection.
+                    if is_new {
+                        let connected = self.connect().await;
+                        greeted.connection =
+                            connected.map_err(|failure| Missed { failure, is_excused: false })?;
+                        next = Some(greeted);
+                    }
                     continue;
                 }
                 answer => self.taken(answer)?,
@@ -232,7 +246,7 @@ impl Peer {
                 let by = response.extensions.by.as_ref();
                 tracing::warn!(
                     peer = %self.url,
-                    receiver = ?greeted.receiver,
+                    made_for = greeted.receiver.host_id(),
                     answered_by = by.map(|by| &*by.host_id),
                     "another process answered than the one that the call was made for, which may have run it: a balancer \
                      that changes hosts within a connection needs bind = false for this URL, and a key of its own"

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 
@@ -11,12 +11,12 @@ use super::failures::{refused, unsent};
 use crate::base::{ErrorCode, Failure};
 use crate::peers::acquaintance::{Binding, Introduced, Met, Unwelcome, Welcome};
 use crate::peers::client::Connection;
-use crate::peers::connections::Greeted;
+use crate::peers::connections::{Greeted, PeerClock};
 use crate::wire::{self, Compression, KeySet, RequestEnvelope, ResponseEnvelope};
 
-/// How long connecting and the hello may take, within the deadline of the call.
+/// How long a hello may take, within the deadline of the call.
 const WITHIN: Duration = Duration::from_secs(5);
-/// A clock that differs by less is as good as the same one.
+/// Clocks that differ by less are not worth a warning.
 const CLOCKS_APART: Duration = Duration::from_secs(1);
 
 /// A connection that began.
@@ -28,17 +28,6 @@ pub(super) enum Begun {
 }
 
 impl Peer {
-    /// Makes a connection and says hello. Nothing of a call is sent, so no failure of it has run anything.
-    pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<Begun, Box<Failure>> {
-        match tokio::time::timeout(WITHIN, self.greet(key)).await {
-            Ok(begun) => begun,
-            Err(_) => {
-                let text = format!("the peer did not answer a hello within {} s", WITHIN.as_secs());
-                Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)))
-            }
-        }
-    }
-
     /// Proves that the URL leads back to this process, over a new connection; if it does not, it counts as another host.
     pub(in super::super) async fn prove_home(self: &Arc<Self>) {
         let Some(key) = self.key.clone() else { return };
@@ -54,12 +43,16 @@ impl Peer {
         }
     }
 
-    async fn greet(self: &Arc<Self>, key: &KeySet) -> Result<Begun, Box<Failure>> {
+    /// Makes a connection and says hello. Nothing of a call is sent, so no failure of it has run anything.
+    pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<Begun, Box<Failure>> {
         let open = self.connections.open();
-        let mut connection =
-            self.client.connect(&self.destination).await.map_err(|error| before_the_call(unsent(&error)))?;
-        let (answer, introduced, clock_offset_ms) = self.say_hello(&mut connection, key).await?;
-        self.follow_clock(clock_offset_ms);
+        let mut connection = self.connect().await?;
+        let hello = tokio::time::timeout(WITHIN, self.say_hello(&mut connection, key));
+        let (answer, introduced, clock) = hello.await.unwrap_or_else(|_| {
+            let text = format!("the peer did not answer a hello within {} s", WITHIN.as_secs());
+            Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)))
+        })?;
+        self.follow_clock(clock);
         let met = self.known.acquaintance.meet(&introduced, self.client.identity(), &self.binding);
         match met {
             Ok((Welcome::Itself, news)) => {
@@ -79,10 +72,15 @@ impl Peer {
                     }
                     _ => {}
                 }
-                Ok(Begun::Greeted(Greeted { connection, receiver, clock_offset_ms, _open: open }))
+                Ok(Begun::Greeted(Greeted { connection, receiver, clock, _open: open }))
             }
             Err(unwelcome) => Err(self.turn_away(&unwelcome)),
         }
+    }
+
+    /// Makes a connection, and says nothing yet.
+    pub(super) async fn connect(&self) -> Result<Connection, Box<Failure>> {
+        self.client.connect(&self.destination).await.map_err(|error| before_the_call(unsent(&error)))
     }
 
     /// Sends a hello, and once more by the peer's clock if that is asked for.
@@ -90,14 +88,14 @@ impl Peer {
         &self,
         connection: &mut Connection,
         key: &KeySet,
-    ) -> Result<(ResponseEnvelope, Introduced, i64), Box<Failure>> {
+    ) -> Result<(ResponseEnvelope, Introduced, PeerClock), Box<Failure>> {
         let identity = self.client.identity();
         let remaining_ms = u64::try_from(WITHIN.as_millis()).unwrap_or(u64::MAX);
         let hello = RequestEnvelope::hello(identity, remaining_ms);
-        let (mut offset_ms, mut is_second) = (0, false);
+        let mut clock = PeerClock { now_ms: unix_ms(), at: Instant::now() };
+        let mut is_second = false;
         loop {
-            let stamp = unix_ms().saturating_add_signed(offset_ms);
-            let (request_id, frame) = wire::seal_request(key, stamp, &hello, Compression::Never);
+            let (request_id, frame) = wire::seal_request(key, clock.now_ms(), &hello, Compression::Never);
             let sent = identity.hello(request_id);
             let answer = self.client.post(connection, &self.destination, frame).await;
             let answer = answer.map_err(|error| before_the_call(unsent(&error)))?;
@@ -111,11 +109,13 @@ impl Peer {
                 })?;
             let said = &envelope.extensions;
             if let Some(now_ms) = said.now_ms {
-                let offset = i64::try_from(i128::from(now_ms) - i128::from(unix_ms())).unwrap_or(0);
-                offset_ms = if offset.unsigned_abs() < millis(CLOCKS_APART) { 0 } else { offset };
+                clock = PeerClock { now_ms, at: Instant::now() };
             }
-            if said.retry && !is_second && connection.is_ready().await {
+            if said.retry && !is_second {
                 is_second = true;
+                if !connection.is_ready().await {
+                    *connection = self.connect().await?;
+                }
                 continue;
             }
             if said.retry {
@@ -123,7 +123,7 @@ impl Peer {
                 return Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)));
             }
             let introduced = Introduced { by: said.by.clone(), arrived_here: sent.has_arrived_here() };
-            return Ok((envelope, introduced, offset_ms));
+            return Ok((envelope, introduced, clock));
         }
     }
 
@@ -163,11 +163,14 @@ impl Peer {
         Box::new(Failure::not_executed(code, text))
     }
 
-    fn follow_clock(&self, offset_ms: i64) {
+    /// Takes note of how far the clocks are apart: for people, as calls are stamped by the peer's clock in any case.
+    fn follow_clock(&self, clock: PeerClock) {
+        let (ours, peers) = (unix_ms(), clock.now_ms());
+        let offset = i64::try_from(i128::from(peers) - i128::from(ours)).unwrap_or(0);
+        let offset_ms = if offset.unsigned_abs() < millis(CLOCKS_APART) { 0 } else { offset };
         let before = self.clock_offset_ms.swap(offset_ms, Ordering::Relaxed);
         if offset_ms.abs_diff(before) >= millis(CLOCKS_APART) {
-            let ours = unix_ms();
-            tracing::warn!(peer = %self.url, our_clock_ms = ours, peer_clock_ms = ours.saturating_add_signed(offset_ms), offset_ms, "the peer's clock differs: calls are stamped by it");
+            tracing::warn!(peer = %self.url, our_clock_ms = ours, peer_clock_ms = peers, offset_ms, "the peer's clock differs from this host's: calls are stamped by the peer's");
         }
     }
 }
