@@ -1,4 +1,5 @@
-//! Files and directories, opened without waiting and checked through their descriptor: what was checked is what is used.
+//! Opens files and directories without waiting, and checks them through their descriptors, so that the host uses exactly
+//! the ones that it checked.
 //!
 //! Layer: above `base`. Inside a [`PrivateDir`] it must never follow a link, and it never trusts a path twice.
 

@@ -47,7 +47,7 @@ fn check_refused(answer: &Answer) -> (String, String) {
 #[track_caller]
 fn check_not_taken(host: &DaemonBuilder, sentence: &str) {
     let checked = host.run(&["check"]);
-    check_not_run(&host, sentence);
+    check_not_run(host, sentence);
     assert_eq!(checked.code, Some(2), "{}", checked.stderr);
     assert!(checked.stderr.contains(sentence), "{} lacks {sentence}", checked.stderr);
 }

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use crate::base::{Clock, Tasks};
 use crate::http::Door;
 
-/// How often the time is written, as long as there are frames.
+/// The interval of writes, while there are frames to remember.
 const EVERY: Duration = Duration::from_secs(15);
 /// Length of what is written, with spaces at its end: always the same, so that nothing of an older one is left.
 const BYTES: usize = 256;
 
-/// What is written of the time.
+/// The time as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mark {

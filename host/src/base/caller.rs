@@ -23,10 +23,10 @@ pub enum Caller {
     Unnamed,
 }
 
-/// What admitted a caller that has no name: it tells such callers apart, and never shows.
+/// The key or certificate that admitted a caller without a name. It tells such callers apart, and is never shown.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub enum Credential {
-    /// Nothing was asked for: all who come so are one.
+    /// Nothing was asked for: callers of this kind count as one.
     #[default]
     None,
     /// A key that sealed a frame, by its id.
@@ -38,7 +38,7 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// The kind, and what differs within it.
+    /// Returns the kind, and the bytes that differ within the kind.
     #[must_use]
     pub fn parts(&self) -> (&'static str, &[u8]) {
         match self {

@@ -92,7 +92,7 @@ impl Invocation {
     ///
     /// For a peer all callers of this host are one. So the key of a caller that differs from the others has that inside:
     /// no caller gets the outcome of another one's call. A host that sealed with the very key that this one seals with
-    /// is the same to the peer, whichever way its call takes.
+    /// is the same caller to the peer, by any way that its call takes.
     #[must_use]
     pub fn key_for_peers(&self, sealing: [u8; 8]) -> Option<Bytes> {
         let key = self.idempotency_key.as_ref()?;

@@ -1,24 +1,24 @@
-//! Text of elsewhere, made harmless for terminals and line-wise readers.
+//! Escapes text from callers, peers and plugins, so that terminals and readers of lines do not act on it.
 //!
-//! Escaped are the characters that move a cursor, end a line or change the order of what is shown: controls (C0, DEL,
-//! C1), separators of lines and paragraphs, and marks of direction and other invisible format.
+//! It escapes characters that move a cursor, end a line or change the order of text: controls (C0, DEL, C1), separators
+//! of lines and paragraphs, and marks of direction and other invisible format.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Escapes what does not belong into one line, line breaks and tabs included.
+/// Escapes every such character, line breaks and tabs included.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escape(text, acts, |c, to| to.extend(c.escape_debug()))
 }
 
-/// As [`one_line`], but for line breaks and tabs, which stay.
+/// Escapes every such character but line breaks and tabs.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     escape(text, |c| acts(c) && !matches!(c, '\n' | '\t'), |c, to| to.extend(c.escape_debug()))
 }
 
-/// Escapes the same within JSON, which says the same afterwards. White space between its parts stays.
+/// Escapes the same characters within JSON, which keeps its value. White space between tokens stays.
 #[must_use]
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     escape(
@@ -46,7 +46,7 @@ fn escape<'a>(
     Cow::Owned(escaped)
 }
 
-/// Whether a terminal or a reader of lines acts on it.
+/// Returns true for a character that a terminal, or a reader of lines, acts on.
 fn acts(c: char) -> bool {
     let is_format = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}'
         | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'

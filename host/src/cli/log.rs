@@ -1,7 +1,6 @@
 //! The log of the daemon, on the error output, so that results stay alone on the standard output.
 //!
-//! Every line goes through [`Lines`], whatever it says and wherever that came from: one event is one line, and no
-//! terminal acts on any of it.
+//! Every line goes through [`Lines`]: one event is one line, and a terminal acts on nothing in it.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -10,7 +9,7 @@ use framex_host::base::{one_line, printable_json};
 use framex_host::config::{Log, LogFormat, LogLevel};
 use tracing::level_filters::LevelFilter;
 
-/// Sets up what logs, also what this program says when it panics.
+/// Sets up the log, which also takes the panics of this program.
 pub(super) fn start(log: Log) {
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -40,7 +39,7 @@ pub(super) fn start(log: Log) {
     }));
 }
 
-/// How a line looks.
+/// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Text,
@@ -49,7 +48,7 @@ enum Form {
     Json,
 }
 
-/// Writes whole lines; what the formatter hands over at once is one.
+/// Writes whole lines; the formatter hands over one line at a time.
 struct Lines<W> {
     form: Form,
     to: W,
@@ -73,7 +72,7 @@ impl<W: Write> Write for Lines<W> {
     }
 }
 
-/// Gives the level, the second word of a line, its colour.
+/// Colours the level, which is the second word of a line.
 fn coloured(line: Cow<'_, str>) -> Cow<'_, str> {
     let colours = [("ERROR", 31), ("WARN", 33), ("INFO", 32), ("DEBUG", 34), ("TRACE", 35)];
     let Some((time, rest)) = line.split_once(' ') else { return line };

@@ -1,16 +1,16 @@
-//! Why a directory is not safe to keep the host's own files in.
+//! Reasons to refuse a directory, or an entry of it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a directory, or an entry of it, cannot be used.
+/// A directory, or an entry of it, that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirFault {
     /// Another user owns it.
     #[error(
-        "{} belongs to user {owner}, and this host runs as user {user}: `chown {user} {}` if its content can be \
-         trusted, or remove it",
+        "{} belongs to user {owner}, and this host runs as user {user}: `chown {user} {}` if its content can \
+         be trusted, or remove it",
         .path.display(), .path.display()
     )]
     Owner {
@@ -23,7 +23,7 @@ pub enum DirFault {
     },
     /// Other users may write to it.
     #[error(
-        "{} can be changed by other users (mode {mode:04o}): `chmod go-w {}`, and look at what is in there",
+        "{} can be changed by other users (mode {mode:04o}): `chmod go-w {}` once its content is checked",
         .path.display(), .path.display()
     )]
     Writable {
@@ -65,7 +65,7 @@ pub enum DirFault {
     Kind {
         /// The entry.
         path: PathBuf,
-        /// What it should be.
+        /// The kind that was expected.
         wanted: &'static str,
     },
     /// The system refuses.
@@ -73,7 +73,7 @@ pub enum DirFault {
     System {
         /// The directory or file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }

@@ -72,7 +72,7 @@ impl PrivateDir {
     #[must_use]
     pub fn entry(&self, name: impl AsRef<Path>) -> PathBuf {
         let through = Path::new("/proc/self/fd").join(self.descriptor.as_raw_fd().to_string());
-        // Where there is no such path, by its name.
+        // Without `/proc`, by its name.
         let folder = if through.exists() { &through } else { &self.path };
         folder.join(name)
     }
@@ -80,7 +80,7 @@ impl PrivateDir {
     /// Makes a new file.
     ///
     /// # Errors
-    /// What the system says, `AlreadyExists` for any entry of that name included.
+    /// The error of the system, `AlreadyExists` for any entry of that name.
     pub fn create(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | ENTRY;
         Ok(openat(&self.descriptor, name.as_ref(), flags, Mode::from_raw_mode(mode))?.into())
@@ -114,7 +114,7 @@ impl PrivateDir {
         Ok(descriptor.into())
     }
 
-    /// What the system means by refusing an entry.
+    /// Explains an error of the system for an entry.
     fn refusal(&self, name: &str, error: Errno) -> DirFault {
         let path = self.path.join(name);
         let found = rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -125,11 +125,10 @@ impl PrivateDir {
         }
     }
 
-    /// Puts a file with mode 0600 in the place of whatever has that name: whoever reads it after a crash finds the old
-    /// bytes or the new ones.
+    /// Replaces an entry by a file with mode 0600. After a crash, the entry has the old bytes or the new ones.
     ///
     /// # Errors
-    /// What the system says; then the old one is there.
+    /// The error of the system; then the old entry is still there.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let new = format!("{name}.new");
         self.remove(&new).or_else(missing_is_fine)?;
@@ -141,10 +140,10 @@ impl PrivateDir {
         Ok(())
     }
 
-    /// Gives an entry another name, in the place of whatever has that one.
+    /// Renames an entry, and replaces one that has the new name.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(renameat(&self.descriptor, from, &self.descriptor, to)?)
     }
@@ -152,7 +151,7 @@ impl PrivateDir {
     /// Removes an entry that is not a directory; of a link, the link.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         Ok(unlinkat(&self.descriptor, name.as_ref(), AtFlags::empty())?)
     }
@@ -160,7 +159,7 @@ impl PrivateDir {
     /// The names of all entries.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.descriptor)? {
@@ -174,7 +173,7 @@ impl PrivateDir {
     }
 }
 
-/// Where a private directory is. It is opened and checked anew for each use: while a host runs, an operator may put
+/// The path of a private directory. It is opened and checked anew for each use: while a host runs, an operator may put
 /// another directory there, or mount another file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrivatePath {

@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use super::DirFault;
 use super::walk::{self, Missing};
 
-/// Where a unix socket is bound. The directory may be another user's, such as one that systemd makes, but not one in
-/// which every user may replace the socket.
+/// The place of a unix socket. Its directory may belong to another user, such as one that systemd makes, unless every user
+/// may replace the socket there.
 #[derive(Debug)]
 pub struct SocketPlace {
     folder: OwnedFd,
@@ -37,7 +37,7 @@ impl SocketPlace {
         Ok(Self { folder, name, path: path.to_owned(), bound: None })
     }
 
-    /// Whether a socket of this user is there.
+    /// Returns true if a socket of this user is there.
     ///
     /// # Errors
     /// [`DirFault`] for a link, another kind of file, or a socket of another user.
@@ -48,7 +48,7 @@ impl SocketPlace {
     /// Removes the socket that is there.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn clear(&self) -> io::Result<()> {
         Ok(unlinkat(&self.folder, &self.name, AtFlags::empty())?)
     }

@@ -29,7 +29,7 @@ const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 #[cfg(not(target_os = "linux"))]
 const LOOK: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What happens where a part of the way is missing.
+/// The treatment of a part that is missing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
     /// It is made, private to this user.
@@ -80,12 +80,12 @@ pub(super) fn open(path: &Path, missing: Missing) -> Result<OwnedFd, DirFault> {
     Err(system(Errno::LOOP))
 }
 
-/// Whether every user may rename and remove what is in there.
+/// Returns true if every user may rename and remove the entries of a directory.
 pub(super) fn lets_all_replace(directory: &Stat) -> bool {
     directory.st_mode & WRITABLE_BY_ALL != 0 && directory.st_mode & STICKY == 0
 }
 
-/// How far the way was gone, and what is left of it.
+/// The directory that was reached, and the rest of the way.
 struct Way {
     here: OwnedFd,
     shown: PathBuf,

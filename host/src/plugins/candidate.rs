@@ -16,7 +16,7 @@ pub(super) struct Candidate {
     pub(super) object: ObjectFile,
     /// The operator's file.
     pub(super) path: PathBuf,
-    /// What the descriptor said of that file when it was copied.
+    /// The metadata of that file when it was copied, from its descriptor.
     pub(super) opened: Metadata,
     /// What is allowed and still likely not what the operator wants.
     pub(super) warning: Option<String>,

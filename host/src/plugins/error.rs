@@ -225,7 +225,7 @@ pub enum PluginError {
 }
 
 impl PluginError {
-    /// What the system says of a plugin file, of the step `action`.
+    /// Makes the error for a plugin file that could not be `action`, of an error of the system.
     pub(super) fn file(file: &str, action: &'static str) -> impl Fn(std::io::Error) -> Self {
         let file = file.to_owned();
         move |source| Self::File { file: file.clone(), action, source }

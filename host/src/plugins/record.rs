@@ -191,7 +191,7 @@ impl OpenBook<'_> {
     }
 }
 
-/// Why there is no record to go by.
+/// A record that cannot be used.
 enum Unread {
     /// Another user may have written it.
     Unsafe(DirFault),

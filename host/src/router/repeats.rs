@@ -50,7 +50,7 @@ struct State {
     ended: VecDeque<(Instant, CallId)>,
     /// What all entries take.
     bytes: usize,
-    /// What the entries of each caller take.
+    /// Bytes of the entries of each caller.
     callers: HashMap<CallerId, usize>,
 }
 
@@ -284,14 +284,14 @@ impl State {
         Some(entry)
     }
 
-    /// What is left free, if the caller has less than that; 0 otherwise.
+    /// Returns the free bytes if the caller has taken fewer than those; 0 otherwise.
     fn share(&self, caller: CallerId) -> usize {
         let free = self.bounds.bytes_max.saturating_sub(self.bytes);
         let taken = self.callers.get(&caller).copied().unwrap_or(0);
         if taken < free { free } else { 0 }
     }
 
-    /// Whether one more call of the caller may be remembered.
+    /// Returns true if one more call of the caller may be remembered.
     fn has_room(&self, caller: CallerId) -> bool {
         self.share(caller) >= ENTRY_BYTES
     }
@@ -322,7 +322,7 @@ impl CallerId {
             Caller::Peer(_, sealed) => ("peer", sealed.parts()),
             Caller::Client(admitted) => ("client", admitted.parts()),
             Caller::Unnamed => ("client", Credential::None.parts()),
-            // Whichever of its keys it uses.
+            // All of its keys.
             Caller::Named(caller) => ("named", ("", caller.name.as_bytes())),
         };
         Self(digest_of([kind.as_bytes(), credential.as_bytes(), what]))
