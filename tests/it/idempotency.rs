@@ -291,7 +291,8 @@ fn losing_first_answer(to: &Daemon) -> FaultyPeer {
     FaultyPeer::start(move |conversation| {
         while let Some(body) = conversation.request() {
             let answer = frames::post_frame(&url, &body);
-            if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            let is_hello = frames::greeting(&body).is_some();
+            if !is_hello && count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
                 return;
             }
             let content_type = answer.header("content-type").unwrap_or_default().to_owned();
@@ -302,6 +303,7 @@ fn losing_first_answer(to: &Daemon) -> FaultyPeer {
             }
         }
     })
+    .knows_no_hellos()
 }
 
 #[test]
