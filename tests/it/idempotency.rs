@@ -1,5 +1,7 @@
 //! Calls with an idempotency key: each runs once, and its repeats get the same outcome.
 
+mod shares;
+
 use framex_tests::{Answer, Daemon, DaemonBuilder, FaultyPeer, FreeAddress, Pending, frames, send, until};
 use serde_json::{Value, json};
 
@@ -195,28 +197,6 @@ fn the_memory_is_bounded_in_time_and_size() {
     assert_eq!((status, code.as_str()), (500, "internal"), "{detail}");
     assert!(detail.starts_with("the call with this idempotency key ran; its outcome of 100"), "{detail}");
     assert_eq!(booked(&host).0, 1);
-    host.stop();
-}
-
-#[test]
-fn the_oldest_outcomes_make_room() {
-    let host = host("a", &[]).config("server.idempotency_bytes_max = 65536").start();
-    for order in 0..100 {
-        let some = json!({"order": "seat", "bytes": 2000});
-        assert_eq!(book(&host, &format!("some-{order}"), &some).status, 200);
-    }
-    assert!(host.metric("framex_idempotency_memory_bytes") <= 65_536.0);
-    let (kept, gone) =
-        (host.metric("framex_idempotency_remembered"), host.metric("framex_idempotency_forgotten_total"));
-    assert!((20.0..30.0).contains(&kept) && kept + gone == 100.0, "{kept} kept, {gone} gone");
-    assert!(
-        book(&host, "some-99", &json!({"order": "seat", "bytes": 2000}))
-            .json()
-            .as_str()
-            .unwrap()
-            .starts_with("seat 100x")
-    );
-    assert_eq!(booked(&host), (100, 100));
     host.stop();
 }
 

@@ -30,5 +30,7 @@ mod secrets;
 mod service;
 mod shutdown;
 mod start_faults;
+mod state_dir;
+mod terminal;
 mod tls;
 mod trust;

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::{Problem, asked};
-use crate::base::{Caller, CertificateName, Failure, FunctionName, RequestId};
+use crate::base::{Caller, CertificateName, Credential, Failure, FunctionName, RequestId};
 use crate::config::{Access, PresentedKey, Secret};
 
 /// What let a request in.
@@ -38,11 +38,11 @@ pub(super) fn admit(
     let rule = access.rules().keys_for(path);
     let callers = access.callers();
     if callers.is_empty() || !Access::is_of_functions(path) {
-        return match rule {
-            None => Ok((Caller::Client, Proof::Nothing)),
-            Some(keys) if carries(headers, keys) => Ok((Caller::Client, Proof::Key)),
-            Some(_) => Err(Problem::unauthenticated()),
+        let (credential, proof) = match rule {
+            Some(keys) => (credential_of(&presented(headers), keys)?, Proof::Key),
+            None => (certificate.cloned().map_or(Credential::None, Credential::Certificate), Proof::Nothing),
         };
+        return Ok((Caller::Client(credential), proof));
     }
     let presented = presented(headers);
     let opened = rule.map(|keys| is_one_of(&presented, keys));
@@ -92,6 +92,15 @@ pub(super) fn authorise(caller: &Caller, function: &FunctionName, id: RequestId)
 /// Whether a request carries one of the keys.
 pub(super) fn carries(headers: &HeaderMap, keys: &[Secret]) -> bool {
     is_one_of(&presented(headers), keys)
+}
+
+/// What tells the sender apart that presented one of the keys.
+fn credential_of(presented: &PresentedKey, keys: &[Secret]) -> Result<Credential, Problem> {
+    if is_one_of(presented, keys) {
+        Ok(Credential::Key(presented.tag()))
+    } else {
+        Err(Problem::unauthenticated())
+    }
 }
 
 fn is_one_of(presented: &PresentedKey, keys: &[Secret]) -> bool {

@@ -14,7 +14,8 @@ use super::auth::Proof;
 use super::body::Taken;
 use super::{Door, Limit, Policy, Problem, Response, auth, body};
 use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, RequestId, ServedBy,
+    Caller, Credential, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, RequestId,
+    ServedBy,
 };
 use crate::config::SealedCalls;
 use crate::wire::{
@@ -83,7 +84,7 @@ pub(super) async fn call(
                 None => {
                     let caller = match sealing.callers.get(&key.id()) {
                         Some(caller) => Caller::Named(Arc::clone(caller)),
-                        None => Caller::Peer(envelope.hops.last().cloned()),
+                        None => Caller::Peer(envelope.hops.last().cloned(), Credential::Sealed(key.id())),
                     };
                     route(door, policy, caller, request_id, envelope, taken).await
                 }
