@@ -102,7 +102,7 @@ impl App {
         let router = Arc::clone(&door.router);
         let swaps = Swaps {
             admin_token: admin_tcp.as_ref().map(admin::Tcp::token),
-            tls: config.server_tls.as_ref().map(|tls| Tls::new(Arc::clone(tls.rustls()))),
+            tls: config.server_tls.as_ref().map(Tls::new),
         };
         let tls = swaps.tls.clone();
         let to_be_found = live.to_be_found();

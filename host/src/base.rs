@@ -13,8 +13,11 @@ mod name;
 mod places;
 mod printable;
 mod tasks;
+mod validity;
 
-pub use caller::{Caller, Credential, FunctionPattern, FunctionPatterns, InvalidPattern, NamedCaller};
+pub use caller::{
+    Caller, CertificateName, Credential, FunctionPattern, FunctionPatterns, InvalidPattern, NamedCaller,
+};
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use failure::Failure;
@@ -27,6 +30,7 @@ pub use name::{FunctionName, InvalidName, nearest};
 pub use places::{HeldPlaces, NoPlace, Place, PlaceLimit, Places};
 pub use printable::{one_line, printable, printable_json};
 pub use tasks::Tasks;
+pub use validity::good_until;
 
 /// What an invocation came to: the MessagePack bytes of the result, or why there is none.
 pub type Outcome = Result<bytes::Bytes, Box<Failure>>;

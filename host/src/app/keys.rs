@@ -17,7 +17,7 @@ const LOOPBACK_SECRET: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 pub(super) struct Keys {
     /// Those that open what peers and callers send. Where there are callers, the public one never opens anything:
     /// with it, everybody on this machine could call everything. If it is alone there, nothing is opened at all
-    /// ([`Config::answers_peers`]).
+    /// ([`Config::sealed_calls`]).
     pub(super) opening: Vec<Arc<KeySet>>,
     /// Whose those are that are not of hosts.
     pub(super) of_callers: HashMap<KeyId, Arc<NamedCaller>>,

@@ -66,6 +66,38 @@ pub struct NamedCaller {
     pub functions: FunctionPatterns,
 }
 
+/// The name in a client's certificate, with its kind: authorities constrain DNS names and URIs apart, so a URI never
+/// stands for a DNS name of the same text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateName {
+    /// A DNS name, which has no colon.
+    Dns(String),
+    /// A URI.
+    Uri(String),
+}
+
+impl CertificateName {
+    /// The name that a text of the config stands for: a URI has a colon after its scheme.
+    #[must_use]
+    pub fn of_text(text: String) -> Self {
+        if text.contains(':') { Self::Uri(text) } else { Self::Dns(text) }
+    }
+
+    /// The name without its kind.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Dns(name) | Self::Uri(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for CertificateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl Caller {
     /// Whether it may call the function.
     #[must_use]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use framex_host::app::{AppError, start_plugins};
 use framex_host::base::{Identity, one_line};
-use framex_host::config::Config;
+use framex_host::config::{Access, Config, FUNCTIONS_PATH, OPENAPI_PATH, SealedCalls};
 use framex_host::files::PrivateDir;
 use framex_host::functions::{Dispatch, Table};
 use framex_host::plugins::{LoadReport, PluginStatus};
@@ -42,6 +42,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     let shown = json!({
         "ok": failed.is_empty(),
         "config": config.dump(),
+        "access": access_json(&config.access()),
         "warnings": warnings,
         "plugins": statuses.iter().map(plugin_json).collect::<Vec<_>>(),
         "failed_plugins": failed,
@@ -81,6 +82,34 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus
     outcome
 }
 
+fn access_json(access: &Access) -> Value {
+    let sealed = match access.sealed() {
+        SealedCalls::WithKey => "key",
+        SealedCalls::Keyless => "open",
+        SealedCalls::Closed(_) => "closed",
+    };
+    let plain = |needs_key: bool| if needs_key { "key" } else { "open" };
+    json!({
+        "calls": plain(access.needs_key_to_call()),
+        "sealed_calls": sealed,
+        "catalogue": plain(access.needs_key(FUNCTIONS_PATH)),
+        "openapi": plain(access.needs_key(OPENAPI_PATH)),
+        "names": access.names(),
+    })
+}
+
+/// Who may call, in one sentence.
+fn access_text(access: &Access) -> String {
+    let plain =
+        if access.needs_key_to_call() { "need a key" } else { "need no key where no rule asks for one" };
+    let sealed = match access.sealed() {
+        SealedCalls::WithKey => "need a key",
+        SealedCalls::Keyless => "are taken from this machine without a key",
+        SealedCalls::Closed(_) => "are refused",
+    };
+    format!("plain calls {plain}; sealed calls {sealed}")
+}
+
 fn plugin_json(status: &PluginStatus) -> Value {
     let functions: Vec<&str> = status.functions.iter().map(framex_host::base::FunctionName::as_str).collect();
     json!({ "name": status.name, "version": status.version, "file": status.file, "sha256": status.sha256, "functions": functions })
@@ -117,10 +146,11 @@ fn text(config: &Config, statuses: &[PluginStatus]) -> String {
     let peers: Vec<_> = std::iter::once(heads).chain(peers).collect();
     let peers = if peers.len() > 1 { format!("\n\n{}", table(&peers)) } else { String::new() };
     format!(
-        "{}{peers}\n\n{} is good: host {} would listen on {}",
+        "{}{peers}\n\n{} is good: host {} would listen on {}, where {}",
         table(&rows),
         config.file.display(),
         config.host_id,
-        config.server.listen
+        config.server.listen,
+        access_text(&config.access())
     )
 }

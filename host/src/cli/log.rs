@@ -8,6 +8,9 @@ use std::io::{self, IsTerminal, Write};
 use framex_host::base::{one_line, printable_json};
 use framex_host::config::{Log, LogFormat, LogLevel};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Sets up the log, which also takes the panics of this program.
 pub(super) fn start(log: Log) {
@@ -23,13 +26,14 @@ pub(super) fn start(log: Log) {
         LogFormat::Text => Form::Text,
         _ => Form::Json,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(false)
-        .with_writer(move || Lines { form, to: io::stderr() });
+    // A host that is to log little still says who changed it, and whom it refused.
+    let of_audit = level.max(LevelFilter::INFO);
+    let targets = Targets::new().with_default(level).with_target("audit", of_audit);
+    let lines = move || Lines { form, to: io::stderr() };
+    let builder = tracing_subscriber::fmt().with_max_level(of_audit).with_ansi(false).with_writer(lines);
     match form {
-        Form::Json => builder.json().flatten_event(true).init(),
-        Form::Text | Form::Coloured => builder.init(),
+        Form::Json => builder.json().flatten_event(true).finish().with(targets).init(),
+        Form::Text | Form::Coloured => builder.finish().with(targets).init(),
     }
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = std::backtrace::Backtrace::capture();

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Version};
+use http::{HeaderValue, Method, Request, Version};
 use hyper::body::{Body, Incoming};
 
+use super::auth::Proof;
 use super::body::{self, Taken};
+use super::health::Detail;
 use super::{
-    Admission, BodyMemory, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call,
-    catalogue, health, openapi, remote,
+    Admission, BodyMemory, Credential, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER,
+    auth, call, catalogue, health, openapi, remote,
 };
-use crate::base::{Caller, Clock, HostId, Invocation, NamedCaller, Outcome, RequestId};
-use crate::config::{AuthRules, Callers, HEALTH_PATH, READY_PATH, REMOTE_PATH};
+use crate::base::{CertificateName, Clock, HostId, Invocation, NamedCaller, Outcome, RequestId};
+use crate::config::{Access, HEALTH_PATH, READY_PATH, REMOTE_PATH};
 pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
 use crate::functions::{Dispatch, run};
 use crate::plugins::Plugins;
@@ -48,10 +50,8 @@ pub struct Door {
 /// Who may ask what of the public listener, and how much.
 #[derive(Debug)]
 pub struct Policy {
-    /// Which keys protect which paths.
-    pub rules: AuthRules,
-    /// Which functions are called with which keys and certificates; without any, all by everybody whom the rules let in.
-    pub callers: Callers,
+    /// Who needs a key for which path, and who may call without.
+    pub access: Access,
     /// How frames of peers are opened.
     pub sealing: Sealing,
     /// Calls at once.
@@ -67,9 +67,6 @@ pub struct Sealing {
     pub ring: KeyRing,
     /// Whose keys of the ring are not those of hosts.
     pub callers: HashMap<KeyId, Arc<NamedCaller>>,
-    /// There is no such rule and no key of a caller, and there are callers, or others than this machine can reach the
-    /// listener: nobody is answered.
-    pub closed: bool,
     /// A frame that does not name this process is refused.
     pub require_receiver: bool,
     /// Whether answers to other machines are compressed.
@@ -81,8 +78,21 @@ pub struct Sealing {
 pub struct Sender {
     /// The other end of the connection.
     pub address: SocketAddr,
+    /// What the TLS handshake showed of the client; nothing on a plain connection.
+    pub credential: Option<Arc<Credential>>,
+}
+
+impl Sender {
     /// The name in the client's certificate, which an authority of `server.tls.client_ca` has signed.
-    pub certificate: Option<Arc<str>>,
+    pub(super) fn certificate(&self) -> Option<&CertificateName> {
+        self.credential.as_ref().and_then(|credential| credential.name())
+    }
+
+    /// Returns true if a new handshake with the same certificate would succeed: it has not expired, and its authority is
+    /// still trusted.
+    pub(super) fn is_good(&self) -> bool {
+        self.credential.as_ref().is_none_or(|credential| credential.is_good())
+    }
 }
 
 /// Sizes and times that a request may take.
@@ -136,29 +146,41 @@ impl Door {
     async fn route(&self, head: &Parts, body: &mut Incoming, from: &Sender) -> Result<Response, Problem> {
         let path = head.uri.path();
         let policy = self.policy.load_full();
+        if !from.is_good() {
+            return Err(Problem::certificate_lost());
+        }
         if path == REMOTE_PATH {
             allow(&head.method, &Method::POST, "POST")?;
             let is_local = from.address.ip().to_canonical().is_loopback();
             return remote::call(self, &policy, head, body, is_local).await;
         }
         check_form(path)?;
-        let caller =
-            auth::admit(&policy.rules, &policy.callers, path, &head.headers, from.certificate.as_ref())?;
+        let access = &policy.access;
+        let (caller, proof) = auth::admit(access, path, &head.headers, from.certificate())?;
+        // Probes ask by any name: a load balancer's own, or that of the service.
+        if ![HEALTH_PATH, READY_PATH].contains(&path) {
+            auth::check_page(access, proof, head)?;
+        }
         if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
             allow(&head.method, &Method::POST, "POST")?;
             return Ok(call::call(self, &policy, caller, name, &head.headers, body).await);
         }
-        let answer: fn(&Self, &Caller, &HeaderMap) -> Response = match path {
-            FUNCTIONS_PATH => catalogue::answer,
-            OPENAPI_PATH => openapi::answer,
-            HEALTH_PATH => |door, _, _| health::alive(door),
-            READY_PATH => |door, _, _| health::ready(door),
-            _ => return Err(Problem::no_such_path()),
-        };
+        if ![FUNCTIONS_PATH, OPENAPI_PATH, HEALTH_PATH, READY_PATH].contains(&path) {
+            return Err(Problem::no_such_path());
+        }
         if head.method != Method::HEAD {
             allow(&head.method, &Method::GET, "GET, HEAD")?;
         }
-        Ok(answer(self, &caller, &head.headers))
+        Ok(match path {
+            FUNCTIONS_PATH => catalogue::answer(self, &caller, &head.headers),
+            OPENAPI_PATH => openapi::answer(self, access, &caller, &head.headers),
+            HEALTH_PATH => health::alive(self),
+            _ => {
+                let is_known =
+                    proof == Proof::Key || auth::is_known(access, &head.headers, from.certificate());
+                health::ready(self, if is_known { Detail::Reasons } else { Detail::Names })
+            }
+        })
     }
 
     /// Runs one call in its place. `taken` is what its body has of the memory.

@@ -10,12 +10,14 @@ use http::request::Parts;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::auth::Proof;
 use super::body::Taken;
 use super::{Door, Limit, Policy, Problem, Response, auth, body};
 use crate::base::{
     Caller, Credential, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, RequestId,
     ServedBy,
 };
+use crate::config::SealedCalls;
 use crate::wire::{
     self, By, Compression, KeySet, OpenError, OpenedRequest, Plaintext, RequestEnvelope, ResponseEnvelope,
     ResponseExtensions,
@@ -38,8 +40,11 @@ pub(super) async fn call(
     // Arguments of the largest size fit, with the envelope around them.
     let frame_bytes_max = policy.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
     let sealing = &policy.sealing;
-    if sealing.closed {
-        return Err(Problem::unauthenticated());
+    match policy.access.sealed() {
+        SealedCalls::WithKey => {}
+        // With the public key, a frame proves no more than a plain request without any.
+        SealedCalls::Keyless => auth::check_page(&policy.access, Proof::Nothing, head)?,
+        SealedCalls::Closed(_) => return Err(Problem::unauthenticated()),
     }
     let within = policy.limits.body_timeout.min(policy.limits.call_timeout);
     let bounds = body::Bounds { bytes_max: frame_bytes_max, within, memory: &door.body_memory };
