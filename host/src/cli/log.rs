@@ -29,10 +29,8 @@ pub(super) fn start(log: Log) {
     // A host that is to log little still says who changed it, and whom it refused.
     let of_audit = level.max(LevelFilter::INFO);
     let targets = Targets::new().with_default(level).with_target("audit", of_audit);
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(of_audit)
-        .with_ansi(false)
-        .with_writer(move || Lines { form, to: io::stderr() });
+    let lines = move || Lines { form, to: io::stderr() };
+    let builder = tracing_subscriber::fmt().with_max_level(of_audit).with_ansi(false).with_writer(lines);
     match form {
         Form::Json => builder.json().flatten_event(true).finish().with(targets).init(),
         Form::Text | Form::Coloured => builder.finish().with(targets).init(),

@@ -94,7 +94,7 @@ pub(super) fn carries(headers: &HeaderMap, keys: &[Secret]) -> bool {
     is_one_of(&presented(headers), keys)
 }
 
-/// What tells the sender apart that presented one of the keys.
+/// Tells apart senders that present one of the keys.
 fn credential_of(presented: &PresentedKey, keys: &[Secret]) -> Result<Credential, Problem> {
     if is_one_of(presented, keys) {
         Ok(Credential::Key(presented.tag()))

@@ -14,10 +14,15 @@ use super::{FUNCTION, TRACE, call, check_failed, host, runs};
 
 /// Passes a frame on, and returns the answer as it came.
 fn pass(frame: &[u8], to: &str) -> Vec<u8> {
+    pass_with(frame, to, "keep-alive")
+}
+
+/// The same; `connection` says whether the sender may use its connection again.
+fn pass_with(frame: &[u8], to: &str, connection: &str) -> Vec<u8> {
     let answer = frames::post_frame(to, frame);
     let kind = answer.header("content-type").unwrap_or_default().to_owned();
     let status = if answer.status == 200 { "200 OK" } else { "502 Bad Gateway" };
-    http_answer(status, &[("content-type", &kind)], &answer.body)
+    http_answer(status, &[("content-type", &kind), ("connection", connection)], &answer.body)
 }
 
 /// Somebody on the way to `target`: hellos are passed on, `call` says what becomes of each call.
@@ -93,10 +98,12 @@ fn a_url_that_was_another_host_never_becomes_this_one() {
     // All of it is led to the host that sends it, hellos as well.
     let way = FaultyPeer::start(move |conversation| {
         while let Some(frame) = conversation.request() {
-            let hostile = hostile.load(Ordering::SeqCst) > 0;
-            conversation.send(&pass(&frame, if hostile { &home } else { &at_b }));
+            let is_hostile = hostile.load(Ordering::SeqCst) > 0;
             // So that the next call says hello.
-            if hostile || !is_hello(&frame) {
+            let is_last = is_hostile || !is_hello(&frame);
+            let connection = if is_last { "close" } else { "keep-alive" };
+            conversation.send(&pass_with(&frame, if is_hostile { &home } else { &at_b }, connection));
+            if is_last {
                 return;
             }
         }

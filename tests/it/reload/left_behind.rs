@@ -96,3 +96,29 @@ fn threads_that_still_run_keep_their_libraries_and_are_counted() {
     assert_eq!(host.get("/ready").json()["warnings"], json!([]));
     host.stop();
 }
+
+#[test]
+fn what_was_replaced_is_unmapped_whatever_the_way_to_the_state_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("real/state")).unwrap();
+    fs::create_dir(folder.path().join("beside")).unwrap();
+    std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
+    // By way of another folder, and by a link on the way.
+    for way in ["beside/../real/state", "link/state"] {
+        let state = format!("state_dir = {:?}", folder.path().join(way));
+        let host = host().config(&state).start();
+        for number in 2..8 {
+            host.put_build(Build::new(number));
+            check_done(&host.reload("changing"));
+        }
+        let maps = fs::read_to_string(format!("/proc/{}/maps", host.pid())).unwrap();
+        let copies = |line: &&str| line.contains("/state/staged/");
+        let files: std::collections::BTreeSet<_> =
+            maps.lines().filter(copies).filter_map(|line| line.splitn(6, ' ').nth(5)).collect();
+        assert_eq!(files.len(), 1, "{way}: {files:?}");
+        let shown = host.plugin_status("changing");
+        assert_eq!(shown["zombies"], json!([]), "{shown}");
+        assert!(shown["mapped_bytes"].as_u64() > Some(0), "{shown}");
+        host.stop();
+    }
+}

@@ -27,7 +27,7 @@ fn check_no_litter(host: &Daemon) {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     };
     assert_eq!(names(state.join("staged")), named);
-    let expected = ["admin.sock", "lock", "plugins.json", "staged"].map(str::to_owned);
+    let expected = ["admin.sock", "instances", "lock", "plugins.json", "staged"].map(str::to_owned);
     assert_eq!(names(state), BTreeSet::from(expected));
 }
 
