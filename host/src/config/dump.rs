@@ -31,6 +31,7 @@ impl Config {
                 "host": server.listen.ip().to_string(),
                 "port": server.listen.port(),
                 "body_bytes_max": server.body_bytes_max,
+                "answer_bytes_max": server.answer_bytes_max,
                 "body_memory_max": server.body_memory_max,
                 "connections_max": server.connections_max,
                 "connections_per_address_max": server.connections_per_address_max,

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 57] = [
+pub(super) const KEYS: [&str; 58] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -16,6 +16,7 @@ pub(super) const KEYS: [&str; 57] = [
     "server.host",
     "server.port",
     "server.body_bytes_max",
+    "server.answer_bytes_max",
     "server.body_memory_max",
     "server.connections_max",
     "server.connections_per_address_max",

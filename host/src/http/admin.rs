@@ -8,6 +8,7 @@ mod json;
 mod metrics;
 mod refusals;
 mod routes;
+mod seats;
 mod socket;
 mod tcp;
 mod who;
@@ -98,7 +99,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let answer = |request| routes::answer(&admin, request, who::Who::Process { uid: 0, pid: None });
-    connections::serve(stream, answer, tasks).await;
+    connections::serve(stream, answer, tasks, std::sync::Arc::default()).await;
 }
 
 /// Whether a request comes in over TCP; for fuzzing.

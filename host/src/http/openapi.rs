@@ -1,22 +1,22 @@
 //! `GET /api/v1/openapi.json`: OpenAPI 3.1 of the functions, from the Rust types.
 
-use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{Entry, entries};
-use super::{Door, Response, conditional};
 use crate::base::Caller;
+use crate::router::Router;
 
-pub(super) fn answer(door: &Door, caller: &Caller, headers: &HeaderMap) -> Response {
-    let mut document = document(&entries(door, caller), door.router.host_id());
+/// The whole document.
+pub(super) fn document(router: &Router, caller: &Caller) -> Value {
+    let mut document = of_entries(&entries(router, caller), router.host_id());
     if *caller != Caller::Client {
         // Nothing is called without a key where there are callers.
         document["security"] = json!([{ "key": [] }]);
     }
-    conditional::answer(&document, headers)
+    document
 }
 
-fn document(entries: &[Entry], host_id: &str) -> Value {
+fn of_entries(entries: &[Entry], host_id: &str) -> Value {
     let mut schemas = Map::new();
     schemas.insert("Problem".to_owned(), problem_schema());
     let mut paths = Map::new();

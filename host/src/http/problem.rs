@@ -10,6 +10,9 @@ use super::{Limit, Meters, Response, transcode};
 use crate::base::{ErrorCode, Failure};
 use crate::wire;
 
+/// Longest JSON of an error's details, in bytes. They were bounded as a result is; this is for what JSON makes of them.
+const DETAILS_BYTES_MAX: usize = 64 << 20;
+
 /// What went wrong with a request, before or in a call.
 #[derive(Debug)]
 pub struct Problem {
@@ -17,6 +20,8 @@ pub struct Problem {
     limit: Option<Limit>,
     status: StatusCode,
     body: Value,
+    /// The function's own details as JSON text: they may be long, and are not taken apart.
+    details: Option<Vec<u8>>,
     header: Option<(http::HeaderName, HeaderValue)>,
 }
 
@@ -27,7 +32,7 @@ impl Problem {
             "type": format!("urn:framex:error:{code}"), "title": title, "status": status.as_u16(), "detail": detail,
             "code": code.as_str(),
         });
-        Self { code, limit: None, status, body, header: None }
+        Self { code, limit: None, status, body, details: None, header: None }
     }
 
     /// Counts it.
@@ -50,6 +55,19 @@ impl Problem {
         let mut problem = Self::of_code(ErrorCode::Unauthenticated, "this path needs a valid key");
         problem.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         problem
+    }
+
+    /// A head of more lines than are taken.
+    pub(super) fn too_many_lines(most: usize) -> Self {
+        let detail =
+            format!("the request has more than {most} header lines, which is the most that this host takes");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::InvalidArgument, &detail)
+    }
+
+    /// A request that does not say whom it is for.
+    pub(super) fn bad_host() -> Self {
+        let detail = "the request needs exactly one header Host, with a host and perhaps a port (RFC 9112, section 3.2)";
+        Self::of_code(ErrorCode::InvalidArgument, detail)
     }
 
     /// No such path.
@@ -133,8 +151,9 @@ impl Problem {
             problem.body["app_code"] = app_code.as_str().into();
         }
         if let Some(details) = &failure.details {
-            // Details that are no MessagePack are a plugin's fault that its own error must not suffer from.
-            problem.body["details"] = transcode::to_json_value(details).unwrap_or(Value::Null);
+            // Details that are no MessagePack, or too long, are a plugin's fault that its own error must not suffer from.
+            let text = transcode::to_json(details, DETAILS_BYTES_MAX);
+            problem.details = Some(text.unwrap_or_else(|_| b"null".to_vec()));
         }
         if failure.code == ErrorCode::Overloaded {
             problem.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
@@ -142,8 +161,21 @@ impl Problem {
         problem
     }
 
+    /// Whether it says of a call that the body of its function ran.
+    pub(super) fn says_executed(&self) -> bool {
+        self.body["executed"] == true
+    }
+
     pub(super) fn into_response(self) -> Response {
-        let mut response = Response::new(Full::new(Bytes::from(self.body.to_string())));
+        let mut body = self.body.to_string().into_bytes();
+        if let Some(details) = self.details {
+            // In front of the brace that ends the object, which is never empty.
+            body.pop();
+            body.extend_from_slice(b",\"details\":");
+            body.extend_from_slice(&details);
+            body.push(b'}');
+        }
+        let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

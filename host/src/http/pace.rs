@@ -1,0 +1,152 @@
+//! A stream of which so much is read in one turn: what a client of HTTP/2 has sent is decoded as it is read, and heads
+//! that were decoded wait for their requests to begin until nothing more can be read.
+//!
+//! One byte can stand for a header line that was sent before (RFC 7541, section 6.1), and takes 72 bytes once it is
+//! decoded. Without this, the heads of all streams of a connection would lie in memory before the first is looked at.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What is read in one turn, in bytes.
+const TURN_BYTES: usize = 64 << 10;
+/// How a connection of HTTP/2 begins (RFC 9113, section 3.4), as far as nothing of HTTP/1 does.
+const PREFACE: &[u8] = b"PRI * HTTP/2";
+
+/// Reads 64 KiB in a turn, and what the last read of it brings, if the stream is one of HTTP/2.
+#[derive(Debug)]
+pub(super) struct Paced<S> {
+    stream: S,
+    turn: Turn,
+    /// Bytes of the preface that have come; nothing once the stream turned out to be of HTTP/1.
+    preface: Option<usize>,
+}
+
+/// What may still be read in this turn.
+#[derive(Debug, Clone)]
+pub(super) struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    /// A new one begins.
+    pub(super) fn begin(&self) {
+        self.0.store(TURN_BYTES, Ordering::Relaxed);
+    }
+}
+
+impl<S> Paced<S> {
+    /// The stream, and what begins its turns: before each poll of what reads it.
+    pub(super) fn new(stream: S) -> (Self, Turn) {
+        let turn = Turn(Arc::new(AtomicUsize::new(TURN_BYTES)));
+        (Self { stream, turn: turn.clone(), preface: Some(0) }, turn)
+    }
+
+    /// Looks at the first bytes.
+    fn look(&mut self, bytes: &[u8]) {
+        if let Some(seen) = self.preface.filter(|seen| *seen < PREFACE.len()) {
+            let expected = &PREFACE[seen..];
+            let common = expected.len().min(bytes.len());
+            self.preface = (expected[..common] == bytes[..common]).then_some(seen + common);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.preface.is_none() {
+            return Pin::new(&mut this.stream).poll_read(context, buffer);
+        }
+        let left = this.turn.0.load(Ordering::Relaxed);
+        if left == 0 {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let new = &buffer.filled()[before..];
+        this.turn.0.store(left.saturating_sub(new.len()), Ordering::Relaxed);
+        this.look(new);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// How much is read before the first turn ends, of much more.
+    async fn reads_at_once(begins: &[u8]) -> usize {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        // In pieces, as the system may hand them over.
+        let (first, rest) = begins.split_at(2);
+        let (mut ours, turn) = Paced::new(ours);
+        turn.begin();
+        let mut buffer = vec![0; 8 << 10];
+        theirs.write_all(first).await.unwrap();
+        let mut count = ours.read(&mut buffer).await.unwrap();
+        theirs.write_all(&[rest, &vec![0; 512 << 10]].concat()).await.unwrap();
+        loop {
+            let read = std::pin::pin!(ours.read(&mut buffer));
+            match futures_util::FutureExt::now_or_never(read) {
+                Some(read) => count += read.unwrap(),
+                None => break,
+            }
+            if count == begins.len() + (512 << 10) {
+                break;
+            }
+        }
+        turn.begin();
+        if count < 512 << 10 {
+            assert!(ours.read(&mut buffer).await.unwrap() > 0, "the next turn goes on");
+        }
+        count
+    }
+
+    #[tokio::test]
+    async fn a_turn_of_http2_ends_and_http1_goes_on() {
+        let read = reads_at_once(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        assert!((TURN_BYTES..TURN_BYTES + (8 << 10)).contains(&read), "{read} bytes were read");
+        assert!(reads_at_once(b"PRIVATE / HTTP/1.1\r\n\r\n").await > 512 << 10);
+        assert!(reads_at_once(b"POST / HTTP/1.1\r\n\r\n").await > 512 << 10);
+    }
+}
