@@ -48,6 +48,7 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
         sealing: Sealing {
             ring: KeyRing::new(vec![Arc::new(keys)]).expect("one key is enough"),
             callers: HashMap::new(),
+            is_public: false,
             closed: false,
             compression: Compression::Never,
         },

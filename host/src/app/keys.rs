@@ -65,6 +65,12 @@ impl Keys {
         Ok(keys)
     }
 
+    /// Whether nothing but the public key opens anything.
+    pub(super) fn are_public(&self) -> bool {
+        let public = self.public.as_ref();
+        self.opening.iter().all(|key| public.is_some_and(|public| Arc::ptr_eq(key, public)))
+    }
+
     fn of_secret(&mut self, secret: &Secret, before: &Self) -> Result<Arc<KeySet>, KeyError> {
         let same = |(known, _): &&(Secret, Arc<KeySet>)| known.matches(secret.expose().as_bytes());
         if let Some((_, keys)) = self.derived.iter().find(same) {

@@ -182,6 +182,7 @@ impl Live {
             sealing: Sealing {
                 ring: KeyRing::new(self.keys.opening.clone())?,
                 callers: self.keys.of_callers.clone(),
+                is_public: self.keys.are_public(),
                 closed: !self.config.answers_peers(),
                 compression: compression(&self.config, false),
             },

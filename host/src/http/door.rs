@@ -74,6 +74,8 @@ pub struct Sealing {
     pub ring: KeyRing,
     /// Whose keys of the ring are not those of hosts.
     pub callers: HashMap<KeyId, Arc<NamedCaller>>,
+    /// The only key is the public one of hosts on one machine: whatever opens with it may come from a stranger.
+    pub is_public: bool,
     /// There is no such rule and no key of a caller, and there are callers, or others than this machine can reach the
     /// listener: nobody is answered.
     pub closed: bool,

@@ -48,8 +48,11 @@ pub(super) async fn call(
     let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     let OpenedRequest { key, request_id, sent_at_ms, plaintext } =
         wire::open_request(&sealing.ring, frame).map_err(refused)?;
-    guest.busy.known();
-    taken.known();
+    if !sealing.is_public {
+        guest.busy.known();
+        taken.known();
+    }
+    guest.busy.uncount();
     let now_ms = door.clock.now_ms();
     let answer = match door.replays.check(request_id, key.id(), sent_at_ms, now_ms) {
         Err(refusal) => {
