@@ -80,7 +80,7 @@ impl Connections {
             let all = open.activities.values().map(|(_, activity)| activity);
             let candidates = all.filter_map(|activity| Some((activity.strangers().requests()?, activity)));
             let Some((_, most)) = candidates.max_by_key(|(requests, _)| *requests) else { return };
-            self.meters.limit(Limit::BodyMemory);
+            self.meters.limit(Limit::Strangers);
             most.evict();
         }
     }
@@ -99,7 +99,7 @@ impl Connections {
         };
         let of_heaviest = open.activities.values().filter(|(of, _)| *of == heaviest);
         if let Some((_, most)) = of_heaviest.max_by_key(|(_, activity)| activity.strangers().bytes()) {
-            self.meters.limit(Limit::BodyMemory);
+            self.meters.limit(Limit::Strangers);
             most.evict();
         }
         true
