@@ -172,7 +172,7 @@ fn names_that_could_be_rebound_are_refused_with_the_token_too() {
         assert!(answer.problem().2.contains("`Host`"), "{hosts:?}");
     }
     // Nothing is judged that says not, or not once, whom it is for (RFC 9112, section 3.2).
-    for hosts in [&[][..], &[&address, &address], &[&address, &names[0]], &["a b"]] {
+    for hosts in [&[][..], &[address.as_str(), &address], &[&address, &names[0]], &["a b"]] {
         check_refused(&ask_as(hosts, LIST), 400, "invalid_argument");
     }
     // A target in absolute form has the last word on whom the client asks.

@@ -98,10 +98,13 @@ impl Taken {
         }
     }
 
-    /// It is a stranger's, and strangers have more than their part; one body of `bytes_max` always fits.
-    fn is_too_much_of_strangers(&self, bytes_max: usize) -> bool {
+    /// By how much strangers have more than their part, if it is a stranger's; one body of `bytes_max` always fits.
+    fn too_much_of_strangers(&self, bytes_max: usize) -> usize {
         let most = self.of.part_of_strangers().max(bytes_max);
-        self.is_strangers && self.bytes > 0 && self.of.of_strangers.load(Ordering::Relaxed) > most
+        match self.is_strangers && self.bytes > 0 {
+            true => self.of.of_strangers.load(Ordering::Relaxed).saturating_sub(most),
+            false => 0,
+        }
     }
 }
 
@@ -213,11 +216,10 @@ async fn collect(
 /// The body of a stranger that is not complete stays only within the part of strangers: there, those from the address that
 /// holds the most make room.
 fn make_room(guest: Guest<'_>, taken: &Taken, bytes_max: usize) -> Result<(), Problem> {
-    if !taken.is_too_much_of_strangers(bytes_max) {
-        return Ok(());
-    }
+    let needed = taken.too_much_of_strangers(bytes_max);
     let Guest { from, .. } = guest;
-    if from.connections.make_room_for_bytes(from.address.ip()) { Ok(()) } else { Err(Problem::no_memory()) }
+    let is_room = needed == 0 || from.connections.make_room_for_bytes(from.address.ip(), needed);
+    if is_room { Ok(()) } else { Err(Problem::no_memory()) }
 }
 
 /// Takes in what may still come of a small body that was not read. Over HTTP/2, an answer before the end of the request

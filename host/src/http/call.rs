@@ -176,7 +176,7 @@ fn too_large_packed(bytes_max: usize) -> Problem {
         "the arguments have more than {bytes_max} bytes as MessagePack, the form in which functions take them \
          ([server] body_bytes_max)"
     );
-    Problem::too_large(bytes_max).with("detail", detail.into()).with("executed", false.into())
+    Problem::too_large(bytes_max).saying(detail).with("executed", false.into())
 }
 
 fn respond(form: Form, result: Bytes, bytes_max: usize) -> Result<Response, Problem> {

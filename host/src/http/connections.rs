@@ -85,24 +85,34 @@ impl Connections {
         }
     }
 
-    /// Has a connection end whose bodies are awaited, and hold memory that one from `address` needs: of the address that
-    /// holds the most, unless that is the same one. Returns whether there is one.
-    pub(super) fn make_room_for_bytes(&self, address: IpAddr) -> bool {
+    /// Has a connection end whose bodies are awaited, for one from `address` that needs so many bytes of what those hold:
+    /// one of the address that holds the most, unless that is the same one. Returns whether there is room, or will be.
+    pub(super) fn make_room_for_bytes(&self, address: IpAddr, needed: usize) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut held: HashMap<IpAddr, usize> = HashMap::new();
+        let mut held: HashMap<IpAddr, (usize, Option<(usize, &Activity)>)> = HashMap::new();
+        let mut on_its_way = 0;
         for (of, activity) in open.activities.values() {
-            *held.entry(*of).or_default() += activity.strangers().bytes();
+            let (bytes, leaves) = activity.strangers().bytes();
+            if leaves {
+                on_its_way += bytes;
+            } else if bytes > 0 {
+                let (all, most) = held.entry(*of).or_default();
+                *all += bytes;
+                *most = most.filter(|(most, _)| *most >= bytes).or(Some((bytes, activity)));
+            }
         }
-        let heaviest = held.into_iter().filter(|(_, bytes)| *bytes > 0).max_by_key(|(_, bytes)| *bytes);
-        let Some((heaviest, _)) = heaviest.filter(|(heaviest, _)| *heaviest != network(address)) else {
-            return false;
-        };
-        let of_heaviest = open.activities.values().filter(|(of, _)| *of == heaviest);
-        if let Some((_, most)) = of_heaviest.max_by_key(|(_, activity)| activity.strangers().bytes()) {
-            self.meters.limit(Limit::Strangers);
-            most.evict();
+        if on_its_way >= needed {
+            return true;
         }
-        true
+        let heaviest = held.into_iter().max_by_key(|(_, (bytes, _))| *bytes);
+        match heaviest {
+            Some((heaviest, (_, Some((_, most))))) if heaviest != network(address) => {
+                self.meters.limit(Limit::Strangers);
+                most.evict();
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -181,8 +191,10 @@ mod tests {
         let [mut small, mut large] = [one.awaits(), two.awaits()];
         small.has(10);
         large.has(1000);
-        assert!(!all.make_room_for_bytes(address("10.0.0.3")), "it holds the most itself");
-        assert!(all.make_room_for_bytes(address("10.0.0.4")));
-        assert_eq!((other.activity().strangers().bytes(), modest.activity().strangers().bytes()), (0, 10));
+        assert!(!all.make_room_for_bytes(address("10.0.0.3"), 1), "it holds the most itself");
+        assert!(all.make_room_for_bytes(address("10.0.0.4"), 1));
+        assert_eq!(other.activity().strangers().bytes(), (1000, true));
+        assert!(all.make_room_for_bytes(address("10.0.0.4"), 1000), "that is on its way");
+        assert_eq!(modest.activity().strangers().bytes(), (10, false));
     }
 }

@@ -1,6 +1,8 @@
 //! A stream of which so much is read in one turn: what a client of HTTP/2 has sent is decoded as it is read, and heads
 //! that were decoded wait for their requests to begin until nothing more can be read.
 //!
+//! While the requests of strangers are as many as they may be, no more are read from theirs.
+//!
 //! One byte can stand for a header line that was sent before (RFC 7541, section 6.1), and takes 72 bytes once it is
 //! decoded. Without this, the heads of all streams of a connection would lie in memory before the first is looked at.
 
@@ -9,11 +11,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::activity::Activity;
 
 /// What is read in one turn, in bytes.
 const TURN_BYTES: usize = 64 << 10;
+/// How long nothing is read from strangers while they are crowded, before that is looked at again.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4), as far as nothing of HTTP/1 does.
 const PREFACE: &[u8] = b"PRI * HTTP/2";
 
@@ -22,6 +30,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2";
 pub(super) struct Paced<S> {
     stream: S,
     turn: Turn,
+    activity: Arc<Activity>,
+    /// Runs while nothing is read.
+    pause: Option<Pin<Box<Sleep>>>,
     /// Bytes of the preface that have come; nothing once the stream turned out to be of HTTP/1.
     preface: Option<usize>,
 }
@@ -39,9 +50,28 @@ impl Turn {
 
 impl<S> Paced<S> {
     /// The stream, and what begins its turns: before each poll of what reads it.
-    pub(super) fn new(stream: S) -> (Self, Turn) {
+    pub(super) fn new(stream: S, activity: Arc<Activity>) -> (Self, Turn) {
         let turn = Turn(Arc::new(AtomicUsize::new(TURN_BYTES)));
-        (Self { stream, turn: turn.clone(), preface: Some(0) }, turn)
+        (Self { stream, turn: turn.clone(), activity, pause: None, preface: Some(0) }, turn)
+    }
+
+    /// Whether others of strangers must leave first; the task is woken to look again.
+    fn waits(&mut self, context: &mut Context<'_>) -> bool {
+        let strangers = self.activity.strangers();
+        if strangers.are_known() || !strangers.all().are_crowded() {
+            self.pause = None;
+            return false;
+        }
+        while self
+            .pause
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)))
+            .as_mut()
+            .poll(context)
+            .is_ready()
+        {
+            self.pause = None;
+        }
+        true
     }
 
     /// Looks at the first bytes.
@@ -63,6 +93,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         let this = &mut *self;
         if this.preface.is_none() {
             return Pin::new(&mut this.stream).poll_read(context, buffer);
+        }
+        if this.waits(context) {
+            return Poll::Pending;
         }
         let left = this.turn.0.load(Ordering::Relaxed);
         if left == 0 {
@@ -113,13 +146,39 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::http::strangers::Strangers;
+
+    fn activity(strangers: &Arc<Strangers>) -> Arc<Activity> {
+        Arc::new(Activity::new(std::time::Instant::now(), Arc::clone(strangers)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_read_from_strangers_while_they_are_crowded() {
+        let strangers = Strangers::new(0);
+        let crowd = activity(&strangers);
+        let requests: Vec<_> = (0..1025).map(|_| crowd.begin()).collect();
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let reader = activity(&strangers);
+        let (mut ours, _turn) = Paced::new(ours, Arc::clone(&reader));
+        theirs.write_all(b"PRI").await.unwrap();
+        let mut buffer = [0; 8];
+        let second = Duration::from_secs(1);
+        assert!(tokio::time::timeout(second, ours.read(&mut buffer)).await.is_err());
+        drop(requests);
+        let read = tokio::time::timeout(second, ours.read(&mut buffer)).await;
+        assert_eq!(read.unwrap().unwrap(), 3);
+        let _again: Vec<_> = (0..1025).map(|_| crowd.begin()).collect();
+        reader.begin().known();
+        theirs.write_all(b" * ").await.unwrap();
+        assert_eq!(ours.read(&mut buffer).await.unwrap(), 3, "it is no stranger's any more");
+    }
 
     /// How much is read before the first turn ends, of much more.
     async fn reads_at_once(begins: &[u8]) -> usize {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         // In pieces, as the system may hand them over.
         let (first, rest) = begins.split_at(2);
-        let (mut ours, turn) = Paced::new(ours);
+        let (mut ours, turn) = Paced::new(ours, activity(&Arc::default()));
         turn.begin();
         let mut buffer = vec![0; 8 << 10];
         theirs.write_all(first).await.unwrap();

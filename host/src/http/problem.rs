@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::{Limit, Meters, Response, transcode};
 use crate::base::{ErrorCode, Failure};
@@ -19,7 +19,11 @@ pub struct Problem {
     code: ErrorCode,
     limit: Option<Limit>,
     status: StatusCode,
-    body: Value,
+    /// The code as the answer has it.
+    name: &'static str,
+    detail: String,
+    /// What the answer says besides.
+    more: Map<String, Value>,
     /// The function's own details as JSON text: they may be long, and are not taken apart.
     details: Option<Vec<u8>>,
     header: Option<(http::HeaderName, HeaderValue)>,
@@ -27,12 +31,8 @@ pub struct Problem {
 
 impl Problem {
     fn new(status: StatusCode, code: ErrorCode, detail: &str) -> Self {
-        let title = status.canonical_reason().unwrap_or("Client Closed Request");
-        let body = json!({
-            "type": format!("urn:framex:error:{code}"), "title": title, "status": status.as_u16(), "detail": detail,
-            "code": code.as_str(),
-        });
-        Self { code, limit: None, status, body, details: None, header: None }
+        let (name, detail) = (code.as_str(), detail.to_owned());
+        Self { code, limit: None, status, name, detail, more: Map::new(), details: None, header: None }
     }
 
     /// Counts it.
@@ -111,8 +111,8 @@ impl Problem {
     /// All bodies together take as much memory as they may.
     pub(super) fn no_memory() -> Self {
         let detail = "the bodies of requests take as much memory as they may ([server] body_memory_max)";
-        let mut problem = Self::of_code(ErrorCode::Overloaded, detail).of_limit(Limit::BodyMemory);
-        problem.body["executed"] = false.into();
+        let problem = Self::of_code(ErrorCode::Overloaded, detail).of_limit(Limit::BodyMemory);
+        let mut problem = problem.with("executed", false.into());
         problem.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
         problem
     }
@@ -131,24 +131,27 @@ impl Problem {
     /// A change of a plugin that failed; nothing has changed.
     pub(super) fn reload_failed(step: &str, detail: &str) -> Self {
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::Failed, detail);
-        problem.body["type"] = "urn:framex:error:reload_failed".into();
-        problem.body["code"] = "reload_failed".into();
-        problem.body["step"] = step.into();
-        problem
+        problem.name = "reload_failed";
+        problem.with("step", step.into())
     }
 
     /// The same, and one thing more that scripts read.
     pub(super) fn with(mut self, key: &str, value: Value) -> Self {
-        self.body[key] = value;
+        self.more.insert(key.to_owned(), value);
         self
+    }
+
+    /// The same in other words.
+    pub(super) fn saying(self, detail: String) -> Self {
+        Self { detail, ..self }
     }
 
     /// A call that has no result.
     pub(super) fn of_failure(failure: &Failure) -> Self {
-        let mut problem = Self::of_code(failure.code, &failure.message);
-        problem.body["executed"] = failure.executed.into();
+        let problem = Self::of_code(failure.code, &failure.message);
+        let mut problem = problem.with("executed", failure.executed.into());
         if let Some(app_code) = &failure.app_code {
-            problem.body["app_code"] = app_code.as_str().into();
+            problem = problem.with("app_code", app_code.as_str().into());
         }
         if let Some(details) = &failure.details {
             // Details that are no MessagePack, or too long, are a plugin's fault that its own error must not suffer from.
@@ -163,19 +166,11 @@ impl Problem {
 
     /// Whether it says of a call that the body of its function ran.
     pub(super) fn says_executed(&self) -> bool {
-        self.body["executed"] == true
+        self.more.get("executed") == Some(&Value::Bool(true))
     }
 
     pub(super) fn into_response(self) -> Response {
-        let mut body = self.body.to_string().into_bytes();
-        if let Some(details) = self.details {
-            // In front of the brace that ends the object, which is never empty.
-            body.pop();
-            body.extend_from_slice(b",\"details\":");
-            body.extend_from_slice(&details);
-            body.push(b'}');
-        }
-        let mut response = Response::new(Full::new(Bytes::from(body)));
+        let mut response = Response::new(Full::new(Bytes::from(self.body())));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -183,6 +178,28 @@ impl Problem {
             headers.insert(name, value);
         }
         response
+    }
+}
+
+impl Problem {
+    /// Its JSON, put together by hand: strangers get many of these, and details may be long.
+    fn body(&self) -> Vec<u8> {
+        let Self { name, status, .. } = self;
+        let title = status.canonical_reason().unwrap_or("Client Closed Request");
+        let (status, detail) = (status.as_u16(), Value::from(self.detail.as_str()));
+        let begin = format!(
+            r#"{{"type":"urn:framex:error:{name}","title":"{title}","status":{status},"detail":{detail},"code":"{name}""#
+        );
+        let mut body = begin.into_bytes();
+        for (key, value) in &self.more {
+            body.extend_from_slice(format!(",{}:{value}", Value::from(key.as_str())).as_bytes());
+        }
+        if let Some(details) = &self.details {
+            body.extend_from_slice(b",\"details\":");
+            body.extend_from_slice(details);
+        }
+        body.push(b'}');
+        body
     }
 }
 

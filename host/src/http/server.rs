@@ -240,7 +240,7 @@ impl Connection {
         });
         let stream = WriteTimeout::new(stream, times.write);
         let stream = Lingering::new(stream, tasks.token().clone());
-        let (stream, turn) = Paced::new(stream);
+        let (stream, turn) = Paced::new(stream, Arc::clone(activity));
         let connection = server.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = async {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// What one request takes at most beside its body, in bytes: measured over HTTP/2, with its answer held back.
-pub(super) const REQUEST_BYTES: usize = 8 << 10;
+pub(super) const REQUEST_BYTES: usize = 16 << 10;
 /// The least that all of them may take together, in requests.
 const REQUESTS_MIN: usize = 1024;
 /// The part of the memory of bodies that they may take as well: a quarter.
@@ -20,6 +20,8 @@ const LEFT: usize = 1 << (usize::BITS - 1);
 #[derive(Debug)]
 pub(super) struct Strangers {
     requests: AtomicUsize,
+    /// Those of them whose connections are about to end.
+    leaving: AtomicUsize,
     requests_max: usize,
 }
 
@@ -27,18 +29,26 @@ impl Strangers {
     /// The bound that goes with `body_memory_max`, in bytes.
     pub(super) fn new(body_memory_max: usize) -> Arc<Self> {
         let requests_max = (body_memory_max / PART / REQUEST_BYTES).max(REQUESTS_MIN);
-        Arc::new(Self { requests: AtomicUsize::new(0), requests_max })
+        Arc::new(Self { requests_max, ..Self::default() })
     }
 
-    /// More requests are open than all strangers together may have.
-    pub(super) fn are_too_many(&self) -> bool {
+    /// More requests are open than all strangers together may have, those on their way out included: until they are
+    /// gone, no more are read.
+    pub(super) fn are_crowded(&self) -> bool {
         self.requests.load(Ordering::Relaxed) > self.requests_max
+    }
+
+    /// More requests would be open also when those that are leaving have left.
+    pub(super) fn are_too_many(&self) -> bool {
+        let leaving = self.leaving.load(Ordering::Relaxed);
+        self.requests.load(Ordering::Relaxed).saturating_sub(leaving) > self.requests_max
     }
 }
 
 impl Default for Strangers {
     fn default() -> Self {
-        Self { requests: AtomicUsize::new(0), requests_max: REQUESTS_MIN }
+        let (requests, leaving) = Default::default();
+        Self { requests, leaving, requests_max: REQUESTS_MIN }
     }
 }
 
@@ -87,23 +97,25 @@ impl OfConnection {
 
     /// One request more.
     pub(super) fn enter(&self) {
-        if self.requests.fetch_add(1, Ordering::Relaxed) & LEFT == 0 {
-            self.all.requests.fetch_add(1, Ordering::Relaxed);
+        self.all.requests.fetch_add(1, Ordering::Relaxed);
+        if self.requests.fetch_add(1, Ordering::Relaxed) & LEFT != 0 {
+            self.all.leaving.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// One request less.
     pub(super) fn exit(&self) {
-        if self.requests.fetch_sub(1, Ordering::Relaxed) & LEFT == 0 {
-            self.all.requests.fetch_sub(1, Ordering::Relaxed);
+        self.all.requests.fetch_sub(1, Ordering::Relaxed);
+        if self.requests.fetch_sub(1, Ordering::Relaxed) & LEFT != 0 {
+            self.all.leaving.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// The connection ends: its requests make room at once, though their tasks end a little later.
+    /// The connection ends, and its requests with it: their tasks do a little later.
     pub(super) fn leave(&self) {
         let before = self.requests.fetch_or(LEFT, Ordering::Relaxed);
         if before & LEFT == 0 {
-            self.all.requests.fetch_sub(before, Ordering::Relaxed);
+            self.all.leaving.fetch_add(before, Ordering::Relaxed);
         }
     }
 
@@ -135,15 +147,9 @@ impl OfConnection {
         (self.awaited.load(Ordering::Relaxed), self.awaited_since_ms.load(Ordering::Relaxed))
     }
 
-    /// What has arrived of bodies that are awaited, in bytes; nothing of a connection that is about to end.
-    pub(super) fn bytes(&self) -> usize {
-        if self.requests().is_some() { self.bytes.load(Ordering::Relaxed) } else { 0 }
-    }
-}
-
-impl Drop for OfConnection {
-    fn drop(&mut self) {
-        self.leave();
+    /// What has arrived of bodies that are awaited, in bytes, and whether the connection is about to end.
+    pub(super) fn bytes(&self) -> (usize, bool) {
+        (self.bytes.load(Ordering::Relaxed), self.requests().is_none())
     }
 }
 
@@ -163,19 +169,18 @@ mod tests {
         assert!(all.are_too_many());
         one.exit();
         assert!(!all.are_too_many());
+        other.enter();
         one.leave();
         one.leave();
-        assert_eq!(
-            (all.requests.load(Ordering::Relaxed), one.requests(), other.requests()),
-            (1, None, Some(1))
-        );
+        assert_eq!((all.are_too_many(), one.requests(), other.requests()), (false, None, Some(2)));
+        assert!(all.are_crowded(), "they have not left yet");
         // Their tasks end later, and one had just begun.
         one.enter();
         for _ in 0..REQUESTS_MIN {
             one.exit();
         }
-        assert_eq!(all.requests.load(Ordering::Relaxed), 1);
-        drop(other);
-        assert_eq!(all.requests.load(Ordering::Relaxed), 0);
+        assert!(!all.are_crowded());
+        let [requests, leaving] = [&all.requests, &all.leaving].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!((requests, leaving), (2, 0));
     }
 }

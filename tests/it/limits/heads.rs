@@ -17,7 +17,7 @@ const STREAMS: u32 = 256;
 
 /// What SECURITY.md says that strangers on so many connections can have the host hold, in bytes, with two cores.
 fn bound(connections: usize) -> usize {
-    let requests = (BODY_MEMORY / 4).max(8 << 20);
+    let requests = (BODY_MEMORY / 4).max(16 << 20);
     BODY_MEMORY * 2 + requests + connections * (HEAD_BYTES * 3 + (64 << 10)) + 2 * (8 << 20)
 }
 
@@ -109,7 +109,7 @@ fn a_request_that_waits_takes_no_more_than_the_host_counts_for_it() {
     until("all of them wait", || host.metric("framex_body_memory_bytes") >= 1024.0);
     let each = host.resident_bytes().saturating_sub(before) / (CONNECTIONS * STREAMS as usize);
     println!("{each} bytes for each request");
-    assert!(is_instrumented() || each <= 8 << 10, "{each} bytes are resident for each request");
+    assert!(is_instrumented() || each <= 16 << 10, "{each} bytes are resident for each request");
     drop(held);
     host.stop();
 }
@@ -138,7 +138,7 @@ fn a_head_has_so_many_lines_over_both_versions() {
         }
         // :status 200 is in the static table, any other is written out.
         let (_, head) = frames(&answer).find(|(kind, _)| *kind == 1).unwrap();
-        head.contains(&0x88)
+        head.first() == Some(&0x88)
     };
     assert!(of_http2(100));
     assert!(!of_http2(101));

@@ -1,7 +1,7 @@
 //! A key that a reload takes out opens nothing from then on, also not what had begun to arrive before.
 
 use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use framex_host::wire;
@@ -43,7 +43,6 @@ impl Begun {
 
     fn end(mut self) -> (u16, String) {
         self.stream.write_all(&self.rest).unwrap();
-        self.stream.shutdown(Shutdown::Write).unwrap();
         let mut text = Vec::new();
         std::io::Read::read_to_end(&mut self.stream, &mut text).unwrap();
         let text = String::from_utf8_lossy(&text).into_owned();
