@@ -20,12 +20,14 @@ use super::activity::Activity;
 
 /// What is read in one turn, in bytes.
 const TURN_BYTES: usize = 64 << 10;
+/// The same from strangers: between two turns, what was begun for others goes on.
+const TURN_OF_STRANGERS_BYTES: usize = 16 << 10;
 /// How long nothing is read from strangers while they are crowded, before that is looked at again.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4), as far as nothing of HTTP/1 does.
 const PREFACE: &[u8] = b"PRI * HTTP/2";
 
-/// Reads 64 KiB in a turn, and what the last read of it brings, if the stream is one of HTTP/2.
+/// Reads 64 KiB in a turn, 16 KiB from strangers, and what the last read of it brings, if the stream is one of HTTP/2.
 #[derive(Debug)]
 pub(super) struct Paced<S> {
     stream: S,
@@ -37,21 +39,21 @@ pub(super) struct Paced<S> {
     preface: Option<usize>,
 }
 
-/// What may still be read in this turn.
+/// What was read in this turn, in bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Turn(Arc<AtomicUsize>);
 
 impl Turn {
     /// A new one begins.
     pub(super) fn begin(&self) {
-        self.0.store(TURN_BYTES, Ordering::Relaxed);
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 
 impl<S> Paced<S> {
     /// The stream, and what begins its turns: before each poll of what reads it.
     pub(super) fn new(stream: S, activity: Arc<Activity>) -> (Self, Turn) {
-        let turn = Turn(Arc::new(AtomicUsize::new(TURN_BYTES)));
+        let turn = Turn(Arc::default());
         (Self { stream, turn: turn.clone(), activity, pause: None, preface: Some(0) }, turn)
     }
 
@@ -97,15 +99,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         if this.waits(context) {
             return Poll::Pending;
         }
-        let left = this.turn.0.load(Ordering::Relaxed);
-        if left == 0 {
+        let read_before = this.turn.0.load(Ordering::Relaxed);
+        let most = if this.activity.strangers().are_known() { TURN_BYTES } else { TURN_OF_STRANGERS_BYTES };
+        if read_before >= most {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
         let new = &buffer.filled()[before..];
-        this.turn.0.store(left.saturating_sub(new.len()), Ordering::Relaxed);
+        this.turn.0.store(read_before + new.len(), Ordering::Relaxed);
         this.look(new);
         read
     }
@@ -174,11 +177,15 @@ mod tests {
     }
 
     /// How much is read before the first turn ends, of much more.
-    async fn reads_at_once(begins: &[u8]) -> usize {
+    async fn reads_at_once(begins: &[u8], is_known: bool) -> usize {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         // In pieces, as the system may hand them over.
         let (first, rest) = begins.split_at(2);
-        let (mut ours, turn) = Paced::new(ours, activity(&Arc::default()));
+        let activity = activity(&Arc::default());
+        if is_known {
+            activity.begin().known();
+        }
+        let (mut ours, turn) = Paced::new(ours, activity);
         turn.begin();
         let mut buffer = vec![0; 8 << 10];
         theirs.write_all(first).await.unwrap();
@@ -203,9 +210,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_of_http2_ends_and_http1_goes_on() {
-        let read = reads_at_once(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-        assert!((TURN_BYTES..TURN_BYTES + (8 << 10)).contains(&read), "{read} bytes were read");
-        assert!(reads_at_once(b"PRIVATE / HTTP/1.1\r\n\r\n").await > 512 << 10);
-        assert!(reads_at_once(b"POST / HTTP/1.1\r\n\r\n").await > 512 << 10);
+        for (is_known, most) in [(true, TURN_BYTES), (false, TURN_OF_STRANGERS_BYTES)] {
+            let read = reads_at_once(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", is_known).await;
+            assert!((most..most + (8 << 10)).contains(&read), "{read} bytes were read");
+        }
+        assert!(reads_at_once(b"PRIVATE / HTTP/1.1\r\n\r\n", false).await > 512 << 10);
+        assert!(reads_at_once(b"POST / HTTP/1.1\r\n\r\n", false).await > 512 << 10);
     }
 }
