@@ -204,7 +204,7 @@ impl Caller {
             hops: vec!["bench".into()],
             traceparent: None,
             idempotency_key: None,
-            instance: None,
+            extensions: Default::default(),
         };
         Ok(Self { keys: KeySet::derive(SECRET)?, envelope, data, clock: Clock::start() })
     }

@@ -8,6 +8,7 @@ mod discovery;
 mod error;
 mod keys;
 mod live;
+mod lives;
 mod lock;
 mod reload;
 mod signals;
@@ -66,8 +67,7 @@ pub struct App {
     admin: (tokio::net::UnixListener, Admin),
     admin_tcp: Option<admin::Tcp>,
     findings: Findings,
-    /// Held as long as the daemon runs.
-    _state_dir: StateDir,
+    state_dir: StateDir,
 }
 
 impl App {
@@ -128,7 +128,7 @@ impl App {
             admin,
             admin_tcp,
             findings,
-            _state_dir: state_dir,
+            state_dir,
         })
     }
 
@@ -147,6 +147,7 @@ impl App {
     /// What the system says of the listener.
     pub async fn run(self) -> std::io::Result<Ended> {
         let address = self.address()?;
+        self.state_dir.hold_until_exit();
         let mut signals = self.signals;
         let server_tasks = Tasks::default();
         let server = &self.config.server;

@@ -6,6 +6,7 @@ mod caller;
 mod clock;
 mod code;
 mod failure;
+mod identity;
 mod invocation;
 mod meter;
 mod name;
@@ -16,6 +17,7 @@ pub use caller::{Caller, FunctionPattern, FunctionPatterns, InvalidPattern, Name
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use failure::Failure;
+pub use identity::{Identity, InstanceId, SentHello};
 pub use invocation::{
     Deadline, HOPS_MAX, Held, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };

@@ -1,19 +1,23 @@
 //! Other framex-hosts: sealed calls to them over kept connections, and what they say of themselves.
 //!
 //! Layer: above `plugins` (which it does not use) and `wire`. It must never decide whether a call goes to a peer,
-//! nor make a call twice on its own, but for the one resend that a peer's clock asks for.
+//! nor make a call again that may have run.
 
+mod acquaintance;
 mod catalogue;
 mod client;
+mod connections;
 mod connector;
 mod discovery;
 mod health;
 mod known;
 mod load;
 mod peer;
+mod receiver;
 mod resolver;
 mod watch;
 
+pub use acquaintance::{Binding, Met};
 pub use catalogue::{Catalogue, Offered};
 pub use client::Client;
 pub use connector::{Connector, Stream};

@@ -35,8 +35,8 @@ pub use exchange::{
 pub use frame::{HEADER_BYTES, TAG_BYTES, VERSION};
 pub use keys::{KeyId, KeyRing, KeySet, generate_secret};
 pub use replay::ReplayGuard;
-pub use request::{HOST_ID_BYTES_MAX, RequestEnvelope, TRACEPARENT_BYTES_MAX};
-pub use response::{ClockHint, ResponseEnvelope, decode_failure, encode_failure};
+pub use request::{HOST_ID_BYTES_MAX, RequestEnvelope, RequestExtensions, TRACEPARENT_BYTES_MAX};
+pub use response::{By, ResponseEnvelope, ResponseExtensions, decode_failure, encode_failure};
 
 /// The media type of a sealed frame, request and response alike (WIRE.md, "Transport").
 pub const CONTENT_TYPE: &str = "application/vnd.framex.sealed";

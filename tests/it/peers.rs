@@ -13,13 +13,13 @@ mod names;
 mod outbound;
 mod places;
 mod probes;
+mod receivers;
 mod schedule;
 mod steady;
 mod tls;
 
-use bytes::BytesMut;
 use framex_host::base::{Failure, Outcome};
-use framex_host::wire::{self, Compression, KeyRing, RequestEnvelope, ResponseEnvelope};
+use framex_host::wire::{self, RequestEnvelope, ResponseEnvelope};
 use framex_tests::{Answer, Daemon, DaemonBuilder, FaultyPeer, frames, http_answer};
 use serde_json::{Value, json};
 
@@ -79,17 +79,12 @@ fn authentic(
     answer: impl Fn(usize, &RequestEnvelope) -> ResponseEnvelope + Send + Sync + 'static,
 ) -> FaultyPeer {
     let count = std::sync::atomic::AtomicUsize::new(0);
-    let ring = KeyRing::new(vec![frames::key().into()]).expect("there is a key");
     FaultyPeer::answering(move |body| {
-        let Ok(opened) = wire::open_request(&ring, BytesMut::from(body)) else {
+        let Some((opened, envelope)) = frames::open_request(body) else {
             return http_answer("401 Unauthorized", &[], b"");
         };
-        let envelope = opened.plaintext.decode_request(&frames::LIMITS).expect("hosts send what they should");
         let before = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let answer = answer(before, &envelope);
-        let now_ms = frames::now_ms();
-        let frame = wire::seal_response(&opened.key, opened.request_id, now_ms, &answer, Compression::Never);
-        sealed(&frame)
+        opened.answer(&answer(before, &envelope))
     })
 }
 
@@ -100,7 +95,7 @@ fn sealed(frame: &[u8]) -> Vec<u8> {
 
 /// An answer of the scripted peer.
 fn answer(outcome: Outcome) -> ResponseEnvelope {
-    ResponseEnvelope { host_id: "scripted".into(), outcome, clock_hint: None, itself: false }
+    frames::answer_by(frames::SCRIPTED, outcome)
 }
 
 fn success() -> ResponseEnvelope {

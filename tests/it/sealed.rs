@@ -124,8 +124,7 @@ fn flags_kinds_and_gaps_that_mean_nothing_do_not_open() {
     let answer = ResponseEnvelope {
         host_id: "b".into(),
         outcome: Ok(rmp_serde::to_vec("result").unwrap().into()),
-        clock_hint: None,
-        itself: false,
+        extensions: Default::default(),
     };
     let (id, _) = frames::seal(&key, &frames::envelope(DEMO, &ada()));
     let response = wire::seal_response(&key, id, frames::now_ms(), &answer, Compression::Never);

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::files::host_command_under;
+use crate::files::{host_binary, host_command_under, older_host_binary};
 use crate::http::begin;
 use crate::log::Log;
 use crate::process::wait;
@@ -26,6 +26,7 @@ pub struct DaemonBuilder {
     flags: Vec<String>,
     /// Gives the daemon mounts of its own; empty without.
     wrapper: Vec<String>,
+    is_older: bool,
 }
 
 /// A running daemon; killed when dropped. If it crashed before, the test fails then at the latest.
@@ -87,6 +88,13 @@ impl DaemonBuilder {
         self
     }
 
+    /// Runs the host from before frames were bound to their receiver.
+    #[must_use]
+    pub fn older(mut self) -> Self {
+        self.is_older = true;
+        self
+    }
+
     /// Listens on an address that was chosen before.
     #[must_use]
     pub fn listen(self, address: FreeAddress) -> Self {
@@ -122,7 +130,8 @@ impl DaemonBuilder {
     fn command(&self) -> Command {
         fs::write(self.scratch.path().join("config.toml"), &self.config)
             .expect("the scratch folder takes files");
-        let mut command = host_command_under(&self.wrapper);
+        let binary = if self.is_older { older_host_binary() } else { host_binary() };
+        let mut command = host_command_under(&self.wrapper, binary);
         command
             .env("FRAMEX_LOG__FORMAT", "json")
             .env("FRAMEX_SERVER__PORT", "0")
@@ -195,6 +204,7 @@ impl Daemon {
             environment: Vec::new(),
             flags: Vec::new(),
             wrapper: Vec::new(),
+            is_older: false,
         }
     }
 
@@ -355,7 +365,7 @@ impl Daemon {
         let scratch = std::mem::replace(&mut self.scratch, other);
         let environment = std::mem::take(&mut self.environment);
         let flags = std::mem::take(&mut self.flags);
-        DaemonBuilder { scratch, config, environment, flags, wrapper: Vec::new() }.start()
+        DaemonBuilder { scratch, config, environment, flags, wrapper: Vec::new(), is_older: false }.start()
     }
 
     /// As [`Daemon::start_again`], after another one of the same kind, which ends by itself while it starts.

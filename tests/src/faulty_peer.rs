@@ -1,14 +1,21 @@
 //! A peer that does what a script says, over a real socket, and counts what reaches it.
+//!
+//! Hellos that open with the keys of `frames` are answered before the script sees them, and not counted: the script is
+//! about calls. A peer that [`FaultyPeer::knows_no_hellos`] leaves them to its script.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::frames;
 
 /// How long a script may wait for a host before it gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest frame that may be a hello.
+const HELLO_BYTES_MAX: usize = 512;
 /// Largest request that a script reads.
 const REQUEST_BYTES_MAX: usize = 16 << 20;
 
@@ -27,6 +34,7 @@ struct Counts {
     requests: AtomicUsize,
     bytes_sent: AtomicUsize,
     frames: Mutex<Vec<Vec<u8>>>,
+    leaves_hellos: AtomicBool,
 }
 
 /// One connection, as a script sees it.
@@ -88,6 +96,13 @@ impl FaultyPeer {
         })
     }
 
+    /// Leaves hellos to the script, as any other request.
+    #[must_use]
+    pub fn knows_no_hellos(self) -> Self {
+        self.counts.leaves_hellos.store(true, Ordering::SeqCst);
+        self
+    }
+
     /// `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
@@ -141,9 +156,8 @@ impl Conversation {
 
     /// As [`Conversation::request`], but leaves the last `unread` bytes of the body with the system.
     pub fn request_without(&mut self, unread: usize) -> Option<Vec<u8>> {
-        let head = self.head()?;
-        let length = content_length(&head)?;
-        let mut body = vec![0; length.checked_sub(unread)?];
+        let (_, length) = self.head_after_hellos()?;
+        let mut body = vec![0; length.unwrap_or(0).checked_sub(unread)?];
         self.stream.read_exact(&mut body).ok()?;
         self.counts.frames.lock().ok()?.push(body.clone());
         self.counts.requests.fetch_add(1, Ordering::SeqCst);
@@ -152,14 +166,47 @@ impl Conversation {
 
     /// Reads one request of any kind, and returns its head in lower case and its body; `None` once the other side is gone.
     pub fn message(&mut self) -> Option<(String, Vec<u8>)> {
-        let head = self.head()?;
-        let mut body = vec![0; content_length(&head).unwrap_or(0)];
+        let (head, length) = self.head_after_hellos()?;
+        let mut body = vec![0; length.unwrap_or(0)];
         self.stream.read_exact(&mut body).ok()?;
         if !body.is_empty() {
             self.counts.frames.lock().ok()?.push(body.clone());
         }
         self.counts.requests.fetch_add(1, Ordering::SeqCst);
         Some((head, body))
+    }
+
+    /// Reads the next head that is not that of a hello, with the length of the body that follows. Of a hello, all that
+    /// is read is answered.
+    fn head_after_hellos(&mut self) -> Option<(String, Option<usize>)> {
+        loop {
+            let head = self.head()?;
+            let length = content_length(&head);
+            let leaves_hellos = self.counts.leaves_hellos.load(Ordering::SeqCst);
+            let Some(bytes) = length.filter(|bytes| *bytes <= HELLO_BYTES_MAX && !leaves_hellos) else {
+                return Some((head, length));
+            };
+            let mut body = vec![0; bytes];
+            if !self.peek_whole(&mut body)? {
+                return Some((head, length));
+            }
+            let Some(greeting) = frames::greeting(&body) else { return Some((head, length)) };
+            self.stream.read_exact(&mut body).ok()?;
+            self.stream.write_all(&greeting).ok()?;
+        }
+    }
+
+    /// Waits for as many bytes as fit, and leaves them with the system; `false` if they do not come.
+    fn peek_whole(&mut self, bytes: &mut [u8]) -> Option<bool> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            match self.stream.peek(bytes).ok()? {
+                0 => return Some(false),
+                count if count == bytes.len() => return Some(true),
+                _ => std::thread::park_timeout(Duration::from_millis(1)),
+            }
+        }
+        Some(false)
     }
 
     fn head(&mut self) -> Option<String> {

@@ -28,14 +28,27 @@ pub fn host_binary() -> PathBuf {
 /// options. `scripts/sanitize.sh` has the words of a tool in `FRAMEX_TEST_RUNNER`, which then runs the binary.
 #[must_use]
 pub fn host_command() -> Command {
-    host_command_under(&[])
+    host_command_under(&[], host_binary())
+}
+
+/// The binary of the host from before frames were bound to their receiver (`scripts/older-host.sh` builds it).
+///
+/// # Panics
+/// If it was not built.
+#[must_use]
+pub(crate) fn older_host_binary() -> PathBuf {
+    let target = target_folder();
+    let target = target.parent().expect("a profile's folder is in the folder of the target");
+    let binary = target.join("older/framex-host");
+    assert!(binary.exists(), "{} is missing: run scripts/older-host.sh", binary.display());
+    binary
 }
 
 /// As [`host_command`], by a program that ends in running what follows its own arguments.
-pub(crate) fn host_command_under(wrapper: &[String]) -> Command {
+pub(crate) fn host_command_under(wrapper: &[String], binary: PathBuf) -> Command {
     let runner = std::env::var("FRAMEX_TEST_RUNNER").unwrap_or_default();
     let wrapped = wrapper.iter().map(String::as_str).chain(runner.split_whitespace());
-    let mut words = wrapped.map(OsString::from).chain([host_binary().into_os_string()]);
+    let mut words = wrapped.map(OsString::from).chain([binary.into_os_string()]);
     let mut command = Command::new(words.next().expect("the binary at least is one"));
     command.args(words).env_clear();
     command.envs(std::env::var_os("ASAN_OPTIONS").map(|options| ("ASAN_OPTIONS", options)));

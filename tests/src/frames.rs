@@ -3,6 +3,7 @@
 //! The host's code cannot be made to seal what is wrong inside, so [`RawKeys`] derives keys and seals by itself,
 //! from WIRE.md.
 
+use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -10,13 +11,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
-use framex_host::base::{FunctionName, RequestId};
-use framex_host::wire::{self, Compression, KeySet, Limits, RequestEnvelope, ResponseEnvelope};
+use framex_host::base::{FunctionName, InstanceId, Outcome, RequestId};
+use framex_host::wire::{
+    self, By, Compression, KeyRing, KeySet, Limits, RequestEnvelope, RequestExtensions, ResponseEnvelope,
+    ResponseExtensions,
+};
 use hkdf::Hkdf;
 use serde::Serialize;
 use sha2::Sha256;
 
-use crate::{Answer, send};
+use crate::{Answer, http_answer, send};
 
 /// A generated secret; it is the one of the test vectors.
 pub const SECRET: &str = "fxk1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
@@ -70,7 +74,7 @@ pub fn envelope(function: &str, arguments: &impl Serialize) -> RequestEnvelope {
         hops: Vec::new(),
         traceparent: None,
         idempotency_key: None,
-        instance: None,
+        extensions: RequestExtensions::default(),
     }
 }
 
@@ -78,6 +82,59 @@ pub fn envelope(function: &str, arguments: &impl Serialize) -> RequestEnvelope {
 #[must_use]
 pub fn seal(key: &KeySet, envelope: &RequestEnvelope) -> (RequestId, Vec<u8>) {
     wire::seal_request(key, now_ms(), envelope, Compression::Never)
+}
+
+/// The process that scripted peers are, to hosts.
+pub const SCRIPTED: InstanceId = InstanceId([0x5c; 16]);
+
+/// Opens a frame that a host sealed with [`SECRET`] or [`OTHER_SECRET`].
+///
+/// # Panics
+/// If a frame that opens cannot be read.
+#[must_use]
+pub fn open_request(frame: &[u8]) -> Option<(OpenedKey, RequestEnvelope)> {
+    static RING: LazyLock<KeyRing> = LazyLock::new(|| {
+        KeyRing::new(vec![key().into(), key_of(OTHER_SECRET).into()]).expect("there are keys")
+    });
+    let opened = wire::open_request(&RING, BytesMut::from(frame)).ok()?;
+    let envelope = opened.plaintext.decode_request(&LIMITS).expect("hosts send what they should");
+    Some((OpenedKey { key: opened.key, id: opened.request_id }, envelope))
+}
+
+/// What seals the answer to a frame.
+#[derive(Debug, Clone)]
+pub struct OpenedKey {
+    /// The keys that opened the frame.
+    pub key: Arc<KeySet>,
+    /// The id that the answer repeats.
+    pub id: RequestId,
+}
+
+impl OpenedKey {
+    /// Seals an answer, as the HTTP answer that carries it.
+    #[must_use]
+    pub fn answer(&self, envelope: &ResponseEnvelope) -> Vec<u8> {
+        let frame = wire::seal_response(&self.key, self.id, now_ms(), envelope, Compression::Never);
+        http_answer("200 OK", &[("content-type", wire::CONTENT_TYPE)], &frame)
+    }
+}
+
+/// An answer of a scripted peer, which says that it is `instance` of the host `scripted`.
+#[must_use]
+pub fn answer_by(instance: InstanceId, outcome: Outcome) -> ResponseEnvelope {
+    let by = By { host_id: "scripted".into(), instance };
+    let extensions = ResponseExtensions { by: Some(by), ..ResponseExtensions::default() };
+    ResponseEnvelope { host_id: "scripted".into(), outcome, extensions }
+}
+
+/// The HTTP answer of [`SCRIPTED`] to a hello; `None` for any other frame.
+#[must_use]
+pub fn greeting(frame: &[u8]) -> Option<Vec<u8>> {
+    let (opened, envelope) = open_request(frame)?;
+    envelope.extensions.hello?;
+    let mut answer = answer_by(SCRIPTED, Ok(vec![0xc0].into()));
+    answer.extensions.now_ms = Some(now_ms());
+    Some(opened.answer(&answer))
 }
 
 /// Posts a frame as it is.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use framex_host::wire::CONTENT_TYPE;
 
 use crate::faulty_peer::content_length;
-use crate::{FreeAddress, http_answer};
+use crate::{FreeAddress, frames, http_answer};
 
 /// How long a connection may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,8 +85,8 @@ impl fmt::Debug for Shared {
 }
 
 impl Relay {
-    /// Starts one before the host at `target`, an address. `choose` says what becomes of each `POST`, by its number from
-    /// 0; other requests are passed on.
+    /// Starts one before the host at `target`, an address. `choose` says what becomes of each call, a `POST` that is no hello, by
+    /// its number from 0; other requests are passed on.
     ///
     /// # Panics
     /// If the system does not let it listen.
@@ -184,7 +184,7 @@ impl Shared {
         let (mut client, mut host) = (client?, None);
         loop {
             let request = client.message(|| false)?;
-            let is_call = request.is_post();
+            let is_call = request.is_call();
             let fault = match is_call {
                 true => (self.choose)(self.calls.fetch_add(1, Ordering::SeqCst)),
                 false => Fault::None,
@@ -258,8 +258,10 @@ struct Message {
 }
 
 impl Message {
-    fn is_post(&self) -> bool {
-        self.bytes.starts_with(b"POST ")
+    /// A `POST` that is no hello.
+    fn is_call(&self) -> bool {
+        let is_hello = || frames::greeting(self.body()).is_some();
+        self.bytes.starts_with(b"POST ") && !is_hello()
     }
 
     fn body(&self) -> &[u8] {

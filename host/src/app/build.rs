@@ -7,9 +7,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::discovery::Findings;
-use super::live::Live;
-use super::{AppError, StateDir, judge};
-use crate::base::{Clock, FunctionName, Tasks};
+use super::live::{Lasting, Live};
+use super::{AppError, StateDir, judge, lives};
+use crate::base::{Clock, FunctionName, Identity, InstanceId, Tasks};
 use crate::config::Config;
 use crate::functions::{Dispatch, Table};
 use crate::http::{BodyMemory, Documents, Door};
@@ -36,12 +36,13 @@ pub(super) async fn build(
     let clock = Clock::start();
     let table = Arc::new(Table::default());
     let (discovered, findings) = mpsc::channel(FINDINGS);
-    let live = Live::make(config, None, client_tasks, discovered).await?;
+    let lasting = Lasting::first(&config, identity(&config, state_dir));
+    let live = Live::make(config, lasting, client_tasks, discovered).await?;
     // While plugins start, which takes longer than peers take to answer.
     live.watch_peers(client_tasks);
     let config = &live.config;
     table.set_limits(config.limits.clone());
-    let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), live.routes());
+    let router = Router::new(live.identity(), Arc::clone(&table), live.routes());
     router.repeats().set_bounds(live.repeats());
     router.set_answer_bytes_max(config.server.answer_bytes_max);
     let policy = live.policy()?;
@@ -70,6 +71,16 @@ pub(super) async fn build(
         documents: Documents::default(),
     };
     Ok(Parts { door: Arc::new(door), plugins, live, findings })
+}
+
+/// This process, as the next life of those that held the state directory before.
+fn identity(config: &Config, state_dir: &StateDir) -> Identity {
+    let instance = InstanceId::random();
+    let predecessors = lives::succeed(state_dir.path(), instance).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the earlier lives of this host are not known: after a restart behind a proxy, calls on kept connections may fail");
+        Vec::new()
+    });
+    Identity::succeeding(Arc::clone(&config.host_id), instance, predecessors)
 }
 
 /// Loads and starts the plugins of a config, with calls going through `dispatch`.

@@ -11,7 +11,7 @@ use group::{Group, Making};
 
 use super::AppError;
 use super::keys::Keys;
-use crate::base::Tasks;
+use crate::base::{Identity, Tasks};
 use crate::config::{self, Config, Discover, PeerUrl, Server};
 use crate::http::{Admission, Limits, Policy, Sealing};
 use crate::peers::{Client, Discovered};
@@ -32,12 +32,25 @@ pub(super) struct Live {
     groups: HashMap<PeerUrl, Group>,
     discovered: mpsc::Sender<Discovered>,
     admission: Arc<Admission>,
+    identity: Arc<Identity>,
 }
 
 /// What goes on from one config to the next, whatever is in them.
 pub(super) struct Lasting {
     keys: Arc<Keys>,
     admission: Arc<Admission>,
+    identity: Arc<Identity>,
+}
+
+impl Lasting {
+    /// What the first config of a process begins with.
+    pub(super) fn first(config: &Config, identity: Identity) -> Self {
+        Self {
+            identity: Arc::new(identity),
+            keys: Arc::default(),
+            admission: Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
+        }
+    }
 }
 
 impl Live {
@@ -45,42 +58,49 @@ impl Live {
     /// peers, `discovered` gets what is found.
     pub(super) async fn make(
         config: Config,
-        lasting: Option<Lasting>,
+        lasting: Lasting,
         client_tasks: &Tasks,
         discovered: mpsc::Sender<Discovered>,
     ) -> Result<Self, AppError> {
-        let Lasting { keys: known, admission } = lasting.unwrap_or_else(|| Lasting {
-            keys: Arc::default(),
-            admission: Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
-        });
+        let Lasting { keys: known, admission, identity } = lasting;
         let keys = {
             let config = config.clone();
             tokio::task::spawn_blocking(move || Keys::derive(&config, &known))
                 .await
                 .map_err(|_| AppError::Thread)??
         };
-        let client = Client::new(&config.proxy, client_tasks, answer_limits(&config).plaintext_bytes_max);
+        let bytes_max = answer_limits(&config).plaintext_bytes_max;
+        let client = Client::new(&config.proxy, client_tasks, Arc::clone(&identity), bytes_max);
         let groups = HashMap::new();
-        let mut made = Self { config, keys: Arc::new(keys), client, groups, discovered, admission };
-        made.groups = made.grouped(None, client_tasks);
+        let mut made = Self { config, keys: Arc::new(keys), client, groups, discovered, admission, identity };
+        made.groups = made.grouped(None);
         Ok(made)
     }
 
     /// What the next one begins with.
     pub(super) fn lasting(&self) -> Lasting {
-        Lasting { keys: Arc::clone(&self.keys), admission: Arc::clone(&self.admission) }
+        Lasting {
+            keys: Arc::clone(&self.keys),
+            admission: Arc::clone(&self.admission),
+            identity: Arc::clone(&self.identity),
+        }
+    }
+
+    /// This process, as peers know it.
+    pub(super) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity)
     }
 
     /// Takes over what is the same in the one that was in force until this moment, with all that was found by now.
-    pub(super) fn take_over(&mut self, before: &Self, client_tasks: &Tasks) {
+    pub(super) fn take_over(&mut self, before: &Self) {
         if self.calls_like(before) {
             self.client = before.client.clone();
         }
-        self.groups = self.grouped(Some(before), client_tasks);
+        self.groups = self.grouped(Some(before));
     }
 
-    fn grouped(&self, before: Option<&Self>, client_tasks: &Tasks) -> HashMap<PeerUrl, Group> {
-        let making = self.making(before, client_tasks);
+    fn grouped(&self, before: Option<&Self>) -> HashMap<PeerUrl, Group> {
+        let making = self.making(before);
         let group = |peer: &config::Peer| {
             let before = before.and_then(|before| before.groups.get(&peer.url));
             (peer.url.clone(), making.group(peer, before))
@@ -88,12 +108,11 @@ impl Live {
         self.config.proxy.peers.iter().map(group).collect()
     }
 
-    fn making<'a>(&'a self, before: Option<&Self>, client_tasks: &'a Tasks) -> Making<'a> {
+    fn making<'a>(&'a self, before: Option<&Self>) -> Making<'a> {
         Making {
             config: &self.config,
             keys: &self.keys,
             client: &self.client,
-            client_tasks,
             limits: answer_limits(&self.config),
             calls_alike: before.is_some_and(|before| self.calls_like(before)),
             finds_alike: before.is_some_and(|before| self.finds_like(before)),
@@ -125,14 +144,14 @@ impl Live {
 
     /// Puts in what was found behind a URL, unless that was asked for by a config that is gone; answers whether anything
     /// is different now.
-    pub(super) fn take(&mut self, discovered: Discovered, client_tasks: &Tasks) -> bool {
+    pub(super) fn take(&mut self, discovered: Discovered) -> bool {
         let Discovered { url, by, outcome: Ok(found) } = discovered else { return false };
         let peer = self.config.proxy.peer(&url);
         let Some((peer, group)) = peer.zip(self.groups.get(&url).filter(|group| group.wants(&found, by)))
         else {
             return false;
         };
-        let making = self.making(Some(self), client_tasks);
+        let making = self.making(Some(self));
         let urls = found.iter().map(|endpoint| endpoint.url.to_string()).collect::<Vec<_>>().join(", ");
         tracing::info!(%url, peers = urls, "the peers of this URL were found");
         let group = making.with_found(peer, group, found);
@@ -184,6 +203,7 @@ impl Live {
                 callers: self.keys.of_callers.clone(),
                 is_public: self.keys.are_public(),
                 closed: !self.config.answers_peers(),
+                require_receiver: self.config.proxy.require_receiver,
                 compression: compression(&self.config, false),
             },
             admission: Arc::clone(&self.admission),

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::AppError;
 
@@ -34,6 +35,13 @@ impl StateDir {
             Err(fs::TryLockError::WouldBlock) => Err(AppError::StateInUse(path.to_owned())),
             Err(fs::TryLockError::Error(source)) => Err(refuse(source)),
         }
+    }
+
+    /// Holds it until the process ends: a call may run until the very end, and the next process to hold the directory
+    /// relies on it that none does ([`super::lives`]).
+    pub(super) fn hold_until_exit(self) {
+        static HELD: Mutex<Vec<StateDir>> = Mutex::new(Vec::new());
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).push(self);
     }
 
     /// Where it is.

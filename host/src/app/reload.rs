@@ -71,7 +71,7 @@ impl Host {
     /// Puts into force what was found behind a URL of the config.
     pub(super) fn take(&self, discovered: Discovered) {
         let mut live = self.live();
-        if !live.take(discovered, &self.client_tasks) {
+        if !live.take(discovered) {
             return;
         }
         self.door.router.set_routes(live.routes());
@@ -114,7 +114,7 @@ impl Host {
             let live = self.live();
             (config.keep_until_restart(&live.config), live.lasting(), live.discovered())
         };
-        let next = Live::make(config, Some(lasting), &self.client_tasks, discovered).await;
+        let next = Live::make(config, lasting, &self.client_tasks, discovered).await;
         let mut next = next.map_err(|error| of_config(error.to_string()))?;
         let policy = next.policy().map_err(|error| of_config(error.to_string()))?;
         let config = &next.config;
@@ -131,7 +131,7 @@ impl Host {
         let bring_into_force = move || {
             // Only now: what was found while plugins started is taken over as well.
             let mut live = self.live();
-            next.take_over(&live, &self.client_tasks);
+            next.take_over(&live);
             let config = &next.config;
             self.door.router.set_routes(next.routes());
             self.door.router.repeats().set_bounds(next.repeats());

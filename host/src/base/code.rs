@@ -26,6 +26,8 @@ pub enum ErrorCode {
     LoopDetected,
     /// The frame was seen before, or is outside the time window.
     Replayed,
+    /// The frame names another process as its receiver.
+    Misdirected,
     /// The other side speaks another version.
     Incompatible,
     /// The function panicked.
@@ -38,7 +40,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of DESIGN section 6.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NotFound,
         Self::InvalidArgument,
         Self::Unauthenticated,
@@ -49,6 +51,7 @@ impl ErrorCode {
         Self::Unavailable,
         Self::LoopDetected,
         Self::Replayed,
+        Self::Misdirected,
         Self::Incompatible,
         Self::Panic,
         Self::Failed,
@@ -75,6 +78,7 @@ impl ErrorCode {
             Self::Unavailable => "unavailable",
             Self::LoopDetected => "loop_detected",
             Self::Replayed => "replayed",
+            Self::Misdirected => "misdirected",
             Self::Incompatible => "incompatible",
             Self::Panic => "panic",
             Self::Failed => "failed",

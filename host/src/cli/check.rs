@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framex_host::app::start_plugins;
+use framex_host::base::Identity;
 use framex_host::config::Config;
 use framex_host::functions::{Dispatch, Table};
 use framex_host::plugins::{LoadReport, PluginStatus};
@@ -63,7 +64,8 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus
     let table = Arc::new(Table::default());
     // Without peers: a plugin that calls others while it starts finds this host's functions only.
     let routes = Routes { configured: HashMap::new(), peers: Vec::new(), fallback: config.proxy.fallback };
-    let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), routes);
+    let router =
+        Router::new(Arc::new(Identity::new(Arc::clone(&config.host_id))), Arc::clone(&table), routes);
     let dispatch: Arc<dyn Dispatch> = router;
     let started = start_plugins(config, &folder, table, &dispatch).await;
     let outcome = match started {
@@ -102,8 +104,20 @@ fn text(config: &Config, statuses: &[PluginStatus]) -> String {
             rows.push(vec!["-".to_owned(), "-".to_owned(), function.to_string(), runs]);
         }
     }
+    let heads = ["PEER", "SEALED", "ENCRYPTED", "BOUND TO"].map(str::to_owned).to_vec();
+    let peers = config.proxy.peers.iter().map(|peer| {
+        let bound = match (&peer.host_id, peer.bind) {
+            (Some(host_id), _) => format!("host {host_id}"),
+            (None, true) => "the host that answers".to_owned(),
+            (None, false) => "no host".to_owned(),
+        };
+        let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+        vec![peer.url.to_string(), yes_no(true), yes_no(peer.url.is_https()), bound]
+    });
+    let peers: Vec<_> = std::iter::once(heads).chain(peers).collect();
+    let peers = if peers.len() > 1 { format!("\n\n{}", table(&peers)) } else { String::new() };
     format!(
-        "{}\n\n{} is good: host {} would listen on {}",
+        "{}{peers}\n\n{} is good: host {} would listen on {}",
         table(&rows),
         config.file.display(),
         config.host_id,

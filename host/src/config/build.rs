@@ -129,20 +129,22 @@ impl Builder<'_> {
     }
 
     fn host_id(&mut self, said: Option<String>) -> HostId {
-        let Some(said) = said else {
-            return default_host_id(&machine_name());
-        };
-        if said.is_empty()
-            || said.len() > HOST_ID_BYTES_MAX
-            || !said.bytes().all(|byte| byte.is_ascii_graphic())
-        {
+        let said = said.and_then(|said| self.host_id_at(&KeyPath::of("host_id"), &said));
+        said.unwrap_or_else(|| default_host_id(&machine_name()))
+    }
+
+    /// Checks the id of a host.
+    pub(super) fn host_id_at(&mut self, key: &KeyPath, said: &str) -> Option<HostId> {
+        let is_valid =
+            (1..=HOST_ID_BYTES_MAX).contains(&said.len()) && said.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_valid {
             let text = format!(
-                "`host_id` must be 1 to {HOST_ID_BYTES_MAX} printable ASCII characters without spaces, found `{}`",
-                shown(&said)
+                "`{key}` must be 1 to {HOST_ID_BYTES_MAX} printable ASCII characters without spaces, found `{}`",
+                shown(said)
             );
-            self.problem(&KeyPath::of("host_id"), text);
+            self.problem(key, text);
         }
-        said.into()
+        is_valid.then(|| said.into())
     }
 
     fn folder(&mut self, key: &str, said: Option<String>, default: &str) -> PathBuf {

@@ -124,6 +124,7 @@ impl Config {
             json!({
                 "enable": texts(&peer.enable), "disable": texts(&peer.disable), "key": key,
                 "priority": peer.priority, "weight": peer.weight, "discover": peer.discover.text(),
+                "host_id": peer.host_id.as_deref(), "bind": peer.bind,
             })
         };
         let peers = proxy.peers.iter().map(|peer| (peer.url.to_string(), dump_of_peer(peer)));
@@ -135,6 +136,7 @@ impl Config {
             "proxy_functions": functions,
             "fallback": proxy.fallback.as_word(),
             "compression": proxy.compression.as_word(),
+            "require_receiver": proxy.require_receiver,
             "answer_bytes_max": proxy.answer_bytes_max,
             "allow_addresses": proxy.allowed_addresses.texts(),
             "dns_servers": proxy.dns_servers.iter().map(ToString::to_string).collect::<Vec<_>>(),

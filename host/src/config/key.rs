@@ -46,6 +46,7 @@ pub(super) const KEYS: [&str; 58] = [
     "plugins.proxy.proxy_functions",
     "plugins.proxy.fallback",
     "plugins.proxy.compression",
+    "plugins.proxy.require_receiver",
     "plugins.proxy.answer_bytes_max",
     "plugins.proxy.allow_addresses",
     "plugins.proxy.dns_servers",

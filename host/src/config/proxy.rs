@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{FunctionName, nearest};
+use crate::base::{FunctionName, HostId, nearest};
 
 use super::builder::Builder;
 use super::key::{KeyPath, shown};
@@ -29,6 +29,8 @@ pub struct Proxy {
     pub fallback: Fallback,
     /// Whether frames to peers are compressed.
     pub compression: Compression,
+    /// Refuses frames that name no receiver, and hosts that know none.
+    pub require_receiver: bool,
     /// Longest result in bytes that is taken from a peer, 1 KiB to 1 GiB.
     pub answer_bytes_max: usize,
     /// The paths that this host will call on any peer; `None` for no limit.
@@ -61,6 +63,10 @@ pub struct Peer {
     pub weight: u16,
     /// How the peers behind the URL are found.
     pub discover: Discover,
+    /// The only host that may answer at the URL.
+    pub host_id: Option<HostId>,
+    /// Frames name the process that they are for.
+    pub bind: bool,
     /// The paths that may be called; every path by default.
     pub enable: PathPatterns,
     /// The paths that may not, even if `enable` has them.
@@ -105,6 +111,13 @@ pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, body_bytes_max: us
     let allowed_addresses = builder.allowed_addresses(&raw.allow_addresses);
     let dns_servers = builder.dns_servers(&raw.dns_servers);
     let peers = peers(builder, raw.proxy_urls, white_list.as_ref(), &allowed_addresses);
+    let require_receiver = raw.require_receiver.unwrap_or(false);
+    for peer in peers.iter().filter(|peer| require_receiver && !peer.bind) {
+        let key = table.child("proxy_urls").child(&peer.url.to_string()).child("bind");
+        let text =
+            format!("`{key}` = false contradicts `plugins.proxy.require_receiver`: remove one of them");
+        builder.problem(&table.child("require_receiver"), text);
+    }
     let has_https_peers = peers.iter().any(|peer| peer.url.is_https());
     let functions = functions(builder, raw.proxy_functions, &peers);
     let outbound = builder.outbound_proxies(peers.iter().map(|peer| &peer.url));
@@ -113,6 +126,7 @@ pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, body_bytes_max: us
         functions,
         fallback: builder.choice(&table.child("fallback"), raw.fallback),
         compression: builder.choice(&table.child("compression"), raw.compression),
+        require_receiver,
         answer_bytes_max: raw
             .answer_bytes_max
             .map_or(body_bytes_max, |said| builder.count(&number::ANSWER_BYTES_MAX, Some(said))),
@@ -176,9 +190,20 @@ fn peers(
         }
         let discover =
             builder.discover(&place.child("discover"), raw.discover.as_deref(), url.address().is_some());
+        let host_id = raw.host_id.and_then(|said| builder.host_id_at(&place.child("host_id"), &said));
+        let bind = raw.bind.unwrap_or(true);
+        if host_id.is_some() && !bind {
+            let place = place.child("bind");
+            let text = format!(
+                "`{place}` = false contradicts `host_id`: a host that frames do not name cannot be pinned"
+            );
+            builder.problem(&place, text);
+        }
         peers.push(Peer {
             url,
             discover,
+            host_id,
+            bind,
             key: peer_key,
             priority: u8::try_from(priority).unwrap_or_default(),
             weight: u16::try_from(weight).unwrap_or(1),

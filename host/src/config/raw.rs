@@ -175,6 +175,7 @@ pub(super) struct RawProxy {
     pub(super) proxy_functions: BTreeMap<String, Vec<String>>,
     pub(super) fallback: Option<String>,
     pub(super) compression: Option<String>,
+    pub(super) require_receiver: Option<bool>,
     pub(super) answer_bytes_max: Option<i64>,
     pub(super) allow_addresses: Vec<String>,
     pub(super) dns_servers: Vec<String>,
@@ -201,6 +202,8 @@ pub(super) struct RawPeer {
     pub(super) priority: Option<i64>,
     pub(super) weight: Option<i64>,
     pub(super) discover: Option<String>,
+    pub(super) host_id: Option<String>,
+    pub(super) bind: Option<bool>,
 }
 
 /// Both forms of `proxy_urls`.
@@ -216,8 +219,7 @@ impl Default for RawPeers {
 }
 
 /// What serde says that it expects.
-const PEERS_NEEDED: &str =
-    "a list of URLs, or a table of URL to { enable, disable, key, priority, weight, discover }";
+const PEERS_NEEDED: &str = "a list of URLs, or a table of URL to { enable, disable, key, priority, weight, discover, host_id, bind }";
 
 // Written out, because an untagged enum loses where and what is wrong.
 impl<'de> Deserialize<'de> for RawPeers {

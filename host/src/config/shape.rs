@@ -206,7 +206,7 @@ mod tests {
         check(
             "[plugins.proxy]\nproxy_urls = \"http://user:canary@host\"\n",
             "config.toml line 2: `plugins.proxy.proxy_urls` must be a list of URLs, or a table of URL to \
-             { enable, disable, key, priority, weight, discover }, found a text",
+             { enable, disable, key, priority, weight, discover, host_id, bind }, found a text",
         );
         check(
             "plugins.demo = true\n",

@@ -79,6 +79,8 @@ pub struct Sealing {
     /// There is no such rule and no key of a caller, and there are callers, or others than this machine can reach the
     /// listener: nobody is answered.
     pub closed: bool,
+    /// A frame that does not name this process is refused.
+    pub require_receiver: bool,
     /// Whether answers to other machines are compressed.
     pub compression: Compression,
 }

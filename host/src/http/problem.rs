@@ -207,6 +207,7 @@ impl Problem {
 fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidArgument | ErrorCode::Incompatible => StatusCode::BAD_REQUEST,
+        ErrorCode::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
         ErrorCode::PermissionDenied => StatusCode::FORBIDDEN,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,

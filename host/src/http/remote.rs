@@ -11,10 +11,16 @@ use hyper::body::Incoming;
 
 use super::body::{Guest, Judge, Taken};
 use super::{Door, Limit, Policy, Problem, Response, auth, body};
-use crate::base::{Caller, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, ServedBy};
-use crate::wire::{
-    self, Compression, KeySet, OpenError, OpenedRequest, Plaintext, RequestEnvelope, ResponseEnvelope,
+use crate::base::{
+    Caller, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, RequestId, ServedBy,
 };
+use crate::wire::{
+    self, By, Compression, KeySet, OpenError, OpenedRequest, Plaintext, RequestEnvelope, ResponseEnvelope,
+    ResponseExtensions,
+};
+
+/// The result of a hello: MessagePack nil.
+const NIL: &[u8] = &[0xc0];
 
 /// A frame, as far as the head of its request says.
 #[derive(Debug)]
@@ -58,20 +64,35 @@ pub(super) async fn call(
         Err(refusal) => {
             let failure = refusal.to_failure();
             door.meters.refuse(failure.code, None);
-            Answer { clock_hint: refusal.clock_hint(), ..Answer::of(door, Err(Box::new(failure))) }
+            let mut answer = Answer::of(door, Err(Box::new(failure)));
+            answer.extensions.now_ms = refusal.now_ms();
+            answer.extensions.retry = refusal.now_ms().is_some();
+            answer
         }
         Ok(()) => match decode(plaintext, &policy.limits.wire, &mut taken) {
             Err((failure, limit)) => {
                 door.meters.refuse(failure.code, limit);
                 Answer::of(door, Err(failure))
             }
-            Ok(envelope) => {
-                let caller = match sealing.callers.get(&key.id()) {
-                    Some(caller) => Caller::Named(Arc::clone(caller)),
-                    None => Caller::Peer(envelope.hops.last().cloned()),
-                };
-                route(door, policy, caller, request_id, envelope, taken).await
-            }
+            Ok(envelope) if envelope.extensions.hello.is_some() => introduce(door, request_id, &envelope),
+            Ok(envelope) => match misdirected(door, policy, &envelope) {
+                Some(failure) => {
+                    door.meters.refuse(failure.code, None);
+                    let identity = door.router.identity();
+                    let took_over = envelope.extensions.to.and_then(|to| identity.took_over_from(to));
+                    let mut answer = Answer::of(door, Err(failure));
+                    answer.extensions.took_over_ms =
+                        took_over.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
+                    answer
+                }
+                None => {
+                    let caller = match sealing.callers.get(&key.id()) {
+                        Some(caller) => Caller::Named(Arc::clone(caller)),
+                        None => Caller::Peer(envelope.hops.last().cloned()),
+                    };
+                    route(door, policy, caller, request_id, envelope, taken).await
+                }
+            },
         },
     };
     let compression = if asked.is_local { Compression::Never } else { sealing.compression };
@@ -128,19 +149,47 @@ type Answer = ResponseEnvelope;
 
 impl Answer {
     fn of(door: &Door, outcome: Outcome) -> Self {
-        Self { host_id: Arc::clone(door.router.host_id()), outcome, clock_hint: None, itself: false }
+        let identity = door.router.identity();
+        let by = By { host_id: Arc::clone(identity.host_id()), instance: identity.instance() };
+        let extensions = ResponseExtensions { by: Some(by), ..ResponseExtensions::default() };
+        Self { host_id: Arc::clone(identity.host_id()), outcome, extensions }
     }
+}
+
+/// Says who opens frames here, and by which clock. Nothing is called.
+fn introduce(door: &Door, id: RequestId, envelope: &RequestEnvelope) -> Answer {
+    let identity = door.router.identity();
+    if envelope.extensions.hello == Some(identity.instance()) {
+        identity.opened(id);
+    }
+    let mut answer = Answer::of(door, Ok(Bytes::from_static(NIL)));
+    answer.extensions.now_ms = Some(door.clock.now_ms());
+    answer
+}
+
+/// Why a frame is not for this process, if it is not. Nothing of it runs then.
+fn misdirected(door: &Door, policy: &Policy, envelope: &RequestEnvelope) -> Option<Box<Failure>> {
+    let own = door.router.identity().instance();
+    let (code, text) = match envelope.extensions.to {
+        Some(to) if to == own => return None,
+        Some(_) => (ErrorCode::Misdirected, "the frame was made for another process"),
+        None if !policy.sealing.require_receiver => return None,
+        None => (
+            ErrorCode::Incompatible,
+            "the frame does not name the process that it is for, which plugins.proxy.require_receiver demands here",
+        ),
+    };
+    Some(Box::new(Failure::not_executed(code, text)))
 }
 
 async fn route(
     door: &Door,
     policy: &Policy,
     caller: Caller,
-    id: crate::base::RequestId,
+    id: RequestId,
     envelope: RequestEnvelope,
     taken: Taken,
 ) -> Answer {
-    // First: a host recognises itself also by a key with which it may not call the function.
     if let Some(refusal) = loops(door, &envelope) {
         return refusal;
     }
@@ -179,26 +228,12 @@ fn loops(door: &Door, envelope: &RequestEnvelope) -> Option<Answer> {
     if !envelope.hops.contains(host_id) {
         return None;
     }
-    // The instance is the sender's, and this process does not send what has been here before: so all that
-    // happened is that one of its own URLs leads back to it, however many hosts the call came through.
-    let itself = envelope.instance.as_ref() == Some(door.router.instance());
     let path = envelope.hops.iter().map(|hop| &**hop).collect::<Vec<_>>().join(" to ");
-    let text = if envelope.hops.len() == 1 && !itself {
-        format!("two hosts have the id `{host_id}`: give one of them another host_id")
-    } else {
-        format!("the call went in a circle: {path} to {host_id}")
-    };
-    let refused = Answer::of(door, Err(Box::new(Failure::not_executed(ErrorCode::LoopDetected, text))));
-    Some(Answer { itself, ..refused })
+    let text = format!("the call went in a circle: {path} to {host_id}");
+    Some(Answer::of(door, Err(Box::new(Failure::not_executed(ErrorCode::LoopDetected, text)))))
 }
 
-fn seal(
-    door: &Door,
-    key: &KeySet,
-    id: crate::base::RequestId,
-    answer: &Answer,
-    compression: Compression,
-) -> Response {
+fn seal(door: &Door, key: &KeySet, id: RequestId, answer: &Answer, compression: Compression) -> Response {
     let frame = wire::seal_response(key, id, door.clock.now_ms(), answer, compression);
     let mut response = Response::new(Full::new(Bytes::from(frame)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));

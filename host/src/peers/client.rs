@@ -1,47 +1,52 @@
-//! The HTTP client of all peers: a pool of HTTP/1.1 connections, no redirects, bounded answers.
+//! HTTP to peers: one HTTP/1.1 connection after another, no redirects, bounded answers.
 
 mod get;
 
-use std::future::Future;
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, PROXY_AUTHORIZATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, PROXY_AUTHORIZATION};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_util::client::legacy::Client as Pool;
-use hyper_util::rt::TokioTimer;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use tower_service::Service as _;
 
 use super::connector::{Connector, is_refused_certificate};
-use crate::base::Tasks;
+use crate::base::{Identity, Tasks};
 use crate::config::{OutboundProxies, Proxy};
 use crate::wire;
 
 pub(super) use get::{Asked, Got};
 
-/// Idle connections that are kept for each peer. About 16 cost least (DESIGN section 12).
-const IDLE_CONNECTIONS_MAX: usize = 16;
-/// How long an idle connection is kept: well below `header_timeout_ms` of the peer (10 s by default), after which
-/// the peer closes it, perhaps just when a call is being sent.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Sends frames to peers.
+/// Connects to peers.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pool: Pool<Connector, Full<Bytes>>,
+    connector: Connector,
     tasks: Tasks,
+    identity: Arc<Identity>,
     proxies: OutboundProxies,
     answer_bytes_max: usize,
 }
 
-/// Where frames for a peer are posted.
+/// Where requests for a peer go.
 #[derive(Debug, Clone)]
 pub(super) struct Destination {
     uri: Uri,
+    /// What a request names: the path, or the whole URI for a proxy that reads the request.
+    target: Uri,
+    host: HeaderValue,
     /// For the proxy that reads the request.
     proxy_authorization: Option<HeaderValue>,
+}
+
+/// A connection, which carries one request at a time. It closes when it is dropped.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
 }
 
 /// What came back over HTTP, before anything of it is believed.
@@ -58,6 +63,9 @@ pub(super) struct HttpAnswer {
 /// Why nothing came back.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
+    /// The connection was closed before any of the request was sent.
+    #[error("the connection was closed before the request was sent")]
+    NotSent,
     /// No connection: nothing was sent.
     #[error("no connection: {0}")]
     NotConnected(String),
@@ -74,26 +82,22 @@ pub(super) enum SendError {
 
 impl Client {
     /// A client that connects as `proxy` says, whose connections belong to `tasks`, and which takes answers of at most
-    /// `answer_bytes_max` bytes.
+    /// `answer_bytes_max` bytes. `identity` is this process, as peers know it.
     #[must_use]
-    pub fn new(proxy: &Proxy, tasks: &Tasks, answer_bytes_max: usize) -> Self {
-        Self::by(Connector::new(proxy), proxy, tasks, answer_bytes_max)
+    pub fn new(proxy: &Proxy, tasks: &Tasks, identity: Arc<Identity>, answer_bytes_max: usize) -> Self {
+        Self {
+            connector: Connector::new(proxy),
+            tasks: tasks.clone(),
+            identity,
+            proxies: proxy.outbound.clone(),
+            answer_bytes_max,
+        }
     }
 
-    /// As [`Client::new`], for https peers whose certificates have `name`, whatever their URLs have.
+    /// The same for https peers whose certificates have `name`, whatever their URLs have.
     #[must_use]
-    pub fn named(proxy: &Proxy, tasks: &Tasks, answer_bytes_max: usize, name: String) -> Self {
-        Self::by(Connector::new(proxy).named(name), proxy, tasks, answer_bytes_max)
-    }
-
-    fn by(connector: Connector, proxy: &Proxy, tasks: &Tasks, answer_bytes_max: usize) -> Self {
-        let pool = Pool::builder(Executor(tasks.clone()))
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(connector);
-        Self { pool, tasks: tasks.clone(), proxies: proxy.outbound.clone(), answer_bytes_max }
+    pub fn named(self, name: String) -> Self {
+        Self { connector: self.connector.named(name), ..self }
     }
 
     /// Who owns its connections, and what else outlives a call.
@@ -101,32 +105,59 @@ impl Client {
         &self.tasks
     }
 
-    /// Where frames for `uri` are posted.
+    /// This process, as peers know it.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Where requests for `uri` go.
+    ///
+    /// # Panics
+    /// Never: every URI has a path, and its authority is a header's value.
     pub(super) fn destination(&self, uri: Uri) -> Destination {
         // A tunnel for https is opened with it instead: what goes through a tunnel reaches the peer.
         let proxy = self.proxies.of(&uri).filter(|_| uri.scheme_str() != Some("https"));
-        Destination { uri, proxy_authorization: proxy.and_then(|proxy| proxy.authorization) }
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let target = if proxy.is_some() { uri.clone() } else { path.parse().unwrap_or_default() };
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let host = HeaderValue::from_str(authority).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Destination { target, host, proxy_authorization: proxy.and_then(|proxy| proxy.authorization), uri }
+    }
+
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// [`SendError::NotConnected`].
+    pub(super) async fn connect(&self, to: &Destination) -> Result<Connection, SendError> {
+        let io = self.connector.clone().call(to.uri.clone()).await;
+        let io = io.map_err(|error| SendError::NotConnected(causes(&*error)))?;
+        let handshake = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(io).await;
+        let (sender, driver) = handshake.map_err(|error| SendError::NotConnected(causes(&error)))?;
+        let token = self.tasks.token().clone();
+        // It ends with its sender or with the host, whichever comes first.
+        let _owned = self.tasks.spawn(async move {
+            tokio::select! {
+                _ = driver => {}
+                () = token.cancelled() => {}
+            }
+        });
+        Ok(Connection { sender })
     }
 
     /// Posts one frame and reads the answer, whatever its status.
-    pub(super) async fn post(&self, to: &Destination, frame: Vec<u8>) -> Result<HttpAnswer, SendError> {
+    ///
+    /// # Errors
+    /// [`SendError::NotSent`] if nothing of the frame was sent; after any error the connection is of no use.
+    pub(super) async fn post(
+        &self,
+        connection: &mut Connection,
+        to: &Destination,
+        frame: Vec<u8>,
+    ) -> Result<HttpAnswer, SendError> {
         let mut request = Request::new(Full::new(Bytes::from(frame)));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = to.uri.clone();
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
-        if let Some(authorization) = &to.proxy_authorization {
-            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
-        }
-        let response = self.pool.request(request).await.map_err(|error| {
-            let text = causes(&error);
-            if error.is_connect() {
-                SendError::NotConnected(text)
-            } else if is_refused_certificate(&error) {
-                SendError::CertificateRefused(text)
-            } else {
-                SendError::Broken(text)
-            }
-        })?;
+        let response = connection.send(request, to).await?;
         let (head, body) = response.into_parts();
         let claimed =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -150,6 +181,44 @@ impl Client {
     }
 }
 
+impl Connection {
+    /// Waits until it may carry a request; `false` if it never will.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if it is dropped.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
+    }
+
+    /// Whether the other side has closed it, as far as is known.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    async fn send(
+        &mut self,
+        mut request: Request<Full<Bytes>>,
+        to: &Destination,
+    ) -> Result<http::Response<Incoming>, SendError> {
+        *request.uri_mut() = to.target.clone();
+        request.headers_mut().insert(HOST, to.host.clone());
+        if let Some(authorization) = &to.proxy_authorization {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+        self.sender.try_send_request(request).await.map_err(|mut error| {
+            let is_unsent = error.take_message().is_some();
+            let error = error.into_error();
+            if is_refused_certificate(&error) {
+                SendError::CertificateRefused(causes(&error))
+            } else if is_unsent {
+                SendError::NotSent
+            } else {
+                SendError::Broken(causes(&error))
+            }
+        })
+    }
+}
+
 /// The causes of an error in one line, outermost first.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut texts = vec![error.to_string()];
@@ -160,25 +229,4 @@ fn causes(error: &dyn std::error::Error) -> String {
     }
     texts.dedup();
     texts.join(": ")
-}
-
-/// Runs the pool's connections as tasks of ours.
-#[derive(Debug, Clone)]
-struct Executor(Tasks);
-
-impl<F> hyper::rt::Executor<F> for Executor
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, task: F) {
-        let token = self.0.token().clone();
-        // A connection ends with the pool or with the host, whichever comes first.
-        let _owned = self.0.spawn(async move {
-            tokio::select! {
-                _ = task => {}
-                () = token.cancelled() => {}
-            }
-        });
-    }
 }

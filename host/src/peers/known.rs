@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
 use super::Catalogue;
+use super::acquaintance::Acquaintance;
 use crate::base::{Counter, FunctionName};
 
 /// The knowledge of one peer.
@@ -17,12 +18,16 @@ use crate::base::{Counter, FunctionName};
 pub struct Known {
     catalogue: ArcSwapOption<Catalogue>,
     notes: Mutex<Notes>,
+    /// Who has answered at the URL.
+    pub(super) acquaintance: Acquaintance,
     fetches: [Counter; Fetched::ALL.len()],
     probes: [Counter; Probed::ALL.len()],
     /// The catalogue seems to be out of date.
     pub(super) is_stale: Notify,
     /// The breaker has opened.
     pub(super) has_failed: Notify,
+    /// The URL leads back to this process.
+    pub(super) is_home: Notify,
 }
 
 /// When things happened last.

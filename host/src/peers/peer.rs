@@ -2,17 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::Client;
+use super::acquaintance::{Binding, Met};
 use super::client::Destination;
+use super::connections::Connections;
 use super::health::{Admission, Health};
 use super::known::Known;
 use super::load::Latency;
+use super::{Client, Moment};
 use crate::base::{Counter, ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::functions::CallStats;
@@ -21,6 +23,7 @@ use crate::wire::{Compression, KeySet, Limits};
 mod attempt;
 mod calling;
 mod failures;
+mod hello;
 mod limit;
 mod offering;
 
@@ -43,8 +46,10 @@ pub struct Peer {
     destination: Destination,
     key: Option<Arc<KeySet>>,
     client: Client,
+    connections: Connections,
     compression: Compression,
     limits: Limits,
+    binding: Binding,
     standing: Standing,
     stats: CallStats,
     health: Health,
@@ -55,7 +60,6 @@ pub struct Peer {
     limited: [Counter; PeerLimit::ALL.len()],
     reach: Reach,
     known: Arc<Known>,
-    is_itself: AtomicBool,
     /// What to add to our clock to have the peer's, in milliseconds.
     clock_offset_ms: AtomicI64,
 }
@@ -100,7 +104,7 @@ impl Peer {
         client: Client,
         compression: Compression,
         limits: Limits,
-        standing: Standing,
+        (standing, binding): (Standing, Binding),
         (allowed, known): (Allowed, Arc<Known>),
     ) -> Self {
         Self {
@@ -112,15 +116,16 @@ impl Peer {
             is_unfound: false,
             key,
             client,
+            connections: Connections::default(),
             compression,
             limits,
+            binding,
             standing,
             stats: CallStats::default(),
             health: Health::default(),
             latency: Latency::default(),
             late: Arc::new(Semaphore::new(LATE_MAX)),
             limited: Default::default(),
-            is_itself: AtomicBool::new(false),
             clock_offset_ms: AtomicI64::new(0),
         }
     }
@@ -156,10 +161,27 @@ impl Peer {
         self.found_behind.as_ref()
     }
 
-    /// Whether a call has shown that the URL leads back to this very process.
+    /// Whether the URL leads back to this very process, as hellos have proven within the last seconds.
     #[must_use]
     pub fn is_itself(&self) -> bool {
-        self.is_itself.load(Ordering::Relaxed)
+        self.known.acquaintance.is_itself()
+    }
+
+    /// Who answered at the URL last, and when.
+    #[must_use]
+    pub fn met(&self) -> Option<(Moment, Met)> {
+        self.known.acquaintance.last()
+    }
+
+    /// What the config asks of those who answer at the URL.
+    #[must_use]
+    pub fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(super) fn close_idle(&self) {
+        self.connections.close_idle();
     }
 
     /// What to add to our clock to have the one that the peer asked for, in milliseconds.
@@ -189,23 +211,16 @@ impl Peer {
         self.limited[limit as usize].count();
     }
 
-    /// Calls `invocation.function` there, within its deadline. `host_id` and `instance` are this host's.
+    /// Calls `invocation.function` there, within its deadline.
     ///
     /// # Cancel safety
     /// Dropping it closes the connection, so that the peer drops the call as well.
-    pub async fn call(
-        self: &Arc<Self>,
-        invocation: &Invocation,
-        arguments: Bytes,
-        host_id: &HostId,
-        instance: [u8; 16],
-        is_trial: bool,
-    ) -> Answer {
+    pub async fn call(self: &Arc<Self>, invocation: &Invocation, arguments: Bytes, is_trial: bool) -> Answer {
         if self.is_unfound {
             return failed(Self::unfound_failure());
         }
         let mut calling = Calling::begin(self, is_trial);
-        let answer = self.call_uncounted(invocation, arguments, host_id, instance, &mut calling).await;
+        let answer = self.call_uncounted(invocation, arguments, &mut calling).await;
         calling.end(&answer);
         answer
     }
@@ -265,9 +280,10 @@ impl Peer {
         let (running, ms) = (self.stats.running(), self.latency.seconds(now) * 1000.0);
         let found = self.found_behind.as_ref().map(|url| format!("found behind {url}, "));
         format!(
-            "{}{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}{}",
+            "{}{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}{}; {}",
             found.unwrap_or_default(),
-            self.describe_probe()
+            self.describe_probe(),
+            self.describe_way()
         )
     }
 

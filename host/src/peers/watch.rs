@@ -29,6 +29,10 @@ const PROBE_BYTES_MAX: usize = 64 * 1024;
 /// Pause between two probes; longer for a peer that said that it is ready and still failed.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(8);
+/// Pause between two looks for connections that have been idle for too long.
+const TIDY_PAUSE: Duration = Duration::from_secs(5);
+/// Pause between two proofs that a URL leads back to this process.
+const HOME_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a peer is asked for its catalogue.
 #[derive(Debug, Clone)]
@@ -85,7 +89,7 @@ impl Watch {
             tokio::select! {
                 () = ended.cancelled() => {}
                 () = stopping.cancelled() => {}
-                ((), ()) = async { tokio::join!(follow_catalogue(&peer, &asking), await_return(&peer)) } => {}
+                _ = async { tokio::join!(follow_catalogue(&peer, &asking), await_return(&peer), tidy(&peer), prove_home(&peer)) } => {}
             }
         });
     }
@@ -207,6 +211,25 @@ async fn await_return(peer: &Peer) {
             }
         }
         peer.known().has_failed.notified().await;
+    }
+}
+
+/// Closes connections that have been idle for too long.
+async fn tidy(peer: &Peer) {
+    loop {
+        tokio::time::sleep(TIDY_PAUSE).await;
+        peer.close_idle();
+    }
+}
+
+/// While the URL leads back to this process, proves again and again that it still does.
+async fn prove_home(peer: &Arc<Peer>) {
+    loop {
+        peer.known().is_home.notified().await;
+        while peer.is_itself() {
+            tokio::time::sleep(HOME_PAUSE).await;
+            peer.prove_home().await;
+        }
     }
 }
 

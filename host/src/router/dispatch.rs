@@ -16,7 +16,8 @@ use super::budget::RetryBudget;
 use super::decision::{self, Decision, Target, Ways, decide};
 use super::repeats::Repeats;
 use crate::base::{
-    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Invocation, Outcome, Tasks, nearest,
+    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Outcome, Tasks,
+    nearest,
 };
 use crate::config::Fallback;
 use crate::functions::{CallFuture, CallStats, Dispatch, Function, Started, Table, Withdrawn};
@@ -27,9 +28,8 @@ const DROP_GRACE: Duration = Duration::from_secs(1);
 
 /// Routes calls.
 pub struct Router {
-    host_id: HostId,
-    /// 16 random bytes of this process, by which it recognises itself.
-    instance: [u8; 16],
+    /// This process, as peers know it.
+    identity: Arc<Identity>,
     table: Arc<Table>,
     routes: ArcSwap<Routes>,
     /// What is left of calls that may be made again.
@@ -66,7 +66,7 @@ impl Routes {
 
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Router").field("host_id", &self.host_id).finish_non_exhaustive()
+        f.debug_struct("Router").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
@@ -74,10 +74,9 @@ impl Router {
     /// A router over the functions of `table` and the peers of `routes`, which keeps no outcomes of calls as yet
     /// ([`Repeats::set_bounds`]).
     #[must_use]
-    pub fn new(host_id: HostId, table: Arc<Table>, routes: Routes) -> Arc<Self> {
+    pub fn new(identity: Arc<Identity>, table: Arc<Table>, routes: Routes) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
-            host_id,
-            instance: rand::random(),
+            identity,
             table,
             routes: ArcSwap::from_pointee(routes),
             budget: RetryBudget::new(Instant::now()),
@@ -102,13 +101,13 @@ impl Router {
     /// Id of this host.
     #[must_use]
     pub fn host_id(&self) -> &HostId {
-        &self.host_id
+        self.identity.host_id()
     }
 
-    /// By what this process recognises itself.
+    /// This process, as peers know it.
     #[must_use]
-    pub fn instance(&self) -> &[u8; 16] {
-        &self.instance
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The function table.

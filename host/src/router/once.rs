@@ -80,7 +80,7 @@ impl Router {
             }
             admission => admission == Admission::Trial,
         };
-        match peer.call(&invocation, arguments, self.host_id(), *self.instance(), is_trial).await {
+        match peer.call(&invocation, arguments, is_trial).await {
             Answer::Outcome(outcome, served_by) => {
                 let ran = outcome.as_ref().err().is_none_or(|failure| failure.executed == Some(true));
                 served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));

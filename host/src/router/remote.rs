@@ -99,9 +99,7 @@ impl Router {
                     }
                     attempts += 1;
                     tracing::debug!(function = %invocation.function, request_id = %invocation.id, peer = %peer.url(), is_trial, attempt = attempts, "the call goes to this peer");
-                    let id = self.host_id();
-                    let answer =
-                        peer.call(&invocation, arguments.clone(), id, *self.instance(), is_trial).await;
+                    let answer = peer.call(&invocation, arguments.clone(), is_trial).await;
                     *executed = either(*executed, answer.executed());
                     let ran = answer.executed() == Some(true);
                     if let (true, Answer::Outcome(_, Some(who))) = (ran, &answer) {
@@ -135,7 +133,6 @@ impl Router {
                             return outcome;
                         }
                         Answer::Itself => {
-                            tracing::info!(peer = %peer.url(), "the peer is this very host: its functions run here");
                             self.tell_routes();
                             if self.has(&invocation.function) {
                                 return self.call_here(invocation, arguments).await;

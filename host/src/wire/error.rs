@@ -7,8 +7,6 @@
 
 use crate::base::{ErrorCode, Failure};
 
-use super::response::ClockHint;
-
 /// A secret, or a list of them, from which no keys can be made. No text contains the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -72,11 +70,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What the sender is told beside the failure: how to stamp its frames, where that helps.
+    /// The receiver's clock, Unix time in milliseconds, where the sender is to stamp its frames by it.
     #[must_use]
-    pub const fn clock_hint(self) -> Option<ClockHint> {
+    pub const fn now_ms(self) -> Option<u64> {
         match self {
-            Self::Stale { now_ms } => Some(ClockHint { now_ms }),
+            Self::Stale { now_ms } => Some(now_ms),
             Self::Seen => None,
         }
     }
@@ -223,9 +221,9 @@ mod tests {
     #[test]
     fn a_stale_frame_may_be_sealed_again_and_a_seen_one_may_not() {
         let stale = Refusal::Stale { now_ms: 7 };
-        assert_eq!(stale.clock_hint(), Some(ClockHint { now_ms: 7 }));
+        assert_eq!(stale.now_ms(), Some(7));
         assert_eq!(stale.to_failure().executed, Some(false));
-        assert_eq!(Refusal::Seen.clock_hint(), None);
+        assert_eq!(Refusal::Seen.now_ms(), None);
         assert_eq!(Refusal::Seen.to_failure().executed, None);
         assert_eq!(Refusal::Seen.to_failure().code, ErrorCode::Replayed);
     }

@@ -93,7 +93,7 @@ impl fmt::Debug for Plaintext {
 
 /// Seals one attempt of a call: a new request id and a new nonce, stamped `now_ms`.
 ///
-/// `now_ms` is Unix time by the clock that the peer accepts (see [`super::ClockHint`]).
+/// `now_ms` is Unix time by the clock of the peer.
 /// Returns the id that the response has to repeat, and the frame.
 /// Fields over the limits of [`RequestEnvelope`] are sealed as they are, and refused by the peer.
 #[must_use]

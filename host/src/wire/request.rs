@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use crate::base::{FunctionName, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX};
+use crate::base::{FunctionName, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Identity, InstanceId};
 
 use super::check::{NESTING_MAX, check_arguments};
 use super::error::DecodeError;
@@ -17,14 +17,22 @@ pub const HOST_ID_BYTES_MAX: usize = 64;
 /// Longest `traceparent` in bytes. Version 00 of W3C Trace Context has 55; later versions may append.
 pub const TRACEPARENT_BYTES_MAX: usize = 256;
 
-/// Name of the extension that tells a host that it is talking to itself.
-const INSTANCE: &str = "instance";
+/// Name of the extension that names the process that a request is for.
+const TO: &str = "to";
+/// Name of the extension that makes a request a hello.
+const HELLO: &str = "hello";
+/// The function that a hello names. A host that knows no hellos answers that it has no such function.
+const HELLO_FUNCTION: &str = "framex.hello";
+/// The arguments of a hello: a MessagePack map without entries.
+const NO_ARGUMENTS: &[u8] = &[0x80];
+/// Levels that are left for a value inside the extensions: the envelope and that map are two.
+const INNER_LEVELS: usize = NESTING_MAX - 2;
 /// What errors call the envelope as a whole.
 const ENVELOPE: &str = "request envelope";
 /// Fields of the envelope.
 const FIELDS: usize = 7;
 /// Bytes of everything in the envelope whose length does not vary, at their longest.
-const FIXED_BYTES_MAX: usize = 68;
+const FIXED_BYTES_MAX: usize = 96;
 /// Bytes in front of the content of a string at their longest.
 const TEXT_HEAD_BYTES_MAX: usize = 5;
 
@@ -43,11 +51,37 @@ pub struct RequestEnvelope {
     pub traceparent: Option<Arc<str>>,
     /// Stays the same over the attempts of one call; at most [`IDEMPOTENCY_KEY_BYTES_MAX`].
     pub idempotency_key: Option<Bytes>,
-    /// Extension `instance`: 16 random bytes of the sending process, which only itself recognises.
-    pub instance: Option<[u8; 16]>,
+    /// What else it says.
+    pub extensions: RequestExtensions,
+}
+
+/// The extensions of a request that this version knows (WIRE.md, "Extensions").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestExtensions {
+    /// `to`: the process that the frame was made for. Any other runs nothing of it.
+    pub to: Option<InstanceId>,
+    /// `hello`: the instance of the sender, which asks who opens its frames. Nothing is called.
+    pub hello: Option<InstanceId>,
 }
 
 impl RequestEnvelope {
+    /// The request that begins a connection: who opens the frames that are sent over it? `from` is the sender.
+    ///
+    /// # Panics
+    /// Never: the function's name is well-formed.
+    #[must_use]
+    pub fn hello(from: &Identity, remaining_ms: u64) -> Self {
+        Self {
+            function: FunctionName::new(HELLO_FUNCTION).expect("the name of a hello is well-formed"),
+            arguments: Bytes::from_static(NO_ARGUMENTS),
+            remaining_ms,
+            hops: vec![Arc::clone(from.host_id())],
+            traceparent: None,
+            idempotency_key: None,
+            extensions: RequestExtensions { hello: Some(from.instance()), ..RequestExtensions::default() },
+        }
+    }
+
     /// Writes the envelope straight behind the room for the header: one allocation.
     pub(super) fn encode(&self) -> Writer {
         let mut writer = Writer::new(self.bytes_max());
@@ -65,13 +99,13 @@ impl RequestEnvelope {
             Some(key) => writer.binary(key),
             None => writer.nil(),
         }
-        match &self.instance {
-            Some(instance) => {
-                writer.small_map(1);
-                writer.text(INSTANCE);
-                writer.binary(instance);
+        let RequestExtensions { to, hello } = self.extensions;
+        writer.small_map(u8::from(to.is_some()) + u8::from(hello.is_some()));
+        for (name, instance) in [(TO, to), (HELLO, hello)] {
+            if let Some(InstanceId(instance)) = instance {
+                writer.text(name);
+                writer.binary(&instance);
             }
-            None => writer.small_map(0),
         }
         writer
     }
@@ -100,11 +134,11 @@ impl RequestEnvelope {
         let traceparent = reader.optional(|reader| reader.text("traceparent", TRACEPARENT_BYTES_MAX))?;
         let traceparent = traceparent.map(Arc::from);
         let idempotency_key = reader.optional(|reader| idempotency_key(reader, &plaintext))?;
-        let instance = read_extensions(&mut reader, &plaintext)?;
+        let extensions = read_extensions(&mut reader, &plaintext)?;
         reader.finish(ENVELOPE)?;
         check_arguments(&plaintext[range.clone()], nesting_max)?;
         let arguments = keep(plaintext, range);
-        Ok(Self { function, arguments, remaining_ms, hops, traceparent, idempotency_key, instance })
+        Ok(Self { function, arguments, remaining_ms, hops, traceparent, idempotency_key, extensions })
     }
 }
 
@@ -143,19 +177,30 @@ fn hops(reader: &mut Reader<'_>) -> Result<Vec<HostId>, DecodeError> {
     (0..count).map(|_| host_id(reader, field)).collect()
 }
 
-/// The extension that this version knows; all others are skipped.
-fn read_extensions(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<Option<[u8; 16]>, DecodeError> {
+/// The extensions that this version knows; all others are skipped.
+fn read_extensions(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<RequestExtensions, DecodeError> {
     let field = "extensions";
-    let mut instance = None;
+    let mut extensions = RequestExtensions::default();
     for _ in 0..reader.map(field)? {
-        if reader.text_or_skip(field, NESTING_MAX - 2)? == Some(INSTANCE) {
-            let range = reader.binary("extension instance")?;
-            instance = plaintext[range].try_into().ok();
-        } else {
-            reader.skip(field, NESTING_MAX - 2)?;
+        match reader.text_or_skip(field, INNER_LEVELS)? {
+            Some(TO) => extensions.to = Some(instance(reader, plaintext, "extension to")?),
+            Some(HELLO) => extensions.hello = Some(instance(reader, plaintext, "extension hello")?),
+            _ => reader.skip(field, INNER_LEVELS)?,
         }
     }
-    Ok(instance)
+    Ok(extensions)
+}
+
+/// The instance of a process. One of another length is an error: a frame that names a receiver which cannot be read is
+/// not one that names none.
+pub(super) fn instance(
+    reader: &mut Reader<'_>,
+    plaintext: &[u8],
+    field: &'static str,
+) -> Result<InstanceId, DecodeError> {
+    let range = reader.binary(field)?;
+    let bytes = plaintext[range].try_into();
+    bytes.map(InstanceId).map_err(|_| DecodeError::Invalid { field, expected: "16 bytes" })
 }
 
 /// Copies the key: it is short, and a slice would keep the whole frame alive with it.

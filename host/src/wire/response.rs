@@ -2,12 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::base::{ErrorCode, Failure, HostId, Outcome};
+use crate::base::{ErrorCode, Failure, HostId, InstanceId, Outcome};
 
 use super::check::{NESTING_MAX, check_nested_value};
 use super::error::DecodeError;
 use super::reader::Reader;
-use super::request::{host_id, keep};
+use super::request::{host_id, instance, keep};
 use super::writer::Writer;
 
 /// What errors call the envelope as a whole.
@@ -18,10 +18,12 @@ const FAILURE: &str = "failure";
 const EXTENSIONS: &str = "extensions";
 /// Fields of the envelope.
 const FIELDS: usize = 4;
+/// Fields of the extension `by`.
+const BY_FIELDS: usize = 2;
 /// Longest error code in bytes, known or not.
 const CODE_BYTES_MAX: usize = 64;
 /// Bytes of everything in the envelope whose length does not vary, at their longest.
-const FIXED_BYTES_MAX: usize = 128;
+const FIXED_BYTES_MAX: usize = 192;
 /// Levels that are left for a value inside the failure or the extensions: the envelope and that map are two.
 const INNER_LEVELS: usize = NESTING_MAX - 2;
 
@@ -32,17 +34,32 @@ pub struct ResponseEnvelope {
     pub host_id: HostId,
     /// The result, as MessagePack that is not looked at here, or why there is none.
     pub outcome: Outcome,
-    /// With a refused frame: by which clock to stamp the next one.
-    pub clock_hint: Option<ClockHint>,
-    /// Extension `itself`: the process that refused the call is the one that made it.
-    pub itself: bool,
+    /// What else it says.
+    pub extensions: ResponseExtensions,
 }
 
-/// Extensions `retry` and `now`: the call may be sealed again, once, stamped by the receiver's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClockHint {
-    /// The receiver's clock, Unix time in milliseconds.
-    pub now_ms: u64,
+/// The extensions of a response that this version knows (WIRE.md, "Extensions").
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ResponseExtensions {
+    /// `by`: the process that opened the request. A host of before it was known says nothing.
+    pub by: Option<By>,
+    /// `now`: the clock of that process, Unix time in milliseconds. With a hello, and with a frame whose stamp was
+    /// refused.
+    pub now_ms: Option<u64>,
+    /// `retry`: the stamp was refused, and the sender is to stamp its frames by `now`.
+    pub retry: bool,
+    /// `took_over`: how many milliseconds ago this process took over from the one that the frame was made for, which
+    /// had ended by then: an earlier life of the host in `by`.
+    pub took_over_ms: Option<u64>,
+}
+
+/// Who opened a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// The id of the host.
+    pub host_id: HostId,
+    /// The process.
+    pub instance: InstanceId,
 }
 
 impl ResponseEnvelope {
@@ -59,17 +76,7 @@ impl ResponseEnvelope {
             Ok(result) => writer.binary(result),
             Err(failure) => write_failure(&mut writer, failure),
         }
-        writer.small_map(if self.clock_hint.is_some() { 2 } else { 0 } + u8::from(self.itself));
-        if let Some(ClockHint { now_ms }) = self.clock_hint {
-            writer.text("retry");
-            writer.boolean(true);
-            writer.text("now");
-            writer.unsigned(now_ms);
-        }
-        if self.itself {
-            writer.text("itself");
-            writer.boolean(true);
-        }
+        self.extensions.encode(&mut writer);
         writer
     }
 
@@ -83,7 +90,8 @@ impl ResponseEnvelope {
                     + failure.details.as_ref().map_or(0, Bytes::len)
             }
         };
-        FIXED_BYTES_MAX + self.host_id.len() + outcome
+        let by = self.extensions.by.as_ref().map_or(0, |by| by.host_id.len());
+        FIXED_BYTES_MAX + self.host_id.len() + by + outcome
     }
 
     /// Reads the envelope; the result is what is left of `plaintext`, not a copy.
@@ -100,10 +108,55 @@ impl ResponseEnvelope {
         } else {
             Err(read_failure(&mut reader, &plaintext)?)
         };
-        let (clock_hint, itself) = read_extensions(&mut reader)?;
+        let extensions = ResponseExtensions::decode(&mut reader, &plaintext)?;
         reader.finish(ENVELOPE)?;
         let outcome = body.map(|range| keep(plaintext, range)).map_err(Box::new);
-        Ok(Self { host_id, outcome, clock_hint, itself })
+        Ok(Self { host_id, outcome, extensions })
+    }
+}
+
+impl ResponseExtensions {
+    fn encode(&self, writer: &mut Writer) {
+        let Self { by, now_ms, retry, took_over_ms } = self;
+        let numbers = [("now", now_ms), ("took_over", took_over_ms)];
+        let count = u8::from(by.is_some()) + u8::from(*retry);
+        writer.small_map(numbers.iter().fold(count, |count, (_, number)| count + u8::from(number.is_some())));
+        if let Some(By { host_id, instance }) = by {
+            writer.text("by");
+            writer.array(BY_FIELDS);
+            writer.text(host_id);
+            writer.binary(&instance.0);
+        }
+        if *retry {
+            writer.text("retry");
+            writer.boolean(true);
+        }
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                writer.text(name);
+                writer.unsigned(*number);
+            }
+        }
+    }
+
+    /// Reads those that this version knows; all others are skipped.
+    fn decode(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<Self, DecodeError> {
+        let mut read = Self::default();
+        for _ in 0..reader.map(EXTENSIONS)? {
+            match reader.text_or_skip(EXTENSIONS, INNER_LEVELS)? {
+                Some("by") => {
+                    reader.fields("extension by", BY_FIELDS)?;
+                    let host_id = host_id(reader, "extension by")?;
+                    let instance = instance(reader, plaintext, "extension by")?;
+                    read.by = Some(By { host_id, instance });
+                }
+                Some("now") => read.now_ms = Some(reader.unsigned("extension now")?),
+                Some("retry") => read.retry = reader.boolean("extension retry")?,
+                Some("took_over") => read.took_over_ms = Some(reader.unsigned("extension took_over")?),
+                _ => reader.skip(EXTENSIONS, INNER_LEVELS)?,
+            }
+        }
+        Ok(read)
     }
 }
 
@@ -205,20 +258,6 @@ fn read_failure(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<Failure, De
         failure.details = details.flatten().map(Bytes::copy_from_slice);
     }
     Ok(failure)
-}
-
-/// The extensions that this version knows; all others are skipped.
-fn read_extensions(reader: &mut Reader<'_>) -> Result<(Option<ClockHint>, bool), DecodeError> {
-    let (mut retry, mut now, mut itself) = (false, None, false);
-    for _ in 0..reader.map(EXTENSIONS)? {
-        match reader.text_or_skip(EXTENSIONS, INNER_LEVELS)? {
-            Some("retry") => retry = reader.boolean("extension retry")?,
-            Some("now") => now = Some(reader.unsigned("extension now")?),
-            Some("itself") => itself = reader.boolean("extension itself")?,
-            _ => reader.skip(EXTENSIONS, INNER_LEVELS)?,
-        }
-    }
-    Ok((now.filter(|_| retry).map(|now_ms| ClockHint { now_ms }), itself))
 }
 
 #[cfg(test)]

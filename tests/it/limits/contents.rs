@@ -137,8 +137,7 @@ fn answering(zeroes: usize, compression: Compression) -> FaultyPeer {
         let envelope = ResponseEnvelope {
             host_id: Arc::from("large"),
             outcome: Ok(result.into()),
-            clock_hint: None,
-            itself: false,
+            extensions: Default::default(),
         };
         let frame =
             wire::seal_response(&opened.key, opened.request_id, frames::now_ms(), &envelope, compression);

@@ -6,9 +6,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use framex_host::wire::CONTENT_TYPE;
-use framex_tests::{Conversation, FaultyPeer, http_answer, is_instrumented};
+use framex_tests::{Conversation, FaultyPeer, frames, http_answer, is_instrumented};
 
-use super::{FUNCTION, call, call_within, check_failed, host, runs};
+use super::{FUNCTION, call, call_within, check_failed, host, runs, success};
 
 /// How long an answer may take that needs no waiting.
 const SOON: Duration = Duration::from_secs(10);
@@ -75,7 +75,10 @@ fn a_peer_that_never_answers_is_given_up_at_the_deadline() {
 #[test]
 fn a_peer_that_accepts_and_closes() {
     let peer = FaultyPeer::start(|_| {});
-    check_peer(&peer, 503, "unavailable");
+    let a = host("a", &[&peer.url()], FUNCTION).start();
+    // Not even a hello was answered, so nothing was called.
+    check_failed(&call(&a), 503, "unavailable", Some(false));
+    assert_eq!(runs(&a), 0, "it ran here");
 }
 
 #[test]
@@ -98,15 +101,17 @@ fn a_peer_that_closes_a_kept_connection_under_a_call() {
     // The second request is the first one on a connection that was used before: the client's pool must not
     // take it for one that was never sent.
     let peer = FaultyPeer::start(|conversation| {
-        conversation.request();
-        conversation.send(&http_answer("404 Not Found", &[], b""));
+        let Some((opened, _)) = conversation.request().and_then(|frame| frames::open_request(&frame)) else {
+            return;
+        };
+        conversation.send(&opened.answer(&success()));
         conversation.request();
     });
     let a = host("a", &[&peer.url()], FUNCTION).start();
-    for requests in 1..=2 {
-        check_failed(&call(&a), 503, "unavailable", None);
-        assert_eq!((peer.requests(), peer.connections()), (requests, 1));
-    }
+    assert_eq!(call(&a).status, 200);
+    assert_eq!((peer.requests(), peer.connections()), (1, 1));
+    check_failed(&call(&a), 503, "unavailable", None);
+    assert_eq!((peer.requests(), peer.connections()), (2, 1));
     assert_eq!(runs(&a), 0);
 }
 

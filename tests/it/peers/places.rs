@@ -82,7 +82,7 @@ fn a_url_that_leads_home_is_this_host() {
     assert_eq!(runs_at(&a), "local");
     check_served_by(&a, "a");
     assert_eq!(runs(&a), 2);
-    a.wait_for_log("the peer is this very host");
+    a.wait_for_log("leads back to this very host");
     a.stop();
 }
 

@@ -19,7 +19,7 @@ fn a_frame_is_served_once() {
     assert!(first.outcome.is_ok(), "{:?}", first.outcome);
     for _ in 0..3 {
         let again = frames::open(&key, id, &frames::post_frame(&host.url(), &frame));
-        assert_eq!(again.clock_hint, None, "sealing it again would run it twice");
+        assert!(!again.extensions.retry, "sealing it again would run it twice");
         let failure = failure(again);
         assert_eq!((failure.code, failure.executed), (ErrorCode::Replayed, None));
     }
@@ -39,7 +39,7 @@ fn a_frame_of_another_time_is_refused_with_the_clock_to_use() {
     for sent_at_ms in [0, now - 3_600_000, now - 40_000, now + 70_000, now + 3_600_000, u64::MAX] {
         let (id, frame) = wire::seal_request(&key, sent_at_ms, &envelope, Compression::Never);
         let answer = frames::open(&key, id, &frames::post_frame(&host.url(), &frame));
-        let hint = answer.clock_hint.expect("the sender learns the time").now_ms;
+        let hint = answer.extensions.now_ms.expect("the sender learns the time");
         assert!(hint.abs_diff(frames::now_ms()) < 30_000, "{hint}");
         let failure = failure(answer);
         assert_eq!((failure.code, failure.executed), (ErrorCode::Replayed, Some(false)));
@@ -57,7 +57,7 @@ fn a_frame_from_before_the_start_is_refused_though_it_is_young() {
     let (id, before) = frames::seal(&key, &envelope);
     let host = host();
     let answer = frames::open(&key, id, &frames::post_frame(&host.url(), &before));
-    assert!(answer.clock_hint.is_some());
+    assert!(answer.extensions.retry);
     let refused = failure(answer);
     assert_eq!((refused.code, refused.executed), (ErrorCode::Replayed, Some(false)));
     assert!(frames::call_sealed(&host.url(), &key, &envelope).outcome.is_ok());

@@ -10,8 +10,8 @@ use super::compression;
 use crate::base::Tasks;
 use crate::config::{self, Config, Discover, PeerUrl, READY_PATH};
 use crate::peers::{
-    Allowed, Asking, Client, Discovered, Endpoint, Following, FollowingId, Known, Peer, Standing, Watch,
-    discovery_of,
+    Allowed, Asking, Binding, Client, Discovered, Endpoint, Following, FollowingId, Known, Peer, Standing,
+    Watch, discovery_of,
 };
 use crate::wire::{Compression, KeySet, Limits};
 
@@ -20,7 +20,6 @@ pub(super) struct Making<'a> {
     pub(super) config: &'a Config,
     pub(super) keys: &'a Keys,
     pub(super) client: &'a Client,
-    pub(super) client_tasks: &'a Tasks,
     pub(super) limits: Limits,
     /// Calls are made as before, so that peers can be taken over.
     pub(super) calls_alike: bool,
@@ -89,7 +88,7 @@ impl Making<'_> {
             Discover::Dns | Discover::Srv if peer.url.is_https() => {
                 let name = peer.url.host().split('.').skip_while(|label| label.starts_with('_'));
                 let name = name.collect::<Vec<_>>().join(".");
-                Client::named(&self.config.proxy, self.client_tasks, self.limits.plaintext_bytes_max, name)
+                self.client.clone().named(name)
             }
             _ => self.client.clone(),
         }
@@ -119,6 +118,11 @@ impl Making<'_> {
             priority: peer.priority.saturating_add(endpoint.rank),
             weight: peer.weight.saturating_mul(endpoint.weight),
         };
+        let binding = Binding {
+            bind: peer.bind,
+            require: self.config.proxy.require_receiver,
+            host_id: peer.host_id.clone(),
+        };
         let is_unfound = group.found.is_none() && group.discover != Discover::Static;
         let allowed = Allowed {
             // Without a key for calls, what it offers could not be had.
@@ -133,7 +137,13 @@ impl Making<'_> {
             };
             let same_ways = known.compression == compression && known.peer.allowed() == allowed;
             let same_kind = known.peer.is_unfound() == is_unfound;
-            call_alike && same_kind && same_key && same_ways && known.peer.standing() == standing
+            let same_binding = *known.peer.binding() == binding;
+            call_alike
+                && same_kind
+                && same_key
+                && same_ways
+                && same_binding
+                && known.peer.standing() == standing
         };
         let made = match before.filter(same) {
             Some(known) => Arc::clone(&known.peer),
@@ -145,7 +155,7 @@ impl Making<'_> {
                     group.client.clone(),
                     compression,
                     self.limits,
-                    standing,
+                    (standing, binding.clone()),
                     (allowed, known.unwrap_or_default()),
                 );
                 Arc::new(if is_unfound { made.unfound() } else { made })

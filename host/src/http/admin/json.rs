@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{HostChange, HostRefusal};
 use crate::base::FunctionName;
 use crate::http::Problem;
-use crate::peers::{Admission, Notes, Peer};
+use crate::peers::{Admission, Met, Moment, Notes, Peer};
 use crate::plugins::{Change, LastFailure, PluginStatus, Progress, Step, Zombie};
 
 pub(super) fn change_json(change: &Change) -> Value {
@@ -77,6 +77,21 @@ pub(super) fn peer_json(peer: &Peer) -> Value {
         "running": peer.stats().running(), "priority": peer.standing().priority, "weight": peer.standing().weight,
         "url": peer.url().to_string(), "itself": peer.is_itself(), "clock_offset_ms": peer.clock_offset_ms(),
         "has_key": peer.has_key(), "catalogue": catalogue, "last_probe": probe,
+        "encrypted": peer.url().is_https(), "pinned": peer.binding().host_id.as_deref(), "bind": peer.binding().bind,
+        "answered": peer.met().map(|met| met_json(&met)),
+    })
+}
+
+/// Who answered at the URL of a peer last, and when.
+fn met_json((moment, met): &(Moment, Met)) -> Value {
+    let (by, is_itself) = match met {
+        Met::Host(by) => (Some(by), false),
+        Met::Unbound => (None, false),
+        Met::Itself => (None, true),
+    };
+    json!({
+        "at": rfc3339(moment.date), "itself": is_itself, "bound": by.is_some(),
+        "host_id": by.map(|by| &*by.host_id), "instance": by.map(|by| by.instance.to_string()),
     })
 }
 

@@ -1,11 +1,9 @@
-//! What is asked of a peer besides calls: small documents, over the same connections, without following anybody.
+//! What is asked of a peer besides calls: small documents, each over a connection of its own, without following redirects.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, ETAG, IF_NONE_MATCH, LOCATION, PROXY_AUTHORIZATION,
-};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, ETAG, IF_NONE_MATCH, LOCATION};
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
@@ -43,27 +41,24 @@ impl Client {
     pub(in super::super) async fn get(&self, asked: Asked<'_>) -> Option<Result<Got, SendError>> {
         let Asked { to, authorization, known, bytes_max, within } = asked;
         let mut request = Request::new(Full::new(Bytes::new()));
-        *request.uri_mut() = to.uri.clone();
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let optional = [
-            (AUTHORIZATION, authorization),
-            (IF_NONE_MATCH, known),
-            (PROXY_AUTHORIZATION, to.proxy_authorization.clone()),
-        ];
-        for (name, value) in optional {
+        for (name, value) in [(AUTHORIZATION, authorization), (IF_NONE_MATCH, known)] {
             if let Some(value) = value {
                 headers.insert(name, value);
             }
         }
-        tokio::time::timeout(within, self.get_whole(request, bytes_max)).await.ok()
+        tokio::time::timeout(within, self.get_whole(to, request, bytes_max)).await.ok()
     }
 
-    async fn get_whole(&self, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Got, SendError> {
-        let response = self.pool.request(request).await.map_err(|error| {
-            let text = causes(&error);
-            if error.is_connect() { SendError::NotConnected(text) } else { SendError::Broken(text) }
-        })?;
+    async fn get_whole(
+        &self,
+        to: &Destination,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> Result<Got, SendError> {
+        let mut connection = self.connect(to).await?;
+        let response = connection.send(request, to).await?;
         let (head, body) = response.into_parts();
         let claimed =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());

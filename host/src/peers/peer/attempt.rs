@@ -1,30 +1,71 @@
-//! One attempt at a call: seals it, sends it, and believes only what opens.
+//! One attempt at a call: seals it for the process at the other end of a connection, sends it, and believes only what
+//! opens, as far as the mouth that it comes from proves it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::calling::{Calling, Missed};
 use super::failures::{for_callers, refused, unsent};
+use super::hello::{Begun, millis};
 use super::{Answer, Peer, PeerLimit, failed};
-use crate::base::{ErrorCode, Failure, HostId, Invocation};
-use crate::peers::client::SendError;
-use crate::wire::{self, KeySet, RequestEnvelope, ResponseEnvelope, ResponseError};
+use crate::base::{Deadline, ErrorCode, Failure, Invocation};
+use crate::peers::client::{HttpAnswer, SendError};
+use crate::peers::connections::{Greeted, IDLE_MAX};
+use crate::peers::receiver::{Mouth, executed, mouth};
+use crate::wire::{self, KeySet, RequestEnvelope, RequestExtensions, ResponseEnvelope, ResponseError};
 
-/// How soon a peer must refuse a time stamp for the call to be sealed again.
-const RESEND_WITHIN: Duration = Duration::from_secs(10);
+/// How often a call is sealed again that provably did not run, since its connection led to an earlier life of the host.
+const SUCCESSORS_MAX: u32 = 3;
+
+/// How often a call of which nothing was sent is sealed for another connection: all that were idle may be closed.
+const CLOSED_MAX: usize = IDLE_MAX + 1;
+
+/// How far an attempt is: who waits for it and the attempt itself agree on that, whatever happens at once.
+#[derive(Debug, Default)]
+pub(super) struct Progress(AtomicU8);
+
+const BEFORE: u8 = 0;
+const SENT: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+impl Progress {
+    /// The call is about to be sent; `false` if it was given up.
+    fn send(&self) -> bool {
+        self.0.compare_exchange(BEFORE, SENT, Ordering::AcqRel, Ordering::Acquire) != Err(GIVEN_UP)
+    }
+
+    /// The call is given up; `false` if it may have been sent.
+    fn give_up(&self) -> bool {
+        self.0.compare_exchange(BEFORE, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire) != Err(SENT)
+    }
+
+    /// What was sent has provably not run, and is about to be sent again.
+    fn begin_again(&self) {
+        self.0.store(BEFORE, Ordering::Release);
+    }
+}
+
+/// What an attempt came to.
+#[derive(Debug)]
+pub(super) enum Attempted {
+    /// A sealed answer from one who may give it, or the failure that stands for one that proves nothing.
+    Answered(Box<ResponseEnvelope>),
+    /// The URL leads back to this process.
+    Itself,
+    /// The peer is well, and the call was given up before it was sent.
+    GivenUp,
+}
 
 impl Peer {
-    /// Calls `invocation.function` there, twice if the peer refuses the time stamp of the first attempt.
+    /// Calls `invocation.function` there.
     pub(super) async fn call_uncounted(
         self: &Arc<Self>,
         invocation: &Invocation,
         arguments: Bytes,
-        host_id: &HostId,
-        instance: [u8; 16],
         calling: &mut Calling<'_>,
     ) -> Answer {
         let Some(key) = &self.key else {
@@ -34,94 +75,138 @@ impl Peer {
                 "this host has no key for the peer that this function runs on",
             ));
         };
-        let mut resent = false;
-        loop {
-            let Some(remaining) = invocation.deadline.remaining() else {
-                return failed(Failure::not_executed(
-                    ErrorCode::DeadlineExceeded,
-                    "the time ran out before the call was sent",
-                ));
-            };
-            let envelope = self.envelope(invocation, arguments.clone(), host_id, instance, remaining);
-            let attempted = Instant::now();
-            // Boxed, as it may outlive this call.
-            let mut attempt = Box::pin(Arc::clone(self).attempt(Arc::clone(key), envelope));
-            let response = match tokio::time::timeout(remaining, attempt.as_mut()).await {
-                Err(_) => {
-                    calling.wait_for_late(attempt);
-                    tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "no answer in time");
-                    return failed(Failure::new(
-                        ErrorCode::DeadlineExceeded,
-                        "the peer did not answer in time",
-                    ));
-                }
-                Ok(Err(Missed { failure, is_excused })) => {
-                    if is_excused {
-                        calling.excuse();
-                    }
-                    tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
-                    return Answer::Outcome(Err(for_callers(failure)), None);
-                }
-                Ok(Ok(response)) => response,
-            };
-            // Both make the call again, so both need a refusal that says that it did not run.
-            if response.itself && refuses(&response, ErrorCode::LoopDetected) && response.host_id == *host_id
-            {
-                self.is_itself.store(true, Ordering::Relaxed);
-                return Answer::Itself;
+        let Some(remaining) = invocation.deadline.remaining() else {
+            return failed(Failure::not_executed(
+                ErrorCode::DeadlineExceeded,
+                "the time ran out before the call was sent",
+            ));
+        };
+        let progress = Arc::new(Progress::default());
+        let envelope = self.envelope(invocation, arguments);
+        // Boxed, as it may outlive this call.
+        let attempt =
+            Arc::clone(self).attempt(Arc::clone(key), envelope, invocation.deadline, Arc::clone(&progress));
+        let mut attempt = Box::pin(attempt);
+        match tokio::time::timeout(remaining, attempt.as_mut()).await {
+            Err(_) => {
+                let is_unsent = progress.give_up();
+                calling.wait_for_late(attempt);
+                tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "no answer in time");
+                failed(if is_unsent {
+                    let text = "the time ran out before the call was sent";
+                    Failure::not_executed(ErrorCode::DeadlineExceeded, text)
+                } else {
+                    Failure::new(ErrorCode::DeadlineExceeded, "the peer did not answer in time")
+                })
             }
-            // Late, the refusal may be that of a copy of the frame, which somebody sent after holding back the answer
-            // to the frame itself.
-            let in_time = attempted.elapsed() < RESEND_WITHIN;
-            let may_resend = !resent && in_time && refuses(&response, ErrorCode::Replayed);
-            if let Some(hint) = response.clock_hint.filter(|_| may_resend) {
-                self.follow_clock(hint.now_ms);
-                resent = true;
-                continue;
-            }
-            let outcome = response.outcome.map_err(|mut failure| {
-                if failure.code == ErrorCode::Replayed && !in_time {
-                    failure.executed = None;
+            Ok(Err(Missed { failure, is_excused })) => {
+                if is_excused {
+                    calling.excuse();
                 }
-                failure
-            });
-            return Answer::Outcome(outcome, Some(response.host_id));
+                tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
+                Answer::Outcome(Err(for_callers(failure)), None)
+            }
+            Ok(Ok(Attempted::Answered(response))) => {
+                Answer::Outcome(response.outcome, Some(response.host_id))
+            }
+            Ok(Ok(Attempted::Itself)) => Answer::Itself,
+            // Only once it was given up, which it was not.
+            Ok(Ok(Attempted::GivenUp)) => failed(Failure::not_executed(
+                ErrorCode::DeadlineExceeded,
+                "the time ran out before the call was sent",
+            )),
         }
     }
 
-    fn envelope(
-        &self,
-        invocation: &Invocation,
-        arguments: Bytes,
-        host_id: &HostId,
-        instance: [u8; 16],
-        remaining: Duration,
-    ) -> RequestEnvelope {
+    fn envelope(&self, invocation: &Invocation, arguments: Bytes) -> RequestEnvelope {
         let mut hops = invocation.hops.clone();
-        hops.push(Arc::clone(host_id));
+        hops.push(Arc::clone(self.client.identity().host_id()));
         RequestEnvelope {
             function: invocation.function.clone(),
             arguments,
-            // Below a millisecond, 0 would mean that there is no deadline.
-            remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1),
+            remaining_ms: 0,
             hops,
             traceparent: invocation.traceparent.clone(),
             idempotency_key: invocation.key_for_peers(),
-            // Always: an address may come to be this host's, or cease to be, at any time.
-            instance: Some(instance),
+            extensions: RequestExtensions::default(),
         }
     }
 
-    /// Seals, sends, and opens the answer.
+    /// Takes a connection, seals for the process that it leads to, sends, and opens the answer.
+    ///
+    /// The call is sealed again only if nothing of it was sent, or if it provably did not run.
     async fn attempt(
         self: Arc<Self>,
         key: Arc<KeySet>,
-        envelope: RequestEnvelope,
-    ) -> Result<ResponseEnvelope, Missed> {
-        let now_ms = self.now_ms();
-        let (request_id, frame) = wire::seal_request(&key, now_ms, &envelope, self.compression);
-        drop(envelope);
-        let answer = self.client.post(&self.destination, frame).await.map_err(|error| {
+        mut envelope: RequestEnvelope,
+        deadline: Deadline,
+        progress: Arc<Progress>,
+    ) -> Result<Attempted, Missed> {
+        let (mut successors, mut closed, mut next) = (0, 0, None);
+        loop {
+            let kept = match next.take() {
+                Some(greeted) => Some(greeted),
+                None => self.connections.take().await,
+            };
+            let (mut greeted, is_new) = match kept {
+                Some(greeted) => (greeted, false),
+                None => match self.begin(&key).await {
+                    Ok(Begun::Greeted(greeted)) => (greeted, true),
+                    Ok(Begun::Itself) => return Ok(Attempted::Itself),
+                    Err(failure) => return Err(Missed { failure, is_excused: false }),
+                },
+            };
+            if !progress.send() {
+                self.connections.give_back(greeted);
+                return Ok(Attempted::GivenUp);
+            }
+            // Below a millisecond, 0 would mean that there is no deadline.
+            envelope.remaining_ms = deadline.remaining().map_or(0, millis).max(1);
+            envelope.extensions.to = greeted.receiver.to();
+            let sealed_at = Instant::now();
+            let (request_id, frame) =
+                wire::seal_request(&key, greeted.clock.now_ms(), &envelope, self.compression);
+            let answer = match self.client.post(&mut greeted.connection, &self.destination, frame).await {
+                Err(SendError::NotSent) if closed < CLOSED_MAX => {
+                    progress.begin_again();
+                    closed += 1;
+                    // A proxy that closes after each answer: a frame names its receiver over any connection.
+                    if is_new {
+                        let connected = self.connect().await;
+                        greeted.connection =
+                            connected.map_err(|failure| Missed { failure, is_excused: false })?;
+                        next = Some(greeted);
+                    }
+                    continue;
+                }
+                answer => self.taken(answer)?,
+            };
+            let response = wire::open_response(&key, request_id, answer.body, &self.limits)
+                .map_err(|error| self.unreadable(&error))?;
+            match self.believed(&greeted, response, sealed_at.elapsed()) {
+                Believed::Answer(response) => {
+                    self.connections.give_back(greeted);
+                    return Ok(Attempted::Answered(response));
+                }
+                Believed::NotRun if successors < SUCCESSORS_MAX => {
+                    // All older ones lead there as well, or nowhere.
+                    self.connections.close_all();
+                    successors += 1;
+                    progress.begin_again();
+                }
+                Believed::NotRun => {
+                    let text = "the peer was replaced by its next life again and again";
+                    let failure = Failure::not_executed(ErrorCode::Unavailable, text);
+                    return Err(Missed { failure: Box::new(failure), is_excused: false });
+                }
+                Believed::Nothing(failure) => return Err(Missed { failure, is_excused: true }),
+            }
+        }
+    }
+
+    /// The sealed answer, if one came.
+    fn taken(&self, answer: Result<HttpAnswer, SendError>) -> Result<HttpAnswer, Missed> {
+        let answer = answer.map_err(|error| {
             let is_too_large = matches!(error, SendError::TooLarge(_));
             if is_too_large {
                 self.limit(PeerLimit::AnswerSize);
@@ -129,41 +214,61 @@ impl Peer {
             Missed { failure: Box::new(unsent(&error)), is_excused: is_too_large }
         })?;
         if answer.status == StatusCode::OK && answer.is_sealed {
-            return wire::open_response(&key, request_id, answer.body, &self.limits).map_err(|error| {
-                let limit = match &error {
-                    ResponseError::Decode(error) => error.limit().map(PeerLimit::from),
-                    _ => None,
-                };
-                limit.into_iter().for_each(|limit| self.limit(limit));
-                let text = format!("the peer's answer cannot be read: {error}");
-                let failure = Box::new(Failure::new(ErrorCode::Unavailable, text));
-                Missed { failure, is_excused: limit.is_some() }
-            });
+            return Ok(answer);
         }
         let is_excused = answer.status == StatusCode::PAYLOAD_TOO_LARGE;
         Err(Missed { failure: Box::new(refused(&answer)), is_excused })
     }
 
-    fn now_ms(&self) -> u64 {
-        unix_ms().saturating_add_signed(self.clock_offset_ms.load(Ordering::Relaxed))
+    fn unreadable(&self, error: &ResponseError) -> Missed {
+        let limit = match error {
+            ResponseError::Decode(error) => error.limit().map(PeerLimit::from),
+            _ => None,
+        };
+        limit.into_iter().for_each(|limit| self.limit(limit));
+        let text = format!("the peer's answer cannot be read: {error}");
+        let failure = Box::new(Failure::new(ErrorCode::Unavailable, text));
+        Missed { failure, is_excused: limit.is_some() }
     }
 
-    fn follow_clock(&self, peer_now_ms: u64) {
-        let ours = unix_ms();
-        let offset = i64::try_from(i128::from(peer_now_ms) - i128::from(ours)).unwrap_or(0);
-        tracing::warn!(peer = %self.url, our_clock_ms = ours, peer_clock_ms = peer_now_ms, offset_ms = offset, "the peer refused our time stamp; its clock is used from now on");
-        self.clock_offset_ms.store(offset, Ordering::Relaxed);
+    /// What an authentic answer proves, `took` after its frame was sealed.
+    fn believed(&self, greeted: &Greeted, mut response: ResponseEnvelope, took: Duration) -> Believed {
+        let is_misdirected =
+            response.outcome.as_ref().err().is_some_and(|failure| failure.code == ErrorCode::Misdirected);
+        let mouth = mouth(&greeted.receiver, &response.extensions, is_misdirected, took);
+        match mouth {
+            Mouth::Successor => {
+                tracing::info!(peer = %self.url, "the peer was restarted behind its connection: the call is sealed for the process that runs now");
+                Believed::NotRun
+            }
+            Mouth::Stranger => {
+                let by = response.extensions.by.as_ref();
+                tracing::warn!(
+                    peer = %self.url,
+                    made_for = greeted.receiver.host_id(),
+                    answered_by = by.map(|by| &*by.host_id),
+                    "another process answered than the one that the call was made for, which may have run it: a balancer \
+                     that changes hosts within a connection needs bind = false for this URL, and a key of its own"
+                );
+                let text = "another process answered than the one that the call was made for";
+                Believed::Nothing(Box::new(Failure::new(ErrorCode::Unavailable, text)))
+            }
+            Mouth::Receiver | Mouth::Any => {
+                let is_proven_way = self.url.is_https() || self.url.is_loopback();
+                if let Err(failure) = &mut response.outcome {
+                    failure.executed = executed(mouth, failure, is_proven_way);
+                }
+                Believed::Answer(Box::new(response))
+            }
+        }
     }
 }
 
-/// Whether the answer is a refusal with that code, before anything ran.
-fn refuses(response: &ResponseEnvelope, code: ErrorCode) -> bool {
-    let refusal = |failure: &Failure| failure.code == code && failure.executed == Some(false);
-    response.outcome.as_ref().err().is_some_and(|failure| refusal(failure))
-}
-
-/// Unix time in milliseconds.
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+enum Believed {
+    /// The answer, as far as it is believed.
+    Answer(Box<ResponseEnvelope>),
+    /// The call provably did not run, and may be sealed again for another process.
+    NotRun,
+    /// Nothing: another process may have run the call.
+    Nothing(Box<Failure>),
 }

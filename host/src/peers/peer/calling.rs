@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::attempt::Attempted;
 use super::{Answer, Peer};
 use crate::base::{ErrorCode, Failure};
-use crate::wire::ResponseEnvelope;
 
 /// How long an answer that comes too late for its caller is waited for, to learn whether the peer answers at all.
 const LATE_MAX: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ impl<'a> Calling<'a> {
     /// not.
     pub(super) fn wait_for_late(
         &mut self,
-        attempt: impl Future<Output = Result<ResponseEnvelope, Missed>> + Send + 'static,
+        attempt: impl Future<Output = Result<Attempted, Missed>> + Send + 'static,
     ) {
         self.is_excused = true;
         // A flood of calls with little time must not hold connections without end.

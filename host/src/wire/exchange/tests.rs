@@ -8,6 +8,7 @@ use super::*;
 use crate::base::{ErrorCode, Failure, FunctionName};
 use crate::wire::frame::{HEADER_BYTES, TAG_BYTES};
 use crate::wire::keys::generate_secret;
+use crate::wire::{RequestExtensions, ResponseExtensions};
 
 const LIMITS: Limits = Limits::of_size(1 << 20);
 const NOW: u64 = 1_790_000_000_000;
@@ -25,13 +26,13 @@ fn request(arguments: &[u8]) -> RequestEnvelope {
         hops: vec!["host-a".into()],
         traceparent: None,
         idempotency_key: None,
-        instance: None,
+        extensions: RequestExtensions::default(),
     }
 }
 
 fn response(result: &[u8]) -> ResponseEnvelope {
     let outcome = Ok(Bytes::copy_from_slice(result));
-    ResponseEnvelope { host_id: "host-b".into(), outcome, clock_hint: None, itself: false }
+    ResponseEnvelope { host_id: "host-b".into(), outcome, extensions: ResponseExtensions::default() }
 }
 
 fn body(frame: &[u8]) -> BytesMut {

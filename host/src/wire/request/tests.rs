@@ -81,6 +81,9 @@ fn each_field_is_refused_by_name() {
         (5, &long(&[0xc4, 65], 65), "idempotency key has more than 64 bytes"),
         (6, b"\xc0", "extensions is not a map"),
         (6, b"\x81\xa1a", "extensions reaches beyond the end of the message"),
+        (6, b"\x81\xa2to\xc0", "extension to is not a byte string"),
+        (6, b"\x81\xa2to\xc4\x01x", "extension to is not 16 bytes"),
+        (6, b"\x81\xa5hello\xc4\x00", "extension hello is not 16 bytes"),
         (6, b"\x80\xc0", "request envelope is followed by bytes that belong to nothing"),
         (
             6,
@@ -151,9 +154,9 @@ fn envelopes() -> impl Strategy<Value = RequestEnvelope> {
         proptest::collection::vec(host_id, 0..=HOPS_MAX),
         proptest::option::of("\\PC{0,64}"),
         proptest::option::of(proptest::collection::vec(any::<u8>(), 0..=IDEMPOTENCY_KEY_BYTES_MAX)),
-        any::<Option<[u8; 16]>>(),
+        any::<(Option<[u8; 16]>, Option<[u8; 16]>)>(),
     )
-        .prop_map(|(function, arguments, remaining_ms, hops, traceparent, key, instance)| {
+        .prop_map(|(function, arguments, remaining_ms, hops, traceparent, key, (to, hello))| {
             RequestEnvelope {
                 function: FunctionName::new(&function).unwrap(),
                 arguments: rmp_serde::to_vec(&arguments).unwrap().into(),
@@ -161,7 +164,7 @@ fn envelopes() -> impl Strategy<Value = RequestEnvelope> {
                 hops,
                 traceparent: traceparent.map(Arc::from),
                 idempotency_key: key.map(Bytes::from),
-                instance,
+                extensions: RequestExtensions { to: to.map(InstanceId), hello: hello.map(InstanceId) },
             }
         })
 }
@@ -183,4 +186,15 @@ proptest! {
             prop_assert!(check_arguments(&envelope.arguments, NESTING_MAX).is_ok());
         }
     }
+}
+
+#[test]
+fn a_hello_is_a_call_that_older_hosts_can_read() {
+    let own = Identity::new("host-a".into());
+    let hello = RequestEnvelope::hello(&own, 5000);
+    let frame = hello.encode().into_frame();
+    let read = decode_whole(BytesMut::from(&frame[HEADER_BYTES..])).unwrap();
+    assert_eq!(read, hello);
+    assert_eq!((read.function.as_str(), &read.arguments[..]), ("framex.hello", &b"\x80"[..]));
+    assert_eq!(read.extensions, RequestExtensions { to: None, hello: Some(own.instance()) });
 }

@@ -100,16 +100,37 @@ fn bad_failures_are_refused_by_name() {
 }
 
 #[test]
-fn the_clock_hint_needs_both_extensions() {
-    let hint = |extensions: &[u8]| {
-        decode(&[b"\x94\xa1h\xc3\xc4\x00", extensions]).unwrap().clock_hint.map(|hint| hint.now_ms)
+fn extensions_are_read_in_any_order_and_unknown_ones_skipped() {
+    let read = |extensions: &[u8]| {
+        let read = decode(&[b"\x94\xa1h\xc3\xc4\x00", extensions]).unwrap().extensions;
+        (read.retry, read.now_ms, read.took_over_ms)
     };
-    assert_eq!(hint(b"\x82\xa5retry\xc3\xa3now\x07"), Some(7));
-    assert_eq!(hint(b"\x83\xa3now\x07\x05\x91\xc0\xa5retry\xc3"), Some(7));
-    assert_eq!(hint(b"\x82\xa5retry\xc2\xa3now\x07"), None);
-    assert_eq!(hint(b"\x81\xa5retry\xc3"), None);
-    assert_eq!(hint(b"\x81\xa3now\x07"), None);
-    assert_eq!(hint(b"\x80"), None);
+    assert_eq!(read(b"\x82\xa5retry\xc3\xa3now\x07"), (true, Some(7), None));
+    assert_eq!(read(b"\x83\xa3now\x07\x05\x91\xc0\xa5retry\xc3"), (true, Some(7), None));
+    assert_eq!(read(b"\x82\xa5retry\xc2\xa3now\x07"), (false, Some(7), None));
+    assert_eq!(read(b"\x81\xa9took_over\x09"), (false, None, Some(9)));
+    assert_eq!(read(b"\x81\xa6itself\xc3"), (false, None, None));
+    assert_eq!(read(b"\x80"), (false, None, None));
+}
+
+#[test]
+fn who_opened_the_frame_is_read_whole_or_refused_by_name() {
+    let by = |value: &[u8]| decode(&[b"\x94\xa1h\xc3\xc4\x00\x81\xa2by", value]);
+    let instance = [&b"\xc4\x10"[..], &[7; 16]].concat();
+    let read = by(&[&b"\x92\xa1b"[..], &instance].concat()).unwrap().extensions.by;
+    assert_eq!(read, Some(By { host_id: "b".into(), instance: InstanceId([7; 16]) }));
+    for (value, expected) in [
+        (&b"\xc0"[..], "extension by is not an array"),
+        (b"\x91\xa1b", "extension by has 1 fields instead of 2"),
+        (b"\x92\xa1b\xc0", "extension by is not a byte string"),
+        (b"\x92\xa1b\xc4\x01x", "extension by is not 16 bytes"),
+        (
+            &[&b"\x92\xa0"[..], &instance].concat(),
+            "extension by is not 1 to 64 printable ASCII characters without spaces",
+        ),
+    ] {
+        assert_eq!(by(value).unwrap_err().to_string(), expected);
+    }
 }
 
 #[test]
@@ -126,8 +147,7 @@ fn details_that_nobody_could_read_are_left_out() {
         let envelope = ResponseEnvelope {
             host_id: "h".into(),
             outcome: Err(Box::new(sent.clone())),
-            clock_hint: None,
-            itself: false,
+            extensions: ResponseExtensions::default(),
         };
         let frame = envelope.encode().into_frame();
         let received = *decode(&[&frame[HEADER_BYTES..]]).unwrap().outcome.unwrap_err();
@@ -155,19 +175,30 @@ fn failures() -> impl Strategy<Value = Failure> {
         })
 }
 
+fn extensions() -> impl Strategy<Value = ResponseExtensions> {
+    let by = ("[!-~]{1,64}", any::<[u8; 16]>());
+    let by =
+        by.prop_map(|(host_id, instance)| By { host_id: host_id.into(), instance: InstanceId(instance) });
+    let rest = (any::<Option<u64>>(), any::<bool>(), any::<Option<u64>>());
+    (proptest::option::of(by), rest).prop_map(|(by, (now_ms, retry, took_over_ms))| ResponseExtensions {
+        by,
+        now_ms,
+        retry,
+        took_over_ms,
+    })
+}
+
 proptest! {
     #[test]
     fn responses_round_trip_in_one_allocation(
         host_id in "[!-~]{1,64}",
         result in proptest::result::maybe_ok(any::<Vec<u8>>(), failures()),
-        now_ms: Option<u64>,
-        itself: bool,
+        extensions in extensions(),
     ) {
         let envelope = ResponseEnvelope {
             host_id: host_id.into(),
             outcome: result.map(Bytes::from).map_err(Box::new),
-            clock_hint: now_ms.map(|now_ms| ClockHint { now_ms }),
-            itself,
+            extensions,
         };
         let frame = envelope.encode().into_frame();
         prop_assert!(frame.len() - HEADER_BYTES <= envelope.bytes_max());

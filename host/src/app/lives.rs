@@ -1,0 +1,110 @@
+//! The earlier lives of this host: processes that held its state directory before, and have ended.
+//!
+//! A frame that was made for one of them, on a connection that a proxy kept, can be refused with the proof that it did
+//! not run (`host/WIRE.md`, "Who may open a frame"). The proof is the lock of the state directory: who holds it knows
+//! that all who held it before have ended. That is sure only for the same file under the same kernel, so the record
+//! names both; a copy of the directory, or one from before the machine was started anew, claims nothing.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use crate::base::InstanceId;
+
+/// The record, in the state directory.
+const FILE: &str = "instances";
+/// Lives that are remembered. A proxy's connections rarely outlive one.
+const LIVES_MAX: usize = 16;
+/// Longest record that is read.
+const BYTES_MAX: u64 = 4096;
+/// The file that is locked, in the state directory.
+const LOCK: &str = "lock";
+/// An id that Linux makes anew at every start of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Records this process, and returns those that held the directory before it, newest first.
+///
+/// The lock of `state_dir` must be held, until the process ends.
+///
+/// # Errors
+/// What the system says; the host can do without.
+pub(super) fn succeed(state_dir: &Path, own: InstanceId) -> io::Result<Vec<InstanceId>> {
+    let place = place(state_dir)?;
+    let path = state_dir.join(FILE);
+    let mut lives = read(&path, &place).unwrap_or_default();
+    lives.truncate(LIVES_MAX - 1);
+    let lines = std::iter::once(&own).chain(&lives).map(|life| format!("{life}\n")).collect::<String>();
+    let new = state_dir.join(format!("{FILE}.new"));
+    // One that an earlier start left behind, or that is no file of ours.
+    let _gone = fs::remove_file(&new);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(format!("{place}\n{lines}").as_bytes())?;
+    fs::rename(&new, &path)?;
+    Ok(lives)
+}
+
+/// What a record must have been written under for its lives to count.
+fn place(state_dir: &Path) -> io::Result<String> {
+    let boot = fs::read_to_string(BOOT_ID)?;
+    let lock = fs::symlink_metadata(state_dir.join(LOCK))?;
+    Ok(format!("{} {} {}", boot.trim(), lock.dev(), lock.ino()))
+}
+
+fn read(path: &Path, place: &str) -> Option<Vec<InstanceId>> {
+    if !fs::symlink_metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    fs::File::open(path).ok()?.take(BYTES_MAX).read_to_string(&mut text).ok()?;
+    let (written_under, lives) = text.split_once('\n')?;
+    (written_under == place).then(|| lives.lines().map_while(InstanceId::parse).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lives_that_held_the_same_lock_are_known_newest_first() {
+        let state = tempfile::tempdir().unwrap();
+        fs::write(state.path().join(LOCK), "").unwrap();
+        let lives: Vec<_> = (0..20).map(|_| InstanceId::random()).collect();
+        for (number, life) in lives.iter().enumerate() {
+            let known = succeed(state.path(), *life).unwrap();
+            let expected: Vec<_> = lives[..number].iter().rev().take(LIVES_MAX - 1).copied().collect();
+            assert_eq!(known, expected);
+        }
+    }
+
+    #[test]
+    fn a_copy_of_the_directory_claims_nothing() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for state in [&one, &other] {
+            fs::write(state.path().join(LOCK), "").unwrap();
+        }
+        succeed(one.path(), InstanceId::random()).unwrap();
+        fs::copy(one.path().join(FILE), other.path().join(FILE)).unwrap();
+        assert_eq!(succeed(other.path(), InstanceId::random()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_record_that_is_damaged_claims_what_is_whole() {
+        let state = tempfile::tempdir().unwrap();
+        fs::write(state.path().join(LOCK), "").unwrap();
+        let (place, life) = (place(state.path()).unwrap(), InstanceId([7; 16]));
+        for (text, expected) in [
+            (format!("{place}\n{life}\n0707"), vec![life]),
+            (format!("{place}\nnot one\n{life}\n"), vec![]),
+            (place.clone(), vec![]),
+            (format!("elsewhere\n{life}\n"), vec![]),
+            (String::new(), vec![]),
+        ] {
+            fs::write(state.path().join(FILE), &text).unwrap();
+            assert_eq!(succeed(state.path(), InstanceId::random()).unwrap(), expected, "{text}");
+        }
+        fs::remove_file(state.path().join(FILE)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", state.path().join(FILE)).unwrap();
+        assert_eq!(succeed(state.path(), InstanceId::random()).unwrap(), []);
+    }
+}

@@ -1,0 +1,129 @@
+//! The kept connections to one peer, each of which began with a hello.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::client::Connection;
+use super::receiver::Receiver;
+
+/// Idle connections that are kept at most.
+pub(super) const IDLE_MAX: usize = 32;
+/// How long an idle connection is kept: well below `header_timeout_ms` of the peer (10 s by default), after which
+/// the peer closes it, perhaps just when a call is being sent.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// So many connections are made as they are needed. With more, a call waits for one to be given back before it makes its
+/// own: about 16 cost least (DESIGN section 12).
+const OPEN_SOON_MAX: usize = 16;
+/// How long it waits.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_millis(2);
+
+/// The connections to one peer: those that are idle, and the number of all.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    /// The one that was used last is the last.
+    idle: Mutex<Vec<Idle>>,
+    open: Arc<AtomicUsize>,
+    given_back: Notify,
+}
+
+#[derive(Debug)]
+struct Idle {
+    greeted: Greeted,
+    since: Instant,
+}
+
+/// A connection whose hello was answered.
+#[derive(Debug)]
+pub(super) struct Greeted {
+    pub(super) connection: Connection,
+    /// Who opens the frames that are sent over it.
+    pub(super) receiver: Receiver,
+    /// The clock by which its frames are stamped.
+    pub(super) clock: PeerClock,
+    pub(super) _open: Open,
+}
+
+/// The clock of a peer, as it was in a hello, and what a clock that does not jump says since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerClock {
+    pub(super) now_ms: u64,
+    pub(super) at: Instant,
+}
+
+impl PeerClock {
+    /// Unix time in milliseconds.
+    pub(super) fn now_ms(self) -> u64 {
+        self.now_ms.saturating_add(u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// One open connection, as long as it lives.
+#[derive(Debug)]
+pub(super) struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connections {
+    /// Takes an idle connection that may carry a request, the one that was used last; `None` if one is to be made.
+    pub(super) async fn take(&self) -> Option<Greeted> {
+        if let Some(greeted) = self.take_idle().await {
+            return Some(greeted);
+        }
+        if self.open.load(Ordering::Relaxed) < OPEN_SOON_MAX {
+            return None;
+        }
+        tokio::time::timeout(GIVEN_BACK_WITHIN, self.given_back.notified()).await.ok()?;
+        self.take_idle().await
+    }
+
+    async fn take_idle(&self) -> Option<Greeted> {
+        loop {
+            // The lock is not held while one is waited for.
+            let Idle { mut greeted, since } = self.idle().pop()?;
+            if since.elapsed() < IDLE_TIMEOUT && greeted.connection.is_ready().await {
+                return Some(greeted);
+            }
+        }
+    }
+
+    /// Counts a connection that is about to be made.
+    pub(super) fn open(&self) -> Open {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(&self.open))
+    }
+
+    /// Keeps a connection for the next call, if there is room.
+    pub(super) fn give_back(&self, greeted: Greeted) {
+        if greeted.connection.is_closed() {
+            return;
+        }
+        let now = Instant::now();
+        let mut idle = self.idle();
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle { greeted, since: now });
+        }
+        drop(idle);
+        self.given_back.notify_one();
+    }
+
+    /// Closes those that have been idle for too long.
+    pub(super) fn close_idle(&self) {
+        self.idle().retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
+    }
+
+    /// Closes all that are idle.
+    pub(super) fn close_all(&self) {
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,190 @@
+//! The hello that begins each connection: who opens the frames that are sent over it, and by which clock.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
+
+use super::Peer;
+use super::failures::{refused, unsent};
+use crate::base::{ErrorCode, Failure};
+use crate::peers::acquaintance::{Binding, Introduced, Met, Unwelcome, Welcome};
+use crate::peers::client::Connection;
+use crate::peers::connections::{Greeted, PeerClock};
+use crate::wire::{self, Compression, KeySet, RequestEnvelope, ResponseEnvelope};
+
+/// How long a hello may take, within the deadline of the call.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Clocks that differ by less are not worth a warning.
+const CLOCKS_APART: Duration = Duration::from_secs(1);
+
+/// A connection that began.
+pub(super) enum Begun {
+    /// Calls may be sent over it.
+    Greeted(Greeted),
+    /// It leads back to this process.
+    Itself,
+}
+
+impl Peer {
+    /// Proves that the URL leads back to this process, over a new connection; if it does not, it counts as another host.
+    pub(in super::super) async fn prove_home(self: &Arc<Self>) {
+        let Some(key) = self.key.clone() else { return };
+        match self.begin(&key).await {
+            Ok(Begun::Itself) => {}
+            Ok(Begun::Greeted(_)) => {
+                tracing::warn!(peer = %self.url, "the URL no longer leads back to this host: calls go to the host that answers there");
+            }
+            Err(failure) => {
+                self.known.acquaintance.doubt();
+                tracing::warn!(peer = %self.url, "the URL is not known to lead back to this host any more: {failure}");
+            }
+        }
+    }
+
+    /// Makes a connection and says hello. Nothing of a call is sent, so no failure of it has run anything.
+    pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<Begun, Box<Failure>> {
+        let open = self.connections.open();
+        let mut connection = self.connect().await?;
+        let hello = tokio::time::timeout(WITHIN, self.say_hello(&mut connection, key));
+        let (answer, introduced, clock) = hello.await.unwrap_or_else(|_| {
+            let text = format!("the peer did not answer a hello within {} s", WITHIN.as_secs());
+            Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)))
+        })?;
+        self.follow_clock(clock);
+        let met = self.known.acquaintance.meet(&introduced, self.client.identity(), &self.binding);
+        match met {
+            Ok((Welcome::Itself, news)) => {
+                if news.0 {
+                    tracing::warn!(peer = %self.url, "the URL leads back to this very host: functions that run there run here while it does");
+                }
+                self.known.is_home.notify_one();
+                Ok(Begun::Itself)
+            }
+            Ok((Welcome::Call(receiver), news)) => {
+                match &introduced.by {
+                    Some(by) if news.0 => {
+                        tracing::info!(peer = %self.url, host_id = %by.host_id, instance = %by.instance, "the peer said who it is");
+                    }
+                    None if news.0 => {
+                        tracing::warn!(peer = %self.url, host_id = %answer.host_id, "the peer does not say who it is, so frames to it also open elsewhere: update that host; plugins.proxy.require_receiver refuses such peers");
+                    }
+                    _ => {}
+                }
+                Ok(Begun::Greeted(Greeted { connection, receiver, clock, _open: open }))
+            }
+            Err(unwelcome) => Err(self.turn_away(&unwelcome)),
+        }
+    }
+
+    /// Makes a connection, and says nothing yet.
+    pub(super) async fn connect(&self) -> Result<Connection, Box<Failure>> {
+        self.client.connect(&self.destination).await.map_err(|error| before_the_call(unsent(&error)))
+    }
+
+    /// Sends a hello, and once more by the peer's clock if that is asked for.
+    async fn say_hello(
+        &self,
+        connection: &mut Connection,
+        key: &KeySet,
+    ) -> Result<(ResponseEnvelope, Introduced, PeerClock), Box<Failure>> {
+        let identity = self.client.identity();
+        let remaining_ms = u64::try_from(WITHIN.as_millis()).unwrap_or(u64::MAX);
+        let hello = RequestEnvelope::hello(identity, remaining_ms);
+        let mut clock = PeerClock { now_ms: unix_ms(), at: Instant::now() };
+        let mut is_second = false;
+        loop {
+            let (request_id, frame) = wire::seal_request(key, clock.now_ms(), &hello, Compression::Never);
+            let sent = identity.hello(request_id);
+            let answer = self.client.post(connection, &self.destination, frame).await;
+            let answer = answer.map_err(|error| before_the_call(unsent(&error)))?;
+            if answer.status != StatusCode::OK || !answer.is_sealed {
+                return Err(before_the_call(refused(&answer)));
+            }
+            let envelope =
+                wire::open_response(key, request_id, answer.body, &self.limits).map_err(|error| {
+                    let text = format!("the peer's answer to a hello cannot be read: {error}");
+                    Failure::not_executed(ErrorCode::Unavailable, text)
+                })?;
+            let said = &envelope.extensions;
+            if let Some(now_ms) = said.now_ms {
+                clock = PeerClock { now_ms, at: Instant::now() };
+            }
+            if said.retry && !is_second {
+                is_second = true;
+                if !connection.is_ready().await {
+                    *connection = self.connect().await?;
+                }
+                continue;
+            }
+            if said.retry {
+                let text = "the peer refuses the time stamp of a hello by its own clock";
+                return Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)));
+            }
+            let introduced = Introduced { by: said.by.clone(), arrived_here: sent.has_arrived_here() };
+            return Ok((envelope, introduced, clock));
+        }
+    }
+
+    /// How calls get there, and who answered last, in words.
+    pub(super) fn describe_way(&self) -> String {
+        let mut said = match (self.url.is_https(), self.url.is_loopback()) {
+            (true, _) => "sealed and encrypted".to_owned(),
+            (false, true) => "sealed, not encrypted (http on this machine)".to_owned(),
+            (false, false) => "sealed, not encrypted (http)".to_owned(),
+        };
+        match &self.binding {
+            Binding { host_id: Some(host_id), .. } => said.push_str(&format!(", pinned to host `{host_id}`")),
+            Binding { bind: false, .. } => said.push_str(", not bound to a receiver (bind = false)"),
+            Binding { host_id: None, .. } => said.push_str(", not pinned to a host"),
+        }
+        said + &match self.met() {
+            None => ", no host has answered yet".to_owned(),
+            Some((moment, Met::Itself)) => format!(", this very host answered {}", moment.ago()),
+            Some((moment, Met::Unbound)) => {
+                format!(", a host that does not say who it is answered a hello {}", moment.ago())
+            }
+            Some((moment, Met::Host(by))) => {
+                format!(", host `{}` answered a hello {}", by.host_id, moment.ago())
+            }
+        }
+    }
+
+    fn turn_away(&self, unwelcome: &Unwelcome) -> Box<Failure> {
+        tracing::error!(peer = %self.url, "the host that answers at this URL is not called: {unwelcome}");
+        let (code, text) = match unwelcome {
+            Unwelcome::SameId(_) => (ErrorCode::LoopDetected, unwelcome.to_string()),
+            _ => (
+                ErrorCode::Unavailable,
+                format!("the host that answers at the peer's URL is not called: {unwelcome}"),
+            ),
+        };
+        Box::new(Failure::not_executed(code, text))
+    }
+
+    /// Takes note of how far the clocks are apart: for people, as calls are stamped by the peer's clock in any case.
+    fn follow_clock(&self, clock: PeerClock) {
+        let (ours, peers) = (unix_ms(), clock.now_ms());
+        let offset = i64::try_from(i128::from(peers) - i128::from(ours)).unwrap_or(0);
+        let offset_ms = if offset.unsigned_abs() < millis(CLOCKS_APART) { 0 } else { offset };
+        let before = self.clock_offset_ms.swap(offset_ms, Ordering::Relaxed);
+        if offset_ms.abs_diff(before) >= millis(CLOCKS_APART) {
+            tracing::warn!(peer = %self.url, our_clock_ms = ours, peer_clock_ms = peers, offset_ms, "the peer's clock differs from this host's: calls are stamped by the peer's");
+        }
+    }
+}
+
+/// A failure from before anything of the call was sent.
+fn before_the_call(failure: Failure) -> Box<Failure> {
+    Box::new(Failure { executed: Some(false), ..failure })
+}
+
+/// Unix time in milliseconds.
+pub(super) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
