@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 58] = [
+pub(super) const KEYS: [&str; 59] = [
     "host_id",
     "plugin_dir",
     "state_dir",
