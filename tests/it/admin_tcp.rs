@@ -239,7 +239,8 @@ fn the_audit_log_names_the_token_and_whom_it_refused() {
 
     // Looking is no change, and a wrong type is no attempt of a stranger.
     check_refused(&ask(&host, "GET", LIST, &[("host", &address)]), 401, "unauthenticated");
-    check_refused(&ask_well(&host, "POST", RELOAD, &[("host", "x")]), 403, "permission_denied");
+    let rebound = [("host", "x"), ("authorization", TOKEN), ("content-type", "application/json")];
+    check_refused(&ask(&host, "POST", RELOAD, &rebound), 403, "permission_denied");
     let wrong = [("host", address.as_str()), ("authorization", "canary-of-a-wrong-token")];
     check_refused(&ask(&host, "POST", &format!("{RELOAD}?token={TOKEN}"), &wrong), 401, "unauthenticated");
     let lines = audit(&host, 4);

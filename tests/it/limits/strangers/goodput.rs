@@ -134,7 +134,8 @@ fn annoy(number: u8, address: &str, stop: &AtomicBool) {
                 });
                 let held: Vec<TcpStream> = begun.collect();
                 // No faster than the server goes.
-                connect_from(number + 2, address).is_some_and(|mut stream| ask(&mut stream, &get("/health")));
+                let _answered = connect_from(number + 2, address)
+                    .is_some_and(|mut stream| ask(&mut stream, &get("/health")));
                 drop(held);
             }
         }
