@@ -14,8 +14,15 @@ echo "building the host of $commit, for the tests of mixed fleets"
 sources=target/older/sources
 rm -rf "$sources"
 mkdir -p "$sources"
-git archive "$commit" | tar -x -C "$sources"
-# In the same folder as this version's build: most of the dependencies are the same. What it puts there under this
-# version's name is replaced when this version is built.
-CARGO_TARGET_DIR=$PWD/target cargo build --quiet --locked --manifest-path "$sources/Cargo.toml" -p framex-host
-cp target/debug/framex-host "$built"
+git archive "$commit" | tar -x -m -C "$sources"
+# Most of the dependencies are those of this version: a copy of its build saves them.
+cache=target/older/target
+mkdir -p "$cache/debug"
+for part in deps build .fingerprint; do
+  if [ -d "target/debug/$part" ]; then cp -a "target/debug/$part" "$cache/debug/"; fi
+done
+# Its own crates have the names of those of this version, and must not be taken for them.
+rm -rf "$cache"/debug/.fingerprint/framex-* "$cache"/debug/deps/*framex_*
+CARGO_TARGET_DIR=$PWD/$cache cargo build --quiet --locked --manifest-path "$sources/Cargo.toml" -p framex-host
+cp "$cache/debug/framex-host" "$built"
+rm -rf "$cache"

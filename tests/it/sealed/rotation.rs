@@ -249,9 +249,10 @@ fn a_key_that_is_removed_too_early_fails_honestly_until_it_is_put_right() {
         for problem in &failed {
             let code = problem["code"].as_str().unwrap_or_default();
             assert!(matches!(code, "unauthenticated" | "unavailable"), "{problem}");
-            // What is not sealed proves nothing; what was not even tried did not run.
-            let executed = if code == "unauthenticated" { json!(null) } else { json!(false) };
-            assert_eq!(problem["executed"], executed, "{problem}");
+            // What is not sealed proves nothing, other than in answer to a hello; what was not even tried did not run.
+            let is_known = problem["executed"] == json!(false);
+            let may_be_unknown = code == "unauthenticated" && problem["executed"] == json!(null);
+            assert!(is_known || may_be_unknown, "{problem}");
         }
         wait_until_served(&pair.a, ON_B, &json!({"ms": 0}));
         // What B seals with the new key opens on A after one of the fixes only.
