@@ -99,7 +99,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let answer = |request| routes::answer(&admin, request, who::Who::Process { uid: 0, pid: None });
-    connections::serve(stream, answer, tasks, std::sync::Arc::default()).await;
+    connections::serve(stream, answer, tasks, Arc::default()).await;
 }
 
 /// Whether a request comes in over TCP; for fuzzing.

@@ -89,30 +89,28 @@ impl Connections {
     /// one of the address that holds the most, unless that is the same one. Returns whether there is room, or will be.
     pub(super) fn make_room_for_bytes(&self, address: IpAddr, needed: usize) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut held: HashMap<IpAddr, (usize, Option<(usize, &Activity)>)> = HashMap::new();
+        let mut held: HashMap<IpAddr, usize> = HashMap::new();
         let mut on_its_way = 0;
         for (of, activity) in open.activities.values() {
-            let (bytes, leaves) = activity.strangers().bytes();
-            if leaves {
-                on_its_way += bytes;
-            } else if bytes > 0 {
-                let (all, most) = held.entry(*of).or_default();
-                *all += bytes;
-                *most = most.filter(|(most, _)| *most >= bytes).or(Some((bytes, activity)));
+            match activity.strangers().bytes() {
+                (bytes, true) => on_its_way += bytes,
+                (bytes, false) => *held.entry(*of).or_default() += bytes,
             }
         }
         if on_its_way >= needed {
             return true;
         }
-        let heaviest = held.into_iter().max_by_key(|(_, (bytes, _))| *bytes);
-        match heaviest {
-            Some((heaviest, (_, Some((_, most))))) if heaviest != network(address) => {
-                self.meters.limit(Limit::Strangers);
-                most.evict();
-                true
-            }
-            _ => false,
+        let heaviest = held.into_iter().filter(|(_, bytes)| *bytes > 0).max_by_key(|(_, bytes)| *bytes);
+        let Some((heaviest, _)) = heaviest.filter(|(heaviest, _)| *heaviest != network(address)) else {
+            return false;
+        };
+        let bytes = |activity: &Activity| Some(activity.strangers().bytes()).filter(|(_, leaves)| !leaves);
+        let of_heaviest = open.activities.values().filter(|(of, _)| *of == heaviest);
+        if let Some((_, most)) = of_heaviest.max_by_key(|(_, activity)| bytes(activity)) {
+            self.meters.limit(Limit::Strangers);
+            most.evict();
         }
+        true
     }
 }
 

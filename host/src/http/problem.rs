@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use http_body_util::Full;
 use serde_json::{Map, Value};
 
@@ -26,7 +26,7 @@ pub struct Problem {
     more: Map<String, Value>,
     /// The function's own details as JSON text: they may be long, and are not taken apart.
     details: Option<Vec<u8>>,
-    header: Option<(http::HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
@@ -53,7 +53,7 @@ impl Problem {
     /// The one answer for every fault of authentication.
     pub(super) fn unauthenticated() -> Self {
         let mut problem = Self::of_code(ErrorCode::Unauthenticated, "this path needs a valid key");
-        problem.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        problem.header = Some(Box::new((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))));
         problem
     }
 
@@ -85,7 +85,7 @@ impl Problem {
             ErrorCode::InvalidArgument,
             &format!("this path takes {allowed}"),
         );
-        problem.header = Some((ALLOW, HeaderValue::from_static(allowed)));
+        problem.header = Some(Box::new((ALLOW, HeaderValue::from_static(allowed))));
         problem
     }
 
@@ -113,7 +113,7 @@ impl Problem {
         let detail = "the bodies of requests take as much memory as they may ([server] body_memory_max)";
         let problem = Self::of_code(ErrorCode::Overloaded, detail).of_limit(Limit::BodyMemory);
         let mut problem = problem.with("executed", false.into());
-        problem.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+        problem.header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
         problem
     }
 
@@ -123,8 +123,8 @@ impl Problem {
             ErrorCode::Incompatible,
             "the frame is of another version of the wire; this host speaks version 1",
         );
-        problem.header =
-            Some((http::HeaderName::from_static(wire::VERSION_HEADER), HeaderValue::from_static("1")));
+        let version = HeaderName::from_static(wire::VERSION_HEADER);
+        problem.header = Some(Box::new((version, HeaderValue::from_static("1"))));
         problem
     }
 
@@ -159,7 +159,7 @@ impl Problem {
             problem.details = Some(text.unwrap_or_else(|_| b"null".to_vec()));
         }
         if failure.code == ErrorCode::Overloaded {
-            problem.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+            problem.header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
         }
         problem
     }
@@ -174,7 +174,7 @@ impl Problem {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.header.map(|header| *header) {
             headers.insert(name, value);
         }
         response

@@ -249,7 +249,7 @@ fn silent_connections_do_not_keep_the_operator_out() {
     let address = host.admin_address();
     let silent = |number: usize| {
         let mut stream = TcpStream::connect(&address).unwrap();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             stream.write_all(b"GET /admin/v1/plugins HTTP/1.1\r\nhost:").unwrap();
         }
         stream

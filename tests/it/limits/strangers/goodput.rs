@@ -94,7 +94,7 @@ fn call(number: usize, address: &str, stop: &AtomicBool, done: &AtomicUsize) {
     let mut stream = connect_from(1, address).unwrap();
     let plain = plain(&format!("authorization: {KEY}\r\n"));
     while !stop.load(Ordering::Relaxed) {
-        let request = if number % 2 == 0 {
+        let request = if number.is_multiple_of(2) {
             plain.clone()
         } else {
             let envelope = frames::envelope(ECHO, &json!({"data": "eA=="}));
