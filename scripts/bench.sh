@@ -1,6 +1,13 @@
 #!/usr/bin/env bash
 # Measures what calls cost (host/benches/README.md has the recorded figures). Takes about two minutes after the build.
+#
+#   scripts/bench.sh [HOST]    with the framex-host of another release build, which lies beside its plugins: both are
+#                              measured in one run, and what a change costs is their ratio
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release --workspace --quiet
+if [ $# -gt 0 ]; then
+  FRAMEX_BENCH_OTHER=$(realpath "$1")
+  export FRAMEX_BENCH_OTHER
+fi
 exec cargo bench --quiet -p framex-host --bench sealed

@@ -30,6 +30,8 @@ need "commands for networks of the tests' own" "PATH=\$PATH:/usr/sbin command -v
 
 # The tests use the daemon's binary and the plugins' libraries of this very build.
 cargo build --workspace
+# For the tests of hosts of two builds that call each other.
+scripts/older-host.sh
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0

@@ -1,7 +1,8 @@
 //! What a sealed call costs the server, against a bare hyper echo in the same run, and a few figures of the daemon.
 //!
 //! Run it with `scripts/bench.sh`. Servers are processes of their own, so that their CPU time is theirs alone;
-//! the rounds of the two alternate, so that both meet the same machine.
+//! the rounds of them alternate, so that all meet the same machine. `FRAMEX_BENCH_OTHER` names the daemon of another
+//! build, beside its plugins, which then takes part: what a change costs is the ratio of the two.
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
 use std::fs;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
-use framex_host::base::{Clock, FunctionName};
+use framex_host::base::{Clock, FunctionName, Identity};
 use framex_host::wire::{self, Compression, KeySet, Limits, RequestEnvelope};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -32,16 +33,23 @@ fn main() -> Result<()> {
         return runtime()?.block_on(echo_server());
     }
     let scratch = tempfile::tempdir()?;
-    let daemon = Daemon::start(scratch.path())?;
+    let daemon = Daemon::start(&scratch.path().join("this"), &target_folder()?)?;
+    let other = std::env::var_os("FRAMEX_BENCH_OTHER").map(PathBuf::from);
+    let other = other
+        .as_deref()
+        .and_then(Path::parent)
+        .map(|folder| Daemon::start(&scratch.path().join("other"), folder));
+    let other = other.transpose()?;
     println!("start to ready with 3 plugins: {:.1} ms", daemon.start_ms);
     println!("idle RSS with 3 plugins: {:.1} MB", daemon.server.rss_mb()?);
     runtime()?.block_on(async {
         inside(&daemon).await?;
         let echo = Server::spawn(Command::new(std::env::current_exe()?).arg("--echo-server"), "listening")?;
         println!("\nserver CPU, {CALLERS} callers, HTTP/1.1, median of {ROUNDS} rounds");
-        println!("{:>8}  {:>12}  {:>12}  {:>6}", "body", "echo us", "sealed us", "ratio");
+        let heads = if other.is_some() { "  other build us   this/other" } else { "" };
+        println!("{:>8}  {:>12}  {:>12}  {:>6}{heads}", "body", "echo us", "sealed us", "ratio");
         for (bytes, calls) in [(64, 40_000), (1024, 40_000), (16 * 1024, 20_000)] {
-            compare(&echo, &daemon, bytes, calls).await?;
+            compare(&echo, &daemon, other.as_ref(), bytes, calls).await?;
         }
         Ok(())
     })
@@ -70,14 +78,28 @@ async fn inside(daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
-async fn compare(echo: &Server, daemon: &Daemon, bytes: usize, calls: usize) -> Result<()> {
-    let (mut plain, mut sealed) = (Vec::new(), Vec::new());
+async fn compare(
+    echo: &Server,
+    daemon: &Daemon,
+    other: Option<&Daemon>,
+    bytes: usize,
+    calls: usize,
+) -> Result<()> {
+    let (mut plain, mut sealed, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         plain.push(echo.cpu_per_call(calls, bytes, Kind::Echo).await?);
         sealed.push(daemon.server.cpu_per_call(calls, bytes, Kind::Sealed).await?);
+        if let Some(other) = other {
+            others.push(other.server.cpu_per_call(calls, bytes, Kind::Sealed).await?);
+        }
     }
     let (plain, sealed) = (median(plain), median(sealed));
-    println!("{bytes:>8}  {plain:>12.2}  {sealed:>12.2}  {:>5.2}x", sealed / plain);
+    print!("{bytes:>8}  {plain:>12.2}  {sealed:>12.2}  {:>5.2}x", sealed / plain);
+    if other.is_some() {
+        let other = median(others);
+        print!("  {other:>14.2}  {:>10.3}x", sealed / other);
+    }
+    println!();
     Ok(())
 }
 
@@ -148,7 +170,10 @@ impl Server {
         for _ in 0..CALLERS {
             let mut connection = connect(&self.address).await?;
             callers.spawn(async move {
-                let caller = Caller::new(bytes)?;
+                let mut caller = Caller::new(bytes)?;
+                if kind == Kind::Sealed {
+                    caller.hello(&mut connection).await?;
+                }
                 for _ in 0..calls / CALLERS {
                     match kind {
                         Kind::Echo => caller.echo(&mut connection).await?,
@@ -209,6 +234,16 @@ impl Caller {
         Ok(Self { keys: KeySet::derive(SECRET)?, envelope, data, clock: Clock::start() })
     }
 
+    /// Has frames name the process at the other end; one of before does not say who it is.
+    async fn hello(&mut self, connection: &mut SendRequest<Full<Bytes>>) -> Result<()> {
+        let hello = RequestEnvelope::hello(&Identity::new("bench".into()), 5000);
+        let (id, frame) = wire::seal_request(&self.keys, self.clock.now_ms(), &hello, Compression::Never);
+        let body = post(connection, wire::CONTENT_TYPE, frame.into()).await?;
+        let answer = wire::open_response(&self.keys, id, BytesMut::from(body), &Limits::of_size(1 << 16))?;
+        self.envelope.extensions.to = answer.extensions.by.map(|by| by.instance);
+        Ok(())
+    }
+
     async fn echo(&self, connection: &mut SendRequest<Full<Bytes>>) -> Result<()> {
         let body = post(connection, "application/octet-stream", self.data.clone()).await?;
         ensure!(body == self.data, "the echo differs");
@@ -255,16 +290,15 @@ async fn echo_server() -> Result<()> {
     }
 }
 
-/// The daemon of this build profile, with three plugins.
+/// The daemon of a build, with three plugins.
 struct Daemon {
     server: Server,
     start_ms: f64,
 }
 
 impl Daemon {
-    fn start(scratch: &Path) -> Result<Self> {
-        let target = target_folder()?;
-        fs::create_dir(scratch.join("plugins"))?;
+    fn start(scratch: &Path, target: &Path) -> Result<Self> {
+        fs::create_dir_all(scratch.join("plugins"))?;
         for plugin in ["demo", "reports", "bench"] {
             let file = format!("lib{plugin}.so");
             let built = target.join(&file);

@@ -3,6 +3,7 @@
 //! Layer: the highest of the library. It wires the others together and owns every task.
 
 mod build;
+mod clock;
 mod core_dumps;
 mod discovery;
 mod error;
@@ -34,6 +35,7 @@ use signals::Signals;
 
 use crate::base::Tasks;
 use crate::config::Config;
+use crate::files::SocketPlace;
 use crate::http::admin::{self, Admin};
 use crate::http::{self, Door, Listening, Tls};
 use crate::plugins::{Asker, LoadReport, Plugins};
@@ -64,7 +66,7 @@ pub struct App {
     plugins: Arc<Plugins>,
     /// Connections to peers, which calls in flight need until the end.
     client_tasks: Tasks,
-    admin: (tokio::net::UnixListener, Admin),
+    admin: (tokio::net::UnixListener, SocketPlace, Admin),
     admin_tcp: Option<admin::Tcp>,
     findings: Findings,
     state_dir: StateDir,
@@ -83,7 +85,7 @@ impl App {
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?;
         let socket = &config.admin_socket;
-        let admin_listener =
+        let (admin_listener, admin_place) =
             admin::bind(socket).map_err(|source| AppError::Admin { socket: socket.clone(), source })?;
         let admin_tcp = match &config.admin_tcp {
             Some(tcp) => {
@@ -100,7 +102,7 @@ impl App {
         let router = Arc::clone(&door.router);
         let swaps = Swaps {
             admin_token: admin_tcp.as_ref().map(admin::Tcp::token),
-            tls: config.server_tls.as_ref().map(|tls| Tls::new(Arc::clone(tls.rustls()))),
+            tls: config.server_tls.as_ref().map(Tls::new),
         };
         let tls = swaps.tls.clone();
         let to_be_found = live.to_be_found();
@@ -114,7 +116,7 @@ impl App {
             host: Arc::<Host>::clone(&host),
             changes: Tasks::default(),
         };
-        let admin = (admin_listener, admin);
+        let admin = (admin_listener, admin_place, admin);
         Ok(Self {
             config,
             host,
@@ -147,11 +149,15 @@ impl App {
     /// What the system says of the listener.
     pub async fn run(self) -> std::io::Result<Ended> {
         let address = self.address()?;
+        let lock = Arc::clone(self.state_dir.lock_file());
         self.state_dir.hold_until_exit();
         let mut signals = self.signals;
         let server_tasks = Tasks::default();
         let server = &self.config.server;
         let router = Arc::clone(&self.door.router);
+        let clock = self.door.clock;
+        let _owned =
+            server_tasks.spawn(clock::keep(Arc::clone(&lock), Arc::clone(&self.door), server_tasks.clone()));
         let _owned = server_tasks.spawn(http::serve(
             self.listener,
             self.door,
@@ -166,7 +172,7 @@ impl App {
                 write_timeout: server.write_timeout,
             },
         ));
-        let (admin_listener, admin) = self.admin;
+        let (admin_listener, admin_place, admin) = self.admin;
         let changes = admin.changes.clone();
         if let Some(tcp) = self.admin_tcp {
             tracing::info!(address = %tcp.address(), "the admin API listens");
@@ -205,7 +211,8 @@ impl App {
             changes.end(DROP_GRACE).await;
             self.client_tasks.end(DROP_GRACE).await;
             // The next start would replace it as well.
-            let _gone = std::fs::remove_file(&self.config.admin_socket);
+            admin_place.leave();
+            clock::leave(&lock, clock);
         };
         tokio::select! {
             () = drain => {

@@ -11,9 +11,13 @@ mod invocation;
 mod meter;
 mod name;
 mod places;
+mod printable;
 mod tasks;
+mod validity;
 
-pub use caller::{Caller, FunctionPattern, FunctionPatterns, InvalidPattern, NamedCaller};
+pub use caller::{
+    Caller, CertificateName, Credential, FunctionPattern, FunctionPatterns, InvalidPattern, NamedCaller,
+};
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use failure::Failure;
@@ -24,7 +28,9 @@ pub use invocation::{
 pub use meter::{Counter, Timings};
 pub use name::{FunctionName, InvalidName, nearest};
 pub use places::{HeldPlaces, NoPlace, Place, PlaceLimit, Places};
+pub use printable::{one_line, printable, printable_json};
 pub use tasks::Tasks;
+pub use validity::good_until;
 
 /// What an invocation came to: the MessagePack bytes of the result, or why there is none.
 pub type Outcome = Result<bytes::Bytes, Box<Failure>>;

@@ -9,11 +9,16 @@ mod check;
 mod client;
 mod daemon;
 mod inspect;
+mod keygen;
+mod log;
 mod output;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+
+use framex_host::base::one_line;
+use framex_host::config::ConfigError;
 
 use arguments::{Arguments, Command};
 use output::Output;
@@ -30,14 +35,25 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    /// The command could not do what was asked.
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { code: 1, message: message.into(), json: None }
+    /// The command could not do what was asked. The message becomes one line.
+    pub(crate) fn new(message: impl AsRef<str>) -> Self {
+        Self { code: 1, message: one_line(message.as_ref()).into_owned(), json: None }
     }
 
-    /// What was asked for makes no sense.
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into(), json: None }
+    /// The command could not do what was asked, for several reasons, each of which becomes a line.
+    pub(crate) fn several(messages: impl IntoIterator<Item = String>) -> Self {
+        let lines = messages.into_iter().map(|message| one_line(&message).into_owned());
+        Self { message: lines.collect::<Vec<_>>().join("\nerror: "), ..Self::new("") }
+    }
+
+    /// What was asked for makes no sense. The message becomes one line.
+    pub(crate) fn usage(message: impl AsRef<str>) -> Self {
+        Self { code: 2, ..Self::new(message) }
+    }
+
+    /// The config is wrong, perhaps in several lines, in none of which more is repeated of it than fits into one.
+    pub(crate) fn config(error: &ConfigError) -> Self {
+        Self { message: error.to_string(), ..Self::usage("") }
     }
 
     /// Adds what scripts get to read.
@@ -77,10 +93,7 @@ fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
         Command::Peers => admin::peers(&config, output)?,
         Command::Explain { function } => admin::explain(&config, &function, output)?,
         Command::Inspect { plugin } => inspect::run(&config, &plugin, output)?,
-        Command::Keygen => {
-            let key = framex_host::wire::generate_secret();
-            output.show(&serde_json::json!({ "key": key }), || key.clone());
-        }
+        Command::Keygen { out } => keygen::run(out.as_deref(), output)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "framex-host", &mut std::io::stdout());
         }

@@ -6,6 +6,7 @@
 //! Layer: above `base` only. It must never bind, connect, or load a plugin, and it must never let a
 //! secret out through an error, a dump or a `Debug` text.
 
+mod access;
 mod addresses;
 mod admin;
 mod build;
@@ -45,6 +46,7 @@ use std::time::Duration;
 
 use crate::base::HostId;
 
+pub use access::{Access, Closed, SealedCalls};
 pub use addresses::AllowedAddresses;
 pub use admin::{AdminTcp, Whereabouts};
 pub use callers::{Callers, ConfiguredCaller};
@@ -122,6 +124,8 @@ pub struct Config {
 pub struct Server {
     /// Where it listens; port 0 is any free port.
     pub listen: SocketAddr,
+    /// Names by which requests without a key may ask for it, in lower case; `*` for any.
+    pub names: Vec<String>,
     /// Longest body of a request in bytes, 1 KiB to 1 GiB.
     pub body_bytes_max: usize,
     /// Longest result of a function that runs here, and longest JSON of any result, in bytes; 1 KiB to 1 GiB.
@@ -308,12 +312,10 @@ impl Config {
         file.parent().is_some_and(|folder| self.plugin_dir == folder.join("plugins"))
     }
 
-    /// Whether [`REMOTE_PATH`] answers at all: with a key for it or of a caller, or, where nobody is told apart, on a
-    /// loopback listener.
+    /// Returns true if [`REMOTE_PATH`] answers at all.
     #[must_use]
     pub fn answers_peers(&self) -> bool {
-        let has_keys = !self.sealing_secrets().is_empty() || self.callers.keys().next().is_some();
-        has_keys || (self.callers.is_empty() && self.server.is_loopback())
+        !matches!(self.sealed_calls(), SealedCalls::Closed(_))
     }
 
     /// The table `[plugins.NAME]` as JSON; an empty object where there is none.

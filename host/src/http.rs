@@ -7,6 +7,7 @@ mod activity;
 pub mod admin;
 mod admission;
 mod answer;
+mod asked;
 mod auth;
 mod body;
 mod call;
@@ -36,7 +37,15 @@ pub use door::{Door, Limits, Policy, Sealing, Sender};
 pub use meters::{Limit, Meters, OpenConnection};
 pub use problem::Problem;
 pub use server::{Listening, serve};
-pub use tls::Tls;
+pub use tls::{Credential, Tls};
+
+/// Returns true if a loopback listener with these names takes the request without a key; for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+#[must_use]
+pub fn comes_in_without_key(names: &[String], head: &http::request::Parts) -> bool {
+    asked::check(names, head).is_ok()
+}
 
 /// Names this call in logs and answers.
 pub(crate) const REQUEST_ID_HEADER: &str = "x-framex-request-id";

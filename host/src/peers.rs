@@ -9,6 +9,7 @@ mod client;
 mod connections;
 mod connector;
 mod discovery;
+mod expiry;
 mod health;
 mod known;
 mod load;

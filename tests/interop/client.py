@@ -140,11 +140,14 @@ def decompress(plaintext):
     return expanded
 
 
-def encode_request(function, arguments, timeout_ms, hops, traceparent, idempotency_key):
-    """The plaintext of a request; `arguments` is a dictionary."""
+def encode_request(
+    function, arguments, timeout_ms, hops, traceparent, idempotency_key, extensions
+):
+    """The plaintext of a request; `arguments` and `extensions` are dictionaries."""
     packed = msgpack.packb(arguments, use_bin_type=True)
     return msgpack.packb(
-        [function, packed, timeout_ms, hops, traceparent, idempotency_key, {}], use_bin_type=True
+        [function, packed, timeout_ms, hops, traceparent, idempotency_key, extensions],
+        use_bin_type=True,
     )
 
 
@@ -173,16 +176,25 @@ def decode_response(plaintext):
     raise WireError("a response has a wrong type")
 
 
-def post(url, frame, timeout_s):
-    """The bytes of a sealed answer; a refusal in plain text is a WireError."""
-    parts = urllib.parse.urlsplit(url)
-    secure = parts.scheme == "https"
-    connection_type = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = connection_type(parts.netloc, timeout=timeout_s)
-    try:
-        path = parts.path.rstrip("/")
-        connection.request("POST", path + PATH, frame, {"content-type": CONTENT_TYPE})
-        answer = connection.getresponse()
+class Connection:
+    """A connection to a host, which seals and stamps for the process that answers there."""
+
+    def __init__(self, url, keys, timeout_ms):
+        parts = urllib.parse.urlsplit(url)
+        secure = parts.scheme == "https"
+        connection_type = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        self.http = connection_type(parts.netloc, timeout=timeout_ms / 1000 + 5)
+        self.path = parts.path.rstrip("/") + PATH
+        self.keys = keys
+        self.timeout_ms = timeout_ms
+        self.instance = os.urandom(16)
+        # What a clock that does not jump is behind the peer's, in milliseconds.
+        self.clock_ms = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000
+
+    def post(self, frame):
+        """The bytes of a sealed answer; a refusal in plain text is a WireError."""
+        self.http.request("POST", self.path, frame, {"content-type": CONTENT_TYPE})
+        answer = self.http.getresponse()
         body = answer.read(PLAINTEXT_BYTES_MAX)
         if answer.status != 200:
             text = body.decode(errors="replace")
@@ -190,29 +202,48 @@ def post(url, frame, timeout_s):
         if answer.getheader("content-type") != CONTENT_TYPE:
             raise WireError(f"the answer is {answer.getheader('content-type')}, not sealed")
         return body
-    finally:
-        connection.close()
 
-
-def call(url, secret, function, arguments, timeout_ms):
-    """Calls a function and returns what to print; seals once more if the peer's clock is off."""
-    keys = KeySet(secret)
-    clock_offset_ms = 0
-    for attempt in (1, 2):
+    def send(self, function, arguments, extensions):
+        """What a host answers, and the extensions of its answer."""
         # The plaintext would allow 0 for no deadline; a person at a terminal wants one.
-        plaintext = encode_request(function, arguments, timeout_ms, [], None, None)
+        plaintext = encode_request(
+            function, arguments, self.timeout_ms, [], None, None, extensions
+        )
         request_id, nonce = os.urandom(16), os.urandom(24)
-        sent_at_ms = time.time_ns() // 1_000_000 + clock_offset_ms
+        sent_at_ms = self.clock_ms + time.monotonic_ns() // 1_000_000
         compress = len(plaintext) >= COMPRESS_FROM_BYTES
-        frame = seal(keys, REQUEST, request_id, sent_at_ms, nonce, plaintext, compress)
-        answer = post(url, frame, timeout_s=timeout_ms / 1000 + 5)
-        outcome, extensions = decode_response(open_frame(keys, RESPONSE, request_id, answer))
-        replayed = not outcome["ok"] and outcome["error"]["code"] == "replayed"
-        if attempt == 1 and replayed and extensions.get("retry") is True and "now" in extensions:
-            clock_offset_ms = extensions["now"] - time.time_ns() // 1_000_000
-            continue
+        frame = seal(self.keys, REQUEST, request_id, sent_at_ms, nonce, plaintext, compress)
+        answer = self.post(frame)
+        return decode_response(open_frame(self.keys, RESPONSE, request_id, answer))
+
+    def hello(self):
+        """The instance of the process that answers; seals once more if its clock is off."""
+        for attempt in (1, 2):
+            outcome, said = self.send("framex.hello", {}, {"hello": self.instance})
+            if isinstance(said.get("now"), int):
+                self.clock_ms = said["now"] - time.monotonic_ns() // 1_000_000
+            if attempt == 1 and said.get("retry") is True:
+                continue
+            if not outcome["ok"] or outcome["result"] is not None:
+                raise WireError(f"the host does not answer a hello: {outcome}")
+            host, instance = said["by"]
+            if not isinstance(host, str) or not isinstance(instance, bytes) or len(instance) != 16:
+                raise WireError("the host does not say who it is")
+            return instance
+        raise AssertionError("the second attempt returns")
+
+
+def call(url, secret, function, arguments, timeout_ms, to=None):
+    """Calls a function, in the process that answers a hello or in `to`; returns what to print."""
+    connection = Connection(url, KeySet(secret), timeout_ms)
+    try:
+        receiver = connection.hello()
+        outcome, said = connection.send(function, arguments, {"to": to or receiver})
+        if said["by"][1] != receiver:
+            raise WireError("another process answered than the one that the call was made for")
         return outcome
-    raise AssertionError("the second attempt returns")
+    finally:
+        connection.http.close()
 
 
 def check_vectors(path):
@@ -263,6 +294,7 @@ def main():
     parser.add_argument("--function", help="the name of the function")
     parser.add_argument("--json", default="{}", help="the arguments, a JSON object")
     parser.add_argument("--timeout-ms", type=int, default=30_000)
+    parser.add_argument("--to", help="the instance to name as the receiver, 32 hexadecimal digits")
     parser.add_argument("--vectors", metavar="FILE", help="check a file of test vectors")
     options = parser.parse_args()
     if options.vectors:
@@ -276,9 +308,14 @@ def main():
         parser.error("--json takes an object")
     try:
         outcome = call(
-            options.url, options.secret, options.function, arguments, options.timeout_ms
+            options.url,
+            options.secret,
+            options.function,
+            arguments,
+            options.timeout_ms,
+            bytes.fromhex(options.to) if options.to else None,
         )
-    except (WireError, OSError, http.client.HTTPException) as error:
+    except (WireError, OSError, KeyError, http.client.HTTPException) as error:
         print(json.dumps({"ok": False, "refused": str(error)}))
         return 2
     print(json.dumps(outcome, default=printable, ensure_ascii=False))

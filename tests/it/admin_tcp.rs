@@ -353,3 +353,31 @@ fn a_listener_that_others_reach_is_warned_of() {
     check("[::]:9090", true);
     check("[::1]:9090", false);
 }
+
+#[test]
+fn probes_need_no_token_and_are_told_names_alone() {
+    let host = builder().plugin_bytes("libbroken.so", b"not a library").start();
+    let address = host.admin_address();
+    for path in ["/health", "/ready"] {
+        assert_eq!(ask(&host, "GET", path, &[("host", &address)]).status, 200, "{path}");
+        check_refused(&ask(&host, "GET", path, &[("host", "evil.test")]), 403, "permission_denied");
+        check_refused(&ask(&host, "POST", path, &[("host", &address)]), 401, "unauthenticated");
+    }
+    let failed =
+        |headers: &[(&str, &str)]| ask(&host, "GET", "/ready", headers).json()["failed_plugins"].clone();
+    assert_eq!(failed(&[("host", &address)]), json!([{ "plugin": "libbroken.so" }]));
+    assert!(failed(&[("host", &address), ("authorization", TOKEN)])[0]["reason"].is_string());
+    host.stop();
+}
+
+#[test]
+fn audit_lines_come_at_every_log_level() {
+    for level in ["warn", "error"] {
+        let host = builder().variable("FRAMEX_LOG__LEVEL", level).start_quietly();
+        assert_eq!(host.reload("changing").status, 200);
+        let lines = audit(&host, 1);
+        assert_eq!((&lines[0]["action"], &lines[0]["result"]), (&json!("reload"), &json!("done")));
+        assert!(!host.log().contains("\"message\":\"listening\""), "{}", host.log());
+        host.stop();
+    }
+}

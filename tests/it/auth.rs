@@ -1,5 +1,8 @@
 //! The door: which keys open which paths, and that a closed path says nothing of what is behind it.
 
+mod doors;
+mod names;
+
 use framex_tests::{Answer, Daemon, DaemonBuilder, send};
 
 const FUNCTIONS: &str = "/api/v1/functions";

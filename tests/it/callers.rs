@@ -173,6 +173,32 @@ fn lists_show_a_caller_its_functions() {
 }
 
 #[test]
+fn a_caller_is_not_told_where_hosts_reach_each_other() {
+    let b = Daemon::builder().plugin("demo").start();
+    let url = b.url();
+    let rules = "[auth]\nrules = { \"/api/*\" = [\"rule-key-of-16-bytes\"] }\n";
+    let a = Daemon::builder()
+        .config(&format!(
+            "[plugins.proxy]\nproxy_urls = [{url:?}]\nproxy_functions = {{ {url:?} = [{DEMO:?}] }}\n"
+        ))
+        .config(&format!("{rules}callers.web = {{ keys = [{WEB:?}], functions = [\"*\"] }}\n"))
+        .start();
+    let runs = |key: &str| {
+        let answer = ask(&a, "GET", FUNCTIONS, Some(key), &json!({})).json();
+        answer["functions"][0]["runs"].clone()
+    };
+    assert_eq!(runs(WEB), "peer");
+    assert_eq!(runs("rule-key-of-16-bytes"), url.as_str(), "who has the key of the path sees all of it");
+    for path in [FUNCTIONS, OPENAPI] {
+        let shown = String::from_utf8(ask(&a, "GET", path, Some(WEB), &json!({})).body).unwrap();
+        assert!(!shown.contains(b.address()), "{shown}");
+    }
+    assert_eq!(call(&a, DEMO, Some(WEB), &ada()).status, 200);
+    a.stop();
+    b.stop();
+}
+
+#[test]
 fn rules_and_callers_go_together() {
     let rules = "rules = { \"/api/*\" = [\"rule-key\"], \"/health\" = [\"health-key\"] }\n";
     let toml = callers().replace("auth.", "");

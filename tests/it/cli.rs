@@ -207,6 +207,26 @@ fn inspect_reads_a_plugin_without_running_it() {
 }
 
 #[test]
+fn keygen_writes_new_private_files_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let key = at("proxy.key");
+    check(&binary(&["keygen", "--out", &key]), 0, &format!("a new key is in {key}\n"), "");
+    let written = fs::read_to_string(&key).unwrap();
+    assert!(written.len() == 49 && written.starts_with("fxk1_") && written.ends_with('\n'), "{written}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&key).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    std::os::unix::fs::symlink(at("nowhere"), at("link")).unwrap();
+    for taken in [key.clone(), at("link"), at(".")] {
+        let refused = binary(&["keygen", "--out", &taken]);
+        assert_eq!(refused.code, Some(1), "{taken}");
+        assert!(refused.stderr.starts_with(&format!("error: {taken} ")), "{}", refused.stderr);
+    }
+    assert_eq!(fs::read_to_string(&key).unwrap(), written);
+    assert!(!folder.path().join("nowhere").exists());
+}
+
+#[test]
 fn keygen_makes_a_new_key_that_the_config_takes_without_a_warning() {
     let (first, second) = (binary(&["keygen"]), binary(&["keygen"]));
     let key = first.stdout.trim_end();

@@ -1,5 +1,7 @@
 //! Calls with an idempotency key: each runs once, and its repeats get the same outcome.
 
+mod shares;
+
 use framex_tests::{Answer, Daemon, DaemonBuilder, FaultyPeer, FreeAddress, Pending, frames, send, until};
 use serde_json::{Value, json};
 
@@ -199,28 +201,6 @@ fn the_memory_is_bounded_in_time_and_size() {
 }
 
 #[test]
-fn the_oldest_outcomes_make_room() {
-    let host = host("a", &[]).config("server.idempotency_bytes_max = 65536").start();
-    for order in 0..100 {
-        let some = json!({"order": "seat", "bytes": 2000});
-        assert_eq!(book(&host, &format!("some-{order}"), &some).status, 200);
-    }
-    assert!(host.metric("framex_idempotency_memory_bytes") <= 65_536.0);
-    let (kept, gone) =
-        (host.metric("framex_idempotency_remembered"), host.metric("framex_idempotency_forgotten_total"));
-    assert!((20.0..30.0).contains(&kept) && kept + gone == 100.0, "{kept} kept, {gone} gone");
-    assert!(
-        book(&host, "some-99", &json!({"order": "seat", "bytes": 2000}))
-            .json()
-            .as_str()
-            .unwrap()
-            .starts_with("seat 100x")
-    );
-    assert_eq!(booked(&host), (100, 100));
-    host.stop();
-}
-
-#[test]
 fn no_memory_if_it_is_switched_off() {
     let host = host("a", &[]).config("server.idempotency_keep_ms = 0").start();
     assert_eq!(book(&host, "order-1", &json!({"order": "seat"})).json(), json!("seat 1"));
@@ -311,7 +291,8 @@ fn losing_first_answer(to: &Daemon) -> FaultyPeer {
     FaultyPeer::start(move |conversation| {
         while let Some(body) = conversation.request() {
             let answer = frames::post_frame(&url, &body);
-            if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            let is_hello = frames::greeting(&body).is_some();
+            if !is_hello && count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
                 return;
             }
             let content_type = answer.header("content-type").unwrap_or_default().to_owned();
@@ -322,6 +303,7 @@ fn losing_first_answer(to: &Daemon) -> FaultyPeer {
             }
         }
     })
+    .knows_no_hellos()
 }
 
 #[test]

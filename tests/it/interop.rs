@@ -87,3 +87,24 @@ fn the_other_implementation_is_refused_with_another_secret() {
     let text = refused["refused"].as_str().unwrap_or_default();
     assert!(text.starts_with("the host answered with HTTP 401: "), "{refused}");
 }
+
+#[test]
+fn the_other_implementation_says_hello_and_is_refused_elsewhere() {
+    let host = host(frames::SECRET);
+    let url = host.url();
+    let exit = client(&[
+        "--url",
+        &url,
+        "--secret",
+        frames::SECRET,
+        "--function",
+        "misbehave.functions.counts",
+        "--to",
+        &"5c".repeat(16),
+    ]);
+    let printed: Value = serde_json::from_str(&exit.stdout).expect("it prints JSON");
+    assert_eq!((exit.code, &printed["error"]["code"]), (Some(1), &json!("misdirected")));
+    assert_eq!(printed["error"]["executed"], json!(false));
+    let counted = call(&host, frames::SECRET, "misbehave.functions.counts", &json!({}));
+    assert_eq!(counted, (Some(0), json!({"host": "b", "ok": true, "result": 1})));
+}

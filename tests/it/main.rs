@@ -31,5 +31,7 @@ mod served_by;
 mod service;
 mod shutdown;
 mod start_faults;
+mod state_dir;
+mod terminal;
 mod tls;
 mod trust;

@@ -29,7 +29,7 @@ fn calls_are_counted_where_they_ran() {
     assert_eq!(a.metric(panicked), 1.0);
     assert_eq!(a.metric("framex_requests_refused_total{code=\"not_found\"}"), 1.0);
     assert!(
-        b.metric("framex_replay_frames_remembered") == 3.0
+        b.metric("framex_replay_frames_remembered") == 4.0
             && b.metric("framex_replay_window_seconds") == 30.0
     );
     b.put_build(Build::new(2));

@@ -1,6 +1,7 @@
 //! The public listener with TLS: certificates, clients with and without, reloads, and those who are slow or mistaken.
 
 mod clients;
+mod expiry;
 mod reload;
 
 use std::io::{Read, Write};

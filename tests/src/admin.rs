@@ -3,12 +3,29 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::http::{begin, read_answer};
-use crate::{Answer, Daemon};
+use crate::{Answer, Daemon, DaemonBuilder};
+
+impl DaemonBuilder {
+    /// Starts the daemon and waits until its admin socket answers: for a log that does not say so.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn start_quietly(self) -> Daemon {
+        let daemon = self.spawn();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while daemon.try_admin_get("plugins").is_none() {
+            assert!(Instant::now() < deadline, "the daemon does not listen:\n{}", daemon.log());
+            std::thread::yield_now();
+        }
+        daemon
+    }
+}
 
 impl Daemon {
     /// The admin socket.
@@ -21,6 +38,18 @@ impl Daemon {
     #[must_use]
     pub fn admin_get(&self, path: &str) -> Answer {
         self.admin("GET", path, "").expect("the connection ended without an answer")
+    }
+
+    /// `GET` of any path of the admin socket.
+    #[must_use]
+    pub fn admin_get_at(&self, path: &str) -> Answer {
+        self.admin_at("GET", path, "").expect("the connection ended without an answer")
+    }
+
+    /// As [`Daemon::admin_get`]; `None` if nothing listens, or the connection ends without an answer.
+    #[must_use]
+    pub fn try_admin_get(&self, path: &str) -> Option<Answer> {
+        self.admin("GET", path, "")
     }
 
     /// `POST` of JSON to a path below `/admin/v1/`.

@@ -135,6 +135,8 @@ impl DaemonBuilder {
         command
             .env("FRAMEX_LOG__FORMAT", "json")
             .env("FRAMEX_SERVER__PORT", "0")
+            // What raw requests of tests call the host.
+            .env("FRAMEX_SERVER__NAMES", r#"["test", "a"]"#)
             .envs(self.environment.iter().cloned());
         command.arg("--config").arg(self.scratch.path().join("config.toml")).args(&self.flags);
         command.stdin(Stdio::null());
@@ -162,6 +164,14 @@ impl DaemonBuilder {
     /// Starts the daemon and waits for a message in its log; it has no address before it listens.
     #[must_use]
     pub fn start_until(self, message: &str) -> Daemon {
+        let mut daemon = self.spawn();
+        let line = daemon.log.wait_for(|line| line["message"] == message);
+        let line = line.unwrap_or_else(|| panic!("the log has no {message:?}:\n{}", daemon.log.text()));
+        daemon.address = line["address"].as_str().unwrap_or_default().to_owned();
+        daemon
+    }
+
+    pub(crate) fn spawn(self) -> Daemon {
         let mut child = self
             .command()
             .stdout(Stdio::null())
@@ -170,11 +180,8 @@ impl DaemonBuilder {
             .expect("the daemon's binary runs");
         let log = Log::default();
         log.read(child.stderr.take().expect("stderr is piped"));
-        let line = log.wait_for(|line| line["message"] == message);
-        let line = line.unwrap_or_else(|| panic!("the log has no {message:?}:\n{}", log.text()));
-        let address = line["address"].as_str().unwrap_or_default().to_owned();
         let Self { scratch, environment, flags, wrapper, .. } = self;
-        let has_own_mounts = !wrapper.is_empty();
+        let (address, has_own_mounts) = (String::new(), !wrapper.is_empty());
         Daemon { child, log, scratch, environment, flags, address, has_own_mounts, end_was_seen: false }
     }
 
@@ -287,10 +294,10 @@ impl Daemon {
         begin(&self.address, request.as_ref()).answer()
     }
 
-    /// What `/ready` says of a file or plugin that is not served; nothing for one that is.
+    /// What `/ready` tells the operator of a file or plugin that is not served; nothing for one that is.
     #[must_use]
     pub fn failure(&self, what: &str) -> Option<String> {
-        let ready = self.get("/ready").json();
+        let ready = self.admin_get_at("/ready").json();
         let failed = ready["failed_plugins"].as_array()?.iter().find(|failed| failed["plugin"] == what)?;
         failed["reason"].as_str().map(str::to_owned)
     }

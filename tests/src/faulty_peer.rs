@@ -157,7 +157,7 @@ impl Conversation {
     /// As [`Conversation::request`], but leaves the last `unread` bytes of the body with the system.
     pub fn request_without(&mut self, unread: usize) -> Option<Vec<u8>> {
         let (_, length) = self.head_after_hellos()?;
-        let mut body = vec![0; length.unwrap_or(0).checked_sub(unread)?];
+        let mut body = vec![0; length?.checked_sub(unread)?];
         self.stream.read_exact(&mut body).ok()?;
         self.counts.frames.lock().ok()?.push(body.clone());
         self.counts.requests.fetch_add(1, Ordering::SeqCst);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustls::crypto::ring::default_provider;
@@ -47,7 +47,7 @@ impl Default for Authority {
 }
 
 impl Authority {
-    /// Signs a certificate for names and addresses; what has `://` is a URI.
+    /// Signs a certificate for names and addresses; what has a colon is a URI, which may be marked with `uri:`.
     #[must_use]
     pub fn issue(&self, names: &[&str]) -> Issued {
         self.sign(Self::params(names))
@@ -62,8 +62,17 @@ impl Authority {
         self.sign(params)
     }
 
+    /// As [`Authority::issue`], a certificate that is good for so long.
+    #[must_use]
+    pub fn issue_for(&self, names: &[&str], time: Duration) -> Issued {
+        let mut params = Self::params(names);
+        params.not_after = (SystemTime::now() + time).into();
+        self.sign(params)
+    }
+
     fn params(names: &[&str]) -> CertificateParams {
-        let (uris, names): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
+        let (uris, names): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains(':'));
+        let uris = uris.into_iter().map(|uri| uri.strip_prefix("uri:").unwrap_or(uri));
         let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
         let mut params = CertificateParams::new(names).expect("tests use good names");
         for uri in uris {

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use framex_host::base::{Clock, Tasks};
+use framex_host::base::{Clock, Identity, Tasks};
 use framex_host::config::{Config, Environment, Fallback, Overrides, Unmap};
 use framex_host::functions::{Dispatch, Table};
 use framex_host::http::admin::{Admin, HostChange, HostRefusal, ReloadHost, serve_stream};
@@ -43,13 +43,11 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
     let (second, bytes_max) = (Duration::from_secs(1), 1 << 20);
     let keys = KeySet::derive(&wire::generate_secret()).expect("a generated key is good");
     let policy = Policy {
-        rules: config.door_rules().clone(),
-        callers: config.callers.clone(),
+        access: config.access(),
         sealing: Sealing {
             ring: KeyRing::new(vec![Arc::new(keys)]).expect("one key is enough"),
             callers: HashMap::new(),
-            is_public: false,
-            closed: false,
+            require_receiver: false,
             compression: Compression::Never,
         },
         admission: Arc::new(Admission::new(1, 1)),
@@ -84,7 +82,7 @@ fn host() -> &'static (Runtime, Admin) {
         let config = config.expect("an empty config is good");
         let table = Arc::new(Table::default());
         let routes = Routes { configured: HashMap::new(), peers: Vec::new(), fallback: Fallback::None };
-        let router = Router::new(Arc::clone(&config.host_id), Arc::clone(&table), routes);
+        let router = Router::new(Arc::new(Identity::new(Arc::clone(&config.host_id))), Arc::clone(&table), routes);
         let services = Arc::new(Services::new(
             Arc::clone(&config.host_id),
             runtime.handle().clone(),

@@ -1,16 +1,20 @@
-//! Any headers at the door of the admin API over TCP: nobody comes in without the token.
+//! Any headers at the door of the admin API over TCP: nobody comes in without the token. And at the door of a public
+//! listener on loopback, without a key: nothing comes in by a name that is not the listener's.
 #![no_main]
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use framex_host::config::{Config, Environment, Overrides};
 use framex_host::http::admin::{Token, comes_in};
+use framex_host::http::comes_in_without_key;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
 
 const TOKEN: &str = "0123456789abcdef";
+const NAME: &str = "api.test";
 
 fn token() -> Token {
     static FOUND: OnceLock<Token> = OnceLock::new();
@@ -22,6 +26,15 @@ fn token() -> Token {
         Arc::new(ArcSwap::from_pointee(admin.token))
     };
     Arc::clone(FOUND.get_or_init(read))
+}
+
+/// Whether an authority is that of an address, of localhost, or of the listener's name, with any port.
+fn is_own(authority: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(authority) else { return false };
+    let port = text.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let host = port.map_or(text, |(host, _)| host);
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    bare.parse::<IpAddr>().is_ok() || ["localhost", NAME].iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
 // The first line is method and target, the others are headers.
@@ -45,5 +58,11 @@ fuzz_target!(|data: &[u8]| {
         let shown = |value: &HeaderValue| value.as_bytes().ends_with(TOKEN.as_bytes());
         assert!(request.headers().get_all("authorization").iter().any(shown), "{request:?}");
         assert_eq!(request.headers().get_all("host").iter().count(), 1, "{request:?}");
+    }
+    let (head, ()) = request.into_parts();
+    if comes_in_without_key(&[NAME.to_owned()], &head) {
+        let target = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+        let hosts = head.headers.get_all("host").iter().map(HeaderValue::as_bytes);
+        assert!(target.into_iter().chain(hosts).all(is_own), "{head:?}");
     }
 });

@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 
 use super::discovery::Findings;
 use super::live::{Lasting, Live};
-use super::{AppError, StateDir, judge, lives};
-use crate::base::{Clock, FunctionName, Identity, InstanceId, Tasks};
+use super::{AppError, StateDir, clock, judge, lives};
+use crate::base::{FunctionName, Identity, InstanceId, Tasks};
 use crate::config::Config;
+use crate::files::DirFault;
 use crate::functions::{Dispatch, Table};
 use crate::http::{BodyMemory, Documents, Door};
 use crate::plugins::{LoadReport, PluginError, Plugins, Services, Settings};
@@ -33,7 +34,7 @@ pub(super) async fn build(
     state_dir: &StateDir,
     client_tasks: &Tasks,
 ) -> Result<Parts, AppError> {
-    let clock = Clock::start();
+    let clock = clock::start(state_dir.lock_file());
     let table = Arc::new(Table::default());
     let (discovered, findings) = mpsc::channel(FINDINGS);
     let lasting = Lasting::first(&config, identity(&config, state_dir));
@@ -48,7 +49,7 @@ pub(super) async fn build(
     let policy = live.policy()?;
     let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
     let plugins = open_plugins(config, state_dir.path(), table, &dispatch)
-        .map_err(|source| state_dir.refuse(source))?;
+        .map_err(|fault| AppError::state(&config.state_dir, fault))?;
     let report = plugins.load_directory(config.load_plugins.as_deref()).await.map_err(AppError::Plugin)?;
     if let Err(error) = judge(config, report) {
         plugins.stop(config.reload.drain_timeout).await;
@@ -85,10 +86,10 @@ fn identity(config: &Config, state_dir: &StateDir) -> Identity {
 
 /// Loads and starts the plugins of a config, with calls going through `dispatch`.
 ///
-/// `folder` is private to this process.
+/// `folder` is used by this process alone.
 ///
 /// # Errors
-/// [`AppError::State`], [`PluginError::Directory`] and [`PluginError::WritableDirectory`]; single plugins that failed
+/// [`AppError::State`], [`AppError::UnsafeState`], [`PluginError::Directory`] and [`PluginError::WritableDirectory`]; single plugins that failed
 /// are in the report.
 pub async fn start_plugins(
     config: &Config,
@@ -96,8 +97,8 @@ pub async fn start_plugins(
     table: Arc<Table>,
     dispatch: &Arc<dyn Dispatch>,
 ) -> Result<(Arc<Plugins>, LoadReport), AppError> {
-    let refuse = |source| AppError::State { directory: folder.to_owned(), source };
-    let plugins = open_plugins(config, folder, table, dispatch).map_err(refuse)?;
+    let plugins = open_plugins(config, folder, table, dispatch);
+    let plugins = plugins.map_err(|fault| AppError::state(folder, fault))?;
     let loaded: Result<_, PluginError> = plugins.load_directory(config.load_plugins.as_deref()).await;
     let report = loaded.map_err(AppError::Plugin)?;
     Ok((plugins, report))
@@ -108,7 +109,7 @@ fn open_plugins(
     folder: &Path,
     table: Arc<Table>,
     dispatch: &Arc<dyn Dispatch>,
-) -> std::io::Result<Arc<Plugins>> {
+) -> Result<Arc<Plugins>, DirFault> {
     let services = Arc::new(Services::new(
         Arc::clone(&config.host_id),
         tokio::runtime::Handle::current(),

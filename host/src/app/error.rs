@@ -1,8 +1,9 @@
 //! Why a daemon does not start.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::files::DirFault;
 use crate::plugins::PluginError;
 use crate::wire::KeyError;
 
@@ -26,6 +27,11 @@ pub enum AppError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Others than this user may have put into the state directory what is in there, or may replace it.
+    #[error(
+        "the state directory is not safe to use: {0}; or set state_dir to a directory of this user alone"
+    )]
+    UnsafeState(DirFault),
     /// The admin socket cannot be listened on.
     #[error("cannot listen on the admin socket {}: {source}; set admin.socket to another path", .socket.display())]
     Admin {
@@ -71,12 +77,25 @@ pub enum AppError {
 }
 
 impl AppError {
+    /// Why the state directory `directory` cannot be used.
+    #[must_use]
+    pub fn state(directory: &Path, fault: DirFault) -> Self {
+        match fault {
+            DirFault::System { path, source } if path == directory => Self::State { directory: path, source },
+            fault @ DirFault::System { .. } => {
+                Self::State { directory: directory.to_owned(), source: std::io::Error::other(fault) }
+            }
+            fault => Self::UnsafeState(fault),
+        }
+    }
+
     /// Whether the config is at fault, rather than a plugin or the machine.
     #[must_use]
     pub fn is_config(&self) -> bool {
         match self {
             Self::Bind { .. }
             | Self::State { .. }
+            | Self::UnsafeState(_)
             | Self::Admin { .. }
             | Self::AdminTcp { .. }
             | Self::StateInUse(_)

@@ -17,7 +17,7 @@ const LOOPBACK_SECRET: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 pub(super) struct Keys {
     /// Those that open what peers and callers send. Where there are callers, the public one never opens anything:
     /// with it, everybody on this machine could call everything. If it is alone there, nothing is opened at all
-    /// ([`Config::answers_peers`]).
+    /// ([`Config::sealed_calls`]).
     pub(super) opening: Vec<Arc<KeySet>>,
     /// Whose those are that are not of hosts.
     pub(super) of_callers: HashMap<KeyId, Arc<NamedCaller>>,
@@ -63,12 +63,6 @@ impl Keys {
             keys.of_peers.insert(peer.url.clone(), key);
         }
         Ok(keys)
-    }
-
-    /// Whether nothing but the public key opens anything.
-    pub(super) fn are_public(&self) -> bool {
-        let public = self.public.as_ref();
-        self.opening.iter().all(|key| public.is_some_and(|public| Arc::ptr_eq(key, public)))
     }
 
     fn of_secret(&mut self, secret: &Secret, before: &Self) -> Result<Arc<KeySet>, KeyError> {

@@ -196,13 +196,10 @@ impl Live {
     /// Who may ask what.
     pub(super) fn policy(&self) -> Result<Policy, AppError> {
         Ok(Policy {
-            rules: self.config.door_rules().clone(),
-            callers: self.config.callers.clone(),
+            access: self.config.access(),
             sealing: Sealing {
                 ring: KeyRing::new(self.keys.opening.clone())?,
                 callers: self.keys.of_callers.clone(),
-                is_public: self.keys.are_public(),
-                closed: !self.config.answers_peers(),
                 require_receiver: self.config.proxy.require_receiver,
                 compression: compression(&self.config, false),
             },

@@ -5,12 +5,13 @@
 //! that all who held it before have ended. That is sure only for the same file under the same kernel, so the record
 //! names both; a copy of the directory, or one from before the machine was started anew, claims nothing.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::base::InstanceId;
+use crate::files::PrivateDir;
 
 /// The record, in the state directory.
 const FILE: &str = "instances";
@@ -30,33 +31,25 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// # Errors
 /// What the system says; the host can do without.
 pub(super) fn succeed(state_dir: &Path, own: InstanceId) -> io::Result<Vec<InstanceId>> {
-    let place = place(state_dir)?;
-    let path = state_dir.join(FILE);
-    let mut lives = read(&path, &place).unwrap_or_default();
+    let folder = PrivateDir::open(state_dir)?;
+    let place = place(&folder)?;
+    let mut lives = read(&folder, &place).unwrap_or_default();
     lives.truncate(LIVES_MAX - 1);
     let lines = std::iter::once(&own).chain(&lives).map(|life| format!("{life}\n")).collect::<String>();
-    let new = state_dir.join(format!("{FILE}.new"));
-    // One that an earlier start left behind, or that is no file of ours.
-    let _gone = fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(format!("{place}\n{lines}").as_bytes())?;
-    fs::rename(&new, &path)?;
+    folder.replace(FILE, format!("{place}\n{lines}").as_bytes())?;
     Ok(lives)
 }
 
 /// What a record must have been written under for its lives to count.
-fn place(state_dir: &Path) -> io::Result<String> {
+fn place(folder: &PrivateDir) -> io::Result<String> {
     let boot = fs::read_to_string(BOOT_ID)?;
-    let lock = fs::symlink_metadata(state_dir.join(LOCK))?;
+    let lock = folder.read(LOCK)?.metadata()?;
     Ok(format!("{} {} {}", boot.trim(), lock.dev(), lock.ino()))
 }
 
-fn read(path: &Path, place: &str) -> Option<Vec<InstanceId>> {
-    if !fs::symlink_metadata(path).ok()?.is_file() {
-        return None;
-    }
+fn read(folder: &PrivateDir, place: &str) -> Option<Vec<InstanceId>> {
     let mut text = String::new();
-    fs::File::open(path).ok()?.take(BYTES_MAX).read_to_string(&mut text).ok()?;
+    folder.read(FILE).ok()?.take(BYTES_MAX).read_to_string(&mut text).ok()?;
     let (written_under, lives) = text.split_once('\n')?;
     (written_under == place).then(|| lives.lines().map_while(InstanceId::parse).collect())
 }
@@ -92,7 +85,7 @@ mod tests {
     fn a_record_that_is_damaged_claims_what_is_whole() {
         let state = tempfile::tempdir().unwrap();
         fs::write(state.path().join(LOCK), "").unwrap();
-        let (place, life) = (place(state.path()).unwrap(), InstanceId([7; 16]));
+        let (place, life) = (place(&PrivateDir::open(state.path()).unwrap()).unwrap(), InstanceId([7; 16]));
         for (text, expected) in [
             (format!("{place}\n{life}\n0707"), vec![life]),
             (format!("{place}\nnot one\n{life}\n"), vec![]),

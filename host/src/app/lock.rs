@@ -1,40 +1,40 @@
-//! The state directory: private, and one host's alone.
+//! The state directory: of this user alone, and one host's alone.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::AppError;
+use crate::files::{DirFault, PrivateDir};
 
 /// A state directory that this process holds; let go when dropped, or when the process dies.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: File,
+    /// Its content is what [`super::clock`] keeps.
+    lock: Arc<File>,
 }
 
 impl StateDir {
     /// Makes the directory if need be, and takes it.
     ///
     /// # Errors
-    /// [`AppError::State`] and [`AppError::StateInUse`].
+    /// [`AppError::State`], [`AppError::UnsafeState`] and [`AppError::StateInUse`].
     pub fn lock(path: &Path) -> Result<Self, AppError> {
-        let refuse = |source| AppError::State { directory: path.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path.join("lock"))
-            .map_err(refuse)?;
+        let folder = PrivateDir::open(path).map_err(|fault| AppError::state(path, fault))?;
+        let lock = folder.open_or_create("lock").map_err(|fault| AppError::state(path, fault))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(fs::TryLockError::WouldBlock) => Err(AppError::StateInUse(path.to_owned())),
-            Err(fs::TryLockError::Error(source)) => Err(refuse(source)),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock: Arc::new(lock) }),
+            Err(TryLockError::WouldBlock) => Err(AppError::StateInUse(path.to_owned())),
+            Err(TryLockError::Error(source)) => {
+                Err(AppError::state(path, DirFault::System { path: path.join("lock"), source }))
+            }
         }
+    }
+
+    /// The file that says that it is taken.
+    pub(super) fn lock_file(&self) -> &Arc<File> {
+        &self.lock
     }
 
     /// Holds it until the process ends: a call may run until the very end, and the next process to hold the directory
@@ -48,10 +48,6 @@ impl StateDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    pub(super) fn refuse(&self, source: io::Error) -> AppError {
-        AppError::State { directory: self.path.clone(), source }
     }
 }
 

@@ -144,7 +144,7 @@ impl Host {
             if let (Some(tls), Some(now)) = (&self.swaps.tls, &config.server_tls)
                 && live.config.server_tls.as_ref() != Some(now)
             {
-                tls.replace(Arc::clone(now.rustls()));
+                tls.replace(now);
             }
             if let (Some(token), Some(tcp)) = (&self.swaps.admin_token, &config.admin_tcp) {
                 token.store(Arc::new(tcp.token.clone()));

@@ -13,14 +13,49 @@ use super::{ErrorCode, Failure, FunctionName, HostId};
 pub enum Caller {
     /// A plugin of this host, by name.
     Plugin(Arc<str>),
-    /// A host that could seal, by the id of its last hop where it said one.
-    Peer(Option<HostId>),
-    /// An HTTP client of a host that names no callers.
-    Client,
+    /// A host that could seal, by the id of its last hop where it said one, with the key that it sealed with.
+    Peer(Option<HostId>, Credential),
+    /// An HTTP client of a host that names no callers, with what it was admitted by.
+    Client(Credential),
     /// An HTTP client or a host with a key of a caller that the config names.
     Named(Arc<NamedCaller>),
     /// An HTTP client of a host that names callers, with a key that opens the path and is of none of them.
     Unnamed,
+}
+
+/// The key or certificate that admitted a caller without a name. It tells such callers apart, and is never shown.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// Nothing was asked for: callers of this kind count as one.
+    #[default]
+    None,
+    /// A key that sealed a frame, by its id.
+    Sealed([u8; 8]),
+    /// A key of a rule, by a part of its digest.
+    Key([u8; 16]),
+    /// The name in a client's certificate.
+    Certificate(CertificateName),
+}
+
+impl Credential {
+    /// Returns the kind, and the bytes that differ within the kind.
+    #[must_use]
+    pub fn parts(&self) -> (&'static str, &[u8]) {
+        match self {
+            Self::None => ("", &[]),
+            Self::Sealed(id) => ("sealed", id),
+            Self::Key(digest) => ("key", digest),
+            Self::Certificate(CertificateName::Dns(name)) => ("certificate", name.as_bytes()),
+            Self::Certificate(CertificateName::Uri(uri)) => ("certificate of a URI", uri.as_bytes()),
+        }
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A digest is enough to guess a weak key.
+        f.write_str(self.parts().0)
+    }
 }
 
 /// A caller of the config.
@@ -32,12 +67,44 @@ pub struct NamedCaller {
     pub functions: FunctionPatterns,
 }
 
+/// The name in a client's certificate, with its kind: authorities constrain DNS names and URIs apart, so a URI never
+/// stands for a DNS name of the same text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CertificateName {
+    /// A DNS name, which has no colon.
+    Dns(String),
+    /// A URI.
+    Uri(String),
+}
+
+impl CertificateName {
+    /// The name that a text of the config stands for: a URI has a colon after its scheme.
+    #[must_use]
+    pub fn of_text(text: String) -> Self {
+        if text.contains(':') { Self::Uri(text) } else { Self::Dns(text) }
+    }
+
+    /// The name without its kind.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Dns(name) | Self::Uri(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for CertificateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl Caller {
     /// Whether it may call the function.
     #[must_use]
     pub fn may_call(&self, function: &FunctionName) -> bool {
         match self {
-            Self::Plugin(_) | Self::Peer(_) | Self::Client => true,
+            Self::Plugin(_) | Self::Peer(..) | Self::Client(_) => true,
             Self::Named(caller) => caller.functions.cover(function),
             Self::Unnamed => false,
         }

@@ -17,6 +17,12 @@ impl Clock {
         Self { started_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), started: Instant::now() }
     }
 
+    /// As this one, but at least at `unix_ms` by now.
+    #[must_use]
+    pub fn not_before(self, unix_ms: u64) -> Self {
+        Self { started_at_ms: self.started_at_ms.max(unix_ms), ..self }
+    }
+
     /// When the process started, Unix time in milliseconds.
     #[must_use]
     pub fn started_at_ms(&self) -> u64 {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Caller, FunctionName, HeldPlaces};
+use super::{Caller, Credential, FunctionName, HeldPlaces};
 
 /// Most hosts that one call may pass through (WIRE.md, field 3 of a request).
 pub const HOPS_MAX: usize = 16;
@@ -88,18 +88,25 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// The idempotency key as a peer sees it. For a peer all callers of this host are one, so the key of a caller with a
-    /// name has the name inside: nobody gets the outcome of somebody else's call.
+    /// The idempotency key as a peer sees it, to which calls are sealed with the key `sealing`.
+    ///
+    /// For a peer all callers of this host are one. So the key of a caller that differs from the others has that inside:
+    /// no caller gets the outcome of another one's call. A host that sealed with the very key that this one seals with
+    /// is the same caller to the peer, by any way that its call takes.
     #[must_use]
-    pub fn key_for_peers(&self) -> Option<Bytes> {
+    pub fn key_for_peers(&self, sealing: [u8; 8]) -> Option<Bytes> {
         let key = self.idempotency_key.as_ref()?;
         let (kind, name) = match &self.caller {
-            Caller::Peer(_) | Caller::Client | Caller::Unnamed => return Some(key.clone()),
-            Caller::Named(caller) => ("caller", &caller.name),
-            Caller::Plugin(name) => ("plugin", name),
+            Caller::Peer(_, Credential::Sealed(id)) if *id == sealing => return Some(key.clone()),
+            Caller::Client(Credential::None) | Caller::Peer(_, Credential::None) | Caller::Unnamed => {
+                return Some(key.clone());
+            }
+            Caller::Client(credential) | Caller::Peer(_, credential) => credential.parts(),
+            Caller::Named(caller) => ("caller", caller.name.as_bytes()),
+            Caller::Plugin(name) => ("plugin", name.as_bytes()),
         };
         let digest = Sha256::new().chain_update(kind).chain_update([0]);
-        let digest = digest.chain_update((name.len() as u64).to_le_bytes()).chain_update(&**name);
+        let digest = digest.chain_update((name.len() as u64).to_le_bytes()).chain_update(name);
         Some(Bytes::copy_from_slice(&digest.chain_update(key).finalize()))
     }
 }

@@ -17,7 +17,7 @@ use super::output::{Output, table};
 pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -> Result<(), Failed> {
     let change = |path: String, body: Value| {
         let answer = change(config, &path, &body, output)?;
-        output.show(&answer, || change_text(&answer));
+        output.show(&answer, change_text);
         Ok(())
     };
     match command {
@@ -30,12 +30,12 @@ pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -
     match command {
         PluginsCommand::List => {
             let answer = request(config, Method::GET, "plugins", None)?;
-            output.show(&answer, || list_text(&answer));
+            output.show(&answer, list_text);
             Ok(())
         }
         PluginsCommand::Show { plugin } => {
             let answer = request(config, Method::GET, &format!("plugins/{plugin}"), None)?;
-            output.show(&answer, || show_text(&answer));
+            output.show(&answer, show_text);
             Ok(())
         }
         PluginsCommand::Load { file } => change("plugins".to_owned(), json!({ "file": file })),
@@ -51,7 +51,7 @@ pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -
 
 pub(crate) fn reload(config: &Path, allow_breaking: bool, output: Output) -> Result<(), Failed> {
     let answer = change(config, "reload", &json!({ "allow_breaking": allow_breaking }), output)?;
-    output.show(&answer, || {
+    output.show(&answer, |answer| {
         let texts = |key: &str| answer[key].as_array().into_iter().flatten().filter_map(Value::as_str);
         let mut lines: Vec<String> =
             answer["plugins"].as_array().into_iter().flatten().map(change_text).collect();
@@ -65,7 +65,7 @@ pub(crate) fn reload(config: &Path, allow_breaking: bool, output: Output) -> Res
 
 pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {
     let answer = request(config, Method::GET, "peers", None)?;
-    output.show(&answer, || {
+    output.show(&answer, |answer| {
         let heads = [
             "PEER",
             "HEALTH",
@@ -121,7 +121,7 @@ fn check_name(name: &str) -> Result<(), Failed> {
 pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<(), Failed> {
     check_name(function)?;
     let answer = request(config, Method::GET, &format!("explain/{function}"), None)?;
-    output.show(&answer, || {
+    output.show(&answer, |answer| {
         let place = match (answer["runs"].as_str(), answer["peer"].as_str()) {
             (Some("peer"), Some(peer)) if answer["fallback"] == "local" => format!("on {peer}, or else here"),
             (Some("peer"), Some(peer)) => format!("on {peer}"),

@@ -96,7 +96,11 @@ pub(crate) enum Command {
         plugin: PathBuf,
     },
     /// Make a key for plugins.proxy.auth.rules, or for admin.token.
-    Keygen,
+    Keygen {
+        /// Write it to a new file that only this user may read, instead of the standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Print the completions of a shell.
     Completions {
         /// The shell.

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framex_host::app::start_plugins;
-use framex_host::base::Identity;
-use framex_host::config::Config;
+use framex_host::app::{AppError, start_plugins};
+use framex_host::base::{Identity, one_line};
+use framex_host::config::{Access, Config, FUNCTIONS_PATH, OPENAPI_PATH, SealedCalls};
+use framex_host::files::PrivateDir;
 use framex_host::functions::{Dispatch, Table};
 use framex_host::plugins::{LoadReport, PluginStatus};
 use framex_host::router::{Router, Routes};
@@ -18,8 +19,7 @@ use super::output::{Output, table};
 use super::{Failed, daemon};
 
 pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(), Failed> {
-    let config =
-        Config::load(config, &daemon::overrides(flags)).map_err(|error| Failed::usage(error.to_string()))?;
+    let config = Config::load(config, &daemon::overrides(flags)).map_err(|error| Failed::config(&error))?;
     if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(&config.admin_socket) {
         let path = config.admin_socket.display();
         let text = format!("`admin.socket` {path} cannot be listened on: {error}; set it to a shorter path");
@@ -27,11 +27,11 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     }
     let mut warnings = config.warnings();
     for warning in &warnings {
-        output.remark(&format!("warning: {warning}"));
+        output.remark(&format!("warning: {}", one_line(warning)));
     }
     let (report, statuses) = daemon::runtime()?.block_on(start_and_stop(&config))?;
     for warning in &report.warnings {
-        output.remark(&format!("warning: {warning}"));
+        output.remark(&format!("warning: {}", one_line(warning)));
     }
     warnings.extend_from_slice(&report.warnings);
     let failed: Vec<Value> = report
@@ -42,25 +42,26 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     let shown = json!({
         "ok": failed.is_empty(),
         "config": config.dump(),
+        "access": access_json(&config.access()),
         "warnings": warnings,
         "plugins": statuses.iter().map(plugin_json).collect::<Vec<_>>(),
         "failed_plugins": failed,
     });
     if report.failed.is_empty() {
-        output.show(&shown, || text(&config, &statuses));
+        output.show(&shown, |_| text(&config, &statuses));
         return Ok(());
     }
-    let sentences: Vec<String> = report.failed.iter().map(|(_, error)| error.to_string()).collect();
-    Err(Failed::new(sentences.join("\nerror: ")).with_json(shown))
+    let sentences = report.failed.iter().map(|(_, error)| error.to_string());
+    Err(Failed::several(sentences).with_json(shown))
 }
 
 async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus>), Failed> {
     // Not the daemon's folder: one may be running with this very config.
-    let folder = config.state_dir.join(format!("check-{}", std::process::id()));
-    let unusable = |error: std::io::Error| {
-        Failed::usage(format!("state directory {}: {error}", config.state_dir.display()))
-    };
-    std::fs::create_dir_all(&folder).map_err(unusable)?;
+    let unusable = |fault| daemon::not_started(&AppError::state(&config.state_dir, fault));
+    let state = PrivateDir::open(&config.state_dir).map_err(unusable)?;
+    let name = format!("check-{}", std::process::id());
+    let folder = config.state_dir.join(&name);
+    drop(state.folder(&name).map_err(unusable)?);
     let table = Arc::new(Table::default());
     // Without peers: a plugin that calls others while it starts finds this host's functions only.
     let routes = Routes { configured: HashMap::new(), peers: Vec::new(), fallback: config.proxy.fallback };
@@ -74,11 +75,39 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus
             plugins.stop(Duration::from_secs(5)).await;
             Ok((report, statuses))
         }
-        Err(error) => Err(Failed::usage(error.to_string())),
+        Err(error) => Err(daemon::not_started(&error)),
     };
     // Staged copies are gone with their plugins; what is left is the empty folder.
-    let _left_behind = std::fs::remove_dir_all(&folder);
+    let _left_behind = std::fs::remove_dir_all(state.entry(&name));
     outcome
+}
+
+fn access_json(access: &Access) -> Value {
+    let sealed = match access.sealed() {
+        SealedCalls::WithKey => "key",
+        SealedCalls::Keyless => "open",
+        SealedCalls::Closed(_) => "closed",
+    };
+    let plain = |needs_key: bool| if needs_key { "key" } else { "open" };
+    json!({
+        "calls": plain(access.needs_key_to_call()),
+        "sealed_calls": sealed,
+        "catalogue": plain(access.needs_key(FUNCTIONS_PATH)),
+        "openapi": plain(access.needs_key(OPENAPI_PATH)),
+        "names": access.names(),
+    })
+}
+
+/// Who may call, in one sentence.
+fn access_text(access: &Access) -> String {
+    let plain =
+        if access.needs_key_to_call() { "need a key" } else { "need no key where no rule asks for one" };
+    let sealed = match access.sealed() {
+        SealedCalls::WithKey => "need a key",
+        SealedCalls::Keyless => "are taken from this machine without a key",
+        SealedCalls::Closed(_) => "are refused",
+    };
+    format!("plain calls {plain}; sealed calls {sealed}")
 }
 
 fn plugin_json(status: &PluginStatus) -> Value {
@@ -117,10 +146,11 @@ fn text(config: &Config, statuses: &[PluginStatus]) -> String {
     let peers: Vec<_> = std::iter::once(heads).chain(peers).collect();
     let peers = if peers.len() > 1 { format!("\n\n{}", table(&peers)) } else { String::new() };
     format!(
-        "{}{peers}\n\n{} is good: host {} would listen on {}",
+        "{}{peers}\n\n{} is good: host {} would listen on {}, where {}",
         table(&rows),
         config.file.display(),
         config.host_id,
-        config.server.listen
+        config.server.listen,
+        access_text(&config.access())
     )
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use framex_host::base::printable_json;
 use framex_host::config::{Config, Environment, Overrides, PeerUrl};
 use framex_host::peers::Connector;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -32,16 +33,17 @@ pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Fai
     let (headers, result) = request(config, &call.target, Method::POST, &path, Some(arguments), deadline)?;
     let served_by =
         headers.get("x-framex-served-by").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    output.show(&json!({ "result": result, "served_by": served_by }), || match &result {
+    output.show(&json!({ "result": result, "served_by": served_by }), |_| match &result {
+        // A text may have lines of its own.
         Value::String(text) => text.clone(),
-        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+        other => printable_json(&serde_json::to_string_pretty(other).unwrap_or_default()).into_owned(),
     });
     Ok(())
 }
 
 pub(crate) fn functions(config: &Path, target: &Target, output: Output) -> Result<(), Failed> {
     let (_, catalogue) = request(config, target, Method::GET, "/api/v1/functions", None, None)?;
-    output.show(&catalogue, || {
+    output.show(&catalogue, |catalogue| {
         let heads = ["FUNCTION", "PLUGIN", "RUNS", "DESCRIPTION"].map(str::to_owned).to_vec();
         let functions = catalogue["functions"].as_array().into_iter().flatten();
         let rows = functions.map(|function| {
@@ -120,7 +122,7 @@ fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
         return PeerUrl::new(url).map_err(|error| Failed::usage(format!("--url: {error}")));
     }
     let listen = if config.exists() {
-        let host = Config::whereabouts(config).map_err(|error| Failed::usage(error.to_string()))?;
+        let host = Config::whereabouts(config).map_err(|error| Failed::config(&error))?;
         if host.tls {
             // Its certificate is for a name, which the config does not say.
             return Err(Failed::usage(format!(
@@ -146,7 +148,7 @@ fn connector(url: &PeerUrl, ca: Option<&Path>) -> Result<Connector, Failed> {
         flags = flags.with("--ca", "plugins.proxy.tls.ca", format!("{:?}", ca.display().to_string()));
     }
     let config = Config::from_text("", Path::new("command line"), &Environment::default(), &flags);
-    config.map(|config| Connector::new(&config.proxy)).map_err(|error| Failed::usage(error.to_string()))
+    config.map(|config| Connector::new(&config.proxy)).map_err(|error| Failed::config(&error))
 }
 
 fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {

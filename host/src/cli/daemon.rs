@@ -1,16 +1,14 @@
 //! `framex-host run`.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use framex_host::app::{App, AppError, Ended};
-use framex_host::config::{Config, Log, LogFormat, LogLevel, Overrides};
-use tracing::level_filters::LevelFilter;
+use framex_host::config::{Config, Overrides};
 
-use super::Failed;
 use super::arguments::RunFlags;
+use super::{Failed, log};
 
 /// How long the runtime may take to end what nobody waits for any more.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
@@ -20,8 +18,8 @@ pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
         let (file, overrides) = (file.to_owned(), overrides(flags));
         move || Config::load(&file, &overrides)
     };
-    let config = reread().map_err(|error| Failed::usage(error.to_string()))?;
-    start_logging(config.log);
+    let config = reread().map_err(|error| Failed::config(&error))?;
+    log::start(config.log);
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -85,21 +83,5 @@ pub(crate) fn overrides(flags: &RunFlags) -> Overrides {
     match flags.port {
         Some(port) => overrides.with("--port", "server.port", port),
         None => overrides,
-    }
-}
-
-/// Logs go to the error output, so that results stay alone on the standard output.
-pub(crate) fn start_logging(log: Log) {
-    let level = match log.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-        _ => builder.json().flatten_event(true).init(),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use framex_host::config::{Config, Environment, Trust};
+use framex_host::files::PrivatePath;
 use framex_host::plugins::{Inspection, SignatureInfo, Stager, inspect};
 use serde_json::{Value, json};
 
@@ -13,13 +14,14 @@ use super::output::{Output, table};
 pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), Failed> {
     // Of a name that nobody can guess, and gone in the end with all that is in it.
     let folder = tempfile::Builder::new().prefix("framex-inspect-").tempdir();
-    let unusable = |error| Failed::new(format!("{}: {error}", std::env::temp_dir().display()));
-    let folder = folder.map_err(unusable)?;
-    let stager = Stager::new(folder.path(), &BTreeSet::new()).map_err(unusable)?;
+    let folder =
+        folder.map_err(|error| Failed::new(format!("{}: {error}", std::env::temp_dir().display())))?;
+    let stager = Stager::new(PrivatePath::new(folder.path()), &BTreeSet::new());
+    let stager = stager.map_err(|fault| Failed::new(fault.to_string()))?;
     let rules = Rules::read(config);
     let inspected = inspect(plugin, &stager, &rules.trust);
     let inspected = inspected.map_err(|error| Failed::new(error.to_string()))?;
-    output.show(&as_json(plugin, &inspected, &rules), || as_text(&inspected, &rules));
+    output.show(&as_json(plugin, &inspected, &rules), |_| as_text(&inspected, &rules));
     Ok(())
 }
 

@@ -198,6 +198,7 @@ impl Builder<'_> {
         let port = u16::try_from(self.number(&number::PORT, raw.port)).unwrap_or_default();
         Server {
             listen: SocketAddr::new(self.address(raw.host.as_deref()), port),
+            names: self.names(&raw.names),
             body_bytes_max: self.count(&number::BODY_BYTES_MAX, raw.body_bytes_max),
             answer_bytes_max: self.count(&number::SERVER_ANSWER_BYTES_MAX, raw.answer_bytes_max),
             body_memory_max: self.count(&number::BODY_MEMORY_MAX, raw.body_memory_max),
@@ -286,6 +287,7 @@ mod tests {
         assert_eq!(config.state_dir, folder.join("state"));
         assert_eq!(config.load_plugins, None);
         let server = Server {
+            names: Vec::new(),
             listen: "127.0.0.1:8080".parse().unwrap(),
             body_bytes_max: 4_194_304,
             answer_bytes_max: 67_108_864,

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::{FunctionPattern, FunctionPatterns, NamedCaller};
+use crate::base::{CertificateName, FunctionPattern, FunctionPatterns, NamedCaller};
 
+use super::access::KEY_BYTES_MIN;
 use super::builder::Builder;
 use super::key::{KeyPath, shown};
 use super::raw::RawCaller;
 use super::{Config, PresentedKey, REMOTE_PATH, Secret};
 
 const NAME_BYTES_MAX: usize = 64;
-/// Keys that are shorter are warned of.
-const KEY_BYTES_MIN: usize = 16;
 /// Longest name of a certificate: a URI may be long.
 const CERTIFICATE_BYTES_MAX: usize = 1024;
 
@@ -28,7 +27,7 @@ pub struct ConfiguredCaller {
     /// All of them are valid.
     pub keys: Vec<Secret>,
     /// The names of its certificates, which an authority of `server.tls.client_ca` has signed.
-    pub certificates: Vec<String>,
+    pub certificates: Vec<CertificateName>,
 }
 
 impl Callers {
@@ -39,12 +38,17 @@ impl Callers {
         keys.fold(None, |found, (caller, key)| if key.is(presented) { Some(caller) } else { found })
     }
 
-    /// The caller whose client showed a certificate of this very name.
+    /// The caller whose client showed a certificate of this very name, of the same kind.
     #[must_use]
-    pub fn of_certificate(&self, name: &str) -> Option<&Arc<NamedCaller>> {
-        let found =
-            self.0.iter().find(|known| known.certificates.iter().any(|certificate| certificate == name));
+    pub fn of_certificate(&self, name: &CertificateName) -> Option<&Arc<NamedCaller>> {
+        let found = self.0.iter().find(|known| known.certificates.contains(name));
         found.map(|known| &known.caller)
+    }
+
+    /// Returns true if any caller has certificates.
+    #[must_use]
+    pub fn have_certificates(&self) -> bool {
+        self.0.iter().any(|known| !known.certificates.is_empty())
     }
 
     /// The callers, by name.
@@ -193,11 +197,12 @@ impl Builder<'_> {
         key: &KeyPath,
         said: Vec<String>,
         others: &[ConfiguredCaller],
-    ) -> Vec<String> {
+    ) -> Vec<CertificateName> {
         if said.is_empty() {
             self.problem(key, format!("`{key}` needs at least one name, found an empty list"));
         }
-        for (index, name) in said.iter().enumerate() {
+        let mut names = Vec::with_capacity(said.len());
+        for (index, name) in said.into_iter().enumerate() {
             let place = key.element(index);
             let fits = (1..=CERTIFICATE_BYTES_MAX).contains(&name.len());
             if !fits || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -207,14 +212,16 @@ impl Builder<'_> {
                 );
                 self.problem(&place, text);
             }
-            if let Some(other) = others.iter().find(|other| other.certificates.contains(name)) {
+            let name = CertificateName::of_text(name);
+            if let Some(other) = others.iter().find(|other| other.certificates.contains(&name)) {
                 let other = &other.caller.name;
                 let text =
                     format!("`{place}` is also of `auth.callers.{other}`: a certificate is of one caller");
                 self.problem(&place, text);
             }
+            names.push(name);
         }
-        said
+        names
     }
 
     /// What is written there is not repeated: it may be a key in the wrong place.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::base::CertificateName;
+
 use super::{AuthRules, Choice, Config, ConfiguredCaller, PathPatterns, Peer, Secret, TrustedKey};
 
 /// What stands in place of whatever may be a secret.
@@ -30,6 +32,7 @@ impl Config {
             "server": {
                 "host": server.listen.ip().to_string(),
                 "port": server.listen.port(),
+                "names": server.names,
                 "body_bytes_max": server.body_bytes_max,
                 "answer_bytes_max": server.answer_bytes_max,
                 "body_memory_max": server.body_memory_max,
@@ -101,6 +104,7 @@ impl Config {
                 let ConfiguredCaller { caller, keys, certificates } = known;
                 let functions: Vec<String> = caller.functions.iter().map(ToString::to_string).collect();
                 let keys = vec![REDACTED; keys.len()];
+                let certificates: Vec<&str> = certificates.iter().map(CertificateName::as_str).collect();
                 let shown = json!({ "keys": keys, "certificates": certificates, "functions": functions });
                 (caller.name.to_string(), shown)
             };

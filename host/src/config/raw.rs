@@ -30,6 +30,7 @@ pub(super) struct RawConfig {
 pub(super) struct RawServer {
     pub(super) host: Option<String>,
     pub(super) port: Option<i64>,
+    pub(super) names: Vec<String>,
     pub(super) body_bytes_max: Option<i64>,
     pub(super) answer_bytes_max: Option<i64>,
     pub(super) body_memory_max: Option<i64>,

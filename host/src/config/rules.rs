@@ -56,13 +56,22 @@ impl PathPattern {
 
     /// Whether it covers anything that the public listener serves.
     pub(super) fn covers_something(&self) -> bool {
+        let paths = [FUNCTIONS_PATH, OPENAPI_PATH, READY_PATH, HEALTH_PATH];
+        self.covers_calls() || paths.iter().any(|path| self.covers(path))
+    }
+
+    /// Returns true if it covers a path on which functions are called: that of a function, or [`REMOTE_PATH`].
+    #[must_use]
+    pub fn covers_calls(&self) -> bool {
         let functions = format!("{FUNCTIONS_PATH}/");
-        let paths = [REMOTE_PATH, FUNCTIONS_PATH, OPENAPI_PATH, READY_PATH, HEALTH_PATH];
-        let is_of_functions = match self.below {
-            true => functions.starts_with(&self.text),
-            false => self.text.strip_prefix(&functions).is_some_and(|name| FunctionName::new(name).is_ok()),
-        };
-        is_of_functions || paths.iter().any(|path| self.covers(path))
+        let name = self.text.strip_prefix(&functions).filter(|_| !self.below);
+        let is_of_one = name.is_some_and(|name| FunctionName::new(name).is_ok());
+        self.covers_all_calls() || is_of_one || self.covers(REMOTE_PATH)
+    }
+
+    /// Returns true if it covers the paths of all functions.
+    pub(super) fn covers_all_calls(&self) -> bool {
+        self.below && format!("{FUNCTIONS_PATH}/").starts_with(&self.text)
     }
 
     /// Sorts exact paths first, then longer prefixes before shorter ones: the first that covers decides.

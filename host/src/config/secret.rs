@@ -33,6 +33,8 @@ pub struct Secret {
     /// content show in the time.
     digest: Zeroizing<[u8; 32]>,
     source: SecretSource,
+    /// It lies in a file that every user of the machine may read.
+    is_open: bool,
 }
 
 /// Where a secret came from.
@@ -56,6 +58,14 @@ impl PresentedKey {
     pub fn new(presented: &[u8]) -> Self {
         Self(Zeroizing::new(Sha256::digest(presented).into()))
     }
+
+    /// A part of the digest, which tells keys apart; for memory alone, as a weak key can be guessed from it.
+    #[must_use]
+    pub fn tag(&self) -> [u8; 16] {
+        let mut tag = [0; 16];
+        tag.copy_from_slice(&self.0[..16]);
+        tag
+    }
 }
 
 impl fmt::Debug for PresentedKey {
@@ -68,13 +78,14 @@ impl Secret {
     /// Reads a secret as the file says it: a literal, `env:NAME`, or `file:PATH` relative to `folder`.
     /// The `Err` says what is wrong with it, without the value.
     pub(super) fn read(said: &str, folder: &Path, environment: &Environment) -> Result<Self, String> {
-        let (text, source) = if let Some(name) = said.strip_prefix("env:") {
-            (of_variable(name, environment)?, SecretSource::Variable(name.to_owned()))
+        let (text, source, is_open) = if let Some(name) = said.strip_prefix("env:") {
+            (of_variable(name, environment)?, SecretSource::Variable(name.to_owned()), false)
         } else if let Some(path) = said.strip_prefix("file:") {
             let path = folder.join(path);
-            (of_file(&path)?, SecretSource::File(path))
+            let (text, is_open) = of_file(&path)?;
+            (text, SecretSource::File(path), is_open)
         } else {
-            (Zeroizing::new(said.to_owned()), SecretSource::Literal)
+            (Zeroizing::new(said.to_owned()), SecretSource::Literal, false)
         };
         let from = match &source {
             SecretSource::Literal => String::new(),
@@ -88,7 +99,7 @@ impl Secret {
             return Err(format!("has a secret{from} of more than {SECRET_BYTES_MAX} bytes"));
         }
         let digest = Zeroizing::new(Sha256::digest(text.as_bytes()).into());
-        Ok(Self { text, digest, source })
+        Ok(Self { text, digest, source, is_open })
     }
 
     /// The secret itself: for deriving keys, never for showing.
@@ -118,6 +129,14 @@ impl Secret {
     #[must_use]
     pub fn source(&self) -> &SecretSource {
         &self.source
+    }
+
+    /// The file that it lies in, if every user of the machine may read that.
+    pub(super) fn open_file(&self) -> Option<&Path> {
+        match &self.source {
+            SecretSource::File(path) if self.is_open => Some(path),
+            _ => None,
+        }
     }
 
     /// Whether it has the form of a key of `framex-host keygen`, and is not a passphrase.
@@ -167,10 +186,11 @@ fn of_variable(name: &str, environment: &Environment) -> Result<Zeroizing<String
     }
 }
 
-fn of_file(path: &Path) -> Result<Zeroizing<String>, String> {
+/// Returns the text, and true if every user of the machine may read it.
+fn of_file(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
     let wrong = |what: &str| format!("has its secret in file `{}`, which {what}", path.display());
-    let bytes = match read::bounded(path, SECRET_BYTES_MAX) {
-        Ok(Bounded::Bytes(bytes, _)) => bytes,
+    let (bytes, is_open) = match read::bounded(path, SECRET_BYTES_MAX) {
+        Ok(Bounded::Bytes(bytes, is_open)) => (bytes, is_open),
         Ok(Bounded::Directory) => return Err(wrong("is a directory")),
         Ok(Bounded::TooLarge) => return Err(wrong("has more than 65536 bytes")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(wrong("does not exist")),
@@ -183,7 +203,7 @@ fn of_file(path: &Path) -> Result<Zeroizing<String>, String> {
             text.pop();
         }
     }
-    Ok(text)
+    Ok((text, is_open))
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
@@ -41,6 +42,7 @@ pub struct ServerTls {
     pub client_ca: Option<PathBuf>,
     key_is_open: bool,
     rustls: Arc<ServerConfig>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
     digest: [u8; 32],
 }
 
@@ -53,6 +55,7 @@ pub struct PeerTls {
     pub identity: Option<(PathBuf, PathBuf)>,
     key_is_open: bool,
     rustls: Arc<ClientConfig>,
+    servers: Arc<WebPkiServerVerifier>,
     digest: [u8; 32],
 }
 
@@ -61,6 +64,12 @@ impl ServerTls {
     #[must_use]
     pub fn rustls(&self) -> &Arc<ServerConfig> {
         &self.rustls
+    }
+
+    /// What checks certificates of clients, where `client_ca` asks for them.
+    #[must_use]
+    pub fn client_verifier(&self) -> Option<&Arc<dyn ClientCertVerifier>> {
+        self.clients.as_ref()
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
@@ -78,6 +87,12 @@ impl PeerTls {
     #[must_use]
     pub fn rustls(&self) -> &Arc<ClientConfig> {
         &self.rustls
+    }
+
+    /// What checks certificates of peers.
+    #[must_use]
+    pub fn server_verifier(&self) -> &Arc<WebPkiServerVerifier> {
+        &self.servers
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
@@ -168,20 +183,26 @@ impl Builder<'_> {
         let provider = provider();
         let identity = self.identity(cert?, key?, &provider)?;
         let client_ca = client_ca.map_or(Some(None), |file| file.map(Some))?;
-        let verifier = match &client_ca {
-            None => WebPkiClientVerifier::no_client_auth(),
+        let clients = match &client_ca {
+            None => None,
             Some(file) => {
                 let roots = self.good(file, PemFile::authorities)?;
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
-                self.good(file, |_| verifier.map_err(|error| format!("which cannot be used: {error}")))?
+                Some(self.good(file, |_| verifier.map_err(|error| format!("which cannot be used: {error}")))?)
             }
         };
+        let verifier = clients.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth);
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = self.good(&identity.cert, |_| builder.map_err(|error| unusable(&error)))?;
         let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified)));
         let mut rustls = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
         rustls.alpn_protocols = LISTENER_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        if clients.is_some() {
+            // A resumed session keeps the certificate that its first handshake showed, however long ago that expired.
+            rustls.session_storage = Arc::new(NoServerSessionStorage {});
+            rustls.send_tls13_tickets = 0;
+        }
         let digest = digest([Some(&identity.cert), Some(&identity.key), client_ca.as_ref()]);
         Some(ServerTls {
             key_is_open: identity.key.is_open,
@@ -189,6 +210,7 @@ impl Builder<'_> {
             key: identity.key.path,
             client_ca: client_ca.map(|file| file.path),
             rustls: Arc::new(rustls),
+            clients,
             digest,
         })
     }
@@ -234,7 +256,7 @@ impl Builder<'_> {
                 return None;
             }
         };
-        let builder = builder.with_webpki_verifier(verifier);
+        let builder = builder.with_webpki_verifier(Arc::clone(&verifier));
         let mut rustls = match &identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -243,6 +265,8 @@ impl Builder<'_> {
             }
         };
         rustls.alpn_protocols = PEER_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        // A resumed session does not show the certificate again, which may have expired.
+        rustls.resumption = Resumption::disabled();
         let files = identity.as_ref().map(|identity| (&identity.cert, &identity.key));
         let digest = digest([ca.as_ref(), files.map(|(cert, _)| cert), files.map(|(_, key)| key)]);
         Some(PeerTls {
@@ -250,6 +274,7 @@ impl Builder<'_> {
             ca: ca.map(|file| file.path),
             identity: identity.map(|identity| (identity.cert.path, identity.key.path)),
             rustls: Arc::new(rustls),
+            servers: verifier,
             digest,
         })
     }

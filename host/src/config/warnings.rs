@@ -1,22 +1,15 @@
 //! What `check` warns of: what is allowed and still likely not what the operator wants.
 
-use super::{Config, REMOTE_PATH, Secret};
+use std::collections::BTreeSet;
+
+use super::{AuthRules, Config, REMOTE_PATH, Secret};
 
 impl Config {
     /// What is allowed and still likely not what the operator wants, one sentence each, without secrets.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if !self.answers_peers() {
-            let why = if self.callers.is_empty() {
-                format!("`server.host` {} can be reached from other machines", self.server.listen.ip())
-            } else {
-                "no caller of `auth.callers` has a key".to_owned()
-            };
-            warnings.push(format!(
-                "`{REMOTE_PATH}` answers nobody: {why}, and `plugins.proxy.auth.rules` has no key for that path"
-            ));
-        }
+        self.warn_of_access(&mut warnings);
         if let Some(tcp) = self.admin_tcp.as_ref().filter(|tcp| !tcp.is_loopback()) {
             warnings.push(format!(
                 "`admin.listen` {} can be reached from other machines, and is not encrypted: whoever sees a request \
@@ -61,6 +54,7 @@ impl Config {
                 format!("`{key}` is {}, which every user of this machine can read: chmod o-r", file.display())
             }));
         }
+        self.warn_of_open_files(warnings);
         let mut check = |secret: &Secret, place: &str| {
             if !secret.is_generated_key() {
                 warnings.push(format!(
@@ -83,6 +77,32 @@ impl Config {
                 "calls to `{}` cannot be sealed: `plugins.proxy.auth.rules` has no key for `{REMOTE_PATH}`",
                 peer.url
             ));
+        }
+    }
+
+    /// Each file once, by the first key that names it.
+    fn warn_of_open_files(&self, warnings: &mut Vec<String>) {
+        let rules = |table: &'static str, rules: &'_ AuthRules| -> Vec<(String, Secret)> {
+            let keys = rules.iter().flat_map(|(pattern, keys)| keys.iter().map(move |key| (pattern, key)));
+            keys.map(|(pattern, key)| (format!("{table}.rules.\"{pattern}\""), key.clone())).collect()
+        };
+        let mut placed = self.auth.as_ref().map(|auth| rules("auth", auth)).unwrap_or_default();
+        placed.extend(rules("plugins.proxy.auth", &self.proxy_auth));
+        let callers =
+            self.callers.iter().flat_map(|known| known.keys.iter().map(|key| (&known.caller.name, key)));
+        placed.extend(callers.map(|(name, key)| (format!("auth.callers.{name}.keys"), key.clone())));
+        let peers = self.proxy.peers.iter().filter_map(|peer| Some((&peer.url, peer.key.as_ref()?)));
+        placed
+            .extend(peers.map(|(url, key)| (format!("plugins.proxy.proxy_urls.\"{url}\".key"), key.clone())));
+        placed.extend(self.admin_tcp.iter().map(|tcp| ("admin.token".to_owned(), tcp.token.clone())));
+        let mut named = BTreeSet::new();
+        for (place, key) in &placed {
+            if let Some(file) = key.open_file().filter(|file| named.insert(file.to_path_buf())) {
+                warnings.push(format!(
+                    "`{place}` is in file {}, which every user of this machine can read: chmod o-r",
+                    file.display()
+                ));
+            }
         }
     }
 
@@ -123,12 +143,15 @@ mod tests {
         let open = "[server]\nhost = \"0.0.0.0\"\n";
         warned("", &[]);
         warned(&rules(&key), &[]);
-        warned(&format!("{open}{}", rules(&key)), &[]);
+        let callable = "`server.host` 0.0.0.0 can be reached from other machines, and anyone there can call every \
+                        function that no rule protects, without a key: `auth` says who may call";
+        warned(&format!("{open}{}", rules(&key)), &[callable]);
         warned(
             open,
             &[
                 "`/api/v1/proxy/remote` answers nobody: `server.host` 0.0.0.0 can be reached from other machines, \
                and `plugins.proxy.auth.rules` has no key for that path",
+                callable,
             ],
         );
         warned(
@@ -167,7 +190,10 @@ mod tests {
         ] {
             let warning = format!("the rule for `{path}` protects nothing: this host has no such path");
             let expected = if is_one { vec![] } else { vec![warning.as_str()] };
-            warned(&format!("[auth]\nrules = {{ \"{path}\" = [\"0123456789abcdef\"] }}\n"), &expected);
+            let config = config(&format!("[auth]\nrules = {{ \"{path}\" = [\"0123456789abcdef\"] }}\n"));
+            let mut warnings = config.warnings();
+            warnings.retain(|warning| warning.contains("protects nothing"));
+            assert_eq!(warnings, expected, "{path}");
         }
     }
 
@@ -197,11 +223,12 @@ mod tests {
 
     #[test]
     fn rules_and_tables_without_effect_are_warned_of() {
+        const KEY: &str = "0123456789abcdef";
         let rules =
-            "[plugins.proxy.auth]\nrules = { \"/ready\" = [\"k\"], \"/api/v1/functions/*\" = [\"k\"] }\n";
-        warned(rules, &[]);
+            format!("[plugins.proxy.auth]\nrules = {{ \"/ready\" = [{KEY:?}], \"/health\" = [{KEY:?}] }}\n");
+        warned(&rules, &[]);
         warned(
-            &format!("{rules}[auth]\nrules = {{ \"/api/v1/functions/*\" = [\"k\"] }}\n"),
+            &format!("{rules}[auth]\nrules = {{ \"/health\" = [{KEY:?}] }}\n"),
             &[
                 "`/ready` is open: `plugins.proxy.auth.rules` protects it only while there is no `[auth]`, and \
                `auth.rules` does not name it",
@@ -220,8 +247,10 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.toml");
-        std::fs::write(folder.path().join("key"), "k").unwrap();
-        let rules = "{ \"/ready\" = [\"file:key\", \"canary\"] }";
+        let key = folder.path().join("key");
+        std::fs::write(&key, "0123456789abcdef").unwrap();
+        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o640)).unwrap();
+        let rules = "{ \"/ready\" = [\"file:key\", \"canary-of-16-bytes\"] }";
         std::fs::write(&file, format!("[auth]\nrules = {rules}\n")).unwrap();
         let warnings = |mode: u32, environment: &Environment| {
             std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
@@ -234,6 +263,13 @@ mod tests {
             file.display()
         );
         assert_eq!(warnings(0o644, &Environment::default()), [expected]);
+        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
+        let expected = format!(
+            "`auth.rules.\"/ready\"` is in file {}, which every user of this machine can read: chmod o-r",
+            key.display()
+        );
+        assert_eq!(warnings(0o640, &Environment::default()), [expected]);
+        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
         let variable = [("FRAMEX_AUTH__RULES", rules)].into_iter().collect();
         assert!(warnings(0o644, &variable).is_empty(), "what a variable says is not in the file");
     }

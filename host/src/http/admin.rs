@@ -23,6 +23,7 @@ use tokio::net::UnixListener;
 
 use super::Door;
 use crate::base::Tasks;
+use crate::files::SocketPlace;
 use crate::plugins::{Change, Plugins};
 use crate::router::Router;
 
@@ -83,11 +84,12 @@ pub struct HostRefusal {
     pub plugins: Vec<(String, &'static str, String)>,
 }
 
-/// Listens on a unix socket that only this user may open (mode 0600). A socket that a dead host left is replaced.
+/// Listens on a unix socket that only this user may open (mode 0600). A socket that a dead host left is replaced. Also
+/// returns the place of the socket, to be left in the end.
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::AddrInUse`] if a host is alive behind it.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
+pub fn bind(path: &Path) -> io::Result<(UnixListener, SocketPlace)> {
     socket::bind(path)
 }
 

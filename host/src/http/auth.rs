@@ -5,13 +5,24 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 
-use super::Problem;
-use super::door::{FUNCTIONS_PATH, OPENAPI_PATH};
-use crate::base::{Caller, Failure, FunctionName, RequestId};
-use crate::config::{AuthRules, Callers, PresentedKey, Secret};
+use super::{Problem, asked};
+use crate::base::{Caller, CertificateName, Credential, Failure, FunctionName, RequestId};
+use crate::config::{Access, PresentedKey, Secret};
 
-/// Says who asks for a path; a request without a key that the path needs is refused.
+/// What let a request in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// A key: the sender chose to show it.
+    Key,
+    /// The certificate of the connection, which a browser shows by itself.
+    Certificate,
+    /// Nothing: the path is open.
+    Nothing,
+}
+
+/// Says who asks for a path, and what shows it; a request without a key that the path needs is refused.
 ///
 /// Where there are callers, the paths of functions need a key: one of a caller is enough, whatever the rules say, and
 /// one of the path's rule opens the path to nobody by name. A request without any key is one of the caller whose
@@ -19,30 +30,54 @@ use crate::config::{AuthRules, Callers, PresentedKey, Secret};
 ///
 /// `path` is the one that is dispatched on. Keys are compared in constant time, and all of them.
 pub(super) fn admit(
-    rules: &AuthRules,
-    callers: &Callers,
+    access: &Access,
     path: &str,
     headers: &HeaderMap,
-    certificate: Option<&str>,
-) -> Result<Caller, Problem> {
-    let rule = rules.keys_for(path);
-    if callers.is_empty() || !is_of_functions(path) {
-        let opened = rule.is_none_or(|keys| carries(headers, keys));
-        return if opened { Ok(Caller::Client) } else { Err(Problem::unauthenticated()) };
+    certificate: Option<&CertificateName>,
+) -> Result<(Caller, Proof), Problem> {
+    let rule = access.rules().keys_for(path);
+    let callers = access.callers();
+    if callers.is_empty() || !Access::is_of_functions(path) {
+        let (credential, proof) = match rule {
+            Some(keys) => (credential_of(&presented(headers), keys)?, Proof::Key),
+            None => (certificate.cloned().map_or(Credential::None, Credential::Certificate), Proof::Nothing),
+        };
+        return Ok((Caller::Client(credential), proof));
     }
     let presented = presented(headers);
     let opened = rule.map(|keys| is_one_of(&presented, keys));
     // A wrong key is wrong, whoever shows it.
-    let caller = if headers.contains_key(AUTHORIZATION) {
-        callers.of_key(&presented)
+    let (caller, proof) = if headers.contains_key(AUTHORIZATION) {
+        (callers.of_key(&presented), Proof::Key)
     } else {
-        certificate.and_then(|name| callers.of_certificate(name))
+        (certificate.and_then(|name| callers.of_certificate(name)), Proof::Certificate)
     };
     match (caller, opened) {
-        (Some(caller), _) => Ok(Caller::Named(Arc::clone(caller))),
-        (None, Some(true)) => Ok(Caller::Unnamed),
+        (Some(caller), _) => Ok((Caller::Named(Arc::clone(caller)), proof)),
+        (None, Some(true)) => Ok((Caller::Unnamed, Proof::Key)),
         (None, Some(false) | None) => Err(Problem::unauthenticated()),
     }
+}
+
+/// Refuses what a page of another site can have had sent, unless a key came with it. A page does not know any key, but
+/// reaches an open listener, and uses the certificate of its browser.
+pub(super) fn check_page(access: &Access, proof: Proof, head: &Parts) -> Result<(), Problem> {
+    let names = access.names();
+    match (proof, names) {
+        (Proof::Key, _) | (Proof::Nothing, None) => Ok(()),
+        (Proof::Nothing, Some(names)) => Ok(asked::check(names, head)?),
+        (Proof::Certificate, names) => Ok(asked::check_origin(names.unwrap_or_default(), head)?),
+    }
+}
+
+/// Returns true if a request shows a key of any rule or caller, or a caller's certificate.
+pub(super) fn is_known(access: &Access, headers: &HeaderMap, certificate: Option<&CertificateName>) -> bool {
+    if !headers.contains_key(AUTHORIZATION) {
+        return certificate.is_some_and(|name| access.callers().of_certificate(name).is_some());
+    }
+    let presented = presented(headers);
+    let of_rules = access.rules().iter().fold(false, |found, (_, keys)| is_one_of(&presented, keys) | found);
+    access.callers().of_key(&presented).is_some() | of_rules
 }
 
 /// Lets a call of a function pass, or refuses it, and notes who asked for what where they have a name.
@@ -59,10 +94,13 @@ pub(super) fn carries(headers: &HeaderMap, keys: &[Secret]) -> bool {
     is_one_of(&presented(headers), keys)
 }
 
-/// Whether functions are called or listed there.
-fn is_of_functions(path: &str) -> bool {
-    let below = path.strip_prefix(FUNCTIONS_PATH).is_some_and(|rest| rest.starts_with('/'));
-    below || path == FUNCTIONS_PATH || path == OPENAPI_PATH
+/// What tells the sender apart that presented one of the keys.
+fn credential_of(presented: &PresentedKey, keys: &[Secret]) -> Result<Credential, Problem> {
+    if is_one_of(presented, keys) {
+        Ok(Credential::Key(presented.tag()))
+    } else {
+        Err(Problem::unauthenticated())
+    }
 }
 
 fn is_one_of(presented: &PresentedKey, keys: &[Secret]) -> bool {

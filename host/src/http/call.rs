@@ -120,8 +120,7 @@ async fn answer(
     let now = door.policy.load_full();
     if !Arc::ptr_eq(&now, &policy) {
         let path = format!("{FUNCTIONS_PATH}/{function}");
-        let certificate = guest.from.certificate.as_deref();
-        caller = auth::admit(&now.rules, &now.callers, &path, &credentials, certificate)?;
+        (caller, _) = auth::admit(&now.access, &path, &credentials, guest.from.certificate())?;
         auth::authorise(&caller, &function, id).map_err(|refused| Problem::of_failure(&refused))?;
     }
     let arguments = arguments(form, body, now.limits.wire.nesting_max)?;

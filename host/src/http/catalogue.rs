@@ -18,7 +18,7 @@ pub(super) struct Entry {
     function: Option<Arc<Function>>,
     /// What a peer says of it, where no plugin here has it.
     offered: Option<Arc<Offered>>,
-    /// "local", or the URL of the peer that calls go to now, or of one of them.
+    /// "local", or the URL of the peer that calls go to now, or of one of them; "peer" for a named caller.
     pub(super) runs: String,
 }
 
@@ -63,12 +63,18 @@ pub(super) fn entries(router: &Router, caller: &Caller) -> Vec<Entry> {
     let names = local.chain(routes.configured.keys().cloned()).chain(router.offered_names());
     let names: BTreeSet<FunctionName> = names.collect();
     let now = Instant::now();
+    // A caller is told what it may call, not how hosts reach each other.
+    let is_named = caller.name().is_some();
     let entry = |name: FunctionName| {
         let function = table.find(name.as_str()).cloned();
         let target = router.target(&name);
         let (runs, offered) = match &target {
             Target::Local(_) => ("local".to_owned(), None),
-            Target::Peers(peers) => (target.first_peer(now)?.url().to_string(), router.offered(&name, peers)),
+            Target::Peers(peers) => {
+                let url = target.first_peer(now)?.url();
+                let runs = if is_named { "peer".to_owned() } else { url.to_string() };
+                (runs, router.offered(&name, peers))
+            }
             Target::Nowhere => return None,
         };
         Some(Entry { function, offered, name, runs })

@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::conditional::Document;
-use super::{Problem, catalogue, openapi};
+use super::{Policy, Problem, catalogue, openapi};
 use crate::base::{Caller, ErrorCode};
 use crate::functions::Snapshot;
 use crate::peers::{Admission, Catalogue, Peer};
@@ -51,6 +51,7 @@ struct Kept {
 /// What a document is made of: the same as long as nothing in it would be another.
 #[derive(Debug)]
 struct Ingredients {
+    policy: Weak<Policy>,
     table: Weak<Snapshot>,
     routes: Weak<Routes>,
     peers: Vec<OfPeer>,
@@ -66,7 +67,7 @@ struct OfPeer {
 }
 
 impl Ingredients {
-    fn now(router: &Router) -> Self {
+    fn now(router: &Router, policy: &Arc<Policy>) -> Self {
         let (routes, now) = (router.routes(), Instant::now());
         let of_peer = |peer: &Arc<Peer>| OfPeer {
             peer: Arc::downgrade(peer),
@@ -75,6 +76,7 @@ impl Ingredients {
             is_put_off: matches!(peer.look(now), Admission::No(_)),
         };
         Self {
+            policy: Arc::downgrade(policy),
             table: Arc::downgrade(&router.table().snapshot()),
             peers: routes.peers.iter().map(of_peer).collect(),
             routes: Arc::downgrade(&routes),
@@ -82,7 +84,8 @@ impl Ingredients {
     }
 
     fn are_same(&self, other: &Self) -> bool {
-        self.table.ptr_eq(&other.table)
+        self.policy.ptr_eq(&other.policy)
+            && self.table.ptr_eq(&other.table)
             && self.routes.ptr_eq(&other.routes)
             && self.peers.len() == other.peers.len()
             && self.peers.iter().zip(&other.peers).all(|(one, other)| one.is_same(other))
@@ -111,23 +114,24 @@ impl Documents {
     pub(super) async fn get(
         &self,
         router: &Arc<Router>,
+        policy: &Arc<Policy>,
         which: Which,
         caller: &Caller,
     ) -> Result<Document, Problem> {
-        if let Some(document) = self.find(which, caller, &Ingredients::now(router), None) {
+        if let Some(document) = self.find(which, caller, &Ingredients::now(router, policy), None) {
             return Ok(document);
         }
         let asked = Instant::now();
         let _making = self.making.lock().await;
         // What it is made of may go on changing: a document that was begun after this client asked is new enough.
-        let of = Ingredients::now(router);
+        let of = Ingredients::now(router, policy);
         if let Some(document) = self.find(which, caller, &of, Some(asked)) {
             return Ok(document);
         }
         let made = Instant::now();
         let body = {
-            let (router, caller) = (Arc::clone(router), caller.clone());
-            tokio::task::spawn_blocking(move || make(&router, which, &caller)).await
+            let (router, policy, caller) = (Arc::clone(router), Arc::clone(policy), caller.clone());
+            tokio::task::spawn_blocking(move || make(&router, &policy, which, &caller)).await
         };
         let body =
             body.map_err(|_| Problem::of_code(ErrorCode::Internal, "the document could not be made"))?;
@@ -169,10 +173,10 @@ impl Documents {
     }
 }
 
-fn make(router: &Router, which: Which, caller: &Caller) -> Vec<u8> {
+fn make(router: &Router, policy: &Policy, which: Which, caller: &Caller) -> Vec<u8> {
     let document: Value = match which {
         Which::Catalogue => catalogue::document(router, caller),
-        Which::OpenApi => openapi::document(router, caller),
+        Which::OpenApi => openapi::document(router, &policy.access, caller),
     };
     document.to_string().into_bytes()
 }
@@ -182,7 +186,8 @@ mod tests {
     use super::*;
 
     fn kept(which: Which, caller: Caller, bytes: usize) -> Kept {
-        let of = Ingredients { table: Weak::new(), routes: Weak::new(), peers: Vec::new() };
+        let of =
+            Ingredients { policy: Weak::new(), table: Weak::new(), routes: Weak::new(), peers: Vec::new() };
         let document = Document::new(vec![b'x'; bytes].into());
         Kept { which, caller, of, document, made: Instant::now(), used: Instant::now() }
     }
@@ -204,6 +209,7 @@ mod tests {
         assert_eq!(all.kept().len(), KEPT_MAX);
         assert!(all.kept().iter().all(|kept| kept.caller != named(1)));
         let of = Ingredients {
+            policy: Weak::new(),
             table: Weak::new(),
             routes: Arc::downgrade(&Arc::new(routes())),
             peers: Vec::new(),

@@ -11,16 +11,18 @@ use http::{HeaderValue, Method, Version};
 use hyper::body::{Body, Incoming};
 
 use super::activity::Busy;
+use super::auth::Proof;
 use super::body::{self, Guest, Taken};
 use super::conditional::Tags;
 use super::connections::Connections;
 use super::documents::{Documents, Which};
+use super::health::Detail;
 use super::{
-    Admission, BodyMemory, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER, auth, call,
-    head, health, remote,
+    Admission, BodyMemory, Credential, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER,
+    auth, call, head, health, remote,
 };
-use crate::base::{Caller, Clock, HostId, Invocation, NamedCaller, Outcome, RequestId};
-use crate::config::{AuthRules, Callers, HEALTH_PATH, READY_PATH, REMOTE_PATH};
+use crate::base::{Caller, CertificateName, Clock, HostId, Invocation, NamedCaller, Outcome, RequestId};
+use crate::config::{Access, HEALTH_PATH, READY_PATH, REMOTE_PATH};
 pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
 use crate::functions::{Dispatch, run};
 use crate::plugins::Plugins;
@@ -55,10 +57,8 @@ pub struct Door {
 /// Who may ask what of the public listener, and how much.
 #[derive(Debug)]
 pub struct Policy {
-    /// Which keys protect which paths.
-    pub rules: AuthRules,
-    /// Which functions are called with which keys and certificates; without any, all by everybody whom the rules let in.
-    pub callers: Callers,
+    /// Who needs a key for which path, and who may call without.
+    pub access: Access,
     /// How frames of peers are opened.
     pub sealing: Sealing,
     /// Calls at once.
@@ -74,11 +74,6 @@ pub struct Sealing {
     pub ring: KeyRing,
     /// Whose keys of the ring are not those of hosts.
     pub callers: HashMap<KeyId, Arc<NamedCaller>>,
-    /// The only key is the public one of hosts on one machine: whatever opens with it may come from a stranger.
-    pub is_public: bool,
-    /// There is no such rule and no key of a caller, and there are callers, or others than this machine can reach the
-    /// listener: nobody is answered.
-    pub closed: bool,
     /// A frame that does not name this process is refused.
     pub require_receiver: bool,
     /// Whether answers to other machines are compressed.
@@ -90,10 +85,23 @@ pub struct Sealing {
 pub struct Sender {
     /// The other end of the connection.
     pub address: SocketAddr,
-    /// The name in the client's certificate, which an authority of `server.tls.client_ca` has signed.
-    pub certificate: Option<Arc<str>>,
+    /// What the TLS handshake showed of the client; nothing on a plain connection.
+    pub credential: Option<Arc<Credential>>,
     /// All connections of the listener, of which some make room for others.
     pub(super) connections: Arc<Connections>,
+}
+
+impl Sender {
+    /// The name in the client's certificate, which an authority of `server.tls.client_ca` has signed.
+    pub(super) fn certificate(&self) -> Option<&CertificateName> {
+        self.credential.as_ref().and_then(|credential| credential.name())
+    }
+
+    /// Returns true if a new handshake with the same certificate would succeed: it has not expired, and its authority is
+    /// still trusted.
+    pub(super) fn is_good(&self) -> bool {
+        self.credential.as_ref().is_none_or(|credential| credential.is_good())
+    }
 }
 
 /// Sizes and times that a request may take.
@@ -129,7 +137,7 @@ enum What {
     /// One of the documents, by a client that has some of these already.
     Document(Which, Caller, Tags),
     Health,
-    Ready,
+    Ready(Detail),
 }
 
 impl Door {
@@ -144,39 +152,46 @@ impl Door {
 
     fn route(&self, head: &Parts, from: &Sender, busy: &Busy) -> Result<What, Problem> {
         head::check(head)?;
+        if !from.is_good() {
+            return Err(Problem::certificate_lost());
+        }
         let path = head.uri.path();
+        let policy = self.policy.load();
+        let access = &policy.access;
         if path == REMOTE_PATH {
             allow(&head.method, &Method::POST, "POST")?;
-            return remote::take(&head.headers, head::is_local(from.address)).map(What::Sealed);
+            return remote::take(access, head, head::is_local(from.address)).map(What::Sealed);
         }
         check_form(path)?;
-        let policy = self.policy.load();
-        let certificate = from.certificate.as_deref();
-        let caller = auth::admit(&policy.rules, &policy.callers, path, &head.headers, certificate)?;
-        if caller != Caller::Client || policy.rules.keys_for(path).is_some() {
+        let (caller, proof) = auth::admit(access, path, &head.headers, from.certificate())?;
+        if proof != Proof::Nothing {
             busy.known();
+        }
+        // Probes ask by any name: a load balancer's own, or that of the service.
+        if ![HEALTH_PATH, READY_PATH].contains(&path) {
+            auth::check_page(access, proof, head)?;
         }
         if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
             allow(&head.method, &Method::POST, "POST")?;
-            return Ok(What::Plain(Box::new(call::take(
-                &policy,
-                caller,
-                name,
-                &head.headers,
-                !busy.is_strangers(),
-            ))));
+            let asked = call::take(&policy, caller, name, &head.headers, !busy.is_strangers());
+            return Ok(What::Plain(Box::new(asked)));
         }
-        let what = match path {
-            FUNCTIONS_PATH => What::Document(Which::Catalogue, caller, head::tags(&head.headers)),
-            OPENAPI_PATH => What::Document(Which::OpenApi, caller, head::tags(&head.headers)),
-            HEALTH_PATH => What::Health,
-            READY_PATH => What::Ready,
-            _ => return Err(Problem::no_such_path()),
-        };
+        if ![FUNCTIONS_PATH, OPENAPI_PATH, HEALTH_PATH, READY_PATH].contains(&path) {
+            return Err(Problem::no_such_path());
+        }
         if head.method != Method::HEAD {
             allow(&head.method, &Method::GET, "GET, HEAD")?;
         }
-        Ok(what)
+        Ok(match path {
+            FUNCTIONS_PATH => What::Document(Which::Catalogue, caller, head::tags(&head.headers)),
+            OPENAPI_PATH => What::Document(Which::OpenApi, caller, head::tags(&head.headers)),
+            HEALTH_PATH => What::Health,
+            _ => {
+                let is_known =
+                    proof == Proof::Key || auth::is_known(access, &head.headers, from.certificate());
+                What::Ready(if is_known { Detail::Reasons } else { Detail::Names })
+            }
+        })
     }
 
     /// Answers one request, with what the answer has of the memory.
@@ -213,10 +228,11 @@ impl Door {
             What::Sealed(asked) => remote::call(self, asked, body, guest).await,
             What::Plain(asked) => Ok(call::call(self, *asked, body, guest).await),
             What::Document(which, caller, tags) => {
-                Ok(self.documents.get(&self.router, which, &caller).await?.answer(&tags))
+                let policy = self.policy.load_full();
+                Ok(self.documents.get(&self.router, &policy, which, &caller).await?.answer(&tags))
             }
             What::Health => Ok(health::alive(self)),
-            What::Ready => Ok(health::ready(self)),
+            What::Ready(detail) => Ok(health::ready(self, detail)),
         }
     }
 

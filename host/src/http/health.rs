@@ -13,14 +13,22 @@ pub(super) fn alive(door: &Door) -> Response {
     json_response(&json!({ "status": "ok", "host_id": &**door.router.host_id() }))
 }
 
+/// How much is said of what failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Which plugins, for anyone.
+    Names,
+    /// Why as well, with paths and digests: for operators and callers.
+    Reasons,
+}
+
 /// The host serves calls: everything that it must have is there. What else failed to load is named.
-pub(super) fn ready(door: &Door) -> Response {
-    let failed: Vec<Value> = door
-        .plugins
-        .failures()
-        .into_iter()
-        .map(|(plugin, reason)| json!({ "plugin": plugin, "reason": reason }))
-        .collect();
+pub(super) fn ready(door: &Door, detail: Detail) -> Response {
+    let failure = |(plugin, reason): (String, String)| match detail {
+        Detail::Names => json!({ "plugin": plugin }),
+        Detail::Reasons => json!({ "plugin": plugin, "reason": reason }),
+    };
+    let failed: Vec<Value> = door.plugins.failures().into_iter().map(failure).collect();
     let statuses = door.plugins.statuses().into_iter();
     let plugins: Vec<String> =
         statuses.filter(|status| status.state == "published").map(|status| status.name).collect();

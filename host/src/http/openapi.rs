@@ -4,16 +4,37 @@ use serde_json::{Map, Value, json};
 
 use super::catalogue::{Entry, entries};
 use crate::base::Caller;
+use crate::config::Access;
 use crate::router::Router;
 
 /// The whole document.
-pub(super) fn document(router: &Router, caller: &Caller) -> Value {
+pub(super) fn document(router: &Router, access: &Access, caller: &Caller) -> Value {
     let mut document = of_entries(&entries(router, caller), router.host_id());
-    if *caller != Caller::Client {
-        // Nothing is called without a key where there are callers.
-        document["security"] = json!([{ "key": [] }]);
-    }
+    secure(&mut document, access);
     document
+}
+
+/// Says which operations need a key, or will do with a certificate.
+fn secure(document: &mut Value, access: &Access) {
+    let with_certificates = access.callers().have_certificates();
+    if with_certificates {
+        document["components"]["securitySchemes"]["certificate"] = json!({ "type": "mutualTLS" });
+    }
+    let needed = match with_certificates {
+        true => json!([{ "key": [] }, { "certificate": [] }]),
+        false => json!([{ "key": [] }]),
+    };
+    let of_all = access.needs_key_to_call();
+    if of_all {
+        document["security"] = needed.clone();
+    }
+    for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
+        match access.needs_key(path) {
+            needs_key if needs_key == of_all => {}
+            true => operations["post"]["security"] = needed.clone(),
+            false => operations["post"]["security"] = json!([{}]),
+        }
+    }
 }
 
 fn of_entries(entries: &[Entry], host_id: &str) -> Value {

@@ -70,6 +70,15 @@ impl Problem {
         Self::of_code(ErrorCode::InvalidArgument, detail)
     }
 
+    /// The connection's client certificate has expired, or its authority is no longer trusted.
+    pub(super) fn certificate_lost() -> Self {
+        let text =
+            "the client certificate of this connection is no longer valid: connect again with one that is";
+        let mut problem = Self::of_code(ErrorCode::Unauthenticated, text);
+        problem.header = Self::unauthenticated().header;
+        problem
+    }
+
     /// No such path.
     pub(super) fn no_such_path() -> Self {
         Self::of_code(

@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use http::request::Parts;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::auth::Proof;
 use super::body::{Guest, Judge, Taken};
 use super::{Door, Limit, Policy, Problem, Response, auth, body};
 use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, RequestId, ServedBy,
+    Caller, Credential, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, RequestId,
+    ServedBy,
 };
+use crate::config::{Access, SealedCalls};
 use crate::wire::{
     self, By, Compression, KeySet, OpenError, OpenedRequest, Plaintext, RequestEnvelope, ResponseEnvelope,
     ResponseExtensions,
@@ -27,14 +31,22 @@ const NIL: &[u8] = &[0xc0];
 pub(super) struct Asked {
     announced: Option<u64>,
     is_local: bool,
+    /// No web page can have had it sent.
+    is_checked: bool,
 }
 
 /// Takes a frame's length from the head of its request.
-pub(super) fn take(headers: &HeaderMap, is_local: bool) -> Result<Asked, Problem> {
-    if body::media_type(headers) != wire::CONTENT_TYPE {
+pub(super) fn take(access: &Access, head: &Parts, is_local: bool) -> Result<Asked, Problem> {
+    if body::media_type(&head.headers) != wire::CONTENT_TYPE {
         return Err(Problem::unsupported_type(wire::CONTENT_TYPE));
     }
-    Ok(Asked { announced: body::announced(headers), is_local })
+    let is_checked = match access.sealed() {
+        SealedCalls::WithKey => false,
+        // With the public key, a frame proves no more than a plain request without any.
+        SealedCalls::Keyless => auth::check_page(access, Proof::Nothing, head).map(|()| true)?,
+        SealedCalls::Closed(_) => return Err(Problem::unauthenticated()),
+    };
+    Ok(Asked { announced: body::announced(&head.headers), is_local, is_checked })
 }
 
 /// Answers one frame.
@@ -48,13 +60,15 @@ pub(super) async fn call(
     // The keys of now: one that was removed while the frame arrived opens nothing.
     let policy = &*door.policy.load_full();
     let sealing = &policy.sealing;
-    if sealing.closed {
-        return Err(Problem::unauthenticated());
-    }
+    let has_key = match policy.access.sealed() {
+        SealedCalls::WithKey => true,
+        SealedCalls::Keyless if asked.is_checked => false,
+        SealedCalls::Keyless | SealedCalls::Closed(_) => return Err(Problem::unauthenticated()),
+    };
     let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     let OpenedRequest { key, request_id, sent_at_ms, plaintext } =
         wire::open_request(&sealing.ring, frame).map_err(refused)?;
-    if !sealing.is_public {
+    if has_key {
         guest.busy.known();
         taken.known();
     }
@@ -88,7 +102,7 @@ pub(super) async fn call(
                 None => {
                     let caller = match sealing.callers.get(&key.id()) {
                         Some(caller) => Caller::Named(Arc::clone(caller)),
-                        None => Caller::Peer(envelope.hops.last().cloned()),
+                        None => Caller::Peer(envelope.hops.last().cloned(), Credential::Sealed(key.id())),
                     };
                     route(door, policy, caller, request_id, envelope, taken).await
                 }
@@ -107,9 +121,6 @@ async fn read(
     guest: Guest<'_>,
 ) -> Result<(Bytes, Taken), Problem> {
     let policy = door.policy.load_full();
-    if policy.sealing.closed {
-        return Err(Problem::unauthenticated());
-    }
     // Arguments of the largest size fit, with the envelope around them.
     let bytes_max = policy.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
     let within = policy.limits.body_timeout.min(policy.limits.call_timeout);

@@ -24,7 +24,7 @@ use super::lingering::Lingering;
 use super::pace::Paced;
 use super::strangers::Strangers;
 use super::write_timeout::WriteTimeout;
-use super::{Door, Limit, Sender, Tls, tls};
+use super::{Credential, Door, Limit, Sender, Tls};
 use crate::base::Tasks;
 
 /// Pause after the system refused a connection, for lack of descriptors for example.
@@ -195,11 +195,11 @@ impl Connection {
         };
         match handshake {
             Ok(stream) => {
-                let certificate = tls::client_name(&stream);
-                if let Some(name) = &certificate {
+                let credential = Credential::of(&tls, &stream);
+                if let Some(name) = credential.name() {
                     tracing::debug!(from = %address, certificate = %name, "a client with a certificate");
                 }
-                self.answer(stream, address, certificate).await;
+                self.answer(stream, address, Some(Arc::new(credential))).await;
             }
             Err(error) => {
                 tracing::debug!(from = %address, %error, "the connection is closed: the TLS handshake failed");
@@ -212,11 +212,11 @@ impl Connection {
         self,
         stream: S,
         from: SocketAddr,
-        certificate: Option<Arc<str>>,
+        credential: Option<Arc<Credential>>,
     ) {
         let Self { door, server, times, place, tasks } = self;
         let connections = Arc::clone(place.all());
-        let sender = Arc::new(Sender { address: from, certificate, connections });
+        let sender = Arc::new(Sender { address: from, credential, connections });
         let activity = place.activity();
         let service = service_fn(|request: Request<Incoming>| {
             let busy = activity.begin();
@@ -232,7 +232,7 @@ impl Connection {
                 let guest = Guest { busy: &busy, from: &sender };
                 let (mut response, taken) = door.answer(asked, body, guest).await;
                 // HTTP/2 has a message of its own for that.
-                if stopping.is_cancelled() && version <= Version::HTTP_11 {
+                if (stopping.is_cancelled() || !sender.is_good()) && version <= Version::HTTP_11 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(hand_out(response, busy, taken))
@@ -244,11 +244,16 @@ impl Connection {
         let connection = server.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = async {
-            tokio::select! {
+            let is_stopping = tokio::select! {
                 outcome = connection.as_mut() => return outcome,
-                () = tasks.token().cancelled() => {}
-            }
+                () = tasks.token().cancelled() => true,
+                () = lost(&sender) => false,
+            };
             let last_requests = async {
+                if !is_stopping {
+                    tracing::debug!(%from, "the connection ends: its client certificate is no longer valid");
+                    return;
+                }
                 tokio::time::sleep(LAST_REQUESTS).await;
                 // The runtime looks for what has come since it last did.
                 tokio::task::yield_now().await;
@@ -285,6 +290,15 @@ impl Connection {
             place.meters().broke(&*error);
             tracing::debug!(%from, %error, "the connection ended early");
         }
+    }
+}
+
+/// Ends once the client's certificate is no longer valid.
+async fn lost(sender: &Sender) {
+    match &sender.credential {
+        // Boxed: otherwise, the task of every plain connection would have the size of this one.
+        Some(credential) => Box::pin(credential.lost()).await,
+        None => std::future::pending().await,
     }
 }
 

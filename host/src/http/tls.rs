@@ -1,35 +1,60 @@
-//! TLS of the public listener: handshakes with the certificate that is in force, and the names of clients.
+//! TLS of the public listener: handshakes with the certificate that is in force, and what they show of clients.
+//!
+//! What a handshake showed counts only while a new one would show it as well: sessions of clients with certificates are
+//! not resumed (`config/tls.rs`), and their connections end when the certificate expires or its authority goes.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
+
+use crate::base::{CertificateName, good_until};
+use crate::config::ServerTls;
 
 /// How long a client that was refused may take to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much of what such a client still sends is thrown away.
 const REFUSED_BYTES_MAX: u64 = 64 * 1024;
+/// How far ahead a client's certificate is checked, in seconds: so long it is not looked at again.
+const LOOK_AHEAD_S: u64 = 600;
+/// A connection's certificate is compared with the wall clock this often, which may be set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What handshakes are made with. A reload replaces it: those that have begun keep the one that they began with.
 #[derive(Debug, Clone)]
-pub struct Tls(Arc<ArcSwap<ServerConfig>>);
+pub struct Tls {
+    terms: watch::Sender<Terms>,
+    /// The number of the terms in force.
+    version: Arc<AtomicU64>,
+}
 
 impl Tls {
     /// Handshakes by `config`.
     #[must_use]
-    pub fn new(config: Arc<ServerConfig>) -> Self {
-        Self(Arc::new(ArcSwap::new(config)))
+    pub fn new(config: &ServerTls) -> Self {
+        Self { terms: watch::Sender::new(Terms::of(config, 1)), version: Arc::new(AtomicU64::new(1)) }
     }
 
-    /// Makes those that are still to begin by `config`.
-    pub fn replace(&self, config: Arc<ServerConfig>) {
-        self.0.store(config);
+    /// Makes those that are still to begin by `config`, and has the clients of open connections checked by it.
+    pub fn replace(&self, config: &ServerTls) {
+        self.terms.send_modify(|terms| {
+            *terms = Terms::of(config, terms.version + 1);
+            // Before connections hear of it.
+            self.version.store(terms.version, Ordering::Release);
+        });
+    }
+
+    fn terms(&self) -> Terms {
+        self.terms.borrow().clone()
     }
 
     /// Makes the handshake of one connection, within `timeout`.
@@ -37,7 +62,7 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let handshake = TlsAcceptor::from(self.0.load_full()).accept(stream).into_fallible();
+        let handshake = TlsAcceptor::from(self.terms().rustls).accept(stream).into_fallible();
         match tokio::time::timeout(timeout, handshake).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err((error, stream))) => {
@@ -47,6 +72,131 @@ impl Tls {
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),
         }
     }
+}
+
+/// What a config says about handshakes and clients.
+#[derive(Debug, Clone)]
+struct Terms {
+    version: u64,
+    rustls: Arc<ServerConfig>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl Terms {
+    fn of(config: &ServerTls, version: u64) -> Self {
+        Self { version, rustls: Arc::clone(config.rustls()), clients: config.client_verifier().cloned() }
+    }
+
+    /// Until when, in Unix seconds, a handshake with this chain succeeds; `None` if it would fail now. Looks ahead as
+    /// far as [`LOOK_AHEAD_S`].
+    fn good_until(&self, chain: Option<&[CertificateDer<'static>]>, now_s: u64) -> Option<u64> {
+        match (&self.clients, chain) {
+            (None, None) => Some(u64::MAX),
+            (Some(clients), Some([own, others @ ..])) => good_until(now_s, LOOK_AHEAD_S, |time_s| {
+                let time = UnixTime::since_unix_epoch(Duration::from_secs(time_s));
+                clients.verify_client_cert(own, others, time).is_ok()
+            }),
+            // Clients are asked for certificates now, or are not asked any more.
+            _ => None,
+        }
+    }
+}
+
+/// What the handshake of a connection showed of its client. It counts for as long as a new handshake would succeed.
+#[derive(Debug)]
+pub struct Credential {
+    tls: Tls,
+    /// Ends with the certificate of an authority; nothing if the client was not asked for one.
+    chain: Option<Vec<CertificateDer<'static>>>,
+    name: Option<CertificateName>,
+    /// The certificate was found good up to this Unix second.
+    good_until_s: AtomicU64,
+    /// By the terms of this number; 0 before it was looked at.
+    looked_at_by: AtomicU64,
+    /// It was found to be bad, once and for all.
+    is_lost: AtomicBool,
+    lost: Notify,
+}
+
+impl Credential {
+    /// What the handshake of `stream` by `tls` showed.
+    pub(super) fn of<S>(tls: &Tls, stream: &TlsStream<S>) -> Self {
+        let chain = stream.get_ref().1.peer_certificates().map(|chain| {
+            chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>()
+        });
+        Self {
+            tls: tls.clone(),
+            name: chain.as_deref().and_then(<[_]>::first).and_then(name_of),
+            chain,
+            good_until_s: AtomicU64::new(0),
+            looked_at_by: AtomicU64::new(0),
+            is_lost: AtomicBool::new(false),
+            lost: Notify::new(),
+        }
+    }
+
+    /// What the client is called.
+    pub(super) fn name(&self) -> Option<&CertificateName> {
+        self.name.as_ref()
+    }
+
+    /// Returns true if a new handshake would succeed. Asked before each request, and cheap unless something has changed.
+    pub(super) fn is_good(&self) -> bool {
+        if self.looked_at_by.load(Ordering::Acquire) != self.tls.version.load(Ordering::Acquire) {
+            return self.look(now_s());
+        }
+        match self.good_until_s.load(Ordering::Acquire) {
+            u64::MAX => true,
+            good_until_s => {
+                let now_s = now_s();
+                (now_s <= good_until_s && !self.is_lost.load(Ordering::Acquire)) || self.look(now_s)
+            }
+        }
+    }
+
+    /// Looks at the certificate by the terms in force. Once lost, it stays so: the connection is about to end.
+    fn look(&self, now_s: u64) -> bool {
+        if self.is_lost.load(Ordering::Acquire) {
+            return false;
+        }
+        let terms = self.tls.terms();
+        let good_until_s = terms.good_until(self.chain.as_deref(), now_s);
+        match good_until_s {
+            Some(until_s) => {
+                self.good_until_s.store(until_s, Ordering::Release);
+                self.looked_at_by.store(terms.version, Ordering::Release);
+            }
+            None => {
+                self.is_lost.store(true, Ordering::Release);
+                self.good_until_s.store(0, Ordering::Release);
+                self.lost.notify_one();
+            }
+        }
+        good_until_s.is_some()
+    }
+
+    /// Ends once a new handshake would fail.
+    pub(super) async fn lost(&self) {
+        let mut terms = self.tls.terms.subscribe();
+        loop {
+            terms.mark_unchanged();
+            if !self.is_good() {
+                return;
+            }
+            let left_s = self.good_until_s.load(Ordering::Acquire).saturating_sub(now_s());
+            // The wall clock may be set meanwhile.
+            let next = Duration::from_secs(left_s.saturating_add(1)).min(LOOK_AGAIN);
+            tokio::select! {
+                () = tokio::time::sleep(next), if self.chain.is_some() => {}
+                _changed = terms.changed() => {}
+                () = self.lost.notified() => return,
+            }
+        }
+    }
+}
+
+fn now_s() -> u64 {
+    UnixTime::now().as_secs()
 }
 
 /// Ends a connection such that the client reads the alert that says why. Closed at once, with something unread, the
@@ -61,11 +211,10 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     let _done = tokio::time::timeout(REFUSAL_TIMEOUT, read_it).await;
 }
 
-/// What the client of a connection is called: the first DNS name in its certificate, or else the first URI. The
-/// certificate is one that an authority of `server.tls.client_ca` has signed; its CN is not looked at.
-pub(super) fn client_name<S>(stream: &TlsStream<S>) -> Option<Arc<str>> {
-    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+/// What a client with this certificate is called: its first DNS name, or else its first URI. The CN is not looked at.
+fn name_of(certificate: &CertificateDer<'_>) -> Option<CertificateName> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
-    let name = certificate.valid_dns_names().next().or_else(|| certificate.valid_uri_names().next());
-    name.map(Arc::from)
+    let dns = certificate.valid_dns_names().next().map(|name| CertificateName::Dns(name.to_owned()));
+    let uri = || certificate.valid_uri_names().next().map(|name| CertificateName::Uri(name.to_owned()));
+    dns.or_else(uri)
 }

@@ -13,6 +13,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use tower_service::Service as _;
 
 use super::connector::{Connector, is_refused_certificate};
+use super::expiry::PeerCertificate;
 use crate::base::{Identity, Tasks};
 use crate::config::{OutboundProxies, Proxy};
 use crate::wire;
@@ -47,6 +48,8 @@ pub(super) struct Destination {
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    /// What the peer showed when the connection was made, over https.
+    certificate: Option<PeerCertificate>,
 }
 
 /// What came back over HTTP, before anything of it is believed.
@@ -130,7 +133,8 @@ impl Client {
     /// [`SendError::NotConnected`].
     pub(super) async fn connect(&self, to: &Destination) -> Result<Connection, SendError> {
         let io = self.connector.clone().call(to.uri.clone()).await;
-        let io = io.map_err(|error| SendError::NotConnected(causes(&*error)))?;
+        let mut io = io.map_err(|error| SendError::NotConnected(causes(&*error)))?;
+        let certificate = io.take_certificate();
         let handshake = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(io).await;
         let (sender, driver) = handshake.map_err(|error| SendError::NotConnected(causes(&error)))?;
         let token = self.tasks.token().clone();
@@ -141,7 +145,7 @@ impl Client {
                 () = token.cancelled() => {}
             }
         });
-        Ok(Connection { sender })
+        Ok(Connection { sender, certificate })
     }
 
     /// Posts one frame and reads the answer, whatever its status.
@@ -182,12 +186,12 @@ impl Client {
 }
 
 impl Connection {
-    /// Waits until it may carry a request; `false` if it never will.
+    /// Waits until it may carry a request; `false` if it never will, or if the peer's certificate is no longer valid.
     ///
     /// # Cancel safety
     /// Nothing is lost if it is dropped.
     pub(super) async fn is_ready(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
+        self.certificate.as_ref().is_none_or(PeerCertificate::is_good) && self.sender.ready().await.is_ok()
     }
 
     /// Whether the other side has closed it, as far as is known.

@@ -15,15 +15,15 @@ use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
+use super::expiry::PeerCertificate;
 use super::resolver::{self, Resolver};
-use crate::config::{AllowedAddresses, OutboundProxies, OutboundProxy, Proxy};
+use crate::config::{AllowedAddresses, OutboundProxies, OutboundProxy, PeerTls, Proxy};
 
 /// How long a TCP connection may take, within the time for all of connecting.
 const TCP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ pub struct Connector {
     peers: HttpConnector<Resolver<GaiResolver>>,
     /// To proxies, which the operator of this machine chose: wherever they are.
     to_proxies: HttpConnector,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<PeerTls>,
     /// The name that certificates must have, where it is not that in the URL.
     tls_name: Option<Arc<str>>,
     proxies: OutboundProxies,
@@ -72,7 +72,7 @@ impl Connector {
         Self {
             peers: tcp(HttpConnector::new_with_resolver(resolver)),
             to_proxies: tcp(HttpConnector::new()),
-            tls: proxy.tls.as_ref().map(|tls| Arc::clone(tls.rustls())),
+            tls: proxy.tls.clone(),
             tls_name: None,
             proxies: proxy.outbound.clone(),
             allowed,
@@ -97,8 +97,11 @@ impl Connector {
             Some(proxy) => self.through(proxy, uri.clone(), is_https).await?,
             None => self.peers.clone().call(uri.clone()).await?,
         };
-        let io = if is_https { Io::Tls(Box::new(self.encrypt(tcp, &uri).await?)) } else { Io::Plain(tcp) };
-        Ok(Stream { io, is_proxied })
+        if !is_https {
+            return Ok(Stream { io: Io::Plain(tcp), certificate: None, is_proxied });
+        }
+        let (io, certificate) = self.encrypt(tcp, &uri).await?;
+        Ok(Stream { io: Io::Tls(Box::new(io)), certificate: Some(certificate), is_proxied })
     }
 
     /// For https a tunnel, in which the proxy sees nothing; for http a connection to the proxy itself.
@@ -117,12 +120,18 @@ impl Connector {
         Ok(connected.map_err(refused)?)
     }
 
-    async fn encrypt(&self, tcp: Tcp, uri: &Uri) -> Result<TokioIo<TlsStream<TcpStream>>, Error> {
-        let config = self.tls.clone().ok_or(ConnectError::NoTls)?;
+    async fn encrypt(
+        &self,
+        tcp: Tcp,
+        uri: &Uri,
+    ) -> Result<(TokioIo<TlsStream<TcpStream>>, PeerCertificate), Error> {
+        let tls = self.tls.as_ref().ok_or(ConnectError::NoTls)?;
         let name =
             ServerName::try_from(self.tls_name.as_deref().map_or_else(|| bare_host(uri), Ok)?.to_owned())?;
-        let stream = TlsConnector::from(config).connect(name, tcp.into_inner()).await?;
-        Ok(TokioIo::new(stream))
+        let connector = TlsConnector::from(Arc::clone(tls.rustls()));
+        let stream = connector.connect(name.clone(), tcp.into_inner()).await?;
+        let certificate = PeerCertificate::new(tls, name, stream.get_ref().1);
+        Ok((TokioIo::new(stream), certificate))
     }
 }
 
@@ -167,6 +176,8 @@ impl fmt::Debug for Connector {
 #[derive(Debug)]
 pub struct Stream {
     io: Io,
+    /// What the peer showed in the handshake.
+    certificate: Option<PeerCertificate>,
     /// Requests name the peer by its whole URL, for the proxy that reads them.
     is_proxied: bool,
 }
@@ -175,6 +186,13 @@ pub struct Stream {
 enum Io {
     Plain(Tcp),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+}
+
+impl Stream {
+    /// What the peer showed in the TLS handshake; nothing on a plain connection.
+    pub(super) fn take_certificate(&mut self) -> Option<PeerCertificate> {
+        self.certificate.take()
+    }
 }
 
 impl Connection for Stream {

@@ -1,5 +1,6 @@
 //! Plugin files: found in the directory, staged, and looked at before any of them is mapped.
 
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
 use super::descriptor::Description;
@@ -7,6 +8,7 @@ use super::object_file::{self, ObjectFile, Unfit};
 use super::trust::{self, Verdict};
 use super::{PluginError, SignatureInfo, Staged, Stager};
 use crate::config::Trust;
+use crate::files::open_regular;
 
 /// A staged file that holds a plugin.
 pub(super) struct Candidate {
@@ -14,6 +16,8 @@ pub(super) struct Candidate {
     pub(super) object: ObjectFile,
     /// The operator's file.
     pub(super) path: PathBuf,
+    /// The metadata of that file when it was copied, from its descriptor.
+    pub(super) opened: Metadata,
     /// What is allowed and still likely not what the operator wants.
     pub(super) warning: Option<String>,
 }
@@ -24,22 +28,44 @@ impl Candidate {
     /// # Errors
     /// As [`PluginError`] says of the steps `stage` and `load`.
     pub(super) fn stage(path: &Path, stager: &Stager, trust: &Trust) -> Result<Self, PluginError> {
-        let warning = trust::check_file(trust, path)?;
-        let staged = stager.stage(path)?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match open_regular(path).map_err(PluginError::file(&file, "opened"))? {
+            Some((source, opened)) => Self::stage_opened(source, opened, path, stager, trust),
+            None => Err(PluginError::NotALibrary { file, reason: "is not a regular file".to_owned() }),
+        }
+    }
+
+    /// Stages a kept copy once more, by its name in the folder of copies.
+    ///
+    /// # Errors
+    /// As [`Candidate::stage`].
+    pub(super) fn stage_again(copy: &str, stager: &Stager, trust: &Trust) -> Result<Self, PluginError> {
+        let refuse = PluginError::file(copy, "opened");
+        let folder = stager.folder().open().map_err(|fault| refuse(fault.into()))?;
+        let source = folder.read(copy).map_err(|fault| refuse(fault.into()))?;
+        let opened = source.metadata().map_err(refuse)?;
+        Self::stage_opened(source, opened, &folder.entry(copy), stager, trust)
+    }
+
+    fn stage_opened(
+        source: File,
+        opened: Metadata,
+        path: &Path,
+        stager: &Stager,
+        trust: &Trust,
+    ) -> Result<Self, PluginError> {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let warning = trust::check_file(trust, &file, &opened)?;
+        let staged = stager.stage(source, &file)?;
         trust::check_signature(trust, path, &staged)?;
-        let file = staged.file.clone();
-        let copy = std::fs::File::open(&staged.path).map_err(|source| PluginError::File {
-            file: file.clone(),
-            action: "read",
-            source,
-        })?;
+        let copy = staged.open().map_err(PluginError::file(&file, "read"))?;
         let cache = object::ReadCache::new(copy);
         let object = object_file::check(&cache).map_err(|unfit| match unfit {
             Unfit::NotALibrary(reason) => PluginError::NotALibrary { file, reason },
             Unfit::Incompatible(reason) => PluginError::Incompatible { file, reason },
         })?;
         trust::check_digest(trust, &object.description.name, &staged)?;
-        Ok(Self { staged, object, path: path.to_owned(), warning })
+        Ok(Self { staged, object, path: path.to_owned(), opened, warning })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -70,7 +96,7 @@ pub struct Inspection {
 /// As loading it, up to the step before it is mapped, but for trust.
 pub fn inspect(path: &Path, stager: &Stager, trust: &Trust) -> Result<Inspection, PluginError> {
     let candidate = Candidate::stage(path, stager, &Trust::default())?;
-    let Verdict { signature, trusted } = trust::judge(trust, path, candidate.name(), &candidate.staged);
+    let Verdict { signature, trusted } = trust::judge(trust, &candidate);
     Ok(Inspection {
         description: candidate.object.description,
         sha256: candidate.staged.sha256.clone(),

@@ -77,7 +77,7 @@ impl Plugins {
             let path = path.unwrap_or_else(|| self.settings().directory.join(&file));
             let settings = self.settings();
             let (candidate, seen) =
-                self.stage_again(&settings, (&kept.staged.path, &kept.staged.sha256), &file, path).await?;
+                self.stage_again(&settings, (&kept.staged.copy, &kept.staged.sha256), &file, path).await?;
             let origin = Origin { settings, generation: None, seen, allow_breaking: true };
             let ready = self.make_ready(turn, candidate, origin, watch).await?;
             self.publish_one(ready).await
@@ -215,11 +215,16 @@ impl Plugins {
     pub(super) async fn stage_again(
         &self,
         settings: &Settings,
-        (copy, sha256): (&Path, &str),
+        (copy, sha256): (&str, &str),
         file: &str,
         path: PathBuf,
     ) -> Result<(Candidate, Option<String>), PluginError> {
-        let candidate = self.stage_copy(settings, copy).await;
+        let (name, copy) = (copy.to_owned(), copy.to_owned());
+        let candidate = self
+            .off_the_workers(settings, name, move |stager, trust| {
+                Candidate::stage_again(&copy, stager, trust)
+            })
+            .await;
         let mut candidate = candidate.map_err(|error| error.of_file(file))?;
         if candidate.staged.sha256 != sha256 {
             return Err(PluginError::Altered { file: file.to_owned() });

@@ -96,11 +96,8 @@ impl Plugins {
             let mut kept = Vec::new();
             // What was committed to is one of those, if something else comes to serve now.
             for build in record.committed.iter().chain(&record.kept) {
-                let path = build.path(self.stager.folder());
                 // Looked at here, used much later: then it is staged and hashed again.
-                if let Ok(metadata) = std::fs::metadata(&path) {
-                    kept.push(Kept::recorded(build, path, metadata.len()));
-                }
+                kept.extend(build.staged(self.stager.folder()).map(|staged| Kept::recorded(build, staged)));
             }
             let entry = self.entry(plugin);
             let mut state = entry.state();
@@ -158,9 +155,9 @@ impl Plugins {
             return;
         };
         let brought_back = async {
-            let copy = committed.path(self.stager.folder());
             let Build { sha256, file, generation, .. } = committed;
-            let (candidate, seen) = self.stage_again(&self.settings(), (&copy, sha256), file, path).await?;
+            let copy = committed.copy();
+            let (candidate, seen) = self.stage_again(&self.settings(), (copy, sha256), file, path).await?;
             self.start_and_publish(&self.entry(plugin), candidate, Some(*generation), seen).await
         };
         match brought_back.await {
@@ -326,7 +323,7 @@ impl Plugins {
             Some((staged, false)) => {
                 let path = candidate.path.clone();
                 let (candidate, seen) =
-                    self.stage_again(settings, (&staged.path, &staged.sha256), &staged.file, path).await?;
+                    self.stage_again(settings, (&staged.copy, &staged.sha256), &staged.file, path).await?;
                 Ok(Some((candidate, seen, false)))
             }
             None => Ok(Some((candidate, sha256, true))),

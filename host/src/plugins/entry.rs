@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -74,7 +74,8 @@ struct Shown {
 /// A library that is mapped and serves nothing.
 pub(super) struct Mapped {
     pub(super) generation: u64,
-    pub(super) file: PathBuf,
+    /// Name of the staged copy.
+    pub(super) copy: String,
     pub(super) reason: String,
 }
 
@@ -124,12 +125,12 @@ impl Entry {
     }
 
     /// Notes a library that is still mapped.
-    pub(super) fn note_mapped(&self, generation: u64, file: &Path, reason: impl Into<String>) {
+    pub(super) fn note_mapped(&self, generation: u64, copy: &str, reason: impl Into<String>) {
         let mut state = self.state();
         // Some went later than they were waited for.
-        state.mapped.retain(|mapped| mapped.generation != generation && maps::mapped_bytes(&mapped.file) > 0);
-        if maps::mapped_bytes(file) > 0 {
-            state.mapped.push(Mapped { generation, file: file.to_owned(), reason: reason.into() });
+        state.mapped.retain(|mapped| mapped.generation != generation && maps::mapped_bytes(&mapped.copy) > 0);
+        if maps::mapped_bytes(copy) > 0 {
+            state.mapped.push(Mapped { generation, copy: copy.to_owned(), reason: reason.into() });
         }
     }
 
@@ -162,7 +163,7 @@ impl Entry {
             layer_failures: published
                 .map(|published| published.generation.layer_failures())
                 .unwrap_or_default(),
-            mapped_bytes: maps::mapped_bytes(&build.staged.path),
+            mapped_bytes: maps::mapped_bytes(&build.staged.copy),
             published_at,
             zombies: state.zombies(),
             kept: state.kept.iter().map(|kept| kept.generation).collect(),
@@ -177,7 +178,7 @@ impl State {
         let zombie = |mapped: &Mapped| Zombie {
             generation: mapped.generation,
             reason: mapped.reason.clone(),
-            mapped_bytes: maps::mapped_bytes(&mapped.file),
+            mapped_bytes: maps::mapped_bytes(&mapped.copy),
         };
         self.mapped.iter().map(zombie).filter(|zombie| zombie.mapped_bytes > 0).collect()
     }
@@ -218,10 +219,8 @@ impl Kept {
     }
 
     /// A build that an earlier process kept.
-    pub(super) fn recorded(build: &Build, path: PathBuf, bytes: u64) -> Self {
-        let (sha256, file) = (build.sha256.clone(), build.file.clone());
-        let staged = Arc::new(Staged { path, file, sha256, bytes, recorded: true.into() });
-        Self { generation: build.generation, version: build.version.clone(), staged }
+    pub(super) fn recorded(build: &Build, staged: Staged) -> Self {
+        Self { generation: build.generation, version: build.version.clone(), staged: Arc::new(staged) }
     }
 
     fn build(&self) -> Build {

@@ -225,6 +225,12 @@ pub enum PluginError {
 }
 
 impl PluginError {
+    /// Makes the error for a plugin file that could not be `action`, of an error of the system.
+    pub(super) fn file(file: &str, action: &'static str) -> impl Fn(std::io::Error) -> Self {
+        let file = file.to_owned();
+        move |source| Self::File { file: file.clone(), action, source }
+    }
+
     /// The same of the file that the operator knows, where a kept copy of it was at fault.
     pub(super) fn of_file(self, original: &str) -> Self {
         match self {

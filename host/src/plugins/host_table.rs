@@ -11,7 +11,6 @@ use framex_abi::{
     RouteCell, STATUS_ERR, STATUS_OK, Slice,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::level_filters::LevelFilter;
 
 use super::Services;
 use super::call::{PluginFunction, call_context};
@@ -227,14 +226,15 @@ unsafe extern "C" fn describe(invocation: *const (), context: *mut CallContext) 
 }
 
 unsafe extern "C" fn log_level(_: *const ()) -> u32 {
-    match LevelFilter::current().into_level() {
-        None => 0,
-        Some(tracing::Level::ERROR) => 1,
-        Some(tracing::Level::WARN) => 2,
-        Some(tracing::Level::INFO) => 3,
-        Some(tracing::Level::DEBUG) => 4,
-        Some(tracing::Level::TRACE) => 5,
-    }
+    // Of lines of plugins: others, as those of the audit log, may be shown at more levels.
+    let shown = [
+        tracing::enabled!(target: "plugin", tracing::Level::ERROR),
+        tracing::enabled!(target: "plugin", tracing::Level::WARN),
+        tracing::enabled!(target: "plugin", tracing::Level::INFO),
+        tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
+        tracing::enabled!(target: "plugin", tracing::Level::TRACE),
+    ];
+    shown.into_iter().map(u32::from).sum()
 }
 
 unsafe extern "C" fn log(instance: *const (), record: *const LogRecord) {

@@ -35,14 +35,18 @@ impl Library {
     /// [`PluginError::Load`] and [`PluginError::Incompatible`].
     pub(crate) fn open(staged: &Staged, object: &ObjectFile) -> Result<Self, PluginError> {
         let refuse = |reason: String| PluginError::Load { file: staged.file.clone(), reason };
+        // Through the descriptor of its folder, which was checked: what is mapped is the file that was hashed. Its name
+        // is never used twice: the loader takes what it has by path or by inode, and both are new.
+        let folder = staged.folder.open().map_err(|fault| refuse(fault.to_string()))?;
+        let copy = folder.entry(&staged.copy);
         // SAFETY: loading runs the library's constructors. That is what the operator asked for by putting the file
         // into the plugin directory; the file is a private copy, whole, and never written to again.
-        let handle = unsafe { Handle::open(Some(&staged.path), RTLD_NOW | RTLD_LOCAL) };
+        let handle = unsafe { Handle::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) };
         // `Display` of libloading says "dlopen failed" only; the cause has the loader's words, which begin with
         // the path of the copy: nothing for those who read what failed.
         let handle = handle.map_err(|error| {
             let words = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            let path = format!("{}: ", staged.path.display());
+            let path = format!("{}: ", copy.display());
             refuse(words.strip_prefix(&path).unwrap_or(&words).to_owned())
         })?;
         // SAFETY: the symbol was found in the file as a static that begins with the descriptor's magic.
@@ -51,7 +55,7 @@ impl Library {
         // From here on nothing of the library goes away, whatever it may have started already.
         let library = Self { handle: Mutex::new(Some(ManuallyDrop::new(handle))), descriptor };
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        super::maps::range(&staged.path).into_iter().for_each(super::thread_exit::watch);
+        super::maps::range(&staged.copy).into_iter().for_each(super::thread_exit::watch);
         if object.has_layout && object.description.abi_minor == ABI_MINOR {
             library.check_layout().map_err(|reason| {
                 library.give_back(staged);
@@ -83,12 +87,12 @@ impl Library {
     /// Closes a library of which nothing but constructors has run.
     fn give_back(&self, staged: &Staged) {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        let range = super::maps::range(&staged.path);
+        let range = super::maps::range(&staged.copy);
         if let Err(reason) = self.close() {
             return tracing::warn!(file = staged.file, reason, "the library stays mapped");
         }
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        if super::maps::mapped_bytes(&staged.path) == 0 {
+        if super::maps::mapped_bytes(&staged.copy) == 0 {
             range.iter().for_each(super::thread_exit::forget);
         }
     }

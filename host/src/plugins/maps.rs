@@ -1,15 +1,14 @@
 //! What of a file is mapped into this process, as the system tells it: `dlclose` returning 0 says nothing.
 
 use std::ops::Range;
-use std::path::Path;
 
-/// Bytes of `file` that are mapped; 0 where the system does not tell.
-pub(super) fn mapped_bytes(file: &Path) -> u64 {
+/// Bytes of the file of this name that are mapped; 0 where the system does not tell.
+pub(super) fn mapped_bytes(file: &str) -> u64 {
     segments(&read(), file).map(|segment| (segment.end - segment.start) as u64).sum()
 }
 
-/// From the first to the last mapped byte of `file`; `None` if nothing of it is mapped, or the system does not tell.
-pub(super) fn range(file: &Path) -> Option<Range<usize>> {
+/// From the first to the last mapped byte of the file of this name; `None` if nothing of it is mapped, or the system does not tell.
+pub(super) fn range(file: &str) -> Option<Range<usize>> {
     let maps = read();
     let start = segments(&maps, file).map(|segment| segment.start).min()?;
     let end = segments(&maps, file).map(|segment| segment.end).max()?;
@@ -21,11 +20,14 @@ fn read() -> String {
 }
 
 /// Lines are `from-to rwxp offset device inode path`; a removed file has ` (deleted)` behind its path.
-fn segments<'a>(maps: &'a str, file: &Path) -> impl Iterator<Item = Range<usize>> + 'a {
-    let file = file.to_string_lossy().into_owned();
+///
+/// Files are told apart by their names, which are never used twice: the system shows the path of the folder as it is
+/// now, which may have been renamed.
+fn segments<'a>(maps: &'a str, file: &str) -> impl Iterator<Item = Range<usize>> + 'a {
+    let file = format!("/{file}");
     let of_file = maps.lines().filter(move |line| {
-        let path = line.splitn(6, ' ').nth(5).unwrap_or_default().trim_start();
-        path == file || path.strip_suffix(" (deleted)") == Some(file.as_str())
+        let path = line.splitn(6, ' ').nth(5).unwrap_or_default();
+        path.strip_suffix(" (deleted)").unwrap_or(path).ends_with(&file)
     });
     of_file.filter_map(|line| {
         let (from, to) = line.split(' ').next()?.split_once('-')?;
@@ -44,15 +46,17 @@ mod tests {
 7f0000000000-7f0000001000 r--p 00000000 fe:00 123                        /state/staged/1-1.so
 7f0000001000-7f0000003000 r-xp 00001000 fe:00 123                        /state/staged/1-1.so (deleted)
 7f0000003000-7f0000004000 r--p 00000000 fe:00 124                        /state/staged/1-11.so
+7f0000003000-7f0000004000 r--p 00000000 fe:00 125                        /state/staged/01-1.so
 7f0000004000-7f0000005000 rw-p 00000000 00:00 0
 ";
-        let found: Vec<_> = segments(maps, Path::new("/state/staged/1-1.so")).collect();
+        let found: Vec<_> = segments(maps, "1-1.so").collect();
         assert_eq!(found, [0x7f00_0000_0000..0x7f00_0000_1000, 0x7f00_0000_1000..0x7f00_0000_3000]);
-        assert_eq!(segments(maps, Path::new("/none")).count(), 0);
+        assert_eq!(segments(maps, "none").count(), 0);
     }
 
     #[test]
     fn this_program_is_mapped() {
-        assert!(mapped_bytes(&std::env::current_exe().unwrap()) > 0);
+        let program = std::env::current_exe().unwrap();
+        assert!(mapped_bytes(program.file_name().unwrap().to_str().unwrap()) > 0);
     }
 }

@@ -97,7 +97,7 @@ impl Plugins {
         let Candidate { staged, object, .. } = candidate;
         let description = object.description.clone();
         let plugin: Arc<str> = description.name.as_str().into();
-        let copy = staged.path.clone();
+        let copy = staged.copy.clone();
         watch.begin("load");
         let addresses = ADDRESSES.lock().await;
         // Constructors of the library run here: on a thread that ends.

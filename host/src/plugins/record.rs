@@ -5,10 +5,8 @@
 //! A build is noted as tried before any of its code runs, so that one that kills the host is not tried twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,6 +14,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::Staged;
+use super::stage::remove_copy;
+use crate::files::{DirFault, PrivateDir, PrivatePath};
+
+/// The name of the record.
+const NAME: &str = "plugins.json";
 
 /// Longest record that is read.
 const RECORD_BYTES_MAX: u64 = 16 << 20;
@@ -74,47 +77,62 @@ pub(super) struct Build {
 
 impl Build {
     pub(super) fn of(generation: u64, version: &str, staged: &Staged) -> Self {
-        let copy = staged.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (sha256, file) = (staged.sha256.clone(), staged.file.clone());
+        let (sha256, file, copy) = (staged.sha256.clone(), staged.file.clone(), staged.copy.clone());
         Self { generation, version: version.to_owned(), sha256, file, copy }
     }
 
-    /// Where its copy is.
-    pub(super) fn path(&self, folder: &Path) -> PathBuf {
-        folder.join(&self.copy)
+    /// The name of its copy in the folder of staged files.
+    pub(super) fn copy(&self) -> &str {
+        &self.copy
+    }
+
+    /// Its copy in the folder of staged files, if that is there.
+    pub(super) fn staged(&self, folder: &PrivatePath) -> io::Result<Staged> {
+        let bytes = folder.open()?.read(&self.copy)?.metadata()?.len();
+        Ok(Staged {
+            copy: self.copy.clone(),
+            folder: folder.clone(),
+            file: self.file.clone(),
+            sha256: self.sha256.clone(),
+            bytes,
+            recorded: true.into(),
+        })
     }
 }
 
 /// The record, and who may change it: whoever publishes holds [`Records::open_book`] while they do.
 #[derive(Debug)]
 pub(super) struct Records {
-    file: PathBuf,
+    folder: PrivatePath,
     /// Where the copies are.
-    staged: PathBuf,
+    staged: PrivatePath,
     book: Mutex<Book>,
 }
 
 impl Records {
     /// Reads the record in `folder`, of copies in its folder `staged`. One that cannot be read is set aside: what is in the plugin directory serves then.
-    pub(super) fn read(folder: &Path) -> Self {
-        let file = folder.join("plugins.json");
-        // What a process left that died while it wrote.
-        let _not_there = fs::remove_file(temporary(&file));
-        let book = match read_book(&file) {
+    ///
+    /// # Errors
+    /// For a record that others than this user may have written.
+    pub(super) fn read(folder: &Path) -> Result<Self, DirFault> {
+        let staged = PrivatePath::inside(folder, "staged");
+        let opened = PrivateDir::open(folder)?;
+        let book = match read_book(&opened) {
             Ok(book) => book,
-            Err(error) => {
-                let aside = file.with_extension("json.unreadable");
-                let set_aside = fs::rename(&file, &aside);
+            Err(Unread::Unsafe(fault)) => return Err(fault),
+            Err(Unread::Unreadable(error)) => {
+                let set_aside = opened.rename(NAME, "plugins.json.unreadable");
+                let file = folder.join(NAME);
                 tracing::error!(file = %file.display(), set_aside = set_aside.is_ok(), "the record of plugins cannot be read: {error}; the files of the plugin directory are loaded as they are");
                 Book::default()
             }
         };
-        Self { file, staged: folder.join("staged"), book: Mutex::new(book) }
+        Ok(Self { folder: PrivatePath::new(folder), staged, book: Mutex::new(book) })
     }
 
     /// The folder of staged copies, and the names of those that the record needs.
-    pub(super) fn copies(&mut self) -> (&Path, BTreeSet<String>) {
-        (&self.staged, self.book.get_mut().copies())
+    pub(super) fn copies(&mut self) -> (PrivatePath, BTreeSet<String>) {
+        (self.staged.clone(), self.book.get_mut().copies())
     }
 
     /// What is recorded of each plugin.
@@ -152,24 +170,19 @@ impl OpenBook<'_> {
             return Ok(());
         }
         let text = serde_json::to_vec_pretty(&next)?;
-        let file = self.records.file.clone();
-        let needed = next.copies();
-        let obsolete: Vec<PathBuf> =
-            self.book.copies().difference(&needed).map(|copy| self.records.staged.join(copy)).collect();
+        let (folder, copies) = (self.records.folder.clone(), self.records.staged.clone());
+        let obsolete: Vec<String> = self.book.copies().difference(&next.copies()).cloned().collect();
         let written = tokio::task::spawn_blocking(move || {
+            let copies = copies.open()?;
             for copy in &staged {
-                File::open(&copy.path)?.sync_all()?;
-                super::trust::sync_signature(&copy.path)?;
+                copies.read(&copy.copy)?.sync_all()?;
+                super::trust::sync_signature(&copies, &copy.copy)?;
             }
-            write_durably(&file, &text)?;
+            folder.open()?.replace(NAME, &text)?;
             for copy in &staged {
                 copy.recorded.store(true, Ordering::Relaxed);
             }
-            for copy in obsolete {
-                // Left behind, it is removed at the next start.
-                let _left_behind = fs::remove_file(&copy);
-                super::trust::forget_signature(&copy);
-            }
+            obsolete.iter().for_each(|copy| remove_copy(&copies, copy));
             Ok::<(), io::Error>(())
         });
         written.await.map_err(io::Error::other)??;
@@ -178,53 +191,58 @@ impl OpenBook<'_> {
     }
 }
 
-fn read_book(file: &Path) -> io::Result<Book> {
+/// A record that cannot be used.
+enum Unread {
+    /// Another user may have written it.
+    Unsafe(DirFault),
+    Unreadable(io::Error),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+fn read_book(folder: &PrivateDir) -> Result<Book, Unread> {
     let mut bytes = Vec::new();
-    match File::open(file) {
+    match folder.read(NAME) {
         Ok(opened) => opened.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Book::default()),
-        Err(error) => return Err(error),
+        Err(DirFault::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(Book::default());
+        }
+        Err(DirFault::System { source, .. }) => return Err(source.into()),
+        Err(fault) => return Err(Unread::Unsafe(fault)),
     };
     if bytes.len() as u64 > RECORD_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {RECORD_BYTES_MAX} bytes")));
+        return Err(io::Error::other(format!("it has more than {RECORD_BYTES_MAX} bytes")).into());
     }
-    let book: Book = serde_json::from_slice(&bytes)?;
+    let book: Book = serde_json::from_slice(&bytes).map_err(io::Error::from)?;
     if book.version != VERSION {
         return Err(io::Error::other(format!(
             "it is of version {}, this host knows {VERSION}",
             book.version
-        )));
+        ))
+        .into());
     }
     let builds = book.plugins.values().flat_map(|plugin| plugin.committed.iter().chain(&plugin.kept));
     for build in builds {
         if Path::new(&build.copy).file_name().is_none_or(|name| name != build.copy.as_str()) {
-            return Err(io::Error::other(format!("`{}` is not the name of a copy", build.copy)));
+            return Err(io::Error::other(format!("`{}` is not the name of a copy", build.copy)).into());
         }
     }
     Ok(book)
 }
 
-fn temporary(file: &Path) -> PathBuf {
-    file.with_extension("json.new")
-}
-
-/// Replaces a file as a whole: whoever reads it after a crash finds the old bytes or the new ones.
-fn write_durably(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = temporary(file);
-    let mut options = fs::OpenOptions::new();
-    let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    opened.write_all(bytes)?;
-    opened.sync_all()?;
-    fs::rename(&new, file)?;
-    match file.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    fn read(folder: &Path) -> Records {
+        Records::read(folder).unwrap()
+    }
 
     fn build(copy: &str) -> Build {
         let text = |text: &str| text.to_owned();
@@ -240,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_is_read_again() {
         let scratch = tempfile::tempdir().unwrap();
-        let records = Records::read(scratch.path());
+        let records = read(scratch.path());
         let record = PluginRecord {
             last_generation: 4,
             committed: Some(build("a-3.so")),
@@ -252,16 +270,17 @@ mod tests {
         let change = |plugins: &mut BTreeMap<_, _>| drop(plugins.insert("x".to_owned(), written));
         records.open_book().await.write(Vec::new(), change).await.unwrap();
         fs::write(scratch.path().join("plugins.json.new"), "{").unwrap();
-        let mut again = Records::read(scratch.path());
+        let mut again = read(scratch.path());
         assert_eq!(again.plugins().await.get("x"), Some(&record));
         assert_eq!(again.copies().1.into_iter().collect::<Vec<_>>(), ["a-1.so", "a-3.so"]);
-        assert!(!scratch.path().join("plugins.json.new").exists());
     }
 
     #[tokio::test]
     async fn a_record_that_cannot_be_written_is_what_it_was() {
         let scratch = tempfile::tempdir().unwrap();
-        let records = Records::read(&scratch.path().join("missing"));
+        let records = read(&scratch.path().join("gone"));
+        fs::remove_dir_all(scratch.path().join("gone")).unwrap();
+        fs::write(scratch.path().join("gone"), "in the way").unwrap();
         let change =
             |plugins: &mut BTreeMap<_, _>| drop(plugins.insert("x".to_owned(), PluginRecord::default()));
         records.open_book().await.write(Vec::new(), change).await.unwrap_err();
@@ -278,7 +297,7 @@ mod tests {
         ] {
             let scratch = tempfile::tempdir().unwrap();
             fs::write(scratch.path().join("plugins.json"), text).unwrap();
-            assert!(Records::read(scratch.path()).plugins().await.is_empty(), "{text}");
+            assert!(read(scratch.path()).plugins().await.is_empty(), "{text}");
             assert_eq!(fs::read_to_string(scratch.path().join("plugins.json.unreadable")).unwrap(), text);
         }
     }

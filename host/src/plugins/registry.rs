@@ -16,6 +16,7 @@ use super::report::{PluginStatus, Stopwatch};
 use super::{PluginError, Services, Stager, trust};
 use crate::base::{FunctionName, Tasks};
 use crate::config::{Trust, Unmap};
+use crate::files::DirFault;
 use crate::functions::Table;
 
 /// What the registry is told by the config.
@@ -68,17 +69,17 @@ impl std::fmt::Debug for Plugins {
 }
 
 impl Plugins {
-    /// No plugins yet. `folder` is private to this process: staged copies lie there, and the record of what serves.
+    /// No plugins yet. `folder` is used by this process alone: staged copies lie there, and the record of what serves.
     ///
     /// # Errors
-    /// What the system says of the folder.
+    /// [`DirFault`] for what others than this user may have put into the folder, and what the system says of it.
     pub fn open(
         services: Arc<Services>,
         table: Arc<Table>,
         folder: &Path,
         settings: Settings,
-    ) -> std::io::Result<Self> {
-        let mut records = Records::read(folder);
+    ) -> Result<Self, DirFault> {
+        let mut records = Records::read(folder)?;
         let (staged, needed) = records.copies();
         let stager = Stager::new(staged, &needed)?;
         Ok(Self {
@@ -119,15 +120,22 @@ impl Plugins {
         Ok(candidate)
     }
 
-    /// Stages a file, off the workers.
-    pub(super) async fn stage_copy(
+    async fn stage_copy(&self, settings: &Settings, path: &Path) -> Result<Candidate, PluginError> {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let path = path.to_owned();
+        self.off_the_workers(settings, file, move |stager, trust| Candidate::stage(&path, stager, trust))
+            .await
+    }
+
+    /// Runs what stages a file where it may block.
+    pub(super) async fn off_the_workers(
         &self,
         settings: &Settings,
-        path: &Path,
+        file: String,
+        stage: impl FnOnce(&Stager, &Trust) -> Result<Candidate, PluginError> + Send + 'static,
     ) -> Result<Candidate, PluginError> {
-        let (path, stager, trust) = (path.to_owned(), Arc::clone(&self.stager), Arc::clone(&settings.trust));
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let staged = tokio::task::spawn_blocking(move || Candidate::stage(&path, &stager, &trust)).await;
+        let (stager, trust) = (Arc::clone(&self.stager), Arc::clone(&settings.trust));
+        let staged = tokio::task::spawn_blocking(move || stage(&stager, &trust)).await;
         let lost = |_| PluginError::Load { file, reason: "the thread that read it died".to_owned() };
         staged.map_err(lost)?
     }

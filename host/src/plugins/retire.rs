@@ -80,7 +80,7 @@ impl Plugins {
             "not stopped: something of it is still in use"
         );
         let reason = "its calls did not end, even when cancelled, or something of it is still in use";
-        entry.note_mapped(number, &generation.staged.path, reason);
+        entry.note_mapped(number, &generation.staged.copy, reason);
         let (entry, generation) = (Arc::clone(entry), Arc::clone(generation));
         let (settings, ending) = (self.settings(), self.late.token().clone());
         let _owned = self.late.spawn(async move {
@@ -111,6 +111,6 @@ async fn lay_to_rest(entry: &Entry, generation: &Arc<Generation>, choice: Unmap)
     if let Err(reason) = unmapped {
         let (plugin, number) = (&*generation.plugin, generation.number);
         tracing::warn!(plugin, generation = number, reason, "the library stays mapped");
-        entry.note_mapped(number, &generation.staged.path, reason);
+        entry.note_mapped(number, &generation.staged.copy, reason);
     }
 }

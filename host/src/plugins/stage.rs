@@ -4,15 +4,15 @@
 //! process, and the same path or inode would give the old code again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
 use super::PluginError;
+use crate::files::{DirFault, PrivateDir, PrivatePath, open_regular};
 
 /// Largest plugin file in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -22,7 +22,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// A folder of staged copies; only this process uses it.
 #[derive(Debug)]
 pub struct Stager {
-    folder: PathBuf,
+    folder: PrivatePath,
     /// Random: no two processes that used the folder give the same name.
     process: u64,
     next: AtomicU64,
@@ -32,8 +32,10 @@ pub struct Stager {
 /// a mapped library stays mapped.
 #[derive(Debug)]
 pub struct Staged {
+    /// Name of the copy in its folder, never used twice.
+    pub(super) copy: String,
     /// Where the copy is.
-    pub path: PathBuf,
+    pub(super) folder: PrivatePath,
     /// Name of the operator's file.
     pub file: String,
     /// SHA-256 of the copied bytes, in hex.
@@ -44,78 +46,83 @@ pub struct Staged {
     pub(super) recorded: AtomicBool,
 }
 
+impl Staged {
+    /// Opens the copy.
+    pub(super) fn open(&self) -> io::Result<File> {
+        Ok(self.folder.open()?.read(&self.copy)?)
+    }
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.recorded.load(Ordering::Relaxed) {
-            // Left behind, it is removed at the next start.
-            let _left_behind = fs::remove_file(&self.path);
-            super::trust::forget_signature(&self.path);
+        if !self.recorded.load(Ordering::Relaxed)
+            && let Ok(folder) = self.folder.open()
+        {
+            remove_copy(&folder, &self.copy);
         }
     }
 }
 
+/// Removes a copy and its signature; what is left behind is removed at the next start.
+pub(super) fn remove_copy(folder: &PrivateDir, copy: &str) {
+    let _left_behind = folder.remove(copy);
+    super::trust::forget_signature(folder, copy);
+}
+
 impl Stager {
-    /// Makes the folder, private to the user; of what an earlier process left in it, only `needed` stays.
+    /// Takes the folder; of what an earlier process left in it, only `needed` stays.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn new(folder: &Path, needed: &BTreeSet<String>) -> std::io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if !needed.contains(super::trust::copy_of_signature(&name).unwrap_or(&name)) {
-                fs::remove_file(entry.path())?;
+    /// [`DirFault`] for a folder that others than this user may write to, and what the system says, with the entry that
+    /// cannot be removed.
+    pub fn new(folder: PrivatePath, needed: &BTreeSet<String>) -> Result<Self, DirFault> {
+        let opened = folder.open()?;
+        let system = |path: PathBuf| move |source| DirFault::System { path, source };
+        for name in opened.names().map_err(system(opened.path().to_owned()))? {
+            let shown = name.to_string_lossy();
+            if !needed.contains(super::trust::copy_of_signature(&shown).unwrap_or(&shown)) {
+                opened.remove(&name).map_err(system(opened.path().join(&name)))?;
             }
         }
-        Ok(Self { folder: folder.to_owned(), process: rand::random(), next: AtomicU64::new(1) })
+        Ok(Self { folder, process: rand::random(), next: AtomicU64::new(1) })
     }
 
     /// Where the copies are.
-    pub(super) fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &PrivatePath {
         &self.folder
     }
 
-    /// Copies `original`, under a name that is never used again.
+    /// Copies `source`, which is the operator's file of the name `file`, under a name that is never used again.
     ///
     /// # Errors
     /// [`PluginError::File`] and [`PluginError::TooLarge`].
-    pub fn stage(&self, original: &Path) -> Result<Staged, PluginError> {
-        let file = original.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let refuse = |action: &'static str| {
-            let file = file.clone();
-            move |source| PluginError::File { file, action, source }
-        };
-        // Looked at before it is opened: opening a pipe waits for whoever writes to it.
-        if !fs::metadata(original).map_err(refuse("opened"))?.is_file() {
-            return Err(PluginError::NotALibrary { file, reason: "is not a regular file".to_owned() });
-        }
-        let mut source = File::open(original).map_err(refuse("opened"))?;
+    pub(super) fn stage(&self, mut source: impl Read, file: &str) -> Result<Staged, PluginError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path =
-            self.folder.join(format!("{:016x}-{number}{}", self.process, std::env::consts::DLL_SUFFIX));
-        let mut copy = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o500)
-            .open(&path)
-            .map_err(refuse("copied to the state directory"))?;
-        let recorded = AtomicBool::new(false);
-        let mut staged = Staged { path, file: file.clone(), sha256: String::new(), bytes: 0, recorded };
+        let name = format!("{:016x}-{number}{}", self.process, std::env::consts::DLL_SUFFIX);
+        let refuse = PluginError::file(file, "copied to the state directory");
+        let folder = self.folder.open().map_err(|fault| refuse(fault.into()))?;
+        let mut copy = folder.create(&name, 0o500).map_err(&refuse)?;
+        let mut staged = Staged {
+            copy: name,
+            folder: self.folder.clone(),
+            file: file.to_owned(),
+            sha256: String::new(),
+            bytes: 0,
+            recorded: AtomicBool::new(false),
+        };
         let mut digest = Sha256::new();
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            let read = source.read(&mut chunk).map_err(refuse("read"))?;
+            let read = source.read(&mut chunk).map_err(PluginError::file(file, "read"))?;
             if read == 0 {
                 break;
             }
             staged.bytes += read as u64;
             if staged.bytes > FILE_BYTES_MAX {
-                return Err(PluginError::TooLarge { file, bytes_max: FILE_BYTES_MAX });
+                return Err(PluginError::TooLarge { file: file.to_owned(), bytes_max: FILE_BYTES_MAX });
             }
             digest.update(&chunk[..read]);
-            copy.write_all(&chunk[..read]).map_err(refuse("copied to the state directory"))?;
+            copy.write_all(&chunk[..read]).map_err(&refuse)?;
         }
         staged.sha256 = hex(&digest.finalize());
         Ok(staged)
@@ -124,10 +131,8 @@ impl Stager {
 
 /// SHA-256 of a file in hex, without staging it; `None` if it cannot be read. Blocks on the disk.
 pub(super) fn digest(path: &Path) -> Option<String> {
-    if !fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut file = File::open(path).ok()?.take(FILE_BYTES_MAX);
+    let (file, _) = open_regular(path).ok()??;
+    let mut file = file.take(FILE_BYTES_MAX);
     let mut digest = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -143,43 +148,48 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::fs;
+
     use super::*;
+
+    /// A stager of a folder of the scratch directory.
+    pub(in crate::plugins) fn stager(scratch: &Path) -> Stager {
+        Stager::new(PrivatePath::inside(scratch, "staged"), &BTreeSet::new()).unwrap()
+    }
 
     #[test]
     fn a_copy_is_private_hashed_and_never_reused() {
         let scratch = tempfile::tempdir().unwrap();
         let original = scratch.path().join("libx.so");
-        fs::write(&original, b"abc").unwrap();
+        fs::write(&original, b"other").unwrap();
         let folder = scratch.path().join("staged");
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("litter"), b"").unwrap();
+        std::os::unix::fs::symlink(&original, folder.join("link")).unwrap();
         fs::write(folder.join("needed"), b"").unwrap();
-        let stager = Stager::new(&folder, &BTreeSet::from(["needed".to_owned()])).unwrap();
-        assert!(!folder.join("litter").exists() && folder.join("needed").exists());
-        let first = stager.stage(&original).unwrap();
-        fs::write(&original, b"other").unwrap();
-        let second = stager.stage(&original).unwrap();
-        assert_ne!(first.path, second.path);
-        assert_eq!(fs::read(&first.path).unwrap(), b"abc");
+        let needed = BTreeSet::from(["needed".to_owned()]);
+        let stager = Stager::new(PrivatePath::inside(scratch.path(), "staged"), &needed).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert!(folder.join("needed").exists() && original.exists());
+        let first = stager.stage(&b"abc"[..], "libx.so").unwrap();
+        let second = stager.stage(File::open(&original).unwrap(), "libx.so").unwrap();
+        let (one, two) = (folder.join(&first.copy), folder.join(&second.copy));
+        assert_ne!(one, two);
+        assert_eq!(fs::read(&one).unwrap(), b"abc");
         assert_eq!(first.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(digest(&first.path).as_deref(), Some(first.sha256.as_str()));
-        let path = first.path.clone();
-        drop(first);
-        assert!(!path.exists());
+        assert_eq!(digest(&one).as_deref(), Some(first.sha256.as_str()));
         second.recorded.store(true, Ordering::Relaxed);
-        let path = second.path.clone();
-        drop(second);
-        assert!(path.exists());
+        drop((first, second));
+        assert!(!one.exists() && two.exists());
     }
 
     #[test]
-    fn what_is_not_a_file_is_refused() {
+    fn a_folder_that_is_in_the_way_is_named() {
         let scratch = tempfile::tempdir().unwrap();
-        let stager = Stager::new(&scratch.path().join("staged"), &BTreeSet::new()).unwrap();
-        let missing = stager.stage(&scratch.path().join("libx.so")).unwrap_err().to_string();
-        assert!(missing.starts_with("plugin file `libx.so` cannot be opened: "), "{missing}");
-        let folder = stager.stage(scratch.path()).unwrap_err().to_string();
-        assert!(folder.ends_with("is not a regular file"), "{folder}");
+        fs::create_dir_all(scratch.path().join("staged/inner")).unwrap();
+        let refused = Stager::new(PrivatePath::inside(scratch.path(), "staged"), &BTreeSet::new());
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("staged/inner: Is a directory"), "{refused}");
     }
 }

@@ -6,17 +6,19 @@
 mod distrust;
 mod signature;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub use distrust::Distrust;
 pub use signature::SignatureInfo;
-use signature::{FileSignature, signature_path};
+use signature::{FileSignature, signature_name};
 
+use super::candidate::Candidate;
 use super::{PluginError, Staged};
 use crate::config::Trust;
+use crate::files::{DirFault, PrivateDir};
 
 /// Every user may write.
 const WRITABLE_BY_ALL: u32 = 0o002;
@@ -30,22 +32,18 @@ pub(super) fn check_signature(trust: &Trust, file: &Path, staged: &Staged) -> Re
         Err(why) if is_asked_for => return Err(untrusted(staged, why)),
         Err(_) => return Ok(()),
     };
-    let failed = |action| move |source| PluginError::File { file: staged.file.clone(), action, source };
     if is_asked_for {
-        let verified = signature.verify(&trust.keys, || File::open(&staged.path)).map_err(failed("read"))?;
+        let verified = signature.verify(&trust.keys, || staged.open());
+        let verified = verified.map_err(PluginError::file(&staged.file, "read"))?;
         verified.map_err(|why| untrusted(staged, why))?;
     }
-    keep(&signature.bytes, &staged.path).map_err(failed("copied to the state directory"))
+    let folder = staged.folder.open().map_err(io::Error::from);
+    let kept = folder.and_then(|folder| folder.replace(&signature_name(&staged.copy), &signature.bytes));
+    kept.map_err(PluginError::file(&staged.file, "copied to the state directory"))
 }
 
 fn untrusted(staged: &Staged, why: Distrust) -> PluginError {
     PluginError::Untrusted { file: staged.file.clone(), why }
-}
-
-fn keep(signature: &[u8], copy: &Path) -> io::Result<()> {
-    let path = signature_path(copy);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(signature)
 }
 
 /// The name of the copy that a file of this name is the signature of.
@@ -54,17 +52,17 @@ pub(super) fn copy_of_signature(name: &str) -> Option<&str> {
 }
 
 /// Waits until a copy's signature, where there is one, has reached the disk.
-pub(super) fn sync_signature(copy: &Path) -> io::Result<()> {
-    match File::open(signature_path(copy)) {
+pub(super) fn sync_signature(folder: &PrivateDir, copy: &str) -> io::Result<()> {
+    match folder.read(&signature_name(copy)) {
         Ok(signature) => signature.sync_all(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Err(DirFault::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(fault) => Err(fault.into()),
     }
 }
 
 /// Removes a copy's signature, where there is one.
-pub(super) fn forget_signature(copy: &Path) {
-    let _none = fs::remove_file(signature_path(copy));
+pub(super) fn forget_signature(folder: &PrivateDir, copy: &str) {
+    let _none = folder.remove(signature_name(copy));
 }
 
 /// Checks the digest of a file that holds `plugin`.
@@ -88,21 +86,26 @@ fn digest_fits(trust: &Trust, plugin: &str, sha256: &str) -> Result<(), Distrust
     }
 }
 
-/// Looks at who may write to a plugin file; `Ok(Some)` is a warning, where nothing is trusted more than the rest.
-pub(super) fn check_file(trust: &Trust, file: &Path) -> Result<Option<String>, PluginError> {
-    if !is_writable_by_all(file) {
+/// Looks at who may write to a plugin file that is open; `Ok(Some)` is a warning, where nothing is trusted more than
+/// the rest.
+pub(super) fn check_file(
+    trust: &Trust,
+    name: &str,
+    opened: &Metadata,
+) -> Result<Option<String>, PluginError> {
+    if !is_writable_by_all(opened) {
         return Ok(None);
     }
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if trust.is_configured() {
-        return Err(PluginError::Untrusted { file: name, why: Distrust::Writable });
+        return Err(PluginError::Untrusted { file: name.to_owned(), why: Distrust::Writable });
     }
     Ok(Some(format!("plugin file `{name}` can be changed by every user of this machine: `chmod o-w {name}`")))
 }
 
 /// As [`check_file`], of the directory of plugin files.
 pub(super) fn check_directory(trust: &Trust, directory: &Path) -> Result<Option<String>, PluginError> {
-    if !is_writable_by_all(directory) {
+    // What cannot be looked at is found out when it is read.
+    if !fs::metadata(directory).is_ok_and(|found| is_writable_by_all(&found)) {
         return Ok(None);
     }
     if trust.is_configured() {
@@ -114,9 +117,8 @@ pub(super) fn check_directory(trust: &Trust, directory: &Path) -> Result<Option<
     )))
 }
 
-/// What cannot be looked at is found out when it is opened.
-fn is_writable_by_all(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.mode() & WRITABLE_BY_ALL != 0)
+fn is_writable_by_all(found: &Metadata) -> bool {
+    found.mode() & WRITABLE_BY_ALL != 0
 }
 
 /// What there is to say of a file's signature, and whether the file would be taken.
@@ -129,10 +131,11 @@ pub(super) struct Verdict {
 }
 
 /// Looks at a file and its staged copy as loading it would.
-pub(super) fn judge(trust: &Trust, file: &Path, plugin: &str, staged: &Staged) -> Verdict {
+pub(super) fn judge(trust: &Trust, candidate: &Candidate) -> Verdict {
+    let (file, staged) = (&candidate.path, &candidate.staged);
     let found = FileSignature::beside(file);
     let is_ours = |signature: &FileSignature| {
-        signature.verify(&trust.keys, || File::open(&staged.path)).is_ok_and(|verified| verified.is_ok())
+        signature.verify(&trust.keys, || staged.open()).is_ok_and(|verified| verified.is_ok())
     };
     let signature = match found {
         Ok(signature) => Ok(Some(signature.info(is_ours(&signature)))),
@@ -140,9 +143,9 @@ pub(super) fn judge(trust: &Trust, file: &Path, plugin: &str, staged: &Staged) -
         Err(why) => Err(untrusted(staged, why).to_string()),
     };
     let passes = || {
-        check_file(trust, file)?;
+        check_file(trust, &staged.file, &candidate.opened)?;
         check_signature(trust, file, staged)?;
-        check_digest(trust, plugin, staged)
+        check_digest(trust, candidate.name(), staged)
     };
     Verdict { signature, trusted: trust.is_configured().then(passes) }
 }
@@ -155,7 +158,7 @@ mod tests {
     use super::*;
     use crate::config::TrustedKey;
     use crate::plugins::Stager;
-    use crate::plugins::candidate::Candidate;
+    use crate::plugins::stage::tests::stager;
 
     fn keys(keys: &[&str]) -> Trust {
         let mut trust = Trust::default();
@@ -177,7 +180,7 @@ mod tests {
     #[test]
     fn the_signature_is_checked_before_the_file_is_looked_into() {
         let scratch = tempfile::tempdir().unwrap();
-        let stager = Stager::new(&scratch.path().join("staged"), &std::collections::BTreeSet::new()).unwrap();
+        let stager = stager(scratch.path());
         let file = scratch.path().join("libx.so");
         fs::write(&file, SIGNED).unwrap();
         assert_eq!(
@@ -185,7 +188,7 @@ mod tests {
             "plugin file `libx.so` has no signature: sign it with `minisign -S -m libx.so` and put libx.so.minisig \
              beside it, or take `keys` out of [trust]"
         );
-        fs::write(signature_path(&file), SIGNATURE).unwrap();
+        fs::write(scratch.path().join("libx.so.minisig"), SIGNATURE).unwrap();
         let no_library = "plugin file `libx.so` is not a library: its first bytes are of no known format";
         assert_eq!(refused(&file, &stager, &keys(&[KEY])), no_library);
         assert_eq!(refused(&file, &stager, &Trust::default()), no_library);
@@ -199,19 +202,22 @@ mod tests {
     #[test]
     fn a_signature_stays_with_the_copy_and_is_checked_again() {
         let scratch = tempfile::tempdir().unwrap();
-        let stager = Stager::new(&scratch.path().join("staged"), &std::collections::BTreeSet::new()).unwrap();
+        let stager = stager(scratch.path());
         let file = scratch.path().join("libx.so");
         fs::write(&file, SIGNED).unwrap();
-        fs::write(signature_path(&file), SIGNATURE).unwrap();
+        fs::write(scratch.path().join("libx.so.minisig"), SIGNATURE).unwrap();
         for trust in [keys(&[KEY]), Trust::default()] {
-            let first = stager.stage(&file).unwrap();
+            let first = stager.stage(SIGNED, "libx.so").unwrap();
             check_signature(&trust, &file, &first).unwrap();
-            let again = stager.stage(&first.path).unwrap();
-            check_signature(&keys(&[KEY]), &first.path, &again).unwrap();
-            let of_today = check_signature(&keys(&[OTHER_KEY]), &first.path, &again).unwrap_err();
+            let again = stager.stage(first.open().unwrap(), "libx.so").unwrap();
+            let folder = first.folder.open().unwrap();
+            let copy = folder.entry(&first.copy);
+            check_signature(&keys(&[KEY]), &copy, &again).unwrap();
+            let of_today = check_signature(&keys(&[OTHER_KEY]), &copy, &again).unwrap_err();
             let known = of_today.of_file("libx.so").to_string();
             assert!(known.starts_with("plugin file `libx.so` is signed by key D38650D0D7F309E7"), "{known}");
-            let (one, two) = (signature_path(&first.path), signature_path(&again.path));
+            let of = |staged: &Staged| scratch.path().join("staged").join(signature_name(&staged.copy));
+            let (one, two) = (of(&first), of(&again));
             assert!(one.exists() && two.exists());
             drop((first, again));
             assert!(!one.exists() && !two.exists());
@@ -250,7 +256,7 @@ mod tests {
             }
             for (trust, refuses) in [(Trust::default(), false), (keys(&[KEY]), is_open)] {
                 let warns = is_open && !refuses;
-                let found = check_file(&trust, &file);
+                let found = check_file(&trust, "libx.so", &fs::metadata(&file).unwrap());
                 assert_eq!((found.is_err(), found.is_ok_and(|warning| warning.is_some())), (refuses, warns));
                 let found = check_directory(&trust, directory);
                 assert_eq!((found.is_err(), found.is_ok_and(|warning| warning.is_some())), (refuses, warns));
@@ -260,8 +266,9 @@ mod tests {
         check(0o775, false);
         check(0o757, true);
         check(0o1777, true);
-        let link = scratch.path().join("link");
+        let link = scratch.path().join("libl.so");
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert!(check_file(&keys(&[KEY]), &link).is_err(), "what a link leads to counts");
+        let followed = refused(&link, &stager(&scratch.path().join("s")), &keys(&[KEY]));
+        assert!(followed.contains("can be changed by every user"), "what a link leads to counts: {followed}");
     }
 }

@@ -17,7 +17,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
 
 /// Unmaps the library of a generation that was stopped; an error is why it stays mapped.
 pub(super) async fn unmap(generation: &Arc<Generation>) -> Result<(), String> {
-    let file = &generation.staged.path;
+    let file = &generation.staged.copy;
     let Some(range) = maps::range(file) else { return Ok(()) };
     if generation.hangs() {
         return Err("its on_start or on_stop is still running".to_owned());

@@ -1,8 +1,10 @@
 //! What is known of calls that carry an idempotency key: that one runs, how one ended, or that nobody knows.
 //!
-//! Bounded in time and memory. Times are passed in.
+//! Bounded in time and memory. An outcome stays for its time: when there is no room, calls with new keys are refused.
+//! A caller may take as much of the memory as is left free: alone half of it, and one that comes after others that took
+//! all they could, half of what those left. Times are passed in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::base::{Caller, Counter, ErrorCode, Failure, HostId, Invocation, Outcome};
+use crate::base::{Caller, Counter, Credential, ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::wire;
 
 /// What an entry takes besides the bytes of its outcome, about.
@@ -23,7 +25,7 @@ const OUTCOME_PART: usize = 8;
 pub struct RepeatBounds {
     /// How long an outcome is kept; zero: idempotency keys are passed on, and nothing is kept here.
     pub keep: Duration,
-    /// What all outcomes together may take; the oldest ones go first.
+    /// What all outcomes together may take.
     pub bytes_max: usize,
 }
 
@@ -33,8 +35,11 @@ pub struct Repeats {
     state: Mutex<State>,
     /// Repeats that were answered without running anything.
     pub answered: Counter,
-    /// Outcomes that were forgotten before their time, because the memory was full.
-    pub forgotten: Counter,
+    /// Outcomes that were not kept, because they were too large or the share of their caller was full; that their calls
+    /// ran is.
+    pub unkept: Counter,
+    /// Calls that were refused, because the share of their caller was full.
+    pub refused: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +50,13 @@ struct State {
     ended: VecDeque<(Instant, CallId)>,
     /// What all entries take.
     bytes: usize,
+    /// Bytes of the entries of each caller.
+    callers: HashMap<CallerId, usize>,
 }
+
+/// Who asks, as a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct CallerId([u8; 32]);
 
 /// Who asks for which function with which key, as a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,6 +64,7 @@ pub(super) struct CallId([u8; 32]);
 
 #[derive(Debug)]
 struct Entry {
+    caller: CallerId,
     /// Digest of the arguments.
     arguments: [u8; 32],
     bytes: usize,
@@ -139,10 +151,11 @@ impl Repeats {
         arguments: &[u8],
         now: Instant,
     ) -> Option<Found> {
+        let caller = CallerId::of(&invocation.caller);
         let (id, digest) = (CallId::of(invocation), Sha256::digest(arguments).into());
         let mut state = self.state();
         // Also what is left of a time when something was kept.
-        state.forget(now, &self.forgotten);
+        state.forget(now);
         if state.bounds.keep.is_zero() {
             return None;
         }
@@ -166,18 +179,18 @@ impl Repeats {
                 Progress::Lost(peer) => sent_before = Some(Arc::clone(peer)),
             }
         }
-        // Running ones are never forgotten, so they alone must not fill the memory.
-        let running = state.entries.len() - state.ended.len();
-        if sent_before.is_none() && (running + 1) * ENTRY_BYTES > state.bounds.bytes_max {
+        if sent_before.is_none() && !state.has_room(caller) {
+            self.refused.count();
             return Some(Found::refused(
                 ErrorCode::Overloaded,
-                "the memory for calls with idempotency keys is full of calls that run",
+                "this caller's share of the memory for idempotency keys is full of calls that run or ended a short \
+                 while ago: call again later, or raise server.idempotency_bytes_max",
             ));
         }
         let (tell, outcome) = watch::channel(None);
         let progress = Progress::Runs { outcome, lost: sent_before.clone().map(Lost::On) };
         state.remove(id);
-        state.insert(id, Entry { arguments: digest, bytes: ENTRY_BYTES, progress });
+        state.insert(id, Entry { caller, arguments: digest, bytes: ENTRY_BYTES, progress });
         let is_repeat = sent_before.is_some();
         let running = Running { repeats: Arc::clone(self), id, tell, is_repeat, has_ended: false };
         Some(Found::First(running, sent_before))
@@ -197,17 +210,22 @@ impl Repeats {
 
     fn end(&self, id: CallId, told: &Told, now: Instant) {
         let mut state = self.state();
-        let Some(Entry { arguments, progress, .. }) = state.remove(id) else { return };
+        let Some(Entry { caller, arguments, progress, .. }) = state.remove(id) else { return };
         let lost = if let Progress::Runs { lost, .. } = progress { lost } else { None };
         let executed = told.outcome.as_ref().map_or_else(|failure| failure.executed, |_| Some(true));
         let (progress, bytes) = match (executed, lost) {
             (Some(false), _) | (None, Some(Lost::Harmlessly)) => return,
             (None, Some(Lost::On(peer))) => (Progress::Lost(peer), 0),
-            _ => kept(told, state.bounds.bytes_max / OUTCOME_PART),
+            _ => kept(told, state.bounds.bytes_max / OUTCOME_PART, state.room(caller)).unwrap_or_else(
+                |unkept| {
+                    self.unkept.count();
+                    (Progress::Ended(unkept), 0)
+                },
+            ),
         };
-        state.insert(id, Entry { arguments, bytes: ENTRY_BYTES + bytes, progress });
+        state.insert(id, Entry { caller, arguments, bytes: ENTRY_BYTES + bytes, progress });
         state.ended.push_back((now, id));
-        state.forget(now, &self.forgotten);
+        state.forget(now);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,20 +233,19 @@ impl Repeats {
     }
 }
 
-/// An outcome and its size, if it is not too large. It is copied: the bytes may be those of a plugin, which must not stay
-/// mapped for them, or part of a larger frame.
-fn kept(told: &Told, bytes_max: usize) -> (Progress, usize) {
+/// An outcome and its size, or what is kept of one that has no room. It is copied: the bytes may be those of a plugin,
+/// which must not stay mapped for them, or part of a larger frame.
+fn kept(told: &Told, bytes_max: usize, room: usize) -> Result<(Progress, usize), Told> {
     let served_by = told.served_by.clone();
-    let ended = |outcome| Progress::Ended(Told { outcome, served_by });
     let (outcome, bytes) = match &told.outcome {
         Ok(result) => (Ok(result), result.len()),
         Err(failure) => (Err(failure), wire::encode_failure(failure).len()),
     };
-    if bytes > bytes_max {
-        let text = format!(
-            "the call with this idempotency key ran; its outcome of {bytes} bytes was too large to keep"
-        );
-        return (ended(Err(Box::new(Failure::executed(ErrorCode::Internal, text)))), 0);
+    if bytes > bytes_max.min(room) {
+        let why = if bytes > bytes_max { "was too large to keep" } else { "found this caller's share full" };
+        let text = format!("the call with this idempotency key ran; its outcome of {bytes} bytes {why}");
+        let outcome = Err(Box::new(Failure::executed(ErrorCode::Internal, text)));
+        return Err(Told { outcome, served_by });
     }
     let copy = match outcome {
         Ok(result) => Ok(Bytes::copy_from_slice(result)),
@@ -237,59 +254,96 @@ fn kept(told: &Told, bytes_max: usize) -> (Progress, usize) {
             Err(Box::new(Failure { details, ..Failure::clone(failure) }))
         }
     };
-    (ended(copy), bytes)
+    Ok((Progress::Ended(Told { outcome: copy, served_by }), bytes))
 }
 
 impl State {
     fn insert(&mut self, id: CallId, entry: Entry) {
         self.bytes += entry.bytes;
+        *self.callers.entry(entry.caller).or_default() += entry.bytes;
         self.entries.insert(id, entry);
     }
 
     fn remove(&mut self, id: CallId) -> Option<Entry> {
-        let entry = self.entries.remove(&id)?;
-        self.bytes -= entry.bytes;
+        let entry = self.take(id)?;
         if !matches!(entry.progress, Progress::Runs { .. }) {
             self.ended.retain(|(_, ended)| *ended != id);
         }
         Some(entry)
     }
 
-    /// Forgets what is over its time, and the oldest as long as there is too much.
-    fn forget(&mut self, now: Instant, forgotten: &Counter) {
-        while let Some((ended_at, id)) = self.ended.front().copied() {
-            let is_over = now.saturating_duration_since(ended_at) >= self.bounds.keep;
-            if !is_over && self.bytes <= self.bounds.bytes_max {
-                return;
-            }
-            if !is_over {
-                forgotten.count();
-            }
-            self.ended.pop_front();
-            if let Some(entry) = self.entries.remove(&id) {
-                self.bytes -= entry.bytes;
+    fn take(&mut self, id: CallId) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        self.bytes -= entry.bytes;
+        if let hash_map::Entry::Occupied(mut taken) = self.callers.entry(entry.caller) {
+            *taken.get_mut() -= entry.bytes;
+            if *taken.get() == 0 {
+                taken.remove();
             }
         }
+        Some(entry)
+    }
+
+    /// Returns the free bytes if the caller has taken fewer than those; 0 otherwise.
+    fn share(&self, caller: CallerId) -> usize {
+        let free = self.bounds.bytes_max.saturating_sub(self.bytes);
+        let taken = self.callers.get(&caller).copied().unwrap_or(0);
+        if taken < free { free } else { 0 }
+    }
+
+    /// Returns true if one more call of the caller may be remembered.
+    fn has_room(&self, caller: CallerId) -> bool {
+        self.share(caller) >= ENTRY_BYTES
+    }
+
+    /// The largest outcome of the caller that may be kept. The last one may lead beyond its share, by half of what is
+    /// free: otherwise its large outcomes would never be kept before it, and their calls never refused.
+    fn room(&self, caller: CallerId) -> usize {
+        self.share(caller).saturating_sub(ENTRY_BYTES) / 2
+    }
+
+    /// Forgets what is over its time.
+    fn forget(&mut self, now: Instant) {
+        while let Some((ended_at, id)) = self.ended.front().copied() {
+            if now.saturating_duration_since(ended_at) < self.bounds.keep {
+                return;
+            }
+            self.ended.pop_front();
+            self.take(id);
+        }
+    }
+}
+
+impl CallerId {
+    fn of(caller: &Caller) -> Self {
+        let (kind, (credential, what)) = match caller {
+            Caller::Plugin(name) => ("plugin", ("", name.as_bytes())),
+            // Whichever host a repeat comes through.
+            Caller::Peer(_, sealed) => ("peer", sealed.parts()),
+            Caller::Client(admitted) => ("client", admitted.parts()),
+            Caller::Unnamed => ("client", Credential::None.parts()),
+            // All of its keys.
+            Caller::Named(caller) => ("named", ("", caller.name.as_bytes())),
+        };
+        Self(digest_of([kind.as_bytes(), credential.as_bytes(), what]))
     }
 }
 
 impl CallId {
     fn of(invocation: &Invocation) -> Self {
-        let (kind, name) = match &invocation.caller {
-            Caller::Plugin(name) => ("plugin", &**name),
-            // Whichever host a repeat comes through.
-            Caller::Peer(_) => ("peer", ""),
-            Caller::Client | Caller::Unnamed => ("client", ""),
-            Caller::Named(caller) => ("named", &*caller.name),
-        };
+        let CallerId(caller) = CallerId::of(&invocation.caller);
         let key = invocation.idempotency_key.as_deref().unwrap_or_default();
-        let mut hasher = Sha256::new();
-        for part in [kind.as_bytes(), name.as_bytes(), invocation.function.as_str().as_bytes(), key] {
-            hasher.update((part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        Self(hasher.finalize().into())
+        Self(digest_of([&caller, invocation.function.as_str().as_bytes(), key]))
     }
+}
+
+fn digest_of<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
 }
 
 impl Running {

@@ -2,8 +2,12 @@
 //!
 //! Frames are remembered by the time that they are stamped with, in slots of an eighth of the window, and
 //! a slot is forgotten only once every stamp in it is stale: so a frame is remembered for as long as it
-//! could be accepted again. When the memory is full, the oldest slot goes early, and what is as old as
-//! that slot is stale from then on: replays stay impossible, late frames are sealed again.
+//! could be accepted again. A frame may be late by the whole window, and ahead by a third of it: what is ahead is
+//! remembered for longer.
+//!
+//! Each key has a share of the memory, as much as is left free: alone half of it, and each of n the (n + 1)th part. When
+//! a key has more, its own oldest slot goes early, and what is as old as that is stale from then on: replays stay
+//! impossible, late frames of that key are sealed again, and those of other keys notice nothing.
 //!
 //! A frame is remembered as a keyed 64-bit hash of request id and key id. That two frames share one by chance
 //! makes one of 2^64 / (ids remembered) calls fail; nobody can bring it about without the process's seed.
@@ -25,6 +29,8 @@ use super::keys::KeyId;
 const SHARDS: usize = 16;
 /// Slots in the time that a frame may be late.
 const SLOTS_PER_WINDOW: u64 = 8;
+/// The part of the window by which a frame may be ahead.
+const AHEAD_PART: u64 = 3;
 
 /// Remembers the frames that were accepted. Pure but for its memory: times are passed in.
 pub struct ReplayGuard {
@@ -36,36 +42,44 @@ pub struct ReplayGuard {
     shards: Box<[Mutex<Shard>]>,
     /// The latest time that was passed in: time never goes back in here.
     latest_ms: AtomicU64,
-    /// The first slot that was not given up for want of memory.
-    first_kept_slot: AtomicU64,
 }
 
 /// The frames whose hash falls to this part.
 #[derive(Default)]
 #[repr(align(64))] // A cache line each, or threads would wait for each other after all.
 struct Shard {
+    keys: BTreeMap<KeyId, Frames>,
+    /// Of all keys.
+    ids: usize,
+    /// Everything before this slot is stale by its time.
+    first_fresh_slot: u64,
+}
+
+/// Frames of one key.
+#[derive(Default)]
+struct Frames {
     /// By slot, that is stamp divided by slot length.
     slots: BTreeMap<u64, HashSet<u64, BuildHasherDefault<Hashed>>>,
     /// In all slots.
     ids: usize,
-    /// Everything before this slot is forgotten, and stale.
-    first_slot: u64,
+    /// Everything before this slot was given up for want of memory, and is stale.
+    first_kept_slot: u64,
 }
 
 impl ReplayGuard {
-    /// How early or late a frame may be, unless configured.
+    /// How late a frame may be, unless configured; it may be ahead by a third of that.
     pub const WINDOW_DEFAULT: Duration = Duration::from_secs(30);
-    /// Ids that are remembered, unless configured: those of 34,000 calls a second by good clocks.
-    pub const IDS_MAX_DEFAULT: usize = 1 << 20;
+    /// Ids that are remembered, unless configured: for one key, those of 34,000 calls a second by good clocks.
+    pub const IDS_MAX_DEFAULT: usize = 1 << 21;
     /// Memory per id in bytes, at most: 9 a place in a hash set that is 7/16 full at least, and
     /// half as much again while it grows.
     pub const BYTES_PER_ID_MAX: usize = 32;
 
     /// A guard that has seen nothing.
     ///
-    /// `window` is how early or late a frame may be. At most `ids_max` frames are remembered, rounded up to
-    /// a multiple of 16, in at most [`ReplayGuard::BYTES_PER_ID_MAX`] bytes each and 64 KiB altogether;
-    /// the memory is allocated as it is needed. `started_at_ms` is when the process started, Unix time.
+    /// `window` is how late a frame may be. At most `ids_max` frames are remembered, rounded up to a multiple of 16, in at
+    /// most [`ReplayGuard::BYTES_PER_ID_MAX`] bytes each and 32 KiB for each key; the memory is allocated as it is
+    /// needed. `started_at_ms` is when the process started, Unix time.
     #[must_use]
     pub fn new(window: Duration, ids_max: usize, started_at_ms: u64) -> Self {
         // More than an age of the universe is no window; below that no sum here overflows.
@@ -74,11 +88,11 @@ impl ReplayGuard {
             window_ms,
             slot_ms: window_ms.div_ceil(SLOTS_PER_WINDOW).max(1),
             started_at_ms,
-            shard_ids_max: ids_max.div_ceil(SHARDS).max(1),
+            // One for the half that stays free.
+            shard_ids_max: ids_max.div_ceil(SHARDS).max(2),
             hashes: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             latest_ms: AtomicU64::new(started_at_ms),
-            first_kept_slot: AtomicU64::new(0),
         }
     }
 
@@ -99,38 +113,43 @@ impl ReplayGuard {
     ) -> Result<(), Refusal> {
         let now_ms = self.advance(now_ms);
         let stale = Err(Refusal::Stale { now_ms });
-        if sent_at_ms < self.started_at_ms || sent_at_ms.abs_diff(now_ms) > self.window_ms {
+        let oldest_ms = now_ms.saturating_sub(self.window_ms).max(self.started_at_ms);
+        let newest_ms = now_ms.saturating_add(self.window_ms / AHEAD_PART);
+        if !(oldest_ms..=newest_ms).contains(&sent_at_ms) {
             return stale;
         }
         let hash = self.hashes.hash_one((request_id.0, key_id));
         let slot = sent_at_ms / self.slot_ms;
         let mut shard = self.shard(hash);
-        // Read under the lock: slots are given up under it, so none that is gone can look kept.
-        let first_kept = self.first_kept_slot.load(Ordering::Acquire);
-        shard.forget_before((now_ms.saturating_sub(self.window_ms) / self.slot_ms).max(first_kept));
-        if slot < shard.first_slot {
+        shard.forget_before(now_ms.saturating_sub(self.window_ms) / self.slot_ms);
+        let Shard { keys, ids, first_fresh_slot } = &mut *shard;
+        let frames = keys.entry(key_id).or_default();
+        if slot < frames.first_kept_slot.max(*first_fresh_slot) {
             return stale;
         }
-        if shard.slots.get(&slot).is_some_and(|hashes| hashes.contains(&hash)) {
+        if frames.slots.get(&slot).is_some_and(|hashes| hashes.contains(&hash)) {
             return Err(Refusal::Seen);
         }
-        while shard.ids >= self.shard_ids_max {
-            let oldest = shard.slots.first_key_value().map_or(slot, |(oldest, _)| slot.min(*oldest));
-            shard.forget_before(oldest + 1);
-            self.first_kept_slot.fetch_max(oldest + 1, Ordering::AcqRel);
+        while frames.ids >= self.shard_ids_max.saturating_sub(*ids) {
+            let oldest = frames.slots.first_key_value().map_or(slot, |(oldest, _)| slot.min(*oldest));
+            *ids -= frames.give_up_before(oldest + 1);
+            if slot < frames.first_kept_slot {
+                return stale;
+            }
         }
-        if slot < shard.first_slot {
-            return stale;
-        }
-        shard.slots.entry(slot).or_default().insert(hash);
-        shard.ids += 1;
+        frames.slots.entry(slot).or_default().insert(hash);
+        frames.ids += 1;
+        *ids += 1;
         Ok(())
     }
 
-    /// How late a frame may be at present: the configured window, or less if the memory was full.
+    /// How late a frame may be at present: the configured window, or less if a key has more frames than its share.
     #[must_use]
     pub fn window(&self, now_ms: u64) -> Duration {
-        let first_kept_ms = self.first_kept_slot.load(Ordering::Acquire).saturating_mul(self.slot_ms);
+        let kept =
+            |shard: &Mutex<Shard>| lock(shard).keys.values().map(|frames| frames.first_kept_slot).max();
+        let first_kept_ms =
+            self.shards.iter().filter_map(kept).max().unwrap_or_default().saturating_mul(self.slot_ms);
         let now_ms = self.latest_ms.load(Ordering::Relaxed).max(now_ms);
         Duration::from_millis(now_ms.saturating_sub(first_kept_ms).min(self.window_ms))
     }
@@ -166,17 +185,35 @@ impl fmt::Debug for ReplayGuard {
 }
 
 impl Shard {
-    /// Drops all slots before `first_slot` and their memory; never goes back.
-    fn forget_before(&mut self, first_slot: u64) {
-        if first_slot <= self.first_slot {
+    /// Drops all slots before one that is stale by its time, and the keys that have nothing left; never goes back.
+    fn forget_before(&mut self, first_fresh_slot: u64) {
+        if first_fresh_slot <= self.first_fresh_slot {
             return;
         }
-        self.first_slot = first_slot;
+        self.first_fresh_slot = first_fresh_slot;
+        for frames in self.keys.values_mut() {
+            self.ids -= frames.drop_before(first_fresh_slot);
+        }
+        self.keys.retain(|_, frames| frames.ids > 0 || frames.first_kept_slot > first_fresh_slot);
+    }
+}
+
+impl Frames {
+    /// Drops all slots before one, with their memory; returns how many frames that were.
+    fn drop_before(&mut self, first_slot: u64) -> usize {
+        let before = self.ids;
         while let Some(oldest) = self.slots.first_entry()
             && *oldest.key() < first_slot
         {
             self.ids -= oldest.remove().len();
         }
+        before - self.ids
+    }
+
+    /// As [`Frames::drop_before`], of slots that are fresh still: their frames are stale from now on.
+    fn give_up_before(&mut self, first_slot: u64) -> usize {
+        self.first_kept_slot = self.first_kept_slot.max(first_slot);
+        self.drop_before(first_slot)
     }
 }
 
@@ -207,155 +244,4 @@ impl Hasher for Hashed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const START: u64 = 1_790_000_000_000;
-    const WINDOW: u64 = 30_000;
-    const KEY: KeyId = [1; 8];
-
-    fn guard(ids_max: usize) -> ReplayGuard {
-        ReplayGuard::new(ReplayGuard::WINDOW_DEFAULT, ids_max, START)
-    }
-
-    fn id(number: u32) -> RequestId {
-        let mut bytes = [0; 16];
-        bytes[..4].copy_from_slice(&number.to_be_bytes());
-        RequestId(bytes)
-    }
-
-    #[test]
-    fn a_frame_is_accepted_once_for_as_long_as_it_is_fresh() {
-        for sent in [START + 40_000 - WINDOW, START + 40_000, START + 40_000 + WINDOW] {
-            let guard = guard(1000);
-            let accepted_at = START + 40_000;
-            assert_eq!(guard.check(id(1), KEY, sent, accepted_at), Ok(()));
-            for now in (accepted_at..=sent + WINDOW).step_by(500) {
-                assert_eq!(guard.check(id(1), KEY, sent, now), Err(Refusal::Seen), "{now}");
-            }
-            let late = sent + WINDOW + 1;
-            assert_eq!(guard.check(id(1), KEY, sent, late), Err(Refusal::Stale { now_ms: late }));
-        }
-    }
-
-    #[test]
-    fn ids_are_apart_by_id_and_by_key() {
-        let guard = guard(1000);
-        assert_eq!(guard.check(id(1), KEY, START, START), Ok(()));
-        assert_eq!(guard.check(id(2), KEY, START, START), Ok(()));
-        assert_eq!(guard.check(id(1), [2; 8], START, START), Ok(()));
-        assert_eq!(guard.check(id(1), KEY, START, START), Err(Refusal::Seen));
-        assert_eq!(guard.remembered(), 3);
-    }
-
-    #[test]
-    fn what_is_not_fresh_is_stale() {
-        let guard = guard(1000);
-        let now = START + 100_000;
-        let stale = Err(Refusal::Stale { now_ms: now });
-        for sent in [0, now - WINDOW - 1, now + WINDOW + 1, u64::MAX] {
-            assert_eq!(guard.check(id(1), KEY, sent, now), stale, "{sent}");
-        }
-        for sent in [now - WINDOW, now + WINDOW] {
-            assert_eq!(guard.check(id(1), KEY, sent, now), Ok(()), "{sent}");
-        }
-    }
-
-    #[test]
-    fn what_was_sealed_before_the_start_is_stale() {
-        let guard = guard(1000);
-        let stale = Err(Refusal::Stale { now_ms: START + 1 });
-        assert_eq!(guard.check(id(1), KEY, START - 1, START + 1), stale);
-        assert_eq!(guard.check(id(1), KEY, START, START + 1), Ok(()));
-    }
-
-    #[test]
-    fn a_clock_that_goes_back_brings_no_frame_back() {
-        let guard = guard(1000);
-        assert_eq!(guard.check(id(1), KEY, START, START), Ok(()));
-        let later = START + 200_000;
-        assert_eq!(guard.check(id(2), KEY, later, later), Ok(()));
-        assert_eq!(guard.check(id(1), KEY, START, START), Err(Refusal::Stale { now_ms: later }));
-    }
-
-    #[test]
-    fn memory_is_given_back_as_time_goes_on() {
-        let guard = guard(100_000);
-        assert!(guard.shards.iter().all(|shard| lock(shard).slots.is_empty()), "allocated up front");
-        for number in 0..50_000 {
-            assert_eq!(guard.check(id(number), KEY, START, START), Ok(()));
-        }
-        assert_eq!(guard.remembered(), 50_000);
-        let later = START + 2 * WINDOW;
-        for number in 50_000..51_000 {
-            assert_eq!(guard.check(id(number), KEY, later, later), Ok(()));
-        }
-        assert_eq!(guard.remembered(), 1000);
-        assert_eq!(guard.window(later), ReplayGuard::WINDOW_DEFAULT);
-    }
-
-    #[test]
-    fn a_full_guard_shrinks_its_window_and_never_accepts_twice() {
-        const IDS_MAX: usize = 16_000;
-        let guard = guard(IDS_MAX);
-        // A thousand a second for 60 seconds: what fits is a quarter of that.
-        let arrival = |number: u32| START + u64::from(number);
-        for number in 0..60_000 {
-            assert_eq!(guard.check(id(number), KEY, arrival(number), arrival(number)), Ok(()), "{number}");
-            assert!(guard.remembered() <= IDS_MAX);
-        }
-        let now = arrival(60_000);
-        let window = u64::try_from(guard.window(now).as_millis()).unwrap();
-        assert!((5_000..16_000).contains(&window), "{window}");
-        for number in 0..60_000 {
-            let again = guard.check(id(number), KEY, arrival(number), now);
-            let expected = if now - arrival(number) <= window {
-                Err(Refusal::Seen)
-            } else {
-                Err(Refusal::Stale { now_ms: now })
-            };
-            assert_eq!(again, expected, "{number}");
-        }
-        let calm = now + 2 * WINDOW;
-        assert_eq!(guard.window(calm), ReplayGuard::WINDOW_DEFAULT);
-        assert_eq!(guard.check(id(60_000), KEY, calm - WINDOW, calm), Ok(()));
-    }
-
-    #[test]
-    fn more_than_fits_into_one_slot_is_refused_until_the_next() {
-        let guard = guard(16);
-        let accepted = (0..1000).filter(|number| guard.check(id(*number), KEY, START, START).is_ok()).count();
-        assert!((1..=16).contains(&accepted), "{accepted}");
-        for number in 0..1000 {
-            assert_eq!(guard.check(id(number), KEY, START, START), Err(Refusal::Stale { now_ms: START }));
-        }
-        let next = START + WINDOW / SLOTS_PER_WINDOW + 1;
-        assert_eq!(guard.check(id(0), KEY, next, next), Ok(()));
-    }
-
-    #[test]
-    fn threads_cannot_pass_one_frame_twice() {
-        let guard = guard(100_000);
-        let accepted: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4)
-                .map(|_| {
-                    let pass = |number: &u32| guard.check(id(*number), KEY, START, START).is_ok();
-                    scope.spawn(move || (0..20_000).filter(pass).count())
-                })
-                .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
-        });
-        assert_eq!(accepted, 20_000);
-    }
-
-    #[test]
-    fn extreme_times_and_windows_do_not_overflow() {
-        for window in [Duration::ZERO, Duration::from_millis(1), Duration::MAX] {
-            for now in [0, u64::MAX] {
-                let guard = ReplayGuard::new(window, 0, 0);
-                assert_eq!(guard.check(id(1), KEY, now, now), Ok(()), "{window:?} {now}");
-                assert_eq!(guard.check(id(1), KEY, now, now), Err(Refusal::Seen), "{window:?} {now}");
-            }
-        }
-    }
-}
+mod tests;

@@ -101,6 +101,37 @@ fn other_names_are_nobodys() {
 }
 
 #[test]
+fn a_uri_is_no_dns_name() {
+    let host = Host::start(&callers());
+    // An authority that may sign no name below `test` can still sign URIs.
+    for name in ["uri:web.test", "uri:web.test/", "uri://web.test"] {
+        let client = host.client(&[name]);
+        check_unauthenticated(&host.call(&client, DEMO, None));
+        check_unauthenticated(&host.ask(&client, "GET", FUNCTIONS, None));
+    }
+    assert_eq!(host.call(&host.client(&["spiffe://test/robot"]), DEMO, None).status, 200);
+    host.daemon.stop();
+}
+
+#[test]
+fn a_page_cannot_use_the_certificate_of_a_browser() {
+    let host = Host::start(&callers());
+    let client = host.client(&["web.test"]);
+    let path = format!("{FUNCTIONS}/{DEMO}");
+    let call = |more: &[(&str, &str)]| {
+        let headers = [&[("content-type", "application/json")], more].concat();
+        let body = ada().to_string();
+        client.send(host.daemon.address(), "POST", &path, &headers, body.as_bytes()).unwrap()
+    };
+    for more in [("origin", "https://evil.test"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
+        assert_eq!(call(&[more]).problem().1, "permission_denied", "{more:?}");
+        assert_eq!(call(&[more, ("authorization", WEB)]).status, 200, "{more:?}");
+    }
+    assert_eq!(call(&[("origin", "https://localhost"), ("sec-fetch-site", "same-origin")]).status, 200);
+    host.daemon.stop();
+}
+
+#[test]
 fn a_key_wins_over_the_certificate() {
     let host = Host::start(&callers());
     let client = host.client(&["web.test"]);
@@ -150,6 +181,10 @@ fn certificates_of_callers_come_and_go_with_a_reload() {
     host.daemon.put_config(&before.replace("client_ca", "# client_ca"));
     let refused = host.daemon.reload_host().json();
     assert_eq!(refused["step"], json!("config"), "{refused}");
+    assert_eq!(host.call(&client, DEMO, None).status, 200);
+    // OpenAPI says that either will do.
+    let document = host.ask(&client, "GET", OPENAPI, None).json();
+    assert_eq!(document["security"], json!([{"key": []}, {"certificate": []}]));
     assert_eq!(host.call(&client, DEMO, None).status, 200);
     host.daemon.stop();
 }

@@ -2,12 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use framex_host::base::{ErrorCode, RequestId};
-use framex_host::wire::{self, Compression, KeyRing, ResponseEnvelope};
+use framex_host::wire::{self, Compression, KeyRing};
 use framex_tests::{Answer, Daemon, DaemonBuilder, FaultyPeer, frames, http_answer, send, until};
 use serde_json::json;
 
@@ -134,11 +133,7 @@ fn answering(zeroes: usize, compression: Compression) -> FaultyPeer {
         let mut result = b"\xc6".to_vec();
         result.extend(u32::try_from(zeroes).unwrap().to_be_bytes());
         result.resize(result.len() + zeroes, 0);
-        let envelope = ResponseEnvelope {
-            host_id: Arc::from("large"),
-            outcome: Ok(result.into()),
-            extensions: Default::default(),
-        };
+        let envelope = frames::answer_by(frames::SCRIPTED, Ok(result.into()));
         let frame =
             wire::seal_response(&opened.key, opened.request_id, frames::now_ms(), &envelope, compression);
         http_answer("200 OK", &[("content-type", wire::CONTENT_TYPE)], &frame)

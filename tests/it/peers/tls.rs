@@ -1,6 +1,8 @@
 //! `https://` peers: a private authority, mutual TLS, and certificates that are not to be believed.
 
-use framex_tests::{Authority, Daemon, DaemonBuilder, FaultyPeer, Issued, until};
+use std::time::Duration;
+
+use framex_tests::{Authority, Daemon, DaemonBuilder, FaultyPeer, Issued, WallClock, until};
 
 use super::{FUNCTION, TRACE, call, check_failed, host};
 
@@ -160,4 +162,55 @@ fn a_reload_brings_another_authority_and_another_certificate() {
     std::fs::write(a.folder().join("ca.pem"), "garbage").unwrap();
     assert_eq!(a.reload_host().status, 422);
     assert_eq!(call(&a).status, 200);
+}
+
+#[test]
+fn a_new_certificate_of_this_host_is_shown_from_its_reload_on() {
+    let (authority, of_clients) = (Authority::default(), Authority::default());
+    let b = host_b(&authority.issue(&["localhost"]), "client_ca = \"clients.pem\"\n[log]\nlevel = \"debug\"");
+    std::fs::write(b.folder().join("clients.pem"), &of_clients.pem).unwrap();
+    let b = b.start();
+    let a = host_a(&url(&b), &authority, "cert = \"own.pem\"\nkey = \"own-key.pem\"");
+    of_clients.issue(&["first.test"]).put(a.folder(), "own");
+    let a = a.start();
+    assert_eq!(call(&a).status, 200, "{}", a.log());
+    of_clients.issue(&["second.test"]).put(a.folder(), "own");
+    assert_eq!(a.reload_host().status, 200);
+    assert_eq!(call(&a).status, 200, "{}", a.log());
+    b.wait_for_log("\"certificate\":\"second.test\"");
+    b.stop();
+}
+
+#[test]
+fn a_kept_connection_is_not_used_beyond_the_certificate_of_its_peer() {
+    let authority = Authority::default();
+    let clock = WallClock::off_by(0);
+    let hour = Duration::from_secs(3600);
+    let b = host_b(&authority.issue_for(&["localhost"], hour), "").wall_clock(&clock).start();
+    let a = host_a(&url(&b), &authority, "").wall_clock(&clock).start();
+    for _ in 0..3 {
+        assert_eq!(call(&a).status, 200, "{}", a.log());
+    }
+    // B has a new certificate in time: kept connections with the old one are left, and no call fails.
+    authority.issue(&["localhost"]).put(b.folder(), "host");
+    assert_eq!(b.reload_host().status, 200);
+    assert_eq!(call(&a).status, 200, "{}", a.log());
+    clock.set(2 * 3600);
+    for _ in 0..3 {
+        assert_eq!(call(&a).status, 200, "{}", a.log());
+    }
+    b.stop();
+}
+
+#[test]
+fn an_expired_certificate_of_a_peer_is_not_believed_on_a_kept_connection() {
+    let authority = Authority::default();
+    let clock = WallClock::off_by(0);
+    let own = authority.issue_for(&["localhost"], Duration::from_secs(3600));
+    let b = host_b(&own, "").wall_clock(&clock).start();
+    let a = host_a(&url(&b), &authority, "").wall_clock(&clock).start();
+    assert_eq!(call(&a).status, 200, "{}", a.log());
+    clock.set(2 * 3600);
+    check_refused(&a, "invalid peer certificate: certificate expired");
+    b.stop();
 }

@@ -75,11 +75,10 @@ fn a_clock_that_is_off_is_followed_and_the_log_names_both() {
         assert_eq!(a.call(COUNTS, &json!({})).json(), json!(count));
     }
     assert_eq!(skews(&a), 1, "once is enough: {}", a.log());
-    // Somebody sets it right, then wrong again, while the host runs: no call fails of it, none runs twice.
-    for (step, seconds) in [0, HOUR_S, -HOUR_S].into_iter().enumerate() {
+    // It is set right, then wrong again, while the host runs: no call fails of it, none runs twice.
+    for seconds in [0, HOUR_S, -HOUR_S] {
         clock.set(seconds);
         assert_eq!(calls(&a, 4, 5), BTreeMap::from([((200, String::new()), 20)]));
-        assert!(skews(&a) >= step + 2, "{}", a.log());
     }
     assert_eq!(runs(&b), 9 + 60);
     a.stop();

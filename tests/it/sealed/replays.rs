@@ -36,7 +36,7 @@ fn a_frame_of_another_time_is_refused_with_the_clock_to_use() {
     let envelope = frames::envelope(DEMO, &ada());
     let now = frames::now_ms();
     // Hours off, and by a little more than the window.
-    for sent_at_ms in [0, now - 3_600_000, now - 40_000, now + 70_000, now + 3_600_000, u64::MAX] {
+    for sent_at_ms in [0, now - 3_600_000, now - 40_000, now + 20_000, now + 3_600_000, u64::MAX] {
         let (id, frame) = wire::seal_request(&key, sent_at_ms, &envelope, Compression::Never);
         let answer = frames::open(&key, id, &frames::post_frame(&host.url(), &frame));
         let hint = answer.extensions.now_ms.expect("the sender learns the time");
@@ -48,6 +48,50 @@ fn a_frame_of_another_time_is_refused_with_the_clock_to_use() {
         let answer = frames::open(&key, id, &frames::post_frame(&host.url(), &frame));
         assert!(answer.outcome.is_ok(), "{:?}", answer.outcome);
     }
+}
+
+#[test]
+fn a_frame_that_is_far_ahead_is_refused_sooner_than_one_that_is_late() {
+    let host = host();
+    let key = frames::key();
+    for (ahead_ms, is_served) in [(0, true), (7000, true), (15_000, false), (25_000, false)] {
+        let envelope = frames::envelope(DEMO, &ada());
+        let (id, frame) =
+            wire::seal_request(&key, frames::now_ms() + ahead_ms, &envelope, Compression::Never);
+        let answer = frames::open(&key, id, &frames::post_frame(&host.url(), &frame));
+        assert_eq!(answer.outcome.is_ok(), is_served, "{ahead_ms}: {:?}", answer.outcome);
+        assert_eq!(!answer.extensions.retry, is_served, "the sender of {ahead_ms} learns the time");
+    }
+    host.stop();
+}
+
+/// As on a machine without a battery: each boot begins at the same time.
+#[test]
+fn a_clock_that_begins_anew_makes_no_frame_of_an_earlier_life_fresh() {
+    let clock = WallClock::off_by(0);
+    let mut host = builder().wall_clock(&clock).start();
+    let key = frames::key();
+    let envelope = || frames::envelope(COUNTS, &json!({}));
+    let (mut id, mut frame) = frames::seal(&key, &envelope());
+    assert!(frames::open(&key, id, &frames::post_frame(&host.url(), &frame)).outcome.is_ok());
+    clock.set(-20);
+    for crashes in [true, false] {
+        if !crashes {
+            host.signal("TERM");
+            assert_eq!(host.wait(), Some(0));
+        }
+        host = host.start_again();
+        host.wait_for_log("and this host has known a later time");
+        let refused = frames::open(&key, id, &frames::post_frame(&host.url(), &frame));
+        let hint = refused.extensions.now_ms.expect("the sender learns the time");
+        let refused = failure(refused);
+        assert_eq!((refused.code, refused.executed), (ErrorCode::Replayed, Some(false)), "{refused}");
+        assert_eq!(runs(&host), 0);
+        // A peer that follows that clock is served.
+        (id, frame) = wire::seal_request(&key, hint, &envelope(), Compression::Never);
+        assert!(frames::open(&key, id, &frames::post_frame(&host.url(), &frame)).outcome.is_ok());
+    }
+    host.stop();
 }
 
 #[test]

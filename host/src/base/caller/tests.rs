@@ -72,7 +72,9 @@ fn patterns_that_could_mislead_are_refused() {
 #[test]
 fn only_callers_with_names_are_limited() {
     let function = name("demo.f");
-    for caller in [Caller::Plugin("p".into()), Caller::Peer(None), Caller::Client] {
+    for caller in
+        [Caller::Plugin("p".into()), Caller::Peer(None, Credential::None), Caller::Client(Credential::None)]
+    {
         assert!(caller.may_call(&function) && caller.may_see(&function) && caller.name().is_none());
         caller.authorise(&function).unwrap();
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use framex_host::base::one_line;
 use framex_host::config::Config;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
@@ -78,12 +79,12 @@ fn progress_text(plugin: &Value) -> Option<String> {
 /// Replaces the last line of the terminal.
 fn status_line(text: &str) {
     let mut terminal = std::io::stderr().lock();
-    let _closed = write!(terminal, "\r\x1b[K{text}");
+    let _closed = write!(terminal, "\r\x1b[K{}", one_line(text));
     let _closed = terminal.flush();
 }
 
 fn socket(config: &Path) -> Result<std::path::PathBuf, Failed> {
-    Ok(Config::whereabouts(config).map_err(|error| Failed::usage(error.to_string()))?.admin_socket)
+    Ok(Config::whereabouts(config).map_err(|error| Failed::config(&error))?.admin_socket)
 }
 
 fn no_answer(_: tokio::time::error::Elapsed) -> Failed {

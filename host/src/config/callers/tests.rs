@@ -160,6 +160,25 @@ fn certificates_are_of_one_caller_and_need_an_authority() {
 }
 
 #[test]
+fn names_of_certificates_are_compared_with_those_of_their_kind() {
+    let name = |text: &str| CertificateName::of_text(text.to_owned());
+    assert_eq!(name("web.test"), CertificateName::Dns("web.test".to_owned()));
+    let spiffe = "spiffe://test/robot";
+    assert_eq!(name(spiffe), CertificateName::Uri(spiffe.to_owned()));
+    let known = NamedCaller { name: "web".into(), functions: FunctionPatterns::default() };
+    let certificates = vec![name("web.test"), name(spiffe)];
+    let callers = Callers(vec![ConfiguredCaller { caller: Arc::new(known), keys: Vec::new(), certificates }]);
+    for (shown, is_known) in [
+        (CertificateName::Dns("web.test".to_owned()), true),
+        (CertificateName::Uri(spiffe.to_owned()), true),
+        (CertificateName::Uri("web.test".to_owned()), false),
+        (CertificateName::Dns(spiffe.to_owned()), false),
+    ] {
+        assert_eq!(callers.of_certificate(&shown).is_some(), is_known, "{shown:?}");
+    }
+}
+
+#[test]
 fn a_key_of_hosts_is_of_no_caller() {
     let conflict = format!(
         "`auth.callers.web.keys[0]` is also a key of the rule for `{REMOTE_PATH}`, with which a host may call \
@@ -194,8 +213,9 @@ fn doubtful_callers_are_warned_of() {
     let answers = "`/api/v1/proxy/remote` answers only `auth.callers`: `plugins.proxy.auth.rules` has no key for \
                    that path, which other hosts of this machine need as well where there are callers";
     warned(&format!("{peers}{}", caller("web", KEY)), &[answers]);
-    let rules =
-        format!("[auth]\nrules = {{ \"/api/v1/functions/*\" = [\"{KEY}\"], \"/*\" = [\"other\"] }}\n");
+    let rules = format!(
+        "[auth]\nrules = {{ \"/api/v1/functions/*\" = [\"{KEY}\"], \"/*\" = [\"other-key-of-16-bytes\"] }}\n"
+    );
     warned(&format!("{}{rules}", caller("web", KEY)), &[]);
     warned(
         &format!("{}{}", caller("web", KEY), rules.replace(KEY, "another-key-of-16")),

@@ -4,16 +4,13 @@
 //! A browser of the operator's machine can reach a loopback listener, and any page can have it send requests. What
 //! a page cannot choose are the headers that say where it comes from and whom it asks.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use http::header::{HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, Method, Request};
 
 use super::Token;
 use crate::base::ErrorCode;
-use crate::http::{Problem, auth, body};
+use crate::http::{Problem, asked, auth, body};
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The port of a `Host` without one.
 const HTTP_PORT: u16 = 80;
 
@@ -85,18 +82,8 @@ impl Gate {
     /// Whether `host:port` can only be this listener.
     fn is_here(&self, authority: &[u8]) -> bool {
         let Ok(authority) = std::str::from_utf8(authority) else { return false };
-        // A colon inside brackets belongs to the address.
-        let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
-        let (host, port) = match port_at {
-            Some(at) => (&authority[..at], Some(&authority[at + 1..])),
-            None => (authority, None),
-        };
-        let port = match port {
-            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok(),
-            Some(_) => None,
-            None => Some(HTTP_PORT),
-        };
-        port == Some(self.port) && (host.eq_ignore_ascii_case("localhost") || address(host).is_some())
+        let Some((host, port)) = asked::split(authority) else { return false };
+        port.unwrap_or(HTTP_PORT) == self.port && asked::is_address_or_localhost(host)
     }
 }
 
@@ -110,18 +97,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 /// Browsers say where a page comes from: it must be from here. Other clients say nothing.
 fn check_origin(headers: &HeaderMap, host: &[u8]) -> Result<(), Refusal> {
     let own = |value: &http::HeaderValue| value.as_bytes().strip_prefix(b"http://") == Some(host);
-    let same = |value: &http::HeaderValue| matches!(value.as_bytes(), b"same-origin" | b"none");
-    let from_here =
-        headers.get_all(ORIGIN).iter().all(own) && headers.get_all(SEC_FETCH_SITE).iter().all(same);
+    let from_here = headers.get_all(ORIGIN).iter().all(own) && !asked::is_of_other_site(headers);
     if from_here { Ok(()) } else { Err(Refusal::Origin) }
-}
-
-/// An IP address as it stands in a URL.
-fn address(host: &str) -> Option<IpAddr> {
-    match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::from),
-        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::from),
-    }
 }
 
 #[cfg(test)]

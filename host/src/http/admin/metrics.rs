@@ -116,8 +116,10 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     gauges(to, "idempotency_memory_bytes", "What they take.", [(none, bytes as f64)])?;
     let help = "Repeats that were answered with the outcome of the first call.";
     counters(to, "idempotency_repeats_answered", help, [(none, repeats.answered.get())])?;
-    let help = "Outcomes that were forgotten before their time, because the memory was full.";
-    counters(to, "idempotency_forgotten", help, [(none, repeats.forgotten.get())])?;
+    let help = "Outcomes that were not kept, as they were too large or the share of their caller was full.";
+    counters(to, "idempotency_forgotten", help, [(none, repeats.unkept.get())])?;
+    let help = "Calls that were refused, as the share of their caller of that memory was full.";
+    counters(to, "idempotency_refused", help, [(none, repeats.refused.get())])?;
     let window = door.replays.window(door.clock.now_ms()).as_secs_f64();
     let help = "How late a sealed frame may be: less than configured while the memory is full.";
     gauges(to, "replay_window_seconds", help, [(none, window)])?;

@@ -12,7 +12,8 @@ use super::json::{change_json, host_change_json, peer_json, plugin_json, refusal
 use super::who::Who;
 use super::{Admin, metrics};
 use crate::base::{ErrorCode, FunctionName, PlaceLimit, Places};
-use crate::http::health::json_response;
+use crate::config::{HEALTH_PATH, READY_PATH};
+use crate::http::health::{self, Detail, json_response};
 use crate::http::{Problem, Response, body};
 use crate::plugins::{Change, PluginError, Plugins};
 use crate::router::{Decision, Target};
@@ -58,6 +59,9 @@ enum Asked {
 
 /// Answers one request of `who`, whom the listener has let in.
 pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Who) -> Response {
+    if let Some(answered) = probe(admin, &request, Detail::Reasons) {
+        return answered.unwrap_or_else(Problem::into_response);
+    }
     if request.uri().path() == "/metrics" {
         let allowed = matches!(*request.method(), Method::GET | Method::HEAD);
         let answered =
@@ -68,6 +72,23 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Who) 
         Ok(value) => json_response(&value),
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Answers what a probe asks, on every listener in the same form; `None` for other paths.
+pub(super) fn probe<B>(
+    admin: &Admin,
+    request: &Request<B>,
+    detail: Detail,
+) -> Option<Result<Response, Problem>> {
+    let path = request.uri().path();
+    if ![HEALTH_PATH, READY_PATH].contains(&path) {
+        return None;
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Some(Err(Problem::method_not_allowed("GET, HEAD")));
+    }
+    let alive = path == HEALTH_PATH;
+    Some(Ok(if alive { health::alive(&admin.door) } else { health::ready(&admin.door, detail) }))
 }
 
 async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Value, Problem> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,31 +13,30 @@ use super::connections::{self, Listener};
 use super::seats::Seat;
 use super::{Admin, routes};
 use crate::base::Tasks;
+use crate::files::SocketPlace;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 128;
 /// Only this user may open it.
 const MODE: u32 = 0o600;
 
-pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another host listens on it"));
-            }
-            fs::remove_file(path)?;
+/// Listens on a socket of this user alone; also returns its place, to be left in the end.
+pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketPlace)> {
+    let mut place = SocketPlace::open(path)?;
+    if place.is_taken()? {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another host listens on it"));
         }
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+        place.clear()?;
     }
     let socket = private_socket()?;
     socket.bind(path)?;
+    place.note_bound()?;
     // Elsewhere than on Linux the file may have the mode that the umask gives; nobody is heard before `listen`.
     if fs::metadata(path)?.permissions().mode() & 0o777 != MODE {
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     }
-    socket.listen(BACKLOG)
+    Ok((socket.listen(BACKLOG)?, place))
 }
 
 /// A socket whose file is private from the first moment on: Linux gives the file the mode that the socket has when
@@ -82,16 +81,37 @@ mod tests {
     async fn a_dead_hosts_socket_is_replaced_and_a_live_ones_is_not() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("admin.sock");
-        let first = bind(&path).unwrap();
+        let (first, _) = bind(&path).unwrap();
         assert_eq!(mode(&path), 0o600);
         assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        bind(&path).unwrap();
+        let (_listener, place) = bind(&path).unwrap();
         assert_eq!(mode(&path), 0o600);
+        fs::remove_file(&path).unwrap();
+        let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        place.leave();
+        assert!(path.exists(), "it is another one by now");
         let file = scratch.path().join("file");
         fs::write(&file, "precious").unwrap();
-        assert_eq!(bind(&file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let refused = bind(&file).unwrap_err().to_string();
+        assert!(refused.ends_with("file is not a socket: remove it"), "{refused}");
         assert_eq!(fs::read(&file).unwrap(), b"precious");
+        let link = scratch.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(bind(&link).unwrap_err().to_string().contains("is a link"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_every_user_could_replace_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let open = scratch.path().join("open");
+        fs::create_dir(&open).unwrap();
+        let set = |mode: u32| fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+        set(0o777);
+        let refused = bind(&open.join("x.sock")).unwrap_err().to_string();
+        assert!(refused.contains("can be replaced by every user of this machine"), "{refused}");
+        set(0o1777);
+        drop(bind(&open.join("x.sock")).unwrap());
     }
 
     #[cfg(target_os = "linux")]

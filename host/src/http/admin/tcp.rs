@@ -20,6 +20,7 @@ use super::{Admin, routes};
 use crate::base::Tasks;
 use crate::config::{AdminTcp, Secret};
 use crate::http::Response;
+use crate::http::health::Detail;
 
 /// Longest method and path that the audit log repeats, in characters.
 const REQUEST_CHARS_MAX: usize = 200;
@@ -99,6 +100,12 @@ async fn answer(shared: &Shared, request: Request<Incoming>, from: SocketAddr) -
     match shared.gate.check(&request) {
         Ok(()) => routes::answer(&shared.admin, request, Who::Token).await,
         Err(refusal) => {
+            let probed = (refusal == Refusal::Token)
+                .then(|| routes::probe(&shared.admin, &request, Detail::Names))
+                .flatten();
+            if let Some(Ok(response)) = probed {
+                return response;
+            }
             audit(shared, &request, from, refusal);
             let mut response = refusal.problem().into_response();
             // A stranger has one request for each connection, so none keeps a place without asking anew.

@@ -119,6 +119,7 @@ impl Peer {
     }
 
     fn envelope(&self, invocation: &Invocation, arguments: Bytes) -> RequestEnvelope {
+        let sealing = self.key.as_ref().map(|key| key.id()).unwrap_or_default();
         let mut hops = invocation.hops.clone();
         hops.push(Arc::clone(self.client.identity().host_id()));
         RequestEnvelope {
@@ -127,7 +128,7 @@ impl Peer {
             remaining_ms: 0,
             hops,
             traceparent: invocation.traceparent.clone(),
-            idempotency_key: invocation.key_for_peers(),
+            idempotency_key: invocation.key_for_peers(sealing),
             extensions: RequestExtensions::default(),
         }
     }

@@ -1,9 +1,7 @@
 //! The signature that lies beside a plugin file, in the form of minisign.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -12,6 +10,7 @@ use minisign_verify::{Error as MinisignError, Signature};
 
 use super::Distrust;
 use crate::config::{KeyId, TrustedKey};
+use crate::files::open_regular;
 
 /// Longest signature file in bytes; minisign writes about 300, most of it comments.
 pub(super) const SIGNATURE_BYTES_MAX: u64 = 4096;
@@ -23,8 +22,12 @@ const COMMENT_CHARS_MAX: usize = 200;
 /// What the name of a signature file has after that of the plugin file.
 pub(super) const ENDING: &str = ".minisig";
 
-/// Where the signature of a file lies: beside it.
-pub(super) fn signature_path(file: &Path) -> PathBuf {
+/// The name of the signature of a file, beside which it lies.
+pub(super) fn signature_name(file: &str) -> String {
+    format!("{file}{ENDING}")
+}
+
+fn signature_path(file: &Path) -> PathBuf {
     let mut path = OsString::from(file);
     path.push(ENDING);
     path.into()
@@ -51,16 +54,11 @@ pub(super) struct FileSignature {
 impl FileSignature {
     /// Reads the signature that lies beside a file.
     pub(super) fn beside(file: &Path) -> Result<Self, Distrust> {
-        // A pipe would wait for whoever writes to it.
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(signature_path(file));
-        let opened = opened.map_err(|error| match error.kind() {
+        let opened = open_regular(&signature_path(file)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Distrust::Unsigned,
             _ => Distrust::Unreadable(error),
         })?;
-        let metadata = opened.metadata().map_err(Distrust::Unreadable)?;
-        if !metadata.is_file() {
-            return Err(Distrust::NotASignature);
-        }
+        let (opened, metadata) = opened.ok_or(Distrust::NotASignature)?;
         if metadata.len() > SIGNATURE_BYTES_MAX {
             return Err(Distrust::SignatureTooLarge);
         }

@@ -1,11 +1,11 @@
 use super::*;
-use crate::base::{Deadline, FunctionName, RequestId, ServedBy};
+use crate::base::{CertificateName, Credential, Deadline, FunctionName, RequestId, ServedBy};
 
 fn invocation(key: &str) -> Invocation {
     Invocation {
         id: RequestId::random(),
         function: FunctionName::new("a.f").unwrap(),
-        caller: Caller::Client,
+        caller: Caller::Client(Credential::None),
         deadline: Deadline::after(Duration::from_secs(5)),
         hops: Vec::new(),
         traceparent: None,
@@ -55,7 +55,7 @@ fn an_outcome_is_kept_for_its_time() {
     assert_eq!(ended(begin(&repeats, "other", now)), failure(ErrorCode::Failed, Some(true)));
     let later = Instant::now() + Duration::from_millis(1000);
     drop(first(begin(&repeats, "k", later)));
-    assert_eq!((repeats.forgotten.get(), repeats.answered.get()), (0, 2));
+    assert_eq!((repeats.unkept.get(), repeats.answered.get()), (0, 2));
 }
 
 #[test]
@@ -107,25 +107,80 @@ fn one_that_was_given_up_is_not_run_again() {
 }
 
 #[test]
-fn the_oldest_make_room_and_those_that_run_never() {
-    let (repeats, now) = (memory(1_000_000, 16 * ENTRY_BYTES), Instant::now());
-    let (running, _) = first(begin(&repeats, "runs", now));
-    for key in 0..40 {
-        let (one, _) = first(begin(&repeats, &format!("k{key}"), now));
-        one.end(Ok(Bytes::from(vec![0; ENTRY_BYTES])));
-        assert!(repeats.size().1 <= 16 * ENTRY_BYTES);
+fn a_caller_has_what_is_left_free_and_nothing_goes_before_its_time() {
+    const MAX: usize = 64 * ENTRY_BYTES;
+    let (repeats, now) = (memory(1_000_000, MAX), Instant::now());
+    let by = |caller: u8, key: &str| Invocation {
+        caller: Caller::Client(Credential::Key([caller; 16])),
+        ..invocation(key)
+    };
+    let call = |caller: u8, key: &str, bytes: usize| match repeats.begin(&by(caller, key), b"", now).unwrap()
+    {
+        Found::First(running, _) => {
+            running.end(Ok(Bytes::from(vec![caller; bytes])));
+            Ok(())
+        }
+        found => Err(ended(found)),
+    };
+    let kept = |caller: u8, key: &str, bytes: usize| {
+        let found = call(caller, key, 0).unwrap_err();
+        assert_eq!(found, Ok(Bytes::from(vec![caller; bytes])), "{caller} {key}");
+    };
+    call(1, "first", ENTRY_BYTES).unwrap();
+    // One that takes all it can: about half, then its new calls are refused, and did not run.
+    let fill = |caller: u8, bytes: usize| {
+        let fits = (0..100).take_while(|key| call(caller, &format!("k{key}"), bytes).is_ok()).count();
+        let refused = call(caller, "more", 0).unwrap_err().unwrap_err();
+        assert_eq!((refused.code, refused.executed), (ErrorCode::Overloaded, Some(false)));
+        assert!(repeats.size().1 <= MAX);
+        fits
+    };
+    let fits = fill(2, 7 * ENTRY_BYTES);
+    assert!((4..=5).contains(&fits), "{fits}");
+    (0..fits).for_each(|key| kept(2, &format!("k{key}"), 7 * ENTRY_BYTES));
+    kept(1, "first", ENTRY_BYTES);
+    // Each that comes later finds half of what is left.
+    for caller in 3..6 {
+        let fits = fill(caller, 0);
+        assert!(fits >= 1, "{caller}: {fits}");
     }
-    assert!(repeats.forgotten.get() >= 32, "{}", repeats.forgotten.get());
-    assert!(matches!(begin(&repeats, "runs", now), Found::Runs(_)));
-    assert!(ended(begin(&repeats, "k39", now)).is_ok());
-    let more: Vec<Running> = (0..15).map(|key| first(begin(&repeats, &format!("r{key}"), now)).0).collect();
-    let refused = ended(begin(&repeats, "one more", now)).unwrap_err();
-    assert_eq!((refused.code, refused.executed), (ErrorCode::Overloaded, Some(false)));
-    drop((running, more));
-    // What is too large is not kept, but that it ran is.
-    first(begin(&repeats, "large", now)).0.end(Ok(Bytes::from(vec![0; 2 * ENTRY_BYTES + 1])));
+    (0..fits).for_each(|key| kept(2, &format!("k{key}"), 7 * ENTRY_BYTES));
+    kept(1, "first", ENTRY_BYTES);
+    assert_eq!((repeats.unkept.get(), repeats.refused.get()), (0, 8));
+    // In the end all of it is free again.
+    let later = Instant::now() + Duration::from_secs(1000);
+    drop(repeats.begin(&invocation("other"), b"", later));
+    assert_eq!(repeats.size().0, 1);
+    assert_eq!(repeats.state().callers.len(), 1);
+}
+
+#[test]
+fn calls_that_run_take_of_the_share_and_what_has_no_room_is_known_to_have_run() {
+    const MAX: usize = 64 * ENTRY_BYTES;
+    let (repeats, now) = (memory(1_000_000, MAX), Instant::now());
+    let mut running = Vec::new();
+    while let Found::First(one, _) = begin(&repeats, &format!("r{}", running.len()), now) {
+        running.push(one);
+    }
+    assert_eq!(running.len(), 32, "half of the memory");
+    for one in running {
+        one.end(Ok(Bytes::from(vec![0; 8 * ENTRY_BYTES])));
+        assert!(repeats.size().1 <= MAX);
+    }
+    let kept = |key: usize| ended(begin(&repeats, &format!("r{key}"), now));
+    let outcomes: Vec<Outcome> = (0..32).map(kept).collect();
+    let unkept: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    assert!(unkept.len() < 32 && unkept.len() as u64 == repeats.unkept.get());
+    for failure in unkept {
+        assert_eq!((failure.code, failure.executed), (ErrorCode::Internal, Some(true)));
+        assert!(failure.message.ends_with("found this caller's share full"), "{failure}");
+    }
+    // What is too large is not kept either.
+    let repeats = memory(1_000_000, MAX);
+    first(begin(&repeats, "large", now)).0.end(Ok(Bytes::from(vec![0; 8 * ENTRY_BYTES + 1])));
     let told = ended(begin(&repeats, "large", now)).unwrap_err();
     assert_eq!((told.code, told.executed), (ErrorCode::Internal, Some(true)));
+    assert!(told.message.ends_with("was too large to keep"), "{told}");
 }
 
 #[test]
@@ -140,21 +195,28 @@ fn other_arguments_callers_and_functions_are_told_apart() {
         ..invocation("k")
     };
     let plugin = || Caller::Plugin("a".into());
+    let peer = |host: Option<&str>, key: u8| Caller::Peer(host.map(Into::into), Credential::Sealed([key; 8]));
     let others = [
-        of(Caller::Client, "a.g"),
+        of(Caller::Client(Credential::None), "a.g"),
         of(plugin(), "a.f"),
         of(Caller::Plugin("b".into()), "a.f"),
-        of(Caller::Peer(None), "a.f"),
+        of(peer(None, 1), "a.f"),
+        of(peer(None, 2), "a.f"),
+        of(Caller::Client(Credential::Key([1; 16])), "a.f"),
+        of(Caller::Client(Credential::Key([2; 16])), "a.f"),
+        of(Caller::Client(Credential::Certificate(CertificateName::Dns("a".into()))), "a.f"),
     ];
     for other in &others {
         first(repeats.begin(other, b"arguments", now).unwrap()).0.end(Ok(Bytes::new()));
     }
     // The hosts that a call may come through are one.
-    let through_other = of(Caller::Peer(Some("h".into())), "a.f");
+    let through_other = of(peer(Some("h"), 1), "a.f");
     assert_eq!(ended(repeats.begin(&through_other, b"arguments", now).unwrap()), Ok(Bytes::new()));
-    let keys: std::collections::HashSet<_> = others.iter().map(Invocation::key_for_peers).collect();
-    assert_eq!(keys.len(), 3, "for peers, one key of a plugin is not that of another");
-    assert_eq!(invocation("k").key_for_peers().as_deref(), Some(&b"k"[..]));
+    let keys: std::collections::HashSet<_> = others.iter().map(|other| other.key_for_peers([1; 8])).collect();
+    assert_eq!(keys.len(), 7, "for peers, the key of one caller is not that of another");
+    for same in [invocation("k"), through_other] {
+        assert_eq!(same.key_for_peers([1; 8]).as_deref(), Some(&b"k"[..]));
+    }
 }
 
 #[test]

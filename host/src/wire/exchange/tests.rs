@@ -5,10 +5,10 @@ use proptest::prelude::*;
 
 use super::vectors::FrameVector;
 use super::*;
-use crate::base::{ErrorCode, Failure, FunctionName};
+use crate::base::{ErrorCode, Failure, FunctionName, InstanceId};
 use crate::wire::frame::{HEADER_BYTES, TAG_BYTES};
 use crate::wire::keys::generate_secret;
-use crate::wire::{RequestExtensions, ResponseExtensions};
+use crate::wire::{By, RequestExtensions, ResponseExtensions};
 
 const LIMITS: Limits = Limits::of_size(1 << 20);
 const NOW: u64 = 1_790_000_000_000;
@@ -97,15 +97,43 @@ fn open_request_vector(key: &Arc<KeySet>, vector: &FrameVector) -> Vec<u8> {
     assert_eq!(opened.sent_at_ms, vector.sent_at_ms, "{}", vector.name);
     assert_eq!(opened.plaintext.compressed, vector.lz4, "{}", vector.name);
     let envelope = opened.plaintext.decode_request(&LIMITS).unwrap();
-    assert_eq!(envelope.function.as_str(), "demo.some.example_func", "{}", vector.name);
+    let (function, extensions) = match vector.name.as_str() {
+        "hello" => {
+            let hello = Some(instance_from(0x10));
+            ("framex.hello", RequestExtensions { hello, ..RequestExtensions::default() })
+        }
+        "request to a receiver" => {
+            let to = Some(instance_from(0x20));
+            ("demo.some.example_func", RequestExtensions { to, ..RequestExtensions::default() })
+        }
+        _ => ("demo.some.example_func", RequestExtensions::default()),
+    };
+    assert_eq!(envelope.function.as_str(), function, "{}", vector.name);
+    assert_eq!(envelope.extensions, extensions, "{}", vector.name);
     envelope.encode().into_frame()
 }
 
-/// Opens, and encodes again.
+/// 16 bytes that count up from the first.
+fn instance_from(first: u8) -> InstanceId {
+    InstanceId(std::array::from_fn(|index| first + u8::try_from(index).unwrap()))
+}
+
+/// Opens, compares with what the vector says, and encodes again.
 fn open_response_vector(key: &KeySet, vector: &FrameVector) -> Vec<u8> {
     let request_id = RequestId(vector.request_id[..].try_into().unwrap());
     let envelope = open_response(key, request_id, body(&vector.frame), &LIMITS).unwrap();
     assert_eq!(&*envelope.host_id, "host-b", "{}", vector.name);
+    let by = |first| Some(By { host_id: "host-b".into(), instance: instance_from(first) });
+    let none = ResponseExtensions::default();
+    let expected = match vector.name.as_str() {
+        "answer to a hello" => ResponseExtensions { by: by(0x20), now_ms: Some(1_790_000_000_001), ..none },
+        "answer of the receiver" => ResponseExtensions { by: by(0x20), ..none },
+        "misdirected, by the next life" => {
+            ResponseExtensions { by: by(0x30), took_over_ms: Some(2500), ..none }
+        }
+        _ => none,
+    };
+    assert_eq!(envelope.extensions, expected, "{}", vector.name);
     envelope.encode().into_frame()
 }
 
