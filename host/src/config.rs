@@ -128,6 +128,8 @@ pub struct Server {
     pub names: Vec<String>,
     /// Longest body of a request in bytes, 1 KiB to 1 GiB.
     pub body_bytes_max: usize,
+    /// Longest result of a function that runs here, and longest JSON of any result, in bytes; 1 KiB to 1 GiB.
+    pub answer_bytes_max: usize,
     /// Most bytes that the bodies of all requests may take together, 1 MiB to 1 TiB.
     pub body_memory_max: usize,
     /// Most open connections, 1 to 1,000,000.

@@ -14,20 +14,25 @@ mod call;
 mod catalogue;
 mod conditional;
 mod connections;
+mod documents;
 mod door;
+mod head;
 mod health;
 mod lingering;
 mod meters;
 mod openapi;
+mod pace;
 mod problem;
 mod remote;
 mod server;
+mod strangers;
 mod tls;
 pub mod transcode;
 mod write_timeout;
 
 pub use admission::Admission;
 pub use body::BodyMemory;
+pub use documents::Documents;
 pub use door::{Door, Limits, Policy, Sealing, Sender};
 pub use meters::{Limit, Meters, OpenConnection};
 pub use problem::Problem;
@@ -44,7 +49,7 @@ pub fn comes_in_without_key(names: &[String], head: &http::request::Parts) -> bo
 
 /// Names this call in logs and answers.
 pub(crate) const REQUEST_ID_HEADER: &str = "x-framex-request-id";
-/// Id of the host that ran the call, or refused it.
+/// Id of the host that ran the body of the function; without it, none did.
 pub(crate) const SERVED_BY_HEADER: &str = "x-framex-served-by";
 /// Deadline of a call, in milliseconds.
 pub(crate) const TIMEOUT_HEADER: &str = "x-framex-timeout-ms";

@@ -29,7 +29,8 @@ pub use error::{DecodeError, KeyError, LimitReached, OpenError, Refusal, Respons
 #[doc(hidden)]
 pub use exchange::seal_bytes;
 pub use exchange::{
-    Limits, OpenedRequest, Plaintext, open_request, open_response, seal_request, seal_response,
+    Limits, OpenedRequest, Plaintext, look_at_request, open_request, open_response, seal_request,
+    seal_response,
 };
 pub use frame::{HEADER_BYTES, TAG_BYTES, VERSION};
 pub use keys::{KeyId, KeyRing, KeySet, generate_secret};

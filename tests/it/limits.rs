@@ -2,8 +2,12 @@
 
 mod answers;
 mod contents;
+mod documents;
 mod functions;
+mod heads;
 mod reloads;
+mod results;
+mod strangers;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -27,6 +27,7 @@ mod plugin_files;
 mod reload;
 mod sealed;
 mod secrets;
+mod served_by;
 mod service;
 mod shutdown;
 mod start_faults;

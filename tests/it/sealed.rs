@@ -4,6 +4,7 @@ mod clocks;
 mod contents;
 mod forgeries;
 mod keys;
+mod removed;
 mod replays;
 mod rotation;
 

@@ -115,6 +115,18 @@ impl Daemon {
         begin(&self.admin_address(), request.as_ref()).answer()
     }
 
+    /// Sends bytes as they are to the admin API over its unix socket; they should ask for `connection: close`.
+    ///
+    /// # Panics
+    /// If no answer comes.
+    #[must_use]
+    pub fn admin_unix_raw(&self, request: &str) -> Answer {
+        let mut stream = UnixStream::connect(self.admin_socket()).expect("the socket is there");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a minute is a timeout");
+        stream.write_all(request.as_bytes()).expect("the daemon takes the request");
+        read_answer(stream).expect("the connection ended without an answer")
+    }
+
     /// Asks for a reload of the whole host, without options.
     #[must_use]
     pub fn reload_host(&self) -> Answer {

@@ -15,7 +15,7 @@ use framex_host::base::{Clock, Identity, Tasks};
 use framex_host::config::{Config, Environment, Fallback, Overrides, Unmap};
 use framex_host::functions::{Dispatch, Table};
 use framex_host::http::admin::{Admin, HostChange, HostRefusal, ReloadHost, serve_stream};
-use framex_host::http::{Admission, BodyMemory, Door, Limits, Policy, Sealing};
+use framex_host::http::{Admission, BodyMemory, Documents, Door, Limits, Policy, Sealing};
 use framex_host::plugins::{Plugins, Services, Settings};
 use framex_host::router::{Router, Routes};
 use framex_host::wire::{self, Compression, KeyRing, KeySet, ReplayGuard};
@@ -53,6 +53,7 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
         admission: Arc::new(Admission::new(1, 1)),
         limits: Limits {
             body_bytes_max: bytes_max,
+            answer_bytes_max: bytes_max,
             body_timeout: second,
             call_timeout: second,
             wire: wire::Limits::of_size(bytes_max),
@@ -66,6 +67,7 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
         clock: Clock::start(),
         meters: Arc::default(),
         body_memory: BodyMemory::new(bytes_max),
+        documents: Documents::default(),
     })
 }
 

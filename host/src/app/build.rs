@@ -13,7 +13,7 @@ use crate::base::{FunctionName, Identity, InstanceId, Tasks};
 use crate::config::Config;
 use crate::files::DirFault;
 use crate::functions::{Dispatch, Table};
-use crate::http::{BodyMemory, Door};
+use crate::http::{BodyMemory, Documents, Door};
 use crate::plugins::{LoadReport, PluginError, Plugins, Services, Settings};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
@@ -45,6 +45,7 @@ pub(super) async fn build(
     table.set_limits(config.limits.clone());
     let router = Router::new(live.identity(), Arc::clone(&table), live.routes());
     router.repeats().set_bounds(live.repeats());
+    router.set_answer_bytes_max(config.server.answer_bytes_max);
     let policy = live.policy()?;
     let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
     let plugins = open_plugins(config, state_dir.path(), table, &dispatch)
@@ -68,6 +69,7 @@ pub(super) async fn build(
         clock,
         meters: Arc::default(),
         body_memory: BodyMemory::new(live.config.server.body_memory_max),
+        documents: Documents::default(),
     };
     Ok(Parts { door: Arc::new(door), plugins, live, findings })
 }

@@ -206,6 +206,7 @@ impl Live {
             admission: Arc::clone(&self.admission),
             limits: Limits {
                 body_bytes_max: self.config.server.body_bytes_max,
+                answer_bytes_max: self.config.server.answer_bytes_max,
                 body_timeout: self.config.server.body_timeout,
                 call_timeout: self.config.server.call_timeout,
                 wire: request_limits(&self.config),

@@ -135,6 +135,7 @@ impl Host {
             let config = &next.config;
             self.door.router.set_routes(next.routes());
             self.door.router.repeats().set_bounds(next.repeats());
+            self.door.router.set_answer_bytes_max(config.server.answer_bytes_max);
             self.door.policy.store(Arc::new(policy));
             next.limit_admission();
             self.door.router.table().set_limits(config.limits.clone());

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::ErrorCode;
+use super::{ErrorCode, FunctionName};
 
 /// Why a call has no result, as the caller may see it: no paths, keys or addresses in the texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,35 @@ impl Failure {
     #[must_use]
     pub fn not_executed(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { executed: Some(false), ..Self::new(code, message) }
+    }
+
+    /// The function ran, and what it gives is longer than `bytes_max`: a fault of the function, or of its arguments, that
+    /// making the call again does not mend.
+    #[must_use]
+    pub fn too_long(function: &FunctionName, bytes_max: usize) -> Self {
+        let text = format!(
+            "function `{function}` ran, and its result has more than {bytes_max} bytes ([server] answer_bytes_max): ask \
+             it for less"
+        );
+        Self::executed(ErrorCode::Failed, text)
+    }
+
+    /// The same, of a result that is short enough in every other form.
+    #[must_use]
+    pub fn too_long_as_json(bytes_max: usize) -> Self {
+        let text = format!(
+            "the function ran, and its result has more than {bytes_max} bytes as JSON ([server] answer_bytes_max): ask \
+             it for less, or for `Accept: application/msgpack`, which is shorter"
+        );
+        Self::executed(ErrorCode::Failed, text)
+    }
+
+    /// What a plugin says in it, in bytes.
+    #[must_use]
+    pub fn own_bytes(&self) -> usize {
+        let texts = [Some(&self.message), self.app_code.as_ref()];
+        texts.into_iter().flatten().map(String::len).sum::<usize>()
+            + self.details.as_ref().map_or(0, Bytes::len)
     }
 
     /// A failure after the body began.

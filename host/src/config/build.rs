@@ -200,6 +200,7 @@ impl Builder<'_> {
             listen: SocketAddr::new(self.address(raw.host.as_deref()), port),
             names: self.names(&raw.names),
             body_bytes_max: self.count(&number::BODY_BYTES_MAX, raw.body_bytes_max),
+            answer_bytes_max: self.count(&number::SERVER_ANSWER_BYTES_MAX, raw.answer_bytes_max),
             body_memory_max: self.count(&number::BODY_MEMORY_MAX, raw.body_memory_max),
             connections_max: self.count(&number::CONNECTIONS_MAX, raw.connections_max),
             connections_per_address_max: self
@@ -289,6 +290,7 @@ mod tests {
             names: Vec::new(),
             listen: "127.0.0.1:8080".parse().unwrap(),
             body_bytes_max: 4_194_304,
+            answer_bytes_max: 67_108_864,
             body_memory_max: 268_435_456,
             connections_max: 1024,
             connections_per_address_max: 512,

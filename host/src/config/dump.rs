@@ -34,6 +34,7 @@ impl Config {
                 "port": server.listen.port(),
                 "names": server.names,
                 "body_bytes_max": server.body_bytes_max,
+                "answer_bytes_max": server.answer_bytes_max,
                 "body_memory_max": server.body_memory_max,
                 "connections_max": server.connections_max,
                 "connections_per_address_max": server.connections_per_address_max,

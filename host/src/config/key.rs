@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 59] = [
+pub(super) const KEYS: [&str; 60] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -17,6 +17,7 @@ pub(super) const KEYS: [&str; 59] = [
     "server.port",
     "server.names",
     "server.body_bytes_max",
+    "server.answer_bytes_max",
     "server.body_memory_max",
     "server.connections_max",
     "server.connections_per_address_max",

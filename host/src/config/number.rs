@@ -38,6 +38,9 @@ pub(super) static QUEUE_MAX: Number = number("server.queue_max", 1024, 0, COUNT_
 /// Where nothing is said, it is `server.body_bytes_max`.
 pub(super) static ANSWER_BYTES_MAX: Number =
     number("plugins.proxy.answer_bytes_max", 4 << 20, 1 << 10, 1 << 30);
+/// Sixteen times what a body may have: results are made by plugins, which the operator chose.
+pub(super) static SERVER_ANSWER_BYTES_MAX: Number =
+    number("server.answer_bytes_max", 64 << 20, 1 << 10, 1 << 30);
 pub(super) static HEADER_BYTES_MAX: Number = number("server.header_bytes_max", 64 << 10, 8 << 10, 1 << 20);
 pub(super) static NESTING_MAX: Number = number("server.nesting_max", 64, 1, 64);
 pub(super) static EXPANSION_MAX: Number = number("server.expansion_max", 255, 1, 255);
@@ -66,7 +69,7 @@ pub(super) static LIMIT_IN_FLIGHT_MAX: Number = number("in_flight_max", 1, 1, CO
 pub(super) static LIMIT_QUEUE_MAX: Number = number("queue_max", 0, 0, COUNT_MAX);
 
 /// Every number of the file whose key has no name of the user's in it.
-pub(super) static ALL: [&Number; 25] = [
+pub(super) static ALL: [&Number; 26] = [
     &PORT,
     &BODY_BYTES_MAX,
     &BODY_MEMORY_MAX,
@@ -78,6 +81,7 @@ pub(super) static ALL: [&Number; 25] = [
     &IN_FLIGHT_MAX,
     &QUEUE_MAX,
     &ANSWER_BYTES_MAX,
+    &SERVER_ANSWER_BYTES_MAX,
     &HEADER_BYTES_MAX,
     &NESTING_MAX,
     &EXPANSION_MAX,

@@ -32,6 +32,7 @@ pub(super) struct RawServer {
     pub(super) port: Option<i64>,
     pub(super) names: Vec<String>,
     pub(super) body_bytes_max: Option<i64>,
+    pub(super) answer_bytes_max: Option<i64>,
     pub(super) body_memory_max: Option<i64>,
     pub(super) connections_max: Option<i64>,
     pub(super) connections_per_address_max: Option<i64>,

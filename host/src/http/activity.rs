@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Limit;
+use super::strangers::{OfConnection, Strangers};
 
 /// An answer is given up when nothing of it was taken between so many turns.
 const TURNS: usize = 4;
@@ -43,6 +44,8 @@ pub(super) struct Activity {
     taken_in: [AtomicUsize; TURNS + 1],
     /// When a request or an answer last went on.
     touched_ms: AtomicU64,
+    /// What its requests cost as long as they are a stranger's.
+    strangers: OfConnection,
     evicted: Notify,
 }
 
@@ -52,13 +55,22 @@ pub(super) struct Busy {
     activity: Arc<Activity>,
     /// Nothing while there is no answer, then the turn in which something of it was taken last.
     taken_in: Option<usize>,
+    /// It is counted among the requests of strangers.
+    is_counted: AtomicBool,
+}
+
+/// A request of a stranger whose body is awaited, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Awaiting<'a> {
+    activity: &'a Activity,
+    bytes: usize,
 }
 
 /// How readily a connection is ended for another one: the least goes first, and the longest untouched one of those.
 pub(super) type Worth = (u8, u64);
 
 impl Activity {
-    pub(super) fn new(begun: Instant) -> Self {
+    pub(super) fn new(begun: Instant, strangers: Arc<Strangers>) -> Self {
         Self {
             begun,
             spoke: AtomicBool::new(false),
@@ -67,6 +79,7 @@ impl Activity {
             turn: AtomicUsize::new(0),
             taken_in: Default::default(),
             touched_ms: AtomicU64::new(milliseconds(begun.elapsed())),
+            strangers: OfConnection::new(strangers),
             evicted: Notify::new(),
         }
     }
@@ -76,7 +89,14 @@ impl Activity {
         self.busy.fetch_add(1, Ordering::Relaxed);
         self.answering.fetch_add(1, Ordering::Relaxed);
         self.spoke.store(true, Ordering::Relaxed);
-        Busy { activity: Arc::clone(self), taken_in: None }
+        let busy = Busy { activity: Arc::clone(self), taken_in: None, is_counted: AtomicBool::new(false) };
+        busy.count();
+        busy
+    }
+
+    /// What the connection costs as long as it is a stranger's.
+    pub(super) fn strangers(&self) -> &OfConnection {
+        &self.strangers
     }
 
     /// Ends when the connection has done nothing for too long, or takes nothing of an answer, or is to make room: the
@@ -133,15 +153,25 @@ impl Activity {
         &self.taken_in[turn % (TURNS + 1)]
     }
 
-    /// How readily it makes room: first those that have never said anything, then those that do nothing, then those
-    /// that take nothing. A connection on which a request is being answered does not.
+    /// How readily it makes room: first connections that have never said anything, then those that only await bodies
+    /// of strangers, then those that do nothing, of strangers before others, then those that take nothing. A connection
+    /// on which another request is being answered does not.
     pub(super) fn worth(&self, now: Instant) -> Option<Worth> {
         let is_recent = self.untouched(now) < RECENT;
+        let answering = self.answering.load(Ordering::Relaxed);
+        let (awaited, since_ms) = self.strangers.awaited();
         let kind = if self.busy.load(Ordering::Relaxed) == 0 {
-            // Whoever has just come has not had the time to say anything.
-            u8::from(is_recent || self.spoke.load(Ordering::Relaxed))
-        } else if self.answering.load(Ordering::Relaxed) == 0 && !is_recent {
-            2
+            // A connection that has just come has not had the time to say anything.
+            match (is_recent || self.spoke.load(Ordering::Relaxed), self.strangers.are_known()) {
+                (false, _) => 0,
+                (true, false) => 2,
+                (true, true) => 3,
+            }
+        } else if answering == 0 && !is_recent {
+            4
+        } else if answering > 0 && answering == awaited && self.since(since_ms, now) >= RECENT {
+            // Whatever else it asks for meanwhile, and however often.
+            return Some((1, since_ms)).filter(|_| self.strangers.requests().is_some());
         } else {
             return None;
         };
@@ -152,6 +182,7 @@ impl Activity {
     pub(super) fn evict(&self) {
         // Not chosen again before its task is gone, if there is another one.
         self.touched_ms.store(u64::MAX, Ordering::Relaxed);
+        self.strangers.leave();
         self.evicted.notify_one();
     }
 
@@ -165,14 +196,49 @@ impl Activity {
     }
 
     fn untouched(&self, now: Instant) -> Duration {
-        let touched = Duration::from_millis(self.touched_ms.load(Ordering::Relaxed));
-        now.saturating_duration_since(self.begun).saturating_sub(touched)
+        self.since(self.touched_ms.load(Ordering::Relaxed), now)
+    }
+
+    fn since(&self, moment_ms: u64, now: Instant) -> Duration {
+        now.saturating_duration_since(self.begun).saturating_sub(Duration::from_millis(moment_ms))
     }
 }
 
 impl Busy {
+    /// The request has shown a key, or a certificate that names a caller: its connection is no stranger's from now on.
+    pub(super) fn known(&self) {
+        self.activity.strangers.know();
+        self.uncount();
+    }
+
+    /// The sender is not known to be anything but a stranger.
+    pub(super) fn is_strangers(&self) -> bool {
+        !self.activity.strangers.are_known()
+    }
+
+    /// The body of a stranger's request is awaited from now on.
+    pub(super) fn awaits(&self) -> Awaiting<'_> {
+        let activity = &*self.activity;
+        activity.strangers.begin_to_await(milliseconds(activity.begun.elapsed()));
+        Awaiting { activity, bytes: 0 }
+    }
+
+    fn count(&self) {
+        if self.is_strangers() && !self.is_counted.swap(true, Ordering::Relaxed) {
+            self.activity.strangers.enter();
+        }
+    }
+
+    /// The request holds one of the places of calls, which are bounded as well.
+    pub(super) fn uncount(&self) {
+        if self.is_counted.swap(false, Ordering::Relaxed) {
+            self.activity.strangers.exit();
+        }
+    }
+
     /// The answer is there, and is to be taken.
     pub(super) fn answered(&mut self) {
+        self.count();
         let turn = self.activity.turn.load(Ordering::Relaxed);
         self.activity.place(turn).fetch_add(1, Ordering::Relaxed);
         self.taken_in = Some(turn);
@@ -193,8 +259,25 @@ impl Busy {
     }
 }
 
+impl Awaiting<'_> {
+    /// So much of the body has arrived by now.
+    pub(super) fn has(&mut self, bytes: usize) {
+        let new = bytes - self.bytes;
+        self.bytes = bytes;
+        self.activity.strangers.arrived(new);
+    }
+}
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.activity.strangers.cease_to_await(self.bytes);
+        self.activity.touch();
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.uncount();
         let activity = &self.activity;
         match self.taken_in {
             Some(turn) => activity.place(turn).fetch_sub(1, Ordering::Relaxed),
@@ -219,7 +302,7 @@ mod tests {
     /// On which nothing happened for ten seconds.
     fn quiet() -> Arc<Activity> {
         let begun = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
-        let activity = Arc::new(Activity::new(begun));
+        let activity = Arc::new(Activity::new(begun, Arc::default()));
         activity.touched_ms.store(0, Ordering::Relaxed);
         activity
     }
@@ -229,19 +312,30 @@ mod tests {
         let silent = quiet();
         let idle = quiet();
         drop(idle.begin());
-        let new = Activity::new(Instant::now());
+        let new = Activity::new(Instant::now(), Arc::default());
+        let known = quiet();
+        known.begin().known();
+        let waiting = quiet();
+        let [first, second] = [waiting.begin(), waiting.begin()];
+        let _awaited = (first.awaits(), second.awaits());
+        assert_eq!(waiting.worth(Instant::now()), None, "both bodies have just begun");
         let taking = quiet();
         let mut busy = taking.begin();
         assert_eq!(taking.worth(Instant::now()), None, "it is being answered");
         busy.answered();
         assert_eq!(taking.worth(Instant::now()), None, "it has just been answered");
         taking.touched_ms.store(0, Ordering::Relaxed);
-        let kinds = [&silent, &idle, &new, &taking].map(|activity| activity.worth(Instant::now()).unwrap().0);
-        assert_eq!(kinds, [0, 1, 1, 2]);
+        let later = Instant::now() + RECENT;
+        assert_eq!(waiting.worth(later).unwrap().0, 1);
+        let kind = |activity: &Activity| activity.worth(Instant::now()).unwrap().0;
+        let kinds = [&silent, &idle, &known, &taking].map(|activity| kind(activity));
+        assert_eq!((kinds, kind(&new)), ([0, 2, 3, 4], 2));
+        let _third = waiting.begin();
+        assert_eq!(waiting.worth(later), None, "another one is being answered");
         busy.took();
         assert_eq!(taking.worth(Instant::now()), None, "something was taken");
         drop(busy);
-        assert_eq!(taking.worth(Instant::now()).unwrap().0, 1);
+        assert_eq!(kind(&taking), 2);
     }
 
     #[tokio::test]

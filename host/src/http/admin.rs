@@ -8,6 +8,7 @@ mod json;
 mod metrics;
 mod refusals;
 mod routes;
+mod seats;
 mod socket;
 mod tcp;
 mod who;
@@ -100,7 +101,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let answer = |request| routes::answer(&admin, request, who::Who::Process { uid: 0, pid: None });
-    connections::serve(stream, answer, tasks).await;
+    connections::serve(stream, answer, tasks, Arc::default()).await;
 }
 
 /// Whether a request comes in over TCP; for fuzzing.

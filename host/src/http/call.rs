@@ -9,8 +9,10 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::transcode::JsonError;
-use super::{Door, Limit, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
+use super::body::Guest;
+use super::door::FUNCTIONS_PATH;
+use super::transcode::{JsonError, NoJson};
+use super::{Door, Limit, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, head, transcode};
 use crate::base::{
     Caller, Deadline, ErrorCode, Failure, FunctionName, Held, HeldPlaces, IDEMPOTENCY_KEY_BYTES_MAX,
     Invocation, RequestId, ServedBy,
@@ -21,71 +23,126 @@ const JSON: &str = "application/json";
 const MESSAGE_PACK: &str = "application/msgpack";
 
 /// A form of arguments and results.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Json,
     MessagePack,
 }
 
-/// Calls the function `name` with what the request carries.
-pub(super) async fn call(
-    door: &Door,
-    policy: &Policy,
+/// A call, as far as the head of its request says.
+#[derive(Debug)]
+pub(super) struct Asked {
+    id: RequestId,
+    call: Result<Call, Problem>,
+}
+
+#[derive(Debug)]
+struct Call {
+    function: FunctionName,
+    caller: Caller,
+    /// By what it was judged, and what it is judged by once more if that has changed when its body has arrived.
+    policy: Arc<Policy>,
+    credentials: HeaderMap,
+    deadline: Deadline,
+    form: Form,
+    result_form: Form,
+    idempotency_key: Option<Bytes>,
+    traceparent: Option<Arc<str>>,
+    announced: Option<u64>,
+}
+
+/// Takes a call of the function `name` from the head of its request.
+pub(super) fn take(
+    policy: &Arc<Policy>,
     caller: Caller,
     name: &str,
     headers: &HeaderMap,
-    body: &mut Incoming,
-) -> Response {
+    is_known: bool,
+) -> Asked {
     let id = RequestId::random();
+    let call = || {
+        let function = FunctionName::new(name)
+            .map_err(|error| Problem::of_code(ErrorCode::NotFound, &error.to_string()))?;
+        auth::authorise(&caller, &function, id).map_err(|refused| Problem::of_failure(&refused))?;
+        let deadline = Deadline::after(timeout(headers, policy.limits.call_timeout)?);
+        let form = form_of(headers)?;
+        Ok(Call {
+            function,
+            caller,
+            policy: Arc::clone(policy),
+            credentials: head::credentials(headers, is_known),
+            deadline,
+            form,
+            result_form: result_form(headers, form),
+            idempotency_key: idempotency_key(headers)?,
+            traceparent: traceparent(headers),
+            announced: body::announced(headers),
+        })
+    };
+    Asked { id, call: call() }
+}
+
+/// Calls a function with what the request carries.
+pub(super) async fn call(door: &Door, asked: Asked, body: &mut Incoming, guest: Guest<'_>) -> Response {
+    let Asked { id, call } = asked;
     let served_by = ServedBy::default();
-    let response = match answer(door, policy, caller, name, headers, body, (id, &served_by)).await {
-        Ok(response) => response,
+    let answered = match call {
+        Ok(call) => answer(door, call, body, guest, (id, &served_by)).await,
+        Err(problem) => Err(problem),
+    };
+    let (response, ran) = match answered {
+        Ok(response) => (response, true),
         Err(problem) => {
             problem.count(&door.meters);
-            problem.into_response()
+            let ran = problem.says_executed();
+            (problem.into_response(), ran)
         }
     };
-    door.named(response, id, served_by.host())
+    let ran_on = ran.then(|| served_by.host().unwrap_or_else(|| door.router.host_id()));
+    door.named(response, id, ran_on)
 }
 
 async fn answer(
     door: &Door,
-    policy: &Policy,
-    caller: Caller,
-    name: &str,
-    headers: &HeaderMap,
+    call: Call,
     body: &mut Incoming,
+    guest: Guest<'_>,
     (id, served_by): (RequestId, &ServedBy),
 ) -> Result<Response, Problem> {
-    let function =
-        FunctionName::new(name).map_err(|error| Problem::of_code(ErrorCode::NotFound, &error.to_string()))?;
-    auth::authorise(&caller, &function, id).map_err(|refused| Problem::of_failure(&refused))?;
-    let deadline = Deadline::after(timeout(headers, policy.limits.call_timeout)?);
-    let form = form_of(headers)?;
-    let result_form = result_form(headers, form);
+    let Call { function, mut caller, policy, credentials, deadline, form, result_form, .. } = call;
+    let Limits { body_bytes_max, body_timeout: within, .. } = policy.limits;
+    let bounds =
+        body::Bounds { bytes_max: body_bytes_max, within, memory: &door.body_memory, guest: Some(guest) };
+    let read = body::read(call.announced, body, bounds, None);
+    let (body, taken) =
+        tokio::time::timeout_at(deadline.0.into(), read).await.map_err(|_| out_of_time())??;
+    // A key that was removed since opens nothing.
+    let now = door.policy.load_full();
+    if !Arc::ptr_eq(&now, &policy) {
+        let path = format!("{FUNCTIONS_PATH}/{function}");
+        (caller, _) = auth::admit(&now.access, &path, &credentials, guest.from.certificate())?;
+        auth::authorise(&caller, &function, id).map_err(|refused| Problem::of_failure(&refused))?;
+    }
+    let arguments = arguments(form, body, now.limits.wire.nesting_max)?;
+    if arguments.len() > body_bytes_max {
+        return Err(too_large_packed(body_bytes_max));
+    }
     let invocation = Invocation {
         id,
         function,
         caller,
         deadline,
         hops: Vec::new(),
-        traceparent: traceparent(headers),
-        idempotency_key: idempotency_key(headers)?,
+        traceparent: call.traceparent,
+        idempotency_key: call.idempotency_key,
         served_by: served_by.clone(),
         held: Held::default(),
         within: HeldPlaces::default(),
     };
-    let Limits { body_bytes_max, body_timeout: within, wire, .. } = policy.limits;
-    let bounds = body::Bounds { bytes_max: body_bytes_max, within, memory: &door.body_memory };
-    let read = tokio::time::timeout_at(deadline.0.into(), body::read(headers, body, bounds)).await;
-    let (body, taken) = read.map_err(|_| out_of_time())??;
-    let arguments = arguments(form, body, wire.nesting_max)?;
-    if arguments.len() > body_bytes_max {
-        return Err(too_large_packed(body_bytes_max));
-    }
-    let outcome = door.run(policy, invocation, arguments, taken).await;
+    guest.busy.uncount();
+    let outcome = door.run(&now, invocation, arguments, taken).await;
     let result = outcome.map_err(|failure| Problem::of_failure(&failure))?;
-    respond(result_form, result)
+    respond(result_form, result, now.limits.answer_bytes_max)
 }
 
 fn arguments(form: Form, body: Bytes, nesting_max: usize) -> Result<Bytes, Problem> {
@@ -118,10 +175,10 @@ fn too_large_packed(bytes_max: usize) -> Problem {
         "the arguments have more than {bytes_max} bytes as MessagePack, the form in which functions take them \
          ([server] body_bytes_max)"
     );
-    Problem::too_large(bytes_max).with("detail", detail.into()).with("executed", false.into())
+    Problem::too_large(bytes_max).saying(detail).with("executed", false.into())
 }
 
-fn respond(form: Form, result: Bytes) -> Result<Response, Problem> {
+fn respond(form: Form, result: Bytes, bytes_max: usize) -> Result<Response, Problem> {
     let unreadable = |error: String| {
         let text = format!("the function's result is not MessagePack: {error}");
         Problem::of_failure(&Failure::executed(ErrorCode::Internal, text))
@@ -132,7 +189,13 @@ fn respond(form: Form, result: Bytes) -> Result<Response, Problem> {
             // A copy: the bytes may be a plugin's, whose generation must not wait for a client that reads slowly.
             (MESSAGE_PACK, Bytes::copy_from_slice(&result))
         }
-        Form::Json => (JSON, transcode::to_json(&result).map_err(unreadable)?.into()),
+        Form::Json => {
+            let text = transcode::to_json(&result, bytes_max).map_err(|error| match error {
+                NoJson::Malformed(text) => unreadable(text),
+                NoJson::TooLong(_) => Problem::of_failure(&Failure::too_long_as_json(bytes_max)),
+            })?;
+            (JSON, text.into())
+        }
     };
     let mut response = Response::new(Full::new(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

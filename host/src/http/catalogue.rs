@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{Door, Response, conditional};
 use crate::base::{Caller, FunctionName};
 use crate::functions::Function;
 use crate::peers::Offered;
-use crate::router::Target;
+use crate::router::{Router, Target};
 
 /// One function that can be called here.
 pub(super) struct Entry {
@@ -58,8 +56,7 @@ impl Entry {
 }
 
 /// Everything that can be called here and that the caller may see, by name.
-pub(super) fn entries(door: &Door, caller: &Caller) -> Vec<Entry> {
-    let router = &door.router;
+pub(super) fn entries(router: &Router, caller: &Caller) -> Vec<Entry> {
     let table = Arc::clone(&router.table().snapshot());
     let local = table.sorted().into_values().map(|function| function.name.clone());
     let routes = router.routes();
@@ -85,10 +82,10 @@ pub(super) fn entries(door: &Door, caller: &Caller) -> Vec<Entry> {
     names.into_iter().filter(|name| caller.may_see(name)).filter_map(entry).collect()
 }
 
-pub(super) fn answer(door: &Door, caller: &Caller, headers: &HeaderMap) -> Response {
-    let functions: Vec<Value> = entries(door, caller).iter().map(describe).collect();
-    let document = json!({ "host_id": &**door.router.host_id(), "functions": functions });
-    conditional::answer(&document, headers)
+/// The whole document.
+pub(super) fn document(router: &Router, caller: &Caller) -> Value {
+    let functions: Vec<Value> = entries(router, caller).iter().map(describe).collect();
+    json!({ "host_id": &**router.host_id(), "functions": functions })
 }
 
 fn describe(entry: &Entry) -> Value {

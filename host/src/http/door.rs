@@ -7,17 +7,21 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Version};
+use http::{HeaderValue, Method, Version};
 use hyper::body::{Body, Incoming};
 
+use super::activity::Busy;
 use super::auth::Proof;
-use super::body::{self, Taken};
+use super::body::{self, Guest, Taken};
+use super::conditional::Tags;
+use super::connections::Connections;
+use super::documents::{Documents, Which};
 use super::health::Detail;
 use super::{
     Admission, BodyMemory, Credential, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER,
-    auth, call, catalogue, health, openapi, remote,
+    auth, call, head, health, remote,
 };
-use crate::base::{CertificateName, Clock, HostId, Invocation, NamedCaller, Outcome, RequestId};
+use crate::base::{Caller, CertificateName, Clock, HostId, Invocation, NamedCaller, Outcome, RequestId};
 use crate::config::{Access, HEALTH_PATH, READY_PATH, REMOTE_PATH};
 pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
 use crate::functions::{Dispatch, run};
@@ -37,7 +41,8 @@ pub struct Door {
     pub plugins: Arc<Plugins>,
     /// Frames that were seen; whatever else changes, these stay known.
     pub replays: ReplayGuard,
-    /// What a reload of the config replaces, in one swap. A request keeps the one that it began under.
+    /// What a reload of the config replaces, in one swap. A call is judged by the one that is in force when its body has
+    /// arrived.
     pub policy: ArcSwap<Policy>,
     /// The time of this process.
     pub clock: Clock,
@@ -45,6 +50,8 @@ pub struct Door {
     pub meters: Arc<Meters>,
     /// What all bodies together may take.
     pub body_memory: Arc<BodyMemory>,
+    /// The catalogue and OpenAPI, as they were made last.
+    pub documents: Documents,
 }
 
 /// Who may ask what of the public listener, and how much.
@@ -80,6 +87,8 @@ pub struct Sender {
     pub address: SocketAddr,
     /// What the TLS handshake showed of the client; nothing on a plain connection.
     pub credential: Option<Arc<Credential>>,
+    /// All connections of the listener, of which some make room for others.
+    pub(super) connections: Arc<Connections>,
 }
 
 impl Sender {
@@ -100,6 +109,8 @@ impl Sender {
 pub struct Limits {
     /// Longest body in bytes.
     pub body_bytes_max: usize,
+    /// Longest result of a function that runs here, and longest JSON of any result, in bytes.
+    pub answer_bytes_max: usize,
     /// How long a body may take to arrive.
     pub body_timeout: std::time::Duration,
     /// Longest time of a call.
@@ -108,26 +119,120 @@ pub struct Limits {
     pub wire: WireLimits,
 }
 
+/// What a request asks for: all of its head that is needed once more is in here, and no other part of it is kept.
+#[derive(Debug)]
+pub(super) struct Asked {
+    is_http2: bool,
+    /// The method is GET or HEAD.
+    reads: bool,
+    what: Result<What, Problem>,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A sealed call.
+    Sealed(remote::Asked),
+    /// A plain call.
+    Plain(Box<call::Asked>),
+    /// One of the documents, by a client that has some of these already.
+    Document(Which, Caller, Tags),
+    Health,
+    Ready(Detail),
+}
+
 impl Door {
-    /// Answers one request from `from`, with what the answer has of the memory.
-    pub(super) async fn answer(&self, request: Request<Incoming>, from: &Sender) -> (Response, Taken) {
-        let (head, mut body) = request.into_parts();
-        let reads = [Method::GET, Method::HEAD].contains(&head.method);
-        let response = self.route(&head, &mut body, from).await;
+    /// Takes from a head what it asks for. The request has begun by now, and nothing was awaited.
+    pub(super) fn take(&self, head: Parts, from: &Sender, busy: &Busy) -> Asked {
+        Asked {
+            is_http2: head.version == Version::HTTP_2,
+            reads: [Method::GET, Method::HEAD].contains(&head.method),
+            what: self.route(&head, from, busy),
+        }
+    }
+
+    fn route(&self, head: &Parts, from: &Sender, busy: &Busy) -> Result<What, Problem> {
+        head::check(head)?;
+        if !from.is_good() {
+            return Err(Problem::certificate_lost());
+        }
+        let path = head.uri.path();
+        let policy = self.policy.load();
+        let access = &policy.access;
+        if path == REMOTE_PATH {
+            allow(&head.method, &Method::POST, "POST")?;
+            return remote::take(access, head, head::is_local(from.address)).map(What::Sealed);
+        }
+        check_form(path)?;
+        let (caller, proof) = auth::admit(access, path, &head.headers, from.certificate())?;
+        if proof != Proof::Nothing {
+            busy.known();
+        }
+        // Probes ask by any name: a load balancer's own, or that of the service.
+        if ![HEALTH_PATH, READY_PATH].contains(&path) {
+            auth::check_page(access, proof, head)?;
+        }
+        if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
+            allow(&head.method, &Method::POST, "POST")?;
+            let asked = call::take(&policy, caller, name, &head.headers, !busy.is_strangers());
+            return Ok(What::Plain(Box::new(asked)));
+        }
+        if ![FUNCTIONS_PATH, OPENAPI_PATH, HEALTH_PATH, READY_PATH].contains(&path) {
+            return Err(Problem::no_such_path());
+        }
+        if head.method != Method::HEAD {
+            allow(&head.method, &Method::GET, "GET, HEAD")?;
+        }
+        Ok(match path {
+            FUNCTIONS_PATH => What::Document(Which::Catalogue, caller, head::tags(&head.headers)),
+            OPENAPI_PATH => What::Document(Which::OpenApi, caller, head::tags(&head.headers)),
+            HEALTH_PATH => What::Health,
+            _ => {
+                let is_known =
+                    proof == Proof::Key || auth::is_known(access, &head.headers, from.certificate());
+                What::Ready(if is_known { Detail::Reasons } else { Detail::Names })
+            }
+        })
+    }
+
+    /// Answers one request, with what the answer has of the memory.
+    pub(super) async fn answer(
+        &self,
+        asked: Asked,
+        mut body: Incoming,
+        guest: Guest<'_>,
+    ) -> (Response, Taken) {
+        let Asked { is_http2, reads, what } = asked;
+        let response = match what {
+            Ok(what) => self.serve(what, &mut body, guest).await,
+            Err(problem) => Err(problem),
+        };
         let response = response.unwrap_or_else(|problem| self.refuse(problem));
-        if head.version == Version::HTTP_2 && !body.is_end_stream() {
+        if is_http2 && !body.is_end_stream() {
             body::discard(&mut body).await;
         }
-        let (taken, fits) = self.hold(&response);
+        let (taken, fits) = self.hold(&response, guest);
         match fits {
             Err(problem) if reads && length(&response) > REFUSAL_BYTES => {
                 drop((response, taken));
                 let response = self.refuse(problem);
-                let (taken, _) = self.hold(&response);
+                let (taken, _) = self.hold(&response, guest);
                 (response, taken)
             }
             // A call has run: its answer goes out whatever it takes. The next call finds no memory for its body.
             _ => (response, taken),
+        }
+    }
+
+    async fn serve(&self, what: What, body: &mut Incoming, guest: Guest<'_>) -> Result<Response, Problem> {
+        match what {
+            What::Sealed(asked) => remote::call(self, asked, body, guest).await,
+            What::Plain(asked) => Ok(call::call(self, *asked, body, guest).await),
+            What::Document(which, caller, tags) => {
+                let policy = self.policy.load_full();
+                Ok(self.documents.get(&self.router, &policy, which, &caller).await?.answer(&tags))
+            }
+            What::Health => Ok(health::alive(self)),
+            What::Ready(detail) => Ok(health::ready(self, detail)),
         }
     }
 
@@ -137,50 +242,10 @@ impl Door {
     }
 
     /// What the answer takes of the memory, and whether that is too much.
-    fn hold(&self, response: &Response) -> (Taken, Result<(), Problem>) {
-        let mut taken = Taken::nothing(&self.body_memory);
+    fn hold(&self, response: &Response, guest: Guest<'_>) -> (Taken, Result<(), Problem>) {
+        let mut taken = Taken::nothing(&self.body_memory, guest.busy.is_strangers());
         let fits = taken.more(length(response));
         (taken, fits)
-    }
-
-    async fn route(&self, head: &Parts, body: &mut Incoming, from: &Sender) -> Result<Response, Problem> {
-        let path = head.uri.path();
-        let policy = self.policy.load_full();
-        if !from.is_good() {
-            return Err(Problem::certificate_lost());
-        }
-        if path == REMOTE_PATH {
-            allow(&head.method, &Method::POST, "POST")?;
-            let is_local = from.address.ip().to_canonical().is_loopback();
-            return remote::call(self, &policy, head, body, is_local).await;
-        }
-        check_form(path)?;
-        let access = &policy.access;
-        let (caller, proof) = auth::admit(access, path, &head.headers, from.certificate())?;
-        // Probes ask by any name: a load balancer's own, or that of the service.
-        if ![HEALTH_PATH, READY_PATH].contains(&path) {
-            auth::check_page(access, proof, head)?;
-        }
-        if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
-            allow(&head.method, &Method::POST, "POST")?;
-            return Ok(call::call(self, &policy, caller, name, &head.headers, body).await);
-        }
-        if ![FUNCTIONS_PATH, OPENAPI_PATH, HEALTH_PATH, READY_PATH].contains(&path) {
-            return Err(Problem::no_such_path());
-        }
-        if head.method != Method::HEAD {
-            allow(&head.method, &Method::GET, "GET, HEAD")?;
-        }
-        Ok(match path {
-            FUNCTIONS_PATH => catalogue::answer(self, &caller, &head.headers),
-            OPENAPI_PATH => openapi::answer(self, access, &caller, &head.headers),
-            HEALTH_PATH => health::alive(self),
-            _ => {
-                let is_known =
-                    proof == Proof::Key || auth::is_known(access, &head.headers, from.certificate());
-                health::ready(self, if is_known { Detail::Reasons } else { Detail::Names })
-            }
-        })
     }
 
     /// Runs one call in its place. `taken` is what its body has of the memory.
@@ -198,19 +263,13 @@ impl Door {
         run(|context| self.router.start(Arc::new(invocation), arguments, context)).await
     }
 
-    /// Adds the headers that name a call and who served it.
-    pub(super) fn named(
-        &self,
-        mut response: Response,
-        id: RequestId,
-        served_by: Option<&HostId>,
-    ) -> Response {
-        let served_by = served_by.unwrap_or_else(|| self.router.host_id());
+    /// Adds the headers that name a call, and the host that its function's body ran on, if it ran.
+    pub(super) fn named(&self, mut response: Response, id: RequestId, ran_on: Option<&HostId>) -> Response {
         let headers = response.headers_mut();
         if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
             headers.insert(REQUEST_ID_HEADER, value);
         }
-        if let Ok(value) = HeaderValue::from_str(served_by) {
+        if let Some(value) = ran_on.and_then(|host| HeaderValue::from_str(host).ok()) {
             headers.insert(SERVED_BY_HEADER, value);
         }
         response

@@ -38,6 +38,8 @@ pub enum Limit {
     Queue,
     /// `server.body_memory_max`.
     BodyMemory,
+    /// What connections hold that have shown no key, requests and bodies: those that hold the most make room.
+    Strangers,
     /// `server.body_bytes_max`, of what a frame claims to be uncompressed.
     UncompressedSize,
     /// `server.expansion_max`.
@@ -58,7 +60,7 @@ impl From<LimitReached> for Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::HeaderTime,
@@ -69,6 +71,7 @@ impl Limit {
         Self::WriteTime,
         Self::Queue,
         Self::BodyMemory,
+        Self::Strangers,
         Self::UncompressedSize,
         Self::Expansion,
         Self::Nesting,
@@ -88,6 +91,7 @@ impl Limit {
             Self::WriteTime => "write_time",
             Self::Queue => "queue",
             Self::BodyMemory => "body_memory",
+            Self::Strangers => "strangers",
             Self::UncompressedSize => "uncompressed_size",
             Self::Expansion => "expansion",
             Self::Nesting => "nesting",

@@ -1,17 +1,17 @@
 //! `GET /api/v1/openapi.json`: OpenAPI 3.1 of the functions, from the Rust types.
 
-use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{Entry, entries};
-use super::{Door, Response, conditional};
 use crate::base::Caller;
 use crate::config::Access;
+use crate::router::Router;
 
-pub(super) fn answer(door: &Door, access: &Access, caller: &Caller, headers: &HeaderMap) -> Response {
-    let mut document = document(&entries(door, caller), door.router.host_id());
+/// The whole document.
+pub(super) fn document(router: &Router, access: &Access, caller: &Caller) -> Value {
+    let mut document = of_entries(&entries(router, caller), router.host_id());
     secure(&mut document, access);
-    conditional::answer(&document, headers)
+    document
 }
 
 /// Says which operations need a key, or will do with a certificate.
@@ -37,7 +37,7 @@ fn secure(document: &mut Value, access: &Access) {
     }
 }
 
-fn document(entries: &[Entry], host_id: &str) -> Value {
+fn of_entries(entries: &[Entry], host_id: &str) -> Value {
     let mut schemas = Map::new();
     schemas.insert("Problem".to_owned(), problem_schema());
     let mut paths = Map::new();

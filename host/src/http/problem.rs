@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use http_body_util::Full;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::{Limit, Meters, Response, transcode};
 use crate::base::{ErrorCode, Failure};
 use crate::wire;
+
+/// Longest JSON of an error's details, in bytes. They were bounded as a result is; this is for what JSON makes of them.
+const DETAILS_BYTES_MAX: usize = 64 << 20;
 
 /// What went wrong with a request, before or in a call.
 #[derive(Debug)]
@@ -16,18 +19,20 @@ pub struct Problem {
     code: ErrorCode,
     limit: Option<Limit>,
     status: StatusCode,
-    body: Value,
-    header: Option<(http::HeaderName, HeaderValue)>,
+    /// The code as the answer has it.
+    name: &'static str,
+    detail: String,
+    /// What the answer says besides.
+    more: Map<String, Value>,
+    /// The function's own details as JSON text: they may be long, and are not taken apart.
+    details: Option<Vec<u8>>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: ErrorCode, detail: &str) -> Self {
-        let title = status.canonical_reason().unwrap_or("Client Closed Request");
-        let body = json!({
-            "type": format!("urn:framex:error:{code}"), "title": title, "status": status.as_u16(), "detail": detail,
-            "code": code.as_str(),
-        });
-        Self { code, limit: None, status, body, header: None }
+        let (name, detail) = (code.as_str(), detail.to_owned());
+        Self { code, limit: None, status, name, detail, more: Map::new(), details: None, header: None }
     }
 
     /// Counts it.
@@ -48,8 +53,21 @@ impl Problem {
     /// The one answer for every fault of authentication.
     pub(super) fn unauthenticated() -> Self {
         let mut problem = Self::of_code(ErrorCode::Unauthenticated, "this path needs a valid key");
-        problem.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        problem.header = Some(Box::new((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))));
         problem
+    }
+
+    /// A head of more lines than are taken.
+    pub(super) fn too_many_lines(most: usize) -> Self {
+        let detail =
+            format!("the request has more than {most} header lines, which is the most that this host takes");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::InvalidArgument, &detail)
+    }
+
+    /// A request that does not say whom it is for.
+    pub(super) fn bad_host() -> Self {
+        let detail = "the request needs exactly one header Host, with a host and perhaps a port (RFC 9112, section 3.2)";
+        Self::of_code(ErrorCode::InvalidArgument, detail)
     }
 
     /// The connection's client certificate has expired, or its authority is no longer trusted.
@@ -76,7 +94,7 @@ impl Problem {
             ErrorCode::InvalidArgument,
             &format!("this path takes {allowed}"),
         );
-        problem.header = Some((ALLOW, HeaderValue::from_static(allowed)));
+        problem.header = Some(Box::new((ALLOW, HeaderValue::from_static(allowed))));
         problem
     }
 
@@ -102,9 +120,9 @@ impl Problem {
     /// All bodies together take as much memory as they may.
     pub(super) fn no_memory() -> Self {
         let detail = "the bodies of requests take as much memory as they may ([server] body_memory_max)";
-        let mut problem = Self::of_code(ErrorCode::Overloaded, detail).of_limit(Limit::BodyMemory);
-        problem.body["executed"] = false.into();
-        problem.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+        let problem = Self::of_code(ErrorCode::Overloaded, detail).of_limit(Limit::BodyMemory);
+        let mut problem = problem.with("executed", false.into());
+        problem.header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
         problem
     }
 
@@ -114,52 +132,83 @@ impl Problem {
             ErrorCode::Incompatible,
             "the frame is of another version of the wire; this host speaks version 1",
         );
-        problem.header =
-            Some((http::HeaderName::from_static(wire::VERSION_HEADER), HeaderValue::from_static("1")));
+        let version = HeaderName::from_static(wire::VERSION_HEADER);
+        problem.header = Some(Box::new((version, HeaderValue::from_static("1"))));
         problem
     }
 
     /// A change of a plugin that failed; nothing has changed.
     pub(super) fn reload_failed(step: &str, detail: &str) -> Self {
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::Failed, detail);
-        problem.body["type"] = "urn:framex:error:reload_failed".into();
-        problem.body["code"] = "reload_failed".into();
-        problem.body["step"] = step.into();
-        problem
+        problem.name = "reload_failed";
+        problem.with("step", step.into())
     }
 
     /// The same, and one thing more that scripts read.
     pub(super) fn with(mut self, key: &str, value: Value) -> Self {
-        self.body[key] = value;
+        self.more.insert(key.to_owned(), value);
         self
+    }
+
+    /// The same in other words.
+    pub(super) fn saying(self, detail: String) -> Self {
+        Self { detail, ..self }
     }
 
     /// A call that has no result.
     pub(super) fn of_failure(failure: &Failure) -> Self {
-        let mut problem = Self::of_code(failure.code, &failure.message);
-        problem.body["executed"] = failure.executed.into();
+        let problem = Self::of_code(failure.code, &failure.message);
+        let mut problem = problem.with("executed", failure.executed.into());
         if let Some(app_code) = &failure.app_code {
-            problem.body["app_code"] = app_code.as_str().into();
+            problem = problem.with("app_code", app_code.as_str().into());
         }
         if let Some(details) = &failure.details {
-            // Details that are no MessagePack are a plugin's fault that its own error must not suffer from.
-            problem.body["details"] = transcode::to_json_value(details).unwrap_or(Value::Null);
+            // Details that are no MessagePack, or too long, are a plugin's fault that its own error must not suffer from.
+            let text = transcode::to_json(details, DETAILS_BYTES_MAX);
+            problem.details = Some(text.unwrap_or_else(|_| b"null".to_vec()));
         }
         if failure.code == ErrorCode::Overloaded {
-            problem.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+            problem.header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
         }
         problem
     }
 
+    /// Whether it says of a call that the body of its function ran.
+    pub(super) fn says_executed(&self) -> bool {
+        self.more.get("executed") == Some(&Value::Bool(true))
+    }
+
     pub(super) fn into_response(self) -> Response {
-        let mut response = Response::new(Full::new(Bytes::from(self.body.to_string())));
+        let mut response = Response::new(Full::new(Bytes::from(self.body())));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.header.map(|header| *header) {
             headers.insert(name, value);
         }
         response
+    }
+}
+
+impl Problem {
+    /// Its JSON, put together by hand: strangers get many of these, and details may be long.
+    fn body(&self) -> Vec<u8> {
+        let Self { name, status, .. } = self;
+        let title = status.canonical_reason().unwrap_or("Client Closed Request");
+        let (status, detail) = (status.as_u16(), Value::from(self.detail.as_str()));
+        let begin = format!(
+            r#"{{"type":"urn:framex:error:{name}","title":"{title}","status":{status},"detail":{detail},"code":"{name}""#
+        );
+        let mut body = begin.into_bytes();
+        for (key, value) in &self.more {
+            body.extend_from_slice(format!(",{}:{value}", Value::from(key.as_str())).as_bytes());
+        }
+        if let Some(details) = &self.details {
+            body.extend_from_slice(b",\"details\":");
+            body.extend_from_slice(details);
+        }
+        body.push(b'}');
+        body
     }
 }
 

@@ -11,13 +11,13 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::auth::Proof;
-use super::body::Taken;
+use super::body::{Guest, Judge, Taken};
 use super::{Door, Limit, Policy, Problem, Response, auth, body};
 use crate::base::{
     Caller, Credential, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, RequestId,
     ServedBy,
 };
-use crate::config::SealedCalls;
+use crate::config::{Access, SealedCalls};
 use crate::wire::{
     self, By, Compression, KeySet, OpenError, OpenedRequest, Plaintext, RequestEnvelope, ResponseEnvelope,
     ResponseExtensions,
@@ -26,35 +26,53 @@ use crate::wire::{
 /// The result of a hello: MessagePack nil.
 const NIL: &[u8] = &[0xc0];
 
-/// Answers one frame.
-pub(super) async fn call(
-    door: &Door,
-    policy: &Policy,
-    head: &Parts,
-    body: &mut Incoming,
+/// A frame, as far as the head of its request says.
+#[derive(Debug)]
+pub(super) struct Asked {
+    announced: Option<u64>,
     is_local: bool,
-) -> Result<Response, Problem> {
+    /// No web page can have had it sent.
+    is_checked: bool,
+}
+
+/// Takes a frame's length from the head of its request.
+pub(super) fn take(access: &Access, head: &Parts, is_local: bool) -> Result<Asked, Problem> {
     if body::media_type(&head.headers) != wire::CONTENT_TYPE {
         return Err(Problem::unsupported_type(wire::CONTENT_TYPE));
     }
-    // Arguments of the largest size fit, with the envelope around them.
-    let frame_bytes_max = policy.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
-    let sealing = &policy.sealing;
-    match policy.access.sealed() {
-        SealedCalls::WithKey => {}
+    let is_checked = match access.sealed() {
+        SealedCalls::WithKey => false,
         // With the public key, a frame proves no more than a plain request without any.
-        SealedCalls::Keyless => auth::check_page(&policy.access, Proof::Nothing, head)?,
+        SealedCalls::Keyless => auth::check_page(access, Proof::Nothing, head).map(|()| true)?,
         SealedCalls::Closed(_) => return Err(Problem::unauthenticated()),
-    }
-    let within = policy.limits.body_timeout.min(policy.limits.call_timeout);
-    let bounds = body::Bounds { bytes_max: frame_bytes_max, within, memory: &door.body_memory };
-    let (frame, mut taken) = body::read(&head.headers, body, bounds).await?;
+    };
+    Ok(Asked { announced: body::announced(&head.headers), is_local, is_checked })
+}
+
+/// Answers one frame.
+pub(super) async fn call(
+    door: &Door,
+    asked: Asked,
+    body: &mut Incoming,
+    guest: Guest<'_>,
+) -> Result<Response, Problem> {
+    let (frame, mut taken) = read(door, &asked, body, guest).await?;
+    // The keys of now: one that was removed while the frame arrived opens nothing.
+    let policy = &*door.policy.load_full();
+    let sealing = &policy.sealing;
+    let has_key = match policy.access.sealed() {
+        SealedCalls::WithKey => true,
+        SealedCalls::Keyless if asked.is_checked => false,
+        SealedCalls::Keyless | SealedCalls::Closed(_) => return Err(Problem::unauthenticated()),
+    };
     let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    let OpenedRequest { key, request_id, sent_at_ms, plaintext } = wire::open_request(&sealing.ring, frame)
-        .map_err(|error| match error {
-        OpenError::Incompatible { .. } => Problem::incompatible_wire(),
-        _ => Problem::unauthenticated(),
-    })?;
+    let OpenedRequest { key, request_id, sent_at_ms, plaintext } =
+        wire::open_request(&sealing.ring, frame).map_err(refused)?;
+    if has_key {
+        guest.busy.known();
+        taken.known();
+    }
+    guest.busy.uncount();
     let now_ms = door.clock.now_ms();
     let answer = match door.replays.check(request_id, key.id(), sent_at_ms, now_ms) {
         Err(refusal) => {
@@ -91,8 +109,33 @@ pub(super) async fn call(
             },
         },
     };
-    let compression = if is_local { Compression::Never } else { sealing.compression };
+    let compression = if asked.is_local { Compression::Never } else { sealing.compression };
     Ok(seal(door, &key, request_id, &answer, compression))
+}
+
+/// Reads a frame; one that names no key of this host is refused by its first bytes, before the others are taken in.
+async fn read(
+    door: &Door,
+    asked: &Asked,
+    body: &mut Incoming,
+    guest: Guest<'_>,
+) -> Result<(Bytes, Taken), Problem> {
+    let policy = door.policy.load_full();
+    // Arguments of the largest size fit, with the envelope around them.
+    let bytes_max = policy.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
+    let within = policy.limits.body_timeout.min(policy.limits.call_timeout);
+    let bounds = body::Bounds { bytes_max, within, memory: &door.body_memory, guest: Some(guest) };
+    let names_a_key = |begun: &[u8]| wire::look_at_request(&policy.sealing.ring, begun).map_err(refused);
+    let judge = Judge { bytes: wire::HEADER_BYTES, by: &names_a_key };
+    body::read(asked.announced, body, bounds, Some(judge)).await
+}
+
+/// One and the same answer to whatever is not authentic.
+fn refused(error: OpenError) -> Problem {
+    match error {
+        OpenError::Incompatible { .. } => Problem::incompatible_wire(),
+        _ => Problem::unauthenticated(),
+    }
 }
 
 /// Decodes a request, which takes as much more memory as it grows when it is decompressed. Not before it is known to be

@@ -1,12 +1,14 @@
 //! The listener: accepts connections, limits them, and ends them gracefully.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Version};
+use http::{HeaderValue, Request, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -16,8 +18,11 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::activity::Times;
 use super::answer::hand_out;
+use super::body::Guest;
 use super::connections::{Connections, Place};
 use super::lingering::Lingering;
+use super::pace::Paced;
+use super::strangers::Strangers;
 use super::write_timeout::WriteTimeout;
 use super::{Credential, Door, Limit, Sender, Tls};
 use crate::base::Tasks;
@@ -62,7 +67,8 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
         write: listening.write_timeout,
     };
     let places = Arc::new(Semaphore::new(connections_max));
-    let connections = Connections::new(connections_per_address_max, Arc::clone(&door.meters));
+    let strangers = Strangers::new(door.body_memory.max());
+    let connections = Connections::new(connections_per_address_max, Arc::clone(&door.meters), strangers);
     let server = server(times.header, listening.header_bytes_max, tasks.clone());
     let begin = |stream: TcpStream, from: SocketAddr, place: Place, permit: OwnedSemaphorePermit| {
         let (door, server) = (Arc::clone(&door), server.clone());
@@ -172,7 +178,7 @@ impl Connection {
             return;
         }
         match tls {
-            None => self.answer(stream, Sender { address, credential: None }).await,
+            None => self.answer(stream, address, None).await,
             // Boxed: otherwise, the task of every plain connection would have the size of this one.
             Some(tls) => Box::pin(self.serve_encrypted(stream, address, tls)).await,
         }
@@ -193,8 +199,7 @@ impl Connection {
                 if let Some(name) = credential.name() {
                     tracing::debug!(from = %address, certificate = %name, "a client with a certificate");
                 }
-                let credential = Some(Arc::new(credential));
-                self.answer(stream, Sender { address, credential }).await;
+                self.answer(stream, address, Some(Arc::new(credential))).await;
             }
             Err(error) => {
                 tracing::debug!(from = %address, %error, "the connection is closed: the TLS handshake failed");
@@ -203,17 +208,29 @@ impl Connection {
     }
 
     /// Answers the requests of the connection.
-    async fn answer<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, sender: Sender) {
+    async fn answer<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+        self,
+        stream: S,
+        from: SocketAddr,
+        credential: Option<Arc<Credential>>,
+    ) {
         let Self { door, server, times, place, tasks } = self;
-        let from = sender.address;
-        let sender = Arc::new(sender);
+        let connections = Arc::clone(place.all());
+        let sender = Arc::new(Sender { address: from, credential, connections });
         let activity = place.activity();
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             let busy = activity.begin();
+            if activity.strangers().all().are_too_many() {
+                place.all().make_room_for_requests();
+            }
+            let (head, body) = request.into_parts();
+            let version = head.version;
+            // Here and now: heads are not kept until the tasks of their requests run, let alone their bodies arrive.
+            let asked = door.take(head, &sender, &busy);
             let (door, sender, stopping) = (Arc::clone(&door), Arc::clone(&sender), tasks.token().clone());
             async move {
-                let version = request.version();
-                let (mut response, taken) = door.answer(request, &sender).await;
+                let guest = Guest { busy: &busy, from: &sender };
+                let (mut response, taken) = door.answer(asked, body, guest).await;
                 // HTTP/2 has a message of its own for that.
                 if (stopping.is_cancelled() || !sender.is_good()) && version <= Version::HTTP_11 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -223,6 +240,7 @@ impl Connection {
         });
         let stream = WriteTimeout::new(stream, times.write);
         let stream = Lingering::new(stream, tasks.token().clone());
+        let (stream, turn) = Paced::new(stream, Arc::clone(activity));
         let connection = server.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = async {
@@ -252,6 +270,11 @@ impl Connection {
                 () = activity.unused(GOODBYE_MAX) => Ok(()),
             }
         };
+        tokio::pin!(ended);
+        let ended = poll_fn(|context| {
+            turn.begin();
+            ended.as_mut().poll(context)
+        });
         let outcome = tokio::select! {
             outcome = ended => outcome,
             // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place for

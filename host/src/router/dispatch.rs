@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub struct Router {
     pub(super) repeats: Arc<Repeats>,
     /// Own those of them that run.
     pub(super) once_tasks: Tasks,
+    /// Longest result of a function that runs here, in bytes.
+    answer_bytes_max: AtomicUsize,
     /// Told when functions may run in other places than before: a peer turned out to be this very host, or other peers
     /// were found.
     on_routes: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -79,6 +82,7 @@ impl Router {
             budget: RetryBudget::new(Instant::now()),
             repeats: Arc::default(),
             once_tasks: Tasks::default(),
+            answer_bytes_max: AtomicUsize::new(usize::MAX),
             on_routes: OnceLock::new(),
             this: this.clone(),
         })
@@ -121,6 +125,11 @@ impl Router {
     /// Replaces it; calls that have begun go on under the old ones.
     pub fn set_routes(&self, routes: Routes) {
         self.routes.store(Arc::new(routes));
+    }
+
+    /// Sets the longest result, in bytes, that is taken from a function that runs here: a longer one is a failure.
+    pub fn set_answer_bytes_max(&self, bytes: usize) {
+        self.answer_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
     /// All peers, by URL.
@@ -180,11 +189,12 @@ impl Router {
         if function.places.are_limited() {
             return self.start_limited(function, invocation, arguments, context, begun);
         }
-        Self::start_body(function, invocation, arguments, context, begun)
+        self.start_body(function, invocation, arguments, context, begun)
     }
 
     /// Begins a call that has the places that it needs.
     pub(super) fn start_body(
+        &self,
         function: &Function,
         mut invocation: Arc<Invocation>,
         arguments: Bytes,
@@ -196,13 +206,16 @@ impl Router {
         }
         let deadline = invocation.deadline;
         function.stats.begin();
+        let bytes_max = self.answer_bytes_max.load(Ordering::Relaxed);
         match function.handler.start(invocation, arguments, context) {
             Started::Ready(outcome) => {
+                let outcome = bounded(outcome, &function.name, bytes_max);
                 function.stats.end(&outcome, begun.elapsed());
                 Started::Ready(outcome)
             }
             Started::Pending(future) => {
-                let running = Running { stats: Arc::clone(&function.stats), begun, ended: false };
+                let (stats, name) = (Arc::clone(&function.stats), function.name.clone());
+                let running = Running { stats, name, bytes_max, begun, ended: false };
                 UntilDeadline::start(future, deadline, running, context)
             }
         }
@@ -318,15 +331,27 @@ pub fn deadline_exceeded() -> Box<Failure> {
     ))
 }
 
+/// What a function gives, if it is not longer than it may be: a result, or what the function says in an error.
+fn bounded(outcome: Outcome, function: &FunctionName, bytes_max: usize) -> Outcome {
+    let bytes = match &outcome {
+        Ok(result) => result.len(),
+        Err(failure) => failure.own_bytes(),
+    };
+    if bytes > bytes_max { Err(Box::new(Failure::too_long(function, bytes_max))) } else { outcome }
+}
+
 /// Counts how a call that suspended ends, or that it was dropped.
 struct Running {
     stats: Arc<CallStats>,
+    name: FunctionName,
+    bytes_max: usize,
     begun: Instant,
     ended: bool,
 }
 
 impl Running {
     fn end(&mut self, outcome: Outcome) -> Outcome {
+        let outcome = bounded(outcome, &self.name, self.bytes_max);
         self.stats.end(&outcome, self.begun.elapsed());
         self.ended = true;
         outcome

@@ -41,7 +41,7 @@ impl Router {
         };
         if let Some(entered) = places.try_enter(&within) {
             invocation.held = invocation.held.with(entered);
-            return Self::start_body(function, Arc::new(invocation), arguments, context, begun);
+            return self.start_body(function, Arc::new(invocation), arguments, context, begun);
         }
         let Some(this) = self.this.upgrade() else { return stopping() };
         let waiting = Waiting {
@@ -61,7 +61,7 @@ impl Router {
                     let Some(function) = function else { return Err(this.not_found(&invocation)) };
                     let begun = Instant::now();
                     let start = move |context: &mut Context<'_>| {
-                        Self::start_body(&function, Arc::new(invocation), arguments, context, begun)
+                        this.start_body(&function, Arc::new(invocation), arguments, context, begun)
                     };
                     run(start).await
                 }

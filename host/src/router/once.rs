@@ -82,7 +82,8 @@ impl Router {
         };
         match peer.call(&invocation, arguments, is_trial).await {
             Answer::Outcome(outcome, served_by) => {
-                served_by.into_iter().for_each(|host| invocation.served_by.set(host));
+                let ran = outcome.as_ref().err().is_none_or(|failure| failure.executed == Some(true));
+                served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));
                 outcome
             }
             Answer::Itself => unknown("the peer that may have run this call is this host by now"),

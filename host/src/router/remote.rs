@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::balance::{Candidate, pick, pick_for};
 use super::offers::all_say_idempotent;
 use super::{Router, Target};
-use crate::base::{Deadline, ErrorCode, Failure, Invocation, Outcome};
+use crate::base::{Deadline, ErrorCode, Failure, HostId, Invocation, Outcome};
 use crate::config::Fallback;
 use crate::peers::{Admission, Answer, Peer};
 
@@ -46,18 +46,24 @@ impl Router {
         }
         // Of all attempts together: whoever refuses the last one knows nothing of the others.
         let mut executed = Some(false);
-        let outcome = self.try_peers(peers, invocation, arguments, &mut executed).await;
+        // Where it ran, if it ran and failed: another peer may have refused it after that.
+        let mut ran_on = None;
+        let served_by = invocation.served_by.clone();
+        let outcome = self.try_peers(peers, invocation, arguments, (&mut executed, &mut ran_on)).await;
+        if outcome.as_ref().is_err_and(|failure| failure.executed != Some(true)) {
+            ran_on.into_iter().for_each(|host| served_by.set(host));
+        }
         outcome
             .map_err(|failure| Box::new(Failure { executed: either(executed, failure.executed), ..*failure }))
     }
 
-    /// The same; `executed` becomes whether any attempt ran so far.
+    /// The same; `executed` becomes whether any attempt ran so far, and `ran_on` the host on which the last of those did.
     async fn try_peers(
         self: Arc<Self>,
         peers: Vec<Arc<Peer>>,
         invocation: Arc<Invocation>,
         arguments: Bytes,
-        executed: &mut Option<bool>,
+        (executed, ran_on): (&mut Option<bool>, &mut Option<HostId>),
     ) -> Outcome {
         self.budget.called();
         let here = self.table().snapshot().find(invocation.function.as_str()).map(|here| here.idempotent);
@@ -95,6 +101,10 @@ impl Router {
                     tracing::debug!(function = %invocation.function, request_id = %invocation.id, peer = %peer.url(), is_trial, attempt = attempts, "the call goes to this peer");
                     let answer = peer.call(&invocation, arguments.clone(), is_trial).await;
                     *executed = either(*executed, answer.executed());
+                    let ran = answer.executed() == Some(true);
+                    if let (true, Answer::Outcome(_, Some(who))) = (ran, &answer) {
+                        *ran_on = Some(Arc::clone(who));
+                    }
                     if answer.executed().is_none() {
                         self.repeats.lose(&invocation, peer.url().authority(), is_idempotent);
                     }
@@ -116,7 +126,10 @@ impl Router {
                             if goes_on { continue } else { break }
                         }
                         Answer::Outcome(outcome, served_by) => {
-                            served_by.into_iter().for_each(|host| invocation.served_by.set(host));
+                            served_by
+                                .filter(|_| ran)
+                                .into_iter()
+                                .for_each(|host| invocation.served_by.set(host));
                             return outcome;
                         }
                         Answer::Itself => {

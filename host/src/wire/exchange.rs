@@ -115,6 +115,27 @@ pub fn seal_request(
     (request_id, seal_envelope(key, header, envelope.encode(), compression))
 }
 
+/// Looks at the first [`HEADER_BYTES`](super::HEADER_BYTES) of what is still arriving: whether it can become a request that
+/// a key of the ring opens. Nothing is proven by that.
+///
+/// # Errors
+/// As [`open_request`], which refuses all that this does.
+pub fn look_at_request(ring: &KeyRing, begun: &[u8]) -> Result<(), OpenError> {
+    let header = Header::parse_clear(begun)?;
+    find(ring, &header).map(|_| ())
+}
+
+fn find<'a>(ring: &'a KeyRing, header: &Header) -> Result<&'a Arc<KeySet>, OpenError> {
+    if header.kind != Kind::Request {
+        return Err(OpenError::NotAuthentic);
+    }
+    ring.find(header.key_id).ok_or_else(|| {
+        // The sender is not told, but an operator who looks for a wrong secret has to see it somewhere.
+        tracing::debug!(key_id = ?header.key_id, "a frame names a key that is not configured");
+        OpenError::NotAuthentic
+    })
+}
+
 /// Opens the body of a request: WIRE.md, "Order on receipt", steps 2 to 4.
 ///
 /// Works inside `body`: nothing is copied, and nothing allocated.
@@ -124,14 +145,7 @@ pub fn seal_request(
 /// fault, without saying which.
 pub fn open_request(ring: &KeyRing, body: BytesMut) -> Result<OpenedRequest, OpenError> {
     let header = Header::parse(&body)?;
-    if header.kind != Kind::Request {
-        return Err(OpenError::NotAuthentic);
-    }
-    let Some(key) = ring.find(header.key_id) else {
-        // The sender is not told, but an operator who looks for a wrong secret has to see it somewhere.
-        tracing::debug!(key_id = ?header.key_id, "a frame names a key that is not configured");
-        return Err(OpenError::NotAuthentic);
-    };
+    let key = find(ring, &header)?;
     let bytes = open(&key.request, &header, body)?;
     Ok(OpenedRequest {
         key: Arc::clone(key),

@@ -65,13 +65,19 @@ impl Header {
     /// [`OpenError::Incompatible`] for the magic of another version, whatever follows it;
     /// [`OpenError::NotAuthentic`] for everything else that is not as described.
     pub(super) fn parse(frame: &[u8]) -> Result<Self, OpenError> {
+        let header = Self::parse_clear(frame)?;
+        if frame.len() < HEADER_BYTES + TAG_BYTES { Err(OpenError::NotAuthentic) } else { Ok(header) }
+    }
+
+    /// Reads a header, whatever follows it, also nothing as yet.
+    ///
+    /// # Errors
+    /// As [`Header::parse`].
+    pub(super) fn parse_clear(frame: &[u8]) -> Result<Self, OpenError> {
         if let [b'F', b'X', b'W', digit @ b'0'..=b'9', ..] = *frame
             && digit != MAGIC[3]
         {
             return Err(OpenError::Incompatible { version: digit - b'0' });
-        }
-        if frame.len() < HEADER_BYTES + TAG_BYTES {
-            return Err(OpenError::NotAuthentic);
         }
         let (header, _) = frame.split_first_chunk::<HEADER_BYTES>().ok_or(OpenError::NotAuthentic)?;
         let kind = match header[4] {

@@ -10,16 +10,16 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 
+use super::seats::{Seat, Seats};
 use crate::base::Tasks;
-use crate::http::Response;
+use crate::http::{Response, head};
 
 /// How long a client may take for the head of a request, and keep a connection without asking anything.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest head of a request.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most connections of one listener at once; the next ones wait in the system's queue.
+/// Most connections of one listener at once: one that asks nothing makes room for the next one.
 const CONNECTIONS_MAX: usize = 64;
 /// Pause after the system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -37,26 +37,27 @@ pub(super) trait Listener {
 pub(super) async fn accept<L: Listener, F: Future<Output = ()> + Send + 'static>(
     listener: L,
     tasks: Tasks,
-    serve: impl Fn(L::Accepted) -> F,
+    serve: impl Fn(L::Accepted, Arc<Seat>) -> F,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let seats = Seats::new(CONNECTIONS_MAX);
     loop {
         let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.next().await)
+            let accepted = listener.next().await?;
+            Ok((accepted, seats.take().await))
         };
-        let (place, accepted) = tokio::select! {
+        let accepted: io::Result<_> = tokio::select! {
             () = tasks.token().cancelled() => return,
             accepted = accepted => accepted,
         };
         match accepted {
-            Ok(accepted) => {
-                let connection = serve(accepted);
+            Ok((accepted, Some(taken))) => {
+                let connection = serve(accepted, Arc::clone(taken.seat()));
                 let _owned = tasks.spawn(async move {
                     connection.await;
-                    drop(place);
+                    drop(taken);
                 });
             }
+            Ok((_, None)) => return,
             Err(error) => {
                 tracing::warn!(%error, "an admin connection cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -66,15 +67,29 @@ pub(super) async fn accept<L: Listener, F: Future<Output = ()> + Send + 'static>
 }
 
 /// Answers the requests of one connection, until the client ends it or asks nothing for a while. Once the token of
-/// `tasks` is cancelled, the request that has begun is the last one.
-pub(super) async fn serve<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F, tasks: Tasks)
-where
+/// `tasks` is cancelled, the request that has begun is the last one; and once `seat` is to make room, nothing is waited
+/// for.
+pub(super) async fn serve<S, F>(
+    stream: S,
+    answer: impl Fn(Request<Incoming>) -> F,
+    tasks: Tasks,
+    seat: Arc<Seat>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = Response>,
 {
-    let service = service_fn(|request| {
-        let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+    let service = service_fn(|request: Request<Incoming>| {
+        let begun = seat.begin();
+        let (head, body) = request.into_parts();
+        let answer = head::check(&head).map(|()| answer(Request::from_parts(head, body)));
+        async move {
+            let response = match answer {
+                Ok(answer) => answer.await,
+                Err(problem) => problem.into_response(),
+            };
+            drop(begun);
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut server = hyper::server::conn::http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
@@ -82,6 +97,7 @@ where
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
+        () = seat.evicted() => return,
         () = tasks.token().cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
@@ -109,7 +125,7 @@ mod tests {
     fn connect(tasks: &Tasks) -> DuplexStream {
         let (near, far) = tokio::io::duplex(4096);
         let answer = |_| async { Response::new(Full::new(Bytes::from_static(b"done"))) };
-        let _owned = tasks.spawn(serve(far, answer, tasks.clone()));
+        let _owned = tasks.spawn(serve(far, answer, tasks.clone(), Arc::default()));
         near
     }
 

@@ -131,8 +131,9 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Va
 async fn read(headers: &http::HeaderMap, mut body: Incoming) -> Result<bytes::Bytes, Problem> {
     // Few connections, each with one body: their number bounds the memory.
     let memory = body::BodyMemory::new(BODY_BYTES_MAX);
-    let bounds = body::Bounds { bytes_max: BODY_BYTES_MAX, within: BODY_TIMEOUT, memory: &memory };
-    let (bytes, _taken) = body::read(headers, &mut body, bounds).await?;
+    let bounds =
+        body::Bounds { bytes_max: BODY_BYTES_MAX, within: BODY_TIMEOUT, memory: &memory, guest: None };
+    let (bytes, _taken) = body::read(body::announced(headers), &mut body, bounds, None).await?;
     if !bytes.is_empty() && body::media_type(headers) != "application/json" {
         return Err(Problem::unsupported_type("application/json"));
     }

@@ -4,11 +4,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{Mode, fchmod};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use super::connections::{self, Listener};
+use super::seats::Seat;
 use super::{Admin, routes};
 use crate::base::Tasks;
 use crate::files::SocketPlace;
@@ -47,8 +49,10 @@ fn private_socket() -> io::Result<UnixSocket> {
 
 /// Accepts connections until the token of `tasks` is cancelled.
 pub async fn serve(listener: UnixListener, admin: Admin, tasks: Tasks) {
-    connections::accept(listener, tasks.clone(), |stream| connection(stream, admin.clone(), tasks.clone()))
-        .await;
+    connections::accept(listener, tasks.clone(), |stream, seat| {
+        connection(stream, admin.clone(), tasks.clone(), seat)
+    })
+    .await;
 }
 
 impl Listener for UnixListener {
@@ -59,10 +63,10 @@ impl Listener for UnixListener {
     }
 }
 
-async fn connection(stream: UnixStream, admin: Admin, tasks: Tasks) {
+async fn connection(stream: UnixStream, admin: Admin, tasks: Tasks, seat: Arc<Seat>) {
     let Ok(who) = stream.peer_cred() else { return };
     let answer = |request| routes::answer(&admin, request, who.into());
-    connections::serve(stream, answer, tasks).await;
+    connections::serve(stream, answer, tasks, seat).await;
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::connections::{self, Listener};
 use super::gate::{Gate, Refusal};
 use super::refusals::Refusals;
+use super::seats::Seat;
 use super::who::Who;
 use super::{Admin, routes};
 use crate::base::Tasks;
@@ -64,8 +65,8 @@ impl Tcp {
     /// Accepts connections until the token of `tasks` is cancelled.
     pub async fn serve(self, admin: Admin, tasks: Tasks) {
         let shared = Arc::new(Shared { admin, gate: self.gate, refusals: Refusals::default() });
-        connections::accept(self.listener, tasks.clone(), |(stream, from)| {
-            connection(stream, from, Arc::clone(&shared), tasks.clone())
+        connections::accept(self.listener, tasks.clone(), |(stream, from), seat| {
+            connection(stream, from, Arc::clone(&shared), tasks.clone(), seat)
         })
         .await;
     }
@@ -86,13 +87,13 @@ struct Shared {
     refusals: Refusals,
 }
 
-async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>, tasks: Tasks) {
+async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>, tasks: Tasks, seat: Arc<Seat>) {
     if stream.set_nodelay(true).is_err() {
         // The connection is gone already.
         return;
     }
     let answer = |request| answer(&shared, request, from);
-    connections::serve(stream, answer, tasks).await;
+    connections::serve(stream, answer, tasks, seat).await;
 }
 
 async fn answer(shared: &Shared, request: Request<Incoming>, from: SocketAddr) -> Response {

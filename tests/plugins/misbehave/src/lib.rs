@@ -2,6 +2,7 @@
 
 pub mod bookings;
 pub mod functions;
+pub mod large;
 pub mod layers;
 pub mod ledger;
 pub mod limited;
@@ -48,6 +49,7 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::sleeps>()?;
         ctx.register_proxy_func::<functions::tells_when_dropped>()?;
         ctx.register_proxy_func::<functions::one_at_a_time>()?;
+        large::register(ctx)?;
         limited::register(ctx)?;
         layers::register(ctx)?;
         ctx.register_proxy_func::<functions::echo>()?;
