@@ -40,6 +40,8 @@ pub struct FunctionPlaces {
     pub function: Arc<Places>,
     /// Of all functions of its plugin.
     pub plugin: Arc<Places>,
+    /// Those among the calls of the host that calls of the function may have.
+    pub of_host: Arc<Places>,
     /// Those of the function whose calls wait for the plugin's.
     idle: Arc<Idle>,
 }
@@ -96,7 +98,7 @@ impl FunctionPlaces {
     /// # Cancel safety
     /// Dropping it gives back what it had, its place in the queue included.
     pub async fn enter(&self, held: &HeldPlaces, deadline: Deadline) -> Result<Entered, Limited> {
-        let Self { function, plugin, idle } = self;
+        let Self { function, plugin, idle, of_host: _ } = self;
         if held.have(plugin) {
             return self.enter_within(held, deadline).await;
         }
@@ -165,6 +167,8 @@ impl FunctionPlaces {
 #[derive(Debug, Default)]
 pub(super) struct LimitBook {
     configured: CallLimits,
+    /// How many places of the host calls of one function may have; nothing for all.
+    per_function: Option<usize>,
     functions: HashMap<FunctionName, OfFunction>,
     plugins: HashMap<Arc<str>, Arc<Places>>,
 }
@@ -174,6 +178,7 @@ pub(super) struct LimitBook {
 struct OfFunction {
     declared: DeclaredLimit,
     places: Arc<Places>,
+    of_host: Arc<Places>,
     idle: Arc<Idle>,
 }
 
@@ -185,46 +190,44 @@ impl LimitBook {
         plugin: &Arc<str>,
         declared: DeclaredLimit,
     ) -> FunctionPlaces {
-        let Self { configured, functions, plugins } = self;
+        let Self { configured, per_function, functions, plugins } = self;
         let of_function = declared.with(configured.functions.get(name));
-        let (function, idle) = match functions.get_mut(name) {
+        let (function, of_host, idle) = match functions.get_mut(name) {
             Some(known) => {
                 known.declared = declared;
-                (Arc::clone(&known.places), Arc::clone(&known.idle))
+                known.places()
             }
             None => {
                 let new = OfFunction { declared, ..OfFunction::default() };
-                let shared = (Arc::clone(&new.places), Arc::clone(&new.idle));
+                let shared = new.places();
                 if functions.len() < NAMES_MAX {
                     functions.insert(name.clone(), new);
                 }
                 shared
             }
         };
-        if function.limit() != of_function {
-            function.set(of_function);
-        }
+        change(&function, of_function);
+        change(&of_host, share(*per_function, configured.functions.get(name)));
         let plugin = plugins.entry(Arc::clone(plugin)).or_insert_with(|| {
             let limit = configured.plugins.get(&**plugin);
             Arc::new(limit.map_or_else(Places::default, |limit| Places::new(*limit)))
         });
-        FunctionPlaces { function, plugin: Arc::clone(plugin), idle }
+        FunctionPlaces { function, plugin: Arc::clone(plugin), of_host, idle }
     }
 
-    /// Brings what the config says into force, also for calls that run and wait.
-    pub(super) fn configure(&mut self, configured: CallLimits) {
-        let change = |places: &Places, limit: Option<PlaceLimit>| {
-            if places.limit() != limit {
-                places.set(limit);
-            }
-        };
-        for (name, OfFunction { declared, places, .. }) in &self.functions {
-            change(places, declared.with(configured.functions.get(name)));
+    /// Brings what the config says into force, also for calls that run and wait. `per_function` is how many places of
+    /// the host calls of one function may have.
+    pub(super) fn configure(&mut self, configured: CallLimits, per_function: Option<usize>) {
+        for (name, OfFunction { declared, places, of_host, .. }) in &self.functions {
+            let said = configured.functions.get(name);
+            change(places, declared.with(said));
+            change(of_host, share(per_function, said));
         }
         for (name, places) in &self.plugins {
             change(places, configured.plugins.get(&**name).copied());
         }
         self.configured = configured;
+        self.per_function = per_function;
     }
 
     /// Every place that is limited, or was so while calls came to it: of functions, then of plugins, by name.
@@ -232,6 +235,29 @@ impl LimitBook {
         let functions = self.functions.iter().map(|(name, known)| (name.as_str(), &known.places));
         let plugins = self.plugins.iter().map(|(name, places)| (&**name, places));
         [shown(functions), shown(plugins)]
+    }
+
+    /// How often calls of a function had as many places of the host as they may.
+    pub(super) fn shares_reached(&self) -> u64 {
+        self.functions.values().map(|known| known.of_host.reached()).sum()
+    }
+}
+
+impl OfFunction {
+    fn places(&self) -> (Arc<Places>, Arc<Places>, Arc<Idle>) {
+        (Arc::clone(&self.places), Arc::clone(&self.of_host), Arc::clone(&self.idle))
+    }
+}
+
+/// The places of the host that calls of a function may have: what the operator lets run of it alone may be more.
+fn share(per_function: Option<usize>, configured: Option<&FunctionLimit>) -> Option<PlaceLimit> {
+    let said = configured.and_then(|limit| limit.in_flight_max).unwrap_or_default();
+    per_function.map(|most| PlaceLimit { in_flight_max: most.max(said), queue_max: 0 })
+}
+
+fn change(places: &Places, limit: Option<PlaceLimit>) {
+    if places.limit() != limit {
+        places.set(limit);
     }
 }
 
@@ -294,14 +320,12 @@ mod tests {
         let second = publish(&mut book, DeclaredLimit { max_concurrency: 5, max_queue: 0 });
         assert!(Arc::ptr_eq(&first.function, &second.function) && Arc::ptr_eq(&first.plugin, &second.plugin));
         assert_eq!((first.function.limit(), first.plugin.limit()), (Some(limit(5, 0)), None));
-        book.configure(configured(
-            Some(limit(9, 9)),
-            FunctionLimit { in_flight_max: Some(1), queue_max: None },
-        ));
+        let said = FunctionLimit { in_flight_max: Some(1), queue_max: None };
+        book.configure(configured(Some(limit(9, 9)), said), None);
         assert_eq!((first.function.limit(), first.plugin.limit()), (Some(limit(1, 0)), Some(limit(9, 9))));
         let third = publish(&mut book, DECLARED);
         assert_eq!(third.function.limit(), Some(limit(1, 3)), "the config is still stronger");
-        book.configure(CallLimits::default());
+        book.configure(CallLimits::default(), None);
         assert_eq!((third.function.limit(), third.plugin.limit()), (Some(limit(2, 3)), None));
     }
 
@@ -309,10 +333,8 @@ mod tests {
     async fn a_call_within_a_call_waits_for_none_of_its_own_places() {
         let deadline = Deadline::after(Duration::from_secs(5));
         let mut book = LimitBook::default();
-        book.configure(configured(
-            Some(limit(1, 5)),
-            FunctionLimit { in_flight_max: Some(1), queue_max: Some(5) },
-        ));
+        let said = FunctionLimit { in_flight_max: Some(1), queue_max: Some(5) };
+        book.configure(configured(Some(limit(1, 5)), said), None);
         let places = publish(&mut book, DeclaredLimit::default());
         let other = book.publish(&name("demo.g"), &"demo".into(), DeclaredLimit::default());
         let outside = HeldPlaces::default();
@@ -340,7 +362,7 @@ mod tests {
     fn one_of_each() -> (FunctionPlaces, Entered, HeldPlaces) {
         let mut book = LimitBook::default();
         let function = FunctionLimit { in_flight_max: Some(1), queue_max: Some(5) };
-        book.configure(configured(Some(limit(1, 5)), function));
+        book.configure(configured(Some(limit(1, 5)), function), None);
         let f = publish(&mut book, DeclaredLimit::default());
         let g = book.publish(&name("demo.g"), &"demo".into(), DeclaredLimit::default());
         let outer = g.try_enter(&HeldPlaces::default()).unwrap();

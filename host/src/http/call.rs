@@ -12,8 +12,8 @@ use hyper::body::Incoming;
 use super::transcode::JsonError;
 use super::{Door, Limit, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, transcode};
 use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, FunctionName, Held, HeldPlaces, IDEMPOTENCY_KEY_BYTES_MAX,
-    Invocation, RequestId, ServedBy,
+    Caller, Deadline, ErrorCode, Failure, FunctionName, Held, HeldPlaces, HostPlace,
+    IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };
 use crate::wire::{self, check_arguments, check_value};
 
@@ -69,10 +69,12 @@ async fn answer(
         caller,
         deadline,
         hops: Vec::new(),
+        depth: 0,
         traceparent: traceparent(headers),
         idempotency_key: idempotency_key(headers)?,
         served_by: served_by.clone(),
         held: Held::default(),
+        place: HostPlace::default(),
         within: HeldPlaces::default(),
     };
     let Limits { body_bytes_max, body_timeout: within, wire, .. } = policy.limits;

@@ -15,8 +15,8 @@ use super::budget::RetryBudget;
 use super::decision::{self, Decision, Target, Ways, decide};
 use super::repeats::Repeats;
 use crate::base::{
-    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Outcome, Tasks,
-    nearest,
+    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Outcome, Places,
+    Tasks, nearest,
 };
 use crate::config::Fallback;
 use crate::functions::{CallFuture, CallStats, Dispatch, Function, Started, Table, Withdrawn};
@@ -37,6 +37,10 @@ pub struct Router {
     pub(super) repeats: Arc<Repeats>,
     /// Own those of them that run.
     pub(super) once_tasks: Tasks,
+    /// The places of repeats that wait for those.
+    pub(super) joined: Arc<Places>,
+    /// Own the calls that go on with a stack of their own.
+    pub(super) stack_tasks: Tasks,
     /// Told when functions may run in other places than before: a peer turned out to be this very host, or other peers
     /// were found.
     on_routes: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -52,6 +56,8 @@ pub struct Routes {
     pub peers: Vec<Arc<Peer>>,
     /// What becomes of a call that provably did not run on its peers.
     pub fallback: Fallback,
+    /// How long a call may wait for a peer to come back.
+    pub wait: Duration,
 }
 
 impl Routes {
@@ -79,6 +85,8 @@ impl Router {
             budget: RetryBudget::new(Instant::now()),
             repeats: Arc::default(),
             once_tasks: Tasks::default(),
+            joined: super::once::joined(),
+            stack_tasks: Tasks::default(),
             on_routes: OnceLock::new(),
             this: this.clone(),
         })
@@ -142,6 +150,8 @@ impl Router {
         if !self.once_tasks.end(grace).await {
             self.once_tasks.abandon(DROP_GRACE).await;
         }
+        // Those end with the calls that they are made within.
+        self.stack_tasks.end(DROP_GRACE).await;
     }
 
     /// Where a function runs at present.
@@ -169,6 +179,7 @@ impl Router {
         target
     }
 
+    /// Begins a call of a function of this host.
     fn start_local(
         &self,
         function: &Function,
@@ -177,6 +188,25 @@ impl Router {
         context: &mut Context<'_>,
         begun: Instant,
     ) -> Started {
+        if super::stack::needs_its_own(&invocation) {
+            let Some(this) = self.this.upgrade() else { return stopping() };
+            return this.start_on_own_stack(invocation, arguments, context);
+        }
+        self.start_on_this_stack(function, invocation, arguments, context, begun)
+    }
+
+    /// The same on the stack that there is.
+    pub(super) fn start_on_this_stack(
+        &self,
+        function: &Function,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+        context: &mut Context<'_>,
+        begun: Instant,
+    ) -> Started {
+        if !invocation.place.enter_function(&function.places.of_host) {
+            return refuse_share(function);
+        }
         if function.places.are_limited() {
             return self.start_limited(function, invocation, arguments, context, begun);
         }
@@ -307,6 +337,16 @@ pub(super) fn stopping() -> Started {
 
 fn refuse(code: ErrorCode, text: String) -> Started {
     Started::Ready(Err(Box::new(Failure::not_executed(code, text))))
+}
+
+/// A function has as many places of the host as it may.
+fn refuse_share(function: &Function) -> Started {
+    let text = format!(
+        "calls of function `{}` take as many places of the host as they may ([server] in_flight_per_function_max)",
+        function.name
+    );
+    function.stats.refuse(ErrorCode::Overloaded);
+    refuse(ErrorCode::Overloaded, text)
 }
 
 /// The failure of a call whose body began and did not end in time.
