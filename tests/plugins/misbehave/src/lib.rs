@@ -5,6 +5,7 @@ pub mod functions;
 pub mod layers;
 pub mod ledger;
 pub mod limited;
+pub mod nested;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +51,7 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::one_at_a_time>()?;
         limited::register(ctx)?;
         layers::register(ctx)?;
+        nested::register(ctx)?;
         ctx.register_proxy_func::<functions::echo>()?;
         ctx.register_proxy_func::<functions::same_number>()?;
         ctx.register_proxy_func::<functions::with_defaults>()?;
