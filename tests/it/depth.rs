@@ -103,8 +103,10 @@ fn a_chain_goes_on_as_deep_as_it_is_on_the_next_host() {
     check_too_deep(&a.call("misbehave.nested.ping", &json!({"depth": DEPTH_MAX + 1})));
     // Whoever seals a call says how deep it is: the last one that is allowed has no room for another one within.
     let sealed = |depth: u64, function: &str| {
-        let envelope =
-            framex_host::wire::RequestEnvelope { depth, ..frames::envelope(function, &json!({"depth": 1})) };
+        let envelope = framex_host::wire::RequestEnvelope {
+            extensions: framex_host::wire::RequestExtensions { depth, ..Default::default() },
+            ..frames::envelope(function, &json!({"depth": 1}))
+        };
         frames::call_sealed(&b.url(), &frames::key(), &envelope).outcome
     };
     let again = "misbehave.nested.again";

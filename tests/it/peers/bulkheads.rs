@@ -45,6 +45,18 @@ fn hang(host: &Daemon) {
     });
 }
 
+/// A host whose counts take a moment, so that calls of them meet.
+fn slow_server(id: &str) -> Daemon {
+    server(id).config("plugins.misbehave.slow_ms = 300").start()
+}
+
+/// Has so many connections to the peers that calls of `function` go to, each of which was answered: what is sent over
+/// them is waited for until its deadline, whereas a new connection is given up once its hello is not answered.
+fn connect(host: &Daemon, function: &str, count: usize) {
+    let calls: Vec<Pending> = begin(host, function, count);
+    calls.into_iter().for_each(|call| assert_eq!(call.answer().status, 200));
+}
+
 /// So many calls on their way; each may take an hour, as far as its caller is concerned.
 fn begin(host: &Daemon, function: &str, count: usize) -> Vec<Pending> {
     (0..count).map(|_| host.begin(function, &json!({}))).collect()
@@ -114,12 +126,12 @@ fn a_dead_peer_holds_up_its_own_calls_only_and_those_not_for_long() {
 
 #[test]
 fn a_hanging_peer_has_its_part_of_the_calls_and_the_next_ones_fail_at_once() {
-    let b = server("b").start();
+    let b = slow_server("b");
     let url = b.url();
     let a = host(&[(&url, &[IDEMPOTENT, ONCE])], NARROW).start();
-    assert_eq!(a.call(ONCE, &json!({})).json(), json!(1));
-    hang(&b);
     for function in [IDEMPOTENT, ONCE] {
+        connect(&a, function, 4);
+        hang(&b);
         let held = begin(&a, function, 4);
         until("four calls are there", || metric_of(&a, "calls_running", &url) == 4.0);
         for _ in 0..5 {
@@ -133,12 +145,12 @@ fn a_hanging_peer_has_its_part_of_the_calls_and_the_next_ones_fail_at_once() {
         assert_eq!(a.metric("framex_calls_in_flight"), 0.0, "they take no place of this host");
         drop(held);
         until("callers that leave give their places back", || metric_of(&a, "calls_running", &url) == 0.0);
+        b.signal("CONT");
+        until("it serves again", || a.call(function, &json!({})).status == 200);
     }
     assert!(limits_reached(&a, &url, "in_flight") >= 10.0, "{}", a.metrics());
     let shown = a.admin_get("peers").json()["peers"][0].clone();
     assert_eq!((&shown["in_flight_max"], &shown["waiting"]), (&json!(4), &json!(0)), "{shown}");
-    b.signal("CONT");
-    until("it serves again", || a.call(IDEMPOTENT, &json!({})).status == 200);
     a.stop();
 }
 
@@ -192,9 +204,10 @@ fn repeats_of_a_call_that_a_peer_never_answers_take_no_place_either() {
 
 #[test]
 fn a_call_falls_back_at_once_where_its_peer_has_its_part() {
-    let b = server("b").start();
+    let b = slow_server("b");
     let url = b.url();
     let a = host(&[(&url, &[ONCE])], &format!("{NARROW}\nplugins.proxy.fallback = \"local\"")).start();
+    connect(&a, ONCE, 4);
     hang(&b);
     let held = begin(&a, ONCE, 4);
     until("four calls are there", || metric_of(&a, "calls_running", &url) == 4.0);
@@ -209,7 +222,7 @@ fn a_call_falls_back_at_once_where_its_peer_has_its_part() {
 
 #[test]
 fn the_next_peer_gets_what_a_hanging_one_has_no_place_for() {
-    let (b, c) = (server("b").start(), server("c").start());
+    let (b, c) = (slow_server("b"), server("c").start());
     let far: &[(&str, &[&str])] = &[(&b.url(), &[ONCE]), (&c.url(), &[ONCE])];
     let first = format!("plugins.proxy.proxy_urls.{:?}.priority = 0\n", b.url());
     let second = format!("plugins.proxy.proxy_urls.{:?}.priority = 1\n", c.url());
@@ -218,6 +231,7 @@ fn the_next_peer_gets_what_a_hanging_one_has_no_place_for() {
         config.push_str(&format!("plugins.proxy.proxy_functions.{url:?} = {functions:?}\n"));
     }
     let a = server("a").config(&config).start();
+    connect(&a, ONCE, 4);
     hang(&b);
     let held = begin(&a, ONCE, 4);
     until("four calls are there", || metric_of(&a, "calls_running", &b.url()) == 4.0);
@@ -232,10 +246,11 @@ fn the_next_peer_gets_what_a_hanging_one_has_no_place_for() {
 
 #[test]
 fn a_reload_changes_how_many_calls_a_peer_may_have() {
-    let b = server("b").start();
+    let b = slow_server("b");
     let url = b.url();
     let a = host(&[(&url, &[ONCE])], NARROW).start();
     let config = std::fs::read_to_string(a.folder().join("config.toml")).unwrap();
+    connect(&a, ONCE, 4);
     hang(&b);
     let mut held = begin(&a, ONCE, 4);
     until("four calls are there", || metric_of(&a, "calls_running", &url) == 4.0);

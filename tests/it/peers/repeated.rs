@@ -12,10 +12,13 @@ use super::{answer, authentic};
 /// Much less than an idempotent call waits for a peer.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
+/// Peers are asked for nothing but calls.
+const CALLS_ONLY: &str = "plugins.proxy.white_list = [\"/api/v1/proxy/remote\"]";
+
 /// The only peer fails so: an idempotent call ends at once, after one attempt.
 #[track_caller]
 fn check_not_repeated(peer: &FaultyPeer, code: &str) {
-    let a = caller(&[&peer.url()], "").start();
+    let a = caller(&[&peer.url()], CALLS_ONLY).start();
     let begun = Instant::now();
     let problem = a.call(IDEMPOTENT, &json!({})).json();
     assert_eq!(problem["code"], code, "{problem}");
@@ -62,7 +65,7 @@ fn what_time_cures_is_repeated() {
             0 => answer(Err(Box::new(Failure::not_executed(code, "not now")))),
             _ => super::success(),
         });
-        let a = caller(&[&peer.url()], "").start();
+        let a = caller(&[&peer.url()], CALLS_ONLY).start();
         assert_eq!(a.call(IDEMPOTENT, &json!({})).status, 200);
         assert_eq!(peer.requests(), 2);
     }
@@ -73,7 +76,7 @@ fn another_peer_is_asked_for_what_the_first_lacks() {
     let lacks = authentic(|_, _| answer(Err(Box::new(Failure::not_executed(ErrorCode::NotFound, "no")))));
     let refuses = FaultyPeer::answering(|_| http_answer("401 Unauthorized", &[], b"{}"));
     let good = server("good").start();
-    let mut config = frames::rules(&[frames::SECRET]);
+    let mut config = format!("{CALLS_ONLY}\n{}", frames::rules(&[frames::SECRET]));
     for (priority, url) in [lacks.url(), refuses.url(), good.url()].iter().enumerate() {
         config.push_str(&format!("\nplugins.proxy.proxy_urls.{url:?}.priority = {priority}\n"));
         config.push_str(&format!("plugins.proxy.proxy_functions.{url:?} = [{IDEMPOTENT:?}]\n"));
