@@ -12,6 +12,7 @@ mod offers;
 mod once;
 mod remote;
 mod repeats;
+mod running;
 mod stack;
 
 pub use decision::{Decision, Target, decide};

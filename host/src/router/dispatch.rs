@@ -2,24 +2,23 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::time::Sleep;
 
 use super::budget::RetryBudget;
 use super::decision::{self, Decision, Target, Ways, decide};
 use super::repeats::Repeats;
+use super::running::{Running, UntilDeadline};
 use crate::base::{
     Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Outcome, Places,
     Tasks, nearest,
 };
 use crate::config::Fallback;
-use crate::functions::{CallFuture, CallStats, Dispatch, Function, Started, Table, Withdrawn};
+use crate::functions::{CallFuture, Dispatch, Function, Started, Table, Withdrawn};
 use crate::peers::Peer;
 
 /// How long what is dropped may take to be gone.
@@ -356,66 +355,4 @@ pub fn deadline_exceeded() -> Box<Failure> {
         ErrorCode::DeadlineExceeded,
         "the function did not end in time and was stopped",
     ))
-}
-
-/// Counts how a call that suspended ends, or that it was dropped.
-struct Running {
-    stats: Arc<CallStats>,
-    begun: Instant,
-    ended: bool,
-}
-
-impl Running {
-    fn end(&mut self, outcome: Outcome) -> Outcome {
-        self.stats.end(&outcome, self.begun.elapsed());
-        self.ended = true;
-        outcome
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.stats.cancel(self.begun.elapsed());
-        }
-    }
-}
-
-/// A call that suspended; at its deadline it is dropped.
-struct UntilDeadline {
-    call: Option<CallFuture>,
-    deadline: Pin<Box<Sleep>>,
-    running: Running,
-}
-
-impl UntilDeadline {
-    fn start(
-        call: CallFuture,
-        deadline: Deadline,
-        mut running: Running,
-        context: &mut Context<'_>,
-    ) -> Started {
-        let mut deadline = Box::pin(tokio::time::sleep_until(deadline.0.into()));
-        // The call itself was polled when it began; what is left is to have the timer know the task.
-        if deadline.as_mut().poll(context).is_pending() {
-            return Started::Pending(Box::pin(Self { call: Some(call), deadline, running }));
-        }
-        drop(call);
-        Started::Ready(running.end(Err(deadline_exceeded())))
-    }
-}
-
-impl Future for UntilDeadline {
-    type Output = Outcome;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        if let Some(Poll::Ready(outcome)) = self.call.as_mut().map(|call| call.as_mut().poll(context)) {
-            return Poll::Ready(self.running.end(outcome));
-        }
-        if self.deadline.as_mut().poll(context).is_ready() {
-            self.call = None;
-            return Poll::Ready(self.running.end(Err(deadline_exceeded())));
-        }
-        Poll::Pending
-    }
 }
