@@ -6,6 +6,7 @@ mod caller;
 mod clock;
 mod code;
 mod failure;
+mod host_place;
 mod identity;
 mod invocation;
 mod meter;
@@ -21,9 +22,10 @@ pub use caller::{
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use failure::Failure;
+pub use host_place::{Away, HostPlace};
 pub use identity::{Identity, InstanceId, SentHello};
 pub use invocation::{
-    Deadline, HOPS_MAX, Held, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
+    DEPTH_MAX, Deadline, HOPS_MAX, Held, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };
 pub use meter::{Counter, Timings};
 pub use name::{FunctionName, InvalidName, nearest};

@@ -138,6 +138,8 @@ pub struct Server {
     pub connections_per_address_max: usize,
     /// Most calls that run at once, 1 to 1,000,000.
     pub in_flight_max: usize,
+    /// Most of them that are of one function, 1 to 1,000,000.
+    pub in_flight_per_function_max: usize,
     /// Most calls that wait for one of those places, 0 to 1,000,000.
     pub queue_max: usize,
     /// Longest head of a request in bytes, 8 KiB to 1 MiB.

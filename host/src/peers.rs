@@ -4,7 +4,9 @@
 //! nor make a call again that may have run.
 
 mod acquaintance;
+mod bulkhead;
 mod catalogue;
+mod cause;
 mod client;
 mod connections;
 mod connector;
@@ -19,7 +21,9 @@ mod resolver;
 mod watch;
 
 pub use acquaintance::{Binding, Met};
+pub use bulkhead::Bulkhead;
 pub use catalogue::{Catalogue, Offered};
+pub use cause::{Cause, Cure};
 pub use client::Client;
 pub use connector::{Connector, Stream};
 pub use discovery::{
@@ -28,7 +32,7 @@ pub use discovery::{
 pub use health::{Admission, Health};
 pub use known::{Fetched, Known, Moment, Notes, Probed};
 pub use load::Latency;
-pub use peer::{Allowed, Answer, Peer, PeerLimit, Standing};
+pub use peer::{Admitted, Allowed, Answer, Answered, Entry, Peer, PeerLimit, Standing};
 pub use watch::{Asking, Watch};
 
 /// Reads the catalogue of a peer; for fuzzing.

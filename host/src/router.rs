@@ -7,10 +7,13 @@ mod budget;
 mod decision;
 mod dispatch;
 mod limited;
+mod next;
 mod offers;
 mod once;
 mod remote;
 mod repeats;
+mod running;
+mod stack;
 
 pub use decision::{Decision, Target, decide};
 pub use dispatch::{Router, Routes, deadline_exceeded};

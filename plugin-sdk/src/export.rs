@@ -291,7 +291,8 @@ where
     };
     let call = instance::retain_invocation();
     let body = move || {
-        let _call = call;
+        // What it calls is made within the call.
+        let _serving = call.as_ref().map(instance::Retained::serve);
         body()
     };
     match runtime.spawn_blocking(body).await {

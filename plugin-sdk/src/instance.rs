@@ -146,6 +146,13 @@ pub(crate) fn retain_invocation() -> Option<Retained> {
     Some(Retained { host, invocation })
 }
 
+impl Retained {
+    /// Serves it on this thread.
+    pub(crate) fn serve(&self) -> Serving {
+        serve(self.invocation)
+    }
+}
+
 impl Drop for Retained {
     fn drop(&mut self) {
         // SAFETY: retained above, and released once.

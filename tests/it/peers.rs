@@ -3,6 +3,7 @@
 mod answers;
 mod balancing;
 mod blame;
+mod bulkheads;
 mod catalogue;
 mod chains;
 mod discovery;
@@ -14,6 +15,7 @@ mod outbound;
 mod places;
 mod probes;
 mod receivers;
+mod repeated;
 mod schedule;
 mod steady;
 mod tls;

@@ -42,7 +42,7 @@ pub(super) async fn build(
     // While plugins start, which takes longer than peers take to answer.
     live.watch_peers(client_tasks);
     let config = &live.config;
-    table.set_limits(config.limits.clone());
+    table.set_limits(config.limits.clone(), config.server.in_flight_per_function_max);
     let router = Router::new(live.identity(), Arc::clone(&table), live.routes());
     router.repeats().set_bounds(live.repeats());
     router.set_answer_bytes_max(config.server.answer_bytes_max);

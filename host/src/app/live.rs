@@ -171,6 +171,7 @@ impl Live {
             configured: functions.map(|(function, urls)| (function.clone(), of_urls(urls))).collect(),
             peers: all.filter(|peer| seen.insert(peer.url().clone())).collect(),
             fallback: self.config.proxy.fallback,
+            wait: self.config.proxy.wait,
         }
     }
 

@@ -138,7 +138,10 @@ impl Host {
             self.door.router.set_answer_bytes_max(config.server.answer_bytes_max);
             self.door.policy.store(Arc::new(policy));
             next.limit_admission();
-            self.door.router.table().set_limits(config.limits.clone());
+            self.door
+                .router
+                .table()
+                .set_limits(config.limits.clone(), config.server.in_flight_per_function_max);
             self.plugins.set_call_timeout(config.server.call_timeout);
             // The same certificate stays, and with it what clients know to resume their sessions.
             if let (Some(tls), Some(now)) = (&self.swaps.tls, &config.server_tls)

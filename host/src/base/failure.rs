@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{ErrorCode, FunctionName};
+use super::{DEPTH_MAX, ErrorCode, FunctionName};
 
 /// Why a call has no result, as the caller may see it: no paths, keys or addresses in the texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,18 @@ impl Failure {
     #[must_use]
     pub fn executed(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { executed: Some(true), ..Self::new(code, message) }
+    }
+}
+
+impl Failure {
+    /// The failure of a call that is made within too many others.
+    #[must_use]
+    pub fn too_deep(function: &FunctionName) -> Self {
+        let text = format!(
+            "the call of `{function}` is made within {DEPTH_MAX} others that all wait for it, which is the most: do its \
+             functions call each other without an end?"
+        );
+        Self::not_executed(ErrorCode::LoopDetected, text)
     }
 }
 

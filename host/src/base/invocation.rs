@@ -8,10 +8,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Caller, Credential, FunctionName, HeldPlaces};
+use super::{Caller, Credential, FunctionName, HeldPlaces, HostPlace};
 
 /// Most hosts that one call may pass through (WIRE.md, field 3 of a request).
 pub const HOPS_MAX: usize = 16;
+/// Most calls that one call is made within, over all hosts: each of them waits for the next (WIRE.md, extension `depth`).
+///
+/// Real chains are a few calls deep. This many fit into the memory of a process many times over; `router/stack.rs` says
+/// why they fit onto its stacks.
+pub const DEPTH_MAX: u64 = 64;
 /// Longest idempotency key in bytes (WIRE.md, field 5 of a request).
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
 
@@ -75,6 +80,8 @@ pub struct Invocation {
     pub deadline: Deadline,
     /// Hosts that it has already been through, oldest first; at most [`HOPS_MAX`].
     pub hops: Vec<HostId>,
+    /// How many calls it is made within, over all hosts; at most [`DEPTH_MAX`].
+    pub depth: u64,
     /// W3C `traceparent`, checked for its length only.
     pub traceparent: Option<Arc<str>>,
     /// Makes a repeat of the call recognisable; at most [`IDEMPOTENCY_KEY_BYTES_MAX`].
@@ -83,6 +90,8 @@ pub struct Invocation {
     pub served_by: ServedBy,
     /// What is given back when the call has ended, also if its caller does not wait for that.
     pub held: Held,
+    /// The place among the calls of the host that it has, perhaps by way of the call that it is made within.
+    pub place: HostPlace,
     /// The limits whose places it has by way of the calls that it is made within.
     pub within: HeldPlaces,
 }

@@ -129,6 +129,16 @@ impl Places {
         Some(Place(Arc::clone(self)))
     }
 
+    /// A place, also beyond the limit: what comes back afterwards is taken away until there are no more than it allows.
+    #[must_use]
+    pub fn enter_anyway(self: &Arc<Self>) -> Place {
+        match self.free.try_acquire() {
+            Ok(permit) => permit.forget(),
+            Err(_) => drop(self.surplus.fetch_add(1, Ordering::AcqRel)),
+        }
+        Place(Arc::clone(self))
+    }
+
     /// A place, at once or after waiting in the queue, until the deadline.
     ///
     /// # Errors
@@ -174,6 +184,14 @@ impl Places {
 /// One place, given back when it drops.
 #[derive(Debug)]
 pub struct Place(Arc<Places>);
+
+impl Place {
+    /// The places that it is one of.
+    #[must_use]
+    pub fn places(&self) -> &Arc<Places> {
+        &self.0
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {

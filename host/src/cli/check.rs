@@ -64,7 +64,12 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus
     drop(state.folder(&name).map_err(unusable)?);
     let table = Arc::new(Table::default());
     // Without peers: a plugin that calls others while it starts finds this host's functions only.
-    let routes = Routes { configured: HashMap::new(), peers: Vec::new(), fallback: config.proxy.fallback };
+    let routes = Routes {
+        configured: HashMap::new(),
+        peers: Vec::new(),
+        fallback: config.proxy.fallback,
+        wait: config.proxy.wait,
+    };
     let router =
         Router::new(Arc::new(Identity::new(Arc::clone(&config.host_id))), Arc::clone(&table), routes);
     let dispatch: Arc<dyn Dispatch> = router;

@@ -33,7 +33,7 @@ pub(super) fn config(
     let folder = folder_of(&file).map_err(|error| ConfigError::Unreadable(file.clone(), error))?;
     let mut builder = Builder::new(sources, environment, folder);
     let server = builder.server(&raw.server);
-    let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy, server.body_bytes_max);
+    let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy, &server);
     let state_dir = builder.folder("state_dir", raw.state_dir, "state");
     let has_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let (auth, callers, keys_of_callers) = builder.auth(raw.auth, has_client_ca);
@@ -196,6 +196,7 @@ impl Builder<'_> {
 
     fn server(&mut self, raw: &RawServer) -> Server {
         let port = u16::try_from(self.number(&number::PORT, raw.port)).unwrap_or_default();
+        let in_flight_max = self.count(&number::IN_FLIGHT_MAX, raw.in_flight_max);
         Server {
             listen: SocketAddr::new(self.address(raw.host.as_deref()), port),
             names: self.names(&raw.names),
@@ -205,7 +206,13 @@ impl Builder<'_> {
             connections_max: self.count(&number::CONNECTIONS_MAX, raw.connections_max),
             connections_per_address_max: self
                 .count(&number::CONNECTIONS_PER_ADDRESS_MAX, raw.connections_per_address_max),
-            in_flight_max: self.count(&number::IN_FLIGHT_MAX, raw.in_flight_max),
+            in_flight_max,
+            // Room for the calls of all others, as far as there are places to part.
+            in_flight_per_function_max: raw
+                .in_flight_per_function_max
+                .map_or(in_flight_max - in_flight_max / 4, |said| {
+                    self.count(&number::IN_FLIGHT_PER_FUNCTION_MAX, Some(said))
+                }),
             queue_max: self.count(&number::QUEUE_MAX, raw.queue_max),
             header_bytes_max: self.count(&number::HEADER_BYTES_MAX, raw.header_bytes_max),
             nesting_max: self.count(&number::NESTING_MAX, raw.nesting_max),
@@ -295,6 +302,7 @@ mod tests {
             connections_max: 1024,
             connections_per_address_max: 512,
             in_flight_max: 1024,
+            in_flight_per_function_max: 768,
             queue_max: 1024,
             header_bytes_max: 65_536,
             nesting_max: 64,

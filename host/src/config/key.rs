@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 60] = [
+pub(super) const KEYS: [&str; 63] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -22,6 +22,7 @@ pub(super) const KEYS: [&str; 60] = [
     "server.connections_max",
     "server.connections_per_address_max",
     "server.in_flight_max",
+    "server.in_flight_per_function_max",
     "server.queue_max",
     "server.header_bytes_max",
     "server.nesting_max",
@@ -49,6 +50,8 @@ pub(super) const KEYS: [&str; 60] = [
     "plugins.proxy.compression",
     "plugins.proxy.require_receiver",
     "plugins.proxy.answer_bytes_max",
+    "plugins.proxy.in_flight_max",
+    "plugins.proxy.wait_ms",
     "plugins.proxy.allow_addresses",
     "plugins.proxy.dns_servers",
     "plugins.proxy.catalogue_interval_ms",

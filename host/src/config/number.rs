@@ -34,6 +34,9 @@ pub(super) static IDLE_TIMEOUT: Number = number("server.idle_timeout_ms", 60_000
 pub(super) static WRITE_TIMEOUT: Number = number("server.write_timeout_ms", 30_000, 1, HOUR_MS);
 pub(super) static CONNECTIONS_MAX: Number = number("server.connections_max", 1024, 1, COUNT_MAX);
 pub(super) static IN_FLIGHT_MAX: Number = number("server.in_flight_max", 1024, 1, COUNT_MAX);
+/// Where nothing is said, it is `server.in_flight_max` less a quarter of it.
+pub(super) static IN_FLIGHT_PER_FUNCTION_MAX: Number =
+    number("server.in_flight_per_function_max", 768, 1, COUNT_MAX);
 pub(super) static QUEUE_MAX: Number = number("server.queue_max", 1024, 0, COUNT_MAX);
 /// Where nothing is said, it is `server.body_bytes_max`.
 pub(super) static ANSWER_BYTES_MAX: Number =
@@ -41,6 +44,9 @@ pub(super) static ANSWER_BYTES_MAX: Number =
 /// Sixteen times what a body may have: results are made by plugins, which the operator chose.
 pub(super) static SERVER_ANSWER_BYTES_MAX: Number =
     number("server.answer_bytes_max", 64 << 20, 1 << 10, 1 << 30);
+/// Where nothing is said, it is a quarter of `server.in_flight_max`, at least 1.
+pub(super) static PEER_IN_FLIGHT_MAX: Number = number("plugins.proxy.in_flight_max", 256, 1, COUNT_MAX);
+pub(super) static PEER_WAIT: Number = number("plugins.proxy.wait_ms", 5000, 0, HOUR_MS);
 pub(super) static HEADER_BYTES_MAX: Number = number("server.header_bytes_max", 64 << 10, 8 << 10, 1 << 20);
 pub(super) static NESTING_MAX: Number = number("server.nesting_max", 64, 1, 64);
 pub(super) static EXPANSION_MAX: Number = number("server.expansion_max", 255, 1, 255);
@@ -69,7 +75,7 @@ pub(super) static LIMIT_IN_FLIGHT_MAX: Number = number("in_flight_max", 1, 1, CO
 pub(super) static LIMIT_QUEUE_MAX: Number = number("queue_max", 0, 0, COUNT_MAX);
 
 /// Every number of the file whose key has no name of the user's in it.
-pub(super) static ALL: [&Number; 26] = [
+pub(super) static ALL: [&Number; 29] = [
     &PORT,
     &BODY_BYTES_MAX,
     &BODY_MEMORY_MAX,
@@ -79,9 +85,12 @@ pub(super) static ALL: [&Number; 26] = [
     &WRITE_TIMEOUT,
     &CONNECTIONS_MAX,
     &IN_FLIGHT_MAX,
+    &IN_FLIGHT_PER_FUNCTION_MAX,
     &QUEUE_MAX,
     &ANSWER_BYTES_MAX,
     &SERVER_ANSWER_BYTES_MAX,
+    &PEER_IN_FLIGHT_MAX,
+    &PEER_WAIT,
     &HEADER_BYTES_MAX,
     &NESTING_MAX,
     &EXPANSION_MAX,

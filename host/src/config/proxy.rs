@@ -13,7 +13,7 @@ use super::raw::{RawPeer, RawPeers, RawProxy};
 use super::secret::BROKEN_KEY;
 use super::{
     AllowedAddresses, AuthRules, Compression, Discover, Fallback, OutboundProxies, PathPatterns, PeerTls,
-    PeerUrl, REMOTE_PATH, Secret,
+    PeerUrl, REMOTE_PATH, Secret, Server,
 };
 
 /// The table `[plugins.proxy]`.
@@ -33,6 +33,10 @@ pub struct Proxy {
     pub require_receiver: bool,
     /// Longest result in bytes that is taken from a peer, 1 KiB to 1 GiB.
     pub answer_bytes_max: usize,
+    /// Most calls that run at once at each peer, 1 to 1,000,000; as many may wait for it to come back.
+    pub in_flight_max: usize,
+    /// How long a call may wait for a peer to come back, 0 (not at all) to an hour.
+    pub wait: Duration,
     /// The paths that this host will call on any peer; `None` for no limit.
     pub white_list: Option<PathPatterns>,
     /// How `https://` peers are recognised; there if one is configured.
@@ -103,8 +107,8 @@ impl Peer {
     }
 }
 
-/// Checks `[plugins.proxy]`; its `auth.rules` come apart. `body_bytes_max` is the default for answers.
-pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, body_bytes_max: usize) -> (Proxy, AuthRules) {
+/// Checks `[plugins.proxy]`; its `auth.rules` come apart. What it does not say follows from `server`.
+pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, server: &Server) -> (Proxy, AuthRules) {
     let table = KeyPath::of("plugins.proxy");
     let white_list_key = table.child("white_list");
     let white_list = raw.white_list.map(|list| builder.patterns(&white_list_key, &list));
@@ -129,7 +133,11 @@ pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, body_bytes_max: us
         require_receiver,
         answer_bytes_max: raw
             .answer_bytes_max
-            .map_or(body_bytes_max, |said| builder.count(&number::ANSWER_BYTES_MAX, Some(said))),
+            .map_or(server.body_bytes_max, |said| builder.count(&number::ANSWER_BYTES_MAX, Some(said))),
+        in_flight_max: raw.in_flight_max.map_or((server.in_flight_max / 4).max(1), |said| {
+            builder.count(&number::PEER_IN_FLIGHT_MAX, Some(said))
+        }),
+        wait: builder.duration_ms(&number::PEER_WAIT, raw.wait_ms),
         white_list,
         tls: builder.peer_tls(raw.tls, has_https_peers),
         dns_servers,

@@ -40,6 +40,8 @@ pub struct FunctionPlaces {
     pub function: Arc<Places>,
     /// Of all functions of its plugin.
     pub plugin: Arc<Places>,
+    /// Those among the calls of the host that calls of the function may have.
+    pub of_host: Arc<Places>,
     /// Those of the function whose calls wait for the plugin's.
     idle: Arc<Idle>,
 }
@@ -96,7 +98,7 @@ impl FunctionPlaces {
     /// # Cancel safety
     /// Dropping it gives back what it had, its place in the queue included.
     pub async fn enter(&self, held: &HeldPlaces, deadline: Deadline) -> Result<Entered, Limited> {
-        let Self { function, plugin, idle } = self;
+        let Self { function, plugin, idle, of_host: _ } = self;
         if held.have(plugin) {
             return self.enter_within(held, deadline).await;
         }
@@ -165,6 +167,8 @@ impl FunctionPlaces {
 #[derive(Debug, Default)]
 pub(super) struct LimitBook {
     configured: CallLimits,
+    /// How many places of the host calls of one function may have; nothing for all.
+    per_function: Option<usize>,
     functions: HashMap<FunctionName, OfFunction>,
     plugins: HashMap<Arc<str>, Arc<Places>>,
 }
@@ -174,6 +178,7 @@ pub(super) struct LimitBook {
 struct OfFunction {
     declared: DeclaredLimit,
     places: Arc<Places>,
+    of_host: Arc<Places>,
     idle: Arc<Idle>,
 }
 
@@ -185,46 +190,44 @@ impl LimitBook {
         plugin: &Arc<str>,
         declared: DeclaredLimit,
     ) -> FunctionPlaces {
-        let Self { configured, functions, plugins } = self;
+        let Self { configured, per_function, functions, plugins } = self;
         let of_function = declared.with(configured.functions.get(name));
-        let (function, idle) = match functions.get_mut(name) {
+        let (function, of_host, idle) = match functions.get_mut(name) {
             Some(known) => {
                 known.declared = declared;
-                (Arc::clone(&known.places), Arc::clone(&known.idle))
+                known.places()
             }
             None => {
                 let new = OfFunction { declared, ..OfFunction::default() };
-                let shared = (Arc::clone(&new.places), Arc::clone(&new.idle));
+                let shared = new.places();
                 if functions.len() < NAMES_MAX {
                     functions.insert(name.clone(), new);
                 }
                 shared
             }
         };
-        if function.limit() != of_function {
-            function.set(of_function);
-        }
+        change(&function, of_function);
+        change(&of_host, share(*per_function, configured.functions.get(name)));
         let plugin = plugins.entry(Arc::clone(plugin)).or_insert_with(|| {
             let limit = configured.plugins.get(&**plugin);
             Arc::new(limit.map_or_else(Places::default, |limit| Places::new(*limit)))
         });
-        FunctionPlaces { function, plugin: Arc::clone(plugin), idle }
+        FunctionPlaces { function, plugin: Arc::clone(plugin), of_host, idle }
     }
 
-    /// Brings what the config says into force, also for calls that run and wait.
-    pub(super) fn configure(&mut self, configured: CallLimits) {
-        let change = |places: &Places, limit: Option<PlaceLimit>| {
-            if places.limit() != limit {
-                places.set(limit);
-            }
-        };
-        for (name, OfFunction { declared, places, .. }) in &self.functions {
-            change(places, declared.with(configured.functions.get(name)));
+    /// Brings what the config says into force, also for calls that run and wait. `per_function` is how many places of
+    /// the host calls of one function may have.
+    pub(super) fn configure(&mut self, configured: CallLimits, per_function: Option<usize>) {
+        for (name, OfFunction { declared, places, of_host, .. }) in &self.functions {
+            let said = configured.functions.get(name);
+            change(places, declared.with(said));
+            change(of_host, share(per_function, said));
         }
         for (name, places) in &self.plugins {
             change(places, configured.plugins.get(&**name).copied());
         }
         self.configured = configured;
+        self.per_function = per_function;
     }
 
     /// Every place that is limited, or was so while calls came to it: of functions, then of plugins, by name.
@@ -232,6 +235,29 @@ impl LimitBook {
         let functions = self.functions.iter().map(|(name, known)| (name.as_str(), &known.places));
         let plugins = self.plugins.iter().map(|(name, places)| (&**name, places));
         [shown(functions), shown(plugins)]
+    }
+
+    /// How often calls of a function had as many places of the host as they may.
+    pub(super) fn shares_reached(&self) -> u64 {
+        self.functions.values().map(|known| known.of_host.reached()).sum()
+    }
+}
+
+impl OfFunction {
+    fn places(&self) -> (Arc<Places>, Arc<Places>, Arc<Idle>) {
+        (Arc::clone(&self.places), Arc::clone(&self.of_host), Arc::clone(&self.idle))
+    }
+}
+
+/// The places of the host that calls of a function may have: what the operator lets run of it alone may be more.
+fn share(per_function: Option<usize>, configured: Option<&FunctionLimit>) -> Option<PlaceLimit> {
+    let said = configured.and_then(|limit| limit.in_flight_max).unwrap_or_default();
+    per_function.map(|most| PlaceLimit { in_flight_max: most.max(said), queue_max: 0 })
+}
+
+fn change(places: &Places, limit: Option<PlaceLimit>) {
+    if places.limit() != limit {
+        places.set(limit);
     }
 }
 
@@ -246,150 +272,4 @@ fn shown<'a>(all: impl Iterator<Item = (&'a str, &'a Arc<Places>)>) -> Vec<(Stri
 }
 
 #[cfg(test)]
-mod tests {
-    use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
-    use std::time::Duration;
-
-    use super::*;
-
-    fn name(text: &str) -> FunctionName {
-        FunctionName::new(text).unwrap()
-    }
-
-    fn limit(in_flight_max: usize, queue_max: usize) -> PlaceLimit {
-        PlaceLimit { in_flight_max, queue_max }
-    }
-
-    fn configured(plugin: Option<PlaceLimit>, function: FunctionLimit) -> CallLimits {
-        CallLimits {
-            plugins: plugin.into_iter().map(|limit| ("demo".to_owned(), limit)).collect(),
-            functions: [(name("demo.f"), function)].into(),
-        }
-    }
-
-    fn publish(book: &mut LimitBook, declared: DeclaredLimit) -> FunctionPlaces {
-        book.publish(&name("demo.f"), &"demo".into(), declared)
-    }
-
-    const DECLARED: DeclaredLimit = DeclaredLimit { max_concurrency: 2, max_queue: 3 };
-
-    #[test]
-    fn each_key_of_the_config_is_stronger_than_the_attribute() {
-        let check = |declared: DeclaredLimit, in_flight_max, queue_max, expected| {
-            assert_eq!(declared.with(Some(&FunctionLimit { in_flight_max, queue_max })), expected);
-        };
-        let undeclared = DeclaredLimit::default();
-        check(DECLARED, None, None, Some(limit(2, 3)));
-        check(DECLARED, Some(7), None, Some(limit(7, 3)));
-        check(DECLARED, None, Some(0), Some(limit(2, 0)));
-        check(undeclared, Some(7), None, Some(limit(7, 0)));
-        check(undeclared, None, Some(9), None);
-    }
-
-    #[test]
-    fn places_outlive_generations_and_configs() {
-        let mut book = LimitBook::default();
-        let first = publish(&mut book, DECLARED);
-        let second = publish(&mut book, DeclaredLimit { max_concurrency: 5, max_queue: 0 });
-        assert!(Arc::ptr_eq(&first.function, &second.function) && Arc::ptr_eq(&first.plugin, &second.plugin));
-        assert_eq!((first.function.limit(), first.plugin.limit()), (Some(limit(5, 0)), None));
-        book.configure(configured(
-            Some(limit(9, 9)),
-            FunctionLimit { in_flight_max: Some(1), queue_max: None },
-        ));
-        assert_eq!((first.function.limit(), first.plugin.limit()), (Some(limit(1, 0)), Some(limit(9, 9))));
-        let third = publish(&mut book, DECLARED);
-        assert_eq!(third.function.limit(), Some(limit(1, 3)), "the config is still stronger");
-        book.configure(CallLimits::default());
-        assert_eq!((third.function.limit(), third.plugin.limit()), (Some(limit(2, 3)), None));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_within_a_call_waits_for_none_of_its_own_places() {
-        let deadline = Deadline::after(Duration::from_secs(5));
-        let mut book = LimitBook::default();
-        book.configure(configured(
-            Some(limit(1, 5)),
-            FunctionLimit { in_flight_max: Some(1), queue_max: Some(5) },
-        ));
-        let places = publish(&mut book, DeclaredLimit::default());
-        let other = book.publish(&name("demo.g"), &"demo".into(), DeclaredLimit::default());
-        let outside = HeldPlaces::default();
-        let outer = places.try_enter(&outside).unwrap();
-        let inside = places.held_within(&outside);
-        assert!(other.try_enter(&outside).is_none(), "the plugin's place is taken");
-        assert!(other.enter(&inside, deadline).await.is_ok());
-        assert_eq!(places.enter(&inside, deadline).await.unwrap_err(), Limited::Within);
-        let waited = other.enter(&outside, deadline).await.unwrap_err();
-        assert_eq!(waited, Limited::Plugin(NoPlace::TimeRanOut));
-        drop(outer);
-        assert!(places.enter(&outside, deadline).await.is_ok());
-        let [functions, plugins] = book.shown();
-        assert_eq!((functions[0].1.reached(), plugins[0].1.reached()), (1, 1));
-    }
-
-    fn poll<F: Future>(entering: &mut Pin<Box<F>>) -> Option<F::Output> {
-        match entering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        }
-    }
-
-    /// One place of the plugin, which a call of `demo.g` has taken, and one of `demo.f`; and what is held within that call.
-    fn one_of_each() -> (FunctionPlaces, Entered, HeldPlaces) {
-        let mut book = LimitBook::default();
-        let function = FunctionLimit { in_flight_max: Some(1), queue_max: Some(5) };
-        book.configure(configured(Some(limit(1, 5)), function));
-        let f = publish(&mut book, DeclaredLimit::default());
-        let g = book.publish(&name("demo.g"), &"demo".into(), DeclaredLimit::default());
-        let outer = g.try_enter(&HeldPlaces::default()).unwrap();
-        let inside = g.held_within(&HeldPlaces::default());
-        (f, outer, inside)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_within_runs_in_the_place_of_one_that_waits_for_the_plugin() {
-        let deadline = Deadline::after(Duration::from_secs(5));
-        let (f, outer, inside) = one_of_each();
-        let outside = HeldPlaces::default();
-        let mut waiting = Box::pin(f.enter(&outside, deadline));
-        assert!(poll(&mut waiting).is_none());
-        let within = f.enter(&inside, deadline).await.unwrap();
-        let mut second = Box::pin(f.enter(&inside, deadline));
-        assert!(poll(&mut second).is_none(), "there is one place, though two calls have to do with it");
-        // The plugin's place alone does not let it run.
-        drop(outer);
-        assert!(poll(&mut waiting).is_none());
-        drop(within);
-        let within = poll(&mut second).unwrap().unwrap();
-        assert!(poll(&mut waiting).is_none(), "the second one asked before");
-        drop(within);
-        let entered = poll(&mut waiting).unwrap().unwrap();
-        assert!(f.function.try_enter().is_none());
-        drop(entered);
-        assert_eq!((f.function.running(), f.function.waiting(), f.plugin.running()), (0, 0, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_place_that_is_borrowed_stays_taken_when_its_lender_goes() {
-        let deadline = Deadline::after(Duration::from_secs(5));
-        let (f, outer, inside) = one_of_each();
-        let outside = HeldPlaces::default();
-        let mut waiting = Box::pin(f.enter(&outside, deadline));
-        assert!(poll(&mut waiting).is_none());
-        let within = f.try_enter(&inside).unwrap();
-        drop(waiting);
-        assert!(f.try_enter(&inside).is_none() && f.function.try_enter().is_none());
-        // One that asks and goes changes nothing.
-        let mut second = Box::pin(f.enter(&inside, deadline));
-        assert!(poll(&mut second).is_none());
-        drop(second);
-        assert_eq!(f.function.running(), 1);
-        drop(within);
-        assert_eq!((f.function.running(), f.function.waiting()), (0, 0));
-        assert!(f.try_enter(&inside).is_some());
-        drop(outer);
-        assert!(f.enter(&outside, deadline).await.is_ok());
-    }
-}
+mod tests;

@@ -137,9 +137,16 @@ impl Table {
         book.counted.iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()
     }
 
-    /// Changes what the config says of limits, for calls that run and wait as well.
-    pub fn set_limits(&self, limits: CallLimits) {
-        self.book().limits.configure(limits);
+    /// Changes what the config says of limits, for calls that run and wait as well. `per_function` is how many places
+    /// of the host calls of one function may have.
+    pub fn set_limits(&self, limits: CallLimits, per_function: usize) {
+        self.book().limits.configure(limits, Some(per_function));
+    }
+
+    /// How often calls of a function had as many places of the host as they may.
+    #[must_use]
+    pub fn shares_reached(&self) -> u64 {
+        self.book().limits.shares_reached()
     }
 
     /// Every limit of functions, and of plugins, by name.

@@ -14,8 +14,8 @@ use super::door::FUNCTIONS_PATH;
 use super::transcode::{JsonError, NoJson};
 use super::{Door, Limit, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, head, transcode};
 use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, FunctionName, Held, HeldPlaces, IDEMPOTENCY_KEY_BYTES_MAX,
-    Invocation, RequestId, ServedBy,
+    Caller, Deadline, ErrorCode, Failure, FunctionName, Held, HeldPlaces, HostPlace,
+    IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };
 use crate::wire::{self, check_arguments, check_value};
 
@@ -135,8 +135,10 @@ async fn answer(
         hops: Vec::new(),
         traceparent: call.traceparent,
         idempotency_key: call.idempotency_key,
+        depth: 0,
         served_by: served_by.clone(),
         held: Held::default(),
+        place: HostPlace::default(),
         within: HeldPlaces::default(),
     };
     guest.busy.uncount();

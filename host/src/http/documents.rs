@@ -222,6 +222,6 @@ mod tests {
 
     fn routes() -> Routes {
         let (configured, peers) = Default::default();
-        Routes { configured, peers, fallback: crate::config::Fallback::None }
+        Routes { configured, peers, fallback: crate::config::Fallback::None, wait: std::time::Duration::ZERO }
     }
 }

@@ -21,7 +21,9 @@ use super::{
     Admission, BodyMemory, Credential, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER,
     auth, call, head, health, remote,
 };
-use crate::base::{Caller, CertificateName, Clock, HostId, Invocation, NamedCaller, Outcome, RequestId};
+use crate::base::{
+    Caller, CertificateName, Clock, HostId, HostPlace, Invocation, NamedCaller, Outcome, RequestId,
+};
 use crate::config::{Access, HEALTH_PATH, READY_PATH, REMOTE_PATH};
 pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
 use crate::functions::{Dispatch, run};
@@ -259,7 +261,8 @@ impl Door {
         let place = policy.admission.enter(invocation.deadline).await;
         let place = place.inspect_err(|_| self.meters.limit(Limit::Queue))?;
         // In the call itself, which may outlive this one, its caller.
-        invocation.held = invocation.held.with((place, taken));
+        invocation.held = invocation.held.with(taken);
+        invocation.place = HostPlace::new(place);
         run(|context| self.router.start(Arc::new(invocation), arguments, context)).await
     }
 

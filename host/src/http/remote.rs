@@ -14,8 +14,8 @@ use super::auth::Proof;
 use super::body::{Guest, Judge, Taken};
 use super::{Door, Limit, Policy, Problem, Response, auth, body};
 use crate::base::{
-    Caller, Credential, Deadline, ErrorCode, Failure, Held, HeldPlaces, Invocation, Outcome, RequestId,
-    ServedBy,
+    Caller, Credential, DEPTH_MAX, Deadline, ErrorCode, Failure, Held, HeldPlaces, HostPlace, Invocation,
+    Outcome, RequestId, ServedBy,
 };
 use crate::config::{Access, SealedCalls};
 use crate::wire::{
@@ -219,10 +219,12 @@ async fn route(
         caller,
         deadline: Deadline::after(remaining),
         hops: envelope.hops,
+        depth: envelope.extensions.depth,
         traceparent: envelope.traceparent,
         idempotency_key: envelope.idempotency_key,
         served_by: served_by.clone(),
         held: Held::default(),
+        place: HostPlace::default(),
         within: HeldPlaces::default(),
     };
     let outcome = door.run(policy, invocation, envelope.arguments, taken).await;
@@ -233,11 +235,13 @@ async fn route(
     answer
 }
 
-/// Refuses a call that has been here before: this very process, or another host of the same id.
+/// Refuses a call that has been here before: this very process, or another host of the same id; and one that too many
+/// calls wait for.
 fn loops(door: &Door, envelope: &RequestEnvelope) -> Option<Answer> {
     let host_id = door.router.host_id();
     if !envelope.hops.contains(host_id) {
-        return None;
+        let refuse = || Answer::of(door, Err(Box::new(Failure::too_deep(&envelope.function))));
+        return (envelope.extensions.depth > DEPTH_MAX).then(refuse);
     }
     let path = envelope.hops.iter().map(|hop| &**hop).collect::<Vec<_>>().join(" to ");
     let text = format!("the call went in a circle: {path} to {host_id}");

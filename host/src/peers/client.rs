@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use tower_service::Service as _;
 
-use super::connector::{Connector, is_refused_certificate};
+use super::connector::{Connector, is_lasting, is_refused_certificate};
 use super::expiry::PeerCertificate;
 use crate::base::{Identity, Tasks};
 use crate::config::{OutboundProxies, Proxy};
@@ -72,6 +72,9 @@ pub(super) enum SendError {
     /// No connection: nothing was sent.
     #[error("no connection: {0}")]
     NotConnected(String),
+    /// No connection, for a reason that stays: nothing was sent.
+    #[error("no connection: {0}")]
+    Refused(String),
     /// The TLS handshake failed in the end: nothing that was sent was looked at.
     #[error("the peer wants a certificate of this host that it accepts: {0}")]
     CertificateRefused(String),
@@ -130,10 +133,13 @@ impl Client {
     /// Makes a connection.
     ///
     /// # Errors
-    /// [`SendError::NotConnected`].
+    /// [`SendError::NotConnected`], [`SendError::Refused`].
     pub(super) async fn connect(&self, to: &Destination) -> Result<Connection, SendError> {
         let io = self.connector.clone().call(to.uri.clone()).await;
-        let mut io = io.map_err(|error| SendError::NotConnected(causes(&*error)))?;
+        let mut io = io.map_err(|error| {
+            let text = causes(&*error);
+            if is_lasting(&*error) { SendError::Refused(text) } else { SendError::NotConnected(text) }
+        })?;
         let certificate = io.take_certificate();
         let handshake = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(io).await;
         let (sender, driver) = handshake.map_err(|error| SendError::NotConnected(causes(&error)))?;

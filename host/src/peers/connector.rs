@@ -265,29 +265,43 @@ impl hyper::rt::Write for Stream {
 /// nothing of that request was looked at. The alert comes under the keys of the handshake: only the peer can send it.
 pub(super) fn is_refused_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
     use rustls::AlertDescription as Alert;
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
-            return matches!(
-                alert,
-                Alert::BadCertificate
-                    | Alert::UnsupportedCertificate
-                    | Alert::CertificateRevoked
-                    | Alert::CertificateExpired
-                    | Alert::CertificateUnknown
-                    | Alert::UnknownCA
-                    | Alert::AccessDenied
-                    | Alert::DecryptError
-                    | Alert::CertificateRequired
-            );
-        }
+    causes(error).any(|cause| {
+        let Some(rustls::Error::AlertReceived(alert)) = cause.downcast_ref() else { return false };
+        matches!(
+            alert,
+            Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::AccessDenied
+                | Alert::DecryptError
+                | Alert::CertificateRequired
+        )
+    })
+}
+
+/// Whether there is no connection for a reason that stays: this host accepts neither the certificate nor the address.
+pub(super) fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes(error).any(|cause| {
+        matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+            || matches!(cause.downcast_ref(), Some(ConnectError::NoTls | ConnectError::NoHost))
+            || cause.is::<resolver::Refused>()
+    })
+}
+
+/// An error and what it came of, outermost first.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
         // An `io::Error` does not name what it was made of as its source.
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
-        };
-    }
-    false
+        }
+    })
 }
 
 #[cfg(test)]
@@ -351,5 +365,22 @@ mod tests {
             assert_eq!(is_refused_certificate(&error), expected, "{error}");
             assert_eq!(is_refused_certificate(&io::Error::other(error)), expected, "deeper");
         }
+    }
+
+    #[tokio::test]
+    async fn what_stays_is_told_from_what_may_pass() {
+        let invalid = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        for (error, expected) in [
+            (io::Error::new(io::ErrorKind::InvalidData, invalid), true),
+            (io::Error::other(ConnectError::NoTls), true),
+            (io::Error::other(ConnectError::Late), false),
+            (io::Error::from(io::ErrorKind::ConnectionRefused), false),
+        ] {
+            assert_eq!(is_lasting(&error), expected, "{error}");
+            assert_eq!(is_lasting(&io::Error::other(error)), expected, "deeper");
+        }
+        let refused =
+            connector("").call("http://169.254.169.254/".parse().unwrap()).await.map(drop).unwrap_err();
+        assert!(is_lasting(&*refused), "{refused}");
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Instant, SystemTime};
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
-use super::Catalogue;
 use super::acquaintance::Acquaintance;
+use super::{Bulkhead, Catalogue};
 use crate::base::{Counter, FunctionName};
 
 /// The knowledge of one peer.
@@ -22,6 +22,8 @@ pub struct Known {
     pub(super) acquaintance: Acquaintance,
     fetches: [Counter; Fetched::ALL.len()],
     probes: [Counter; Probed::ALL.len()],
+    /// How many calls may run there and wait for it.
+    pub(super) bulkhead: Bulkhead,
     /// The catalogue seems to be out of date.
     pub(super) is_stale: Notify,
     /// The breaker has opened.

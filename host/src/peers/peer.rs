@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,8 +14,8 @@ use super::connections::Connections;
 use super::health::{Admission, Health};
 use super::known::Known;
 use super::load::Latency;
-use super::{Client, Moment};
-use crate::base::{Counter, ErrorCode, Failure, HostId, Invocation, Outcome};
+use super::{Bulkhead, Cause, Client, Cure, Moment};
+use crate::base::{Counter, ErrorCode, Failure, HostId, Invocation, Outcome, Place};
 use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::functions::CallStats;
 use crate::wire::{Compression, KeySet, Limits};
@@ -60,6 +60,8 @@ pub struct Peer {
     limited: [Counter; PeerLimit::ALL.len()],
     reach: Reach,
     known: Arc<Known>,
+    /// What it failed of last is not cured by time.
+    stays_failed: AtomicBool,
     /// What to add to our clock to have the peer's, in milliseconds.
     clock_offset_ms: AtomicI64,
 }
@@ -80,6 +82,34 @@ pub enum Answer {
     Outcome(Outcome, Option<HostId>),
     /// The URL leads back to this very process: nothing was run.
     Itself,
+}
+
+/// The same, with what may cure it that the call has no result; of one that has, that means nothing.
+#[derive(Debug)]
+pub struct Answered {
+    /// What came of the call.
+    pub answer: Answer,
+    /// What may come to another end.
+    pub cure: Cure,
+}
+
+/// A call that may go to a peer now. It must be made, or given back.
+#[derive(Debug)]
+pub struct Admitted {
+    /// It finds out whether the peer is back.
+    pub is_trial: bool,
+    _place: Place,
+}
+
+/// Whether a call may go to a peer now.
+#[derive(Debug)]
+pub enum Entry {
+    /// Yes.
+    In(Admitted),
+    /// No, until then at least: it is left alone.
+    NotBefore(Instant),
+    /// No: as many run there as may.
+    Full,
 }
 
 impl Answer {
@@ -126,6 +156,7 @@ impl Peer {
             latency: Latency::default(),
             late: Arc::new(Semaphore::new(LATE_MAX)),
             limited: Default::default(),
+            stays_failed: AtomicBool::new(false),
             clock_offset_ms: AtomicI64::new(0),
         }
     }
@@ -207,7 +238,7 @@ impl Peer {
         PeerLimit::ALL.into_iter().zip(self.limited.iter().map(Counter::get))
     }
 
-    fn limit(&self, limit: PeerLimit) {
+    pub(crate) fn limit(&self, limit: PeerLimit) {
         self.limited[limit as usize].count();
     }
 
@@ -215,19 +246,52 @@ impl Peer {
     ///
     /// # Cancel safety
     /// Dropping it closes the connection, so that the peer drops the call as well.
-    pub async fn call(self: &Arc<Self>, invocation: &Invocation, arguments: Bytes, is_trial: bool) -> Answer {
+    pub async fn call(
+        self: &Arc<Self>,
+        invocation: &Invocation,
+        arguments: Bytes,
+        admitted: Admitted,
+    ) -> Answered {
         if self.is_unfound {
-            return failed(Self::unfound_failure());
+            self.give_back(admitted);
+            return Answered { answer: failed(Self::unfound_failure()), cure: Cause::Unfound.cure() };
         }
+        let Admitted { is_trial, _place } = admitted;
         let mut calling = Calling::begin(self, is_trial);
         let answer = self.call_uncounted(invocation, arguments, &mut calling).await;
         calling.end(&answer);
-        answer
+        let cure = calling.cure(&answer);
+        Answered { answer, cure }
     }
 
-    /// Whether a call may go to it now; if it answers [`Admission::Trial`], the call must be made, or given back.
-    pub(crate) fn admit(&self, now: Instant) -> Admission {
-        self.health.admit(now)
+    /// Whether a call may go to it now.
+    pub(crate) fn enter(&self, now: Instant) -> Entry {
+        match self.health.admit(now) {
+            Admission::No(until) => Entry::NotBefore(until),
+            // Where all places are taken by calls that a peer never answers, it must still be found out that it is back.
+            Admission::Trial => {
+                Entry::In(Admitted { is_trial: true, _place: self.bulkhead().enter_anyway() })
+            }
+            Admission::Yes => {
+                let place = self.bulkhead().enter();
+                place.map_or(Entry::Full, |_place| Entry::In(Admitted { is_trial: false, _place }))
+            }
+        }
+    }
+
+    /// How many calls run there and wait for it.
+    #[must_use]
+    pub fn bulkhead(&self) -> &Bulkhead {
+        &self.known.bulkhead
+    }
+
+    /// Whether time may cure what it failed of last.
+    pub(crate) fn may_recover(&self) -> bool {
+        !self.stays_failed.load(Ordering::Relaxed)
+    }
+
+    fn note_cure(&self, cure: Cure) {
+        self.stays_failed.store(cure < Cure::Time, Ordering::Relaxed);
     }
 
     /// Whether a call could go to it now.
@@ -237,7 +301,11 @@ impl Peer {
     }
 
     /// A call that was admitted is not made.
-    pub(crate) fn give_back(&self, is_trial: bool) {
+    pub(crate) fn give_back(&self, admitted: Admitted) {
+        self.give_back_trial(admitted.is_trial);
+    }
+
+    fn give_back_trial(&self, is_trial: bool) {
         if is_trial {
             self.health.trial_ended();
         }
@@ -277,11 +345,14 @@ impl Peer {
             }
         };
         let Standing { priority, weight } = self.standing;
-        let (running, ms) = (self.stats.running(), self.latency.seconds(now) * 1000.0);
+        let ms = self.latency.seconds(now) * 1000.0;
+        let (running, waiting) = (self.bulkhead().running(), self.bulkhead().waiting());
+        let most = self.bulkhead().in_flight_max().map(|most| format!(" of at most {most}"));
         let found = self.found_behind.as_ref().map(|url| format!("found behind {url}, "));
         format!(
-            "{}{fares}; {running} calls run there, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}{}; {}",
+            "{}{fares}; {running}{} calls run there, {waiting} wait for it to come back, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}{}; {}",
             found.unwrap_or_default(),
+            most.unwrap_or_default(),
             self.describe_probe(),
             self.describe_way()
         )

@@ -124,6 +124,7 @@ impl Generation {
             staged: Mutex::new(Some(Vec::new())),
             lease: OnceLock::new(),
             retired: CancellationToken::new(),
+            own_calls: HostSide::own_calls(),
         }));
         let host_id: &'static str = Box::leak(services.host_id.to_string().into_boxed_str());
         let config: &'static str = Box::leak(config.into_boxed_str());

@@ -16,7 +16,7 @@ use super::Services;
 use super::call::{PluginFunction, call_context};
 use super::generation::{Lease, WeakLease};
 use super::nested_call::call;
-use crate::base::{FunctionName, Invocation};
+use crate::base::{FunctionName, Invocation, PlaceLimit, Places};
 use crate::functions::DeclaredLimit;
 
 /// Most functions of one plugin.
@@ -25,6 +25,10 @@ const FUNCTIONS_MAX: usize = 4096;
 const TEXT_BYTES_MAX: usize = 256 * 1024;
 /// Longest log line in bytes; the rest is cut off.
 const LOG_BYTES_MAX: usize = 16 * 1024;
+
+/// Most calls at once that one generation makes outside of any invocation. Such a call begins a chain anew, with a
+/// depth of 0: so it is their number that ends what would go on without an end over tasks that a plugin spawns.
+const OWN_CALLS_MAX: usize = 1024;
 
 /// What a plugin registered, copied out of its memory.
 pub(super) struct Registered {
@@ -52,12 +56,19 @@ pub(super) struct HostSide {
     pub(super) lease: OnceLock<WeakLease>,
     /// Cancelled when the generation is out of the table.
     pub(super) retired: CancellationToken,
+    /// The places of the calls that the plugin makes outside of any invocation.
+    pub(super) own_calls: Arc<Places>,
 }
 
 impl HostSide {
     /// Ends registering; answers what was registered.
     pub(super) fn close(&self) -> Vec<Registered> {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    /// The places of the calls of one generation outside of any invocation.
+    pub(super) fn own_calls() -> Arc<Places> {
+        Arc::new(Places::new(PlaceLimit { in_flight_max: OWN_CALLS_MAX, queue_max: 0 }))
     }
 
     pub(super) fn lease(&self) -> Option<Lease> {

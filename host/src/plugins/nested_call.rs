@@ -20,7 +20,9 @@ use super::call::bytes_of;
 use super::generation::Lease;
 use super::host_table::{HostSide, side};
 use super::waker::with_std_waker;
-use crate::base::{Caller, Deadline, ErrorCode, Failure, Invocation, Outcome, RequestId, ServedBy};
+use crate::base::{
+    Caller, DEPTH_MAX, Deadline, ErrorCode, Failure, Held, Invocation, Outcome, RequestId, ServedBy,
+};
 use crate::functions::{CallFuture, FunctionNumber, Started};
 use crate::wire;
 
@@ -119,6 +121,15 @@ fn not_executed(code: ErrorCode, message: &str) -> Box<Failure> {
     Box::new(Failure::not_executed(code, message))
 }
 
+fn too_many(side: &HostSide) -> Box<Failure> {
+    let most = side.own_calls.limit().map_or(0, |limit| limit.in_flight_max);
+    let text = format!(
+        "plugin `{}` makes {most} calls from tasks or threads of its own, which is the most at once",
+        side.plugin
+    );
+    Box::new(Failure::not_executed(ErrorCode::Overloaded, text))
+}
+
 fn host_panicked() -> Box<Failure> {
     tracing::error!("the host panicked while it served a plugin's call");
     Box::new(Failure::new(ErrorCode::Internal, "the host failed to make the call"))
@@ -138,6 +149,14 @@ fn nested(
     let function = side.services.names.name(FunctionNumber(function));
     let function = function
         .ok_or_else(|| not_executed(ErrorCode::NotFound, "a function number that was never given out"))?;
+    let depth = parent.map_or(0, |parent| parent.depth + 1);
+    if depth > DEPTH_MAX {
+        return Err(Box::new(Failure::too_deep(&function)));
+    }
+    let held = match parent {
+        Some(parent) => parent.held.clone(),
+        None => Held::default().with(side.own_calls.try_enter().ok_or_else(|| too_many(side))?),
+    };
     let mut deadline =
         parent.map_or_else(|| Deadline::after(side.services.call_timeout()), |parent| parent.deadline);
     let mut idempotency_key = None;
@@ -159,10 +178,12 @@ fn nested(
         caller: Caller::Plugin(Arc::clone(&side.plugin)),
         deadline,
         hops: parent.map(|parent| parent.hops.clone()).unwrap_or_default(),
+        depth,
         traceparent: parent.and_then(|parent| parent.traceparent.clone()),
         idempotency_key,
         served_by: ServedBy::default(),
-        held: parent.map(|parent| parent.held.clone()).unwrap_or_default(),
+        held,
+        place: parent.map(|parent| parent.place.clone()).unwrap_or_default(),
         within: parent.map(|parent| parent.within.clone()).unwrap_or_default(),
     })
 }

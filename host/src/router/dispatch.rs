@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
@@ -10,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::time::Sleep;
 
 use super::budget::RetryBudget;
 use super::decision::{self, Decision, Target, Ways, decide};
 use super::repeats::Repeats;
+use super::running::{Running, UntilDeadline, bounded};
 use crate::base::{
-    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Outcome, Tasks,
-    nearest,
+    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Outcome, Places,
+    Tasks, nearest,
 };
 use crate::config::Fallback;
-use crate::functions::{CallFuture, CallStats, Dispatch, Function, Started, Table, Withdrawn};
+use crate::functions::{CallFuture, Dispatch, Function, Started, Table, Withdrawn};
 use crate::peers::Peer;
 
 /// How long what is dropped may take to be gone.
@@ -40,6 +39,10 @@ pub struct Router {
     pub(super) once_tasks: Tasks,
     /// Longest result of a function that runs here, in bytes.
     answer_bytes_max: AtomicUsize,
+    /// The places of repeats that wait for those.
+    pub(super) joined: Arc<Places>,
+    /// Own the calls that go on with a stack of their own.
+    pub(super) stack_tasks: Tasks,
     /// Told when functions may run in other places than before: a peer turned out to be this very host, or other peers
     /// were found.
     on_routes: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -55,6 +58,8 @@ pub struct Routes {
     pub peers: Vec<Arc<Peer>>,
     /// What becomes of a call that provably did not run on its peers.
     pub fallback: Fallback,
+    /// How long a call may wait for a peer to come back.
+    pub wait: Duration,
 }
 
 impl Routes {
@@ -83,6 +88,8 @@ impl Router {
             repeats: Arc::default(),
             once_tasks: Tasks::default(),
             answer_bytes_max: AtomicUsize::new(usize::MAX),
+            joined: super::once::joined(),
+            stack_tasks: Tasks::default(),
             on_routes: OnceLock::new(),
             this: this.clone(),
         })
@@ -151,6 +158,8 @@ impl Router {
         if !self.once_tasks.end(grace).await {
             self.once_tasks.abandon(DROP_GRACE).await;
         }
+        // Those end with the calls that they are made within.
+        self.stack_tasks.end(DROP_GRACE).await;
     }
 
     /// Where a function runs at present.
@@ -178,6 +187,7 @@ impl Router {
         target
     }
 
+    /// Begins a call of a function of this host.
     fn start_local(
         &self,
         function: &Function,
@@ -186,6 +196,25 @@ impl Router {
         context: &mut Context<'_>,
         begun: Instant,
     ) -> Started {
+        if super::stack::needs_its_own(&invocation) {
+            let Some(this) = self.this.upgrade() else { return stopping() };
+            return this.start_on_own_stack(invocation, arguments, context);
+        }
+        self.start_on_this_stack(function, invocation, arguments, context, begun)
+    }
+
+    /// The same on the stack that there is.
+    pub(super) fn start_on_this_stack(
+        &self,
+        function: &Function,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+        context: &mut Context<'_>,
+        begun: Instant,
+    ) -> Started {
+        if !invocation.place.enter_function(&function.places.of_host) {
+            return refuse_share(function);
+        }
         if function.places.are_limited() {
             return self.start_limited(function, invocation, arguments, context, begun);
         }
@@ -322,6 +351,16 @@ fn refuse(code: ErrorCode, text: String) -> Started {
     Started::Ready(Err(Box::new(Failure::not_executed(code, text))))
 }
 
+/// A function has as many places of the host as it may.
+fn refuse_share(function: &Function) -> Started {
+    let text = format!(
+        "calls of function `{}` take as many places of the host as they may ([server] in_flight_per_function_max)",
+        function.name
+    );
+    function.stats.refuse(ErrorCode::Overloaded);
+    refuse(ErrorCode::Overloaded, text)
+}
+
 /// The failure of a call whose body began and did not end in time.
 #[must_use]
 pub fn deadline_exceeded() -> Box<Failure> {
@@ -329,78 +368,4 @@ pub fn deadline_exceeded() -> Box<Failure> {
         ErrorCode::DeadlineExceeded,
         "the function did not end in time and was stopped",
     ))
-}
-
-/// What a function gives, if it is not longer than it may be: a result, or what the function says in an error.
-fn bounded(outcome: Outcome, function: &FunctionName, bytes_max: usize) -> Outcome {
-    let bytes = match &outcome {
-        Ok(result) => result.len(),
-        Err(failure) => failure.own_bytes(),
-    };
-    if bytes > bytes_max { Err(Box::new(Failure::too_long(function, bytes_max))) } else { outcome }
-}
-
-/// Counts how a call that suspended ends, or that it was dropped.
-struct Running {
-    stats: Arc<CallStats>,
-    name: FunctionName,
-    bytes_max: usize,
-    begun: Instant,
-    ended: bool,
-}
-
-impl Running {
-    fn end(&mut self, outcome: Outcome) -> Outcome {
-        let outcome = bounded(outcome, &self.name, self.bytes_max);
-        self.stats.end(&outcome, self.begun.elapsed());
-        self.ended = true;
-        outcome
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.stats.cancel(self.begun.elapsed());
-        }
-    }
-}
-
-/// A call that suspended; at its deadline it is dropped.
-struct UntilDeadline {
-    call: Option<CallFuture>,
-    deadline: Pin<Box<Sleep>>,
-    running: Running,
-}
-
-impl UntilDeadline {
-    fn start(
-        call: CallFuture,
-        deadline: Deadline,
-        mut running: Running,
-        context: &mut Context<'_>,
-    ) -> Started {
-        let mut deadline = Box::pin(tokio::time::sleep_until(deadline.0.into()));
-        // The call itself was polled when it began; what is left is to have the timer know the task.
-        if deadline.as_mut().poll(context).is_pending() {
-            return Started::Pending(Box::pin(Self { call: Some(call), deadline, running }));
-        }
-        drop(call);
-        Started::Ready(running.end(Err(deadline_exceeded())))
-    }
-}
-
-impl Future for UntilDeadline {
-    type Output = Outcome;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        if let Some(Poll::Ready(outcome)) = self.call.as_mut().map(|call| call.as_mut().poll(context)) {
-            return Poll::Ready(self.running.end(outcome));
-        }
-        if self.deadline.as_mut().poll(context).is_ready() {
-            self.call = None;
-            return Poll::Ready(self.running.end(Err(deadline_exceeded())));
-        }
-        Poll::Pending
-    }
 }

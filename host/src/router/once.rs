@@ -13,10 +13,12 @@ use tokio::sync::watch;
 use super::Router;
 use super::decision::Target;
 use super::repeats::{Found, Told};
-use crate::base::{Caller, ErrorCode, Failure, Invocation, Outcome, ServedBy};
+use crate::base::{Caller, ErrorCode, Failure, Invocation, Outcome, Place, PlaceLimit, Places, ServedBy};
 use crate::functions::{CallFuture, Started, run};
-use crate::peers::{Admission, Answer};
+use crate::peers::{Answer, Entry};
 
+/// Most repeats that wait for the first call at once: as many as a host runs calls where its config says nothing.
+const JOINED_MAX: usize = 1024;
 /// The peer that may have run a call is none of those that the function runs on now.
 const NOT_ASKED: &str =
     "an earlier call with this idempotency key may have run on a peer that is not asked any more";
@@ -32,7 +34,10 @@ impl Router {
         let mut rest: CallFuture = match self.repeats.begin(&invocation, &arguments, Instant::now()) {
             None => return self.start_any(invocation, arguments, context),
             Some(Found::Ended(told)) => return Started::Ready(take(told, &invocation.served_by)),
-            Some(Found::Runs(told)) => Box::pin(join(told, invocation)),
+            Some(Found::Runs(told)) => match self.joined.try_enter() {
+                Some(place) => Box::pin(join(told, invocation, place)),
+                None => return Started::Ready(Err(nobody_more_joins())),
+            },
             Some(Found::First(running, sent_before)) => {
                 let (told, served_by) = (running.outcome(), invocation.served_by.clone());
                 let ran_by = served_by.clone();
@@ -74,13 +79,17 @@ impl Router {
         let Some(peer) = peers.into_iter().find(|known| known.url().authority() == peer) else {
             return unknown(NOT_ASKED);
         };
-        let is_trial = match peer.admit(Instant::now()) {
-            Admission::No(_) => {
+        let admitted = match peer.enter(Instant::now()) {
+            Entry::In(admitted) => admitted,
+            Entry::NotBefore(_) => {
                 return unknown("the peer that may have run this call is left alone for a moment");
             }
-            admission => admission == Admission::Trial,
+            Entry::Full => {
+                return unknown("as many calls run at the peer that may have run this call as may");
+            }
         };
-        match peer.call(&invocation, arguments, is_trial).await {
+        let _away = invocation.place.lend();
+        match peer.call(&invocation, arguments, admitted).await.answer {
             Answer::Outcome(outcome, served_by) => {
                 let ran = outcome.as_ref().err().is_none_or(|failure| failure.executed == Some(true));
                 served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));
@@ -109,8 +118,22 @@ async fn follow(mut told: watch::Receiver<Option<Told>>, served_by: ServedBy) ->
     }
 }
 
-/// Waits for the outcome of another call with the same key, in its own place and no longer than this one may take.
-async fn join(told: watch::Receiver<Option<Told>>, invocation: Arc<Invocation>) -> Outcome {
+/// The places of repeats that wait for the first call.
+pub(super) fn joined() -> Arc<Places> {
+    Arc::new(Places::new(PlaceLimit { in_flight_max: JOINED_MAX, queue_max: 0 }))
+}
+
+fn nobody_more_joins() -> Box<Failure> {
+    let text = format!(
+        "{JOINED_MAX} repeats of calls with idempotency keys wait for the first ones, which is the most"
+    );
+    Box::new(Failure::new(ErrorCode::Overloaded, text))
+}
+
+/// Waits for the outcome of another call with the same key, and no longer than this one may take. It does nothing here
+/// meanwhile, so it holds no place but the one among those that do the same.
+async fn join(told: watch::Receiver<Option<Told>>, invocation: Arc<Invocation>, _place: Place) -> Outcome {
+    let _away = invocation.place.lend();
     let followed = follow(told, invocation.served_by.clone());
     let followed = tokio::time::timeout_at(invocation.deadline.0.into(), followed).await;
     followed.unwrap_or_else(|_| {

@@ -1,19 +1,23 @@
 //! A call on one of several peers: which one, and whether it may be made again (DESIGN section 5, "Fallback is safe").
 //!
 //! A call goes on to the next peer, and in the end to the body here where that is configured, only if it provably did
-//! not run; one of an idempotent function also if it may have. Whatever is made again takes of the retry budget.
+//! not run; one of an idempotent function also if it may have. Whatever is made again takes of the retry budget, and is
+//! made only where something else may come of it ([`Cure`]).
+//!
+//! Where time may help, the call waits for a peer to come back, in a place among those that wait for it: it holds none
+//! that others need.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::balance::{Candidate, pick, pick_for};
+use super::next::{Next, next};
 use super::offers::all_say_idempotent;
 use super::{Router, Target};
-use crate::base::{Deadline, ErrorCode, Failure, HostId, Invocation, Outcome};
+use crate::base::{Deadline, ErrorCode, Failure, FunctionName, HostId, Invocation, Outcome, Place};
 use crate::config::Fallback;
-use crate::peers::{Admission, Answer, Peer};
+use crate::peers::{Admitted, Answer, Answered, Cure, Peer, PeerLimit};
 
 /// Most times that one call is made.
 const ATTEMPTS_MAX: u32 = 10;
@@ -21,14 +25,48 @@ const ATTEMPTS_MAX: u32 = 10;
 const PAUSE_FIRST: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// The peer that a call goes to next.
-enum Next {
-    /// This one of the list; whether the call finds out if it is back.
-    Peer(usize, bool),
-    /// None may be asked before that time.
-    NotBefore(Instant),
-    /// All were asked.
-    Exhausted,
+/// How calling peers ended.
+enum Ended {
+    /// With that.
+    With(Outcome),
+    /// The call runs here.
+    Here,
+}
+
+/// What became of one round over all peers that may be asked.
+enum Round {
+    /// That is the end.
+    Ended(Ended),
+    /// No peer is left to ask, and none is worth waiting for.
+    Over,
+    /// Time may help; nobody is to be asked before that moment.
+    MayHelp(Instant),
+}
+
+/// One call on its way from peer to peer.
+struct Carried {
+    invocation: Arc<Invocation>,
+    arguments: Bytes,
+    is_idempotent: bool,
+    attempts: u32,
+    /// Whether any attempt ran so far.
+    executed: Option<bool>,
+    /// The host on which the last of those did: another peer may have refused the call after that.
+    ran_on: Option<HostId>,
+    /// Those that a call goes in circles from: where hosts send calls is no matter of time.
+    circles: Vec<Arc<Peer>>,
+    last: Option<Box<Failure>>,
+    last_was_told: bool,
+    pause: Duration,
+    waiting: Option<Waiting>,
+}
+
+/// A call that waits for a peer to come back.
+struct Waiting {
+    /// When it began to, at first.
+    since: Instant,
+    /// Among those that wait; nothing while the call is made.
+    place: Option<Place>,
 }
 
 impl Router {
@@ -40,154 +78,237 @@ impl Router {
         arguments: Bytes,
     ) -> Outcome {
         // The time that a function gives its calls holds wherever it runs.
-        let here = self.table().snapshot().find(invocation.function.as_str()).and_then(|here| here.timeout);
-        if let Some(own) = here.map(Deadline::after).filter(|own| *own < invocation.deadline) {
+        let here = self
+            .table()
+            .snapshot()
+            .find(invocation.function.as_str())
+            .map(|here| (here.idempotent, here.timeout));
+        let own = here.and_then(|(_, timeout)| timeout).map(Deadline::after);
+        if let Some(own) = own.filter(|own| *own < invocation.deadline) {
             invocation = Arc::new(Invocation { deadline: own, ..Invocation::clone(&invocation) });
         }
-        // Of all attempts together: whoever refuses the last one knows nothing of the others.
-        let mut executed = Some(false);
-        // Where it ran, if it ran and failed: another peer may have refused it after that.
-        let mut ran_on = None;
+        self.budget.called();
+        let is_idempotent = here.map_or_else(
+            || all_say_idempotent(&invocation.function, &peers),
+            |(is_idempotent, _)| is_idempotent,
+        );
+        let mut carried = Carried::new(invocation, arguments, is_idempotent);
+        // Work of another machine takes no place of this one.
+        let away = carried.invocation.place.lend();
+        let ended = self.try_peers(peers, &mut carried).await;
+        drop((away, carried.waiting.take()));
+        let Carried { invocation, arguments, executed, ran_on, .. } = carried;
         let served_by = invocation.served_by.clone();
-        let outcome = self.try_peers(peers, invocation, arguments, (&mut executed, &mut ran_on)).await;
+        let outcome = match ended {
+            Ended::With(outcome) => outcome,
+            Ended::Here => self.call_here(invocation, arguments).await,
+        };
         if outcome.as_ref().is_err_and(|failure| failure.executed != Some(true)) {
             ran_on.into_iter().for_each(|host| served_by.set(host));
         }
+        // Of all attempts together: whoever refuses the last one knows nothing of the others.
         outcome
             .map_err(|failure| Box::new(Failure { executed: either(executed, failure.executed), ..*failure }))
     }
 
-    /// The same; `executed` becomes whether any attempt ran so far, and `ran_on` the host on which the last of those did.
-    async fn try_peers(
-        self: Arc<Self>,
-        peers: Vec<Arc<Peer>>,
-        invocation: Arc<Invocation>,
-        arguments: Bytes,
-        (executed, ran_on): (&mut Option<bool>, &mut Option<HostId>),
-    ) -> Outcome {
-        self.budget.called();
-        let here = self.table().snapshot().find(invocation.function.as_str()).map(|here| here.idempotent);
-        let is_idempotent = here.unwrap_or_else(|| all_say_idempotent(&invocation.function, &peers));
-        // Only what may run twice is worth waiting for, unless it can run here: the others learn at once that nobody can
-        // run them.
-        let waits = is_idempotent && !self.falls_back(&invocation);
-        let (mut left, mut attempts, mut pause) = (peers, 0, PAUSE_FIRST);
-        let mut total = left.len();
-        // Those that a call goes in circles from: where hosts send calls is no matter of time.
-        let mut circles: Vec<Arc<Peer>> = Vec::new();
-        let (mut last, mut last_was_told): (Option<Box<Failure>>, bool) = (None, false);
-        left.retain(|peer| !peer.is_unfound());
-        if left.is_empty() {
-            return self.give_up(invocation, arguments, Box::new(Peer::unfound_failure()), true).await;
+    /// Asks peers, round by round, for as long as something may come of it.
+    async fn try_peers(&self, peers: Vec<Arc<Peer>>, carried: &mut Carried) -> Ended {
+        let mut peers = peers;
+        loop {
+            peers.retain(|peer| {
+                !peer.is_unfound() && !carried.circles.iter().any(|circle| Arc::ptr_eq(circle, peer))
+            });
+            if peers.is_empty() {
+                carried.last.get_or_insert_with(|| Box::new(Peer::unfound_failure()));
+                return self.give_up(carried);
+            }
+            match self.ask_each(peers.clone(), carried).await {
+                Round::Ended(ended) => return ended,
+                Round::Over => return self.give_up(carried),
+                Round::MayHelp(not_before) => {
+                    if !self.wait(&peers, carried, not_before).await {
+                        return self.give_up(carried);
+                    }
+                }
+            }
+            // Decided anew: other peers may be known by now.
+            match self.target_of(&carried.invocation) {
+                Target::Peers(now) => peers = now,
+                Target::Local(_) => return Ended::Here,
+                Target::Nowhere => return self.give_up(carried),
+            }
         }
+    }
+
+    /// Asks the peers that may be asked, one after the other.
+    async fn ask_each(&self, mut left: Vec<Arc<Peer>>, carried: &mut Carried) -> Round {
+        let total = left.len();
+        let mut may_help = false;
         loop {
             let now = Instant::now();
-            let again = match next(&left, &invocation, now) {
-                Next::Peer(place, is_trial) => {
+            match next(&left, &carried.invocation, now) {
+                Next::Here => return Round::Ended(Ended::Here),
+                Next::Peer(place, admitted) => {
                     let peer = left.swap_remove(place);
-                    if attempts >= ATTEMPTS_MAX {
-                        peer.give_back(is_trial);
-                        break;
+                    if !self.may_attempt(carried, now) {
+                        peer.give_back(admitted);
+                        return Round::Over;
                     }
-                    if attempts > 0 && !self.budget.take(now) {
-                        peer.give_back(is_trial);
-                        tracing::warn!(function = %invocation.function, request_id = %invocation.id, "not made again: the retry budget is spent");
-                        break;
-                    }
-                    if peer.is_itself() {
-                        return self.call_here(invocation, arguments).await;
-                    }
-                    attempts += 1;
-                    tracing::debug!(function = %invocation.function, request_id = %invocation.id, peer = %peer.url(), is_trial, attempt = attempts, "the call goes to this peer");
-                    let answer = peer.call(&invocation, arguments.clone(), is_trial).await;
-                    *executed = either(*executed, answer.executed());
-                    let ran = answer.executed() == Some(true);
-                    if let (true, Answer::Outcome(_, Some(who))) = (ran, &answer) {
-                        *ran_on = Some(Arc::clone(who));
-                    }
-                    if answer.executed().is_none() {
-                        self.repeats.lose(&invocation, peer.url().authority(), is_idempotent);
-                    }
-                    if says_not_found(&answer) {
-                        peer.lacks(&invocation.function);
-                    }
-                    match answer {
-                        Answer::Outcome(Err(failure), who) if may_go_on(&failure, is_idempotent) => {
-                            let is_circle = failure.code == ErrorCode::LoopDetected;
-                            let goes_on = !is_circle || may_go_round(&invocation, who.as_deref());
-                            // What a peer says tells more than that another one says nothing.
-                            if who.is_some() || !last_was_told {
-                                last = Some(without_names(&invocation, failure));
-                                last_was_told = who.is_some();
-                            }
-                            if is_circle {
-                                circles.push(peer);
-                            }
-                            if goes_on { continue } else { break }
-                        }
-                        Answer::Outcome(outcome, served_by) => {
-                            served_by
-                                .filter(|_| ran)
-                                .into_iter()
-                                .for_each(|host| invocation.served_by.set(host));
-                            return outcome;
-                        }
-                        Answer::Itself => {
-                            self.tell_routes();
-                            if self.has(&invocation.function) {
-                                return self.call_here(invocation, arguments).await;
-                            }
-                            last = Some(self.not_found(&invocation));
-                            continue;
-                        }
+                    match self.ask(&peer, admitted, carried).await {
+                        Ok(cure) => may_help |= cure == Cure::Time,
+                        Err(ended) => return Round::Ended(ended),
                     }
                 }
                 Next::NotBefore(until) => {
-                    last.get_or_insert_with(|| nobody(total));
-                    until.max(now + jittered(pause))
+                    carried.last.get_or_insert_with(|| left_alone(total));
+                    // One that fails of what no time cures is found out about by other calls.
+                    may_help |= left.iter().any(|peer| peer.may_recover());
+                    return if may_help { Round::MayHelp(until) } else { Round::Over };
                 }
-                Next::Exhausted => now + jittered(pause),
-            };
-            let is_circle = circles.len() >= total;
-            if !waits || is_circle || attempts >= ATTEMPTS_MAX || again >= invocation.deadline.0 {
-                break;
-            }
-            tokio::time::sleep_until(again.into()).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-            // Decided anew: other peers may be known by now.
-            match self.target_of(&invocation) {
-                Target::Peers(peers) => left = peers,
-                Target::Local(_) => return self.call_here(invocation, arguments).await,
-                Target::Nowhere => break,
-            }
-            total = left.len();
-            left.retain(|peer| !peer.is_unfound() && !circles.iter().any(|circle| Arc::ptr_eq(circle, peer)));
-            if left.is_empty() {
-                break;
+                Next::Full if may_help => return Round::MayHelp(now),
+                Next::Full => {
+                    left.iter().for_each(|peer| peer.limit(PeerLimit::InFlight));
+                    carried.last = Some(full(&carried.invocation.function));
+                    return Round::Over;
+                }
+                Next::Exhausted => return if may_help { Round::MayHelp(now) } else { Round::Over },
             }
         }
-        let failure = last.unwrap_or_else(|| nobody(total));
-        let is_safe = *executed == Some(false) || is_idempotent;
-        self.give_up(invocation, arguments, failure, is_safe).await
+    }
+
+    /// Whether a call may be made, perhaps once more.
+    fn may_attempt(&self, carried: &Carried, now: Instant) -> bool {
+        if carried.attempts >= ATTEMPTS_MAX {
+            return false;
+        }
+        if carried.attempts > 0 && !self.budget.take(now) {
+            let Invocation { function, id, .. } = &*carried.invocation;
+            tracing::warn!(%function, request_id = %id, "not made again: the retry budget is spent");
+            return false;
+        }
+        true
+    }
+
+    /// Makes the call at one peer. If it failed and may be made elsewhere, returns what may cure that.
+    async fn ask(&self, peer: &Arc<Peer>, admitted: Admitted, carried: &mut Carried) -> Result<Cure, Ended> {
+        let invocation = Arc::clone(&carried.invocation);
+        let Invocation { function, id, .. } = &*invocation;
+        carried.attempts += 1;
+        if let Some(waiting) = &mut carried.waiting {
+            waiting.place = None;
+        }
+        tracing::debug!(%function, request_id = %id, peer = %peer.url(), is_trial = admitted.is_trial, attempt = carried.attempts, "the call goes to this peer");
+        let arguments = carried.arguments.clone();
+        let Answered { answer, cure } = peer.call(&invocation, arguments, admitted).await;
+        carried.executed = either(carried.executed, answer.executed());
+        let ran = answer.executed() == Some(true);
+        if let (true, Answer::Outcome(_, Some(who))) = (ran, &answer) {
+            carried.ran_on = Some(Arc::clone(who));
+        }
+        if answer.executed().is_none() {
+            self.repeats.lose(&invocation, peer.url().authority(), carried.is_idempotent);
+        }
+        if says_not_found(&answer) {
+            peer.lacks(function);
+        }
+        match answer {
+            Answer::Outcome(Err(failure), who) if may_go_on(&failure, cure, carried.is_idempotent) => {
+                let is_circle = failure.code == ErrorCode::LoopDetected;
+                let goes_on = !is_circle || may_go_round(&invocation, who.as_deref());
+                // What a peer says tells more than that another one says nothing.
+                if who.is_some() || !carried.last_was_told {
+                    carried.last = Some(without_names(&invocation, failure));
+                    carried.last_was_told = who.is_some();
+                }
+                if is_circle {
+                    carried.circles.push(Arc::clone(peer));
+                }
+                if goes_on { Ok(cure) } else { Err(self.give_up(carried)) }
+            }
+            Answer::Outcome(outcome, served_by) => {
+                served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));
+                Err(Ended::With(outcome))
+            }
+            Answer::Itself => {
+                self.tell_routes();
+                if self.has(function) {
+                    return Err(Ended::Here);
+                }
+                carried.last = Some(self.not_found(&invocation));
+                Ok(cure)
+            }
+        }
+    }
+
+    /// Waits until `peers` may be asked again, in a place among those that wait for one of them; returns whether they
+    /// may.
+    async fn wait(&self, peers: &[Arc<Peer>], carried: &mut Carried, not_before: Instant) -> bool {
+        let invocation = Arc::clone(&carried.invocation);
+        let longest = self.routes().wait;
+        // What may have run waits only if it may run twice. So does what a peer has answered: that one is not away, and
+        // what it says is news to the caller. What may run here does not wait at all.
+        let may_wait = carried.is_idempotent || (carried.executed == Some(false) && !carried.last_was_told);
+        if longest.is_zero() || !may_wait || carried.attempts >= ATTEMPTS_MAX || self.falls_back(&invocation)
+        {
+            return false;
+        }
+        let now = Instant::now();
+        let waiting = carried.waiting.get_or_insert(Waiting { since: now, place: None });
+        let until = waiting.since + longest;
+        if now >= until {
+            peers.iter().for_each(|peer| peer.limit(PeerLimit::WaitTime));
+            return false;
+        }
+        if waiting.place.is_none() {
+            waiting.place = peers.iter().find_map(|peer| peer.bulkhead().wait());
+        }
+        if waiting.place.is_none() {
+            peers.iter().for_each(|peer| peer.limit(PeerLimit::Waiting));
+            carried.last = Some(nobody_more(&invocation.function));
+            return false;
+        }
+        let soonest = now + jittered(carried.pause);
+        // Now and then, as it may be said to be ready before that, or another one found.
+        let again = not_before.clamp(soonest, soonest.max(now + jittered(PAUSE_MAX))).min(until);
+        if again >= invocation.deadline.0 {
+            return false;
+        }
+        tokio::time::sleep_until(again.into()).await;
+        carried.pause = (carried.pause * 2).min(PAUSE_MAX);
+        true
     }
 
     /// No peer ran the call: it runs here if that is configured, and it may.
-    async fn give_up(
-        &self,
-        invocation: Arc<Invocation>,
-        arguments: Bytes,
-        failure: Box<Failure>,
-        is_safe: bool,
-    ) -> Outcome {
-        if is_safe && self.falls_back(&invocation) {
+    fn give_up(&self, carried: &mut Carried) -> Ended {
+        let Carried { invocation, executed, is_idempotent, last, .. } = carried;
+        let is_safe = *executed == Some(false) || *is_idempotent;
+        if is_safe && self.falls_back(invocation) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
-            return self.call_here(invocation, arguments).await;
+            return Ended::Here;
         }
-        Err(failure)
+        Ended::With(Err(last.take().unwrap_or_else(|| left_alone(1))))
     }
 
     fn falls_back(&self, invocation: &Invocation) -> bool {
         self.routes().fallback == Fallback::Local && self.has(&invocation.function)
+    }
+}
+
+impl Carried {
+    fn new(invocation: Arc<Invocation>, arguments: Bytes, is_idempotent: bool) -> Self {
+        Self {
+            invocation,
+            arguments,
+            is_idempotent,
+            attempts: 0,
+            executed: Some(false),
+            ran_on: None,
+            circles: Vec::new(),
+            last: None,
+            last_was_told: false,
+            pause: PAUSE_FIRST,
+            waiting: None,
+        }
     }
 }
 
@@ -200,66 +321,10 @@ fn either(one: Option<bool>, other: Option<bool>) -> Option<bool> {
     }
 }
 
-/// Chooses among the peers that were not asked yet.
-fn next(left: &[Arc<Peer>], invocation: &Invocation, now: Instant) -> Next {
-    if let [only] = left {
-        return match only.admit(now) {
-            Admission::No(until) => Next::NotBefore(until),
-            admission => Next::Peer(0, admission == Admission::Trial),
-        };
-    }
-    let mut places: Vec<usize> = (0..left.len()).collect();
-    let mut not_before = None;
-    loop {
-        places.retain(|place| match left[*place].look(now) {
-            Admission::No(until) => {
-                not_before = Some(not_before.map_or(until, |before: Instant| before.min(until)));
-                false
-            }
-            _ => true,
-        });
-        let candidates: Vec<Candidate> = places.iter().map(|place| candidate(&left[*place], now)).collect();
-        let here = places.iter().zip(&candidates).filter(|(place, _)| left[**place].is_itself());
-        let here = here.map(|(_, candidate)| candidate.priority).min();
-        if here.is_some() && here == candidates.iter().map(|candidate| candidate.priority).min() {
-            let place = places.iter().find(|place| left[**place].is_itself());
-            return place.map_or(Next::Exhausted, |place| Next::Peer(*place, false));
-        }
-        let picked = match &invocation.idempotency_key {
-            // A repeat must come to the host that remembers the first one.
-            Some(key) => {
-                let names: Vec<&str> = places.iter().map(|place| left[*place].url().authority()).collect();
-                pick_for(key, &names, &candidates)
-            }
-            None => pick(&candidates, (rand::random(), rand::random())),
-        };
-        let Some(picked) = picked else {
-            return not_before.map_or(Next::Exhausted, Next::NotBefore);
-        };
-        match left[places[picked]].admit(now) {
-            // Somebody else took the trial since.
-            Admission::No(_) => places.swap_remove(picked),
-            admission => return Next::Peer(places[picked], admission == Admission::Trial),
-        };
-    }
-}
-
-fn candidate(peer: &Peer, now: Instant) -> Candidate {
-    Candidate { priority: peer.standing().priority, weight: peer.weight(now), load: peer.load(now) }
-}
-
-/// Whether the call may be made elsewhere: it provably did not run, or may run twice, and another host may do better.
-fn may_go_on(failure: &Failure, is_idempotent: bool) -> bool {
+/// Whether the call may be made elsewhere: it provably did not run, or may run twice, and something else may come of it.
+fn may_go_on(failure: &Failure, cure: Cure, is_idempotent: bool) -> bool {
     let is_safe = failure.executed == Some(false) || is_idempotent;
-    let elsewhere = match failure.code {
-        ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::NotFound | ErrorCode::LoopDetected => {
-            true
-        }
-        // Of one peer that has another key than the others, or another version.
-        ErrorCode::Unauthenticated | ErrorCode::Incompatible => is_idempotent,
-        _ => false,
-    };
-    is_safe && elsewhere
+    is_safe && cure > Cure::Nothing
 }
 
 /// Whether the peer itself says that it does not have the function.
@@ -286,7 +351,7 @@ fn without_names(invocation: &Invocation, failure: Box<Failure>) -> Box<Failure>
     Box::new(Failure { message, ..*failure })
 }
 
-fn nobody(peers: usize) -> Box<Failure> {
+fn left_alone(peers: usize) -> Box<Failure> {
     let text = match peers {
         1 => "the peer that this function runs on has failed several times, and is left alone for a moment"
             .to_owned(),
@@ -294,6 +359,20 @@ fn nobody(peers: usize) -> Box<Failure> {
             "all {peers} peers that this function runs on have failed several times, and are left alone for a moment"
         ),
     };
+    Box::new(Failure::not_executed(ErrorCode::Unavailable, text))
+}
+
+fn full(function: &FunctionName) -> Box<Failure> {
+    let text = format!(
+        "as many calls run at the peer of function `{function}` as may at once ([plugins.proxy] in_flight_max)"
+    );
+    Box::new(Failure::not_executed(ErrorCode::Overloaded, text))
+}
+
+fn nobody_more(function: &FunctionName) -> Box<Failure> {
+    let text = format!(
+        "the peer of function `{function}` is away, and as many calls wait for it as may ([plugins.proxy] in_flight_max)"
+    );
     Box::new(Failure::not_executed(ErrorCode::Unavailable, text))
 }
 

@@ -21,6 +21,8 @@ pub const TRACEPARENT_BYTES_MAX: usize = 256;
 const TO: &str = "to";
 /// Name of the extension that makes a request a hello.
 const HELLO: &str = "hello";
+/// Name of the extension that says how many calls wait for this one.
+const DEPTH: &str = "depth";
 /// The function that a hello names. A host that knows no hellos answers that it has no such function.
 const HELLO_FUNCTION: &str = "framex.hello";
 /// The arguments of a hello: a MessagePack map without entries.
@@ -32,7 +34,7 @@ const ENVELOPE: &str = "request envelope";
 /// Fields of the envelope.
 const FIELDS: usize = 7;
 /// Bytes of everything in the envelope whose length does not vary, at their longest.
-const FIXED_BYTES_MAX: usize = 96;
+const FIXED_BYTES_MAX: usize = 112;
 /// Bytes in front of the content of a string at their longest.
 const TEXT_HEAD_BYTES_MAX: usize = 5;
 
@@ -62,6 +64,8 @@ pub struct RequestExtensions {
     pub to: Option<InstanceId>,
     /// `hello`: the instance of the sender, which asks who opens its frames. Nothing is called.
     pub hello: Option<InstanceId>,
+    /// `depth`: how many calls the call is made within, each of which waits for it.
+    pub depth: u64,
 }
 
 impl RequestEnvelope {
@@ -99,8 +103,12 @@ impl RequestEnvelope {
             Some(key) => writer.binary(key),
             None => writer.nil(),
         }
-        let RequestExtensions { to, hello } = self.extensions;
-        writer.small_map(u8::from(to.is_some()) + u8::from(hello.is_some()));
+        let RequestExtensions { to, hello, depth } = self.extensions;
+        writer.small_map(u8::from(to.is_some()) + u8::from(hello.is_some()) + u8::from(depth > 0));
+        if depth > 0 {
+            writer.text(DEPTH);
+            writer.unsigned(depth);
+        }
         for (name, instance) in [(TO, to), (HELLO, hello)] {
             if let Some(InstanceId(instance)) = instance {
                 writer.text(name);
@@ -185,6 +193,7 @@ fn read_extensions(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<RequestE
         match reader.text_or_skip(field, INNER_LEVELS)? {
             Some(TO) => extensions.to = Some(instance(reader, plaintext, "extension to")?),
             Some(HELLO) => extensions.hello = Some(instance(reader, plaintext, "extension hello")?),
+            Some(DEPTH) => extensions.depth = reader.unsigned("extension depth")?,
             _ => reader.skip(field, INNER_LEVELS)?,
         }
     }

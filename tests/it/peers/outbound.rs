@@ -114,7 +114,8 @@ fn an_answer_of_the_proxy_itself_to_a_hello_is_no_peer() {
     let lost = ForwardProxy::start("another.test", b.address());
     let refusing = ForwardProxy::refusing("302 Found");
     for (proxy, status) in [(&wanting, "407"), (&lost, "502"), (&refusing, "302")] {
-        let a = host_a(&b).variable("http_proxy", &url(proxy)).start();
+        let a = host_a(&b).variable("http_proxy", &url(proxy));
+        let a = a.variable("FRAMEX_PLUGINS__PROXY__WAIT_MS", "0").start();
         check_failed(&call(&a), 503, "unavailable", Some(false));
         a.wait_for_log(&format!("the answer is no sealed frame: HTTP status {status}"));
         assert_eq!(proxy.heads().len(), 1, "only a hello was sent");

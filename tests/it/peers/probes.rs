@@ -76,7 +76,8 @@ fn a_ready_that_is_not_true_brings_one_call_at_a_time() {
         let status = if head.starts_with("get /ready ") { "200 OK" } else { "502 Bad Gateway" };
         http_answer(status, &[("content-type", "text/html")], b"<html>hello</html>")
     });
-    let a = caller(&liar.url(), "").start();
+    // Calls that do not wait, so that there are many.
+    let a = caller(&liar.url(), "plugins.proxy.wait_ms = 0").start();
     let (begun, mut calls) = (Instant::now(), 0);
     while probes(&a, &liar.url(), "ready") < 3.0 {
         assert!(begun.elapsed() < Duration::from_secs(60), "{}", a.metrics());

@@ -161,6 +161,7 @@ impl Making<'_> {
                 Arc::new(if is_unfound { made.unfound() } else { made })
             }
         };
+        made.bulkhead().set(self.config.proxy.in_flight_max);
         let asking = Asking {
             interval: self.config.proxy.catalogue_interval,
             bytes_max: self.config.proxy.catalogue_bytes_max,

@@ -74,7 +74,8 @@ pub(super) fn peer_json(peer: &Peer) -> Value {
     };
     json!({
         "found_behind": peer.found_behind().map(ToString::to_string), "health": health,
-        "running": peer.stats().running(), "priority": peer.standing().priority, "weight": peer.standing().weight,
+        "running": peer.stats().running(), "in_flight_max": peer.bulkhead().in_flight_max(),
+        "waiting": peer.bulkhead().waiting(), "priority": peer.standing().priority, "weight": peer.standing().weight,
         "url": peer.url().to_string(), "itself": peer.is_itself(), "clock_offset_ms": peer.clock_offset_ms(),
         "has_key": peer.has_key(), "catalogue": catalogue, "last_probe": probe,
         "encrypted": peer.url().is_https(), "pinned": peer.binding().host_id.as_deref(), "bind": peer.binding().bind,

@@ -94,7 +94,7 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     gauges(
         to,
         "calls_in_flight",
-        "Calls from outside that run.",
+        "Calls from outside that have one of the places of the host: not those that wait for a peer.",
         [(none, policy.admission.running() as f64)],
     )?;
     gauges(to, "calls_queued", "Calls from outside that wait.", [(none, policy.admission.waiting() as f64)])?;
@@ -105,7 +105,9 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     counters(to, "requests_refused", "Requests that were answered with an error, by code.", refused)?;
     let [functions, plugins] = admin.router.table().limits();
     let sum = |places: &[(String, Arc<Places>)]| places.iter().map(|(_, places)| places.reached()).sum();
-    let of_names = [("function", sum(&functions)), ("plugin", sum(&plugins))];
+    let per_function = admin.router.table().shares_reached();
+    let of_names =
+        [("function", sum(&functions)), ("plugin", sum(&plugins)), ("in_flight_per_function", per_function)];
     let limited = meters.limited().map(|(limit, count)| (limit.as_str(), count)).chain(of_names);
     let limited = limited.map(|(limit, count)| ([("limit", limit)], count));
     counters(to, "limits_reached", "How often each limit acted.", limited)?;
@@ -165,7 +167,15 @@ fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
             move |(limit, count)| ([("peer", url.as_str()), ("limit", PeerLimit::as_str(limit))], count);
         peer.limited().map(of_peer)
     });
-    counters(to, "peer_limits_reached", "How often each limit on a peer's answers acted.", limited)?;
+    counters(
+        to,
+        "peer_limits_reached",
+        "How often each limit on calls at a peer, and on its answers, acted.",
+        limited,
+    )?;
+    let waiting = urls.iter().zip(&peers);
+    let waiting = waiting.map(|(url, peer)| ([("peer", url.as_str())], peer.bulkhead().waiting() as f64));
+    gauges(to, "peer_calls_waiting", "Calls that wait for a peer to come back.", waiting)?;
     let offsets = peers.iter().map(|peer| peer.clock_offset_ms() as f64 / 1000.0);
     let offsets = urls.iter().zip(offsets).map(|(url, offset)| ([("peer", url.as_str())], offset));
     gauges(to, "peer_clock_offset_seconds", "What is added to this host's clock for the peer.", offsets)?;

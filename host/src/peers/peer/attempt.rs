@@ -13,6 +13,7 @@ use super::failures::{for_callers, refused, unsent};
 use super::hello::{Begun, millis};
 use super::{Answer, Peer, PeerLimit, failed};
 use crate::base::{Deadline, ErrorCode, Failure, Invocation};
+use crate::peers::Cause;
 use crate::peers::client::{HttpAnswer, SendError};
 use crate::peers::connections::{Greeted, IDLE_MAX};
 use crate::peers::receiver::{Mouth, executed, mouth};
@@ -70,6 +71,7 @@ impl Peer {
     ) -> Answer {
         let Some(key) = &self.key else {
             tracing::warn!(peer = %self.url, "no key seals calls to this peer: set plugins.proxy.auth.rules");
+            calling.missed(Cause::NoKey, false);
             return failed(Failure::not_executed(
                 ErrorCode::Unavailable,
                 "this host has no key for the peer that this function runs on",
@@ -99,10 +101,8 @@ impl Peer {
                     Failure::new(ErrorCode::DeadlineExceeded, "the peer did not answer in time")
                 })
             }
-            Ok(Err(Missed { failure, is_excused })) => {
-                if is_excused {
-                    calling.excuse();
-                }
+            Ok(Err(Missed { failure, cause, is_excused })) => {
+                calling.missed(cause, is_excused);
                 tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
                 Answer::Outcome(Err(for_callers(failure)), None)
             }
@@ -129,7 +129,7 @@ impl Peer {
             hops,
             traceparent: invocation.traceparent.clone(),
             idempotency_key: invocation.key_for_peers(sealing),
-            extensions: RequestExtensions::default(),
+            extensions: RequestExtensions { depth: invocation.depth, ..RequestExtensions::default() },
         }
     }
 
@@ -154,7 +154,7 @@ impl Peer {
                 None => match self.begin(&key).await {
                     Ok(Begun::Greeted(greeted)) => (greeted, true),
                     Ok(Begun::Itself) => return Ok(Attempted::Itself),
-                    Err(failure) => return Err(Missed { failure, is_excused: false }),
+                    Err(missed) => return Err(missed),
                 },
             };
             if !progress.send() {
@@ -173,9 +173,7 @@ impl Peer {
                     closed += 1;
                     // A proxy that closes after each answer: a frame names its receiver over any connection.
                     if is_new {
-                        let connected = self.connect().await;
-                        greeted.connection =
-                            connected.map_err(|failure| Missed { failure, is_excused: false })?;
+                        greeted.connection = self.connect().await?;
                         next = Some(greeted);
                     }
                     continue;
@@ -198,9 +196,15 @@ impl Peer {
                 Believed::NotRun => {
                     let text = "the peer was replaced by its next life again and again";
                     let failure = Failure::not_executed(ErrorCode::Unavailable, text);
-                    return Err(Missed { failure: Box::new(failure), is_excused: false });
+                    return Err(Missed {
+                        failure: Box::new(failure),
+                        cause: Cause::Broken,
+                        is_excused: false,
+                    });
                 }
-                Believed::Nothing(failure) => return Err(Missed { failure, is_excused: true }),
+                Believed::Nothing(failure) => {
+                    return Err(Missed { failure, cause: Cause::Stranger, is_excused: true });
+                }
             }
         }
     }
@@ -212,13 +216,17 @@ impl Peer {
             if is_too_large {
                 self.limit(PeerLimit::AnswerSize);
             }
-            Missed { failure: Box::new(unsent(&error)), is_excused: is_too_large }
+            Missed {
+                failure: Box::new(unsent(&error)),
+                cause: Cause::of_send(&error),
+                is_excused: is_too_large,
+            }
         })?;
         if answer.status == StatusCode::OK && answer.is_sealed {
             return Ok(answer);
         }
         let is_excused = answer.status == StatusCode::PAYLOAD_TOO_LARGE;
-        Err(Missed { failure: Box::new(refused(&answer)), is_excused })
+        Err(Missed { failure: Box::new(refused(&answer)), cause: Cause::of_answer(&answer), is_excused })
     }
 
     fn unreadable(&self, error: &ResponseError) -> Missed {
@@ -229,7 +237,8 @@ impl Peer {
         limit.into_iter().for_each(|limit| self.limit(limit));
         let text = format!("the peer's answer cannot be read: {error}");
         let failure = Box::new(Failure::new(ErrorCode::Unavailable, text));
-        Missed { failure, is_excused: limit.is_some() }
+        let cause = if limit.is_some() { Cause::TooLarge } else { Cause::Unreadable };
+        Missed { failure, cause, is_excused: limit.is_some() }
     }
 
     /// What an authentic answer proves, `took` after its frame was sealed.

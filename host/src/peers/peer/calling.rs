@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::attempt::Attempted;
 use super::{Answer, Peer};
 use crate::base::{ErrorCode, Failure};
+use crate::peers::{Cause, Cure};
 
 /// How long an answer that comes too late for its caller is waited for, to learn whether the peer answers at all.
 const LATE_MAX: Duration = Duration::from_secs(1);
@@ -17,6 +18,8 @@ pub(super) struct Calling<'a> {
     is_trial: bool,
     /// What went wrong says nothing of how the peer is.
     is_excused: bool,
+    /// Why there is no sealed answer.
+    cause: Option<Cause>,
     ended: bool,
 }
 
@@ -25,12 +28,24 @@ impl<'a> Calling<'a> {
         let begun = Instant::now();
         peer.stats.begin();
         peer.latency.began(begun);
-        Self { peer, begun, is_trial, is_excused: false, ended: false }
+        Self { peer, begun, is_trial, is_excused: false, cause: None, ended: false }
     }
 
-    /// What goes wrong says nothing of how the peer is: there is too much of something, which is a matter of the call.
-    pub(super) fn excuse(&mut self) {
-        self.is_excused = true;
+    /// There is no sealed answer, and why. If there is too much of something, that is a matter of the call, and says
+    /// nothing of how the peer is.
+    pub(super) fn missed(&mut self, cause: Cause, is_excused: bool) {
+        self.cause = Some(cause);
+        self.is_excused |= is_excused;
+    }
+
+    /// What may cure it that the call has no result, if it has none.
+    pub(super) fn cure(&self, answer: &Answer) -> Cure {
+        let cause = match answer {
+            Answer::Outcome(Err(failure), Some(_)) => Cause::Told(failure.code),
+            Answer::Outcome(..) => self.cause.unwrap_or(Cause::OutOfTime),
+            Answer::Itself => return Cure::AnotherPeer,
+        };
+        cause.cure()
     }
 
     /// The caller's time is over. That alone says nothing of the peer, as callers choose the time: a sealed answer that
@@ -53,8 +68,11 @@ impl<'a> Calling<'a> {
             };
             match answered {
                 Ok(Ok(_)) => peer.health.succeeded(Instant::now(), is_trial),
-                Ok(Err(missed)) if missed.is_excused => peer.give_back(is_trial),
-                Ok(Err(_)) | Err(_) => peer.failed(begun.elapsed(), is_trial),
+                Ok(Err(missed)) if missed.is_excused => peer.give_back_trial(is_trial),
+                Ok(Err(_)) | Err(_) => {
+                    peer.note_cure(Cure::Time);
+                    peer.failed(begun.elapsed(), is_trial);
+                }
             }
             drop(place);
         });
@@ -90,9 +108,12 @@ impl<'a> Calling<'a> {
                     || (failure.code == ErrorCode::DeadlineExceeded && failure.executed == Some(false)) =>
             {
                 peer.latency.at_least(took, now);
-                peer.give_back(self.is_trial);
+                peer.give_back_trial(self.is_trial);
             }
-            (_, None) => peer.failed(took, self.is_trial),
+            (_, None) => {
+                peer.note_cure(self.cause.map_or(Cure::Time, Cause::cure));
+                peer.failed(took, self.is_trial);
+            }
         }
     }
 }
@@ -104,7 +125,7 @@ impl Drop for Calling<'_> {
             self.peer.latency.ended(self.begun);
             self.peer.latency.at_least(took, Instant::now());
             self.peer.stats.cancel(took);
-            self.peer.give_back(self.is_trial);
+            self.peer.give_back_trial(self.is_trial);
         }
     }
 }
@@ -113,6 +134,7 @@ impl Drop for Calling<'_> {
 #[derive(Debug)]
 pub(super) struct Missed {
     pub(super) failure: Box<Failure>,
+    pub(super) cause: Cause,
     /// It says nothing of how the peer is.
     pub(super) is_excused: bool,
 }

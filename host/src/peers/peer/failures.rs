@@ -7,7 +7,10 @@ use crate::peers::client::{HttpAnswer, SendError};
 
 pub(super) fn unsent(error: &SendError) -> Failure {
     match error {
-        SendError::NotConnected(_) | SendError::NotSent | SendError::CertificateRefused(_) => {
+        SendError::NotConnected(_)
+        | SendError::NotSent
+        | SendError::Refused(_)
+        | SendError::CertificateRefused(_) => {
             Failure::not_executed(ErrorCode::Unavailable, error.to_string())
         }
         SendError::Broken(_) | SendError::TooLarge(_) => {

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use http::StatusCode;
 
 use super::Peer;
+use super::calling::Missed;
 use super::failures::{refused, unsent};
 use crate::base::{ErrorCode, Failure};
+use crate::peers::Cause;
 use crate::peers::acquaintance::{Binding, Introduced, Met, Unwelcome, Welcome};
-use crate::peers::client::Connection;
+use crate::peers::client::{Connection, SendError};
 use crate::peers::connections::{Greeted, PeerClock};
 use crate::wire::{self, Compression, KeySet, RequestEnvelope, ResponseEnvelope};
 
@@ -36,21 +38,21 @@ impl Peer {
             Ok(Begun::Greeted(_)) => {
                 tracing::warn!(peer = %self.url, "the URL no longer leads back to this host: calls go to the host that answers there");
             }
-            Err(failure) => {
+            Err(missed) => {
                 self.known.acquaintance.doubt();
-                tracing::warn!(peer = %self.url, "the URL is not known to lead back to this host any more: {failure}");
+                tracing::warn!(peer = %self.url, "the URL is not known to lead back to this host any more: {}", missed.failure);
             }
         }
     }
 
     /// Makes a connection and says hello. Nothing of a call is sent, so no failure of it has run anything.
-    pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<Begun, Box<Failure>> {
+    pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<Begun, Missed> {
         let open = self.connections.open();
         let mut connection = self.connect().await?;
         let hello = tokio::time::timeout(WITHIN, self.say_hello(&mut connection, key));
         let (answer, introduced, clock) = hello.await.unwrap_or_else(|_| {
             let text = format!("the peer did not answer a hello within {} s", WITHIN.as_secs());
-            Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)))
+            Err(before_the_call(Failure::not_executed(ErrorCode::Unavailable, text), Cause::NoHello))
         })?;
         self.follow_clock(clock);
         let met = self.known.acquaintance.meet(&introduced, self.client.identity(), &self.binding);
@@ -79,8 +81,8 @@ impl Peer {
     }
 
     /// Makes a connection, and says nothing yet.
-    pub(super) async fn connect(&self) -> Result<Connection, Box<Failure>> {
-        self.client.connect(&self.destination).await.map_err(|error| before_the_call(unsent(&error)))
+    pub(super) async fn connect(&self) -> Result<Connection, Missed> {
+        self.client.connect(&self.destination).await.map_err(|error| unsaid(&error))
     }
 
     /// Sends a hello, and once more by the peer's clock if that is asked for.
@@ -88,7 +90,7 @@ impl Peer {
         &self,
         connection: &mut Connection,
         key: &KeySet,
-    ) -> Result<(ResponseEnvelope, Introduced, PeerClock), Box<Failure>> {
+    ) -> Result<(ResponseEnvelope, Introduced, PeerClock), Missed> {
         let identity = self.client.identity();
         let remaining_ms = u64::try_from(WITHIN.as_millis()).unwrap_or(u64::MAX);
         let hello = RequestEnvelope::hello(identity, remaining_ms);
@@ -98,14 +100,14 @@ impl Peer {
             let (request_id, frame) = wire::seal_request(key, clock.now_ms(), &hello, Compression::Never);
             let sent = identity.hello(request_id);
             let answer = self.client.post(connection, &self.destination, frame).await;
-            let answer = answer.map_err(|error| before_the_call(unsent(&error)))?;
+            let answer = answer.map_err(|error| unsaid(&error))?;
             if answer.status != StatusCode::OK || !answer.is_sealed {
-                return Err(before_the_call(refused(&answer)));
+                return Err(before_the_call(refused(&answer), Cause::of_answer(&answer)));
             }
             let envelope =
                 wire::open_response(key, request_id, answer.body, &self.limits).map_err(|error| {
                     let text = format!("the peer's answer to a hello cannot be read: {error}");
-                    Failure::not_executed(ErrorCode::Unavailable, text)
+                    before_the_call(Failure::not_executed(ErrorCode::Unavailable, text), Cause::Unreadable)
                 })?;
             let said = &envelope.extensions;
             if let Some(now_ms) = said.now_ms {
@@ -120,7 +122,10 @@ impl Peer {
             }
             if said.retry {
                 let text = "the peer refuses the time stamp of a hello by its own clock";
-                return Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)));
+                return Err(before_the_call(
+                    Failure::not_executed(ErrorCode::Unavailable, text),
+                    Cause::Unwelcome,
+                ));
             }
             let introduced = Introduced { by: said.by.clone(), arrived_here: sent.has_arrived_here() };
             return Ok((envelope, introduced, clock));
@@ -151,7 +156,7 @@ impl Peer {
         }
     }
 
-    fn turn_away(&self, unwelcome: &Unwelcome) -> Box<Failure> {
+    fn turn_away(&self, unwelcome: &Unwelcome) -> Missed {
         tracing::error!(peer = %self.url, "the host that answers at this URL is not called: {unwelcome}");
         let (code, text) = match unwelcome {
             Unwelcome::SameId(_) => (ErrorCode::LoopDetected, unwelcome.to_string()),
@@ -160,7 +165,7 @@ impl Peer {
                 format!("the host that answers at the peer's URL is not called: {unwelcome}"),
             ),
         };
-        Box::new(Failure::not_executed(code, text))
+        before_the_call(Failure::not_executed(code, text), Cause::Unwelcome)
     }
 
     /// Takes note of how far the clocks are apart: for people, as calls are stamped by the peer's clock in any case.
@@ -176,8 +181,13 @@ impl Peer {
 }
 
 /// A failure from before anything of the call was sent.
-fn before_the_call(failure: Failure) -> Box<Failure> {
-    Box::new(Failure { executed: Some(false), ..failure })
+fn before_the_call(failure: Failure, cause: Cause) -> Missed {
+    let failure = Box::new(Failure { executed: Some(false), ..failure });
+    Missed { failure, cause, is_excused: false }
+}
+
+fn unsaid(error: &SendError) -> Missed {
+    before_the_call(unsent(error), Cause::of_send(error))
 }
 
 /// Unix time in milliseconds.

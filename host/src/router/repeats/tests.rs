@@ -8,10 +8,12 @@ fn invocation(key: &str) -> Invocation {
         caller: Caller::Client(Credential::None),
         deadline: Deadline::after(Duration::from_secs(5)),
         hops: Vec::new(),
+        depth: 0,
         traceparent: None,
         idempotency_key: Some(Bytes::copy_from_slice(key.as_bytes())),
         served_by: ServedBy::default(),
         held: crate::base::Held::default(),
+        place: crate::base::HostPlace::default(),
         within: crate::base::HeldPlaces::default(),
     }
 }

@@ -52,6 +52,16 @@ pub async fn waits(ms: u64, #[state] started: &Started) -> Result<Vec<String>> {
     Ok(vec![started.0.clone(), marker::build().to_owned()])
 }
 
+/// Of the plugin `misbehave`.
+#[on_proxy(name = "misbehave.nested.ping")]
+pub async fn ping(depth: u64) -> Result<u64>;
+
+/// Calls `ping` of another plugin, which calls this one, so often.
+#[on_proxy]
+pub async fn pong(depth: u64) -> Result<u64> {
+    if depth == 0 { Ok(0) } else { Ok(ping(depth - 1).await? + 1) }
+}
+
 /// Some builds lack it.
 #[on_proxy]
 pub async fn sometimes() -> Result<String> {

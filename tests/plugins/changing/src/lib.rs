@@ -25,6 +25,7 @@ impl Plugin for Changing {
         ctx.insert_state(functions::Started(marker::build().to_owned()));
         ctx.register_proxy_func::<functions::build>()?;
         ctx.register_proxy_func::<functions::waits>()?;
+        ctx.register_proxy_func::<functions::pong>()?;
         match marker::shape() {
             b'b' => ctx.register_proxy_func::<functions::typed_number>()?,
             b'c' => {

@@ -6,6 +6,7 @@ pub mod large;
 pub mod layers;
 pub mod ledger;
 pub mod limited;
+pub mod nested;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +53,7 @@ impl Plugin for Misbehave {
         large::register(ctx)?;
         limited::register(ctx)?;
         layers::register(ctx)?;
+        nested::register(ctx)?;
         ctx.register_proxy_func::<functions::echo>()?;
         ctx.register_proxy_func::<functions::same_number>()?;
         ctx.register_proxy_func::<functions::with_defaults>()?;

@@ -1,0 +1,90 @@
+//! How many calls may run at one peer, and how many may wait for it to come back: what is slow or away there holds up
+//! no call of anything else.
+//!
+//! It outlives the other parts of a peer, as calls do: a reload of the config that keeps the URL keeps it.
+
+use std::sync::Arc;
+
+use crate::base::{Place, PlaceLimit, Places};
+
+/// The places at one peer.
+#[derive(Debug, Default)]
+pub struct Bulkhead {
+    in_flight: Arc<Places>,
+    waiting: Arc<Places>,
+}
+
+impl Bulkhead {
+    /// Changes how many calls run there at once; as many may wait, as that is what it can take when it is back.
+    pub fn set(&self, in_flight_max: usize) {
+        let limit = Some(PlaceLimit { in_flight_max, queue_max: 0 });
+        for places in [&self.in_flight, &self.waiting] {
+            if places.limit() != limit {
+                places.set(limit);
+            }
+        }
+    }
+
+    /// Most calls that run there at once; nothing where there is no limit.
+    #[must_use]
+    pub fn in_flight_max(&self) -> Option<usize> {
+        self.in_flight.limit().map(|limit| limit.in_flight_max)
+    }
+
+    /// How many calls have a place there.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.in_flight.running()
+    }
+
+    /// How many calls wait for it to come back.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.running()
+    }
+
+    /// Whether one more call may run there.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.in_flight_max().is_none_or(|most| self.running() < most)
+    }
+
+    /// A place for a call that runs there, if one is free.
+    #[must_use]
+    pub fn enter(&self) -> Option<Place> {
+        self.in_flight.try_enter()
+    }
+
+    /// A place for a call that runs there, also beyond the limit.
+    #[must_use]
+    pub fn enter_anyway(&self) -> Place {
+        self.in_flight.enter_anyway()
+    }
+
+    /// A place for a call that waits, if one is free.
+    #[must_use]
+    pub fn wait(&self) -> Option<Place> {
+        self.waiting.try_enter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_run_and_calls_that_wait_are_counted_apart() {
+        let bulkhead = Bulkhead::default();
+        assert_eq!((bulkhead.in_flight_max(), bulkhead.has_room()), (None, true));
+        bulkhead.set(1);
+        let runs = bulkhead.enter().unwrap();
+        assert!(bulkhead.enter().is_none() && !bulkhead.has_room());
+        let waits = bulkhead.wait().unwrap();
+        assert!(bulkhead.wait().is_none());
+        assert_eq!((bulkhead.running(), bulkhead.waiting()), (1, 1));
+        bulkhead.set(2);
+        assert!(bulkhead.has_room());
+        drop((runs, waits));
+        assert_eq!((bulkhead.running(), bulkhead.waiting()), (0, 0));
+    }
+}

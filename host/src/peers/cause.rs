@@ -1,0 +1,177 @@
+//! Why a peer gave no result, and what may cure that: pure, each cause in one place.
+//!
+//! A call is made again only where something else may come of it: a key that is refused, or a function that a peer does
+//! not have, is so a second later as well.
+
+use http::StatusCode;
+
+use super::client::{HttpAnswer, SendError};
+use crate::base::ErrorCode;
+
+/// Why a peer gave no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The peer itself says so, in a sealed answer.
+    Told(ErrorCode),
+    /// None of the peers behind the URL has been found yet.
+    Unfound,
+    /// This host has no key that seals calls to the peer.
+    NoKey,
+    /// As many calls run at the peer as may.
+    Full,
+    /// The time of the call was over.
+    OutOfTime,
+    /// There was no connection.
+    NotConnected,
+    /// This host does not connect: the peer's certificate or address is not one that it accepts.
+    Refused,
+    /// The peer wants a certificate that this host does not have.
+    CertificateRefused,
+    /// The connection broke before the answer was there.
+    Broken,
+    /// The peer accepted a connection and did not answer a hello.
+    NoHello,
+    /// The host that answers the hello is not one to call: by its id, its clock, or as it does not say who it is.
+    Unwelcome,
+    /// Another process answered than the one that the call was made for.
+    Stranger,
+    /// The answer is more than is taken, in whatever way.
+    TooLarge,
+    /// The answer opens with no key of the call.
+    Unreadable,
+    /// The answer is no sealed frame, and its status that of a host of another version of the wire.
+    OtherVersion,
+    /// The answer is no sealed frame, but has this HTTP status.
+    Unsealed(u16),
+}
+
+/// What may cure a cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cure {
+    /// Nothing: whoever is asked, and whenever, the same comes of it.
+    Nothing,
+    /// Another peer, which may have what this one lacks.
+    AnotherPeer,
+    /// Time, or another peer.
+    Time,
+}
+
+impl Cause {
+    /// What may cure it.
+    #[must_use]
+    pub const fn cure(self) -> Cure {
+        match self {
+            Self::Told(code) => match code {
+                ErrorCode::Unavailable | ErrorCode::Overloaded => Cure::Time,
+                ErrorCode::NotFound
+                | ErrorCode::LoopDetected
+                | ErrorCode::Misdirected
+                | ErrorCode::Unauthenticated
+                | ErrorCode::Incompatible => Cure::AnotherPeer,
+                _ => Cure::Nothing,
+            },
+            Self::NotConnected | Self::Broken | Self::NoHello | Self::Stranger => Cure::Time,
+            Self::Unfound
+            | Self::NoKey
+            | Self::Full
+            | Self::Refused
+            | Self::Unwelcome
+            | Self::CertificateRefused
+            | Self::Unreadable
+            | Self::OtherVersion => Cure::AnotherPeer,
+            Self::OutOfTime | Self::TooLarge => Cure::Nothing,
+            Self::Unsealed(status) => match status {
+                // The body is too large there, and elsewhere as well.
+                413 => Cure::Nothing,
+                // What is between the hosts has too much to do, or does not reach the peer.
+                408 | 425 | 429 | 500..=599 => Cure::Time,
+                _ => Cure::AnotherPeer,
+            },
+        }
+    }
+
+    pub(super) fn of_send(error: &SendError) -> Self {
+        match error {
+            SendError::NotConnected(_) => Self::NotConnected,
+            SendError::Refused(_) => Self::Refused,
+            SendError::CertificateRefused(_) => Self::CertificateRefused,
+            SendError::Broken(_) | SendError::NotSent => Self::Broken,
+            SendError::TooLarge(_) => Self::TooLarge,
+        }
+    }
+
+    /// Of an answer that is no sealed frame.
+    pub(super) fn of_answer(answer: &HttpAnswer) -> Self {
+        match answer.status {
+            StatusCode::BAD_REQUEST if answer.names_version => Self::OtherVersion,
+            status => Self::Unsealed(status.as_u16()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_cure() {
+        let time = [
+            Cause::Told(ErrorCode::Unavailable),
+            Cause::Told(ErrorCode::Overloaded),
+            Cause::NotConnected,
+            Cause::Broken,
+            Cause::NoHello,
+            Cause::Stranger,
+            Cause::Unsealed(408),
+            Cause::Unsealed(429),
+            Cause::Unsealed(500),
+            Cause::Unsealed(502),
+            Cause::Unsealed(503),
+            Cause::Unsealed(504),
+        ];
+        let another_peer = [
+            Cause::Told(ErrorCode::NotFound),
+            Cause::Told(ErrorCode::LoopDetected),
+            Cause::Told(ErrorCode::Misdirected),
+            Cause::Told(ErrorCode::Unauthenticated),
+            Cause::Told(ErrorCode::Incompatible),
+            Cause::Unfound,
+            Cause::NoKey,
+            Cause::Full,
+            Cause::Refused,
+            Cause::Unwelcome,
+            Cause::CertificateRefused,
+            Cause::Unreadable,
+            Cause::OtherVersion,
+            Cause::Unsealed(200),
+            Cause::Unsealed(301),
+            Cause::Unsealed(401),
+            Cause::Unsealed(403),
+            Cause::Unsealed(404),
+            Cause::Unsealed(405),
+        ];
+        let nothing = [
+            Cause::Told(ErrorCode::InvalidArgument),
+            Cause::Told(ErrorCode::PermissionDenied),
+            Cause::Told(ErrorCode::DeadlineExceeded),
+            Cause::Told(ErrorCode::Cancelled),
+            Cause::Told(ErrorCode::Replayed),
+            Cause::Told(ErrorCode::Panic),
+            Cause::Told(ErrorCode::Failed),
+            Cause::Told(ErrorCode::Internal),
+            Cause::OutOfTime,
+            Cause::TooLarge,
+            Cause::Unsealed(413),
+        ];
+        for (causes, cure) in
+            [(&time[..], Cure::Time), (&another_peer[..], Cure::AnotherPeer), (&nothing[..], Cure::Nothing)]
+        {
+            for cause in causes {
+                assert_eq!(cause.cure(), cure, "{cause:?}");
+            }
+        }
+        let told = time.iter().chain(&another_peer).chain(&nothing);
+        let told = told.filter(|cause| matches!(cause, Cause::Told(_))).count();
+        assert_eq!(told, ErrorCode::ALL.len(), "each code is in the table once");
+    }
+}

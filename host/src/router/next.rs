@@ -1,0 +1,96 @@
+//! The peer that a call goes to next, of those that were not asked yet.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::balance::{Candidate, pick, pick_for};
+use crate::base::Invocation;
+use crate::peers::{Admission, Admitted, Entry, Peer};
+
+/// Where a call goes next.
+pub(super) enum Next {
+    /// To this one of the list.
+    Peer(usize, Admitted),
+    /// A URL that leads back to this host is the best: the call runs here.
+    Here,
+    /// None may be asked before that time.
+    NotBefore(Instant),
+    /// As many calls run at each one that may be asked as may.
+    Full,
+    /// All were asked.
+    Exhausted,
+}
+
+/// Chooses among the peers that were not asked yet.
+pub(super) fn next(left: &[Arc<Peer>], invocation: &Invocation, now: Instant) -> Next {
+    if let [only] = left
+        && !only.is_itself()
+    {
+        return match only.enter(now) {
+            Entry::In(admitted) => Next::Peer(0, admitted),
+            Entry::NotBefore(until) => Next::NotBefore(until),
+            Entry::Full => Next::Full,
+        };
+    }
+    let mut places: Vec<usize> = (0..left.len()).collect();
+    let (mut not_before, mut is_full) = (None, false);
+    loop {
+        places.retain(|place| match look(&left[*place], now) {
+            Look::Open => true,
+            Look::Full => {
+                is_full = true;
+                false
+            }
+            Look::NotBefore(until) => {
+                not_before = Some(not_before.map_or(until, |before: Instant| before.min(until)));
+                false
+            }
+        });
+        let candidates: Vec<Candidate> = places.iter().map(|place| candidate(&left[*place], now)).collect();
+        let here = places.iter().zip(&candidates).filter(|(place, _)| left[**place].is_itself());
+        let here = here.map(|(_, candidate)| candidate.priority).min();
+        if here.is_some() && here == candidates.iter().map(|candidate| candidate.priority).min() {
+            return Next::Here;
+        }
+        let picked = match &invocation.idempotency_key {
+            // A repeat must come to the host that remembers the first one.
+            Some(key) => {
+                let names: Vec<&str> = places.iter().map(|place| left[*place].url().authority()).collect();
+                pick_for(key, &names, &candidates)
+            }
+            None => pick(&candidates, (rand::random(), rand::random())),
+        };
+        let Some(picked) = picked else {
+            return match not_before {
+                Some(until) => Next::NotBefore(until),
+                None if is_full => Next::Full,
+                None => Next::Exhausted,
+            };
+        };
+        match left[places[picked]].enter(now) {
+            Entry::In(admitted) => return Next::Peer(places[picked], admitted),
+            // Somebody else took the trial, or the last place, since.
+            Entry::NotBefore(_) => {}
+            Entry::Full => is_full = true,
+        }
+        places.swap_remove(picked);
+    }
+}
+
+enum Look {
+    Open,
+    Full,
+    NotBefore(Instant),
+}
+
+fn look(peer: &Peer, now: Instant) -> Look {
+    match peer.look(now) {
+        Admission::No(until) => Look::NotBefore(until),
+        Admission::Yes if !peer.is_itself() && !peer.bulkhead().has_room() => Look::Full,
+        _ => Look::Open,
+    }
+}
+
+fn candidate(peer: &Peer, now: Instant) -> Candidate {
+    Candidate { priority: peer.standing().priority, weight: peer.weight(now), load: peer.load(now) }
+}

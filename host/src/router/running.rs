@@ -1,0 +1,87 @@
+//! A call that suspended: counted when it ends or is dropped, and dropped at its deadline.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::time::Sleep;
+
+use super::deadline_exceeded;
+use crate::base::{Deadline, Failure, FunctionName, Outcome};
+use crate::functions::{CallFuture, CallStats, Started};
+
+/// Returns what a function gives, a result or what it says in an error, or a failure where that is too long.
+pub(super) fn bounded(outcome: Outcome, function: &FunctionName, bytes_max: usize) -> Outcome {
+    let bytes = match &outcome {
+        Ok(result) => result.len(),
+        Err(failure) => failure.own_bytes(),
+    };
+    if bytes > bytes_max { Err(Box::new(Failure::too_long(function, bytes_max))) } else { outcome }
+}
+
+/// Counts how a call that suspended ends, or that it was dropped.
+pub(super) struct Running {
+    pub(super) stats: Arc<CallStats>,
+    pub(super) name: FunctionName,
+    /// Longest that it may give, in bytes.
+    pub(super) bytes_max: usize,
+    pub(super) begun: Instant,
+    pub(super) ended: bool,
+}
+
+impl Running {
+    fn end(&mut self, outcome: Outcome) -> Outcome {
+        let outcome = bounded(outcome, &self.name, self.bytes_max);
+        self.stats.end(&outcome, self.begun.elapsed());
+        self.ended = true;
+        outcome
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.stats.cancel(self.begun.elapsed());
+        }
+    }
+}
+
+/// A call that suspended; at its deadline it is dropped.
+pub(super) struct UntilDeadline {
+    call: Option<CallFuture>,
+    deadline: Pin<Box<Sleep>>,
+    running: Running,
+}
+
+impl UntilDeadline {
+    pub(super) fn start(
+        call: CallFuture,
+        deadline: Deadline,
+        mut running: Running,
+        context: &mut Context<'_>,
+    ) -> Started {
+        let mut deadline = Box::pin(tokio::time::sleep_until(deadline.0.into()));
+        // The call itself was polled when it began; what is left is to have the timer know the task.
+        if deadline.as_mut().poll(context).is_pending() {
+            return Started::Pending(Box::pin(Self { call: Some(call), deadline, running }));
+        }
+        drop(call);
+        Started::Ready(running.end(Err(deadline_exceeded())))
+    }
+}
+
+impl Future for UntilDeadline {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        if let Some(Poll::Ready(outcome)) = self.call.as_mut().map(|call| call.as_mut().poll(context)) {
+            return Poll::Ready(self.running.end(outcome));
+        }
+        if self.deadline.as_mut().poll(context).is_ready() {
+            self.call = None;
+            return Poll::Ready(self.running.end(Err(deadline_exceeded())));
+        }
+        Poll::Pending
+    }
+}

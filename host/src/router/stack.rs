@@ -1,0 +1,84 @@
+//! Calls that are made within calls, and the stacks that they run on.
+//!
+//! A call that a plugin makes is begun and polled within the poll of the call that makes it, on the same stack: host,
+//! plugin, host, plugin, and so on. So the chain must not become longer than the smallest stack allows. Every
+//! [`CALLS_ON_ONE_STACK`] calls, the next one becomes a task, which runs on a stack that is empty; what waits for it polls
+//! a handle.
+//!
+//! The host's threads have stacks of 2 MiB, so each call of a chain may take 1/8 of that, 256 KiB, with whatever its
+//! author has on the stack. Host and SDK take 13 KiB of it in a debug build, 24 KiB with two layers (`tests/it/depth.rs`
+//! prints it). A thread of a plugin may have a smaller one, so what it calls never runs on it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::Router;
+use crate::base::{ErrorCode, Failure, Invocation, Outcome};
+use crate::functions::{CallFuture, Started, run};
+
+/// How many calls that are made within each other share a stack.
+const CALLS_ON_ONE_STACK: u64 = 8;
+
+/// Whether a call goes on with a stack of its own.
+pub(super) fn needs_its_own(invocation: &Invocation) -> bool {
+    let is_deep = invocation.depth > 0 && invocation.depth.is_multiple_of(CALLS_ON_ONE_STACK);
+    // The host runs calls in tasks; where there is none, the thread is a plugin's own.
+    is_deep || tokio::task::try_id().is_none()
+}
+
+impl Router {
+    /// Begins a call that runs here as a task.
+    pub(super) fn start_on_own_stack(
+        self: Arc<Self>,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+        context: &mut Context<'_>,
+    ) -> Started {
+        let tasks = self.stack_tasks.clone();
+        let call = async move {
+            let function = self.table().snapshot().find(invocation.function.as_str()).cloned();
+            let Some(function) = function else { return Err(self.not_found(&invocation)) };
+            let begun = Instant::now();
+            let start = move |context: &mut Context<'_>| {
+                self.start_on_this_stack(&function, invocation, arguments, context, begun)
+            };
+            run(start).await
+        };
+        let mut future: CallFuture = Box::pin(OwnTask(tasks.spawn(call)));
+        match future.as_mut().poll(context) {
+            Poll::Ready(outcome) => Started::Ready(outcome),
+            Poll::Pending => Started::Pending(future),
+        }
+    }
+}
+
+/// A call that runs as a task; dropping it cancels the call.
+struct OwnTask(JoinHandle<Outcome>);
+
+impl Drop for OwnTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Future for OwnTask {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        Pin::new(&mut self.0).poll(context).map(|ended| {
+            ended.unwrap_or_else(|error| {
+                let (code, text) = if error.is_panic() {
+                    (ErrorCode::Internal, "the host failed to make the call")
+                } else {
+                    (ErrorCode::Cancelled, "the host is stopping")
+                };
+                Err(Box::new(Failure::new(code, text)))
+            })
+        })
+    }
+}
