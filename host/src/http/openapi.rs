@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{Entry, entries};
-use crate::base::Caller;
+use crate::base::{Caller, ErrorCode};
 use crate::config::Access;
 use crate::router::Router;
 
@@ -124,6 +124,9 @@ fn point_to_components(schema: &mut Value, function: &str) {
 }
 
 fn problem_schema() -> Value {
+    // Plain calls name no receiver, so none is misdirected.
+    let of_plain_calls = ErrorCode::ALL.into_iter().filter(|code| *code != ErrorCode::Misdirected);
+    let codes: Vec<&str> = of_plain_calls.map(ErrorCode::as_str).collect();
     json!({
         "type": "object",
         "description": "RFC 9457, with a stable code.",
@@ -132,7 +135,7 @@ fn problem_schema() -> Value {
             "title": { "type": "string" },
             "status": { "type": "integer" },
             "detail": { "type": "string" },
-            "code": { "type": "string", "enum": crate::base::ErrorCode::ALL.map(crate::base::ErrorCode::as_str) },
+            "code": { "type": "string", "enum": codes },
             "executed": { "type": ["boolean", "null"], "description": "Whether the function's body ran; null: not known." },
             "app_code": { "type": ["string", "null"], "description": "The function's own code, with `failed`." },
             "details": { "description": "The function's own details, with `failed`." },

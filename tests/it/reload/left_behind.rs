@@ -106,7 +106,10 @@ fn what_was_replaced_is_unmapped_whatever_the_way_to_the_state_directory() {
     // By way of another folder, and by a link on the way.
     for way in ["beside/../real/state", "link/state"] {
         let state = format!("state_dir = {:?}", folder.path().join(way));
-        let host = host().config(&state).start();
+        let host = host().config(&state).config("admin.socket = \"state/admin.sock\"");
+        // Where tests look for the socket.
+        fs::create_dir(host.folder().join("state")).unwrap();
+        let host = host.start();
         for number in 2..8 {
             host.put_build(Build::new(number));
             check_done(&host.reload("changing"));
