@@ -81,8 +81,14 @@ fn host() -> &'static (Runtime, Admin) {
         let config = Config::from_text("", &path, &Environment::default(), &Overrides::default());
         let config = config.expect("an empty config is good");
         let table = Arc::new(Table::default());
-        let routes = Routes { configured: HashMap::new(), peers: Vec::new(), fallback: Fallback::None };
-        let router = Router::new(Arc::new(Identity::new(Arc::clone(&config.host_id))), Arc::clone(&table), routes);
+        let routes = Routes {
+            configured: HashMap::new(),
+            peers: Vec::new(),
+            fallback: Fallback::None,
+            wait: Duration::ZERO,
+        };
+        let router =
+            Router::new(Arc::new(Identity::new(Arc::clone(&config.host_id))), Arc::clone(&table), routes);
         let services = Arc::new(Services::new(
             Arc::clone(&config.host_id),
             runtime.handle().clone(),
