@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release --workspace --quiet
 if [ $# -gt 0 ]; then
-  FRAMEX_BENCH_OTHER=$(realpath "$1")
-  export FRAMEX_BENCH_OTHER
+  BENCH_OTHER_HOST=$(realpath "$1")
+  export BENCH_OTHER_HOST
 fi
 exec cargo bench --quiet -p framex-host --bench sealed

@@ -1,7 +1,7 @@
 //! What a sealed call costs the server, against a bare hyper echo in the same run, and a few figures of the daemon.
 //!
 //! Run it with `scripts/bench.sh`. Servers are processes of their own, so that their CPU time is theirs alone;
-//! the rounds of them alternate, so that all meet the same machine. `FRAMEX_BENCH_OTHER` names the daemon of another
+//! the rounds of them alternate, so that all meet the same machine. `BENCH_OTHER_HOST` names the daemon of another
 //! build, beside its plugins, which then takes part: what a change costs is the ratio of the two.
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     }
     let scratch = tempfile::tempdir()?;
     let daemon = Daemon::start(&scratch.path().join("this"), &target_folder()?)?;
-    let other = std::env::var_os("FRAMEX_BENCH_OTHER").map(PathBuf::from);
+    let other = std::env::var_os("BENCH_OTHER_HOST").map(PathBuf::from);
     let other = other
         .as_deref()
         .and_then(Path::parent)

@@ -341,3 +341,41 @@ fn a_repeat_of_a_call_that_may_have_run_goes_nowhere_else() {
     assert_eq!(booked(&c).0, 1);
     [a, b, c].into_iter().for_each(Daemon::stop);
 }
+
+/// The URL of the peer is led to another host with the same key, once the answer of the first one was lost.
+#[test]
+fn a_repeat_does_not_run_on_another_host_behind_the_same_url() {
+    let (b, c) = (host("b", &[]).start(), host("c", &[]).start());
+    let (at_b, at_c) = (b.url(), c.url());
+    let lost = std::sync::atomic::AtomicBool::new(false);
+    let way = FaultyPeer::start(move |conversation| {
+        while let Some(frame) = conversation.request() {
+            let is_lost = lost.load(std::sync::atomic::Ordering::SeqCst);
+            let answer = frames::post_frame(if is_lost { &at_c } else { &at_b }, &frame);
+            if !is_lost && frames::greeting(&frame).is_none() {
+                lost.store(true, std::sync::atomic::Ordering::SeqCst);
+                return;
+            }
+            let kind = answer.header("content-type").unwrap_or_default().to_owned();
+            if !conversation.send(&framex_tests::http_answer(
+                "200 OK",
+                &[("content-type", &kind)],
+                &answer.body,
+            )) {
+                return;
+            }
+        }
+    })
+    .knows_no_hellos();
+    let a = host("a", &[&way.url()]).start();
+    let seat = json!({"order": "seat"});
+    assert_eq!(book(&a, "order-1", &seat).json()["executed"], Value::Null);
+    for _ in 0..3 {
+        let repeat = book(&a, "order-1", &seat);
+        assert_eq!((repeat.status, &repeat.json()["executed"]), (503, &Value::Null), "{}", repeat.json());
+    }
+    assert_eq!((booked(&b).0, booked(&c).0, booked(&a).0), (1, 0, 0));
+    // Another call may go where the URL leads.
+    assert_eq!(book(&a, "order-2", &seat).json(), json!("seat 1"));
+    assert_eq!((booked(&b).0, booked(&c).0), (1, 1));
+}

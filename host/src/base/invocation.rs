@@ -96,20 +96,27 @@ pub struct Invocation {
     pub within: HeldPlaces,
 }
 
+/// Bytes of the keys that stand for those of callers.
+const DIGEST_BYTES: usize = 32;
+
 impl Invocation {
     /// The idempotency key as a peer sees it, to which calls are sealed with the key `sealing`.
     ///
     /// For a peer all callers of this host are one. So the key of a caller that differs from the others has that inside:
     /// no caller gets the outcome of another one's call. A host that sealed with the very key that this one seals with
-    /// is the same caller to the peer, by any way that its call takes.
+    /// is the same caller to the peer, by any way that its call takes. A key of any caller may have the bytes of such a
+    /// digest, so one of that length is never passed on as it came.
     #[must_use]
     pub fn key_for_peers(&self, sealing: [u8; 8]) -> Option<Bytes> {
         let key = self.idempotency_key.as_ref()?;
         let (kind, name) = match &self.caller {
             Caller::Peer(_, Credential::Sealed(id)) if *id == sealing => return Some(key.clone()),
-            Caller::Client(Credential::None) | Caller::Peer(_, Credential::None) | Caller::Unnamed => {
+            Caller::Client(Credential::None) | Caller::Peer(_, Credential::None) | Caller::Unnamed
+                if key.len() != DIGEST_BYTES =>
+            {
                 return Some(key.clone());
             }
+            Caller::Unnamed => ("unnamed", &[][..]),
             Caller::Client(credential) | Caller::Peer(_, credential) => credential.parts(),
             Caller::Named(caller) => ("caller", caller.name.as_bytes()),
             Caller::Plugin(name) => ("plugin", name.as_bytes()),

@@ -68,10 +68,6 @@ pub(super) async fn call(
     let frame = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     let OpenedRequest { key, request_id, sent_at_ms, plaintext } =
         wire::open_request(&sealing.ring, frame).map_err(refused)?;
-    if has_key {
-        guest.busy.known();
-        taken.known();
-    }
     guest.busy.uncount();
     let now_ms = door.clock.now_ms();
     let answer = match door.replays.check(request_id, key.id(), sent_at_ms, now_ms) {
@@ -100,6 +96,11 @@ pub(super) async fn call(
                     answer
                 }
                 None => {
+                    // Not before: whoever has recorded a frame can send it, and has no key for that.
+                    if has_key {
+                        guest.busy.known();
+                        taken.known();
+                    }
                     let caller = match sealing.callers.get(&key.id()) {
                         Some(caller) => Caller::Named(Arc::clone(caller)),
                         None => Caller::Peer(envelope.hops.last().cloned(), Credential::Sealed(key.id())),

@@ -30,6 +30,7 @@ mod offering;
 pub use limit::PeerLimit;
 pub use offering::Allowed;
 
+use attempt::Progress;
 use calling::Calling;
 use offering::Reach;
 
@@ -91,6 +92,8 @@ pub struct Answered {
     pub answer: Answer,
     /// What may come to another end.
     pub cure: Cure,
+    /// The host that the call was sent to, where it has an idempotency key and its frame named a host.
+    pub sent_to: Option<HostId>,
 }
 
 /// A call that may go to a peer now. It must be made, or given back.
@@ -242,7 +245,7 @@ impl Peer {
         self.limited[limit as usize].count();
     }
 
-    /// Calls `invocation.function` there, within its deadline.
+    /// Calls `invocation.function` there, within its deadline; if `only` names a host, on that host or not at all.
     ///
     /// # Cancel safety
     /// Dropping it closes the connection, so that the peer drops the call as well.
@@ -251,17 +254,20 @@ impl Peer {
         invocation: &Invocation,
         arguments: Bytes,
         admitted: Admitted,
+        only: Option<&HostId>,
     ) -> Answered {
         if self.is_unfound {
             self.give_back(admitted);
-            return Answered { answer: failed(Self::unfound_failure()), cure: Cause::Unfound.cure() };
+            let (answer, cure) = (failed(Self::unfound_failure()), Cause::Unfound.cure());
+            return Answered { answer, cure, sent_to: None };
         }
         let Admitted { is_trial, _place } = admitted;
         let mut calling = Calling::begin(self, is_trial);
-        let answer = self.call_uncounted(invocation, arguments, &mut calling).await;
+        let progress = Arc::new(Progress::to(only));
+        let answer = self.call_uncounted(invocation, arguments, &progress, &mut calling).await;
         calling.end(&answer);
         let cure = calling.cure(&answer);
-        Answered { answer, cure }
+        Answered { answer, cure, sent_to: progress.sent_to() }
     }
 
     /// Whether a call may go to it now.

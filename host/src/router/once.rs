@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::Router;
 use super::decision::Target;
-use super::repeats::{Found, Told};
+use super::repeats::{Found, SentTo, Told};
 use crate::base::{Caller, ErrorCode, Failure, Invocation, Outcome, Place, PlaceLimit, Places, ServedBy};
 use crate::functions::{CallFuture, Started, run};
 use crate::peers::{Answer, Entry};
@@ -51,7 +51,7 @@ impl Router {
                 let _owned = self.once_tasks.spawn(async move {
                     let ran = async {
                         match sent_before {
-                            Some(peer) => this.call_again(&peer, invocation, arguments).await,
+                            Some(sent) => this.call_again(&sent, invocation, arguments).await,
                             None => run(|context| this.start_any(invocation, arguments, context)).await,
                         }
                     };
@@ -70,13 +70,14 @@ impl Router {
         }
     }
 
-    /// Makes a call once more on the one peer that may have run it, and remembers if it did.
-    async fn call_again(&self, peer: &str, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
+    /// Makes a call once more on the one peer that may have run it, if the same host answers there, and remembers if it
+    /// did.
+    async fn call_again(&self, sent: &SentTo, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
         // Among those that it may be sent to now.
         let Target::Peers(peers) = self.target(&invocation.function) else {
             return unknown(NOT_ASKED);
         };
-        let Some(peer) = peers.into_iter().find(|known| known.url().authority() == peer) else {
+        let Some(peer) = peers.into_iter().find(|known| known.url().authority() == &*sent.authority) else {
             return unknown(NOT_ASKED);
         };
         let admitted = match peer.enter(Instant::now()) {
@@ -89,7 +90,7 @@ impl Router {
             }
         };
         let _away = invocation.place.lend();
-        match peer.call(&invocation, arguments, admitted).await.answer {
+        match peer.call(&invocation, arguments, admitted, sent.host.as_ref()).await.answer {
             Answer::Outcome(outcome, served_by) => {
                 let ran = outcome.as_ref().err().is_none_or(|failure| failure.executed == Some(true));
                 served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));

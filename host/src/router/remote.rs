@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::next::{Next, next};
 use super::offers::all_say_idempotent;
+use super::repeats::SentTo;
 use super::{Router, Target};
 use crate::base::{Deadline, ErrorCode, Failure, FunctionName, HostId, Invocation, Outcome, Place};
 use crate::config::Fallback;
@@ -199,14 +200,15 @@ impl Router {
         }
         tracing::debug!(%function, request_id = %id, peer = %peer.url(), is_trial = admitted.is_trial, attempt = carried.attempts, "the call goes to this peer");
         let arguments = carried.arguments.clone();
-        let Answered { answer, cure } = peer.call(&invocation, arguments, admitted).await;
+        let Answered { answer, cure, sent_to } = peer.call(&invocation, arguments, admitted, None).await;
         carried.executed = either(carried.executed, answer.executed());
         let ran = answer.executed() == Some(true);
         if let (true, Answer::Outcome(_, Some(who))) = (ran, &answer) {
             carried.ran_on = Some(Arc::clone(who));
         }
         if answer.executed().is_none() {
-            self.repeats.lose(&invocation, peer.url().authority(), carried.is_idempotent);
+            let sent = SentTo { authority: peer.url().authority().into(), host: sent_to };
+            self.repeats.lose(&invocation, sent, carried.is_idempotent);
         }
         if says_not_found(&answer) {
             peer.lacks(function);

@@ -77,15 +77,24 @@ enum Progress {
     Runs { outcome: watch::Receiver<Option<Told>>, lost: Option<Lost> },
     /// This is what came of it.
     Ended(Told),
-    /// It was sent to the peer of that authority, and nobody knows what came of it: a repeat must not go anywhere else.
-    Lost(Arc<str>),
+    /// It was sent there, and nobody knows what came of it: a repeat must not go anywhere else.
+    Lost(SentTo),
+}
+
+/// Where a call was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SentTo {
+    /// The authority of the peer's URL.
+    pub(super) authority: Arc<str>,
+    /// The host that answered there: whoever is on the way may lead the URL to another one.
+    pub(super) host: Option<HostId>,
 }
 
 /// A call of which nobody knows whether a peer ran it.
 #[derive(Debug, Clone)]
 enum Lost {
-    /// The peer of that authority.
-    On(Arc<str>),
+    /// That one.
+    On(SentTo),
     /// Some peer; another one may run it as well.
     Harmlessly,
 }
@@ -107,7 +116,7 @@ impl From<Outcome> for Told {
 #[derive(Debug)]
 pub(super) enum Found {
     /// It is the first one: it runs. An earlier one may have run on the peer of that authority, and nowhere else.
-    First(Running, Option<Arc<str>>),
+    First(Running, Option<SentTo>),
     /// The first one runs.
     Runs(watch::Receiver<Option<Told>>),
     /// The first one ended, or this one is refused.
@@ -176,7 +185,7 @@ impl Repeats {
                     self.answered.count();
                     return Some(Found::Runs(outcome.clone()));
                 }
-                Progress::Lost(peer) => sent_before = Some(Arc::clone(peer)),
+                Progress::Lost(peer) => sent_before = Some(peer.clone()),
             }
         }
         if sent_before.is_none() && !state.has_room(caller) {
@@ -197,14 +206,14 @@ impl Repeats {
     }
 
     /// Notes that a call went to the peer of that authority, and that nobody knows whether it ran there.
-    pub(super) fn lose(&self, invocation: &Invocation, peer: &str, is_idempotent: bool) {
+    pub(super) fn lose(&self, invocation: &Invocation, sent: SentTo, is_idempotent: bool) {
         if invocation.idempotency_key.is_none() {
             return;
         }
         let mut state = self.state();
         let entry = state.entries.get_mut(&CallId::of(invocation));
         if let Some(Entry { progress: Progress::Runs { lost, .. }, .. }) = entry {
-            *lost = Some(if is_idempotent { Lost::Harmlessly } else { Lost::On(peer.into()) });
+            *lost = Some(if is_idempotent { Lost::Harmlessly } else { Lost::On(sent) });
         }
     }
 

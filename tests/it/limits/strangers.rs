@@ -117,16 +117,29 @@ fn a_frame_of_an_unknown_key_is_refused_by_its_first_bytes() {
 /// Each address holds as much as it can of frames that are never complete, by `begun`, over HTTP/2; what it holds lives as
 /// long as the answer of this.
 fn hold_memory(host: &Daemon, begun: &[u8]) -> Vec<TcpStream> {
+    hold_memory_after(host, 8, &[], begun)
+}
+
+/// The same, from so many addresses, over connections that begin with a whole frame, if there is one.
+fn hold_memory_after(host: &Daemon, addresses: u8, whole: &[u8], begun: &[u8]) -> Vec<TcpStream> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let path = text("/api/v1/proxy/remote");
     let head = [&[0x83, 0x86, 0x04][..], &path, &[0x0f, 0x10], &text(wire::CONTENT_TYPE)].concat();
     let mut held = Vec::new();
-    for last in 2..10 {
+    for last in 2..2 + addresses {
         let Some(mut stream) = connect_from(last, host.address()) else { continue };
         let mut bytes = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+        if !whole.is_empty() {
+            bytes.extend(frame(1, 4, 101, &head));
+            bytes.extend(frame(0, 1, 101, whole));
+            if stream.write_all(&std::mem::take(&mut bytes)).is_err() || stream.read(&mut [0; 4096]).is_err()
+            {
+                continue;
+            }
+        }
         // Fewer than 64 KiB each, which a stream may have before its window is widened.
         for number in 0..14 {
-            let id = number * 2 + 1;
+            let id = number * 2 + 103;
             bytes.extend(frame(1, 4, id, &head));
             for part in begun.chunks(16 << 10) {
                 bytes.extend(frame(0, 0, id, part));
@@ -177,6 +190,38 @@ fn bodies_of_strangers_leave_memory_to_callers_with_a_key() {
     assert!(matches!(waits.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut), "{waits}");
     drop((known, newcomer));
     until("all is given back", || host.metric("framex_body_memory_bytes") == 0.0);
+    host.stop();
+}
+
+/// Whoever sees a frame on its way can send it as well, and has no key for that.
+#[test]
+fn a_recorded_frame_makes_no_connection_that_of_a_caller_with_a_key() {
+    const MEMORY: usize = 3 << 20;
+    let host = with_keys(&format!(
+        "body_memory_max = {MEMORY}\nbody_bytes_max = 1048576\nbody_timeout_ms = 60000\nheader_timeout_ms = 60000\n"
+    ));
+    let key = frames::key();
+    let call = frames::envelope(ECHO, &json!({"data": "eA=="}));
+    let (id, replayed) = frames::seal(&key, &call);
+    assert!(frames::open(&key, id, &frames::post_frame(&host.url(), &replayed)).outcome.is_ok());
+    let mut for_another = call.clone();
+    for_another.extensions.to = Some(frames::SCRIPTED);
+    let hello = wire::RequestEnvelope::hello(&framex_host::base::Identity::new("other".into()), 5000);
+    let old = wire::seal_request(&key, frames::now_ms() - 3_600_000, &call, wire::Compression::Never).1;
+    for recorded in [replayed, frames::seal(&key, &for_another).1, frames::seal(&key, &hello).1, old] {
+        let held = hold_memory_after(&host, 16, &recorded, &begun_frame(frames::SECRET, 60_000));
+        until("strangers hold what they may", || {
+            host.metric("framex_body_memory_bytes") > MEMORY as f64 * 0.5
+        });
+        for _ in 0..10 {
+            let held = host.metric("framex_body_memory_bytes");
+            assert!(held <= MEMORY as f64 * 0.76 + 300e3, "{held} bytes are held");
+            check_sealed(&host);
+            check_plain(&host);
+        }
+        drop(held);
+        until("all is given back", || host.metric("framex_body_memory_bytes") == 0.0);
+    }
     host.stop();
 }
 

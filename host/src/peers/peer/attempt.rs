@@ -1,8 +1,8 @@
 //! One attempt at a call: seals it for the process at the other end of a connection, sends it, and believes only what
 //! opens, as far as the mouth that it comes from proves it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,11 +12,11 @@ use super::calling::{Calling, Missed};
 use super::failures::{for_callers, refused, unsent};
 use super::hello::{Begun, millis};
 use super::{Answer, Peer, PeerLimit, failed};
-use crate::base::{Deadline, ErrorCode, Failure, Invocation};
+use crate::base::{Deadline, ErrorCode, Failure, HostId, Invocation};
 use crate::peers::Cause;
 use crate::peers::client::{HttpAnswer, SendError};
 use crate::peers::connections::{Greeted, IDLE_MAX};
-use crate::peers::receiver::{Mouth, executed, mouth};
+use crate::peers::receiver::{Mouth, Receiver, executed, mouth};
 use crate::wire::{self, KeySet, RequestEnvelope, RequestExtensions, ResponseEnvelope, ResponseError};
 
 /// How often a call is sealed again that provably did not run, since its connection led to an earlier life of the host.
@@ -27,26 +27,54 @@ const CLOSED_MAX: usize = IDLE_MAX + 1;
 
 /// How far an attempt is: who waits for it and the attempt itself agree on that, whatever happens at once.
 #[derive(Debug, Default)]
-pub(super) struct Progress(AtomicU8);
+pub(super) struct Progress {
+    step: AtomicU8,
+    /// The only host that the call may be sent to.
+    only: Option<HostId>,
+    /// The host that it was sent to last, if it has an idempotency key.
+    sent_to: OnceLock<HostId>,
+}
 
 const BEFORE: u8 = 0;
 const SENT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 impl Progress {
+    /// A call that has not begun, for that host alone or for any.
+    pub(super) fn to(only: Option<&HostId>) -> Self {
+        Self { only: only.cloned(), ..Self::default() }
+    }
+
+    /// The host that a call with an idempotency key was sent to first.
+    pub(super) fn sent_to(&self) -> Option<HostId> {
+        self.sent_to.get().cloned()
+    }
+
+    /// Returns true if the call may go to the host at the other end.
+    fn may_go_to(&self, receiver: &Receiver) -> bool {
+        self.only.as_deref().is_none_or(|only| receiver.host_id() == Some(only))
+    }
+
+    /// Notes where the call goes.
+    fn note(&self, receiver: &Receiver) {
+        if let Receiver::Bound(by) = receiver {
+            self.sent_to.get_or_init(|| Arc::clone(&by.host_id));
+        }
+    }
+
     /// The call is about to be sent; `false` if it was given up.
     fn send(&self) -> bool {
-        self.0.compare_exchange(BEFORE, SENT, Ordering::AcqRel, Ordering::Acquire) != Err(GIVEN_UP)
+        self.step.compare_exchange(BEFORE, SENT, Ordering::AcqRel, Ordering::Acquire) != Err(GIVEN_UP)
     }
 
     /// The call is given up; `false` if it may have been sent.
     fn give_up(&self) -> bool {
-        self.0.compare_exchange(BEFORE, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire) != Err(SENT)
+        self.step.compare_exchange(BEFORE, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire) != Err(SENT)
     }
 
     /// What was sent has provably not run, and is about to be sent again.
     fn begin_again(&self) {
-        self.0.store(BEFORE, Ordering::Release);
+        self.step.store(BEFORE, Ordering::Release);
     }
 }
 
@@ -67,6 +95,7 @@ impl Peer {
         self: &Arc<Self>,
         invocation: &Invocation,
         arguments: Bytes,
+        progress: &Arc<Progress>,
         calling: &mut Calling<'_>,
     ) -> Answer {
         let Some(key) = &self.key else {
@@ -83,11 +112,10 @@ impl Peer {
                 "the time ran out before the call was sent",
             ));
         };
-        let progress = Arc::new(Progress::default());
         let envelope = self.envelope(invocation, arguments);
         // Boxed, as it may outlive this call.
         let attempt =
-            Arc::clone(self).attempt(Arc::clone(key), envelope, invocation.deadline, Arc::clone(&progress));
+            Arc::clone(self).attempt(Arc::clone(key), envelope, invocation.deadline, Arc::clone(progress));
         let mut attempt = Box::pin(attempt);
         match tokio::time::timeout(remaining, attempt.as_mut()).await {
             Err(_) => {
@@ -157,6 +185,14 @@ impl Peer {
                     Err(missed) => return Err(missed),
                 },
             };
+            if !progress.may_go_to(&greeted.receiver) {
+                if !is_new {
+                    continue;
+                }
+                let text = "another host answers now than the one that may have run this call";
+                let failure = Box::new(Failure::new(ErrorCode::Unavailable, text));
+                return Err(Missed { failure, cause: Cause::Unwelcome, is_excused: true });
+            }
             if !progress.send() {
                 self.connections.give_back(greeted);
                 return Ok(Attempted::GivenUp);
@@ -164,6 +200,9 @@ impl Peer {
             // Below a millisecond, 0 would mean that there is no deadline.
             envelope.remaining_ms = deadline.remaining().map_or(0, millis).max(1);
             envelope.extensions.to = greeted.receiver.to();
+            if envelope.idempotency_key.is_some() {
+                progress.note(&greeted.receiver);
+            }
             let sealed_at = Instant::now();
             let (request_id, frame) =
                 wire::seal_request(&key, greeted.clock.now_ms(), &envelope, self.compression);

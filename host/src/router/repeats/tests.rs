@@ -29,7 +29,7 @@ fn begin(repeats: &Arc<Repeats>, key: &str, now: Instant) -> Found {
 }
 
 #[track_caller]
-fn first(found: Found) -> (Running, Option<Arc<str>>) {
+fn first(found: Found) -> (Running, Option<SentTo>) {
     match found {
         Found::First(running, sent_before) => (running, sent_before),
         other => panic!("not the first one: {other:?}"),
@@ -75,12 +75,12 @@ fn a_lost_call_runs_on_its_peer_or_not_at_all() {
     let unknown = || failure(ErrorCode::Unavailable, None);
     let (running, sent_before) = first(begin(&repeats, "k", now));
     assert_eq!(sent_before, None);
-    repeats.lose(&invocation("k"), "b:1", false);
+    repeats.lose(&invocation("k"), at("b:1"), false);
     running.end(unknown());
     // Again and again: also where this attempt did not run.
     for outcome in [unknown(), failure(ErrorCode::Unavailable, Some(false)), unknown()] {
         let (running, sent_before) = first(begin(&repeats, "k", now));
-        assert_eq!(sent_before.as_deref(), Some("b:1"));
+        assert_eq!(sent_before, Some(at("b:1")));
         let outcome_of_all = running.outcome();
         running.end(outcome);
         assert_eq!(outcome_of_all.borrow().clone(), Some(unknown().into()));
@@ -89,7 +89,7 @@ fn a_lost_call_runs_on_its_peer_or_not_at_all() {
     assert_eq!(ended(begin(&repeats, "k", now)), Ok(Bytes::from_static(b"found out")));
     // An idempotent one may run anywhere.
     let (running, _) = first(begin(&repeats, "idempotent", now));
-    repeats.lose(&invocation("idempotent"), "b:1", true);
+    repeats.lose(&invocation("idempotent"), at("b:1"), true);
     running.end(unknown());
     assert_eq!(first(begin(&repeats, "idempotent", now)).1, None);
 }
@@ -219,6 +219,10 @@ fn other_arguments_callers_and_functions_are_told_apart() {
     for same in [invocation("k"), through_other] {
         assert_eq!(same.key_for_peers([1; 8]).as_deref(), Some(&b"k"[..]));
     }
+    // What stands for the key of a plugin can be computed, and must not be of use to anyone else.
+    let digest = of(plugin(), "a.f").key_for_peers([1; 8]);
+    let forged = Invocation { idempotency_key: digest.clone(), ..invocation("k") };
+    assert_ne!(forged.key_for_peers([1; 8]), digest);
 }
 
 #[test]
@@ -236,4 +240,8 @@ fn what_was_kept_goes_when_nothing_is_to_be_kept_any_more() {
 #[test]
 fn nothing_is_kept_without_time() {
     assert!(memory(0, 1 << 20).begin(&invocation("k"), b"", Instant::now()).is_none());
+}
+
+fn at(authority: &str) -> SentTo {
+    SentTo { authority: authority.into(), host: Some("host-b".into()) }
 }
