@@ -61,7 +61,7 @@ pub use peer_url::PeerUrl;
 pub use proxy::{Peer, Proxy};
 pub use read::read_bounded;
 pub use rules::{AuthRules, PathPattern, PathPatterns};
-pub use secret::{PresentedKey, Secret, SecretSource};
+pub use secret::{PUBLIC_KEY, PresentedKey, Secret, SecretSource};
 pub use tls::{PeerTls, ServerTls};
 pub use trust::{KeyId, Trust, TrustedKey};
 

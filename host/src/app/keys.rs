@@ -5,12 +5,8 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::base::NamedCaller;
-use crate::config::{Config, ConfiguredCaller, PeerUrl, Secret};
+use crate::config::{Config, ConfiguredCaller, PUBLIC_KEY, PeerUrl, Secret};
 use crate::wire::{KeyError, KeyId, KeySet};
-
-/// What hosts on one machine seal with where no key is configured. It is public: it keeps nothing secret,
-/// and is used on loopback only.
-const LOOPBACK_SECRET: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// The keys of a config.
 #[derive(Default)]
@@ -48,7 +44,7 @@ impl Keys {
         }
         let public = match &before.public {
             Some(public) => Arc::clone(public),
-            None => Arc::new(KeySet::derive(LOOPBACK_SECRET)?),
+            None => Arc::new(KeySet::derive(PUBLIC_KEY)?),
         };
         keys.public = Some(Arc::clone(&public));
         if keys.opening.is_empty() {

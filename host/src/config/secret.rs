@@ -25,6 +25,9 @@ const LAST_CHARS: [char; 16] =
 pub(super) const BROKEN_KEY: &str =
     "starts like a generated one, and is none: `fxk1_` and 43 characters, as `framex-host keygen` made them";
 
+/// The key of hosts that have none, by which they seal on loopback: it is no secret.
+pub const PUBLIC_KEY: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// A secret, 1 byte to 64 KiB of UTF-8. `Debug` and `Display` print `[redacted]`.
 #[derive(Clone)]
 pub struct Secret {
@@ -159,6 +162,11 @@ impl Secret {
     /// Whether it starts like a generated key, and is none: most likely one that was cut. Nothing can be sealed with it.
     pub(super) fn is_broken_key(&self) -> bool {
         self.text.starts_with(GENERATED_PREFIX) && !self.is_generated_key()
+    }
+
+    /// Returns true for the key of hosts that have none.
+    pub(super) fn is_public_key(&self) -> bool {
+        self.text.as_str() == PUBLIC_KEY
     }
 }
 

@@ -60,10 +60,19 @@ impl Config {
                 warnings.push(format!(
                     "a key of {place} is a passphrase, which can be guessed: `framex-host keygen` makes a better one"
                 ));
+            } else if secret.is_public_key() {
+                warnings.push(format!(
+                    "a key of {place} is the public one of hosts that have none, and protects nothing: make one with \
+                     `framex-host keygen`"
+                ));
             }
         };
         for secret in self.sealing_secrets() {
             check(secret, &format!("the rule for `{REMOTE_PATH}`"));
+        }
+        for caller in self.callers.iter() {
+            let place = format!("`auth.callers.{}`", caller.caller.name);
+            caller.keys.iter().filter(|key| key.is_public_key()).for_each(|key| check(key, &place));
         }
         for peer in &self.proxy.peers {
             if let Some(secret) = &peer.key {
@@ -136,7 +145,7 @@ mod tests {
 
     #[test]
     fn doubtful_listeners_and_keys_are_warned_of() {
-        let key = format!("fxk1_{}", "A".repeat(43));
+        let key = format!("fxk1_{}", "BA".repeat(21) + "A");
         let rules = |key: &str| {
             format!("[plugins.proxy.auth]\nrules = {{ \"/api/v1/proxy/remote\" = [\"{key}\"] }}\n")
         };
@@ -152,6 +161,13 @@ mod tests {
                 "`/api/v1/proxy/remote` answers nobody: `server.host` 0.0.0.0 can be reached from other machines, \
                and `plugins.proxy.auth.rules` has no key for that path",
                 callable,
+            ],
+        );
+        warned(
+            &rules(crate::config::PUBLIC_KEY),
+            &[
+                "a key of the rule for `/api/v1/proxy/remote` is the public one of hosts that have none, and protects \
+               nothing: make one with `framex-host keygen`",
             ],
         );
         warned(

@@ -144,7 +144,7 @@ mod tests {
     fn functions_that_other_machines_can_call_without_a_key_are_warned_of() {
         let open = "`server.host` 0.0.0.0 can be reached from other machines, and anyone there can call every function \
                     that no rule protects, without a key: `auth` says who may call";
-        let key = format!("fxk1_{}", "A".repeat(43));
+        let key = format!("fxk1_{}", "BA".repeat(21) + "A");
         let sealing = format!("[plugins.proxy.auth]\nrules = {{ \"/api/v1/proxy/remote\" = [{key:?}] }}\n");
         let host = format!("[server]\nhost = \"0.0.0.0\"\n{sealing}");
         check(&sealing, &[]);
