@@ -63,7 +63,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 async fn inside(daemon: &Daemon) -> Result<()> {
     let mut connection = connect(&daemon.server.address).await?;
     let request = Request::post("/api/v1/functions/bench.calls.measure")
-        .header("host", "bench")
+        .header("host", "localhost")
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from_static(b"{\"count\": 200000}")))?;
     let body = connection.send_request(request).await?.into_body().collect().await?.to_bytes();
@@ -263,7 +263,7 @@ impl Caller {
 
 async fn post(connection: &mut SendRequest<Full<Bytes>>, content_type: &str, body: Bytes) -> Result<Bytes> {
     let request = Request::post("/api/v1/proxy/remote")
-        .header("host", "bench")
+        .header("host", "localhost")
         .header("content-type", content_type)
         .body(Full::new(body))?;
     connection.ready().await?;
