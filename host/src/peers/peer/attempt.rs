@@ -2,7 +2,7 @@
 //! opens, as far as the mouth that it comes from proves it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ pub(super) struct Progress {
     /// The only host that the call may be sent to.
     only: Option<HostId>,
     /// The host that it was sent to last, if it has an idempotency key.
-    sent_to: OnceLock<HostId>,
+    sent_to: Mutex<Option<HostId>>,
 }
 
 const BEFORE: u8 = 0;
@@ -45,9 +45,9 @@ impl Progress {
         Self { only: only.cloned(), ..Self::default() }
     }
 
-    /// The host that a call with an idempotency key was sent to first.
+    /// The host that a call with an idempotency key was sent to last, where its frame named one.
     pub(super) fn sent_to(&self) -> Option<HostId> {
-        self.sent_to.get().cloned()
+        self.sent_to.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns true if the call may go to the host at the other end.
@@ -55,11 +55,13 @@ impl Progress {
         self.only.as_deref().is_none_or(|only| receiver.host_id() == Some(only))
     }
 
-    /// Notes where the call goes.
+    /// Notes where the call goes: of what was sent before, it is known that it did not run.
     fn note(&self, receiver: &Receiver) {
-        if let Receiver::Bound(by) = receiver {
-            self.sent_to.get_or_init(|| Arc::clone(&by.host_id));
-        }
+        let host = match receiver {
+            Receiver::Bound(by) => Some(Arc::clone(&by.host_id)),
+            Receiver::Any => None,
+        };
+        *self.sent_to.lock().unwrap_or_else(PoisonError::into_inner) = host;
     }
 
     /// The call is about to be sent; `false` if it was given up.
@@ -69,12 +71,12 @@ impl Progress {
 
     /// The call is given up; `false` if it may have been sent.
     fn give_up(&self) -> bool {
-        self.step.compare_exchange(BEFORE, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire) != Err(SENT)
+        self.step.swap(GIVEN_UP, Ordering::AcqRel) != SENT
     }
 
-    /// What was sent has provably not run, and is about to be sent again.
+    /// What was sent has provably not run, and is about to be sent again, unless it was given up.
     fn begin_again(&self) {
-        self.step.store(BEFORE, Ordering::Release);
+        let _given_up = self.step.compare_exchange(SENT, BEFORE, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -320,4 +322,39 @@ enum Believed {
     NotRun,
     /// Nothing: another process may have run the call.
     Nothing(Box<Failure>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::InstanceId;
+    use crate::wire::By;
+
+    fn bound(host: &str) -> Receiver {
+        Receiver::Bound(By { host_id: host.into(), instance: InstanceId([1; 16]) })
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_is_never_sent_again() {
+        let progress = Progress::default();
+        assert!(progress.send());
+        progress.begin_again();
+        assert!(progress.send());
+        assert!(!progress.give_up(), "it may have been sent");
+        progress.begin_again();
+        assert!(!progress.send());
+        let unsent = Progress::default();
+        assert!(unsent.give_up() && !unsent.send());
+    }
+
+    #[test]
+    fn a_repeat_belongs_to_the_host_that_the_call_was_sent_to_last() {
+        let progress = Progress::default();
+        progress.note(&bound("closed-before-it-was-sent"));
+        progress.note(&bound("host-b"));
+        assert_eq!(progress.sent_to().as_deref(), Some("host-b"));
+        let again = Progress::to(progress.sent_to().as_ref());
+        assert!(again.may_go_to(&bound("host-b")) && !again.may_go_to(&bound("host-c")));
+        assert!(!again.may_go_to(&Receiver::Any));
+    }
 }
