@@ -114,6 +114,7 @@ impl App {
             door: Arc::clone(&door),
             router,
             host: Arc::<Host>::clone(&host),
+            config_file: config.absolute_file().into(),
             changes: Tasks::default(),
         };
         let admin = (admin_listener, admin_place, admin);

@@ -25,6 +25,7 @@ mod limits;
 mod number;
 mod outbound;
 mod peer_url;
+mod plugin_table;
 mod proxy;
 mod raw;
 mod read;
@@ -59,7 +60,7 @@ pub use limits::{CallLimits, FunctionLimit};
 pub use outbound::{OutboundProxies, OutboundProxy};
 pub use peer_url::PeerUrl;
 pub use proxy::{Peer, Proxy};
-pub use read::read_bounded;
+pub use read::{absolute_file, read_bounded};
 pub use rules::{AuthRules, PathPattern, PathPatterns};
 pub use secret::{PUBLIC_KEY, PresentedKey, Secret, SecretSource};
 pub use tls::{PeerTls, ServerTls};
@@ -196,14 +197,11 @@ pub struct Log {
 
 /// The table `[plugins.NAME]`, for that plugin's eyes only: `Debug` shows no values.
 #[derive(Clone)]
-pub struct PluginSettings(serde_json::Value);
-
-impl PluginSettings {
-    /// The table as JSON: always an object.
-    #[must_use]
-    pub fn as_value(&self) -> &serde_json::Value {
-        &self.0
-    }
+pub struct PluginSettings {
+    /// Always an object.
+    table: serde_json::Value,
+    /// Where its values were written, as the ABI has it.
+    origins: serde_json::Value,
 }
 
 impl std::fmt::Debug for PluginSettings {
@@ -307,6 +305,12 @@ impl Config {
         peer.key.as_ref().or_else(|| self.sealing_secrets().first())
     }
 
+    /// The config file, absolute and without links; as far as the system says.
+    #[must_use]
+    pub fn absolute_file(&self) -> PathBuf {
+        absolute_file(&self.file)
+    }
+
     /// Whether plugins are looked for in the folder `plugins` beside the config file, which may be missing.
     #[must_use]
     pub fn has_default_plugin_dir(&self) -> bool {
@@ -323,8 +327,15 @@ impl Config {
     /// The table `[plugins.NAME]` as JSON; an empty object where there is none.
     #[must_use]
     pub fn plugin_settings(&self, plugin: &str) -> serde_json::Value {
-        let settings = self.plugin_settings.get(plugin).map(|settings| settings.as_value().clone());
+        let settings = self.plugin_settings.get(plugin).map(|settings| settings.table.clone());
         settings.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()))
+    }
+
+    /// Where the values of that table were written, as `config_origins` of the ABI has it.
+    #[must_use]
+    pub fn plugin_origins(&self, plugin: &str) -> serde_json::Value {
+        let settings = self.plugin_settings.get(plugin).map(|settings| settings.origins.clone());
+        settings.unwrap_or_else(|| serde_json::Value::Array(Vec::new()))
     }
 }
 

@@ -37,7 +37,7 @@ pub use candidate::{Inspection, inspect};
 pub use descriptor::Description;
 pub use directory::{Asker, Prepared};
 pub use error::PluginError;
-pub use registry::{Plugins, Settings};
+pub use registry::{PluginConfig, Plugins, Settings};
 pub use report::{Change, LastFailure, LoadReport, PluginStatus, Progress, Step, Zombie};
 pub use stage::{Staged, Stager};
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

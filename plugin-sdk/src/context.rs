@@ -4,6 +4,7 @@
 use std::any::TypeId;
 use std::fmt;
 use std::future::Future;
+use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use framex_abi::{
@@ -13,6 +14,7 @@ use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::config;
 use crate::error::{Error, Result};
 use crate::export;
 use crate::function::ProxyFunction;
@@ -95,12 +97,19 @@ impl Context {
 
     /// Reads `[plugins.NAME]` of the host's config as a type; where there is none, as an empty table.
     ///
+    /// A variable (`FRAMEX_PLUGINS__NAME__KEY`) is text: a field that takes text gets it as it is, any other field what it
+    /// looks like, a number, true or false.
+    ///
     /// # Errors
     /// A value that does not fit, and a key that the type does not have.
     pub fn config<T: DeserializeOwned>(&self) -> Result<T> {
         // SAFETY: the host keeps it valid during `on_start`, which is as long as a `Context` is borrowed.
-        let text = unsafe { self.host.config.as_bytes() };
-        read_config(text).map_err(|reason| Error::new("invalid_config", reason))
+        let table = unsafe { self.host.config.as_bytes() };
+        let has_origins = self.host.struct_size as usize > offset_of!(Host, config_origins);
+        let origins = if has_origins { self.host.config_origins } else { Slice::new(b"") };
+        // SAFETY: as above.
+        let origins = unsafe { origins.as_bytes() };
+        config::read(table, origins).map_err(|reason| Error::new("invalid_config", reason))
     }
 
     /// Keeps a value, one for each type, for the functions' `#[state]` arguments.
@@ -128,68 +137,4 @@ fn schema_text(schema: fn(&mut schemars::SchemaGenerator) -> Value) -> String {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let value = schema(&mut generator);
     schema::to_text(value, generator)
-}
-
-fn read_config<T: DeserializeOwned>(text: &[u8]) -> std::result::Result<T, String> {
-    let text = if text.is_empty() { b"{}" } else { text };
-    let table: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let mut unknown = Vec::new();
-    let mut track = serde_path_to_error::Track::new();
-    let decoder = serde_path_to_error::Deserializer::new(table, &mut track);
-    let value = serde_ignored::deserialize(decoder, |path| unknown.push(path.to_string()));
-    let value = value.map_err(|error: serde_json::Error| {
-        let reason = without_value(&error.to_string());
-        match track.path().to_string() {
-            path if path == "." => reason,
-            path => format!("key `{path}`: {reason}"),
-        }
-    })?;
-    match unknown.as_slice() {
-        [] => Ok(value),
-        [key] => Err(format!("unknown key `{key}`")),
-        keys => Err(format!("unknown keys `{}`", keys.join("`, `"))),
-    }
-}
-
-/// Serde's sentence without the value that was found, which may be a secret:
-/// "invalid type: string, expected u32", "unknown variant, expected `a` or `b`".
-fn without_value(reason: &str) -> String {
-    let Some(at) = reason.rfind(", expected ") else { return reason.to_owned() };
-    let (found, expected) = reason.split_at(at);
-    let kind = found.split(['"', '`']).next().unwrap_or_default();
-    format!("{}{expected}", kind.trim_end())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, serde::Deserialize)]
-    struct Config {
-        #[serde(default)]
-        database: Option<String>,
-        #[serde(default)]
-        limit: u32,
-    }
-
-    fn check(text: &str, expected: std::result::Result<(Option<&str>, u32), &str>) {
-        let read = read_config::<Config>(text.as_bytes());
-        match (read, expected) {
-            (Ok(config), Ok(expected)) => assert_eq!((config.database.as_deref(), config.limit), expected),
-            (Err(error), Err(expected)) => assert!(error.contains(expected), "{error} lacks {expected}"),
-            (read, expected) => panic!("{read:?} is not {expected:?}"),
-        }
-    }
-
-    #[test]
-    fn config_is_typed_and_unknown_keys_are_refused() {
-        check("", Ok((None, 0)));
-        check(r#"{"database": "x", "limit": 3}"#, Ok((Some("x"), 3)));
-        check(r#"{"limit": "three"}"#, Err("key `limit`: invalid type: string, expected u32"));
-        check(
-            r#"{"limit": "a, expected \" at line 1"}"#,
-            Err("key `limit`: invalid type: string, expected u32"),
-        );
-        check(r#"{"databse": "x"}"#, Err("unknown key `databse`"));
-    }
 }

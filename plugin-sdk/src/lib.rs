@@ -36,6 +36,7 @@
 
 mod bytes;
 mod codec;
+mod config;
 mod context;
 mod error;
 mod export;

@@ -1,5 +1,7 @@
 //! The daemon as a service: what it tells its supervisor, and what the service file allows and denies.
 
+mod place;
+
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::net::{UnixDatagram, UnixListener};

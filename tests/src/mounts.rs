@@ -39,10 +39,25 @@ impl Mounts {
         None
     }
 
-    fn attempt(&self, scratch: &TempDir) -> Exit {
+    /// Begins a command that gets mounts of its own; a program and its arguments follow.
+    #[must_use]
+    pub fn apart(&self) -> Command {
         let mut command = Command::new(self.unshare[0]);
+        command.args(&self.unshare[1..]);
+        command
+    }
+
+    /// Begins a command that sees the mounts of a process; a program and its arguments follow.
+    #[must_use]
+    pub fn beside(&self, pid: u32) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &pid.to_string()]).args(self.nsenter);
+        command
+    }
+
+    fn attempt(&self, scratch: &TempDir) -> Exit {
         let mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs"];
-        run_to_end(command.args(&self.unshare[1..]).args(mount).arg(scratch.path()))
+        run_to_end(self.apart().args(mount).arg(scratch.path()))
     }
 }
 
@@ -64,9 +79,8 @@ impl Daemon {
     /// If it fails.
     pub fn mount(&self, mounts: &Mounts, script: &str) {
         let script = format!("cd \"$0\" && {script}");
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &self.pid().to_string()]).args(mounts.nsenter).args(["sh", "-c", &script]);
-        let exit = run_to_end(command.arg(self.folder()));
+        let exit =
+            run_to_end(mounts.beside(self.pid()).args(["sh", "-c", &script]).arg(self.folder()));
         assert_eq!(exit.code, Some(0), "{script}: {}", exit.stderr);
     }
 }

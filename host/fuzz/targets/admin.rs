@@ -5,7 +5,7 @@
 #![no_main]
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use framex_host::config::{Config, Environment, Fallback, Overrides, Unmap};
 use framex_host::functions::{Dispatch, Table};
 use framex_host::http::admin::{Admin, HostChange, HostRefusal, ReloadHost, serve_stream};
 use framex_host::http::{Admission, BodyMemory, Documents, Door, Limits, Policy, Sealing};
-use framex_host::plugins::{Plugins, Services, Settings};
+use framex_host::plugins::{PluginConfig, Plugins, Services, Settings};
 use framex_host::router::{Router, Routes};
 use framex_host::wire::{self, Compression, KeyRing, KeySet, ReplayGuard};
 use libfuzzer_sys::fuzz_target;
@@ -105,13 +105,13 @@ fn host() -> &'static (Runtime, Admin) {
             zombies_max: 1,
             unmap: Unmap::Safe,
             trust: Arc::new(config.trust.clone()),
-            config_of: Box::new(|_| "{}".to_owned()),
+            config_of: Box::new(|_| PluginConfig::default()),
         };
         let plugins =
             Plugins::open(services, table, &scratch, settings).expect("the scratch folder takes files");
         let plugins = Arc::new(plugins);
         let door = door(&config, &router, &plugins);
-        let admin = Admin { plugins, door, router, host: Arc::new(Nothing), changes: Tasks::default() };
+        let admin = Admin { plugins, door, router, host: Arc::new(Nothing), config_file: Path::new("config.toml").into(), changes: Tasks::default() };
         (runtime, admin)
     })
 }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::files::DirFault;
 use crate::functions::{Dispatch, Table};
 use crate::http::{BodyMemory, Documents, Door};
-use crate::plugins::{LoadReport, PluginError, Plugins, Services, Settings};
+use crate::plugins::{LoadReport, PluginConfig, PluginError, Plugins, Services, Settings};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
 
@@ -123,7 +123,10 @@ fn open_plugins(
 pub(super) fn settings(config: &Config) -> Settings {
     let config_of = {
         let config = config.clone();
-        Box::new(move |plugin: &str| config.plugin_settings(plugin).to_string())
+        Box::new(move |plugin: &str| PluginConfig {
+            table: config.plugin_settings(plugin).to_string(),
+            origins: config.plugin_origins(plugin).to_string(),
+        })
     };
     Settings {
         directory: config.plugin_dir.clone(),

@@ -1,5 +1,6 @@
 //! `framex-host plugins`, `peers`, `explain`, `reload`: talking to this machine's host over its admin socket.
 
+mod place;
 mod socket;
 
 use std::path::Path;

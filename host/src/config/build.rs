@@ -1,6 +1,5 @@
 //! From the raw shape to the checked [`Config`]: every value is looked at, and every problem kept.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -14,8 +13,8 @@ use super::raw::{RawAuth, RawConfig, RawReload, RawServer};
 use super::secret::BROKEN_KEY;
 use super::sources::Sources;
 use super::{
-    AuthRules, Callers, Config, ConfigError, Environment, Log, PluginSettings, REMOTE_PATH, Reload, Secret,
-    Server, Trust, Whereabouts, proxy, trust,
+    AuthRules, Callers, Config, ConfigError, Environment, Log, REMOTE_PATH, Reload, Secret, Server, Trust,
+    Whereabouts, proxy, trust,
 };
 
 const HOST_ID_BYTES_MAX: usize = 64;
@@ -179,19 +178,6 @@ impl Builder<'_> {
             }
         }
         names
-    }
-
-    fn plugin_settings(
-        &mut self,
-        tables: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
-    ) -> BTreeMap<String, PluginSettings> {
-        let key = KeyPath::of("plugins");
-        let mut settings = BTreeMap::new();
-        for (name, table) in tables {
-            self.plugin_name(&key.child(&name), &key, &name);
-            settings.insert(name, PluginSettings(table.into()));
-        }
-        settings
     }
 
     fn server(&mut self, raw: &RawServer) -> Server {

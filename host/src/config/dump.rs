@@ -20,7 +20,7 @@ impl Config {
         let mut plugins: Map<String, Value> = self
             .plugin_settings
             .iter()
-            .map(|(name, settings)| (name.clone(), redacted(settings.as_value())))
+            .map(|(name, settings)| (name.clone(), redacted(&settings.table)))
             .collect();
         plugins.insert("proxy".to_owned(), self.dump_of_proxy());
         let server = &self.server;

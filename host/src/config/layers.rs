@@ -112,7 +112,11 @@ impl Layer {
         let Some(text) = text else {
             return problem(format!("the value of `{key}` is not UTF-8 text"));
         };
-        if !insert(&mut self.dict, key.parts(), read_value(&key, &text)) {
+        let value = read_value(&key, &text);
+        if key.is_of_plugin() && matches!(value, Value::Num(..) | Value::Bool(..)) {
+            sources.note_guess(key.clone(), text);
+        }
+        if !insert(&mut self.dict, key.parts(), value) {
             return problem(format!(
                 "`{}` is a table to one of its keys and a value to another",
                 key.parent()

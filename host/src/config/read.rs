@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
@@ -83,6 +83,12 @@ pub fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
         Bounded::Directory => Err(io::Error::other("it is a directory")),
         Bounded::TooLarge => Err(io::Error::other(format!("it has more than {bytes_max} bytes"))),
     }
+}
+
+/// The path of a file that is the same in every directory, and by whichever link it was named.
+#[must_use]
+pub fn absolute_file(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(unix)]

@@ -22,6 +22,8 @@ pub(super) struct Sources {
     secret_variables: BTreeSet<String>,
     /// What variables and flags say, weakest first.
     laid_over: Vec<(KeyPath, Origin)>,
+    /// The texts of variables that were taken for a number, true or false without knowing what their key is.
+    guessed: BTreeMap<KeyPath, String>,
 }
 
 impl Sources {
@@ -35,6 +37,7 @@ impl Sources {
             places: BTreeMap::new(),
             secret_variables: BTreeSet::new(),
             laid_over: Vec::new(),
+            guessed: BTreeMap::new(),
         };
         let table = DeTable::parse(text).map_err(|error| vec![sources.syntax(text, &error)])?;
         let mut reader = Reader { sources: &mut sources, faults: Vec::new() };
@@ -61,6 +64,16 @@ impl Sources {
     /// Notes that a variable or a flag, stronger than those before it, says what is at `key`.
     pub(super) fn lay_over(&mut self, key: KeyPath, origin: Origin) {
         self.laid_over.push((key, origin));
+    }
+
+    /// Keeps the text of a value that may have been meant as it is.
+    pub(super) fn note_guess(&mut self, key: KeyPath, text: String) {
+        self.guessed.insert(key, text);
+    }
+
+    /// The text behind a value that was guessed.
+    pub(super) fn guessed(&self, key: &KeyPath) -> Option<&str> {
+        self.guessed.get(key).map(String::as_str)
     }
 
     /// Who said the value at `key`: the strongest one that said it, or a table around it.

@@ -41,6 +41,8 @@ pub struct Admin {
     pub router: Arc<Router>,
     /// What `POST /admin/v1/reload` does.
     pub host: Arc<dyn ReloadHost>,
+    /// The config file of this host, absolute and without links.
+    pub config_file: Arc<Path>,
     /// Changes run as tasks of these: one that has begun ends, also if nobody waits for the answer any more.
     pub changes: Tasks,
 }

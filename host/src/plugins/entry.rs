@@ -10,7 +10,7 @@ use super::generation::{Generation, Lease};
 use super::maps;
 use super::record::{Build, PluginRecord};
 use super::report::{LastFailure, PluginStatus, Progress, Zombie};
-use super::{PluginError, Staged};
+use super::{PluginConfig, PluginError, Staged};
 use crate::base::FunctionName;
 
 /// One plugin, by name, for as long as the host runs.
@@ -50,7 +50,7 @@ pub(super) struct Published {
     pub(super) generation: Arc<Generation>,
     pub(super) functions: Vec<FunctionName>,
     /// `[plugins.NAME]` that it was started with.
-    pub(super) config: String,
+    pub(super) config: PluginConfig,
     /// Gone once the generation drains.
     pub(super) lease: Lease,
 }

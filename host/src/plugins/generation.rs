@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::descriptor::Description;
 use super::host_table::{HostSide, Registered, host_table};
 use super::library::Library;
-use super::{PluginError, Services, Staged};
+use super::{PluginConfig, PluginError, Services, Staged};
 use crate::base::FunctionName;
 use crate::functions::{Function, FunctionPlaces};
 
@@ -102,8 +102,6 @@ pub(crate) struct FailedStart {
 impl Generation {
     /// Runs `on_start` on a thread of its own, under the deadline.
     ///
-    /// `config` is `[plugins.NAME]` as JSON.
-    ///
     /// # Errors
     /// [`PluginError::Start`], [`PluginError::StartTimeout`], [`PluginError::Thread`].
     pub(crate) async fn start(
@@ -111,7 +109,7 @@ impl Generation {
         description: Description,
         staged: Staged,
         number: u64,
-        config: String,
+        config: PluginConfig,
         services: &Arc<Services>,
         within: Duration,
     ) -> Result<StartedGeneration, FailedStart> {
@@ -127,7 +125,7 @@ impl Generation {
             own_calls: HostSide::own_calls(),
         }));
         let host_id: &'static str = Box::leak(services.host_id.to_string().into_boxed_str());
-        let config: &'static str = Box::leak(config.into_boxed_str());
+        let config: &'static PluginConfig = Box::leak(Box::new(config));
         let host: &'static Host = Box::leak(Box::new(host_table(side, host_id, config)));
         let generation = Arc::new(Self {
             plugin,

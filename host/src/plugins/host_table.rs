@@ -12,7 +12,7 @@ use framex_abi::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Services;
+use super::{PluginConfig, Services};
 use super::call::{PluginFunction, call_context};
 use super::generation::{Lease, WeakLease};
 use super::nested_call::call;
@@ -76,15 +76,19 @@ impl HostSide {
     }
 }
 
-/// The table for one plugin; `side`, `host_id` and `config` live as long as the table is used.
-pub(super) fn host_table(side: &'static HostSide, host_id: &'static str, config: &'static str) -> Host {
+/// The table for one plugin; all that is passed in lives as long as the table is used.
+pub(super) fn host_table(
+    side: &'static HostSide,
+    host_id: &'static str,
+    config: &'static PluginConfig,
+) -> Host {
     Host {
         struct_size: size_of::<Host>() as u32,
         flags: 0,
         instance: std::ptr::from_ref(side).cast(),
         generation: side.generation,
         host_id: Slice::new(host_id.as_bytes()),
-        config: Slice::new(config.as_bytes()),
+        config: Slice::new(config.table.as_bytes()),
         register,
         resolve,
         call,
@@ -93,6 +97,7 @@ pub(super) fn host_table(side: &'static HostSide, host_id: &'static str, config:
         log_level,
         log,
         describe,
+        config_origins: Slice::new(config.origins.as_bytes()),
     }
 }
 

@@ -15,7 +15,7 @@ use super::library::{ADDRESSES, Library};
 use super::record::PluginRecord;
 use super::registry::Settings;
 use super::report::{Change, Stopwatch};
-use super::{PluginError, Plugins, compatibility};
+use super::{PluginConfig, PluginError, Plugins, compatibility};
 use crate::functions::{Function, Publication};
 
 /// The right to change a plugin.
@@ -29,7 +29,7 @@ pub(super) struct Ready {
     turn: Turn,
     generation: Arc<Generation>,
     functions: Vec<Function>,
-    config: String,
+    config: PluginConfig,
     path: PathBuf,
     seen: Option<String>,
     watch: Stopwatch,
@@ -73,7 +73,7 @@ impl Plugins {
         let number = generation.unwrap_or_else(|| turn.entry.next_generation());
         let config = (settings.config_of)(candidate.name());
         let StartedGeneration { generation, lease, functions } =
-            self.start(&turn.entry, candidate, number, (&config, settings.start_timeout), &mut watch).await?;
+            self.start(&turn.entry, candidate, number, (config.clone(), settings.start_timeout), &mut watch).await?;
         let ready = Ready { turn, generation, functions, config, path, seen, watch, lease };
         if !allow_breaking {
             let plugin = Arc::clone(&ready.generation.plugin);
@@ -91,7 +91,7 @@ impl Plugins {
         entry: &Entry,
         candidate: Candidate,
         number: u64,
-        (config, timeout): (&str, Duration),
+        (config, timeout): (PluginConfig, Duration),
         watch: &mut Stopwatch,
     ) -> Result<StartedGeneration, PluginError> {
         let Candidate { staged, object, .. } = candidate;
@@ -123,7 +123,7 @@ impl Plugins {
             description,
             staged,
             number,
-            config.to_owned(),
+            config,
             &self.services,
             timeout,
         );

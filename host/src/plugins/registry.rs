@@ -37,8 +37,23 @@ pub struct Settings {
     pub unmap: Unmap,
     /// Whose plugin files are loaded.
     pub trust: Arc<Trust>,
-    /// Answers `[plugins.NAME]` as JSON.
-    pub config_of: Box<dyn Fn(&str) -> String + Send + Sync>,
+    /// Answers `[plugins.NAME]`.
+    pub config_of: Box<dyn Fn(&str) -> PluginConfig + Send + Sync>,
+}
+
+/// `[plugins.NAME]` as its plugin gets it.
+#[derive(Clone, Default)]
+pub struct PluginConfig {
+    /// The table as JSON. A plugin is started again when it is another one.
+    pub table: String,
+    /// Where its values were written, as JSON (`config_origins` of the ABI).
+    pub origins: String,
+}
+
+impl std::fmt::Debug for PluginConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 impl std::fmt::Debug for Settings {

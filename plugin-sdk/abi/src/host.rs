@@ -180,6 +180,10 @@ pub struct Host {
     /// Describes an invocation, not null, at this moment. `context` has its `struct_size` filled in, and gets what that
     /// covers. Since ABI 1.1.
     pub describe: unsafe extern "C" fn(invocation: *const (), context: *mut CallContext) -> i32,
+    /// Where values of `config` were written, a JSON list of `{"key": ["pool", "max"], "from": "config.toml line 3"}`.
+    /// A value of a variable that `config` has as a number, true or false has its `text` as well, for a type that takes
+    /// text. Empty where nothing is known; valid during `on_start` only. Since ABI 1.2.
+    pub config_origins: Slice,
 }
 
 // SAFETY: the table never changes, and its functions may be called from any thread (rule above).

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use framex_host::base::one_line;
-use framex_host::config::Config;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -14,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
+use super::place;
 use crate::cli::output::Output;
 use crate::cli::{Failed, daemon};
 
@@ -31,14 +31,14 @@ pub(super) fn request(
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, Failed> {
-    let socket = socket(config)?;
+    let socket = place::find(config)?;
     let asked = exchange(&socket, method, path, body);
     daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, asked).await }).map_err(no_answer)?
 }
 
 /// Asks for a change and answers what came of it; on a terminal, the step that it is at shows meanwhile.
 pub(super) fn change(config: &Path, path: &str, body: &Value, output: Output) -> Result<Value, Failed> {
-    let socket = socket(config)?;
+    let socket = place::find(config)?;
     let asked = exchange(&socket, Method::POST, path, Some(body));
     let shows = output.is_text() && std::io::stderr().is_terminal();
     daemon::runtime()?.block_on(async {
@@ -83,15 +83,17 @@ fn status_line(text: &str) {
     let _closed = terminal.flush();
 }
 
-fn socket(config: &Path) -> Result<std::path::PathBuf, Failed> {
-    Ok(Config::whereabouts(config).map_err(|error| Failed::config(&error))?.admin_socket)
-}
-
 fn no_answer(_: tokio::time::error::Elapsed) -> Failed {
     Failed::new("the host did not answer")
 }
 
-async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failed> {
+/// Sends one request to the host behind a socket.
+pub(super) async fn exchange(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, Failed> {
     let request = Request::builder()
         .method(method)
         .uri(format!("/admin/v1/{path}"))
@@ -100,10 +102,7 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value
         .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))
         .map_err(|_| Failed::usage(format!("`{path}` has characters that a name cannot have")))?;
     let stream = UnixStream::connect(socket).await.map_err(|error| {
-        Failed::new(format!(
-            "no host answers on {}: {error}; is it running, with this config?",
-            socket.display()
-        ))
+        Failed::new(format!("no host answers on {} any more: {error}", socket.display()))
     })?;
     let broken =
         |error: hyper::Error| Failed::new(format!("the host on {} broke off: {error}", socket.display()));

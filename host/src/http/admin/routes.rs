@@ -96,6 +96,7 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Va
     let path = head.uri.path().strip_prefix("/admin/v1/").ok_or_else(Problem::no_such_path)?;
     let parts: Vec<&str> = path.split('/').collect();
     match (&head.method, parts.as_slice()) {
+        (&Method::GET, ["host"]) => Ok(host(admin)),
         (&Method::GET, ["plugins"]) => Ok(json!({ "plugins": all_plugins(&admin.plugins) })),
         (&Method::GET, ["plugins", name]) => one_plugin(&admin.plugins, name),
         (&Method::GET, ["functions"]) => Ok(functions(admin)),
@@ -123,7 +124,7 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Va
             Err(Problem::method_not_allowed("POST"))
         }
         (_, ["plugins"]) => Err(Problem::method_not_allowed("GET, POST")),
-        (_, ["functions" | "peers"] | ["plugins" | "explain", _]) => Err(Problem::method_not_allowed("GET")),
+        (_, ["host" | "functions" | "peers"] | ["plugins" | "explain", _]) => Err(Problem::method_not_allowed("GET")),
         _ => Err(Problem::no_such_path()),
     }
 }
@@ -268,6 +269,14 @@ fn refused(error: &PluginError) -> Problem {
         PluginError::Stopping => Problem::of_code(ErrorCode::Unavailable, &text),
         _ => Problem::reload_failed(error.step(), &text),
     }
+}
+
+/// Which host this is, so that nobody takes it for another one.
+fn host(admin: &Admin) -> Value {
+    json!({
+        "host_id": &**admin.router.host_id(), "config": admin.config_file.display().to_string(),
+        "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"),
+    })
 }
 
 fn all_plugins(plugins: &Plugins) -> Vec<Value> {

@@ -1,0 +1,57 @@
+//! Where the host of a config is found, whatever its unit says in variables that a shell does not have.
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use framex_host::config::{Config, absolute_file};
+use http::Method;
+
+use super::socket::exchange;
+use crate::cli::{Failed, daemon};
+
+/// The admin socket of the host that `config/framex-host.service` runs.
+const SERVICE_SOCKET: &str = "/run/framex-host/admin.sock";
+
+/// Finds the admin socket of the host of a config: where the config and the variables of this process say, or else where
+/// the service has it, if that runs with this very config.
+pub(super) fn find(config: &Path) -> Result<PathBuf, Failed> {
+    let said = Config::whereabouts(config).map_err(|error| Failed::config(&error))?.admin_socket;
+    let of_service = PathBuf::from(SERVICE_SOCKET);
+    let mut refusals = Vec::new();
+    match UnixStream::connect(&said) {
+        Ok(_) => return Ok(said),
+        Err(error) => refusals.push((&said, error)),
+    }
+    if said != of_service {
+        match UnixStream::connect(&of_service) {
+            Ok(_) => return check_config(&of_service, config).map(|()| of_service),
+            Err(error) => refusals.push((&of_service, error)),
+        }
+    }
+    let is_private = refusals.iter().any(|(_, error)| error.kind() == ErrorKind::PermissionDenied);
+    let tried = refusals.iter().map(|(place, error)| format!("{}: {error}", place.display()));
+    let tried = tried.collect::<Vec<_>>().join(", nor on ");
+    let advice = if is_private {
+        "only root and the user of the host may open its socket"
+    } else {
+        "is it running, with this config? A unit or shell that starts it with FRAMEX_STATE_DIR or FRAMEX_ADMIN__SOCKET \
+         puts its socket elsewhere: set the same here, or write `state_dir` into the config instead"
+    };
+    Err(Failed::new(format!("no host answers on {tried}; {advice}")))
+}
+
+/// Refuses a host of another config.
+fn check_config(socket: &Path, config: &Path) -> Result<(), Failed> {
+    let asked = exchange(socket, Method::GET, "host", None);
+    let answer = daemon::runtime()?.block_on(asked)?;
+    let (found, wanted) = (answer["config"].as_str().unwrap_or_default(), absolute_file(config));
+    if Path::new(found) == wanted {
+        return Ok(());
+    }
+    Err(Failed::new(format!(
+        "the host of {} does not answer, and the one on {} runs with {found}: name that with --config, or start this one",
+        wanted.display(),
+        socket.display()
+    )))
+}
