@@ -22,6 +22,7 @@ mod error;
 mod key;
 mod layers;
 mod limits;
+mod names;
 mod number;
 mod outbound;
 mod peer_url;
@@ -57,6 +58,7 @@ pub use environment::{COMMAND_LINE_VARIABLES, Environment};
 pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
 pub use layers::Overrides;
 pub use limits::{CallLimits, FunctionLimit};
+pub use names::Known;
 pub use outbound::{OutboundProxies, OutboundProxy};
 pub use peer_url::PeerUrl;
 pub use proxy::{Peer, Proxy};
@@ -115,6 +117,8 @@ pub struct Config {
     auth: Option<AuthRules>,
     proxy_auth: AuthRules,
     has_default_host_id: bool,
+    /// Variables that begin as those of the config do, and name no key.
+    stray_variables: Vec<String>,
     literal_secrets: Vec<String>,
     readable_by_others: bool,
 }

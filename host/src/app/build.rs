@@ -10,7 +10,7 @@ use super::discovery::Findings;
 use super::live::{Lasting, Live};
 use super::{AppError, StateDir, clock, judge, lives};
 use crate::base::{FunctionName, Identity, InstanceId, Tasks};
-use crate::config::Config;
+use crate::config::{Config, Known};
 use crate::files::DirFault;
 use crate::functions::{Dispatch, Table};
 use crate::http::{BodyMemory, Documents, Door};
@@ -51,9 +51,13 @@ pub(super) async fn build(
     let plugins = open_plugins(config, state_dir.path(), table, &dispatch)
         .map_err(|fault| AppError::state(&config.state_dir, fault))?;
     let report = plugins.load_directory(config.load_plugins.as_deref()).await.map_err(AppError::Plugin)?;
+    let failed = report.failed.iter().map(|(what, _)| what.clone()).collect();
     if let Err(error) = judge(config, report) {
         plugins.stop(config.reload.drain_timeout).await;
         return Err(error);
+    }
+    for warning in config.warnings_of_names(&known(&plugins, failed)) {
+        tracing::warn!("{warning}");
     }
     write_routes(&router, &plugins);
     keep_routes(&router, &plugins);
@@ -82,6 +86,16 @@ fn identity(config: &Config, state_dir: &StateDir) -> Identity {
         Vec::new()
     });
     Identity::succeeding(Arc::clone(&config.host_id), instance, predecessors)
+}
+
+/// The plugins that serve, and their functions.
+pub(super) fn known(plugins: &Plugins, failed: Vec<String>) -> Known {
+    let mut known = Known { failed, ..Known::default() };
+    for status in plugins.statuses().into_iter().filter(|status| status.state == "published") {
+        known.plugins.insert(status.name);
+        known.functions.extend(status.functions);
+    }
+    known
 }
 
 /// Loads and starts the plugins of a config, with calls going through `dispatch`.

@@ -170,6 +170,7 @@ impl Host {
                 "`{key}` was changed, and keeps its old value until the host is started again"
             ));
         }
+        warnings.extend(self.live().config.warnings_of_names(&build::known(&self.plugins, Vec::new())));
         for warning in &warnings {
             tracing::warn!("{warning}");
         }

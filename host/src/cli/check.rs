@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use framex_host::app::{AppError, start_plugins};
 use framex_host::base::{Identity, one_line};
-use framex_host::config::{Access, Config, FUNCTIONS_PATH, OPENAPI_PATH, SealedCalls};
+use framex_host::config::{Access, Config, FUNCTIONS_PATH, Known, OPENAPI_PATH, SealedCalls};
 use framex_host::files::PrivateDir;
 use framex_host::functions::{Dispatch, Table};
 use framex_host::plugins::{LoadReport, PluginStatus};
@@ -30,10 +30,16 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
         output.remark(&format!("warning: {}", one_line(warning)));
     }
     let (report, statuses) = daemon::runtime()?.block_on(start_and_stop(&config))?;
-    for warning in &report.warnings {
+    let known = Known {
+        plugins: statuses.iter().map(|status| status.name.clone()).collect(),
+        functions: statuses.iter().flat_map(|status| status.functions.iter().cloned()).collect(),
+        failed: report.failed.iter().map(|(what, _)| what.clone()).collect(),
+    };
+    let of_plugins = [report.warnings.clone(), config.warnings_of_names(&known)].concat();
+    for warning in &of_plugins {
         output.remark(&format!("warning: {}", one_line(warning)));
     }
-    warnings.extend_from_slice(&report.warnings);
+    warnings.extend(of_plugins);
     let failed: Vec<Value> = report
         .failed
         .iter()

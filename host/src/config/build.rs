@@ -59,6 +59,7 @@ pub(super) fn config(
         auth,
         callers,
         proxy_auth,
+        stray_variables: sources.stray_variables().to_vec(),
         literal_secrets: std::mem::take(&mut builder.literals),
         readable_by_others: false,
     };

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 
+use super::{Config, Origin};
+use crate::base::nearest;
+
 /// What the name of a variable starts with that says a key.
 pub(super) const PREFIX: &str = "FRAMEX_";
 
@@ -78,6 +81,21 @@ impl Environment {
     }
 }
 
+impl Config {
+    /// Variables that begin as those of the config do, as an image may have some of its own.
+    pub(super) fn warn_of_variables(&self, warnings: &mut Vec<String>) {
+        for name in &self.stray_variables {
+            let nearest = nearest(name, COMMAND_LINE_VARIABLES, 1);
+            let nearest = nearest.first().filter(|known| strsim::osa_distance(name, known) <= 2);
+            let nearest = nearest.map_or_else(String::new, |known| format!("; the nearest is {known}"));
+            warnings.push(format!(
+                "{} is like no key of the config, and is passed over{nearest}",
+                Origin::Variable(name.clone())
+            ));
+        }
+    }
+}
+
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
@@ -95,7 +113,7 @@ impl fmt::Debug for Environment {
 mod tests {
     use super::*;
     use crate::config::Overrides;
-    use crate::config::testing::problems_of;
+    use crate::config::testing::{load, problems_of};
 
     fn check(variables: &[(&str, &str)], expected: &str) {
         let environment = variables.iter().copied().collect();
@@ -108,6 +126,23 @@ mod tests {
         let set = Environment::of_process().variable("CARGO_MANIFEST_DIR").unwrap().unwrap();
         assert_eq!(set, env!("CARGO_MANIFEST_DIR"));
         assert!(Environment::of_process().names().iter().all(|name| name.starts_with(PREFIX)));
+    }
+
+    #[test]
+    fn variables_that_are_like_no_key_are_warned_of() {
+        let warnings = |names: &[&str]| {
+            let environment = names.iter().map(|name| (*name, "1.2")).collect();
+            load("", &environment, &Overrides::default()).map(|config| config.warnings())
+        };
+        for name in ["FRAMEX_VERSION", "FRAMEX_HOME", "FRAMEX_IMAGE", "FRAMEX_USER", "FRAMEX_BUILD__DATE"] {
+            let warning = format!("variable {name} is like no key of the config, and is passed over");
+            assert_eq!(warnings(&[name]).unwrap(), [warning]);
+        }
+        let config = "variable FRAMEX_CONFG is like no key of the config, and is passed over; the nearest is FRAMEX_CONFIG";
+        assert_eq!(warnings(&["FRAMEX_CONFG"]).unwrap(), [config]);
+        for name in ["FRAMEX_AUHT__RULES", "FRAMEX_SERVER__PROT", "FRAMEX_STATEDIR", "FRAMEX_ISOLATION__DEFAULT"] {
+            assert!(warnings(&[name]).is_err(), "{name}");
+        }
     }
 
     #[test]
@@ -127,6 +162,16 @@ mod tests {
             &[("FRAMEX_PORT", "8080")],
             "variable FRAMEX_PORT: unknown key `port`, the nearest known key is `server.port`, \
              as a variable FRAMEX_SERVER__PORT",
+        );
+        check(
+            &[("FRAMEX_HOST", "::1")],
+            "variable FRAMEX_HOST: unknown key `host`, the nearest known key is `server.host`, as a variable \
+             FRAMEX_SERVER__HOST",
+        );
+        check(
+            &[("FRAMEX_LOGLEVEL", "debug")],
+            "variable FRAMEX_LOGLEVEL: unknown key `loglevel`, the nearest known key is `log.level`, as a variable \
+             FRAMEX_LOG__LEVEL",
         );
         let text = "[auth]\nrules = { \"/api/*\" = [\"env:FRAMEX_CALLERS\"] }\n";
         let environment = [("FRAMEX_CALLERS", "k")].into_iter().collect();

@@ -131,6 +131,16 @@ impl KeyPath {
         }
     }
 
+    /// Returns true for a key that is in no table of this version, and that nobody can have meant one by.
+    pub(super) fn is_like_none(&self) -> bool {
+        let tops = || KEYS.iter().filter_map(|key| key.split('.').next());
+        let Some(first) = self.0.first() else { return true };
+        if tops().any(|top| top == first) || LATER.contains(&first.as_str()) {
+            return false;
+        }
+        meant(self, &tops().collect::<Vec<_>>()).is_none()
+    }
+
     /// Whether its value is true or false.
     pub(super) fn is_flag(&self) -> bool {
         self.dotted() == "reload.watch"
@@ -190,14 +200,18 @@ pub(super) fn meant(key: &KeyPath, here: &[&str]) -> Option<KeyPath> {
     if let Some(known) = joined {
         return Some(KeyPath::of(known));
     }
+    // `port` for `server.port`: the very word, in the table that is nearest.
+    let last = |known: &&'static str| known.rsplit('.').next() == Some(wanted.as_str());
+    let shared = |known: &&'static str| known.split('.').zip(key.parts()).take_while(|(a, b)| a == b).count();
+    let elsewhere = KEYS.iter().copied().filter(last).min_by_key(|known| std::cmp::Reverse(shared(known)));
+    if let Some(known) = elsewhere {
+        return Some(KeyPath::of(known));
+    }
     let sibling = nearest(wanted, here.iter().copied(), 1);
     if let Some(name) = sibling.first() {
         return Some(key.parent().child(name));
     }
-    let last = |known: &&'static str| known.rsplit('.').next() == Some(wanted.as_str());
-    let elsewhere = KEYS.iter().copied().find(last);
-    let similar = || nearest(&key.dotted(), KEYS, 1).first().copied();
-    elsewhere.or_else(similar).map(KeyPath::of)
+    nearest(&key.dotted(), KEYS, 1).first().map(|known| KeyPath::of(known))
 }
 
 #[cfg(test)]
@@ -235,6 +249,8 @@ mod tests {
         };
         check("server.prot", &["host", "port"], Some("server.port"));
         check("port", &["host_id", "plugin_dir"], Some("server.port"));
+        check("host", &["host_id", "plugin_dir"], Some("server.host"));
+        check("plugins.proxy.rules", &["auth", "proxy_urls"], Some("plugins.proxy.auth.rules"));
         check("server_port", &["host_id", "server"], Some("server.port"));
         check("zzz", &["host_id"], None);
     }

@@ -55,9 +55,14 @@ pub(super) fn merge(
             continue;
         }
         let parts = name[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
+        let key = KeyPath::from_parts(parts);
+        if key.is_like_none() {
+            sources.note_stray(name);
+            continue;
+        }
         let origin = Origin::Variable(name.clone());
         let value = environment.variable(&name).and_then(Result::ok);
-        problems.extend(variables.say(&mut sources, KeyPath::from_parts(parts), value, origin));
+        problems.extend(variables.say(&mut sources, key, value, origin));
     }
     let mut flags = Layer { name: "flags", dict: Dict::new() };
     for (flag, key, value) in &overrides.0 {
@@ -230,8 +235,8 @@ mod tests {
             "variable FRAMEX_SERVER__PORT: `server` is a table to one of its keys and a value to another",
         );
         check(
-            &[("FRAMEX_A__B__C__D__E__F__G__H__I", "1")],
-            "variable FRAMEX_A__B__C__D__E__F__G__H__I: no key has more than 8 parts",
+            &[("FRAMEX_PLUGINS__B__C__D__E__F__G__H__I", "1")],
+            "variable FRAMEX_PLUGINS__B__C__D__E__F__G__H__I: no key has more than 8 parts",
         );
     }
 

@@ -24,6 +24,7 @@ pub(super) struct Sources {
     laid_over: Vec<(KeyPath, Origin)>,
     /// The texts of variables that were taken for a number, true or false without knowing what their key is.
     guessed: BTreeMap<KeyPath, String>,
+    stray_variables: Vec<String>,
 }
 
 impl Sources {
@@ -38,6 +39,7 @@ impl Sources {
             secret_variables: BTreeSet::new(),
             laid_over: Vec::new(),
             guessed: BTreeMap::new(),
+            stray_variables: Vec::new(),
         };
         let table = DeTable::parse(text).map_err(|error| vec![sources.syntax(text, &error)])?;
         let mut reader = Reader { sources: &mut sources, faults: Vec::new() };
@@ -74,6 +76,16 @@ impl Sources {
     /// The text behind a value that was guessed.
     pub(super) fn guessed(&self, key: &KeyPath) -> Option<&str> {
         self.guessed.get(key).map(String::as_str)
+    }
+
+    /// Notes a variable that names no key, and is like none.
+    pub(super) fn note_stray(&mut self, name: String) {
+        self.stray_variables.push(name);
+    }
+
+    /// The variables that name no key.
+    pub(super) fn stray_variables(&self) -> &[String] {
+        &self.stray_variables
     }
 
     /// Who said the value at `key`: the strongest one that said it, or a table around it.

@@ -26,6 +26,8 @@ impl Config {
         }
         self.warn_of_keys(&mut warnings);
         self.warn_of_rules(&mut warnings);
+        self.warn_of_paths(&mut warnings);
+        self.warn_of_variables(&mut warnings);
         self.warn_of_callers(&mut warnings);
         self.warn_of_catalogues(&mut warnings);
         if let Some(loaded) = &self.load_plugins {
