@@ -91,7 +91,7 @@ fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
         Command::Plugins { command } => admin::plugins(&config, &command, output)?,
         Command::Reload { allow_breaking } => admin::reload(&config, allow_breaking, output)?,
         Command::Peers => admin::peers(&config, output)?,
-        Command::Explain { function } => admin::explain(&config, &function, output)?,
+        Command::Explain { function } => return admin::explain(&config, &function, output),
         Command::Inspect { plugin } => inspect::run(&config, &plugin, output)?,
         Command::Keygen { out } => keygen::run(out.as_deref(), output)?,
         Command::Completions { shell } => {

@@ -315,6 +315,12 @@ impl Config {
         absolute_file(&self.file)
     }
 
+    /// The id of the host where the config says one: without, each start has another.
+    #[must_use]
+    pub fn said_host_id(&self) -> Option<&str> {
+        (!self.has_default_host_id).then_some(&*self.host_id)
+    }
+
     /// Whether plugins are looked for in the folder `plugins` beside the config file, which may be missing.
     #[must_use]
     pub fn has_default_plugin_dir(&self) -> bool {

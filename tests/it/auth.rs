@@ -26,7 +26,11 @@ fn check_status(host: &Daemon, path: &str, authorization: Option<&str>, expected
     assert_eq!(answer.status, expected, "{path} with {authorization:?}");
     if expected == 401 {
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
-        let expected = (401, "unauthenticated".to_owned(), "this path needs a valid key".to_owned());
+        let detail = match authorization {
+            None => "no key was sent: this path needs one, as in `Authorization: Bearer KEY`",
+            Some(_) => "the key that was sent does not open this path",
+        };
+        let expected = (401, "unauthenticated".to_owned(), detail.to_owned());
         assert_eq!(answer.problem(), expected);
     }
 }

@@ -1,9 +1,11 @@
 //! `framex-host plugins`, `peers`, `explain`, `reload`: talking to this machine's host over its admin socket.
 
 mod place;
+mod show;
 mod socket;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use framex_host::base::FunctionName;
 use http::Method;
@@ -36,7 +38,7 @@ pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -
         }
         PluginsCommand::Show { plugin } => {
             let answer = request(config, Method::GET, &format!("plugins/{plugin}"), None)?;
-            output.show(&answer, show_text);
+            output.show(&answer, show::text);
             Ok(())
         }
         PluginsCommand::Load { file } => change("plugins".to_owned(), json!({ "file": file })),
@@ -119,7 +121,8 @@ fn check_name(name: &str) -> Result<(), Failed> {
     FunctionName::new(name).map(|_| ()).map_err(refused)
 }
 
-pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<(), Failed> {
+/// Says where a call would run; failed if that is nowhere.
+pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<ExitCode, Failed> {
     check_name(function)?;
     let answer = request(config, Method::GET, &format!("explain/{function}"), None)?;
     output.show(&answer, |answer| {
@@ -133,7 +136,7 @@ pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<(
         let lines: Vec<String> = because.map(|line| format!("  {line}")).collect();
         format!("`{function}` runs {place}:\n{}", lines.join("\n"))
     });
-    Ok(())
+    Ok(if answer["runs"] == "nowhere" { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn list_text(answer: &Value) -> String {
@@ -155,22 +158,6 @@ fn list_text(answer: &Value) -> String {
         ]
     });
     table(&std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>())
-}
-
-fn show_text(plugin: &Value) -> String {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Array(values) => values
-            .iter()
-            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-            .collect::<Vec<_>>()
-            .join(", "),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    };
-    let rows =
-        plugin.as_object().into_iter().flatten().map(|(key, value)| vec![key.replace('_', " "), text(value)]);
-    table(&rows.collect::<Vec<_>>())
 }
 
 fn change_text(answer: &Value) -> String {

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use framex_host::config::{Choice, LogFormat, LogLevel};
 
 use super::Failed;
 
-/// Hosts functions of plugins, here or on a peer.
+/// Runs functions of plugin libraries, on this host or on another.
 #[derive(Debug, Parser)]
 #[command(name = "framex-host", version, args_conflicts_with_subcommands = false)]
 pub(crate) struct Arguments {
@@ -121,14 +123,19 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) plugin_dir: Option<String>,
     /// Log from this level on (log.level).
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", value_parser = words::<LogLevel>())]
     pub(crate) log_level: Option<String>,
     /// Log as text or json (log.format).
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_parser = words::<LogFormat>())]
     pub(crate) log_format: Option<String>,
-    /// Leave the system's limit of core dumps as it is; they hold keys.
+    /// Allow core dumps, as far as the system does; they contain keys.
     #[arg(long)]
     pub(crate) core_dumps: bool,
+}
+
+/// The words that a key of the config takes, so that completions have them.
+fn words<C: Choice>() -> PossibleValuesParser {
+    PossibleValuesParser::new(C::WORDS.iter().map(|(word, _)| *word))
 }
 
 impl RunFlags {
@@ -204,7 +211,7 @@ pub(crate) struct Target {
     /// For an https URL, a PEM file of the authorities to believe, instead of those of the system.
     #[arg(long)]
     pub(crate) ca: Option<PathBuf>,
-    /// The key for the host's [auth] rules.
+    /// A key that the host's [auth] takes, written out, or as env:NAME or file:PATH.
     #[arg(long, env = "FRAMEX_KEY", hide_env_values = true)]
     pub(crate) key: Option<String>,
 }
@@ -213,11 +220,10 @@ pub(crate) struct Target {
 pub(crate) struct Call {
     /// Name of the function, such as demo.some.example_func.
     pub(crate) function: String,
-    /// Named arguments as a JSON object; "-" reads them from standard input.
+    /// Named arguments as a JSON object; @FILE reads them from a file, "-" from standard input.
     #[arg(long, value_name = "ARGS", default_value = "{}")]
     pub(crate) json: String,
-    /// Deadline of the call in milliseconds; the answer is waited for 5 s longer. Without it, the host has a deadline
-    /// of its own, and the answer is waited for 120 s.
+    /// Give up after so many milliseconds (default: the host's server.call_timeout_ms).
     #[arg(long, value_name = "MS")]
     pub(crate) timeout_ms: Option<u64>,
     #[command(flatten)]

@@ -157,10 +157,10 @@ fn text(config: &Config, statuses: &[PluginStatus]) -> String {
     let peers: Vec<_> = std::iter::once(heads).chain(peers).collect();
     let peers = if peers.len() > 1 { format!("\n\n{}", table(&peers)) } else { String::new() };
     format!(
-        "{}{peers}\n\n{} is good: host {} would listen on {}, where {}",
+        "{}{peers}\n\n{} is good: {} would listen on {}, where {}",
         table(&rows),
         config.file.display(),
-        config.host_id,
+        config.said_host_id().map_or_else(|| "the host".to_owned(), |id| format!("host {id}")),
         config.server.listen,
         access_text(&config.access())
     )

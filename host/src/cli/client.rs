@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use framex_host::base::printable_json;
-use framex_host::config::{Config, Environment, Overrides, PeerUrl};
+use framex_host::config::{Config, Environment, Overrides, PeerUrl, Secret};
 use framex_host::peers::Connector;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::arguments::{Call, Target};
@@ -56,17 +57,35 @@ pub(crate) fn functions(config: &Path, target: &Target, output: Output) -> Resul
     Ok(())
 }
 
-fn arguments(json: &str) -> Result<Bytes, Failed> {
-    if json != "-" {
-        return Ok(Bytes::copy_from_slice(json.as_bytes()));
+/// The arguments: written out, those of a file, or those of the standard input.
+fn arguments(said: &str) -> Result<Bytes, Failed> {
+    let (json, from) = match said.strip_prefix('@') {
+        Some(file) => {
+            let open = std::fs::File::open(file);
+            (open.and_then(read).map_err(|error| (file.to_owned(), error)), format!("{file} has"))
+        }
+        None if said == "-" => {
+            let read = read(std::io::stdin().lock());
+            (read.map_err(|error| ("standard input".to_owned(), error)), "standard input has".to_owned())
+        }
+        None => (Ok(said.as_bytes().to_vec()), "this is".to_owned()),
+    };
+    let json = json.map_err(|(what, error)| Failed::usage(format!("--json: {what} cannot be read: {error}")))?;
+    // The host takes no arguments for none: here, a program before this one most likely failed.
+    if json.trim_ascii().is_empty() {
+        return Err(Failed::usage(format!("--json: {from} no JSON: write {{}} for no arguments")));
     }
+    let is_object = json.trim_ascii_start().first() == Some(&b'{');
+    match serde_json::from_slice::<IgnoredAny>(&json) {
+        Ok(_) if is_object => Ok(json.into()),
+        Ok(_) => Err(Failed::usage(format!("--json: {from} no object of named arguments, as {{\"id\": 7}}"))),
+        Err(error) => Err(Failed::usage(format!("--json: {from} no JSON: {error}"))),
+    }
+}
+
+fn read(from: impl Read) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    std::io::stdin()
-        .lock()
-        .take(ANSWER_BYTES_MAX as u64)
-        .read_to_end(&mut text)
-        .map_err(|error| Failed::new(format!("standard input cannot be read: {error}")))?;
-    Ok(text.into())
+    from.take(ANSWER_BYTES_MAX as u64).read_to_end(&mut text).map(|_| text)
 }
 
 /// Sends one request and answers the headers and JSON of a success.
@@ -86,8 +105,9 @@ fn request(
     if let Some(deadline) = deadline {
         request = request.header("x-framex-timeout-ms", deadline.as_millis().to_string());
     }
-    if let Some(key) = &target.key {
-        let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+    if let Some(said) = &target.key {
+        let key = Secret::of_command(said).map_err(|why| Failed::usage(format!("--key {why}")))?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
             .map_err(|_| Failed::usage("--key has characters that a header cannot have"))?;
         value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);
@@ -114,7 +134,10 @@ fn request(
             head.status.as_u16()
         ))
     })?;
-    if head.status == StatusCode::OK { Ok((head.headers, json)) } else { Err(refused(head.status, json)) }
+    if head.status == StatusCode::OK {
+        return Ok((head.headers, json));
+    }
+    Err(refused(head.status, target.key.is_some(), json))
 }
 
 fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
@@ -161,11 +184,16 @@ fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {
     Failed::new(format!("{url} cannot be reached: {cause}; is the host running, and --url right?"))
 }
 
-fn refused(status: StatusCode, problem: Value) -> Failed {
+fn refused(status: StatusCode, has_key: bool, problem: Value) -> Failed {
     let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
     let code = match problem["app_code"].as_str() {
         Some(app_code) => format!("{} ({app_code})", text("code")),
         None => text("code"),
     };
-    Failed::new(format!("{code}, HTTP status {}: {}", status.as_u16(), text("detail"))).with_json(problem)
+    let advice = match status {
+        StatusCode::UNAUTHORIZED if !has_key => "; name it with --key or FRAMEX_KEY",
+        _ => "",
+    };
+    let detail = text("detail");
+    Failed::new(format!("{code}, HTTP status {}: {detail}{advice}", status.as_u16())).with_json(problem)
 }

@@ -25,7 +25,7 @@ impl Config {
         plugins.insert("proxy".to_owned(), self.dump_of_proxy());
         let server = &self.server;
         json!({
-            "host_id": &*self.host_id,
+            "host_id": self.said_host_id(),
             "plugin_dir": self.plugin_dir.display().to_string(),
             "state_dir": self.state_dir.display().to_string(),
             "load_plugins": self.load_plugins,

@@ -105,6 +105,15 @@ impl Secret {
         Ok(Self { text, digest, source, is_open })
     }
 
+    /// Reads a secret as a flag or variable of a command says it, in the forms of the config; a file is relative to the
+    /// current directory.
+    ///
+    /// # Errors
+    /// What is wrong with it, without the value, to be said after the name of the flag.
+    pub fn of_command(said: &str) -> Result<Self, String> {
+        Self::read(said, Path::new(""), &Environment::of_process())
+    }
+
     /// The secret itself: for deriving keys, never for showing.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -39,7 +39,7 @@ pub(super) fn admit(
     let callers = access.callers();
     if callers.is_empty() || !Access::is_of_functions(path) {
         let (credential, proof) = match rule {
-            Some(keys) => (credential_of(&presented(headers), keys)?, Proof::Key),
+            Some(keys) => (credential_of(headers, keys)?, Proof::Key),
             None => (certificate.cloned().map_or(Credential::None, Credential::Certificate), Proof::Nothing),
         };
         return Ok((Caller::Client(credential), proof));
@@ -55,7 +55,7 @@ pub(super) fn admit(
     match (caller, opened) {
         (Some(caller), _) => Ok((Caller::Named(Arc::clone(caller)), proof)),
         (None, Some(true)) => Ok((Caller::Unnamed, Proof::Key)),
-        (None, Some(false) | None) => Err(Problem::unauthenticated()),
+        (None, Some(false) | None) => Err(Problem::without_key(headers.contains_key(AUTHORIZATION))),
     }
 }
 
@@ -95,11 +95,12 @@ pub(super) fn carries(headers: &HeaderMap, keys: &[Secret]) -> bool {
 }
 
 /// Tells apart senders that present one of the keys.
-fn credential_of(presented: &PresentedKey, keys: &[Secret]) -> Result<Credential, Problem> {
-    if is_one_of(presented, keys) {
+fn credential_of(headers: &HeaderMap, keys: &[Secret]) -> Result<Credential, Problem> {
+    let presented = presented(headers);
+    if is_one_of(&presented, keys) {
         Ok(Credential::Key(presented.tag()))
     } else {
-        Err(Problem::unauthenticated())
+        Err(Problem::without_key(headers.contains_key(AUTHORIZATION)))
     }
 }
 

@@ -50,9 +50,23 @@ impl Problem {
         Self::new(status_of(code), code, detail)
     }
 
-    /// The one answer for every fault of authentication.
+    /// The one answer for every fault of authentication of what is sealed, or meant for operators.
     pub(super) fn unauthenticated() -> Self {
-        let mut problem = Self::of_code(ErrorCode::Unauthenticated, "this path needs a valid key");
+        Self::needs_key("this path needs a valid key")
+    }
+
+    /// A plain request without a key, or with one that is of no use for the path. It does not say whether that key opens
+    /// another path.
+    pub(super) fn without_key(was_sent: bool) -> Self {
+        Self::needs_key(if was_sent {
+            "the key that was sent does not open this path"
+        } else {
+            "no key was sent: this path needs one, as in `Authorization: Bearer KEY`"
+        })
+    }
+
+    fn needs_key(detail: &str) -> Self {
+        let mut problem = Self::of_code(ErrorCode::Unauthenticated, detail);
         problem.header = Some(Box::new((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))));
         problem
     }

@@ -128,5 +128,8 @@ pub(super) async fn exchange(
     }
     let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
     let step = json["step"].as_str().map(|step| format!(" at the step {step}")).unwrap_or_default();
-    Err(Failed::new(format!("{}{step}: {}", text("code"), text("detail"))).with_json(json))
+    let message = format!("{}{step}: {}", text("code"), text("detail"));
+    // A bad config is one whoever finds it: this process, or the host.
+    let failed = if json["step"] == "config" { Failed::usage(message) } else { Failed::new(message) };
+    Err(failed.with_json(json))
 }

@@ -32,6 +32,16 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Slow(pub Duration);
 
+/// `password` of the config.
+#[derive(Debug)]
+pub struct Password(pub Option<String>);
+
+/// The password, which a real plugin would keep to itself.
+#[on_proxy]
+pub async fn tells_password(#[state] password: &Password) -> Result<Option<String>> {
+    Ok(password.0.clone())
+}
+
 /// How often this ran in this process.
 #[on_proxy]
 pub async fn counts(#[state] slow: &Slow) -> Result<u64> {

@@ -24,6 +24,8 @@ struct Config {
     slow_ms: u64,
     /// The file that the functions of the ledger write to.
     ledger: Option<PathBuf>,
+    /// A text that may look like a number.
+    password: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,12 +70,14 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::runs_process>()?;
         ctx.register_proxy_func::<functions::counts>()?;
         ctx.register_proxy_func::<functions::counts_idempotent>()?;
+        ctx.register_proxy_func::<functions::tells_password>()?;
         ctx.register_proxy_func::<bookings::books>()?;
         ctx.register_proxy_func::<bookings::booked>()?;
         ctx.register_proxy_func::<bookings::books_again>()?;
         ctx.register_proxy_func::<ledger::notes>()?;
         ctx.register_proxy_func::<ledger::notes_idempotent>()?;
         let config = ctx.config::<Config>()?;
+        ctx.insert_state(functions::Password(config.password));
         ctx.insert_state(ledger::Ledger::open(config.ledger.as_deref())?);
         ctx.insert_state(functions::Slow(Duration::from_millis(config.slow_ms)));
         match config.start {
