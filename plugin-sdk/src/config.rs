@@ -281,6 +281,10 @@ mod tests {
             "variable FRAMEX_PLUGINS__X__NAMES: key `names[0]`: invalid type: integer, expected a string";
         check(r#"{"names": [7]}"#, origins, Err(element));
         let text = r#"[{"key": ["limit"], "from": "variable FRAMEX_X", "text": "true"}]"#;
-        check(r#"{"limit": true}"#, text, Err("variable FRAMEX_X: key `limit`: invalid type: boolean, expected u32"));
+        check(
+            r#"{"limit": true}"#,
+            text,
+            Err("variable FRAMEX_X: key `limit`: invalid type: boolean, expected u32"),
+        );
     }
 }

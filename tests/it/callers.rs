@@ -67,7 +67,9 @@ fn check_denied(answer: &Answer, sentence: &str) {
 fn check_unauthenticated(answer: &Answer) {
     let (status, code, detail) = answer.problem();
     assert_eq!((status, code.as_str()), (401, "unauthenticated"));
-    assert!(detail.starts_with("no key was sent") || detail == "the key that was sent does not open this path");
+    assert!(
+        detail.starts_with("no key was sent") || detail == "the key that was sent does not open this path"
+    );
     assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
 }
 

@@ -14,6 +14,7 @@ mod calls;
 mod cli;
 mod config;
 mod database;
+mod demo;
 mod depth;
 mod idempotency;
 mod interop;

@@ -79,8 +79,7 @@ impl Daemon {
     /// If it fails.
     pub fn mount(&self, mounts: &Mounts, script: &str) {
         let script = format!("cd \"$0\" && {script}");
-        let exit =
-            run_to_end(mounts.beside(self.pid()).args(["sh", "-c", &script]).arg(self.folder()));
+        let exit = run_to_end(mounts.beside(self.pid()).args(["sh", "-c", &script]).arg(self.folder()));
         assert_eq!(exit.code, Some(0), "{script}: {}", exit.stderr);
     }
 }

@@ -70,7 +70,8 @@ fn arguments(said: &str) -> Result<Bytes, Failed> {
         }
         None => (Ok(said.as_bytes().to_vec()), "this is".to_owned()),
     };
-    let json = json.map_err(|(what, error)| Failed::usage(format!("--json: {what} cannot be read: {error}")))?;
+    let json =
+        json.map_err(|(what, error)| Failed::usage(format!("--json: {what} cannot be read: {error}")))?;
     // The host takes no arguments for none: here, a program before this one most likely failed.
     if json.trim_ascii().is_empty() {
         return Err(Failed::usage(format!("--json: {from} no JSON: write {{}} for no arguments")));

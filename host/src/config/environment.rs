@@ -140,7 +140,9 @@ mod tests {
         }
         let config = "variable FRAMEX_CONFG is like no key of the config, and is passed over; the nearest is FRAMEX_CONFIG";
         assert_eq!(warnings(&["FRAMEX_CONFG"]).unwrap(), [config]);
-        for name in ["FRAMEX_AUHT__RULES", "FRAMEX_SERVER__PROT", "FRAMEX_STATEDIR", "FRAMEX_ISOLATION__DEFAULT"] {
+        for name in
+            ["FRAMEX_AUHT__RULES", "FRAMEX_SERVER__PROT", "FRAMEX_STATEDIR", "FRAMEX_ISOLATION__DEFAULT"]
+        {
             assert!(warnings(&[name]).is_err(), "{name}");
         }
     }

@@ -143,7 +143,7 @@ impl KeyPath {
 
     /// Whether its value is true or false.
     pub(super) fn is_flag(&self) -> bool {
-        self.dotted() == "reload.watch"
+        ["reload.watch", "plugins.proxy.require_receiver"].contains(&self.dotted().as_str())
     }
 
     /// Whether it lies in the table of a plugin, whose types the host does not know.

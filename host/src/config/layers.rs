@@ -165,7 +165,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::testing::{load, problems_of};
+    use crate::config::key::KEYS;
+    use crate::config::testing::{config, load, problems_of};
 
     fn check(variables: &[(&str, &str)], expected: &str) {
         let environment = variables.iter().copied().collect();
@@ -209,6 +210,21 @@ mod tests {
         assert_eq!(config.sealing_secrets()[0].expose(), "9");
         assert_eq!(config.reload.start_timeout, Duration::from_millis(7));
         assert_eq!(config.server.listen.to_string(), "[::1]:8080");
+    }
+
+    #[test]
+    fn every_key_of_one_value_can_be_a_variable() {
+        let defaults = config("").dump();
+        for key in KEYS {
+            let value = key.split('.').fold(&defaults, |table, part| &table[part]);
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            if !value.is_string() && !value.is_number() && !value.is_boolean() {
+                continue;
+            }
+            let variable = format!("FRAMEX_{}", key.replace('.', "__").to_uppercase());
+            let environment = [(variable, text)].into_iter().collect();
+            assert_eq!(problems_of("", &environment, &Overrides::default()), "", "{key}");
+        }
     }
 
     #[test]

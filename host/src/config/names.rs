@@ -92,7 +92,9 @@ impl Config {
         let mut warn = |key: String, patterns: &PathPatterns| {
             for pattern in patterns.iter().filter(|pattern| !pattern.covers_something()) {
                 let pattern = pattern.to_string();
-                let nearest = nearest(&pattern, PATHS, 1).first().map_or_else(String::new, |path| format!("; the nearest is `{path}`"));
+                let nearest = nearest(&pattern, PATHS, 1)
+                    .first()
+                    .map_or_else(String::new, |path| format!("; the nearest is `{path}`"));
                 warnings.push(format!("`{pattern}` in `{key}` is a path that no host has{nearest}"));
             }
         };
@@ -157,10 +159,13 @@ mod tests {
     fn functions_that_are_not_here_are_named_with_the_nearest() {
         let limit = |name: &str| format!("[limits.functions.\"{name}\"]\nin_flight_max = 1\n");
         check(&limit("hello.greet"), &[]);
-        let slip = "`limits.functions.\"hello.gret\"` names no function of this host; the nearest is `hello.greet`";
+        let slip =
+            "`limits.functions.\"hello.gret\"` names no function of this host; the nearest is `hello.greet`";
         check(&limit("hello.gret"), &[slip]);
         check(&limit("zzz"), &["`limits.functions.\"zzz\"` names no function of this host"]);
-        let callers = |functions: &str| format!("[auth.callers.web]\nkeys = [\"0123456789abcdef\"]\nfunctions = {functions}\n");
+        let callers = |functions: &str| {
+            format!("[auth.callers.web]\nkeys = [\"0123456789abcdef\"]\nfunctions = {functions}\n")
+        };
         check(&callers(r#"["*", "hello.*", "reports.flights.*", "hello.wave"]"#), &[]);
         check(
             &callers(r#"["helo.*", "hello.wav"]"#),
@@ -175,12 +180,15 @@ mod tests {
     #[test]
     fn what_a_peer_may_have_is_warned_of_only_where_it_looks_like_a_slip() {
         let peers = "[plugins.proxy]\nproxy_urls = [\"http://127.0.0.1:1\"]\n";
-        let functions = |names: &str| format!("{peers}proxy_functions = {{ \"http://127.0.0.1:1\" = {names} }}\n");
+        let functions =
+            |names: &str| format!("{peers}proxy_functions = {{ \"http://127.0.0.1:1\" = {names} }}\n");
         check(&functions(r#"["hello.greet", "reports.flights.busiest", "far.away"]"#), &[]);
         check(
             &functions(r#"["hello.gret"]"#),
-            &["`hello.gret` in `plugins.proxy.proxy_functions` names no function of this host; the nearest is \
-               `hello.greet`"],
+            &[
+                "`hello.gret` in `plugins.proxy.proxy_functions` names no function of this host; the nearest is \
+               `hello.greet`",
+            ],
         );
         check(&format!("{peers}[limits.functions.\"far.away\"]\nin_flight_max = 1\n"), &[]);
         let caller = "[auth.callers.web]\nkeys = [\"0123456789abcdef\"]\nfunctions = [\"far.*\"]\n";
@@ -205,12 +213,16 @@ mod tests {
         check("plugins.proxy.white_list = [\"/api/v1/proxy/remote\", \"/api/*\", \"/ready\"]\n", &[]);
         check(
             "plugins.proxy.white_list = [\"/api/v1/proxy/remot\"]\n",
-            &["`/api/v1/proxy/remot` in `plugins.proxy.white_list` is a path that no host has; the nearest is \
-               `/api/v1/proxy/remote`"],
+            &[
+                "`/api/v1/proxy/remot` in `plugins.proxy.white_list` is a path that no host has; the nearest is \
+               `/api/v1/proxy/remote`",
+            ],
         );
         check(
             "plugins.proxy.proxy_urls.\"http://127.0.0.1:1\" = { disable = [\"/zzz/*\"] }\n",
-            &["`/zzz/*` in `plugins.proxy.proxy_urls.\"http://127.0.0.1:1\".disable` is a path that no host has"],
+            &[
+                "`/zzz/*` in `plugins.proxy.proxy_urls.\"http://127.0.0.1:1\".disable` is a path that no host has",
+            ],
         );
     }
 }

@@ -315,7 +315,9 @@ impl Plugins {
             let refused = asker == Asker::Watcher && state.tried == sha256;
             let as_it_was = state.seen == sha256 || refused;
             let published = state.published.as_ref().filter(|_| as_it_was);
-            published.map(|published| (Arc::clone(&published.generation.staged), published.config.table == config.table))
+            published.map(|published| {
+                (Arc::clone(&published.generation.staged), published.config.table == config.table)
+            })
         };
         match serving {
             Some((_, true)) => Ok(None),

@@ -12,10 +12,10 @@ use framex_abi::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{PluginConfig, Services};
 use super::call::{PluginFunction, call_context};
 use super::generation::{Lease, WeakLease};
 use super::nested_call::call;
+use super::{PluginConfig, Services};
 use crate::base::{FunctionName, Invocation, PlaceLimit, Places};
 use crate::functions::DeclaredLimit;
 

@@ -72,8 +72,9 @@ impl Plugins {
         let Origin { settings, generation, seen, allow_breaking } = origin;
         let number = generation.unwrap_or_else(|| turn.entry.next_generation());
         let config = (settings.config_of)(candidate.name());
-        let StartedGeneration { generation, lease, functions } =
-            self.start(&turn.entry, candidate, number, (config.clone(), settings.start_timeout), &mut watch).await?;
+        let StartedGeneration { generation, lease, functions } = self
+            .start(&turn.entry, candidate, number, (config.clone(), settings.start_timeout), &mut watch)
+            .await?;
         let ready = Ready { turn, generation, functions, config, path, seen, watch, lease };
         if !allow_breaking {
             let plugin = Arc::clone(&ready.generation.plugin);
@@ -118,15 +119,8 @@ impl Plugins {
         let library =
             library.inspect_err(|_| entry.note_mapped(number, &copy, "it failed at the step load"))?;
         watch.begin("start");
-        let started = Generation::start(
-            library,
-            description,
-            staged,
-            number,
-            config,
-            &self.services,
-            timeout,
-        );
+        let started =
+            Generation::start(library, description, staged, number, config, &self.services, timeout);
         match started.await {
             Ok(started) => Ok(started),
             Err(FailedStart { error, generation }) => {

@@ -42,7 +42,9 @@ fn of_unit(key: &str) -> Vec<String> {
     let values = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     let words = values.flat_map(str::split_whitespace);
     words
-        .map(|word| word.replace("%S", "/var/lib").replace("%t", "/run").replace("/usr/bin/framex-host", BINARY))
+        .map(|word| {
+            word.replace("%S", "/var/lib").replace("%t", "/run").replace("/usr/bin/framex-host", BINARY)
+        })
         .collect()
 }
 
@@ -157,9 +159,12 @@ fn another_user_is_told_whose_the_socket_is() {
     if run_to_end(service.beside().args(user).arg("true")).code != Some(0) {
         return;
     }
-    let exit =
-        run_to_end(service.beside().args(user).args([BINARY, "--config", CONFIG, "plugins", "list"]));
+    let exit = run_to_end(service.beside().args(user).args([BINARY, "--config", CONFIG, "plugins", "list"]));
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
     let end = "only root and the user of the host may open its socket\n";
-    assert!(exit.stderr.contains("admin.sock: Permission denied") && exit.stderr.ends_with(end), "{}", exit.stderr);
+    assert!(
+        exit.stderr.contains("admin.sock: Permission denied") && exit.stderr.ends_with(end),
+        "{}",
+        exit.stderr
+    );
 }

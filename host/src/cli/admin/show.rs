@@ -36,7 +36,12 @@ fn sentence(key: &str, value: &Value) -> String {
             let seconds = value["ms"].as_f64().unwrap_or_default() / 1000.0;
             format!("{}, at the step {} for {seconds:.1} s", text("action"), text("step"))
         }
-        "zombies" => format!("generation {}: {} ({} bytes)", value["generation"], text("reason"), value["mapped_bytes"]),
+        "zombies" => format!(
+            "generation {}: {} ({} bytes)",
+            value["generation"],
+            text("reason"),
+            value["mapped_bytes"]
+        ),
         // Of a newer host.
         _ => value.to_string(),
     }

@@ -101,9 +101,9 @@ pub(super) async fn exchange(
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))
         .map_err(|_| Failed::usage(format!("`{path}` has characters that a name cannot have")))?;
-    let stream = UnixStream::connect(socket).await.map_err(|error| {
-        Failed::new(format!("no host answers on {} any more: {error}", socket.display()))
-    })?;
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| Failed::new(format!("no host answers on {} any more: {error}", socket.display())))?;
     let broken =
         |error: hyper::Error| Failed::new(format!("the host on {} broke off: {error}", socket.display()));
     let (mut sender, connection) =

@@ -124,7 +124,9 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Va
             Err(Problem::method_not_allowed("POST"))
         }
         (_, ["plugins"]) => Err(Problem::method_not_allowed("GET, POST")),
-        (_, ["host" | "functions" | "peers"] | ["plugins" | "explain", _]) => Err(Problem::method_not_allowed("GET")),
+        (_, ["host" | "functions" | "peers"] | ["plugins" | "explain", _]) => {
+            Err(Problem::method_not_allowed("GET"))
+        }
         _ => Err(Problem::no_such_path()),
     }
 }
