@@ -159,7 +159,8 @@ fn certificates_open_no_other_path_and_seal_nothing() {
     let (_, frame) = frames::seal(&public, &frames::envelope(DEMO, &ada()));
     let headers = [("content-type", framex_host::wire::CONTENT_TYPE)];
     let refused = client.send(host.daemon.address(), "POST", "/api/v1/proxy/remote", &headers, &frame);
-    check_unauthenticated(&refused.unwrap());
+    let expected = (401, "unauthenticated".to_owned(), "this path needs a valid key".to_owned());
+    assert_eq!(refused.unwrap().problem(), expected);
     let exit = host.daemon.run(&["check"]);
     let warning = "`/api/v1/proxy/remote` answers nobody: no caller of `auth.callers` has a key";
     assert!(exit.stderr.contains(warning) || exit.stdout.contains(warning), "{}{}", exit.stdout, exit.stderr);

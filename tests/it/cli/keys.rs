@@ -39,7 +39,7 @@ fn keygen_makes_a_new_key_that_the_config_takes_without_a_warning() {
     let builder = Daemon::builder().config(&rules);
     let config = builder.folder().join("config.toml");
     fs::write(&config, "").unwrap();
-    fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::set_permissions(&config, PermissionsExt::from_mode(0o600)).unwrap();
     let exit = builder.run(&["check"]);
     assert_eq!((exit.code, exit.stderr.as_str()), (Some(0), ""));
 }

@@ -128,7 +128,6 @@ fn a_host_of_another_config_is_not_taken_for_the_one_that_is_meant() {
     // The same file by another name is the same config.
     let link = run_to_end(service.beside().args(["ln", "-s", CONFIG, "/etc/link.toml"]));
     assert_eq!(link.code, Some(0), "{}", link.stderr);
-    run_to_end(service.beside().args(["ln", "-s", "/etc/framex-host/plugins", "/etc/plugins"]));
     assert_eq!(service.shell_with("/etc/link.toml", &["plugins", "list"]).code, Some(0));
 }
 
