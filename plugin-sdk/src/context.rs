@@ -4,7 +4,6 @@
 use std::any::TypeId;
 use std::fmt;
 use std::future::Future;
-use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use framex_abi::{
@@ -18,7 +17,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::export;
 use crate::function::ProxyFunction;
-use crate::instance::States;
+use crate::instance::{self, States};
 use crate::schema;
 
 /// A plugin. Mark the impl `#[plugin]`; one for each library.
@@ -105,8 +104,7 @@ impl Context {
     pub fn config<T: DeserializeOwned>(&self) -> Result<T> {
         // SAFETY: the host keeps it valid during `on_start`, which is as long as a `Context` is borrowed.
         let table = unsafe { self.host.config.as_bytes() };
-        let has_origins = self.host.struct_size as usize > offset_of!(Host, config_origins);
-        let origins = if has_origins { self.host.config_origins } else { Slice::new(b"") };
+        let origins = instance::config_origins();
         // SAFETY: as above.
         let origins = unsafe { origins.as_bytes() };
         config::read(table, origins).map_err(|reason| Error::new("invalid_config", reason))

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use framex_abi::{CallContext, Host, NO_DEADLINE, STATUS_OK, Slice};
+use framex_abi::{CallContext, Host, HostWithOrigins, NO_DEADLINE, STATUS_OK, Slice};
 
 /// What `on_start` put into the context, by type.
 pub(crate) type States = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
@@ -50,6 +50,18 @@ pub(crate) fn is_hosted() -> bool {
 pub(crate) fn host() -> Option<&'static Host> {
     // SAFETY: null, or the table given to `attach`, which outlives all code of this library.
     unsafe { HOST.load(Ordering::Acquire).as_ref() }
+}
+
+/// Where values of the plugin's table were written, as the host says it; empty for hosts that do not. During `on_start`.
+pub(crate) fn config_origins() -> Slice {
+    let host = HOST.load(Ordering::Acquire);
+    // SAFETY: as in `host`.
+    let size = unsafe { host.as_ref() }.map_or(0, |host| host.struct_size as usize);
+    if size < size_of::<HostWithOrigins>() {
+        return Slice::new(b"");
+    }
+    // SAFETY: the size covers it, and the pointer is the host's own, to all of its table.
+    unsafe { (*host.cast::<HostWithOrigins>()).config_origins }
 }
 
 /// Makes the instance known to calls.

@@ -166,7 +166,7 @@ fn inspect_reads_a_plugin_without_running_it() {
     let exit = binary(&["inspect", file.to_str().unwrap(), "--output", "json"]);
     let shown = json_of(&exit);
     assert_eq!((exit.code, &shown["name"], &shown["version"]), (Some(0), &json!("demo"), &json!("0.1.0")));
-    assert_eq!((&shown["abi"], &shown["layout_check"]), (&json!("1.2"), &json!(true)));
+    assert_eq!((&shown["abi"], &shown["layout_check"]), (&json!("1.1"), &json!(true)));
     assert_eq!(shown["bytes"], fs::metadata(&file).unwrap().len());
     assert_eq!(shown["sha256"].as_str().unwrap().len(), 64);
     assert!(shown["built_with"].as_str().unwrap().starts_with("framex-sdk 0.1.0, rustc 1."), "{shown}");

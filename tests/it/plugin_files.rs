@@ -134,12 +134,12 @@ fn a_plugin_of_another_abi() {
         .start();
     let newer = "use a newer host, or build it with an older SDK";
     for (name, abi, advice) in [
-        ("libmajor.so", "2.2", newer),
+        ("libmajor.so", "2.1", newer),
         ("libminor.so", "1.9", newer),
-        ("libold.so", "0.2", "build it with a newer SDK"),
+        ("libold.so", "0.1", "build it with a newer SDK"),
     ] {
         let reason = format!(
-            "plugin file `{name}` is built for ABI {abi}, this host needs 1.2 at most and 1.0 at least: {advice}"
+            "plugin file `{name}` is built for ABI {abi}, this host needs 1.1 at most and 1.0 at least: {advice}"
         );
         check_refused(&host, name, &reason);
     }

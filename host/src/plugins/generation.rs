@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use framex_abi::{
-    Buffer, Host, OwnedBuffer, ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell, STATUS_OK, STATUS_PANIC,
+    Buffer, Host, HostWithOrigins, OwnedBuffer, ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell, STATUS_OK,
+    STATUS_PANIC,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -126,7 +127,7 @@ impl Generation {
         }));
         let host_id: &'static str = Box::leak(services.host_id.to_string().into_boxed_str());
         let config: &'static PluginConfig = Box::leak(Box::new(config));
-        let host: &'static Host = Box::leak(Box::new(host_table(side, host_id, config)));
+        let host: &'static HostWithOrigins = Box::leak(Box::new(host_table(side, host_id, config)));
         let generation = Arc::new(Self {
             plugin,
             number,
@@ -177,6 +178,8 @@ impl Generation {
         };
         let mut instance = std::ptr::null_mut();
         let mut reason = Buffer::EMPTY;
+        // Of the whole, as the plugin may look behind the part that all plugins know.
+        let host = std::ptr::from_ref(host).cast::<Host>();
         // SAFETY: the descriptor was checked; the table lives as long as the process; both pointers live until it returns.
         let status = unsafe { on_start(host, &raw mut instance, &raw mut reason) };
         if !instance.is_null() {
@@ -329,7 +332,7 @@ impl Lease {
 }
 
 /// The table on its way to the start thread.
-struct HostTable(&'static Host);
+struct HostTable(&'static HostWithOrigins);
 
 // SAFETY: the functions of the table may be called from any thread.
 unsafe impl Send for HostTable {}

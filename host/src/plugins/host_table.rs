@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use framex_abi::{
-    Buffer, CallContext, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION, Registration,
-    RouteCell, STATUS_ERR, STATUS_OK, Slice,
+    Buffer, CallContext, FUNCTION_IDEMPOTENT, Host, HostWithOrigins, LogRecord, NO_DEADLINE, NO_FUNCTION,
+    Registration, RouteCell, STATUS_ERR, STATUS_OK, Slice,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -81,9 +81,9 @@ pub(super) fn host_table(
     side: &'static HostSide,
     host_id: &'static str,
     config: &'static PluginConfig,
-) -> Host {
-    Host {
-        struct_size: size_of::<Host>() as u32,
+) -> HostWithOrigins {
+    let host = Host {
+        struct_size: size_of::<HostWithOrigins>() as u32,
         flags: 0,
         instance: std::ptr::from_ref(side).cast(),
         generation: side.generation,
@@ -97,8 +97,8 @@ pub(super) fn host_table(
         log_level,
         log,
         describe,
-        config_origins: Slice::new(config.origins.as_bytes()),
-    }
+    };
+    HostWithOrigins { host, config_origins: Slice::new(config.origins.as_bytes()) }
 }
 
 /// # Safety

@@ -18,7 +18,7 @@
 /**
  * Raised when something is appended; a plugin may have the host's or an older one.
  */
-#define FRAMEX_ABI_MINOR 2
+#define FRAMEX_ABI_MINOR 1
 
 /**
  * Descriptor flag: the plugin catches its panics at every entry, or has none (built with `panic = "unwind"`, or C).
@@ -416,12 +416,6 @@ typedef struct FramexHost {
      * covers. Since ABI 1.1.
      */
     int32_t (*describe)(const void *invocation, struct FramexCallContext *context);
-    /**
-     * Where values of `config` were written, a JSON list of `{"key": ["pool", "max"], "from": "config.toml line 3"}`.
-     * A value of a variable that `config` has as a number, true or false has its `text` as well, for a type that takes
-     * text. Empty where nothing is known; valid during `on_start` only. Since ABI 1.2.
-     */
-    struct FramexSlice config_origins;
 } FramexHost;
 
 /**

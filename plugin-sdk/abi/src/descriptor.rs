@@ -11,7 +11,7 @@ pub const MAGIC: [u8; 8] = *b"FXPLUGIN";
 /// Raised when something that exists changes; a plugin must have the host's.
 pub const ABI_MAJOR: u16 = 1;
 /// Raised when something is appended; a plugin may have the host's or an older one.
-pub const ABI_MINOR: u16 = 2;
+pub const ABI_MINOR: u16 = 1;
 /// Name of the exported static [`PluginDescriptor`].
 pub const DESCRIPTOR_SYMBOL: &str = "framex_plugin_v1";
 /// Name of the exported [`LayoutFn`]; a plugin in C has none.

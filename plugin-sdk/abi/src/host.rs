@@ -180,11 +180,25 @@ pub struct Host {
     /// Describes an invocation, not null, at this moment. `context` has its `struct_size` filled in, and gets what that
     /// covers. Since ABI 1.1.
     pub describe: unsafe extern "C" fn(invocation: *const (), context: *mut CallContext) -> i32,
+}
+
+/// The table with what a plugin can do without. It is outside of what the layout check compares, so that a plugin that knows
+/// it loads on hosts that do not: what follows `host` is there if `host.struct_size` covers it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct HostWithOrigins {
+    /// The table that every host has.
+    pub host: Host,
     /// Where values of `config` were written, a JSON list of `{"key": ["pool", "max"], "from": "config.toml line 3"}`.
     /// A value of a variable that `config` has as a number, true or false has its `text` as well, for a type that takes
-    /// text. Empty where nothing is known; valid during `on_start` only. Since ABI 1.2.
+    /// text. Valid during `on_start` only.
     pub config_origins: Slice,
 }
+
+// SAFETY: the table never changes, and its functions may be called from any thread (rule above).
+unsafe impl Send for HostWithOrigins {}
+// SAFETY: as above.
+unsafe impl Sync for HostWithOrigins {}
 
 // SAFETY: the table never changes, and its functions may be called from any thread (rule above).
 unsafe impl Send for Host {}

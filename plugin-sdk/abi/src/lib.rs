@@ -25,8 +25,8 @@ pub use descriptor::{
 };
 pub use future::{Future, STATUS_ERR, STATUS_OK, STATUS_PANIC, STATUS_PENDING, Waker, WakerVtable};
 pub use host::{
-    CallContext, CallOptions, FUNCTION_IDEMPOTENT, Host, LogRecord, NO_DEADLINE, NO_FUNCTION,
-    ROUTE_ELSEWHERE, ROUTE_HERE, ROUTE_UNKNOWN, Registration, RouteCell,
+    CallContext, CallOptions, FUNCTION_IDEMPOTENT, Host, HostWithOrigins, LogRecord, NO_DEADLINE,
+    NO_FUNCTION, ROUTE_ELSEWHERE, ROUTE_HERE, ROUTE_UNKNOWN, Registration, RouteCell,
 };
 pub use memory::{Buffer, OwnedBuffer, Slice};
 
