@@ -25,6 +25,8 @@ need "Python with the libraries of tests/interop/client.py" \
   python3 python3-nacl python3-argon2 python3-msgpack python3-lz4
 need "MariaDB, as a database of the tests" "PATH=\$PATH:/usr/sbin command -v mariadbd && command -v mariadb-install-db" \
   mariadb-server
+need "nginx, in front of hosts of the tests" "PATH=\$PATH:/usr/sbin command -v nginx" nginx-light
+need "promtool, for the metrics" "command -v promtool" prometheus
 need "commands for networks of the tests' own" "PATH=\$PATH:/usr/sbin command -v ip && command -v unshare" \
   iproute2 util-linux
 

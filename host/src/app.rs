@@ -167,6 +167,7 @@ impl App {
                 tls: self.tls,
                 connections_max: server.connections_max,
                 connections_per_address_max: server.connections_per_address_max,
+                proxies: server.proxies.clone(),
                 header_bytes_max: server.header_bytes_max,
                 header_timeout: server.header_timeout,
                 idle_timeout: server.idle_timeout,

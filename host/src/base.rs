@@ -9,6 +9,7 @@ mod failure;
 mod host_place;
 mod identity;
 mod invocation;
+mod media_type;
 mod meter;
 mod name;
 mod places;
@@ -27,6 +28,7 @@ pub use identity::{Identity, InstanceId, SentHello};
 pub use invocation::{
     DEPTH_MAX, Deadline, HOPS_MAX, Held, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };
+pub use media_type::media_type;
 pub use meter::{Counter, Timings};
 pub use name::{FunctionName, InvalidName, nearest};
 pub use places::{HeldPlaces, NoPlace, Place, PlaceLimit, Places};

@@ -49,7 +49,7 @@ use std::time::Duration;
 use crate::base::HostId;
 
 pub use access::{Access, Closed, SealedCalls};
-pub use addresses::AllowedAddresses;
+pub use addresses::{AllowedAddresses, Networks};
 pub use admin::{AdminTcp, Whereabouts};
 pub use callers::{Callers, ConfiguredCaller};
 pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel, Unmap};
@@ -141,6 +141,8 @@ pub struct Server {
     pub connections_max: usize,
     /// Most of them from one address, or one IPv6 network of 64 bits; 1 to 1,000,000.
     pub connections_per_address_max: usize,
+    /// Reverse proxies, each of whose connections counts as one of an address of its own.
+    pub proxies: Networks,
     /// Most calls that run at once, 1 to 1,000,000.
     pub in_flight_max: usize,
     /// Most of them that are of one function, 1 to 1,000,000.
@@ -157,7 +159,8 @@ pub struct Server {
     pub idempotency_keep: Duration,
     /// What these outcomes may take in bytes, 64 KiB to 1 TiB.
     pub idempotency_bytes_max: usize,
-    /// How long a client may take for the head of a request, 1 ms to 10 minutes.
+    /// How long a client may take for the head of a request, from its first byte, 1 ms to 10 minutes; for the first head of
+    /// a connection, since that was accepted.
     pub header_timeout: Duration,
     /// How long a body may take to arrive, 1 ms to an hour.
     pub body_timeout: Duration,

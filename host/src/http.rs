@@ -3,6 +3,7 @@
 //!
 //! Layer: above `router`. It alone knows HTTP statuses; it must never look into a frame, nor decide where a call runs.
 
+mod accept;
 mod activity;
 pub mod admin;
 mod admission;
@@ -17,6 +18,7 @@ mod connections;
 mod documents;
 mod door;
 mod head;
+mod head_time;
 mod health;
 mod lingering;
 mod meters;
@@ -26,6 +28,7 @@ mod problem;
 mod remote;
 mod server;
 mod strangers;
+mod throttle;
 mod tls;
 pub mod transcode;
 mod write_timeout;
@@ -51,6 +54,10 @@ pub fn comes_in_without_key(names: &[String], head: &http::request::Parts) -> bo
 pub(crate) const REQUEST_ID_HEADER: &str = "x-framex-request-id";
 /// Id of the host that ran the body of the function; without it, none did.
 pub(crate) const SERVED_BY_HEADER: &str = "x-framex-served-by";
+/// Makes a repeat of a call recognisable.
+pub(crate) const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
+/// Says that an answer is the outcome of an earlier call with the same idempotency key; by the name that Stripe gave it.
+pub(crate) const REPLAYED_HEADER: &str = "idempotent-replayed";
 /// Deadline of a call, in milliseconds.
 pub(crate) const TIMEOUT_HEADER: &str = "x-framex-timeout-ms";
 

@@ -18,6 +18,7 @@ mod load;
 mod peer;
 mod receiver;
 mod resolver;
+mod tunnel;
 mod watch;
 
 pub use acquaintance::{Binding, Met};

@@ -113,22 +113,27 @@ fn rules_end_on_a_segment_boundary_and_the_nearest_one_decides() {
 #[test]
 fn a_closed_path_says_nothing_of_what_is_behind_it() {
     let host = host(Daemon::builder().config(r#"auth.rules = { "/api/*" = ["key"] }"#));
-    // A request with a key gets another sentence than one without; neither depends on what is behind the path.
-    let without_key = ask(&host, "POST", CALL, None);
-    let with_key = ask(&host, "POST", CALL, Some("wrong"));
-    assert_eq!((without_key.status, with_key.status), (401, 401));
-    for (method, path) in [
-        ("POST", "/api/v1/functions/there.is.none"),
-        ("POST", "/api/v1/functions/not!a!name"),
-        ("GET", FUNCTIONS),
-        ("GET", CALL),
-        ("DELETE", FUNCTIONS),
-        ("GET", "/api/v1/openapi.json"),
-        ("GET", "/api/nowhere"),
+    // The sentence depends on whether a key was sent, and `executed` on whether the path is one of a call.
+    let [call, other] = [("POST", CALL), ("GET", FUNCTIONS)]
+        .map(|(method, path)| [None, Some("wrong")].map(|key| ask(&host, method, path, key)));
+    for (call, other) in call.iter().zip(&other) {
+        assert_eq!((call.status, other.status), (401, 401));
+        assert_eq!(
+            (&call.json()["executed"], other.json().get("executed")),
+            (&serde_json::json!(false), None)
+        );
+    }
+    for (method, path, refused) in [
+        ("POST", "/api/v1/functions/there.is.none", &call),
+        ("POST", "/api/v1/functions/not!a!name", &call),
+        ("GET", CALL, &call),
+        ("DELETE", FUNCTIONS, &other),
+        ("GET", "/api/v1/openapi.json", &other),
+        ("GET", "/api/nowhere", &other),
     ] {
         for authorization in [None, Some("wrong"), Some("Bearer wrong"), Some("Basic a2V5")] {
             let answer = ask(&host, method, path, authorization);
-            let refused = if authorization.is_some() { &with_key } else { &without_key };
+            let refused = &refused[usize::from(authorization.is_some())];
             assert_eq!(
                 (answer.status, &answer.body),
                 (401, &refused.body),

@@ -68,6 +68,54 @@ fn a_repeat_gets_the_outcome_of_the_first() {
     host.stop();
 }
 
+/// Whether an answer says that it is the outcome of an earlier call.
+fn is_replayed(answer: &Answer) -> bool {
+    answer.header("idempotent-replayed") == Some("true")
+}
+
+#[test]
+fn a_repeat_says_that_it_is_one() {
+    let host = host("a", &[]).start();
+    let order = json!({"order": "seat"});
+    let fails = json!({"order": "seat", "fails": true});
+    for (key, arguments, status) in [("order-1", &order, 200), ("order-2", &fails, 422)] {
+        for is_repeat in [false, true, true] {
+            let answer = book(&host, key, arguments);
+            assert_eq!((answer.status, is_replayed(&answer)), (status, is_repeat), "{key}");
+        }
+    }
+    let other = book(&host, "order-1", &json!({"order": "other"}));
+    assert_eq!(
+        (other.status, is_replayed(&other)),
+        (400, false),
+        "it is refused, and no outcome of any call"
+    );
+    let without_key = host.call(BOOKS, &order);
+    assert_eq!((without_key.status, is_replayed(&without_key)), (200, false));
+    let slow = json!({"order": "seat", "ms": 1500});
+    let (first, joined) = (begin(&host, "order-3", &slow), || begin(&host, "order-3", &slow).answer());
+    until("the call runs", || booked(&host).0 == 4);
+    assert!(is_replayed(&joined()), "it waited for the outcome of the first");
+    assert!(!is_replayed(&first.answer()));
+    host.stop();
+}
+
+#[test]
+fn a_repeat_says_so_where_only_the_peer_knows() {
+    let b = host("b", &[]).start();
+    let a = host("a", &[&b.url()]).start();
+    let first = book(&a, "order-1", &json!({"order": "seat"}));
+    assert_eq!((first.status, is_replayed(&first)), (200, false));
+    // Host a forgets it.
+    let a = a.start_again();
+    for _ in 0..2 {
+        let repeat = book(&a, "order-1", &json!({"order": "seat"}));
+        assert_eq!((repeat.json(), is_replayed(&repeat)), (json!("seat 1"), true));
+        assert_eq!(repeat.header("x-framex-served-by"), Some("b"));
+    }
+    assert_eq!(booked(&b), (1, 1));
+}
+
 #[test]
 fn a_key_is_for_one_call() {
     let host = host("a", &[]).start();

@@ -16,6 +16,7 @@ mod config;
 mod database;
 mod demo;
 mod depth;
+mod http;
 mod idempotency;
 mod interop;
 mod layering;

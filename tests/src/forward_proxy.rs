@@ -24,6 +24,8 @@ pub struct ForwardProxy {
 struct Shared {
     name: String,
     target: String,
+    /// What it says when it has opened a tunnel.
+    welcome: &'static str,
     /// What it answers instead of doing its work.
     refusal: Option<&'static str>,
     /// What it wants in `proxy-authorization`.
@@ -44,25 +46,32 @@ impl ForwardProxy {
     /// in there as well.
     #[must_use]
     pub fn start_at(ip: IpAddr, name: &str, target: &str) -> Self {
-        Self::start_with(ip, name, target, None, None)
+        Self::start_with(ip, name, target, "200 Connection established", None, None)
+    }
+
+    /// As [`ForwardProxy::start`], but it says this when it has opened a tunnel.
+    #[must_use]
+    pub fn welcoming(status: &'static str, name: &str, target: &str) -> Self {
+        Self::start_with(Ipv4Addr::LOCALHOST.into(), name, target, status, None, None)
     }
 
     /// As [`ForwardProxy::start`], but it answers everything with this status line.
     #[must_use]
     pub fn refusing(status: &'static str) -> Self {
-        Self::start_with(Ipv4Addr::LOCALHOST.into(), "", "", Some(status), None)
+        Self::start_with(Ipv4Addr::LOCALHOST.into(), "", "", "200", Some(status), None)
     }
 
     /// As [`ForwardProxy::start`], but it wants this value in `proxy-authorization`.
     #[must_use]
     pub fn wanting(authorization: &'static str, name: &str, target: &str) -> Self {
-        Self::start_with(Ipv4Addr::LOCALHOST.into(), name, target, None, Some(authorization))
+        Self::start_with(Ipv4Addr::LOCALHOST.into(), name, target, "200", None, Some(authorization))
     }
 
     fn start_with(
         ip: IpAddr,
         name: &str,
         target: &str,
+        welcome: &'static str,
         refusal: Option<&'static str>,
         authorization: Option<&'static str>,
     ) -> Self {
@@ -71,6 +80,7 @@ impl ForwardProxy {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             target: target.to_owned(),
+            welcome,
             refusal,
             authorization,
             stopping: AtomicBool::new(false),
@@ -166,7 +176,7 @@ impl Shared {
         let mut server = TcpStream::connect(&self.target).ok()?;
         server.set_read_timeout(Some(PATIENCE)).ok()?;
         if is_tunnel {
-            client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").ok()?;
+            client.write_all(format!("HTTP/1.1 {}\r\n\r\n", self.welcome).as_bytes()).ok()?;
         } else {
             let path = target.strip_prefix("http://")?.strip_prefix(authority)?;
             // One request for each connection, so that no second head has to be found in what follows.

@@ -123,7 +123,8 @@ impl Live {
     fn calls_like(&self, before: &Self) -> bool {
         let (now, then) = (&self.config.proxy, &before.config.proxy);
         let same_answers = answer_limits(&self.config) == answer_limits(&before.config);
-        same_answers && now.tls == then.tls && now.allowed_addresses == then.allowed_addresses
+        let same_connections = now.tls == then.tls && now.idle_timeout == then.idle_timeout;
+        same_answers && same_connections && now.allowed_addresses == then.allowed_addresses
     }
 
     /// Whether peers are looked for in the same way.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -148,19 +149,51 @@ impl fmt::Debug for Held {
     }
 }
 
-/// The id of the host that ran a call, if it was another one. Clones share it.
+/// The id of the host that ran a call, if it was another one, and whether it ran for an earlier call with the same
+/// idempotency key. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct ServedBy(Arc<OnceLock<HostId>>);
+pub struct ServedBy(Arc<Served>);
+
+#[derive(Debug, Default)]
+struct Served {
+    host: OnceLock<HostId>,
+    is_repeat: AtomicBool,
+    /// A peer may have run the call, and its answer did not arrive.
+    is_lost: AtomicBool,
+}
 
 impl ServedBy {
     /// Notes the host; the first one stays, as a call runs once.
     pub fn set(&self, host: HostId) {
-        self.0.get_or_init(|| host);
+        self.0.host.get_or_init(|| host);
     }
 
     /// The host, if another one ran the call.
     #[must_use]
     pub fn host(&self) -> Option<&HostId> {
-        self.0.get()
+        self.0.host.get()
+    }
+
+    /// Notes that the outcome is that of an earlier call.
+    pub fn repeats(&self) {
+        self.0.is_repeat.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a peer may have run the call, and its answer did not arrive.
+    pub fn lost(&self) {
+        self.0.is_lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a peer says that the outcome is that of an earlier call, which may be this very one.
+    pub fn repeats_at_peer(&self) {
+        if !self.0.is_lost.load(Ordering::Relaxed) {
+            self.repeats();
+        }
+    }
+
+    /// Returns true if the outcome is that of an earlier call.
+    #[must_use]
+    pub fn is_repeat(&self) -> bool {
+        self.0.is_repeat.load(Ordering::Relaxed)
     }
 }

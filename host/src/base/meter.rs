@@ -34,11 +34,16 @@ pub struct Timings {
 
 impl Timings {
     /// Upper bounds of the steps in seconds; the last step has none.
-    pub const BOUNDS: [f64; 13] =
-        [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
+    /// From 5 ms to 10 s, they are those of Prometheus clients.
+    pub const BOUNDS: [f64; 17] = [
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+        10.0, 30.0,
+    ];
     /// The same in microseconds.
-    const MICROSECONDS: [u64; 13] =
-        [100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
+    const MICROSECONDS: [u64; 17] = [
+        100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+        2_500_000, 5_000_000, 10_000_000, 30_000_000,
+    ];
 
     /// Notes that something took so long.
     pub fn note(&self, took: Duration) {

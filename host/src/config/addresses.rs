@@ -26,16 +26,16 @@ const METADATA_V6: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
 ];
 
-/// The exceptions: `plugins.proxy.allow_addresses`.
+/// Addresses and networks: `server.proxies`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AllowedAddresses(Vec<IpNet>);
+pub struct Networks(Vec<IpNet>);
 
-impl AllowedAddresses {
-    /// Whether a call may go to `address`: it is an ordinary one, or listed.
+impl Networks {
+    /// Returns true if one of them has the address.
     #[must_use]
-    pub fn allows(&self, address: IpAddr) -> bool {
-        let address = plain(address);
-        !is_special(address) || self.0.iter().any(|net| net.contains(&address))
+    pub fn contain(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|net| net.contains(&address))
     }
 
     /// The networks, as they are written.
@@ -44,9 +44,32 @@ impl AllowedAddresses {
     }
 }
 
+/// The exceptions: `plugins.proxy.allow_addresses`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowedAddresses(Networks);
+
+impl AllowedAddresses {
+    /// Whether a call may go to `address`: it is an ordinary one, or listed.
+    #[must_use]
+    pub fn allows(&self, address: IpAddr) -> bool {
+        let address = plain(address);
+        !is_special(address) || self.0.contain(address)
+    }
+
+    /// The networks, as they are written.
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.0.texts()
+    }
+}
+
 impl Builder<'_> {
     pub(super) fn allowed_addresses(&mut self, raw: &[String]) -> AllowedAddresses {
         let key = KeyPath::of("plugins.proxy.allow_addresses");
+        AllowedAddresses(self.networks(&key, raw, "169.254.10.1 or 169.254.10.0/24"))
+    }
+
+    /// Checks a list of addresses and networks; errors show the examples.
+    pub(super) fn networks(&mut self, key: &KeyPath, raw: &[String], examples: &str) -> Networks {
         let mut nets = Vec::with_capacity(raw.len());
         for (index, text) in raw.iter().enumerate() {
             let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
@@ -54,14 +77,14 @@ impl Builder<'_> {
                 Ok(net) => nets.push(net),
                 Err(_) => {
                     let text = format!(
-                        "`{key}` has `{}`, which is no address or network, as in 169.254.10.1 or 169.254.10.0/24",
+                        "`{key}` has `{}`, which is no address or network, as in {examples}",
                         shown(text)
                     );
                     self.problem(&key.element(index), text);
                 }
             }
         }
-        AllowedAddresses(nets)
+        Networks(nets)
     }
 }
 

@@ -193,6 +193,7 @@ impl Builder<'_> {
             connections_max: self.count(&number::CONNECTIONS_MAX, raw.connections_max),
             connections_per_address_max: self
                 .count(&number::CONNECTIONS_PER_ADDRESS_MAX, raw.connections_per_address_max),
+            proxies: self.networks(&KeyPath::of("server.proxies"), &raw.proxies, "10.0.0.5 or 10.0.0.0/8"),
             in_flight_max,
             // Room for the calls of all others, as far as there are places to part.
             in_flight_per_function_max: raw
@@ -267,7 +268,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{config, problems};
-    use crate::config::{LogFormat, LogLevel, Unmap};
+    use crate::config::{LogFormat, LogLevel, Networks, Unmap};
 
     fn check(text: &str, expected: &str) {
         assert_eq!(problems(text), expected);
@@ -288,6 +289,7 @@ mod tests {
             body_memory_max: 268_435_456,
             connections_max: 1024,
             connections_per_address_max: 512,
+            proxies: Networks::default(),
             in_flight_max: 1024,
             in_flight_per_function_max: 768,
             queue_max: 1024,
@@ -298,7 +300,7 @@ mod tests {
             idempotency_bytes_max: 67_108_864,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 63] = [
+pub(super) const KEYS: [&str; 65] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -21,6 +21,7 @@ pub(super) const KEYS: [&str; 63] = [
     "server.body_memory_max",
     "server.connections_max",
     "server.connections_per_address_max",
+    "server.proxies",
     "server.in_flight_max",
     "server.in_flight_per_function_max",
     "server.queue_max",
@@ -52,6 +53,7 @@ pub(super) const KEYS: [&str; 63] = [
     "plugins.proxy.answer_bytes_max",
     "plugins.proxy.in_flight_max",
     "plugins.proxy.wait_ms",
+    "plugins.proxy.idle_timeout_ms",
     "plugins.proxy.allow_addresses",
     "plugins.proxy.dns_servers",
     "plugins.proxy.catalogue_interval_ms",

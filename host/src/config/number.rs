@@ -30,7 +30,7 @@ pub(super) static BODY_MEMORY_MAX: Number = number("server.body_memory_max", 256
 pub(super) static CONNECTIONS_PER_ADDRESS_MAX: Number =
     number("server.connections_per_address_max", 512, 1, COUNT_MAX);
 pub(super) static BODY_TIMEOUT: Number = number("server.body_timeout_ms", 20_000, 1, HOUR_MS);
-pub(super) static IDLE_TIMEOUT: Number = number("server.idle_timeout_ms", 60_000, 1, DAY_MS);
+pub(super) static IDLE_TIMEOUT: Number = number("server.idle_timeout_ms", 75_000, 1, DAY_MS);
 pub(super) static WRITE_TIMEOUT: Number = number("server.write_timeout_ms", 30_000, 1, HOUR_MS);
 pub(super) static CONNECTIONS_MAX: Number = number("server.connections_max", 1024, 1, COUNT_MAX);
 pub(super) static IN_FLIGHT_MAX: Number = number("server.in_flight_max", 1024, 1, COUNT_MAX);
@@ -47,6 +47,8 @@ pub(super) static SERVER_ANSWER_BYTES_MAX: Number =
 /// Where nothing is said, it is a quarter of `server.in_flight_max`, at least 1.
 pub(super) static PEER_IN_FLIGHT_MAX: Number = number("plugins.proxy.in_flight_max", 256, 1, COUNT_MAX);
 pub(super) static PEER_WAIT: Number = number("plugins.proxy.wait_ms", 5000, 0, HOUR_MS);
+/// Below what servers and proxies close idle connections after: five seconds in Node.js and Apache.
+pub(super) static PEER_IDLE_TIMEOUT: Number = number("plugins.proxy.idle_timeout_ms", 3000, 0, HOUR_MS);
 pub(super) static HEADER_BYTES_MAX: Number = number("server.header_bytes_max", 64 << 10, 8 << 10, 1 << 20);
 pub(super) static NESTING_MAX: Number = number("server.nesting_max", 64, 1, 64);
 pub(super) static EXPANSION_MAX: Number = number("server.expansion_max", 255, 1, 255);
@@ -75,7 +77,7 @@ pub(super) static LIMIT_IN_FLIGHT_MAX: Number = number("in_flight_max", 1, 1, CO
 pub(super) static LIMIT_QUEUE_MAX: Number = number("queue_max", 0, 0, COUNT_MAX);
 
 /// Every number of the file whose key has no name of the user's in it.
-pub(super) static ALL: [&Number; 29] = [
+pub(super) static ALL: [&Number; 30] = [
     &PORT,
     &BODY_BYTES_MAX,
     &BODY_MEMORY_MAX,
@@ -91,6 +93,7 @@ pub(super) static ALL: [&Number; 29] = [
     &SERVER_ANSWER_BYTES_MAX,
     &PEER_IN_FLIGHT_MAX,
     &PEER_WAIT,
+    &PEER_IDLE_TIMEOUT,
     &HEADER_BYTES_MAX,
     &NESTING_MAX,
     &EXPANSION_MAX,

@@ -4,6 +4,7 @@
 //! Two things differ. `HTTP_PROXY` counts as well, but not where `REQUEST_METHOD` is set: in a CGI script it would be
 //! a header of the caller (<https://httpoxy.org>). And peers of this machine are never called through a proxy.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,9 +36,19 @@ impl OutboundProxies {
         if url.host().is_none_or(super::peer_url::is_loopback) {
             return None;
         }
-        let found = matcher.intercept(url)?;
+        let found = matcher.intercept(&without_dot(url))?;
         Some(OutboundProxy { uri: found.uri().clone(), authorization: found.basic_auth().cloned() })
     }
+}
+
+/// The URL without the dot at the end of its host, which names in `NO_PROXY` do not have.
+fn without_dot(url: &Uri) -> Cow<'_, Uri> {
+    let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    let Some(host) = host.strip_suffix('.') else { return Cow::Borrowed(url) };
+    let mut parts = url.clone().into_parts();
+    parts.authority = format!("{host}:{port}").trim_end_matches(':').parse().ok();
+    Uri::from_parts(parts).map_or(Cow::Borrowed(url), Cow::Owned)
 }
 
 impl fmt::Debug for OutboundProxies {

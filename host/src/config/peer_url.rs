@@ -108,7 +108,8 @@ impl PeerUrl {
 
 /// Whether the host of a URL is this machine.
 pub(super) fn is_loopback(host: &str) -> bool {
-    host == "localhost" || address(host).is_some_and(|address| address.to_canonical().is_loopback())
+    host.strip_suffix('.').unwrap_or(host) == "localhost"
+        || address(host).is_some_and(|address| address.to_canonical().is_loopback())
 }
 
 /// The address that the host of a URL is.
@@ -128,14 +129,16 @@ fn host_of(text: &str) -> Option<String> {
         return address.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]"));
     }
     let name = text.to_ascii_lowercase();
-    let labels = || name.split('.');
+    // The dot at the end says that the name is complete, and nothing is to be searched for below other names.
+    let complete = name.strip_suffix('.');
+    let labels = || complete.unwrap_or(&name).split('.');
     let is_address = labels().next_back().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     if is_address {
         // As in the URL standard: a last part of digits is an address, or nothing.
         return name.parse::<Ipv4Addr>().ok().map(|address| address.to_string());
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let is_name = name.len() <= HOST_BYTES_MAX
+    let is_name = complete.unwrap_or(&name).len() <= HOST_BYTES_MAX
         && labels().all(|label| (1..=63).contains(&label.len()) && label.bytes().all(allowed));
     is_name.then_some(name)
 }

@@ -37,6 +37,8 @@ pub struct Proxy {
     pub in_flight_max: usize,
     /// How long a call may wait for a peer to come back, 0 (not at all) to an hour.
     pub wait: Duration,
+    /// How long an idle connection to a peer is kept, 0 (not at all) to an hour.
+    pub idle_timeout: Duration,
     /// The paths that this host will call on any peer; `None` for no limit.
     pub white_list: Option<PathPatterns>,
     /// How `https://` peers are recognised; there if one is configured.
@@ -138,6 +140,7 @@ pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, server: &Server) -
             builder.count(&number::PEER_IN_FLIGHT_MAX, Some(said))
         }),
         wait: builder.duration_ms(&number::PEER_WAIT, raw.wait_ms),
+        idle_timeout: builder.duration_ms(&number::PEER_IDLE_TIMEOUT, raw.idle_timeout_ms),
         white_list,
         tls: builder.peer_tls(raw.tls, has_https_peers),
         dns_servers,

@@ -14,6 +14,9 @@ const FILE_BYTES_MAX: usize = 1 << 20;
 /// How long a pipe in the place of a file may take to bring everything.
 const PIPE_WAIT: Duration = Duration::from_secs(5);
 
+/// The mark of UTF-8 at the beginning of a file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The config file as it lies on the disk.
 #[derive(Debug)]
 pub(super) struct ConfigFile {
@@ -42,6 +45,10 @@ pub(super) fn bounded(path: &Path, bytes_max: usize) -> io::Result<Bounded> {
     read_to_end(&mut file.take(limit), &mut bytes, Instant::now() + PIPE_WAIT)?;
     if bytes.len() > bytes_max {
         return Ok(Bounded::TooLarge);
+    }
+    // All that is read is text, and this mark, which some editors write, is no part of it.
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(Bounded::Bytes(bytes, others_may_read(&metadata)))
 }

@@ -43,6 +43,7 @@ impl Config {
         let per_address =
             put_back(&mut server.connections_per_address_max, &before.connections_per_address_max);
         keep("server.connections_per_address_max", per_address);
+        keep("server.proxies", put_back(&mut server.proxies, &before.proxies));
         keep("server.body_memory_max", put_back(&mut server.body_memory_max, &before.body_memory_max));
         keep("server.idle_timeout_ms", put_back(&mut server.idle_timeout, &before.idle_timeout));
         keep("server.write_timeout_ms", put_back(&mut server.write_timeout, &before.write_timeout));

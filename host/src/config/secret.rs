@@ -213,6 +213,9 @@ fn of_file(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(wrong("does not exist")),
         Err(error) => return Err(wrong(&format!("cannot be read: {}", error.kind()))),
     };
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(wrong("is UTF-16 text: save it as UTF-8"));
+    }
     let mut text = read::text(bytes).map_err(|_| wrong("is not UTF-8 text"))?;
     if text.ends_with('\n') {
         text.pop();
@@ -250,6 +253,8 @@ mod tests {
             ("none", b"from-file"),
             ("empty", b"\n"),
             ("binary", b"\xff"),
+            ("marked", b"\xef\xbb\xbffrom-file\r\n"),
+            ("wide", b"\xff\xfek\0e\0y\0"),
             ("large", &vec![b'x'; SECRET_BYTES_MAX + 1]),
         ] {
             std::fs::write(folder.join(name), bytes).unwrap();
@@ -260,6 +265,9 @@ mod tests {
         check("file:windows", folder, Ok("from-file"));
         check("file:two", folder, Ok("from-file\n"));
         check("file:none", folder, Ok("from-file"));
+        check("file:marked", folder, Ok("from-file"));
+        let wide = "has its secret in file `FOLDER/wide`, which is UTF-16 text: save it as UTF-8";
+        check("file:wide", folder, Err(wide));
         check(&format!("file:{}", folder.join("unix").display()), Path::new("/nowhere"), Ok("from-file"));
         check("", folder, Err("has an empty secret"));
         check("env:EMPTY", folder, Err("has an empty secret from variable `EMPTY`"));

@@ -19,7 +19,7 @@ const RECENT: Duration = Duration::from_secs(1);
 /// How long a client may take for what.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    /// For the head of the first request.
+    /// For the head of a request; of the first one, since the connection was accepted.
     pub(super) header: Duration,
     /// To do nothing after a request.
     pub(super) idle: Duration,
@@ -34,6 +34,8 @@ pub(super) struct Activity {
     begun: Instant,
     /// Whether it has brought a request.
     spoke: AtomicBool,
+    /// Whether something was read since the head of a request is awaited.
+    heard: AtomicBool,
     /// Requests whose answer is not taken to its end.
     busy: AtomicUsize,
     /// Those of them that have no answer yet.
@@ -74,6 +76,7 @@ impl Activity {
         Self {
             begun,
             spoke: AtomicBool::new(false),
+            heard: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
             answering: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
@@ -94,6 +97,25 @@ impl Activity {
         busy
     }
 
+    /// The head of a request is awaited from now on.
+    pub(super) fn listens(&self) {
+        self.heard.store(false, Ordering::Relaxed);
+    }
+
+    /// Something was read.
+    pub(super) fn hears(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if the head that is awaited has begun. From then on, the connection is not idle.
+    pub(super) fn has_heard(&self) -> bool {
+        let has_heard = self.heard.load(Ordering::Relaxed);
+        if has_heard && self.spoke.load(Ordering::Relaxed) {
+            self.touch();
+        }
+        has_heard
+    }
+
     /// What the connection costs as long as it is a stranger's.
     pub(super) fn strangers(&self) -> &OfConnection {
         &self.strangers
@@ -107,9 +129,12 @@ impl Activity {
         let look = turn.min(times.header).min(times.idle).max(LOOK_MIN);
         let mut turned = Instant::now();
         loop {
-            let (limit, most) = match self.spoke.load(Ordering::Relaxed) {
-                false => (Limit::HeaderTime, times.header),
-                true => (Limit::IdleTime, times.idle),
+            let (spoke, heard) = (self.spoke.load(Ordering::Relaxed), self.heard.load(Ordering::Relaxed));
+            let (limit, most) = match (spoke, heard) {
+                (false, _) => (Limit::HeaderTime, times.header),
+                (true, false) => (Limit::IdleTime, times.idle),
+                // Another head has begun, and has a time of its own (`HeadTime`).
+                (true, true) => (Limit::HeaderTime, times.header.max(times.idle)),
             };
             let is_busy = self.busy.load(Ordering::Relaxed) > 0;
             let left = if is_busy { most } else { most.saturating_sub(self.untouched(Instant::now())) };
@@ -191,7 +216,8 @@ impl Activity {
         self.evicted.notified().await;
     }
 
-    fn touch(&self) {
+    /// Something happens.
+    pub(super) fn touch(&self) {
         self.touched_ms.store(milliseconds(self.begun.elapsed()), Ordering::Relaxed);
     }
 

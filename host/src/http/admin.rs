@@ -6,7 +6,6 @@ mod connections;
 mod gate;
 mod json;
 mod metrics;
-mod refusals;
 mod routes;
 mod seats;
 mod socket;

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
-use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 
 use super::activity::Busy;
 use super::{Problem, Sender};
+use crate::base;
 
 /// What is taken in of a body that nobody reads, and for how long.
 const DISCARDED_MAX: usize = 64 << 10;
@@ -218,7 +219,7 @@ async fn collect(
 fn make_room(guest: Guest<'_>, taken: &Taken, bytes_max: usize) -> Result<(), Problem> {
     let needed = taken.too_much_of_strangers(bytes_max);
     let Guest { from, .. } = guest;
-    let is_room = needed == 0 || from.connections.make_room_for_bytes(from.address.ip(), needed);
+    let is_room = needed == 0 || from.connections.make_room_for_bytes(from.address, needed);
     if is_room { Ok(()) } else { Err(Problem::no_memory()) }
 }
 
@@ -237,10 +238,20 @@ pub(super) async fn discard(body: &mut Incoming) {
 
 /// The media type of a body, without parameters and in lower case (RFC 9110, section 8.3.1); empty if there is none.
 pub(super) fn media_type(headers: &HeaderMap) -> Cow<'_, str> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let value = value.split(';').next().unwrap_or_default().trim();
-    match value.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => value.to_ascii_lowercase().into(),
-        false => value.into(),
-    }
+    base::media_type(headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default())
+}
+
+/// Refuses a body that would have to be decoded first: no coding but `identity` is taken (RFC 9110, section 8.4).
+pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_plain = |value: &HeaderValue| {
+        let codings = value.to_str().ok();
+        codings.is_some_and(|codings| {
+            codings
+                .split(',')
+                .map(str::trim)
+                .all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
+        })
+    };
+    let is_plain = headers.get_all(CONTENT_ENCODING).iter().all(is_plain);
+    if is_plain { Ok(()) } else { Err(Problem::unsupported_encoding()) }
 }

@@ -1,10 +1,11 @@
 //! `POST /api/v1/functions/{name}`: the functions for everybody else, in JSON or MessagePack.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -12,7 +13,10 @@ use hyper::body::Incoming;
 use super::body::Guest;
 use super::door::FUNCTIONS_PATH;
 use super::transcode::{JsonError, NoJson};
-use super::{Door, Limit, Limits, Policy, Problem, Response, TIMEOUT_HEADER, auth, body, head, transcode};
+use super::{
+    Door, IDEMPOTENCY_KEY_HEADER, Limit, Limits, Policy, Problem, REPLAYED_HEADER, Response, TIMEOUT_HEADER,
+    accept, auth, body, head, transcode,
+};
 use crate::base::{
     Caller, Deadline, ErrorCode, Failure, FunctionName, Held, HeldPlaces, HostPlace,
     IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
@@ -21,6 +25,8 @@ use crate::wire::{self, check_arguments, check_value};
 
 const JSON: &str = "application/json";
 const MESSAGE_PACK: &str = "application/msgpack";
+/// All names of it.
+const PACKED: [&str; 3] = [MESSAGE_PACK, "application/vnd.msgpack", "application/x-msgpack"];
 
 /// A form of arguments and results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +72,7 @@ pub(super) fn take(
         auth::authorise(&caller, &function, id).map_err(|refused| Problem::of_failure(&refused))?;
         let deadline = Deadline::after(timeout(headers, policy.limits.call_timeout)?);
         let form = form_of(headers)?;
+        body::check_encoding(headers)?;
         Ok(Call {
             function,
             caller,
@@ -95,11 +102,15 @@ pub(super) async fn call(door: &Door, asked: Asked, body: &mut Incoming, guest: 
         Err(problem) => {
             problem.count(&door.meters);
             let ran = problem.says_executed();
-            (problem.into_response(), ran)
+            (problem.of_call().into_response(), ran)
         }
     };
     let ran_on = ran.then(|| served_by.host().unwrap_or_else(|| door.router.host_id()));
-    door.named(response, id, ran_on)
+    let mut response = door.named(response, id, ran_on);
+    if served_by.is_repeat() {
+        response.headers_mut().insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
+    }
+    response
 }
 
 async fn answer(
@@ -177,7 +188,7 @@ fn too_large_packed(bytes_max: usize) -> Problem {
         "the arguments have more than {bytes_max} bytes as MessagePack, the form in which functions take them \
          ([server] body_bytes_max)"
     );
-    Problem::too_large(bytes_max).saying(detail).with("executed", false.into())
+    Problem::too_large(bytes_max).saying(detail)
 }
 
 fn respond(form: Form, result: Bytes, bytes_max: usize) -> Result<Response, Problem> {
@@ -207,18 +218,18 @@ fn respond(form: Form, result: Bytes, bytes_max: usize) -> Result<Response, Prob
 fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
     match body::media_type(headers).as_ref() {
         JSON => Ok(Form::Json),
-        MESSAGE_PACK | "application/vnd.msgpack" | "application/x-msgpack" => Ok(Form::MessagePack),
+        name if PACKED.contains(&name) => Ok(Form::MessagePack),
         _ => Err(Problem::unsupported_type("application/json or application/msgpack")),
     }
 }
 
-/// The result comes as the arguments did, unless `Accept` names the other form.
+/// The result comes as the arguments did, unless `Accept` likes the other form better.
 fn result_form(headers: &HeaderMap, arguments: Form) -> Form {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match (accept.contains("json"), accept.contains("msgpack")) {
-        (true, false) => Form::Json,
-        (false, true) => Form::MessagePack,
-        _ => arguments,
+    let wanted = |name: &str| accept::quality(headers, name.split_once('/').unwrap_or_default(), |_| true);
+    match wanted(JSON).cmp(&PACKED.map(wanted).into_iter().max().unwrap_or_default()) {
+        Ordering::Greater => Form::Json,
+        Ordering::Less => Form::MessagePack,
+        Ordering::Equal => arguments,
     }
 }
 
@@ -237,7 +248,7 @@ fn timeout(headers: &HeaderMap, most: Duration) -> Result<Duration, Problem> {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<Bytes>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = headers.get(IDEMPOTENCY_KEY_HEADER) else { return Ok(None) };
     if value.is_empty() || value.len() > IDEMPOTENCY_KEY_BYTES_MAX {
         let text = "the header idempotency-key must have 1 to 64 bytes";
         return Err(Problem::of_code(ErrorCode::InvalidArgument, text));
@@ -245,9 +256,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Bytes>, Problem> {
     Ok(Some(Bytes::copy_from_slice(value.as_bytes())))
 }
 
-/// A `traceparent` that cannot be one is ignored, as W3C Trace Context says.
+/// A `traceparent` that cannot be one is ignored, and so are several: a trace begins anew then (W3C Trace Context).
 fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
+    let mut values = headers.get_all("traceparent").iter();
+    let first = values.next()?;
+    let text = values.all(|value| value == first).then(|| first.to_str().ok())??;
     let fits = (55..=wire::TRACEPARENT_BYTES_MAX).contains(&text.len());
     fits.then(|| text.into())
 }

@@ -148,7 +148,10 @@ impl Door {
         Asked {
             is_http2: head.version == Version::HTTP_2,
             reads: [Method::GET, Method::HEAD].contains(&head.method),
-            what: self.route(&head, from, busy),
+            what: self.route(&head, from, busy).map_err(|problem| match is_call(head.uri.path()) {
+                true => problem.of_call(),
+                false => problem,
+            }),
         }
     }
 
@@ -227,7 +230,7 @@ impl Door {
 
     async fn serve(&self, what: What, body: &mut Incoming, guest: Guest<'_>) -> Result<Response, Problem> {
         match what {
-            What::Sealed(asked) => remote::call(self, asked, body, guest).await,
+            What::Sealed(asked) => remote::call(self, asked, body, guest).await.map_err(Problem::of_call),
             What::Plain(asked) => Ok(call::call(self, *asked, body, guest).await),
             What::Document(which, caller, tags) => {
                 let policy = self.policy.load_full();
@@ -277,6 +280,12 @@ impl Door {
         }
         response
     }
+}
+
+/// Returns true for the paths of calls, whatever else is wrong with a request for one.
+fn is_call(path: &str) -> bool {
+    let of_function = path.strip_prefix(FUNCTIONS_PATH).is_some_and(|rest| rest.starts_with('/'));
+    of_function || path == REMOTE_PATH
 }
 
 /// The bytes of the body.

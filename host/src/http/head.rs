@@ -3,15 +3,22 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use http::header::{AUTHORIZATION, HOST, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_NONE_MATCH, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, HeaderName, Version};
 
 use super::conditional::Tags;
-use super::{Limit, Problem};
+use super::{IDEMPOTENCY_KEY_HEADER, Limit, Problem, TIMEOUT_HEADER};
 
 /// Most header lines of a request, over HTTP/2 as over HTTP/1: a line may be one byte on the wire and a hundred in memory.
 const LINES_MAX: usize = 100;
+/// Headers that have one value.
+const SINGLE: [HeaderName; 4] = [
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    HeaderName::from_static(TIMEOUT_HEADER),
+    HeaderName::from_static(IDEMPOTENCY_KEY_HEADER),
+];
 /// Longest `Authorization` of a stranger that is kept, in bytes.
 const KEPT_KEY_BYTES_MAX: usize = 1024;
 
@@ -20,7 +27,30 @@ pub(super) fn check(head: &Parts) -> Result<(), Problem> {
     if head.headers.len() > LINES_MAX {
         return Err(Problem::too_many_lines(LINES_MAX).of_limit(Limit::HeaderSize));
     }
+    check_single(&head.headers)?;
+    check_transfer(&head.headers)?;
     check_host(head)
+}
+
+/// Refuses a header that may come once and came several times, unless all say the same: this host and what is before it
+/// could each take another one for the right one.
+fn check_single(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.keys_len() == headers.len() {
+        return Ok(());
+    }
+    let several = |name: &&HeaderName| {
+        let mut values = headers.get_all(*name).iter();
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    SINGLE.iter().find(several).map_or(Ok(()), |name| Err(Problem::several_values(name)))
+}
+
+/// Refuses codings that would have to be taken off the body first (RFC 9112, section 6.1).
+fn check_transfer(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = codings.all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    if is_chunked { Ok(()) } else { Err(Problem::unsupported_transfer()) }
 }
 
 /// HTTP/1.1 needs exactly one `Host`, and what any version has must be valid (RFC 9112, section 3.2).

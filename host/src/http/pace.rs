@@ -1,7 +1,8 @@
 //! A stream of which so much is read in one turn: what a client of HTTP/2 has sent is decoded as it is read, and heads
 //! that were decoded wait for their requests to begin until nothing more can be read.
 //!
-//! While the requests of strangers are as many as they may be, no more are read from theirs.
+//! While the requests of strangers are as many as they may be, no more are read from theirs. Of HTTP/1, it is noted that
+//! something came.
 //!
 //! One byte can stand for a header line that was sent before (RFC 7541, section 6.1), and takes 72 bytes once it is
 //! decoded. Without this, the heads of all streams of a connection would lie in memory before the first is looked at.
@@ -94,7 +95,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.preface.is_none() {
-            return Pin::new(&mut this.stream).poll_read(context, buffer);
+            let before = buffer.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+            if buffer.filled().len() > before {
+                this.activity.hears();
+            }
+            return read;
         }
         if this.waits(context) {
             return Poll::Pending;

@@ -1,7 +1,7 @@
 //! Errors as HTTP answers: `application/problem+json` (RFC 9457) with the stable code.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body_util::Full;
 use serde_json::{Map, Value};
@@ -118,6 +118,27 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::InvalidArgument, &detail)
     }
 
+    /// The body comes in a content coding.
+    pub(super) fn unsupported_encoding() -> Self {
+        let detail = "the body must come without a content-encoding, or with `identity`";
+        let mut problem = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::InvalidArgument, detail);
+        problem.header = Some(Box::new((ACCEPT_ENCODING, HeaderValue::from_static("identity"))));
+        problem
+    }
+
+    /// The message comes in a transfer coding besides chunks.
+    pub(super) fn unsupported_transfer() -> Self {
+        let detail = "the request has a transfer-encoding other than `chunked`";
+        Self::new(StatusCode::NOT_IMPLEMENTED, ErrorCode::InvalidArgument, detail)
+    }
+
+    /// A header that may come once, and came several times with different values.
+    pub(super) fn several_values(name: &HeaderName) -> Self {
+        let detail =
+            format!("the request has the header `{name}` several times, with different values: send one");
+        Self::of_code(ErrorCode::InvalidArgument, &detail)
+    }
+
     /// The body is too long.
     pub(super) fn too_large(bytes_max: usize) -> Self {
         let detail = format!("the body has more than {bytes_max} bytes ([server] body_bytes_max)");
@@ -134,8 +155,7 @@ impl Problem {
     /// All bodies together take as much memory as they may.
     pub(super) fn no_memory() -> Self {
         let detail = "the bodies of requests take as much memory as they may ([server] body_memory_max)";
-        let problem = Self::of_code(ErrorCode::Overloaded, detail).of_limit(Limit::BodyMemory);
-        let mut problem = problem.with("executed", false.into());
+        let mut problem = Self::of_code(ErrorCode::Overloaded, detail).of_limit(Limit::BodyMemory);
         problem.header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
         problem
     }
@@ -185,6 +205,12 @@ impl Problem {
             problem.header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
         }
         problem
+    }
+
+    /// One of a call, which did not run unless it says something else.
+    pub(super) fn of_call(mut self) -> Self {
+        self.more.entry("executed").or_insert(Value::Bool(false));
+        self
     }
 
     /// Whether it says of a call that the body of its function ran.

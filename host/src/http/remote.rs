@@ -40,6 +40,7 @@ pub(super) fn take(access: &Access, head: &Parts, is_local: bool) -> Result<Aske
     if body::media_type(&head.headers) != wire::CONTENT_TYPE {
         return Err(Problem::unsupported_type(wire::CONTENT_TYPE));
     }
+    body::check_encoding(&head.headers)?;
     let is_checked = match access.sealed() {
         SealedCalls::WithKey => false,
         // With the public key, a frame proves no more than a plain request without any.
@@ -230,6 +231,7 @@ async fn route(
     };
     let outcome = door.run(policy, invocation, envelope.arguments, taken).await;
     let mut answer = Answer::of(door, outcome);
+    answer.extensions.repeated = served_by.is_repeat();
     if let Some(host) = served_by.host() {
         answer.host_id = Arc::clone(host);
     }

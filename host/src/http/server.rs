@@ -14,18 +14,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::activity::Times;
 use super::answer::hand_out;
 use super::body::Guest;
 use super::connections::{Connections, Place};
+use super::head_time::HeadTime;
 use super::lingering::Lingering;
 use super::pace::Paced;
 use super::strangers::Strangers;
 use super::write_timeout::WriteTimeout;
 use super::{Credential, Door, Limit, Sender, Tls};
 use crate::base::Tasks;
+use crate::config::Networks;
 
 /// Pause after the system refused a connection, for lack of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -48,9 +50,12 @@ pub struct Listening {
     pub connections_max: usize,
     /// So many of them from one address; the next ones are closed.
     pub connections_per_address_max: usize,
+    /// Addresses for which that does not count: each connection from there is one of an address of its own.
+    pub proxies: Networks,
     /// Largest head of a request.
     pub header_bytes_max: usize,
-    /// How long a client may take for the TLS handshake, and after that for the head of a request.
+    /// How long a client may take for the TLS handshake, and for the head of a request once it has begun; for the first
+    /// one, since the connection was accepted.
     pub header_timeout: Duration,
     /// How long a connection may do nothing after a request.
     pub idle_timeout: Duration,
@@ -60,7 +65,7 @@ pub struct Listening {
 
 /// Accepts connections until the token of `tasks` is cancelled; each is a task of its own.
 pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listening: Listening) {
-    let Listening { tls, connections_max, connections_per_address_max, .. } = listening;
+    let Listening { tls, connections_max, connections_per_address_max, proxies, .. } = listening;
     let times = Times {
         header: listening.header_timeout,
         idle: listening.idle_timeout,
@@ -68,7 +73,8 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
     };
     let places = Arc::new(Semaphore::new(connections_max));
     let strangers = Strangers::new(door.body_memory.max());
-    let connections = Connections::new(connections_per_address_max, Arc::clone(&door.meters), strangers);
+    let of_address = (connections_per_address_max, proxies);
+    let connections = Connections::new(of_address, Arc::clone(&door.meters), strangers);
     let server = server(times.header, listening.header_bytes_max, tasks.clone());
     let begin = |stream: TcpStream, from: SocketAddr, place: Place, permit: OwnedSemaphorePermit| {
         let (door, server) = (Arc::clone(&door), server.clone());
@@ -86,7 +92,7 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
         };
         match accepted {
             Ok((stream, from)) => {
-                let Some(place) = connections.enter(from.ip()) else { continue };
+                let Some(place) = connections.enter(from) else { continue };
                 let permit = tokio::select! {
                     // One that was accepted is served, also if the host stops just then.
                     biased;
@@ -106,7 +112,7 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listeni
     // could not know whether it ran if the connection were reset. From here on, connections are refused.
     for (stream, from) in waiting(listener, connections_max) {
         let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { break };
-        if let Some(place) = connections.enter(from.ip()) {
+        if let Some(place) = connections.enter(from) {
             begin(stream, from, place, permit);
         }
     }
@@ -147,11 +153,8 @@ fn waiting(listener: TcpListener, most: usize) -> Vec<(TcpStream, SocketAddr)> {
 
 fn server(header_timeout: Duration, header_bytes_max: usize, tasks: Tasks) -> auto::Builder<Streams> {
     let mut server = auto::Builder::new(Streams(tasks));
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(header_bytes_max);
+    // Each connection sets its own timer.
+    server.http1().header_read_timeout(header_timeout).max_buf_size(header_bytes_max);
     server
         .http2()
         .timer(TokioTimer::new())
@@ -214,7 +217,7 @@ impl Connection {
         from: SocketAddr,
         credential: Option<Arc<Credential>>,
     ) {
-        let Self { door, server, times, place, tasks } = self;
+        let Self { door, mut server, times, place, tasks } = self;
         let connections = Arc::clone(place.all());
         let sender = Arc::new(Sender { address: from, credential, connections });
         let activity = place.activity();
@@ -241,20 +244,22 @@ impl Connection {
         let stream = WriteTimeout::new(stream, times.write);
         let stream = Lingering::new(stream, tasks.token().clone());
         let (stream, turn) = Paced::new(stream, Arc::clone(activity));
+        server.http1().timer(HeadTime::new(activity, times.header));
         let connection = server.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        let idle = Notify::new();
         let ended = async {
-            let is_stopping = tokio::select! {
+            let last_requests = tokio::select! {
                 outcome = connection.as_mut() => return outcome,
-                () = tasks.token().cancelled() => true,
-                () = lost(&sender) => false,
+                () = tasks.token().cancelled() => LAST_REQUESTS,
+                () = lost(&sender) => {
+                    tracing::debug!(%from, "the connection ends: its client certificate is no longer valid");
+                    Duration::ZERO
+                }
+                () = idle.notified() => Duration::ZERO,
             };
             let last_requests = async {
-                if !is_stopping {
-                    tracing::debug!(%from, "the connection ends: its client certificate is no longer valid");
-                    return;
-                }
-                tokio::time::sleep(LAST_REQUESTS).await;
+                tokio::time::sleep(last_requests).await;
                 // The runtime looks for what has come since it last did.
                 tokio::task::yield_now().await;
             };
@@ -271,20 +276,32 @@ impl Connection {
             }
         };
         tokio::pin!(ended);
-        let ended = poll_fn(|context| {
+        let mut ended = poll_fn(|context| {
             turn.begin();
             ended.as_mut().poll(context)
         });
-        let outcome = tokio::select! {
-            outcome = ended => outcome,
-            // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place for
-            // ever. And it has none for answers, which HTTP/2 holds back for as long as the client likes.
-            limit = activity.outlived(times) => {
-                place.meters().limit(limit);
-                tracing::debug!(%from, limit = limit.as_str(), "the connection is closed: it does nothing");
-                return;
+        let mut leaves = false;
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut ended => break outcome,
+                // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place
+                // for ever. And it has none for answers, which HTTP/2 holds back for as long as the client likes.
+                limit = activity.outlived(times) => {
+                    if limit == Limit::IdleTime && leaves {
+                        return;
+                    }
+                    place.meters().limit(limit);
+                    tracing::debug!(%from, limit = limit.as_str(), "the connection is closed: it does nothing");
+                    if limit != Limit::IdleTime {
+                        return;
+                    }
+                    // A request may be on its way: over HTTP/2, its sender is told whether it was taken.
+                    leaves = true;
+                    activity.touch();
+                    idle.notify_one();
+                }
+                () = tasks.abandoned().cancelled() => return,
             }
-            () = tasks.abandoned().cancelled() => return,
         };
         if let Err(error) = outcome {
             place.meters().broke(&*error);

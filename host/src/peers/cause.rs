@@ -95,7 +95,7 @@ impl Cause {
             SendError::NotConnected(_) => Self::NotConnected,
             SendError::Refused(_) => Self::Refused,
             SendError::CertificateRefused(_) => Self::CertificateRefused,
-            SendError::Broken(_) | SendError::NotSent => Self::Broken,
+            SendError::NotSent | SendError::NoAnswer(_) | SendError::Broken(_) => Self::Broken,
             SendError::TooLarge(_) => Self::TooLarge,
         }
     }

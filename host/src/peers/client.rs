@@ -3,6 +3,7 @@
 mod get;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, PROXY_AUTHORIZATION};
@@ -14,7 +15,7 @@ use tower_service::Service as _;
 
 use super::connector::{Connector, is_lasting, is_refused_certificate};
 use super::expiry::PeerCertificate;
-use crate::base::{Identity, Tasks};
+use crate::base::{Identity, Tasks, media_type};
 use crate::config::{OutboundProxies, Proxy};
 use crate::wire;
 
@@ -31,6 +32,8 @@ pub struct Client {
     identity: Arc<Identity>,
     proxies: OutboundProxies,
     answer_bytes_max: usize,
+    /// How long an idle connection is kept.
+    idle_timeout: Duration,
 }
 
 /// Where requests for a peer go.
@@ -78,7 +81,10 @@ pub(super) enum SendError {
     /// The TLS handshake failed in the end: nothing that was sent was looked at.
     #[error("the peer wants a certificate of this host that it accepts: {0}")]
     CertificateRefused(String),
-    /// The connection broke after something may have been sent.
+    /// The connection broke after something may have been sent, and before an answer was there.
+    #[error("the connection broke before the peer answered: {0}")]
+    NoAnswer(String),
+    /// The connection broke within the answer, or what came is no answer.
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The answer is larger than this host takes.
@@ -97,7 +103,13 @@ impl Client {
             identity,
             proxies: proxy.outbound.clone(),
             answer_bytes_max,
+            idle_timeout: proxy.idle_timeout,
         }
+    }
+
+    /// How long an idle connection is kept.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
     }
 
     /// The same for https peers whose certificates have `name`, whatever their URLs have.
@@ -162,9 +174,9 @@ impl Client {
         &self,
         connection: &mut Connection,
         to: &Destination,
-        frame: Vec<u8>,
+        frame: Bytes,
     ) -> Result<HttpAnswer, SendError> {
-        let mut request = Request::new(Full::new(Bytes::from(frame)));
+        let mut request = Request::new(Full::new(frame));
         *request.method_mut() = Method::POST;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
         let response = connection.send(request, to).await?;
@@ -184,7 +196,7 @@ impl Client {
         let body = body.to_bytes();
         Ok(HttpAnswer {
             status: head.status,
-            is_sealed: head.headers.get(CONTENT_TYPE).is_some_and(|value| value == wire::CONTENT_TYPE),
+            is_sealed: is_sealed(head.headers.get(CONTENT_TYPE)),
             names_version: head.headers.contains_key(wire::VERSION_HEADER),
             body: body.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..])),
         })
@@ -222,11 +234,19 @@ impl Connection {
                 SendError::CertificateRefused(causes(&error))
             } else if is_unsent {
                 SendError::NotSent
-            } else {
+            } else if error.is_parse() {
                 SendError::Broken(causes(&error))
+            } else {
+                SendError::NoAnswer(causes(&error))
             }
         })
     }
+}
+
+/// Returns true for the media type of sealed frames; a gateway may have added parameters to it.
+fn is_sealed(content_type: Option<&HeaderValue>) -> bool {
+    let text = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    media_type(text) == wire::CONTENT_TYPE
 }
 
 /// The causes of an error in one line, outermost first.

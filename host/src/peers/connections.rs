@@ -11,9 +11,6 @@ use super::receiver::Receiver;
 
 /// Idle connections that are kept at most.
 pub(super) const IDLE_MAX: usize = 32;
-/// How long an idle connection is kept: well below `header_timeout_ms` of the peer (10 s by default), after which
-/// the peer closes it, perhaps just when a call is being sent.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many connections are made as they are needed. With more, a call waits for one to be given back before it makes its
 /// own: about 16 cost least (DESIGN section 12).
 const OPEN_SOON_MAX: usize = 16;
@@ -21,8 +18,11 @@ const OPEN_SOON_MAX: usize = 16;
 const GIVEN_BACK_WITHIN: Duration = Duration::from_millis(2);
 
 /// The connections to one peer: those that are idle, and the number of all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connections {
+    /// How long an idle one is kept: less than the peer keeps it, and what is before the peer, as they may close it just
+    /// when a call is being sent.
+    idle_timeout: Duration,
     /// The one that was used last is the last.
     idle: Mutex<Vec<Idle>>,
     open: Arc<AtomicUsize>,
@@ -71,6 +71,10 @@ impl Drop for Open {
 }
 
 impl Connections {
+    pub(super) fn new(idle_timeout: Duration) -> Self {
+        Self { idle_timeout, idle: Mutex::default(), open: Arc::default(), given_back: Notify::new() }
+    }
+
     /// Takes an idle connection that may carry a request, the one that was used last; `None` if one is to be made.
     pub(super) async fn take(&self) -> Option<Greeted> {
         if let Some(greeted) = self.take_idle().await {
@@ -87,7 +91,7 @@ impl Connections {
         loop {
             // The lock is not held while one is waited for.
             let Idle { mut greeted, since } = self.idle().pop()?;
-            if since.elapsed() < IDLE_TIMEOUT && greeted.connection.is_ready().await {
+            if since.elapsed() < self.idle_timeout && greeted.connection.is_ready().await {
                 return Some(greeted);
             }
         }
@@ -115,7 +119,7 @@ impl Connections {
 
     /// Closes those that have been idle for too long.
     pub(super) fn close_idle(&self) {
-        self.idle().retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
+        self.idle().retain(|idle| idle.since.elapsed() < self.idle_timeout);
     }
 
     /// Closes all that are idle.

@@ -12,7 +12,6 @@ use std::time::Duration;
 use http::Uri;
 use hyper::rt::ReadBufCursor;
 use hyper_util::client::legacy::connect::dns::GaiResolver;
-use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -23,6 +22,7 @@ use tower_service::Service;
 
 use super::expiry::PeerCertificate;
 use super::resolver::{self, Resolver};
+use super::tunnel::{self, TunnelError};
 use crate::config::{AllowedAddresses, OutboundProxies, OutboundProxy, PeerTls, Proxy};
 
 /// How long a TCP connection may take, within the time for all of connecting.
@@ -94,7 +94,7 @@ impl Connector {
         let proxy = self.proxies.of(&uri);
         let is_proxied = proxy.is_some() && !is_https;
         let tcp = match proxy {
-            Some(proxy) => self.through(proxy, uri.clone(), is_https).await?,
+            Some(proxy) => self.through(proxy, &uri, is_https).await?,
             None => self.peers.clone().call(uri.clone()).await?,
         };
         if !is_https {
@@ -105,19 +105,19 @@ impl Connector {
     }
 
     /// For https a tunnel, in which the proxy sees nothing; for http a connection to the proxy itself.
-    async fn through(&self, proxy: OutboundProxy, uri: Uri, is_https: bool) -> Result<Tcp, Error> {
+    async fn through(&self, proxy: OutboundProxy, uri: &Uri, is_https: bool) -> Result<Tcp, Error> {
         let authority = proxy.uri.authority().map(ToString::to_string).unwrap_or_default();
-        let refused = |source| ConnectError::Proxy { authority, source };
-        let connected = if is_https {
-            let mut tunnel = Tunnel::new(proxy.uri, self.to_proxies.clone());
-            if let Some(authorization) = proxy.authorization {
-                tunnel = tunnel.with_auth(authorization);
+        let refused = |source: Error| ConnectError::Proxy { authority, source };
+        let connected = async {
+            let tcp = self.to_proxies.clone().call(proxy.uri).await?;
+            if !is_https {
+                return Ok(tcp);
             }
-            tunnel.call(uri).await.map_err(Error::from)
-        } else {
-            self.to_proxies.clone().call(proxy.uri).await.map_err(Error::from)
+            let mut stream = tcp.into_inner();
+            tunnel::open(&mut stream, uri, proxy.authorization.as_ref()).await?;
+            Ok(TokioIo::new(stream))
         };
-        Ok(connected.map_err(refused)?)
+        Ok(connected.await.map_err(refused)?)
     }
 
     async fn encrypt(
@@ -126,8 +126,9 @@ impl Connector {
         uri: &Uri,
     ) -> Result<(TokioIo<TlsStream<TcpStream>>, PeerCertificate), Error> {
         let tls = self.tls.as_ref().ok_or(ConnectError::NoTls)?;
-        let name =
-            ServerName::try_from(self.tls_name.as_deref().map_or_else(|| bare_host(uri), Ok)?.to_owned())?;
+        let name = self.tls_name.as_deref().map_or_else(|| bare_host(uri), Ok)?;
+        // Certificates have names without the dot at the end that a URL may have (RFC 6066, section 3).
+        let name = ServerName::try_from(name.strip_suffix('.').unwrap_or(name).to_owned())?;
         let connector = TlsConnector::from(Arc::clone(tls.rustls()));
         let stream = connector.connect(name.clone(), tcp.into_inner()).await?;
         let certificate = PeerCertificate::new(tls, name, stream.get_ref().1);
@@ -282,11 +283,13 @@ pub(super) fn is_refused_certificate(error: &(dyn std::error::Error + 'static)) 
     })
 }
 
-/// Whether there is no connection for a reason that stays: this host accepts neither the certificate nor the address.
+/// Whether there is no connection for a reason that stays: this host accepts neither the certificate nor the address, or
+/// the proxy does not take what it is asked.
 pub(super) fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
     causes(error).any(|cause| {
         matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
             || matches!(cause.downcast_ref(), Some(ConnectError::NoTls | ConnectError::NoHost))
+            || cause.downcast_ref().is_some_and(TunnelError::is_lasting)
             || cause.is::<resolver::Refused>()
     })
 }

@@ -22,17 +22,19 @@ use crate::wire::{Compression, KeySet, Limits};
 
 mod attempt;
 mod calling;
+mod exchange;
 mod failures;
 mod hello;
 mod limit;
 mod offering;
+mod progress;
 
 pub use limit::PeerLimit;
 pub use offering::Allowed;
 
-use attempt::Progress;
 use calling::Calling;
 use offering::Reach;
+use progress::Progress;
 
 /// How many answers that come too late are waited for at once.
 const LATE_MAX: usize = 16;
@@ -148,8 +150,8 @@ impl Peer {
             found_behind,
             is_unfound: false,
             key,
+            connections: Connections::new(client.idle_timeout()),
             client,
-            connections: Connections::default(),
             compression,
             limits,
             binding,

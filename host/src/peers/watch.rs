@@ -30,7 +30,7 @@ const PROBE_BYTES_MAX: usize = 64 * 1024;
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(8);
 /// Pause between two looks for connections that have been idle for too long.
-const TIDY_PAUSE: Duration = Duration::from_secs(5);
+const TIDY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two proofs that a URL leads back to this process.
 const HOME_PAUSE: Duration = Duration::from_secs(1);
 

@@ -33,7 +33,11 @@ impl Router {
     ) -> Started {
         let mut rest: CallFuture = match self.repeats.begin(&invocation, &arguments, Instant::now()) {
             None => return self.start_any(invocation, arguments, context),
-            Some(Found::Ended(told)) => return Started::Ready(take(told, &invocation.served_by)),
+            Some(Found::Refused(failure)) => return Started::Ready(Err(failure)),
+            Some(Found::Ended(told)) => {
+                invocation.served_by.repeats();
+                return Started::Ready(take(told, &invocation.served_by));
+            }
             Some(Found::Runs(told)) => match self.joined.try_enter() {
                 Some(place) => Box::pin(join(told, invocation, place)),
                 None => return Started::Ready(Err(nobody_more_joins())),
@@ -136,9 +140,14 @@ fn nobody_more_joins() -> Box<Failure> {
 async fn join(told: watch::Receiver<Option<Told>>, invocation: Arc<Invocation>, _place: Place) -> Outcome {
     let _away = invocation.place.lend();
     let followed = follow(told, invocation.served_by.clone());
-    let followed = tokio::time::timeout_at(invocation.deadline.0.into(), followed).await;
-    followed.unwrap_or_else(|_| {
-        let text = "the first call with this idempotency key still runs";
-        Err(Box::new(Failure::new(ErrorCode::DeadlineExceeded, text)))
-    })
+    match tokio::time::timeout_at(invocation.deadline.0.into(), followed).await {
+        Ok(outcome) => {
+            invocation.served_by.repeats();
+            outcome
+        }
+        Err(_) => {
+            let text = "the first call with this idempotency key still runs";
+            Err(Box::new(Failure::new(ErrorCode::DeadlineExceeded, text)))
+        }
+    }
 }

@@ -119,13 +119,15 @@ pub(super) enum Found {
     First(Running, Option<SentTo>),
     /// The first one runs.
     Runs(watch::Receiver<Option<Told>>),
-    /// The first one ended, or this one is refused.
+    /// The first one ended.
     Ended(Told),
+    /// It is refused, and nothing is known of a first one.
+    Refused(Box<Failure>),
 }
 
 impl Found {
     fn refused(code: ErrorCode, text: &str) -> Self {
-        Self::Ended(Err(Box::new(Failure::not_executed(code, text))).into())
+        Self::Refused(Box::new(Failure::not_executed(code, text)))
     }
 }
 

@@ -23,7 +23,7 @@ const BY_FIELDS: usize = 2;
 /// Longest error code in bytes, known or not.
 const CODE_BYTES_MAX: usize = 64;
 /// Bytes of everything in the envelope whose length does not vary, at their longest.
-const FIXED_BYTES_MAX: usize = 192;
+const FIXED_BYTES_MAX: usize = 208;
 /// Levels that are left for a value inside the failure or the extensions: the envelope and that map are two.
 const INNER_LEVELS: usize = NESTING_MAX - 2;
 
@@ -51,6 +51,8 @@ pub struct ResponseExtensions {
     /// `took_over`: how many milliseconds ago this process took over from the one that the frame was made for, which
     /// had ended by then: an earlier life of the host in `by`.
     pub took_over_ms: Option<u64>,
+    /// `repeated`: the outcome is that of an earlier call with the same idempotency key.
+    pub repeated: bool,
 }
 
 /// Who opened a frame.
@@ -117,9 +119,10 @@ impl ResponseEnvelope {
 
 impl ResponseExtensions {
     fn encode(&self, writer: &mut Writer) {
-        let Self { by, now_ms, retry, took_over_ms } = self;
+        let Self { by, now_ms, retry, took_over_ms, repeated } = self;
         let numbers = [("now", now_ms), ("took_over", took_over_ms)];
-        let count = u8::from(by.is_some()) + u8::from(*retry);
+        let flags = [("retry", *retry), ("repeated", *repeated)];
+        let count = u8::from(by.is_some()) + flags.iter().map(|(_, flag)| u8::from(*flag)).sum::<u8>();
         writer.small_map(numbers.iter().fold(count, |count, (_, number)| count + u8::from(number.is_some())));
         if let Some(By { host_id, instance }) = by {
             writer.text("by");
@@ -127,8 +130,8 @@ impl ResponseExtensions {
             writer.text(host_id);
             writer.binary(&instance.0);
         }
-        if *retry {
-            writer.text("retry");
+        for (name, _) in flags.iter().filter(|(_, flag)| *flag) {
+            writer.text(name);
             writer.boolean(true);
         }
         for (name, number) in numbers {
@@ -152,6 +155,7 @@ impl ResponseExtensions {
                 }
                 Some("now") => read.now_ms = Some(reader.unsigned("extension now")?),
                 Some("retry") => read.retry = reader.boolean("extension retry")?,
+                Some("repeated") => read.repeated = reader.boolean("extension repeated")?,
                 Some("took_over") => read.took_over_ms = Some(reader.unsigned("extension took_over")?),
                 _ => reader.skip(EXTENSIONS, INNER_LEVELS)?,
             }

@@ -15,11 +15,16 @@ fn host_b() -> Daemon {
 
 /// Host B behind TLS, and host A that believes its certificate, with B's URL by name.
 fn tls_hosts() -> (Daemon, DaemonBuilder) {
+    tls_hosts_at(NAME)
+}
+
+/// The same, with that name in B's URL.
+fn tls_hosts_at(name: &str) -> (Daemon, DaemonBuilder) {
     let authority = Authority::default();
     let b = host("b", &[], FUNCTION);
     authority.issue(&[NAME]).put(b.folder(), "host");
     let b = b.config("[server.tls]\ncert = \"host.pem\"\nkey = \"host-key.pem\"").start();
-    let a = host("a", &[&format!("https://{NAME}:{}", port(&b))], FUNCTION);
+    let a = host("a", &[&format!("https://{name}:{}", port(&b))], FUNCTION);
     std::fs::write(a.folder().join("ca.pem"), &authority.pem).unwrap();
     (b, a.config("[plugins.proxy.tls]\nca = \"ca.pem\""))
 }
@@ -98,13 +103,40 @@ fn a_tunnel_that_is_refused_means_that_nothing_was_sent() {
     let refusing = ForwardProxy::refusing("502 Bad Gateway");
     let a = a.variable("https_proxy", &url(&refusing)).start();
     check_failed(&call(&a), 503, "unavailable", Some(false));
-    a.wait_for_log(&format!("the proxy {} gave no connection", refusing.address()));
+    let why = "gave no connection: it answered CONNECT with 502 Bad Gateway";
+    a.wait_for_log(&format!("the proxy {} {why}", refusing.address()));
     let (_b, a) = tls_hosts();
     let wanting = ForwardProxy::wanting(CREDENTIALS.1, NAME, "127.0.0.1:1");
     let a = a.variable("https_proxy", &url(&wanting)).start();
     check_failed(&call(&a), 503, "unavailable", Some(false));
-    a.wait_for_log("proxy authorization required");
+    a.wait_for_log("it answered CONNECT with 407 Proxy Authentication Required");
     assert!(!wanting.saw(b"sealed"));
+}
+
+#[test]
+fn every_success_opens_a_tunnel() {
+    for status in ["204 No Content", "201 Created", "200"] {
+        let (b, a) = tls_hosts();
+        let proxy = ForwardProxy::welcoming(status, NAME, b.address());
+        let a = a.variable("https_proxy", &url(&proxy)).start();
+        check_served_by_b(&a);
+    }
+}
+
+#[test]
+fn a_name_may_end_in_a_dot() {
+    let name = format!("{NAME}.");
+    let (b, a) = tls_hosts_at(&name);
+    let proxy = ForwardProxy::start(&name, b.address());
+    let a = a.variable("https_proxy", &url(&proxy)).start();
+    check_served_by_b(&a);
+    let head = &proxy.heads()[0];
+    assert!(head.starts_with(&format!("CONNECT {name}:{} HTTP/1.1\r\n", port(&b))), "{head}");
+    let (_b, a) = tls_hosts_at(&name);
+    // Not through the proxy: nobody but it knows the name.
+    let a = a.variable("https_proxy", &url(&proxy)).variable("NO_PROXY", NAME).start();
+    check_failed(&call(&a), 503, "unavailable", Some(false));
+    assert_eq!(proxy.heads().len(), 1);
 }
 
 #[test]

@@ -1,12 +1,16 @@
-//! `GET /metrics`: everything that is counted, in the text format of Prometheus.
+//! `GET /metrics`: everything that is counted, as OpenMetrics for clients that ask for it, or else in the older text format
+//! of Prometheus.
+
+mod plain;
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue};
 use http_body_util::Full;
+use mediatype::{MediaType, Name, ReadParams};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -15,21 +19,41 @@ use prometheus_client::registry::Registry;
 use super::Admin;
 use crate::base::{FunctionName, Places};
 use crate::functions::CallStats;
-use crate::http::{Problem, Response};
+use crate::http::{Problem, Response, accept};
 use crate::peers::PeerLimit;
 
-/// The text format, which every Prometheus of the last years asks for.
-const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What every Prometheus of the last years asks for.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What every other client reads.
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) fn answer(admin: &Admin) -> Result<Response, Problem> {
+pub(super) fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Response, Problem> {
     let mut registry = Registry::with_prefix("framex");
     registry.register_collector(Box::new(Everything(admin.clone())));
     let mut shown = String::new();
     text::encode(&mut shown, &registry)
         .map_err(|_| Problem::of_code(crate::base::ErrorCode::Internal, "the metrics cannot be written"))?;
+    let (content_type, shown) = match wants_openmetrics(headers) {
+        true => (OPENMETRICS, shown),
+        false => (PLAIN, plain::of_openmetrics(&shown)),
+    };
     let mut response = Response::new(Full::new(Bytes::from(shown)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(VARY, HeaderValue::from_static("accept"));
     Ok(response)
+}
+
+/// Returns true for a client that likes OpenMetrics better, in the version that is written here or any.
+fn wants_openmetrics(headers: &HeaderMap) -> bool {
+    let is_of = |range: &MediaType<'_>, versions: &[&str]| {
+        let version = range.get_param(Name::new_unchecked("version"));
+        version.is_none_or(|version| versions.contains(&&*version.unquoted_str()))
+    };
+    let openmetrics =
+        accept::quality(headers, ("application", "openmetrics-text"), |range| is_of(range, &["1.0.0"]));
+    let plain = accept::quality(headers, ("text", "plain"), |range| is_of(range, &["0.0.4"]));
+    openmetrics > plain
 }
 
 /// Reads all counts when it is asked to: nothing is registered while the host works.

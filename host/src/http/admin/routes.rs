@@ -64,8 +64,11 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Who) 
     }
     if request.uri().path() == "/metrics" {
         let allowed = matches!(*request.method(), Method::GET | Method::HEAD);
-        let answered =
-            if allowed { metrics::answer(admin) } else { Err(Problem::method_not_allowed("GET, HEAD")) };
+        let answered = if allowed {
+            metrics::answer(admin, request.headers())
+        } else {
+            Err(Problem::method_not_allowed("GET, HEAD"))
+        };
         return answered.unwrap_or_else(Problem::into_response);
     }
     match route(admin, request, who).await {

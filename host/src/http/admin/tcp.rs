@@ -13,7 +13,6 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::connections::{self, Listener};
 use super::gate::{Gate, Refusal};
-use super::refusals::Refusals;
 use super::seats::Seat;
 use super::who::Who;
 use super::{Admin, routes};
@@ -21,6 +20,7 @@ use crate::base::Tasks;
 use crate::config::{AdminTcp, Secret};
 use crate::http::Response;
 use crate::http::health::Detail;
+use crate::http::throttle::Throttle;
 
 /// Longest method and path that the audit log repeats, in characters.
 const REQUEST_CHARS_MAX: usize = 200;
@@ -64,7 +64,7 @@ impl Tcp {
 
     /// Accepts connections until the token of `tasks` is cancelled.
     pub async fn serve(self, admin: Admin, tasks: Tasks) {
-        let shared = Arc::new(Shared { admin, gate: self.gate, refusals: Refusals::default() });
+        let shared = Arc::new(Shared { admin, gate: self.gate, refusals: Throttle::default() });
         connections::accept(self.listener, tasks.clone(), |(stream, from), seat| {
             connection(stream, from, Arc::clone(&shared), tasks.clone(), seat)
         })
@@ -84,7 +84,7 @@ impl Listener for TcpListener {
 struct Shared {
     admin: Admin,
     gate: Gate,
-    refusals: Refusals,
+    refusals: Throttle,
 }
 
 async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>, tasks: Tasks, seat: Arc<Seat>) {

@@ -1,84 +1,28 @@
 //! One attempt at a call: seals it for the process at the other end of a connection, sends it, and believes only what
 //! opens, as far as the mouth that it comes from proves it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
 
 use super::calling::{Calling, Missed};
-use super::failures::{for_callers, refused, unsent};
+use super::failures::for_callers;
 use super::hello::{Begun, millis};
-use super::{Answer, Peer, PeerLimit, failed};
-use crate::base::{Deadline, ErrorCode, Failure, HostId, Invocation};
+use super::progress::Progress;
+use super::{Answer, Peer, failed};
+use crate::base::{Deadline, ErrorCode, Failure, Invocation};
 use crate::peers::Cause;
-use crate::peers::client::{HttpAnswer, SendError};
+use crate::peers::client::SendError;
 use crate::peers::connections::{Greeted, IDLE_MAX};
-use crate::peers::receiver::{Mouth, Receiver, executed, mouth};
-use crate::wire::{self, KeySet, RequestEnvelope, RequestExtensions, ResponseEnvelope, ResponseError};
+use crate::peers::receiver::{Mouth, executed, mouth};
+use crate::wire::{self, KeySet, RequestEnvelope, RequestExtensions, ResponseEnvelope};
 
 /// How often a call is sealed again that provably did not run, since its connection led to an earlier life of the host.
 const SUCCESSORS_MAX: u32 = 3;
 
 /// How often a call of which nothing was sent is sealed for another connection: all that were idle may be closed.
 const CLOSED_MAX: usize = IDLE_MAX + 1;
-
-/// How far an attempt is: who waits for it and the attempt itself agree on that, whatever happens at once.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    step: AtomicU8,
-    /// The only host that the call may be sent to.
-    only: Option<HostId>,
-    /// The host that it was sent to last, if it has an idempotency key.
-    sent_to: Mutex<Option<HostId>>,
-}
-
-const BEFORE: u8 = 0;
-const SENT: u8 = 1;
-const GIVEN_UP: u8 = 2;
-
-impl Progress {
-    /// A call that has not begun, for that host alone or for any.
-    pub(super) fn to(only: Option<&HostId>) -> Self {
-        Self { only: only.cloned(), ..Self::default() }
-    }
-
-    /// The host that a call with an idempotency key was sent to last, where its frame named one.
-    pub(super) fn sent_to(&self) -> Option<HostId> {
-        self.sent_to.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Returns true if the call may go to the host at the other end.
-    fn may_go_to(&self, receiver: &Receiver) -> bool {
-        self.only.as_deref().is_none_or(|only| receiver.host_id() == Some(only))
-    }
-
-    /// Notes where the call goes: of what was sent before, it is known that it did not run.
-    fn note(&self, receiver: &Receiver) {
-        let host = match receiver {
-            Receiver::Bound(by) => Some(Arc::clone(&by.host_id)),
-            Receiver::Any => None,
-        };
-        *self.sent_to.lock().unwrap_or_else(PoisonError::into_inner) = host;
-    }
-
-    /// The call is about to be sent; `false` if it was given up.
-    fn send(&self) -> bool {
-        self.step.compare_exchange(BEFORE, SENT, Ordering::AcqRel, Ordering::Acquire) != Err(GIVEN_UP)
-    }
-
-    /// The call is given up; `false` if it may have been sent.
-    fn give_up(&self) -> bool {
-        self.step.swap(GIVEN_UP, Ordering::AcqRel) != SENT
-    }
-
-    /// What was sent has provably not run, and is about to be sent again, unless it was given up.
-    fn begin_again(&self) {
-        let _given_up = self.step.compare_exchange(SENT, BEFORE, Ordering::AcqRel, Ordering::Acquire);
-    }
-}
 
 /// What an attempt came to.
 #[derive(Debug)]
@@ -133,10 +77,16 @@ impl Peer {
             }
             Ok(Err(Missed { failure, cause, is_excused })) => {
                 calling.missed(cause, is_excused);
+                if failure.executed.is_none() {
+                    invocation.served_by.lost();
+                }
                 tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
                 Answer::Outcome(Err(for_callers(failure)), None)
             }
             Ok(Ok(Attempted::Answered(response))) => {
+                if response.extensions.repeated {
+                    invocation.served_by.repeats_at_peer();
+                }
                 Answer::Outcome(response.outcome, Some(response.host_id))
             }
             Ok(Ok(Attempted::Itself)) => Answer::Itself,
@@ -165,7 +115,8 @@ impl Peer {
 
     /// Takes a connection, seals for the process that it leads to, sends, and opens the answer.
     ///
-    /// The call is sealed again only if nothing of it was sent, or if it provably did not run.
+    /// The call is sealed again only if nothing of it was sent, or if it provably did not run. The same frame may be sent
+    /// once more where its receiver would refuse a second one.
     async fn attempt(
         self: Arc<Self>,
         key: Arc<KeySet>,
@@ -208,21 +159,21 @@ impl Peer {
             let sealed_at = Instant::now();
             let (request_id, frame) =
                 wire::seal_request(&key, greeted.clock.now_ms(), &envelope, self.compression);
-            let answer = match self.client.post(&mut greeted.connection, &self.destination, frame).await {
-                Err(SendError::NotSent) if closed < CLOSED_MAX => {
-                    progress.begin_again();
-                    closed += 1;
-                    // A proxy that closes after each answer: a frame names its receiver over any connection.
-                    if is_new {
-                        greeted.connection = self.connect().await?;
-                        next = Some(greeted);
-                    }
-                    continue;
+            let sealed = (request_id, Bytes::from(frame));
+            let may_repeat = || !is_new && progress.is_awaited();
+            let Some(response) = self.exchange(&key, &mut greeted, sealed, may_repeat).await? else {
+                if closed == CLOSED_MAX {
+                    return Err(self.missed(&SendError::NotSent));
                 }
-                answer => self.taken(answer)?,
+                progress.begin_again();
+                closed += 1;
+                // A proxy that closes after each answer: a frame names its receiver over any connection.
+                if is_new {
+                    greeted.connection = self.connect().await?;
+                    next = Some(greeted);
+                }
+                continue;
             };
-            let response = wire::open_response(&key, request_id, answer.body, &self.limits)
-                .map_err(|error| self.unreadable(&error))?;
             match self.believed(&greeted, response, sealed_at.elapsed()) {
                 Believed::Answer(response) => {
                     self.connections.give_back(greeted);
@@ -248,38 +199,6 @@ impl Peer {
                 }
             }
         }
-    }
-
-    /// The sealed answer, if one came.
-    fn taken(&self, answer: Result<HttpAnswer, SendError>) -> Result<HttpAnswer, Missed> {
-        let answer = answer.map_err(|error| {
-            let is_too_large = matches!(error, SendError::TooLarge(_));
-            if is_too_large {
-                self.limit(PeerLimit::AnswerSize);
-            }
-            Missed {
-                failure: Box::new(unsent(&error)),
-                cause: Cause::of_send(&error),
-                is_excused: is_too_large,
-            }
-        })?;
-        if answer.status == StatusCode::OK && answer.is_sealed {
-            return Ok(answer);
-        }
-        let is_excused = answer.status == StatusCode::PAYLOAD_TOO_LARGE;
-        Err(Missed { failure: Box::new(refused(&answer)), cause: Cause::of_answer(&answer), is_excused })
-    }
-
-    fn unreadable(&self, error: &ResponseError) -> Missed {
-        let limit = match error {
-            ResponseError::Decode(error) => error.limit().map(PeerLimit::from),
-            _ => None,
-        };
-        limit.into_iter().for_each(|limit| self.limit(limit));
-        let text = format!("the peer's answer cannot be read: {error}");
-        let failure = Box::new(Failure::new(ErrorCode::Unavailable, text));
-        let cause = if limit.is_some() { Cause::TooLarge } else { Cause::Unreadable };
-        Missed { failure, cause, is_excused: limit.is_some() }
     }
 
     /// What an authentic answer proves, `took` after its frame was sealed.
@@ -322,39 +241,4 @@ enum Believed {
     NotRun,
     /// Nothing: another process may have run the call.
     Nothing(Box<Failure>),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::InstanceId;
-    use crate::wire::By;
-
-    fn bound(host: &str) -> Receiver {
-        Receiver::Bound(By { host_id: host.into(), instance: InstanceId([1; 16]) })
-    }
-
-    #[test]
-    fn a_call_that_was_given_up_is_never_sent_again() {
-        let progress = Progress::default();
-        assert!(progress.send());
-        progress.begin_again();
-        assert!(progress.send());
-        assert!(!progress.give_up(), "it may have been sent");
-        progress.begin_again();
-        assert!(!progress.send());
-        let unsent = Progress::default();
-        assert!(unsent.give_up() && !unsent.send());
-    }
-
-    #[test]
-    fn a_repeat_belongs_to_the_host_that_the_call_was_sent_to_last() {
-        let progress = Progress::default();
-        progress.note(&bound("closed-before-it-was-sent"));
-        progress.note(&bound("host-b"));
-        assert_eq!(progress.sent_to().as_deref(), Some("host-b"));
-        let again = Progress::to(progress.sent_to().as_ref());
-        assert!(again.may_go_to(&bound("host-b")) && !again.may_go_to(&bound("host-c")));
-        assert!(!again.may_go_to(&Receiver::Any));
-    }
 }

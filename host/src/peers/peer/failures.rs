@@ -13,7 +13,7 @@ pub(super) fn unsent(error: &SendError) -> Failure {
         | SendError::CertificateRefused(_) => {
             Failure::not_executed(ErrorCode::Unavailable, error.to_string())
         }
-        SendError::Broken(_) | SendError::TooLarge(_) => {
+        SendError::NoAnswer(_) | SendError::Broken(_) | SendError::TooLarge(_) => {
             Failure::new(ErrorCode::Unavailable, error.to_string())
         }
     }

@@ -99,7 +99,7 @@ impl Peer {
         loop {
             let (request_id, frame) = wire::seal_request(key, clock.now_ms(), &hello, Compression::Never);
             let sent = identity.hello(request_id);
-            let answer = self.client.post(connection, &self.destination, frame).await;
+            let answer = self.client.post(connection, &self.destination, frame.into()).await;
             let answer = answer.map_err(|error| unsaid(&error))?;
             if answer.status != StatusCode::OK || !answer.is_sealed {
                 return Err(before_the_call(refused(&answer), Cause::of_answer(&answer)));

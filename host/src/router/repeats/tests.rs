@@ -40,6 +40,7 @@ fn first(found: Found) -> (Running, Option<SentTo>) {
 fn ended(found: Found) -> Outcome {
     match found {
         Found::Ended(told) => told.outcome,
+        Found::Refused(failure) => Err(failure),
         other => panic!("it has not ended: {other:?}"),
     }
 }

@@ -179,12 +179,9 @@ fn extensions() -> impl Strategy<Value = ResponseExtensions> {
     let by = ("[!-~]{1,64}", any::<[u8; 16]>());
     let by =
         by.prop_map(|(host_id, instance)| By { host_id: host_id.into(), instance: InstanceId(instance) });
-    let rest = (any::<Option<u64>>(), any::<bool>(), any::<Option<u64>>());
-    (proptest::option::of(by), rest).prop_map(|(by, (now_ms, retry, took_over_ms))| ResponseExtensions {
-        by,
-        now_ms,
-        retry,
-        took_over_ms,
+    let rest = (any::<Option<u64>>(), any::<bool>(), any::<Option<u64>>(), any::<bool>());
+    (proptest::option::of(by), rest).prop_map(|(by, (now_ms, retry, took_over_ms, repeated))| {
+        ResponseExtensions { by, now_ms, retry, took_over_ms, repeated }
     })
 }
 

@@ -1,4 +1,4 @@
-//! How many refused requests the audit log names: some, so that strangers cannot fill the disk.
+//! How many throttle the log names: some, so that strangers cannot fill the disk.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,9 +8,9 @@ const LINES_MAX: u32 = 20;
 /// A window begins with its first line.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Counts lines.
+/// Counts lines of one kind.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<Window>);
+pub(super) struct Throttle(Mutex<Window>);
 
 #[derive(Debug, Default)]
 struct Window {
@@ -19,7 +19,7 @@ struct Window {
     left_out: u64,
 }
 
-impl Refusals {
+impl Throttle {
     /// Whether there may be a line now; with how many were left out since the last one.
     pub(super) fn line(&self, now: Instant) -> Option<u64> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,14 +41,14 @@ mod tests {
 
     #[test]
     fn a_window_has_so_many_lines_and_the_next_one_says_how_many_are_missing() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
+        let (throttle, start) = (Throttle::default(), Instant::now());
         for _ in 0..LINES_MAX {
-            assert_eq!(refusals.line(start), Some(0));
+            assert_eq!(throttle.line(start), Some(0));
         }
         for _ in 0..3 {
-            assert_eq!(refusals.line(start + WINDOW / 2), None);
+            assert_eq!(throttle.line(start + WINDOW / 2), None);
         }
-        assert_eq!(refusals.line(start + WINDOW), Some(3));
-        assert_eq!(refusals.line(start + WINDOW), Some(0));
+        assert_eq!(throttle.line(start + WINDOW), Some(3));
+        assert_eq!(throttle.line(start + WINDOW), Some(0));
     }
 }

@@ -1,0 +1,102 @@
+//! One exchange over a connection: a frame is posted, and a sealed answer comes back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::calling::Missed;
+use super::failures::{refused, unsent};
+use super::hello::Begun;
+use super::{Peer, PeerLimit};
+use crate::base::{ErrorCode, Failure, RequestId};
+use crate::peers::Cause;
+use crate::peers::client::{HttpAnswer, SendError};
+use crate::peers::connections::Greeted;
+use crate::wire::{self, KeySet, ResponseEnvelope, ResponseError};
+
+impl Peer {
+    /// Posts a frame and opens the answer; `None` if nothing of the frame was sent.
+    ///
+    /// If the connection breaks before an answer begins, and `may_repeat` says so, the same frame goes out once more over
+    /// a new connection, which is `greeted`'s from then on.
+    pub(super) async fn exchange(
+        self: &Arc<Self>,
+        key: &KeySet,
+        greeted: &mut Greeted,
+        (request_id, frame): (RequestId, Bytes),
+        may_repeat: impl Fn() -> bool + Send,
+    ) -> Result<Option<ResponseEnvelope>, Missed> {
+        let posted = self.client.post(&mut greeted.connection, &self.destination, frame.clone()).await;
+        let (answer, broke) = match posted {
+            Err(SendError::NotSent) => return Ok(None),
+            Err(error @ SendError::NoAnswer(_)) if may_repeat() => {
+                let missed = self.missed(&error);
+                match self.post_again(key, greeted, frame).await {
+                    Some(answer) => (answer, Some(missed)),
+                    None => return Err(missed),
+                }
+            }
+            posted => (self.taken(posted)?, None),
+        };
+        let response = wire::open_response(key, request_id, answer.body, &self.limits)
+            .map_err(|error| self.unreadable(&error))?;
+        match broke {
+            // The first copy arrived, and its answer is lost.
+            Some(missed) if is_replayed(&response) => Err(missed),
+            _ => Ok(Some(response)),
+        }
+    }
+
+    /// Posts a frame once more that may have been sent: the process that it names runs it once, and refuses the copy that
+    /// comes second. So a frame that names none is not posted again. `None` if there is no sealed answer.
+    async fn post_again(
+        self: &Arc<Self>,
+        key: &KeySet,
+        greeted: &mut Greeted,
+        frame: Bytes,
+    ) -> Option<HttpAnswer> {
+        greeted.receiver.to()?;
+        let Ok(Begun::Greeted(fresh)) = self.begin(key).await else { return None };
+        tracing::debug!(peer = %self.url, "a kept connection broke before the peer answered: the same frame is sent over a new one");
+        // What was sealed for a process stays so, whichever answers now: another one refuses it.
+        *greeted = Greeted { receiver: greeted.receiver.clone(), ..fresh };
+        let posted = self.client.post(&mut greeted.connection, &self.destination, frame).await;
+        self.taken(posted).ok()
+    }
+
+    /// The sealed answer, if one came.
+    fn taken(&self, answer: Result<HttpAnswer, SendError>) -> Result<HttpAnswer, Missed> {
+        let answer = answer.map_err(|error| self.missed(&error))?;
+        if answer.status == StatusCode::OK && answer.is_sealed {
+            return Ok(answer);
+        }
+        let is_excused = answer.status == StatusCode::PAYLOAD_TOO_LARGE;
+        Err(Missed { failure: Box::new(refused(&answer)), cause: Cause::of_answer(&answer), is_excused })
+    }
+
+    fn unreadable(&self, error: &ResponseError) -> Missed {
+        let limit = match error {
+            ResponseError::Decode(error) => error.limit().map(PeerLimit::from),
+            _ => None,
+        };
+        limit.into_iter().for_each(|limit| self.limit(limit));
+        let text = format!("the peer's answer cannot be read: {error}");
+        let failure = Box::new(Failure::new(ErrorCode::Unavailable, text));
+        let cause = if limit.is_some() { Cause::TooLarge } else { Cause::Unreadable };
+        Missed { failure, cause, is_excused: limit.is_some() }
+    }
+
+    /// Why there is no answer.
+    pub(super) fn missed(&self, error: &SendError) -> Missed {
+        let is_too_large = matches!(error, SendError::TooLarge(_));
+        if is_too_large {
+            self.limit(PeerLimit::AnswerSize);
+        }
+        Missed { failure: Box::new(unsent(error)), cause: Cause::of_send(error), is_excused: is_too_large }
+    }
+}
+
+fn is_replayed(response: &ResponseEnvelope) -> bool {
+    response.outcome.as_ref().is_err_and(|failure| failure.code == ErrorCode::Replayed)
+}
