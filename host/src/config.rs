@@ -61,6 +61,7 @@ pub use limits::{CallLimits, FunctionLimit};
 pub use names::Known;
 pub use outbound::{OutboundProxies, OutboundProxy};
 pub use peer_url::PeerUrl;
+pub use plugin_table::PluginSettings;
 pub use proxy::{Peer, Proxy};
 pub use read::{absolute_file, read_bounded};
 pub use rules::{AuthRules, PathPattern, PathPatterns};
@@ -202,21 +203,6 @@ pub struct Log {
     pub format: LogFormat,
 }
 
-/// The table `[plugins.NAME]`, for that plugin's eyes only: `Debug` shows no values.
-#[derive(Clone)]
-pub struct PluginSettings {
-    /// Always an object.
-    table: serde_json::Value,
-    /// Where its values were written, as the ABI has it.
-    origins: serde_json::Value,
-}
-
-impl std::fmt::Debug for PluginSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
 impl Config {
     /// Reads the file, at most 1 MiB, and lays the variables of this process and `overrides` over it.
     ///
@@ -335,20 +321,6 @@ impl Config {
     #[must_use]
     pub fn answers_peers(&self) -> bool {
         !matches!(self.sealed_calls(), SealedCalls::Closed(_))
-    }
-
-    /// The table `[plugins.NAME]` as JSON; an empty object where there is none.
-    #[must_use]
-    pub fn plugin_settings(&self, plugin: &str) -> serde_json::Value {
-        let settings = self.plugin_settings.get(plugin).map(|settings| settings.table.clone());
-        settings.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()))
-    }
-
-    /// Where the values of that table were written, as `config_origins` of the ABI has it.
-    #[must_use]
-    pub fn plugin_origins(&self, plugin: &str) -> serde_json::Value {
-        let settings = self.plugin_settings.get(plugin).map(|settings| settings.origins.clone());
-        settings.unwrap_or_else(|| serde_json::Value::Array(Vec::new()))
     }
 }
 

@@ -1,12 +1,44 @@
 //! `[plugins.NAME]`: whatever it holds is for that plugin, with where each value was written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::PluginSettings;
+use super::Config;
 use super::builder::Builder;
 use super::key::KeyPath;
+
+/// The table `[plugins.NAME]`, for that plugin's eyes only: `Debug` shows no values.
+#[derive(Clone)]
+pub struct PluginSettings {
+    /// Always an object.
+    pub(super) table: Value,
+    /// Where its values were written, as the ABI has it.
+    origins: Value,
+}
+
+impl fmt::Debug for PluginSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Config {
+    /// The table `[plugins.NAME]` as JSON; an empty object where there is none.
+    #[must_use]
+    pub fn plugin_settings(&self, plugin: &str) -> Value {
+        let settings = self.plugin_settings.get(plugin).map(|settings| settings.table.clone());
+        settings.unwrap_or_else(|| Value::Object(Map::new()))
+    }
+
+    /// Where the values of that table were written, as `config_origins` of the ABI has it.
+    #[must_use]
+    pub fn plugin_origins(&self, plugin: &str) -> Value {
+        let settings = self.plugin_settings.get(plugin).map(|settings| settings.origins.clone());
+        settings.unwrap_or_else(|| Value::Array(Vec::new()))
+    }
+}
 
 impl Builder<'_> {
     /// Takes the tables as they are; only their names are checked.

@@ -14,6 +14,7 @@ use super::registry::Settings;
 use super::report::{Change, LoadReport, Stopwatch};
 use super::trust::{self, Distrust};
 use super::{PluginError, Plugins};
+use crate::base::nearest;
 
 /// What lies in the plugin directory: at most one file for each plugin, and what is wrong with the others.
 #[derive(Default)]
@@ -364,6 +365,7 @@ impl Plugins {
         }
         let warning = trust::check_directory(&settings.trust, &settings.directory)?;
         found.warnings.extend(warning.inspect(|warning| tracing::warn!("{warning}")));
+        let mut unwanted = Vec::new();
         let is_wanted = |name: &String| required.is_none_or(|required| required.contains(name));
         for path in plugin_files(&settings.directory)? {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -378,6 +380,7 @@ impl Plugins {
                     let name = candidate.name().to_owned();
                     if !is_wanted(&name) {
                         tracing::debug!(file, plugin = name, "not in load_plugins");
+                        unwanted.push(name);
                     } else if let Some(other) = found.plugins.get(&name) {
                         let other = other.staged.file.clone();
                         let error = PluginError::Duplicate { file: file.clone(), plugin: name.into(), other };
@@ -390,7 +393,10 @@ impl Plugins {
         }
         for plugin in required.into_iter().flatten().filter(|plugin| !found.plugins.contains_key(*plugin)) {
             let directory = settings.directory.clone();
-            found.failed.push((plugin.clone(), PluginError::Missing { plugin: plugin.clone(), directory }));
+            let near = nearest(plugin, unwanted.iter().map(String::as_str), 1).join("`, `");
+            found
+                .failed
+                .push((plugin.clone(), PluginError::Missing { plugin: plugin.clone(), directory, near }));
         }
         Ok(found)
     }

@@ -107,12 +107,17 @@ pub enum PluginError {
         source: NameTaken,
     },
     /// No file holds a plugin that the config requires.
-    #[error("plugin `{plugin}` is required by load_plugins, but no file in {} holds it", .directory.display())]
+    #[error(
+        "plugin `{plugin}` is required by load_plugins, but no file in {} holds it{}",
+        .directory.display(), near_text(.near)
+    )]
     Missing {
         /// The plugin.
         plugin: String,
         /// Where it was looked for.
         directory: PathBuf,
+        /// The nearest name of those that are there and are not required; empty without one.
+        near: String,
     },
     /// The file of a plugin that is to be reloaded is gone.
     #[error("plugin `{plugin}` has no file any more: none in {} holds it", .directory.display())]
@@ -272,5 +277,9 @@ impl PluginError {
 }
 
 fn near_text(near: &str) -> String {
-    if near.is_empty() { String::new() } else { format!("; the nearest are `{near}`") }
+    match near {
+        "" => String::new(),
+        one if !one.contains(',') => format!("; the nearest is `{one}`"),
+        several => format!("; the nearest are `{several}`"),
+    }
 }

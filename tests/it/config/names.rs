@@ -74,3 +74,15 @@ fn what_a_peer_or_a_broken_plugin_may_have_is_no_slip() {
         ["warning: `plugins.misbehaev` names no plugin of this host; the nearest is `misbehave`"]
     );
 }
+
+#[test]
+fn a_required_plugin_that_is_not_there_is_named_with_the_nearest() {
+    let checked = Daemon::builder().config("load_plugins = [\"dmo\"]").plugin("demo").run(&["check"]);
+    assert_eq!(checked.code, Some(1), "{}", checked.stderr);
+    assert!(
+        checked.stderr.contains("`dmo` is required by load_plugins, but no file in "),
+        "{}",
+        checked.stderr
+    );
+    assert!(checked.stderr.ends_with("holds it; the nearest is `demo`\n"), "{}", checked.stderr);
+}

@@ -42,7 +42,7 @@ fn what_is_asked_must_be_well_formed_and_of_a_known_plugin() {
         check_refused(&host.admin_post(path, &body), status, code)
     };
     let (_, detail) = check("plugins/chanign/reload", json!({}), 404, "not_found");
-    assert!(detail.contains("the nearest are `changing`"), "{detail}");
+    assert!(detail.contains("the nearest is `changing`"), "{detail}");
     check("plugins/none/unload", json!({}), 404, "not_found");
     check("plugins/none/rollback", json!({}), 404, "not_found");
     check("plugins/changing/rollback", json!({}), 400, "invalid_argument");

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use framex_host::config::{Config, absolute_file};
 use http::Method;
@@ -12,6 +13,9 @@ use crate::cli::{Failed, daemon};
 
 /// The admin socket of the host that `config/framex-host.service` runs.
 const SERVICE_SOCKET: &str = "/run/framex-host/admin.sock";
+
+/// How long that host may take to say which config it has.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Finds the admin socket of the host of a config: where the config and the variables of this process say, or else where
 /// the service has it, if that runs with this very config.
@@ -44,7 +48,9 @@ pub(super) fn find(config: &Path) -> Result<PathBuf, Failed> {
 /// Refuses a host of another config.
 fn check_config(socket: &Path, config: &Path) -> Result<(), Failed> {
     let asked = exchange(socket, Method::GET, "host", None);
-    let answer = daemon::runtime()?.block_on(asked)?;
+    let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, asked).await });
+    let silent = |_| Failed::new(format!("the host on {} did not answer", socket.display()));
+    let answer = answered.map_err(silent)??;
     let (found, wanted) = (answer["config"].as_str().unwrap_or_default(), absolute_file(config));
     if Path::new(found) == wanted {
         return Ok(());
