@@ -66,7 +66,7 @@ pub use proxy::{Peer, Proxy};
 pub use read::{absolute_file, read_bounded};
 pub use rules::{AuthRules, PathPattern, PathPatterns};
 pub use secret::{PUBLIC_KEY, PresentedKey, Secret, SecretSource};
-pub use tls::{PeerTls, ServerTls};
+pub use tls::{PeerTls, ServerTls, why_distrusted};
 pub use trust::{KeyId, Trust, TrustedKey};
 
 /// Where peers call each other; its rule's keys are the secrets that seal (DESIGN section 6).

@@ -85,6 +85,12 @@ fn the_form_is_the_one_that_the_client_asks_for() {
         ("accept: text/plain\r\n", PLAIN),
         ("accept: text/plain;version=0.0.4;q=0.5, application/openmetrics-text;q=0\r\n", PLAIN),
         ("accept: text/html\r\n", PLAIN),
+        // Telegraf and VictoriaMetrics, which read no OpenMetrics.
+        (
+            "accept: application/vnd.google.protobuf;proto=x;q=0.7,text/plain;version=0.0.4;q=0.3,*/*;q=0.1\r\n",
+            PLAIN,
+        ),
+        ("accept: text/plain;version=0.0.4;q=1,*/*;q=0.1\r\n", PLAIN),
         (older, OPENMETRICS),
         (newer, OPENMETRICS),
         ("accept: text/plain;q=0.1\r\naccept: application/openmetrics-text\r\n", OPENMETRICS),

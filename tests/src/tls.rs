@@ -70,6 +70,14 @@ impl Authority {
         self.sign(params)
     }
 
+    /// As [`Authority::issue`], a certificate that may sign others.
+    #[must_use]
+    pub fn issue_for_authority(&self, names: &[&str]) -> Issued {
+        let mut params = Self::params(names);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.sign(params)
+    }
+
     fn params(names: &[&str]) -> CertificateParams {
         let (uris, names): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains(':'));
         let uris = uris.into_iter().map(|uri| uri.strip_prefix("uri:").unwrap_or(uri));

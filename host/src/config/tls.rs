@@ -10,19 +10,24 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
 use super::builder::Builder;
 use super::key::KeyPath;
 use super::raw::{RawPeerTls, RawServerTls};
 use super::read::{self, Bounded};
+
+mod distrust;
+mod pem;
+
+pub use distrust::why_distrusted;
+
+use distrust::fault_of_own;
+use pem::{Fault, PemFile};
 
 /// Longest PEM file in bytes: a bundle of all public authorities has a quarter of it.
 const PEM_BYTES_MAX: usize = 1 << 20;
@@ -41,6 +46,7 @@ pub struct ServerTls {
     /// The authorities one of which must have signed a client's certificate; without them, clients need none.
     pub client_ca: Option<PathBuf>,
     key_is_open: bool,
+    fault: Option<String>,
     rustls: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
     digest: [u8; 32],
@@ -79,6 +85,11 @@ impl ServerTls {
     /// The private key, if every user of the machine may read it.
     pub(super) fn open_key(&self) -> Option<&Path> {
         self.key_is_open.then_some(&self.key)
+    }
+
+    /// What clients refuse of its certificate, whatever they trust, as it was when the file was read.
+    pub(super) fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 }
 
@@ -131,47 +142,6 @@ impl fmt::Debug for PeerTls {
     }
 }
 
-/// One file as it was read.
-struct PemFile {
-    /// The key of the config that names it.
-    said_by: KeyPath,
-    path: PathBuf,
-    bytes: Zeroizing<Vec<u8>>,
-    is_open: bool,
-}
-
-/// What is wrong with a file, in a half sentence after its name.
-type Fault = String;
-
-impl PemFile {
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Fault> {
-        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
-        match read {
-            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-            Ok(_) => Err("which has no certificate in PEM form".to_owned()),
-            Err(_) => Err("which is damaged: it is not well-formed PEM".to_owned()),
-        }
-    }
-
-    fn authorities(&self) -> Result<Arc<RootCertStore>, Fault> {
-        let mut roots = RootCertStore::empty();
-        for (index, certificate) in self.certificates()?.into_iter().enumerate() {
-            let number = index + 1;
-            roots.add(certificate).map_err(|_| format!("whose certificate {number} cannot be read"))?;
-        }
-        Ok(Arc::new(roots))
-    }
-
-    fn private_key(&self) -> Result<PrivateKeyDer<'static>, Fault> {
-        PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|error| match error {
-            pem::Error::NoItemsFound => {
-                "which has no private key in PEM form, or one that needs a password".to_owned()
-            }
-            _ => "which is damaged: it is not well-formed PEM".to_owned(),
-        })
-    }
-}
-
 impl Builder<'_> {
     /// Checks `[server.tls]`; `None` without it, or after a problem.
     pub(super) fn server_tls(&mut self, raw: Option<RawServerTls>) -> Option<ServerTls> {
@@ -182,6 +152,7 @@ impl Builder<'_> {
         let key = self.pem_file(&table.child("key"), &raw.key);
         let provider = provider();
         let identity = self.identity(cert?, key?, &provider)?;
+        let fault = fault_of_own(&identity.certified.cert, Arc::clone(&provider));
         let client_ca = client_ca.map_or(Some(None), |file| file.map(Some))?;
         let clients = match &client_ca {
             None => None,
@@ -206,6 +177,7 @@ impl Builder<'_> {
         let digest = digest([Some(&identity.cert), Some(&identity.key), client_ca.as_ref()]);
         Some(ServerTls {
             key_is_open: identity.key.is_open,
+            fault,
             cert: identity.cert.path,
             key: identity.key.path,
             client_ca: client_ca.map(|file| file.path),
@@ -320,7 +292,11 @@ impl Builder<'_> {
             Err(rustls::Error::InvalidCertificate(_)) => {
                 self.good(&cert, |_| Err("whose first certificate cannot be read".to_owned()))
             }
-            Err(error) => self.good(&key, |_| Err(unusable(&error))),
+            Err(_) => self.good(&key, |_| {
+                let text = "whose private key is damaged or of a kind that is not supported: RSA of 2048 to 4096 bits, \
+                            ECDSA on P-256 or P-384, and Ed25519 are";
+                Err(text.to_owned())
+            }),
         }
     }
 

@@ -25,6 +25,9 @@ impl Config {
             ));
         }
         self.warn_of_keys(&mut warnings);
+        if let Some((tls, fault)) = self.server_tls.as_ref().and_then(|tls| Some((tls, tls.fault()?))) {
+            warnings.push(format!("`server.tls.cert` is {}, whose certificate {fault}", tls.cert.display()));
+        }
         self.warn_of_rules(&mut warnings);
         self.warn_of_paths(&mut warnings);
         self.warn_of_variables(&mut warnings);

@@ -27,7 +27,7 @@ use super::strangers::Strangers;
 use super::write_timeout::WriteTimeout;
 use super::{Credential, Door, Limit, Sender, Tls};
 use crate::base::Tasks;
-use crate::config::Networks;
+use crate::config::{Networks, why_distrusted};
 
 /// Pause after the system refused a connection, for lack of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -205,7 +205,9 @@ impl Connection {
                 self.answer(stream, address, Some(Arc::new(credential))).await;
             }
             Err(error) => {
-                tracing::debug!(from = %address, %error, "the connection is closed: the TLS handshake failed");
+                let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+                let why = of_tls.and_then(why_distrusted).unwrap_or_else(|| error.to_string());
+                tracing::debug!(from = %address, error = why, "the connection is closed: the TLS handshake failed");
             }
         }
     }

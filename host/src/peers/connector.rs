@@ -23,7 +23,7 @@ use tower_service::Service;
 use super::expiry::PeerCertificate;
 use super::resolver::{self, Resolver};
 use super::tunnel::{self, TunnelError};
-use crate::config::{AllowedAddresses, OutboundProxies, OutboundProxy, PeerTls, Proxy};
+use crate::config::{AllowedAddresses, OutboundProxies, OutboundProxy, PeerTls, Proxy, why_distrusted};
 
 /// How long a TCP connection may take, within the time for all of connecting.
 const TCP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,6 +57,8 @@ enum ConnectError {
         #[source]
         source: Error,
     },
+    #[error("{why}")]
+    Distrusted { why: String, is_lasting: bool },
     #[error("TLS is not configured")]
     NoTls,
     #[error("a URL without a host")]
@@ -130,7 +132,15 @@ impl Connector {
         // Certificates have names without the dot at the end that a URL may have (RFC 6066, section 3).
         let name = ServerName::try_from(name.strip_suffix('.').unwrap_or(name).to_owned())?;
         let connector = TlsConnector::from(Arc::clone(tls.rustls()));
-        let stream = connector.connect(name.clone(), tcp.into_inner()).await?;
+        let connected = connector.connect(name.clone(), tcp.into_inner()).await;
+        let stream = connected.map_err(|error| {
+            let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            let is_lasting = matches!(of_tls, Some(rustls::Error::InvalidCertificate(_)));
+            match of_tls.and_then(why_distrusted) {
+                Some(why) => Error::from(ConnectError::Distrusted { why, is_lasting }),
+                None => error.into(),
+            }
+        })?;
         let certificate = PeerCertificate::new(tls, name, stream.get_ref().1);
         Ok((TokioIo::new(stream), certificate))
     }
@@ -288,7 +298,14 @@ pub(super) fn is_refused_certificate(error: &(dyn std::error::Error + 'static)) 
 pub(super) fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
     causes(error).any(|cause| {
         matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
-            || matches!(cause.downcast_ref(), Some(ConnectError::NoTls | ConnectError::NoHost))
+            || matches!(
+                cause.downcast_ref(),
+                Some(
+                    ConnectError::NoTls
+                        | ConnectError::NoHost
+                        | ConnectError::Distrusted { is_lasting: true, .. }
+                )
+            )
             || cause.downcast_ref().is_some_and(TunnelError::is_lasting)
             || cause.is::<resolver::Refused>()
     })

@@ -61,6 +61,8 @@ pub struct Peer {
     late: Arc<Semaphore>,
     /// Answers that were more than is taken, by [`PeerLimit`].
     limited: [Counter; PeerLimit::ALL.len()],
+    /// Frames that were sent once more, as the kept connection that they were sent over broke.
+    repeated: Counter,
     reach: Reach,
     known: Arc<Known>,
     /// What it failed of last is not cured by time.
@@ -161,6 +163,7 @@ impl Peer {
             latency: Latency::default(),
             late: Arc::new(Semaphore::new(LATE_MAX)),
             limited: Default::default(),
+            repeated: Counter::default(),
             stays_failed: AtomicBool::new(false),
             clock_offset_ms: AtomicI64::new(0),
         }
@@ -241,6 +244,12 @@ impl Peer {
     /// How often each limit on its answers was reached.
     pub fn limited(&self) -> impl Iterator<Item = (PeerLimit, u64)> {
         PeerLimit::ALL.into_iter().zip(self.limited.iter().map(Counter::get))
+    }
+
+    /// How many frames were sent once more, as the kept connection that they were sent over broke.
+    #[must_use]
+    pub fn repeated(&self) -> u64 {
+        self.repeated.get()
     }
 
     pub(crate) fn limit(&self, limit: PeerLimit) {

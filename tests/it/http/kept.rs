@@ -144,6 +144,7 @@ fn a_kept_connection_that_breaks_before_the_host_sees_the_call_costs_no_call() {
             assert_eq!(answer.status, 200, "{fault:?} {id}: {}", answer.json());
         }
         assert_eq!((noted(&b).len(), relay.calls()), (3, 4), "{fault:?}: one was sent twice");
+        assert_eq!(a.metric(&format!("framex_peer_frames_repeated_total{{peer=\"{}\"}}", relay.url())), 1.0);
     }
 }
 

@@ -57,11 +57,18 @@ fn sealed_calls_go_over_https_by_name_and_by_address() {
 fn a_peer_that_is_not_who_it_should_be_is_not_called() {
     let (authority, other) = (Authority::default(), Authority::default());
     for (own, why) in [
-        (other.issue(&["localhost"]), "invalid peer certificate: UnknownIssuer"),
-        (authority.issue_expired(&["localhost"]), "invalid peer certificate: certificate expired"),
+        (
+            other.issue(&["localhost"]),
+            "the certificate is signed by no authority that is trusted here: add the one",
+        ),
+        (authority.issue_expired(&["localhost"]), "the certificate has expired "),
         (
             authority.issue(&["b.test"]),
-            "invalid peer certificate: certificate not valid for name \\\"localhost\\\"",
+            "the certificate is not for `localhost` but for b.test: call the host by",
+        ),
+        (
+            authority.issue_for_authority(&["localhost"]),
+            "the certificate is one of an authority (CA:TRUE), which a",
         ),
     ] {
         let b = host_b(&own, "").start();
@@ -76,6 +83,14 @@ fn a_peer_that_is_not_who_it_should_be_is_not_called() {
 }
 
 #[test]
+fn a_peer_that_does_not_speak_tls_is_said_to_be_one_of_plain_http() {
+    let b = host("b", &[], FUNCTION).start();
+    let a = host_a(&b.url().replace("http://", "https://"), &Authority::default(), "").start();
+    check_failed(&call(&a), 503, "unavailable", Some(false));
+    a.wait_for_log("what came is not TLS: is the port one of plain http?");
+}
+
+#[test]
 fn a_peer_of_an_authority_that_the_system_does_not_know_is_not_called() {
     let b = host_b(&Authority::default().issue(&["localhost"]), "").start();
     let a = host("a", &[&url(&b)], FUNCTION);
@@ -84,7 +99,7 @@ fn a_peer_of_an_authority_that_the_system_does_not_know_is_not_called() {
     if checked.stderr.contains("no certificate authorities to trust") {
         assert_eq!(checked.code, Some(2));
     } else {
-        check_refused(&a.start(), "UnknownIssuer");
+        check_refused(&a.start(), "is signed by no authority");
     }
 }
 
@@ -155,7 +170,7 @@ fn a_reload_brings_another_authority_and_another_certificate() {
     assert_eq!(call(&a).status, 200);
     std::fs::write(a.folder().join("ca.pem"), &later.pem).unwrap();
     assert_eq!(a.reload_host().status, 200);
-    check_refused(&a, "UnknownIssuer");
+    check_refused(&a, "is signed by no authority");
     later.issue(&["localhost"]).put(b.folder(), "host");
     assert_eq!(b.reload_host().status, 200);
     assert_eq!(call(&a).status, 200);
@@ -211,6 +226,6 @@ fn an_expired_certificate_of_a_peer_is_not_believed_on_a_kept_connection() {
     let a = host_a(&url(&b), &authority, "").wall_clock(&clock).start();
     assert_eq!(call(&a).status, 200, "{}", a.log());
     clock.set(2 * 3600);
-    check_refused(&a, "invalid peer certificate: certificate expired");
+    check_refused(&a, "the certificate has expired ");
     b.stop();
 }

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use rcgen::{CertifiedKey as Made, KeyPair, generate_simple_self_signed};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedKey as Made, IsCa, KeyPair, date_time_ymd,
+    generate_simple_self_signed,
+};
 
 use crate::config::{Config, Environment, Overrides};
 
@@ -29,6 +32,17 @@ fn folder() -> tempfile::TempDir {
         "locked.pem",
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\naGVsbG8=\n-----END ENCRYPTED PRIVATE KEY-----\n",
     );
+    put(
+        "locked-old.pem",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\naGVsbG8=\n\
+         -----END RSA PRIVATE KEY-----\n",
+    );
+    put("ssh.pem", "-----BEGIN OPENSSH PRIVATE KEY-----\naGVsbG8=\n-----END OPENSSH PRIVATE KEY-----\n");
+    put("request.pem", "-----BEGIN CERTIFICATE REQUEST-----\naGVsbG8=\n-----END CERTIFICATE REQUEST-----\n");
+    put("marked.pem", &format!("\u{feff}{}", own.cert.pem()));
+    let wide: Vec<u8> = own.cert.pem().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(folder.path().join("wide.pem"), [b"\xff\xfe", &wide[..]].concat()).unwrap();
+    fs::write(folder.path().join("cert.der"), own.cert.der()).unwrap();
     put("odd.pem", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n");
     folder
 }
@@ -83,7 +97,12 @@ fn bad_files_are_named_with_their_fault() {
     cert("gone.pem", "which does not exist");
     cert("empty.pem", "which has no certificate in PEM form");
     cert("text.pem", "which has no certificate in PEM form");
-    cert("key.pem", "which has no certificate in PEM form");
+    cert("key.pem", "which has a private key in the place of a certificate");
+    cert("request.pem", "which has a request for a certificate: an authority makes the certificate of it");
+    cert("wide.pem", "which is UTF-16 text: save it as UTF-8");
+    let der = "which is DER or PKCS #12, and not PEM: `openssl x509 -inform der`, `openssl pkey -inform der` or \
+               `openssl pkcs12 -nodes` converts it";
+    cert("cert.der", der);
     cert("broken.pem", "which is damaged: it is not well-formed PEM");
     cert("nonsense.pem", "whose first certificate cannot be read");
     let key = |file: &str, fault: &str| {
@@ -91,11 +110,55 @@ fn bad_files_are_named_with_their_fault() {
         check(&text, &format!("3: `server.tls.key` is file `DIR/{file}`, {fault}"));
     };
     key("gone.pem", "which does not exist");
-    key("cert.pem", "which has no private key in PEM form, or one that needs a password");
-    key("locked.pem", "which has no private key in PEM form, or one that needs a password");
+    key("cert.pem", "which has a certificate in the place of a private key");
+    key("empty.pem", "which has no private key in PEM form");
+    key("cert.der", der);
+    key("ssh.pem", "which has a private key in the form of ssh: `ssh-keygen -p -m PKCS8 -f FILE` changes it");
+    for locked in ["locked.pem", "locked-old.pem"] {
+        key(
+            locked,
+            "whose private key needs a password: `openssl pkey -in FILE -out NEW` writes one without",
+        );
+    }
     key("other.pem", "which is not the key of the certificate in `DIR/cert.pem`");
-    let odd = load(&folder(), &SERVER.replace("key.pem", "odd.pem")).unwrap_err();
-    assert!(odd.contains("`server.tls.key` is file `DIR/odd.pem`, which cannot be used: "), "{odd}");
+    key(
+        "odd.pem",
+        "whose private key is damaged or of a kind that is not supported: RSA of 2048 to 4096 bits, ECDSA on P-256 or \
+         P-384, and Ed25519 are",
+    );
+}
+
+#[test]
+fn a_byte_order_mark_does_not_matter() {
+    let config = load(&folder(), &SERVER.replace("cert.pem", "marked.pem"));
+    assert!(config.unwrap().server_tls.is_some());
+}
+
+#[test]
+fn a_certificate_that_every_client_refuses_is_warned_of() {
+    let warned = |parameters: CertificateParams| {
+        let folder = folder();
+        let key = KeyPair::generate().unwrap();
+        fs::write(folder.path().join("cert.pem"), parameters.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+        let warnings = load(&folder, SERVER).unwrap().warnings();
+        warnings
+            .into_iter()
+            .filter(|warning| warning.contains("server.tls.cert"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let plain = || CertificateParams::new(["host-b".to_owned()]).unwrap();
+    assert_eq!(warned(plain()), "");
+    let mut authority = plain();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    assert!(warned(authority).contains("(CA:TRUE), which a host must not show"));
+    let mut old = plain();
+    old.not_after = date_time_ymd(2020, 1, 1);
+    assert!(warned(old).contains("has expired"));
+    let mut early = plain();
+    (early.not_before, early.not_after) = (date_time_ymd(2100, 1, 1), date_time_ymd(2101, 1, 1));
+    assert!(warned(early).contains("is not valid before"));
 }
 
 #[test]

@@ -197,6 +197,10 @@ fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
         "How often each limit on calls at a peer, and on its answers, acted.",
         limited,
     )?;
+    let repeated = urls.iter().zip(&peers).map(|(url, peer)| ([("peer", url.as_str())], peer.repeated()));
+    let help =
+        "Frames that were sent to a peer once more, as the kept connection that they were sent over broke.";
+    counters(to, "peer_frames_repeated", help, repeated)?;
     let waiting = urls.iter().zip(&peers);
     let waiting = waiting.map(|(url, peer)| ([("peer", url.as_str())], peer.bulkhead().waiting() as f64));
     gauges(to, "peer_calls_waiting", "Calls that wait for a peer to come back.", waiting)?;

@@ -139,6 +139,7 @@ async fn read(headers: &http::HeaderMap, mut body: Incoming) -> Result<bytes::By
     let memory = body::BodyMemory::new(BODY_BYTES_MAX);
     let bounds =
         body::Bounds { bytes_max: BODY_BYTES_MAX, within: BODY_TIMEOUT, memory: &memory, guest: None };
+    body::check_encoding(headers)?;
     let (bytes, _taken) = body::read(body::announced(headers), &mut body, bounds, None).await?;
     if !bytes.is_empty() && body::media_type(headers) != "application/json" {
         return Err(Problem::unsupported_type("application/json"));

@@ -58,6 +58,7 @@ impl Peer {
     ) -> Option<HttpAnswer> {
         greeted.receiver.to()?;
         let Ok(Begun::Greeted(fresh)) = self.begin(key).await else { return None };
+        self.repeated.count();
         tracing::debug!(peer = %self.url, "a kept connection broke before the peer answered: the same frame is sent over a new one");
         // What was sealed for a process stays so, whichever answers now: another one refuses it.
         *greeted = Greeted { receiver: greeted.receiver.clone(), ..fresh };

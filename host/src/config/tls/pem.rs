@@ -1,0 +1,93 @@
+//! PEM files: read once, and what is wrong with one, with the way out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use crate::config::key::KeyPath;
+
+/// How DER begins: a sequence whose length takes two bytes, as that of every certificate and nearly every key.
+const DER: &[u8] = &[0x30, 0x82];
+
+/// One file as it was read.
+pub(super) struct PemFile {
+    /// The key of the config that names it.
+    pub(super) said_by: KeyPath,
+    pub(super) path: PathBuf,
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    pub(super) is_open: bool,
+}
+
+/// What is wrong with a file, in a half sentence after its name.
+pub(super) type Fault = String;
+
+impl PemFile {
+    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Fault> {
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        match read {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            Ok(_) => Err(self.other_form().unwrap_or_else(|| match () {
+                () if self.has("BEGIN CERTIFICATE REQUEST") || self.has("BEGIN NEW CERTIFICATE REQUEST") => {
+                    "which has a request for a certificate: an authority makes the certificate of it"
+                        .to_owned()
+                }
+                () if self.has("PRIVATE KEY-----") => {
+                    "which has a private key in the place of a certificate".to_owned()
+                }
+                () => "which has no certificate in PEM form".to_owned(),
+            })),
+            Err(_) => Err("which is damaged: it is not well-formed PEM".to_owned()),
+        }
+    }
+
+    pub(super) fn authorities(&self) -> Result<Arc<RootCertStore>, Fault> {
+        let mut roots = RootCertStore::empty();
+        for (index, certificate) in self.certificates()?.into_iter().enumerate() {
+            let number = index + 1;
+            roots.add(certificate).map_err(|_| format!("whose certificate {number} cannot be read"))?;
+        }
+        Ok(Arc::new(roots))
+    }
+
+    pub(super) fn private_key(&self) -> Result<PrivateKeyDer<'static>, Fault> {
+        if self.has("BEGIN ENCRYPTED PRIVATE KEY") || self.has("Proc-Type: 4,ENCRYPTED") {
+            let text =
+                "whose private key needs a password: `openssl pkey -in FILE -out NEW` writes one without";
+            return Err(text.to_owned());
+        }
+        PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|error| match error {
+            pem::Error::NoItemsFound => self.other_form().unwrap_or_else(|| match () {
+                () if self.has("BEGIN OPENSSH PRIVATE KEY") => {
+                    "which has a private key in the form of ssh: `ssh-keygen -p -m PKCS8 -f FILE` changes it"
+                        .to_owned()
+                }
+                () if self.has("BEGIN CERTIFICATE") => {
+                    "which has a certificate in the place of a private key".to_owned()
+                }
+                () => "which has no private key in PEM form".to_owned(),
+            }),
+            _ => "which is damaged: it is not well-formed PEM".to_owned(),
+        })
+    }
+
+    /// What it is, if it is no text as PEM is.
+    fn other_form(&self) -> Option<Fault> {
+        if self.bytes.starts_with(DER) {
+            return Some(
+                "which is DER or PKCS #12, and not PEM: `openssl x509 -inform der`, `openssl pkey -inform der` or \
+                 `openssl pkcs12 -nodes` converts it"
+                    .to_owned(),
+            );
+        }
+        let is_utf16 = self.bytes.starts_with(b"\xff\xfe") || self.bytes.starts_with(b"\xfe\xff");
+        is_utf16.then(|| "which is UTF-16 text: save it as UTF-8".to_owned())
+    }
+
+    fn has(&self, text: &str) -> bool {
+        self.bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+}
