@@ -5,6 +5,7 @@
 mod caller;
 mod clock;
 mod code;
+mod date;
 mod failure;
 mod host_place;
 mod identity;
@@ -22,6 +23,7 @@ pub use caller::{
 };
 pub use clock::Clock;
 pub use code::ErrorCode;
+pub use date::rfc3339;
 pub use failure::Failure;
 pub use host_place::{Away, HostPlace};
 pub use identity::{Identity, InstanceId, SentHello};

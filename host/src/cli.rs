@@ -93,7 +93,8 @@ fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
         Command::Peers => admin::peers(&config, output)?,
         Command::Explain { function } => return admin::explain(&config, &function, output),
         Command::Inspect { plugin } => inspect::run(&config, &plugin, output)?,
-        Command::Keygen { out } => keygen::run(out.as_deref(), output)?,
+        Command::Keygen { id: Some(file), .. } => keygen::show_id(&file, output)?,
+        Command::Keygen { out, .. } => keygen::run(out.as_deref(), output)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "framex-host", &mut std::io::stdout());
         }

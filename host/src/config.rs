@@ -171,6 +171,8 @@ pub struct Server {
     pub write_timeout: Duration,
     /// How long a call may take when the caller says nothing, and at most; 1 ms to a day.
     pub call_timeout: Duration,
+    /// The part of a call's time, in percent, that a layer may take before what it stands around begins.
+    pub layer_percent: usize,
     /// How long calls may go on after the host was told to stop, 0 to a day.
     pub drain_timeout: Duration,
 }

@@ -32,6 +32,7 @@ mod throttle;
 mod tls;
 pub mod transcode;
 mod write_timeout;
+mod wrong_keys;
 
 pub use admission::Admission;
 pub use body::BodyMemory;

@@ -13,6 +13,7 @@ mod connector;
 mod discovery;
 mod expiry;
 mod health;
+mod history;
 mod known;
 mod load;
 mod peer;
@@ -31,9 +32,10 @@ pub use discovery::{
     Discovered, Discovery, Endpoint, Finding, Following, FollowingId, Found, Lost, discovery_of,
 };
 pub use health::{Admission, Health};
+pub use history::{Failing, History, LastError, Recent, Step};
 pub use known::{Fetched, Known, Moment, Notes, Probed};
 pub use load::Latency;
-pub use peer::{Admitted, Allowed, Answer, Answered, Entry, Peer, PeerLimit, Standing};
+pub use peer::{Admitted, Allowed, Answer, Answered, Condition, Entry, Peer, PeerLimit, Standing};
 pub use watch::{Asking, Watch};
 
 /// Reads the catalogue of a peer; for fuzzing.

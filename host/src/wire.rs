@@ -30,10 +30,10 @@ pub use error::{DecodeError, KeyError, LimitReached, OpenError, Refusal, Respons
 pub use exchange::seal_bytes;
 pub use exchange::{
     Limits, OpenedRequest, Plaintext, look_at_request, open_request, open_response, seal_request,
-    seal_response,
+    seal_response, unknown_key,
 };
 pub use frame::{HEADER_BYTES, TAG_BYTES, VERSION};
-pub use keys::{KeyId, KeyRing, KeySet, generate_secret};
+pub use keys::{KeyId, KeyRing, KeySet, generate_secret, key_id_text};
 pub use replay::ReplayGuard;
 pub use request::{HOST_ID_BYTES_MAX, RequestEnvelope, RequestExtensions, TRACEPARENT_BYTES_MAX};
 pub use response::{By, ResponseEnvelope, ResponseExtensions, decode_failure, encode_failure};

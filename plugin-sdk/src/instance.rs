@@ -57,7 +57,7 @@ pub(crate) fn config_origins() -> Slice {
     let host = HOST.load(Ordering::Acquire);
     // SAFETY: as in `host`.
     let size = unsafe { host.as_ref() }.map_or(0, |host| host.struct_size as usize);
-    if size < size_of::<HostWithOrigins>() {
+    if size < offset_of!(HostWithOrigins, layer_percent) {
         return Slice::new(b"");
     }
     // SAFETY: the size covers it, and the pointer is the host's own, to all of its table.
@@ -136,6 +136,21 @@ pub(crate) fn described() -> Option<Described> {
         remaining: (context.remaining_ms != NO_DEADLINE).then(|| Duration::from_millis(context.remaining_ms)),
         caller: (!caller.is_empty()).then_some(caller),
     })
+}
+
+/// The time that a layer of the call which this thread serves may take before what it stands around begins; nothing
+/// where that is all that the call has, or outside of any.
+pub(crate) fn layer_time() -> Option<Duration> {
+    let remaining = described()?.remaining?;
+    if (host()?.struct_size as usize) < size_of::<HostWithOrigins>() {
+        return None;
+    }
+    let host = HOST.load(Ordering::Acquire).cast::<HostWithOrigins>();
+    // SAFETY: the size covers it, and the pointer is the host's own, to all of its table.
+    let percent = unsafe { (*host).layer_percent };
+    // SAFETY: null, or an atomic of the host that lives as long as its table.
+    let percent = unsafe { percent.as_ref() }?.load(Ordering::Relaxed);
+    (percent < 100).then(|| remaining.mul_f64(f64::from(percent) / 100.0))
 }
 
 /// An invocation that goes on, and with it its places among others, for as long as this lives.

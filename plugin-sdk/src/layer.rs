@@ -1,7 +1,9 @@
 //! Layers: what `#[on_proxy(layer = ...)]` puts around the body of a function.
 //!
 //! A layer is for what a function can do without: it measures, logs, keeps results. It never runs a body twice, and
-//! if it fails before the body ran, the body runs without it. What must keep a call out answers with [`Next::refuse`].
+//! if it fails before the body ran, the body runs without it; so it does if the layer takes more than its share of the
+//! call's time until then (`server.layer_percent` of the host's config), as far as it waits and does not block its thread.
+//! What must keep a call out answers with [`Next::refuse`].
 
 use std::any::Any;
 use std::fmt;
@@ -13,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
 
 use crate::error::{CallError, Code, ProxyError, with_causes};
 use crate::function::FunctionCell;
@@ -255,6 +259,11 @@ impl<T, E> Slot<T, E> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns true if nothing of the body ran, and no answer is there.
+    fn is_new(&self) -> bool {
+        matches!(*self.state(), State::New(_))
+    }
+
     /// The body, which begins; nothing if there was more than one [`Next`].
     fn begin(&self) -> Option<Body<T, E>> {
         let mut state = self.state();
@@ -282,6 +291,33 @@ impl<T, E> Slot<T, E> {
             }
         }
     }
+}
+
+/// How long a layer may take before what it stands around begins. The time is asked for when the layer waits for the
+/// first time, so that one that waits for nothing costs nothing.
+enum Patience {
+    New,
+    /// As long as the call.
+    Endless,
+    Until(Pin<Box<Sleep>>, Duration),
+}
+
+impl Patience {
+    /// The time that the layer had, once that is over.
+    fn over(&mut self, context: &mut Context<'_>) -> Option<Duration> {
+        if let Self::New = self {
+            *self = instance::layer_time()
+                .map_or(Self::Endless, |time| Self::Until(Box::pin(tokio::time::sleep(time)), time));
+        }
+        let Self::Until(sleep, time) = self else { return None };
+        sleep.as_mut().poll(context).is_ready().then_some(*time)
+    }
+}
+
+/// How a layer ended without an answer.
+enum Lost {
+    Panicked(String),
+    TookTooLong(Duration),
 }
 
 /// One layer of one function.
@@ -334,10 +370,15 @@ impl Layer {
     ) -> Result<T, E> {
         let failure = {
             let mut layer = pin!(layer);
+            let mut patience = Patience::New;
             let ended = poll_fn(|context| match contain(|| layer.as_mut().poll(context)) {
+                Ok(Poll::Pending) if slot.is_new() => match patience.over(context) {
+                    Some(time) => Poll::Ready(Err(Lost::TookTooLong(time))),
+                    None => Poll::Pending,
+                },
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(ended)) => Poll::Ready(Ok(ended)),
-                Err(panic) => Poll::Ready(Err(panic)),
+                Err(panic) => Poll::Ready(Err(Lost::Panicked(panic))),
             });
             match ended.await {
                 Ok(Ok(mut answer)) => match answer.result.take() {
@@ -345,7 +386,11 @@ impl Layer {
                     None => "answered nothing".to_owned(),
                 },
                 Ok(Err(LayerError(reason))) => format!("failed: {reason}"),
-                Err(panic) => format!("panicked: {panic}"),
+                Err(Lost::Panicked(panic)) => format!("panicked: {panic}"),
+                Err(Lost::TookTooLong(time)) => format!(
+                    "did not come to the function within {} ms ([server] layer_percent)",
+                    time.as_millis()
+                ),
             }
         };
         let state = std::mem::replace(&mut *slot.state(), State::Taken);

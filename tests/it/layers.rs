@@ -1,5 +1,7 @@
 //! Layers of functions: what they see and do, and what becomes of a call when they fail.
 
+use std::time::{Duration, Instant};
+
 use framex_tests::{Daemon, DaemonBuilder, send};
 use serde_json::{Value, json};
 
@@ -77,6 +79,45 @@ fn a_failing_layer_neither_stops_the_body_nor_has_it_run_twice() {
                 framex_plugin_layer_failures_total, and not logged";
     let logged = host.logged(&format!("{WARNING} {text}"));
     assert_eq!((&logged["level"], &logged["plugin"]), (&json!("WARN"), &json!("misbehave")));
+    host.stop();
+}
+
+#[test]
+fn a_layer_that_hangs_is_left_out_after_its_part_of_the_time() {
+    let host = host().config("server.layer_percent = 2").start();
+    let begun = Instant::now();
+    for (runs, function) in [(1, LAYERED), (2, CALLS_LAYERED)] {
+        assert_eq!(
+            check(&host, function, "hangs", 200, &ALL),
+            json!(runs),
+            "the body ran once, without the layer"
+        );
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "2 % of 30 s each: {:?}", begun.elapsed());
+    assert_eq!(failures(&host), 2.0, "{}", host.metrics());
+    host.wait_for_log(&format!("{WARNING} did not come to the function within"));
+    host.wait_for_log("([server] layer_percent); the function runs without it");
+    // The share is of the time that a call has, and what a reload says.
+    let config = std::fs::read_to_string(host.folder().join("config.toml")).unwrap();
+    host.put_config(&config.replace("layer_percent = 2", "layer_percent = 100"));
+    assert_eq!(host.reload_host().status, 200);
+    set_mood(&host, "hangs");
+    let answer = host.call_within(LAYERED, &json!({}), 500);
+    assert_eq!(answer.problem().1, "deadline_exceeded", "100 % is all of it");
+    assert_eq!(set_mood(&host, "good").1, 2, "the body did not run");
+    host.stop();
+}
+
+#[test]
+fn a_layer_that_holds_the_answer_back_ends_with_the_call() {
+    let host = host().config("server.layer_percent = 1").start();
+    set_mood(&host, "hangs_after");
+    let answer = host.call_within(LAYERED, &json!({}), 1000);
+    let (status, code, detail) = answer.problem();
+    assert_eq!((status, code.as_str()), (504, "deadline_exceeded"));
+    assert_eq!(detail, format!("function `{LAYERED}` did not end in time and was stopped"));
+    assert_eq!((answer.json()["executed"].clone(), set_mood(&host, "good").1), (json!(true), 1));
+    assert_eq!(failures(&host), 0.0, "it is not the time before the body that was too long");
     host.stop();
 }
 

@@ -123,7 +123,7 @@ fn the_callers_deadline_ends_the_call() {
     let begin = Instant::now();
     let answer = call_within(&host, "100", 60_000);
     let detail = check(&answer, 504, "deadline_exceeded", true);
-    assert_eq!(detail, "the function did not end in time and was stopped");
+    assert_eq!(detail, "function `misbehave.functions.sleeps` did not end in time and was stopped");
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     let dropped = host.logged("dropped in its sleep");
     assert_eq!(dropped["request_id"].as_str(), answer.header("x-framex-request-id"));

@@ -19,6 +19,7 @@ mod repeated;
 mod schedule;
 mod steady;
 mod tls;
+mod truth;
 
 use framex_host::base::{Failure, Outcome};
 use framex_host::wire::{self, RequestEnvelope, ResponseEnvelope};

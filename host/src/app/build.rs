@@ -129,6 +129,7 @@ fn open_plugins(
         tokio::runtime::Handle::current(),
         config.server.call_timeout,
     ));
+    services.set_layer_percent(config.server.layer_percent);
     services.connect(dispatch);
     Plugins::open(services, table, folder, settings(config)).map(Arc::new)
 }
@@ -171,5 +172,6 @@ fn keep_routes(router: &Arc<Router>, plugins: &Arc<Plugins>) {
         }
     };
     router.on_routes(rewrite.clone());
+    router.identity().on_home(rewrite.clone());
     plugins.on_change(rewrite);
 }

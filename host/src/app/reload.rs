@@ -143,6 +143,7 @@ impl Host {
                 .table()
                 .set_limits(config.limits.clone(), config.server.in_flight_per_function_max);
             self.plugins.set_call_timeout(config.server.call_timeout);
+            self.plugins.set_layer_percent(config.server.layer_percent);
             // The same certificate stays, and with it what clients know to resume their sessions.
             if let (Some(tls), Some(now)) = (&self.swaps.tls, &config.server_tls)
                 && live.config.server_tls.as_ref() != Some(now)

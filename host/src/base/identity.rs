@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{HostId, RequestId};
@@ -50,6 +50,8 @@ pub struct Identity {
     took_over: Instant,
     /// Whether the listener of this process has opened each of them. As many as there are hellos under way.
     hellos: Mutex<HashMap<RequestId, bool>>,
+    /// Told when a URL turned out to lead back to this process.
+    on_home: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Identity {
@@ -62,7 +64,8 @@ impl Identity {
     /// A process that takes over now from `predecessors`, which have ended.
     #[must_use]
     pub fn succeeding(host_id: HostId, instance: InstanceId, predecessors: Vec<InstanceId>) -> Self {
-        Self { host_id, instance, predecessors, took_over: Instant::now(), hellos: Mutex::default() }
+        let (hellos, on_home) = (Mutex::default(), OnceLock::new());
+        Self { host_id, instance, predecessors, took_over: Instant::now(), hellos, on_home }
     }
 
     /// How long ago this process took over from `instance`, which had ended by then; `None` if it is no predecessor.
@@ -81,6 +84,16 @@ impl Identity {
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.instance
+    }
+
+    /// Sets who is told when a URL turned out to lead back to this process; the first one stays.
+    pub fn on_home(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.on_home.get_or_init(|| Box::new(tell));
+    }
+
+    /// Says that a URL turned out to lead back to this process.
+    pub fn tell_home(&self) {
+        self.on_home.get().into_iter().for_each(|tell| tell());
     }
 
     /// Notes that a hello is about to be sent.

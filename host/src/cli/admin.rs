@@ -1,5 +1,6 @@
 //! `framex-host plugins`, `peers`, `explain`, `reload`: talking to this machine's host over its admin socket.
 
+mod peers;
 mod place;
 mod show;
 mod socket;
@@ -11,6 +12,7 @@ use framex_host::base::FunctionName;
 use http::Method;
 use serde_json::{Value, json};
 
+pub(crate) use peers::peers;
 use socket::{change, request};
 
 use super::Failed;
@@ -66,55 +68,6 @@ pub(crate) fn reload(config: &Path, allow_breaking: bool, output: Output) -> Res
     Ok(())
 }
 
-pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {
-    let answer = request(config, Method::GET, "peers", None)?;
-    output.show(&answer, |answer| {
-        let heads = [
-            "PEER",
-            "HEALTH",
-            "FOUND BEHIND",
-            "KEY",
-            "ITSELF",
-            "CLOCK OFFSET MS",
-            "FUNCTIONS",
-            "FETCHED",
-            "LAST PROBE",
-            "LAST FAILURE TO FETCH",
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        let rows = answer["peers"].as_array().into_iter().flatten().map(|peer| {
-            let yes_no = |key: &str| if peer[key] == true { "yes" } else { "no" }.to_owned();
-            let url = peer["url"].as_str().unwrap_or_default().to_owned();
-            let text = |value: &Value| match value {
-                Value::Null => "-".to_owned(),
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            let (catalogue, probe) = (&peer["catalogue"], &peer["last_probe"]);
-            let both = |one: &Value, other: &Value| match (one.as_str(), other.as_str()) {
-                (Some(one), Some(other)) => format!("{one} {other}"),
-                _ => "-".to_owned(),
-            };
-            let failure = &catalogue["last_failure"];
-            vec![
-                url,
-                text(&peer["health"]).replace('_', " "),
-                text(&peer["found_behind"]),
-                yes_no("has_key"),
-                yes_no("itself"),
-                text(&peer["clock_offset_ms"]),
-                text(&catalogue["functions"]),
-                text(&catalogue["fetched_at"]),
-                both(&probe["at"], &probe["result"]),
-                both(&failure["at"], &failure["reason"]),
-            ]
-        });
-        table(&std::iter::once(heads).chain(rows).collect::<Vec<_>>())
-    });
-    Ok(())
-}
-
 /// Refuses what would be another path, or a query.
 fn check_name(name: &str) -> Result<(), Failed> {
     let refused = |_| Failed::usage(format!("`{}` is no name", name.escape_debug()));
@@ -127,10 +80,14 @@ pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<E
     let answer = request(config, Method::GET, &format!("explain/{function}"), None)?;
     output.show(&answer, |answer| {
         let place = match (answer["runs"].as_str(), answer["peer"].as_str()) {
-            (Some("peer"), Some(peer)) if answer["fallback"] == "local" => format!("on {peer}, or else here"),
-            (Some("peer"), Some(peer)) => format!("on {peer}"),
-            (Some("local"), _) => "here".to_owned(),
-            _ => "nowhere".to_owned(),
+            (Some("peer"), Some(peer)) => {
+                let unknown = answer["peer_has_answered"] == false;
+                let unknown = if unknown { " (not answered yet, so who that is is not known)" } else { "" };
+                let fallback = if answer["fallback"] == "local" { ", or else local" } else { "" };
+                format!("on {peer}{unknown}{fallback}")
+            }
+            (Some(place), _) => place.to_owned(),
+            (None, _) => "-".to_owned(),
         };
         let because = answer["because"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let lines: Vec<String> = because.map(|line| format!("  {line}")).collect();

@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     pub(crate) config: PathBuf,
 
     /// How results are printed.
-    #[arg(long, global = true, default_value = "text", env = "FRAMEX_OUTPUT")]
+    #[arg(short, long, global = true, default_value = "text", env = "FRAMEX_OUTPUT")]
     pub(crate) output: Format,
 
     #[command(flatten)]
@@ -59,6 +59,8 @@ impl Arguments {
 pub(crate) enum Format {
     /// For people.
     Text,
+    /// The same, with all columns of tables that have more than fit.
+    Wide,
     /// For scripts.
     Json,
 }
@@ -97,8 +99,11 @@ pub(crate) enum Command {
         /// The plugin file.
         plugin: PathBuf,
     },
-    /// Make a key for plugins.proxy.auth.rules, or for admin.token.
+    /// Make a key for plugins.proxy.auth.rules, or for admin.token; or show the id of one.
     Keygen {
+        /// Show the id of the key in this file instead: the same on both hosts if the keys are.
+        #[arg(long, value_name = "FILE", conflicts_with = "out")]
+        id: Option<PathBuf>,
         /// Write it to a new file that only this user may read, instead of the standard output.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,

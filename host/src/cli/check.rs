@@ -1,5 +1,7 @@
 //! `framex-host check`: the config, and every plugin started once and stopped, without serving.
 
+mod keys;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::time::Duration;
 
 use framex_host::app::{AppError, start_plugins};
 use framex_host::base::{Identity, one_line};
-use framex_host::config::{Access, Config, FUNCTIONS_PATH, Known, OPENAPI_PATH, SealedCalls};
+use framex_host::config::{Config, FUNCTIONS_PATH, Known, OPENAPI_PATH, SealedCalls};
 use framex_host::files::PrivateDir;
 use framex_host::functions::{Dispatch, Table};
 use framex_host::plugins::{LoadReport, PluginStatus};
@@ -29,6 +31,8 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     for warning in &warnings {
         output.remark(&format!("warning: {}", one_line(warning)));
     }
+    let keys =
+        keys::list(&config).map_err(|error| Failed::usage(format!("a key cannot be used: {error}")))?;
     let (report, statuses) = daemon::runtime()?.block_on(start_and_stop(&config))?;
     let known = Known {
         plugins: statuses.iter().map(|status| status.name.clone()).collect(),
@@ -48,13 +52,14 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     let shown = json!({
         "ok": failed.is_empty(),
         "config": config.dump(),
-        "access": access_json(&config.access()),
+        "access": access_json(&config),
+        "keys": keys::to_json(&keys),
         "warnings": warnings,
         "plugins": statuses.iter().map(plugin_json).collect::<Vec<_>>(),
         "failed_plugins": failed,
     });
     if report.failed.is_empty() {
-        output.show(&shown, |_| text(&config, &statuses));
+        output.show(&shown, |_| text(&config, &statuses, &keys));
         return Ok(());
     }
     let sentences = report.failed.iter().map(|(_, error)| error.to_string());
@@ -93,7 +98,8 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus
     outcome
 }
 
-fn access_json(access: &Access) -> Value {
+fn access_json(config: &Config) -> Value {
+    let access = &config.access();
     let sealed = match access.sealed() {
         SealedCalls::WithKey => "key",
         SealedCalls::Keyless => "open",
@@ -106,11 +112,13 @@ fn access_json(access: &Access) -> Value {
         "catalogue": plain(access.needs_key(FUNCTIONS_PATH)),
         "openapi": plain(access.needs_key(OPENAPI_PATH)),
         "names": access.names(),
+        "only_from_this_machine": config.server.listen.ip().is_loopback(),
     })
 }
 
 /// Who may call, in one sentence.
-fn access_text(access: &Access) -> String {
+fn access_text(config: &Config) -> String {
+    let access = &config.access();
     let plain =
         if access.needs_key_to_call() { "need a key" } else { "need no key where no rule asks for one" };
     let sealed = match access.sealed() {
@@ -118,7 +126,14 @@ fn access_text(access: &Access) -> String {
         SealedCalls::Keyless => "are taken from this machine without a key",
         SealedCalls::Closed(_) => "are refused",
     };
-    format!("plain calls {plain}; sealed calls {sealed}")
+    let is_loopback = config.server.listen.ip().is_loopback();
+    // A key for sealed calls is most likely for hosts elsewhere.
+    let reach = if is_loopback && !config.sealing_secrets().is_empty() {
+        ", and reach this host from this machine alone, as `server.host` is a loopback address"
+    } else {
+        ""
+    };
+    format!("plain calls {plain}; sealed calls {sealed}{reach}")
 }
 
 fn plugin_json(status: &PluginStatus) -> Value {
@@ -126,13 +141,13 @@ fn plugin_json(status: &PluginStatus) -> Value {
     json!({ "name": status.name, "version": status.version, "file": status.file, "sha256": status.sha256, "functions": functions })
 }
 
-fn text(config: &Config, statuses: &[PluginStatus]) -> String {
+fn text(config: &Config, statuses: &[PluginStatus], keys: &[keys::Listed]) -> String {
     let mut rows =
         vec![vec!["PLUGIN".to_owned(), "VERSION".to_owned(), "FUNCTION".to_owned(), "RUNS".to_owned()]];
     for status in statuses {
         for function in &status.functions {
             let runs = match config.proxy.urls_of(function) {
-                [] => "here".to_owned(),
+                [] => "local".to_owned(),
                 urls => urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
             };
             rows.push(vec![status.name.clone(), status.version.clone(), function.to_string(), runs]);
@@ -157,11 +172,12 @@ fn text(config: &Config, statuses: &[PluginStatus]) -> String {
     let peers: Vec<_> = std::iter::once(heads).chain(peers).collect();
     let peers = if peers.len() > 1 { format!("\n\n{}", table(&peers)) } else { String::new() };
     format!(
-        "{}{peers}\n\n{} is good: {} would listen on {}, where {}",
+        "{}{peers}{}\n\n{} is good: {} would listen on {}, where {}",
         table(&rows),
+        keys::text(keys),
         config.file.display(),
         config.said_host_id().map_or_else(|| "the host".to_owned(), |id| format!("host {id}")),
         config.server.listen,
-        access_text(&config.access())
+        access_text(config)
     )
 }

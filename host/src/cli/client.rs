@@ -26,6 +26,8 @@ const ANSWER_BYTES_MAX: usize = 1 << 30;
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// How long after the deadline of a call the host's answer may come.
 const GRACE: Duration = Duration::from_secs(5);
+/// The header that names a call.
+const REQUEST_ID: &str = "x-framex-request-id";
 
 pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Failed> {
     let arguments = arguments(&call.json)?;
@@ -138,7 +140,7 @@ fn request(
     if head.status == StatusCode::OK {
         return Ok((head.headers, json));
     }
-    Err(refused(head.status, target.key.is_some(), json))
+    Err(refused(&head, target.key.is_some(), json))
 }
 
 fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
@@ -185,16 +187,22 @@ fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {
     Failed::new(format!("{url} cannot be reached: {cause}; is the host running, and --url right?"))
 }
 
-fn refused(status: StatusCode, has_key: bool, problem: Value) -> Failed {
+/// Why there is no result, with the id by which the logs of all hosts on the way name the call.
+fn refused(head: &http::response::Parts, has_key: bool, mut problem: Value) -> Failed {
     let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
     let code = match problem["app_code"].as_str() {
         Some(app_code) => format!("{} ({app_code})", text("code")),
         None => text("code"),
     };
-    let advice = match status {
+    let advice = match head.status {
         StatusCode::UNAUTHORIZED if !has_key => "; name it with --key or FRAMEX_KEY",
         _ => "",
     };
-    let detail = text("detail");
-    Failed::new(format!("{code}, HTTP status {}: {detail}{advice}", status.as_u16())).with_json(problem)
+    let message = format!("{code}, HTTP status {}: {}{advice}", head.status.as_u16(), text("detail"));
+    let id = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let message = id.map_or(message.clone(), |id| format!("{message} (request id {id})"));
+    if let (Some(id), Some(problem)) = (id, problem.as_object_mut()) {
+        problem.insert("request_id".to_owned(), id.into());
+    }
+    Failed::new(message).with_json(problem)
 }

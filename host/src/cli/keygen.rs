@@ -1,18 +1,22 @@
 //! `framex-host keygen`.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use framex_host::wire::{KeySet, generate_secret, key_id_text};
 use rustix::fs::FileType;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::Failed;
 use super::output::Output;
 
 /// Only this user may read it.
 const MODE: u32 = 0o600;
+/// Longest file that is read for a key.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// The group or every user may read.
 const READABLE_BY_OTHERS: u32 = 0o044;
 
@@ -26,9 +30,10 @@ fn open_mode_of_output() -> Option<u32> {
 
 /// Makes a key, and prints it or writes it to a new file.
 pub(crate) fn run(out: Option<&Path>, output: Output) -> Result<(), Failed> {
-    let key = framex_host::wire::generate_secret();
+    let key = generate_secret();
+    let id = id_of(&key)?;
     let Some(file) = out else {
-        output.show(&json!({ "key": key }), |_| key.clone());
+        output.show(&json!({ "key": key, "id": id }), |_| key.clone());
         if let Some(mode) = open_mode_of_output() {
             output.remark(&format!(
                 "warning: others may read the file that this key was written to (mode {mode:04o}): `chmod 600` it, or let \
@@ -51,6 +56,28 @@ pub(crate) fn run(out: Option<&Path>, output: Output) -> Result<(), Failed> {
         )),
         _ => Failed::new(format!("{shown} cannot be written: {error}")),
     })?;
-    output.show(&json!({ "file": shown }), |_| format!("a new key is in {shown}"));
+    output.show(&json!({ "file": shown, "id": id }), |_| format!("a new key is in {shown}; its id is {id}"));
     Ok(())
+}
+
+/// Shows the id of the key in a file, as frames, logs and `check` name it.
+pub(crate) fn show_id(file: &Path, output: Output) -> Result<(), Failed> {
+    let shown = file.display().to_string();
+    let unusable = |reason: &dyn std::fmt::Display| Failed::new(format!("{shown} cannot be read: {reason}"));
+    let mut secret = Zeroizing::new(String::new());
+    let opened = File::open(file).map_err(|error| unusable(&error))?;
+    opened.take(SECRET_BYTES_MAX + 1).read_to_string(&mut secret).map_err(|error| unusable(&error))?;
+    if secret.len() as u64 > SECRET_BYTES_MAX {
+        return Err(unusable(&format!("it has more than {SECRET_BYTES_MAX} bytes, so it is no key")));
+    }
+    // As the config reads a file: without its last line end.
+    let secret = secret.strip_suffix('\n').unwrap_or(&secret);
+    let id = id_of(secret.strip_suffix('\r').unwrap_or(secret))?;
+    output.show(&json!({ "file": shown, "id": id }), |_| id.clone());
+    Ok(())
+}
+
+fn id_of(secret: &str) -> Result<String, Failed> {
+    let keys = KeySet::derive(secret).map_err(|error| Failed::new(format!("this is no key: {error}")))?;
+    Ok(key_id_text(keys.id()))
 }

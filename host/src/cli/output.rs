@@ -19,14 +19,19 @@ impl Output {
 
     /// Whether people read it.
     pub(crate) fn is_text(self) -> bool {
-        self.0 == Format::Text
+        self.0 != Format::Json
+    }
+
+    /// Whether tables have all their columns.
+    pub(crate) fn is_wide(self) -> bool {
+        self.0 == Format::Wide
     }
 
     /// Prints a result. `text` gets the JSON with every text of it in one line: none can look like another row.
     pub(crate) fn show(self, json: &Value, text: impl FnOnce(&Value) -> String) {
         match self.0 {
             Format::Json => show_json(json),
-            Format::Text => line(&mut std::io::stdout().lock(), &text(&in_lines(json))),
+            Format::Text | Format::Wide => line(&mut std::io::stdout().lock(), &text(&in_lines(json))),
         }
     }
 

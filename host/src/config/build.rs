@@ -212,6 +212,7 @@ impl Builder<'_> {
             idle_timeout: self.duration_ms(&number::IDLE_TIMEOUT, raw.idle_timeout_ms),
             write_timeout: self.duration_ms(&number::WRITE_TIMEOUT, raw.write_timeout_ms),
             call_timeout: self.duration_ms(&number::CALL_TIMEOUT, raw.call_timeout_ms),
+            layer_percent: self.count(&number::LAYER_PERCENT, raw.layer_percent),
             drain_timeout: self.duration_ms(&number::DRAIN_TIMEOUT, raw.drain_timeout_ms),
         }
     }
@@ -303,6 +304,7 @@ mod tests {
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(30),
+            layer_percent: 25,
             drain_timeout: Duration::from_secs(30),
         };
         assert_eq!(config.server, server);

@@ -52,6 +52,7 @@ impl Config {
                 "idle_timeout_ms": milliseconds(server.idle_timeout),
                 "write_timeout_ms": milliseconds(server.write_timeout),
                 "call_timeout_ms": milliseconds(server.call_timeout),
+                "layer_percent": server.layer_percent,
                 "drain_timeout_ms": milliseconds(server.drain_timeout),
                 "tls": self.server_tls.as_ref().map(|tls| json!({
                     "cert": shown(&tls.cert),

@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 65] = [
+pub(super) const KEYS: [&str; 66] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -35,6 +35,7 @@ pub(super) const KEYS: [&str; 65] = [
     "server.idle_timeout_ms",
     "server.write_timeout_ms",
     "server.call_timeout_ms",
+    "server.layer_percent",
     "server.drain_timeout_ms",
     "server.tls.cert",
     "server.tls.key",

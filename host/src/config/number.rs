@@ -57,6 +57,7 @@ pub(super) static IDEMPOTENCY_BYTES_MAX: Number =
     number("server.idempotency_bytes_max", 64 << 20, 64 << 10, 1 << 40);
 pub(super) static HEADER_TIMEOUT: Number = number("server.header_timeout_ms", 10_000, 1, 10 * MINUTE_MS);
 pub(super) static CALL_TIMEOUT: Number = number("server.call_timeout_ms", 30_000, 1, DAY_MS);
+pub(super) static LAYER_PERCENT: Number = number("server.layer_percent", 25, 1, 100);
 pub(super) static DRAIN_TIMEOUT: Number = number("server.drain_timeout_ms", 30_000, 0, DAY_MS);
 pub(super) static START_TIMEOUT: Number = number("reload.start_timeout_ms", 10_000, 1, HOUR_MS);
 pub(super) static RELOAD_DRAIN_TIMEOUT: Number = number("reload.drain_timeout_ms", 30_000, 0, DAY_MS);
@@ -77,7 +78,7 @@ pub(super) static LIMIT_IN_FLIGHT_MAX: Number = number("in_flight_max", 1, 1, CO
 pub(super) static LIMIT_QUEUE_MAX: Number = number("queue_max", 0, 0, COUNT_MAX);
 
 /// Every number of the file whose key has no name of the user's in it.
-pub(super) static ALL: [&Number; 30] = [
+pub(super) static ALL: [&Number; 31] = [
     &PORT,
     &BODY_BYTES_MAX,
     &BODY_MEMORY_MAX,
@@ -101,6 +102,7 @@ pub(super) static ALL: [&Number; 30] = [
     &IDEMPOTENCY_BYTES_MAX,
     &HEADER_TIMEOUT,
     &CALL_TIMEOUT,
+    &LAYER_PERCENT,
     &DRAIN_TIMEOUT,
     &START_TIMEOUT,
     &RELOAD_DRAIN_TIMEOUT,

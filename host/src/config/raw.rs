@@ -50,6 +50,7 @@ pub(super) struct RawServer {
     pub(super) idempotency_bytes_max: Option<i64>,
     pub(super) header_timeout_ms: Option<i64>,
     pub(super) call_timeout_ms: Option<i64>,
+    pub(super) layer_percent: Option<i64>,
     pub(super) drain_timeout_ms: Option<i64>,
     pub(super) tls: Option<RawServerTls>,
 }

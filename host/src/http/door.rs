@@ -165,7 +165,7 @@ impl Door {
         let access = &policy.access;
         if path == REMOTE_PATH {
             allow(&head.method, &Method::POST, "POST")?;
-            return remote::take(access, head, head::is_local(from.address)).map(What::Sealed);
+            return remote::take(access, head, from, &self.meters).map(What::Sealed);
         }
         check_form(path)?;
         let (caller, proof) = auth::admit(access, path, &head.headers, from.certificate())?;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::wrong_keys::WrongKeys;
 use crate::base::{Counter, ErrorCode};
 use crate::wire::LimitReached;
 
@@ -10,6 +11,7 @@ use crate::wire::LimitReached;
 pub struct Meters {
     /// Connections that were accepted.
     pub accepted: Counter,
+    pub(super) wrong_keys: WrongKeys,
     open: AtomicUsize,
     refused: [Counter; ErrorCode::ALL.len()],
     limited: [Counter; Limit::ALL.len()],

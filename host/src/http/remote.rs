@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use super::auth::Proof;
 use super::body::{Guest, Judge, Taken};
-use super::{Door, Limit, Policy, Problem, Response, auth, body};
+use super::{Door, Limit, Meters, Policy, Problem, Response, Sender, auth, body, head};
 use crate::base::{
     Caller, Credential, DEPTH_MAX, Deadline, ErrorCode, Failure, Held, HeldPlaces, HostPlace, Invocation,
     Outcome, RequestId, ServedBy,
@@ -36,7 +36,7 @@ pub(super) struct Asked {
 }
 
 /// Takes a frame's length from the head of its request.
-pub(super) fn take(access: &Access, head: &Parts, is_local: bool) -> Result<Asked, Problem> {
+pub(super) fn take(access: &Access, head: &Parts, from: &Sender, meters: &Meters) -> Result<Asked, Problem> {
     if body::media_type(&head.headers) != wire::CONTENT_TYPE {
         return Err(Problem::unsupported_type(wire::CONTENT_TYPE));
     }
@@ -45,8 +45,12 @@ pub(super) fn take(access: &Access, head: &Parts, is_local: bool) -> Result<Aske
         SealedCalls::WithKey => false,
         // With the public key, a frame proves no more than a plain request without any.
         SealedCalls::Keyless => auth::check_page(access, Proof::Nothing, head).map(|()| true)?,
-        SealedCalls::Closed(_) => return Err(Problem::unauthenticated()),
+        SealedCalls::Closed(_) => {
+            meters.wrong_keys.closed(from.address.ip());
+            return Err(Problem::unauthenticated());
+        }
     };
+    let is_local = head::is_local(from.address);
     Ok(Asked { announced: body::announced(&head.headers), is_local, is_checked })
 }
 
@@ -127,7 +131,13 @@ async fn read(
     let bytes_max = policy.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
     let within = policy.limits.body_timeout.min(policy.limits.call_timeout);
     let bounds = body::Bounds { bytes_max, within, memory: &door.body_memory, guest: Some(guest) };
-    let names_a_key = |begun: &[u8]| wire::look_at_request(&policy.sealing.ring, begun).map_err(refused);
+    let ring = &policy.sealing.ring;
+    let names_a_key = |begun: &[u8]| {
+        if let Some(key) = wire::unknown_key(ring, begun) {
+            door.meters.wrong_keys.unknown(guest.from.address.ip(), key);
+        }
+        wire::look_at_request(ring, begun).map_err(refused)
+    };
     let judge = Judge { bytes: wire::HEADER_BYTES, by: &names_a_key };
     body::read(asked.announced, body, bounds, Some(judge)).await
 }
@@ -206,6 +216,8 @@ async fn route(
     if let Some(refusal) = loops(door, &envelope) {
         return refusal;
     }
+    // A call within a call has the id of that one on every host, so that their logs can be joined.
+    let id = envelope.extensions.call.unwrap_or(id);
     if let Err(refused) = auth::authorise(&caller, &envelope.function, id) {
         return Answer::of(door, Err(refused));
     }

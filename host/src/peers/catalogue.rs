@@ -3,7 +3,7 @@
 //! Of the entries those count that the peer runs itself, so that no two hosts send a call to and fro.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ pub struct Catalogue {
     /// What the peer calls itself; nothing if that is no id of a host.
     pub host_id: Option<HostId>,
     functions: HashMap<FunctionName, Arc<Offered>>,
+    /// Those that it passes on to other hosts.
+    elsewhere: HashSet<FunctionName>,
     /// Entries whose names no function can have.
     pub(super) misnamed: usize,
     /// By which the peer recognises it.
@@ -81,7 +83,7 @@ impl Catalogue {
     pub(super) fn parse(body: &[u8], tag: Option<HeaderValue>) -> Result<Self, InvalidCatalogue> {
         let document: Document<'_> = serde_json::from_slice(body)
             .map_err(|error| InvalidCatalogue::Malformed { line: error.line(), column: error.column() })?;
-        let Functions { offered, misnamed, too_many, .. } = document.functions;
+        let Functions { offered, elsewhere, misnamed, too_many, .. } = document.functions;
         if too_many {
             return Err(InvalidCatalogue::TooMany);
         }
@@ -89,13 +91,19 @@ impl Catalogue {
             (1..=HOST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
         };
         let host_id = Some(&*document.host_id).filter(is_id).map(Into::into);
-        Ok(Self { host_id, functions: offered, misnamed, tag })
+        Ok(Self { host_id, functions: offered, elsewhere, misnamed, tag })
     }
 
     /// The function of that name.
     #[must_use]
     pub fn find(&self, name: &FunctionName) -> Option<&Arc<Offered>> {
         self.functions.get(name)
+    }
+
+    /// Returns true if the peer names the function at all, be it as one that runs on another host.
+    #[must_use]
+    pub fn lists(&self, name: &FunctionName) -> bool {
+        self.functions.contains_key(name) || self.elsewhere.contains(name)
     }
 
     /// All names, in no order.
@@ -148,6 +156,7 @@ struct Entry<'a> {
 #[derive(Default)]
 struct Functions {
     offered: HashMap<FunctionName, Arc<Offered>>,
+    elsewhere: HashSet<FunctionName>,
     schemas_bytes: usize,
     misnamed: usize,
     too_many: bool,
@@ -155,10 +164,12 @@ struct Functions {
 
 impl Functions {
     fn take(&mut self, entry: Entry<'_>) {
+        let name = FunctionName::new(&entry.name);
         if entry.runs != "local" {
+            self.elsewhere.extend(name);
             return;
         }
-        let Ok(name) = FunctionName::new(&entry.name) else {
+        let Ok(name) = name else {
             self.misnamed += 1;
             return;
         };

@@ -3,6 +3,8 @@
 //! A call is made again only where something else may come of it: a key that is refused, or a function that a peer does
 //! not have, is so a second later as well.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
 use super::client::{HttpAnswer, SendError};
@@ -88,6 +90,56 @@ impl Cause {
                 _ => Cure::AnotherPeer,
             },
         }
+    }
+
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Told(code) => code.as_str(),
+            Self::Unfound => "not_found_yet",
+            Self::NoKey => "no_key",
+            Self::Full => "full",
+            Self::OutOfTime => "out_of_time",
+            Self::NotConnected => "not_connected",
+            Self::Refused => "not_trusted",
+            Self::CertificateRefused => "certificate_refused",
+            Self::Broken => "broken",
+            Self::NoHello => "no_hello",
+            Self::Unwelcome => "other_host",
+            Self::Stranger => "other_process",
+            Self::TooLarge => "too_large",
+            Self::Unreadable => "unreadable",
+            Self::OtherVersion => "other_version",
+            Self::Unsealed(401) => "key_refused",
+            Self::Unsealed(_) => "http_status",
+        }
+    }
+
+    /// What the peer did, in words that follow "the peer", or "it": for callers, so without addresses and keys.
+    #[must_use]
+    pub fn predicate(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Told(code) => return format!("answered `{code}`").into(),
+            Self::Unfound => "has not been found yet",
+            Self::NoKey => "cannot be called, as this host has no key for it",
+            Self::Full => "runs as many calls of this host as it may",
+            Self::OutOfTime => "did not answer in time",
+            Self::NotConnected => "cannot be reached",
+            Self::Refused => "is not one that this host connects to",
+            Self::CertificateRefused => "wants a certificate that this host does not have",
+            Self::Broken => "broke the connection before it answered",
+            Self::NoHello => "did not answer a hello",
+            Self::Unwelcome => "is another host than the one that is to be called",
+            Self::Stranger => "answered by another process than the one that was called",
+            Self::TooLarge => "answered more than is taken",
+            Self::Unreadable => "gave an answer that cannot be read",
+            Self::OtherVersion => "speaks another version of the wire",
+            Self::Unsealed(401) => "does not accept this host's key",
+            Self::Unsealed(status) => {
+                return format!("gave no sealed answer, but HTTP status {status}").into();
+            }
+        })
     }
 
     pub(super) fn of_send(error: &SendError) -> Self {

@@ -27,6 +27,10 @@ pub struct Latency {
 #[derive(Debug, Default)]
 struct State {
     average: Option<Average>,
+    /// What made the average what it is, where that was no answer.
+    penalty: Option<&'static str>,
+    /// What the last answer took.
+    last_took: Option<Duration>,
     errors_in_a_row: u32,
     /// How many calls wait for an answer, and the sum of the times when they began, since the origin.
     waiting: u32,
@@ -74,6 +78,10 @@ impl Latency {
     pub fn answered(&self, took: Duration, now: Instant) {
         let mut state = self.state();
         state.errors_in_a_row = 0;
+        state.last_took = Some(took);
+        if took.as_secs_f64() >= state.expected(now) {
+            state.penalty = None;
+        }
         state.note(took, now);
     }
 
@@ -84,13 +92,18 @@ impl Latency {
         state.errors_in_a_row = state.errors_in_a_row.saturating_add(1);
         match state.errors_in_a_row {
             0..ERRORS_IN_A_ROW => state.at_least(took, now),
-            _ => state.note(took.max(FAILURE), now),
+            _ => {
+                state.penalty = Some("it answered several errors in a row");
+                state.note(took.max(FAILURE), now);
+            }
         }
     }
 
     /// Notes a failure.
     pub fn failed(&self, took: Duration, now: Instant) {
-        self.state().note(took.max(FAILURE), now);
+        let mut state = self.state();
+        state.penalty = Some("it failed");
+        state.note(took.max(FAILURE), now);
     }
 
     /// Notes that no answer came for so long, to a call that was given up.
@@ -115,6 +128,28 @@ impl Latency {
         state.expected(now).max(assumed.max(waited).as_secs_f64())
     }
 
+    /// What is known of it, in words that follow others: what was measured, and what the peer is ranked by where that is
+    /// much more.
+    #[must_use]
+    pub fn describe(&self, now: Instant) -> String {
+        let ranked = self.seconds(now);
+        let state = self.state();
+        let measured = state.last_took;
+        let mut said = measured.map_or_else(String::new, |took| {
+            format!("; its last answer took {:.1} ms", took.as_secs_f64() * 1000.0)
+        });
+        if ranked > 2.0 * measured.map_or(0.0, |took| took.as_secs_f64()).max(UNKNOWN.as_secs_f64()) {
+            let is_expected = state.expected(now) >= ranked;
+            let why = match state.penalty {
+                _ if !is_expected => "calls wait for it",
+                Some(penalty) => penalty,
+                None => "an answer took longer not long ago",
+            };
+            said.push_str(&format!("; ranked as if an answer took {:.0} ms, because {why}", ranked * 1000.0));
+        }
+        said
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,6 +162,7 @@ impl State {
 
     fn at_least(&mut self, took: Duration, now: Instant) {
         if took.as_secs_f64() > self.expected(now) {
+            self.penalty = Some("it did not answer in the time that a call had");
             self.average = Some(Average { seconds: took.as_secs_f64(), at: now });
         }
     }
@@ -188,6 +224,22 @@ mod tests {
         latency.at_least(Duration::from_secs(3), later);
         latency.at_least(Duration::from_secs(2), later);
         assert!((latency.seconds(later) - 3.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_penalty_is_not_shown_as_a_time() {
+        let (latency, now) = (Latency::default(), Instant::now());
+        assert_eq!(latency.describe(now), "", "nothing was measured");
+        latency.answered(Duration::from_micros(1700), now);
+        assert_eq!(latency.describe(now), "; its last answer took 1.7 ms");
+        latency.failed(Duration::from_micros(50), now);
+        let expected =
+            "; its last answer took 1.7 ms; ranked as if an answer took 1000 ms, because it failed";
+        assert_eq!(latency.describe(now), expected);
+        assert_eq!(latency.describe(now + 20 * DECAY), "; its last answer took 1.7 ms");
+        let asked = Latency::default();
+        asked.began(now);
+        assert_eq!(asked.describe(now), "; ranked as if an answer took 1000 ms, because calls wait for it");
     }
 
     #[test]

@@ -12,16 +12,18 @@ use super::acquaintance::{Binding, Met};
 use super::client::Destination;
 use super::connections::Connections;
 use super::health::{Admission, Health};
+use super::history::History;
 use super::known::Known;
 use super::load::Latency;
 use super::{Bulkhead, Cause, Client, Cure, Moment};
-use crate::base::{Counter, ErrorCode, Failure, HostId, Invocation, Outcome, Place};
+use crate::base::{Counter, ErrorCode, Failure, FunctionName, HostId, Invocation, Outcome, Place};
 use crate::config::{PeerUrl, REMOTE_PATH};
 use crate::functions::CallStats;
-use crate::wire::{Compression, KeySet, Limits};
+use crate::wire::{Compression, KeyId, KeySet, Limits};
 
 mod attempt;
 mod calling;
+mod condition;
 mod exchange;
 mod failures;
 mod hello;
@@ -29,10 +31,12 @@ mod limit;
 mod offering;
 mod progress;
 
+pub use condition::Condition;
 pub use limit::PeerLimit;
 pub use offering::Allowed;
 
 use calling::Calling;
+use failures::for_callers;
 use offering::Reach;
 use progress::Progress;
 
@@ -56,6 +60,7 @@ pub struct Peer {
     standing: Standing,
     stats: CallStats,
     health: Health,
+    history: History,
     latency: Latency,
     /// For answers that come too late.
     late: Arc<Semaphore>,
@@ -160,6 +165,7 @@ impl Peer {
             standing,
             stats: CallStats::default(),
             health: Health::default(),
+            history: History::default(),
             latency: Latency::default(),
             late: Arc::new(Semaphore::new(LATE_MAX)),
             limited: Default::default(),
@@ -187,10 +193,10 @@ impl Peer {
         self.is_unfound
     }
 
-    /// What becomes of a call where none of its peers has been found yet.
+    /// What becomes of a call of `function` where none of its peers has been found yet.
     #[must_use]
-    pub fn unfound_failure() -> Failure {
-        let text = "none of the peers that this function runs on has been found yet";
+    pub fn unfound_failure(function: &FunctionName) -> Failure {
+        let text = format!("none of the peers that function `{function}` runs on has been found yet");
         Failure::not_executed(ErrorCode::Unavailable, text)
     }
 
@@ -229,10 +235,10 @@ impl Peer {
         self.clock_offset_ms.load(Ordering::Relaxed)
     }
 
-    /// Whether this host has a key that seals calls to it.
+    /// The id of the key that seals calls to it, if this host has one.
     #[must_use]
-    pub fn has_key(&self) -> bool {
-        self.key.is_some()
+    pub fn key_id(&self) -> Option<KeyId> {
+        self.key.as_ref().map(|key| key.id())
     }
 
     /// What became of the calls that were made there.
@@ -269,7 +275,8 @@ impl Peer {
     ) -> Answered {
         if self.is_unfound {
             self.give_back(admitted);
-            let (answer, cure) = (failed(Self::unfound_failure()), Cause::Unfound.cure());
+            let failure = Self::unfound_failure(&invocation.function);
+            let (answer, cure) = (failed(failure), Cause::Unfound.cure());
             return Answered { answer, cure, sent_to: None };
         }
         let Admitted { is_trial, _place } = admitted;
@@ -278,6 +285,7 @@ impl Peer {
         let answer = self.call_uncounted(invocation, arguments, &progress, &mut calling).await;
         calling.end(&answer);
         let cure = calling.cure(&answer);
+        let answer = for_callers(answer, &invocation.function, calling.cause());
         Answered { answer, cure, sent_to: progress.sent_to() }
     }
 
@@ -346,42 +354,13 @@ impl Peer {
         self.latency.seconds(now) * (self.stats.running() + 1) as f64
     }
 
-    /// How it fares, in words.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        if self.is_unfound {
-            return "none of the peers behind it has been found yet".to_owned();
-        }
-        let now = Instant::now();
-        let fares = match self.look(now) {
-            Admission::Yes => "it serves".to_owned(),
-            Admission::Trial => "it failed, and the next call finds out whether it is back".to_owned(),
-            Admission::No(until) => {
-                let left = until.saturating_duration_since(now).as_millis();
-                format!("it failed, and is not asked for another {left} ms")
-            }
-        };
-        let Standing { priority, weight } = self.standing;
-        let ms = self.latency.seconds(now) * 1000.0;
-        let (running, waiting) = (self.bulkhead().running(), self.bulkhead().waiting());
-        let most = self.bulkhead().in_flight_max().map(|most| format!(" of at most {most}"));
-        let found = self.found_behind.as_ref().map(|url| format!("found behind {url}, "));
-        format!(
-            "{}{fares}; {running}{} calls run there, {waiting} wait for it to come back, an answer takes about {ms:.1} ms, priority {priority}, weight {weight}{}; {}",
-            found.unwrap_or_default(),
-            most.unwrap_or_default(),
-            self.describe_probe(),
-            self.describe_way()
-        )
-    }
-
     /// Notes that a call failed, after so long.
     fn failed(&self, took: Duration, is_trial: bool) {
         let now = Instant::now();
         self.latency.failed(took, now);
         if self.health.failed(now, is_trial, rand::random()) {
             self.known.has_failed.notify_one();
-            tracing::warn!(peer = %self.url, "the peer is left alone for a while: {}", self.describe());
+            tracing::warn!(peer = %self.url, "the peer is not called for a while: {}", self.describe());
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::catalogue::Catalogue;
 use super::client::{Asked, Got, SendError};
 use super::known::{Fetched, Probed};
-use super::{Admission, Peer};
+use super::{Admission, Moment, Peer, Step};
 use crate::base::Tasks;
 use crate::config::Secret;
 
@@ -29,6 +29,9 @@ const PROBE_BYTES_MAX: usize = 64 * 1024;
 /// Pause between two probes; longer for a peer that said that it is ready and still failed.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(8);
+/// Pause before a hello to a peer that has answered none yet, at first, and at most.
+const GREETING_PAUSE: Duration = Duration::from_secs(5);
+const GREETING_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Pause between two looks for connections that have been idle for too long.
 const TIDY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two proofs that a URL leads back to this process.
@@ -89,7 +92,9 @@ impl Watch {
             tokio::select! {
                 () = ended.cancelled() => {}
                 () = stopping.cancelled() => {}
-                _ = async { tokio::join!(follow_catalogue(&peer, &asking), await_return(&peer), tidy(&peer), prove_home(&peer)) } => {}
+                _ = async {
+                    tokio::join!(follow_catalogue(&peer, &asking), await_return(&peer), greet(&peer), tidy(&peer), prove_home(&peer))
+                } => {}
             }
         });
     }
@@ -134,8 +139,11 @@ async fn fetch(peer: &Peer, asking: &Asking) -> bool {
         bytes_max: asking.bytes_max,
         within: CATALOGUE_TIMEOUT,
     };
-    let missed = match judged(peer.client().get(asked).await, tag.is_some()) {
+    let got = peer.client().get(asked).await;
+    peer.note_contact(&got);
+    let missed = match judged(got, tag.is_some()) {
         Ok(None) => {
+            peer.history().answered(Step::Connection, Moment::now());
             known.confirm();
             return true;
         }
@@ -143,6 +151,7 @@ async fn fetch(peer: &Peer, asking: &Asking) -> bool {
         Ok(Some(got)) => {
             match tokio::task::spawn_blocking(move || Catalogue::parse(&got.body, got.tag)).await {
                 Ok(Ok(catalogue)) => {
+                    peer.history().answered(Step::Connection, Moment::now());
                     let (functions, misnamed) = (catalogue.len(), catalogue.misnamed);
                     if known.take(catalogue) {
                         tracing::info!(peer = %peer.url(), functions, misnamed, "the peer offers other functions than before");
@@ -160,7 +169,12 @@ async fn fetch(peer: &Peer, asking: &Asking) -> bool {
     };
     let (fetched, reason) = missed;
     if known.miss(fetched, &reason) {
-        tracing::warn!(peer = %peer.url(), result = fetched.as_str(), "the peer's catalogue cannot be had, what it offered before stays: {reason}");
+        let stays = if tag.is_some() || known.notes().fetched.is_some() {
+            "; what it listed before stays"
+        } else {
+            ""
+        };
+        tracing::warn!(peer = %peer.url(), result = fetched.as_str(), "cannot list the functions of the peer: {reason}; trying again{stays}");
     }
     false
 }
@@ -211,6 +225,25 @@ async fn await_return(peer: &Peer) {
             }
         }
         peer.known().has_failed.notified().await;
+    }
+}
+
+/// As long as no hello was answered and no call is made, says hello now and then: a wrong key, a host that is away, and
+/// a URL that leads back to this host are known before somebody needs to know.
+async fn greet(peer: &Arc<Peer>) {
+    if !peer.reach().calls {
+        return;
+    }
+    let mut pause = GREETING_PAUSE;
+    loop {
+        tokio::time::sleep(jittered(pause)).await;
+        if peer.history().recent().was_greeted {
+            return;
+        }
+        if peer.stats().running() == 0 && peer.look(Instant::now()) == Admission::Yes {
+            peer.greet().await;
+        }
+        pause = (pause * 2).min(GREETING_PAUSE_MAX);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What all plugins share of the host, behind the table of function pointers that each gets.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub struct Services {
     /// The host's runtime, for plugin calls that are polled on a thread of the plugin's own.
     pub runtime: tokio::runtime::Handle,
     call_timeout_ms: AtomicU64,
+    /// Read by the plugins themselves.
+    pub(super) layer_percent: AtomicU32,
     dispatch: OnceLock<Weak<dyn Dispatch>>,
 }
 
@@ -29,6 +31,7 @@ impl Services {
             names: Names::default(),
             runtime,
             call_timeout_ms: AtomicU64::new(0),
+            layer_percent: AtomicU32::new(100),
             dispatch: OnceLock::new(),
         };
         services.set_call_timeout(call_timeout);
@@ -45,6 +48,12 @@ impl Services {
     pub fn set_call_timeout(&self, call_timeout: Duration) {
         let milliseconds = u64::try_from(call_timeout.as_millis()).unwrap_or(u64::MAX);
         self.call_timeout_ms.store(milliseconds, Ordering::Relaxed);
+    }
+
+    /// Sets the part of a call's time, in percent, that a layer may take before what it stands around begins; all of it
+    /// until this is called.
+    pub fn set_layer_percent(&self, percent: usize) {
+        self.layer_percent.store(u32::try_from(percent).unwrap_or(100), Ordering::Relaxed);
     }
 
     /// Sets what calls from plugins go through; the first one stays.

@@ -98,7 +98,11 @@ pub(super) fn host_table(
         log,
         describe,
     };
-    HostWithOrigins { host, config_origins: Slice::new(config.origins.as_bytes()) }
+    HostWithOrigins {
+        host,
+        config_origins: Slice::new(config.origins.as_bytes()),
+        layer_percent: &raw const side.services.layer_percent,
+    }
 }
 
 /// # Safety

@@ -223,6 +223,11 @@ impl Plugins {
         self.services.set_call_timeout(call_timeout);
     }
 
+    /// Changes the part of a call's time, in percent, that a layer may take before what it stands around begins.
+    pub fn set_layer_percent(&self, percent: usize) {
+        self.services.set_layer_percent(percent);
+    }
+
     /// Stops all plugins: no new calls, then `on_stop` of each once its last call has ended.
     ///
     /// A plugin that does not drain in time is left as it is: its code may still be in use.

@@ -81,6 +81,10 @@ pub fn decide(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> Target {
     }
 }
 
+/// What follows of a URL at which no host has answered yet.
+const OR_HERE: &str =
+    "; should its first answer show that it leads back to this very host, it counts as here";
+
 /// The decision in words.
 #[must_use]
 pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> Decision {
@@ -97,9 +101,11 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> 
             )
         } else {
             format!(
-                "rule 1: plugins.proxy.proxy_functions says that it runs on {}: {}",
+                "rule 1: plugins.proxy.proxy_functions says that it runs on {}: {}{}{}",
                 peer.url(),
-                peer.describe()
+                peer.describe(),
+                peer.describe_lack(name),
+                if peer.met().is_none() && !peer.is_unfound() { OR_HERE } else { "" }
             )
         });
     }

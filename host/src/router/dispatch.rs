@@ -331,7 +331,9 @@ impl Router {
 impl Dispatch for Router {
     fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
         if invocation.deadline.0 <= Instant::now() {
-            return refuse(ErrorCode::DeadlineExceeded, "the time ran out before the call began".to_owned());
+            let text =
+                format!("the time ran out before the call of function `{}` began", invocation.function);
+            return refuse(ErrorCode::DeadlineExceeded, text);
         }
         if invocation.idempotency_key.is_none() {
             return self.start_any(invocation, arguments, context);
@@ -361,11 +363,9 @@ fn refuse_share(function: &Function) -> Started {
     refuse(ErrorCode::Overloaded, text)
 }
 
-/// The failure of a call whose body began and did not end in time.
+/// The failure of a call of `function` whose body began and did not end in time.
 #[must_use]
-pub fn deadline_exceeded() -> Box<Failure> {
-    Box::new(Failure::executed(
-        ErrorCode::DeadlineExceeded,
-        "the function did not end in time and was stopped",
-    ))
+pub fn deadline_exceeded(function: &FunctionName) -> Box<Failure> {
+    let text = format!("function `{function}` did not end in time and was stopped");
+    Box::new(Failure::executed(ErrorCode::DeadlineExceeded, text))
 }

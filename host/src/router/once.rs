@@ -87,7 +87,7 @@ impl Router {
         let admitted = match peer.enter(Instant::now()) {
             Entry::In(admitted) => admitted,
             Entry::NotBefore(_) => {
-                return unknown("the peer that may have run this call is left alone for a moment");
+                return unknown("the peer that may have run this call is paused after failures");
             }
             Entry::Full => {
                 return unknown("as many calls run at the peer that may have run this call as may");

@@ -120,7 +120,8 @@ impl Router {
                 !peer.is_unfound() && !carried.circles.iter().any(|circle| Arc::ptr_eq(circle, peer))
             });
             if peers.is_empty() {
-                carried.last.get_or_insert_with(|| Box::new(Peer::unfound_failure()));
+                let function = &carried.invocation.function;
+                carried.last.get_or_insert_with(|| Box::new(Peer::unfound_failure(function)));
                 return self.give_up(carried);
             }
             match self.ask_each(peers.clone(), carried).await {
@@ -143,7 +144,6 @@ impl Router {
 
     /// Asks the peers that may be asked, one after the other.
     async fn ask_each(&self, mut left: Vec<Arc<Peer>>, carried: &mut Carried) -> Round {
-        let total = left.len();
         let mut may_help = false;
         loop {
             let now = Instant::now();
@@ -161,7 +161,8 @@ impl Router {
                     }
                 }
                 Next::NotBefore(until) => {
-                    carried.last.get_or_insert_with(|| left_alone(total));
+                    let function = &carried.invocation.function;
+                    carried.last.get_or_insert_with(|| paused(function, &left, until.max(now) - now));
                     // One that fails of what no time cures is found out about by other calls.
                     may_help |= left.iter().any(|peer| peer.may_recover());
                     return if may_help { Round::MayHelp(until) } else { Round::Over };
@@ -288,7 +289,7 @@ impl Router {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
             return Ended::Here;
         }
-        Ended::With(Err(last.take().unwrap_or_else(|| left_alone(1))))
+        Ended::With(Err(last.take().unwrap_or_else(|| paused(&invocation.function, &[], Duration::ZERO))))
     }
 
     fn falls_back(&self, invocation: &Invocation) -> bool {
@@ -353,14 +354,15 @@ fn without_names(invocation: &Invocation, failure: Box<Failure>) -> Box<Failure>
     Box::new(Failure { message, ..*failure })
 }
 
-fn left_alone(peers: usize) -> Box<Failure> {
-    let text = match peers {
-        1 => "the peer that this function runs on has failed several times, and is left alone for a moment"
-            .to_owned(),
-        _ => format!(
-            "all {peers} peers that this function runs on have failed several times, and are left alone for a moment"
-        ),
+/// None of these peers may be asked for so long.
+fn paused(function: &FunctionName, peers: &[Arc<Peer>], left: Duration) -> Box<Failure> {
+    let which = match peers.len() {
+        0 | 1 => format!("the peer that function `{function}` runs on is"),
+        several => format!("all {several} peers that function `{function}` runs on are"),
     };
+    let cause = peers.iter().find_map(|peer| peer.history().failing_of());
+    let cause = cause.map(|cause| format!("; the last: it {}", cause.predicate())).unwrap_or_default();
+    let text = format!("{which} paused for {:.1} s after failures{cause}", left.as_secs_f64());
     Box::new(Failure::not_executed(ErrorCode::Unavailable, text))
 }
 

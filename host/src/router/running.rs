@@ -67,7 +67,8 @@ impl UntilDeadline {
             return Started::Pending(Box::pin(Self { call: Some(call), deadline, running }));
         }
         drop(call);
-        Started::Ready(running.end(Err(deadline_exceeded())))
+        let out_of_time = deadline_exceeded(&running.name);
+        Started::Ready(running.end(Err(out_of_time)))
     }
 }
 
@@ -80,7 +81,8 @@ impl Future for UntilDeadline {
         }
         if self.deadline.as_mut().poll(context).is_ready() {
             self.call = None;
-            return Poll::Ready(self.running.end(Err(deadline_exceeded())));
+            let out_of_time = deadline_exceeded(&self.running.name);
+            return Poll::Ready(self.running.end(Err(out_of_time)));
         }
         Poll::Pending
     }

@@ -11,7 +11,7 @@ use super::check::NESTING_MAX;
 use super::compression::{Compression, EXPANSION_MAX, claimed_bytes, compress, decompress};
 use super::error::{DecodeError, OpenError, ResponseError};
 use super::frame::{Header, Kind, open, seal};
-use super::keys::{KeyRing, KeySet};
+use super::keys::{KeyId, KeyRing, KeySet};
 use super::request::RequestEnvelope;
 use super::response::ResponseEnvelope;
 use super::writer::Writer;
@@ -129,11 +129,16 @@ fn find<'a>(ring: &'a KeyRing, header: &Header) -> Result<&'a Arc<KeySet>, OpenE
     if header.kind != Kind::Request {
         return Err(OpenError::NotAuthentic);
     }
-    ring.find(header.key_id).ok_or_else(|| {
-        // The sender is not told, but an operator who looks for a wrong secret has to see it somewhere.
-        tracing::debug!(key_id = ?header.key_id, "a frame names a key that is not configured");
-        OpenError::NotAuthentic
-    })
+    ring.find(header.key_id).ok_or(OpenError::NotAuthentic)
+}
+
+/// The key that a request names by its first bytes, where that is not in `ring`: for operators, as the sender is told
+/// nothing of it.
+#[must_use]
+pub fn unknown_key(ring: &KeyRing, begun: &[u8]) -> Option<KeyId> {
+    let header = Header::parse_clear(begun).ok()?;
+    let is_unknown = header.kind == Kind::Request && ring.find(header.key_id).is_none();
+    is_unknown.then_some(header.key_id)
 }
 
 /// Opens the body of a request: WIRE.md, "Order on receipt", steps 2 to 4.

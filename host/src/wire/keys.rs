@@ -19,6 +19,12 @@ use super::error::KeyError;
 /// What a frame names its keys by; not secret.
 pub type KeyId = [u8; KEY_ID_BYTES];
 
+/// A key id as people compare it: 16 hex digits, in the order of the wire.
+#[must_use]
+pub fn key_id_text(id: KeyId) -> String {
+    format!("{:016x}", u64::from_be_bytes(id))
+}
+
 /// Length of a key id in bytes.
 const KEY_ID_BYTES: usize = 8;
 /// How a generated secret begins.
@@ -88,7 +94,7 @@ impl KeySet {
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeySet")
-            .field("id", &format_args!("{:016x}", u64::from_be_bytes(self.id)))
+            .field("id", &format_args!("{}", key_id_text(self.id)))
             .field("passphrase", &self.passphrase)
             .finish_non_exhaustive()
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use crate::base::{FunctionName, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Identity, InstanceId};
+use crate::base::{
+    FunctionName, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Identity, InstanceId, RequestId,
+};
 
 use super::check::{NESTING_MAX, check_arguments};
 use super::error::DecodeError;
@@ -23,6 +25,8 @@ const TO: &str = "to";
 const HELLO: &str = "hello";
 /// Name of the extension that says how many calls wait for this one.
 const DEPTH: &str = "depth";
+/// Name of the extension that has the id of the call, as logs have it.
+const CALL: &str = "call";
 /// The function that a hello names. A host that knows no hellos answers that it has no such function.
 const HELLO_FUNCTION: &str = "framex.hello";
 /// The arguments of a hello: a MessagePack map without entries.
@@ -34,7 +38,7 @@ const ENVELOPE: &str = "request envelope";
 /// Fields of the envelope.
 const FIELDS: usize = 7;
 /// Bytes of everything in the envelope whose length does not vary, at their longest.
-const FIXED_BYTES_MAX: usize = 112;
+const FIXED_BYTES_MAX: usize = 136;
 /// Bytes in front of the content of a string at their longest.
 const TEXT_HEAD_BYTES_MAX: usize = 5;
 
@@ -66,6 +70,9 @@ pub struct RequestExtensions {
     pub hello: Option<InstanceId>,
     /// `depth`: how many calls the call is made within, each of which waits for it.
     pub depth: u64,
+    /// `call`: the id of the call in logs, which a call within it has as well, on every host; the id of a frame is a new
+    /// one for each attempt.
+    pub call: Option<RequestId>,
 }
 
 impl RequestEnvelope {
@@ -103,16 +110,18 @@ impl RequestEnvelope {
             Some(key) => writer.binary(key),
             None => writer.nil(),
         }
-        let RequestExtensions { to, hello, depth } = self.extensions;
-        writer.small_map(u8::from(to.is_some()) + u8::from(hello.is_some()) + u8::from(depth > 0));
+        let RequestExtensions { to, hello, depth, call } = self.extensions;
+        let ids = [(TO, to), (HELLO, hello), (CALL, call.map(|RequestId(id)| InstanceId(id)))];
+        let count = ids.iter().filter(|(_, id)| id.is_some()).count();
+        writer.small_map(u8::try_from(count).unwrap_or(0) + u8::from(depth > 0));
         if depth > 0 {
             writer.text(DEPTH);
             writer.unsigned(depth);
         }
-        for (name, instance) in [(TO, to), (HELLO, hello)] {
-            if let Some(InstanceId(instance)) = instance {
+        for (name, id) in ids {
+            if let Some(InstanceId(id)) = id {
                 writer.text(name);
-                writer.binary(&instance);
+                writer.binary(&id);
             }
         }
         writer
@@ -193,6 +202,10 @@ fn read_extensions(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<RequestE
         match reader.text_or_skip(field, INNER_LEVELS)? {
             Some(TO) => extensions.to = Some(instance(reader, plaintext, "extension to")?),
             Some(HELLO) => extensions.hello = Some(instance(reader, plaintext, "extension hello")?),
+            Some(CALL) => {
+                let InstanceId(id) = instance(reader, plaintext, "extension call")?;
+                extensions.call = Some(RequestId(id));
+            }
             Some(DEPTH) => extensions.depth = reader.unsigned("extension depth")?,
             _ => reader.skip(field, INNER_LEVELS)?,
         }

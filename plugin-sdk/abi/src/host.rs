@@ -193,6 +193,9 @@ pub struct HostWithOrigins {
     /// A value of a variable that `config` has as a number, true or false has its `text` as well, for a type that takes
     /// text. Valid during `on_start` only.
     pub config_origins: Slice,
+    /// The part of a call's time, in percent, that a layer may take before what it stands around begins: 1 to 100, and
+    /// the host may change it at any time.
+    pub layer_percent: *const AtomicU32,
 }
 
 // SAFETY: the table never changes, and its functions may be called from any thread (rule above).

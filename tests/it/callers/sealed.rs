@@ -162,8 +162,13 @@ fn a_host_with_a_callers_key_has_the_rights_of_the_caller() {
     assert_eq!((answer.status, answer.header("x-framex-served-by")), (200, Some("b")));
     // Refused is refused: it does not run here instead.
     let (status, code, detail) = a.call(LOGS, &json!({"text": "canary"})).problem();
-    assert_eq!((status, code.as_str()), (403, "permission_denied"));
-    assert_eq!(detail, "caller `web` may not call function `misbehave.functions.logs`");
+    // Nor is it the client of A who lacks a right.
+    assert_eq!((status, code.as_str()), (503, "unavailable"));
+    assert_eq!(detail, format!("the peer that function `{LOGS}` runs on does not let this host call it"));
+    let error = a.admin_get("peers").json()["peers"][0]["last_error"].clone();
+    let says =
+        "it answered `permission_denied`: caller `web` may not call function `misbehave.functions.logs`";
+    assert_eq!((&error["cause"], &error["reason"]), (&json!("permission_denied"), &json!(says)));
     assert!(!a.log().contains("canary") && !b.log().contains("canary"));
     a.stop();
     b.stop();

@@ -13,7 +13,9 @@ fn keygen_writes_new_private_files_only() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let key = at("proxy.key");
-    check(&binary(&["keygen", "--out", &key]), 0, &format!("a new key is in {key}\n"), "");
+    let made = binary(&["keygen", "--out", &key]);
+    let id = binary(&["keygen", "--id", &key]).stdout;
+    check(&made, 0, &format!("a new key is in {key}; its id is {id}"), "");
     let written = fs::read_to_string(&key).unwrap();
     assert!(written.len() == 49 && written.starts_with("fxk1_") && written.ends_with('\n'), "{written}");
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&key).unwrap());
@@ -100,4 +102,46 @@ fn check_and_the_start_warn_of_files_of_keys_that_every_user_can_read() {
     let host = open.start();
     assert!(host.log().contains(&warning), "{}", host.log());
     host.stop();
+}
+
+#[test]
+fn the_id_of_a_key_is_shown_and_no_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |text: &[u8]| {
+        let file = folder.path().join("key");
+        fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    // As in the vectors of the wire.
+    let key = "fxk1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    for end in ["", "\n", "\r\n"] {
+        let file = file(format!("{key}{end}").as_bytes());
+        check(&binary(&["keygen", "--id", &file]), 0, "1f15f1d7e2ba2734\n", "");
+    }
+    let passphrase = binary(&["keygen", "--id", &file(b"proxy-key")]);
+    assert_eq!((passphrase.code, passphrase.stdout.len()), (Some(0), 17), "{}", passphrase.stderr);
+    for bad in [&b""[..], b"fxk1_short", b"\xff", &[b'x'; 70_000]] {
+        let refused = binary(&["keygen", "--id", &file(bad)]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{}", refused.stderr);
+    }
+    assert_eq!(binary(&["keygen", "--id", "/nowhere"]).code, Some(1));
+    assert_eq!(binary(&["keygen", "--id", "one", "--out", "other"]).code, Some(2));
+}
+
+#[test]
+fn check_says_that_only_this_machine_reaches_a_loopback_listener() {
+    let rule = "plugins.proxy.auth.rules = { \"/api/v1/proxy/remote\" = [\"env:PROXY_KEY\"] }";
+    let key = "fxk1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    for (host, is_said) in [("127.0.0.1", true), ("0.0.0.0", false)] {
+        let builder = Daemon::builder().config(&format!("server.host = \"{host}\"\n{rule}"));
+        let exit = builder.variable("PROXY_KEY", key).run(&["check"]);
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        assert_eq!(
+            exit.stdout.contains("from this machine alone, as `server.host`"),
+            is_said,
+            "{}",
+            exit.stdout
+        );
+        assert!(exit.stdout.contains("1f15f1d7e2ba2734") && !exit.stdout.contains(key), "{}", exit.stdout);
+    }
 }

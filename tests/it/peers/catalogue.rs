@@ -104,7 +104,9 @@ fn a_function_that_only_a_peer_has_runs_there() {
     let explained = because(&a, "misbehave.functions.lgos");
     assert!(explained.contains("no catalogue of the 1 peers") && explained.contains(FUNCTION), "{explained}");
     let explained = because(&a, FUNCTION);
-    for part in ["rule 2: no published plugin", "rule 3: the catalogue of", "ago, offers it: it serves"] {
+    for part in
+        ["rule 2: no published plugin", "rule 3: the catalogue of", "ago, offers it: ok, last success"]
+    {
         assert!(explained.contains(part), "{explained}");
     }
     let peers = a.admin_get("peers").json()["peers"][0].clone();
@@ -113,7 +115,7 @@ fn a_function_that_only_a_peer_has_runs_there() {
         "{peers}"
     );
     assert!(peers["catalogue"]["fetched_at"].is_string() && peers["catalogue"]["last_failure"].is_null());
-    let table = a.run(&["peers"]).stdout;
+    let table = a.run(&["-o", "wide", "peers"]).stdout;
     assert!(table.contains("FETCHED") && table.contains(&b.url()), "{table}");
 }
 
@@ -297,7 +299,7 @@ fn the_log_has_the_words_of_explain_for_each_call() {
     assert_eq!((&logged["function"], &logged["because"]), (&json!(name), &json!(words.join("; "))));
     until_listed(&a, FUNCTION);
     check_served_by(&a, "b");
-    a.wait_for_log("offers it: it serves");
+    a.wait_for_log("offers it: ok, last success");
     let quiet = sealing_lister("quiet", &[]).start();
     assert_eq!(quiet.call(name, &json!({"id": 1, "user": {"id": 1, "name": "Ada"}})).status, 200);
     assert!(!quiet.log().contains("where the call runs"));

@@ -74,9 +74,9 @@ fn every_address_of_a_name_is_a_peer_and_they_may_change() {
     }
     let peers = a.admin_get("peers").json()["peers"].clone();
     let shown = json!([peers[0]["health"], peers[0]["found_behind"], peers[1]["found_behind"]]);
-    assert_eq!(shown, json!(["serves", url, url]), "{peers}");
-    let table = a.run(&["peers"]).stdout;
-    assert!(table.contains("FOUND BEHIND") && table.contains("serves"), "{table}");
+    assert_eq!(shown, json!(["ok", url, url]), "{peers}");
+    let table = a.run(&["peers", "-o", "wide"]).stdout;
+    assert!(table.contains("FOUND BEHIND") && table.contains(&url) && table.contains(" ok "), "{table}");
     // One comes, one goes: the other connections are not touched, and no call fails.
     let d = server("d", at_d);
     dns.put_addresses("hosts.test", &[&at_c.ip(), &at_d.ip()]);
@@ -122,7 +122,8 @@ fn nothing_that_was_not_found_runs_here_instead() {
     let a = caller("http://hosts.test:80", "dns", &asking(&dns)).start();
     let refused = call(&a);
     check_failed(&refused, 503, "unavailable", Some(false));
-    assert_eq!(refused.problem().2, "none of the peers that this function runs on has been found yet");
+    let says = format!("none of the peers that function `{FUNCTION}` runs on has been found yet");
+    assert_eq!(refused.problem().2, says);
     let explained = a.admin_get(&format!("explain/{FUNCTION}")).json()["because"].to_string();
     assert!(explained.contains("none of the peers behind it has been found yet"), "{explained}");
     assert_eq!(a.admin_get("peers").json()["peers"][0]["health"], "not_found_yet");

@@ -167,14 +167,14 @@ fn a_redirect_is_not_followed() {
 #[test]
 fn a_peer_that_does_not_accept_the_key() {
     let peer = FaultyPeer::answering(|_| http_answer("401 Unauthorized", &[], b"{}"));
-    check_peer(&peer, 401, "unauthenticated");
+    check_peer(&peer, 503, "unavailable");
     assert_eq!(peer.requests(), 1);
 }
 
 #[test]
 fn a_peer_of_another_version() {
     let peer = FaultyPeer::answering(|_| http_answer("400 Bad Request", &[("x-framex-wire", "2")], b"{}"));
-    check_peer(&peer, 400, "incompatible");
+    check_peer(&peer, 503, "unavailable");
     assert_eq!(peer.requests(), 1);
 }
 

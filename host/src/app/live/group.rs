@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::super::keys::Keys;
 use super::compression;
 use crate::base::Tasks;
-use crate::config::{self, Config, Discover, PeerUrl, READY_PATH};
+use crate::config::{self, Config, Discover, PeerUrl, READY_PATH, REMOTE_PATH};
 use crate::peers::{
     Allowed, Asking, Binding, Client, Discovered, Endpoint, Following, FollowingId, Known, Peer, Standing,
     Watch, discovery_of,
@@ -125,6 +125,7 @@ impl Making<'_> {
         };
         let is_unfound = group.found.is_none() && group.discover != Discover::Static;
         let allowed = Allowed {
+            calls: !is_unfound && peer.allows(REMOTE_PATH),
             // Without a key for calls, what it offers could not be had.
             functions: !is_unfound && key.is_some() && self.config.asks_for_catalogue(peer),
             ready: !is_unfound && peer.allows(READY_PATH),

@@ -1,14 +1,15 @@
 //! Plugins and their changes as the admin API shows them.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
 use super::{HostChange, HostRefusal};
-use crate::base::FunctionName;
+use crate::base::{FunctionName, rfc3339};
 use crate::http::Problem;
-use crate::peers::{Admission, Met, Moment, Notes, Peer};
+use crate::peers::{Condition, Met, Moment, Notes, Peer, Recent};
 use crate::plugins::{Change, LastFailure, PluginStatus, Progress, Step, Zombie};
+use crate::wire::key_id_text;
 
 pub(super) fn change_json(change: &Change) -> Value {
     json!({
@@ -66,18 +67,26 @@ pub(super) fn peer_json(peer: &Peer) -> Value {
     });
     let probe =
         probe.map(|(moment, probed)| json!({ "at": rfc3339(moment.date), "result": probed.as_str() }));
-    let health = match peer.look(Instant::now()) {
-        _ if peer.is_unfound() => "not_found_yet",
-        Admission::Yes => "serves",
-        Admission::Trial => "on_trial",
-        Admission::No(_) => "left_alone",
+    let now = Instant::now();
+    let condition = peer.condition(now);
+    let paused_until = match condition {
+        Condition::Paused(until) => Some(SystemTime::now() + until.saturating_duration_since(now)),
+        _ => None,
     };
+    let Recent { answered, failing, last_error, .. } = peer.history().recent();
+    let last_error = last_error.map(
+        |error| json!({ "at": rfc3339(error.at.date), "cause": error.cause.as_str(), "reason": error.reason }),
+    );
     json!({
-        "found_behind": peer.found_behind().map(ToString::to_string), "health": health,
+        "found_behind": peer.found_behind().map(ToString::to_string), "health": condition.as_str(),
+        "failing_since": failing.map(|failing| rfc3339(failing.since.date)),
+        "failures": failing.map_or(0, |failing| failing.failures), "paused_until": paused_until.map(rfc3339),
+        "last_success_at": answered.map(|moment| rfc3339(moment.date)), "last_error": last_error,
+        "key_id": peer.key_id().map(key_id_text),
         "running": peer.stats().running(), "in_flight_max": peer.bulkhead().in_flight_max(),
         "waiting": peer.bulkhead().waiting(), "priority": peer.standing().priority, "weight": peer.standing().weight,
         "url": peer.url().to_string(), "itself": peer.is_itself(), "clock_offset_ms": peer.clock_offset_ms(),
-        "has_key": peer.has_key(), "catalogue": catalogue, "last_probe": probe,
+        "has_key": peer.key_id().is_some(), "catalogue": catalogue, "last_probe": probe,
         "encrypted": peer.url().is_https(), "pinned": peer.binding().host_id.as_deref(), "bind": peer.binding().bind,
         "answered": peer.met().map(|met| met_json(&met)),
     })
@@ -103,35 +112,4 @@ fn progress_json(progress: &Progress) -> Value {
 
 fn failure_json(failure: &LastFailure) -> Value {
     json!({ "step": failure.step, "reason": failure.reason, "at": rfc3339(failure.at) })
-}
-
-/// `2026-11-23T00:00:00Z`. The civil date is found as in H. Hinnant, "chrono-compatible low-level date algorithms".
-fn rfc3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_rfc3339() {
-        let check =
-            |seconds, expected| assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
-        check(0, "1970-01-01T00:00:00Z");
-        check(951_782_400, "2000-02-29T00:00:00Z");
-        check(1_795_392_000, "2026-11-23T00:00:00Z");
-        check(4_107_542_399, "2100-02-28T23:59:59Z");
-        check(4_107_542_400, "2100-03-01T00:00:00Z");
-    }
 }

@@ -5,6 +5,7 @@ mod plain;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, VARY};
@@ -20,7 +21,7 @@ use super::Admin;
 use crate::base::{FunctionName, Places};
 use crate::functions::CallStats;
 use crate::http::{Problem, Response, accept};
-use crate::peers::PeerLimit;
+use crate::peers::{Condition, Moment, PeerLimit};
 
 /// What every Prometheus of the last years asks for.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -201,6 +202,24 @@ fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let help =
         "Frames that were sent to a peer once more, as the kept connection that they were sent over broke.";
     counters(to, "peer_frames_repeated", help, repeated)?;
+    let now = Instant::now();
+    let up = urls.iter().zip(&peers).filter_map(|(url, peer)| {
+        let up = match peer.condition(now) {
+            Condition::Ok => 1.0,
+            Condition::Failing(_) | Condition::Paused(_) | Condition::NoKey => 0.0,
+            Condition::Unknown | Condition::Itself | Condition::NotFoundYet => return None,
+        };
+        Some(([("peer", url.as_str())], up))
+    });
+    let help = "1 for a peer that answered last, 0 for one that fails; nothing where that is not known.";
+    gauges(to, "peer_up", help, up)?;
+    let seconds =
+        |moment: Moment| moment.date.duration_since(UNIX_EPOCH).map_or(0.0, |date| date.as_secs_f64());
+    let answered = urls.iter().zip(&peers).filter_map(|(url, peer)| {
+        Some(([("peer", url.as_str())], seconds(peer.history().recent().answered?)))
+    });
+    let help = "When a peer answered last, in seconds of Unix time.";
+    gauges(to, "peer_last_success_timestamp_seconds", help, answered)?;
     let waiting = urls.iter().zip(&peers);
     let waiting = waiting.map(|(url, peer)| ([("peer", url.as_str())], peer.bulkhead().waiting() as f64));
     gauges(to, "peer_calls_waiting", "Calls that wait for a peer to come back.", waiting)?;

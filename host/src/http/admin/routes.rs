@@ -1,6 +1,6 @@
 //! What can be asked of a host by its operator.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, Request};
 use hyper::body::Incoming;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::json::{change_json, host_change_json, peer_json, plugin_json, refusal};
 use super::who::Who;
 use super::{Admin, metrics};
-use crate::base::{ErrorCode, FunctionName, PlaceLimit, Places};
+use crate::base::{ErrorCode, FunctionName, PlaceLimit, Places, rfc3339};
 use crate::config::{HEALTH_PATH, READY_PATH};
 use crate::http::health::{self, Detail, json_response};
 use crate::http::{Problem, Response, body};
@@ -324,7 +324,7 @@ fn limit_json(places: &Places) -> Option<Value> {
 
 fn peers(admin: &Admin) -> Value {
     let peers: Vec<Value> = admin.router.peers().iter().map(|peer| peer_json(peer)).collect();
-    json!({ "peers": peers })
+    json!({ "peers": peers, "now": rfc3339(SystemTime::now()) })
 }
 
 fn explain(admin: &Admin, name: &str) -> Result<Value, Problem> {
@@ -334,6 +334,8 @@ fn explain(admin: &Admin, name: &str) -> Result<Value, Problem> {
     let mut explained = json!({ "function": name, "runs": runs(&target), "because": because });
     if let Some(peer) = target.first_peer(Instant::now()) {
         explained["peer"] = peer.url().to_string().into();
+        explained["peer_health"] = peer.condition(Instant::now()).as_str().into();
+        explained["peer_has_answered"] = peer.met().is_some().into();
         explained["fallback"] = fallback.map(|_| "local").into();
     }
     Ok(explained)

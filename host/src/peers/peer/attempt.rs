@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::calling::{Calling, Missed};
-use super::failures::for_callers;
 use super::hello::{Begun, millis};
 use super::progress::Progress;
 use super::{Answer, Peer, failed};
@@ -49,14 +48,11 @@ impl Peer {
             calling.missed(Cause::NoKey, false);
             return failed(Failure::not_executed(
                 ErrorCode::Unavailable,
-                "this host has no key for the peer that this function runs on",
+                "this host has no key that seals calls to it (plugins.proxy.auth.rules)",
             ));
         };
         let Some(remaining) = invocation.deadline.remaining() else {
-            return failed(Failure::not_executed(
-                ErrorCode::DeadlineExceeded,
-                "the time ran out before the call was sent",
-            ));
+            return failed(unsent_in_time(invocation));
         };
         let envelope = self.envelope(invocation, arguments);
         // Boxed, as it may outlive this call.
@@ -68,12 +64,7 @@ impl Peer {
                 let is_unsent = progress.give_up();
                 calling.wait_for_late(attempt);
                 tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "no answer in time");
-                failed(if is_unsent {
-                    let text = "the time ran out before the call was sent";
-                    Failure::not_executed(ErrorCode::DeadlineExceeded, text)
-                } else {
-                    Failure::new(ErrorCode::DeadlineExceeded, "the peer did not answer in time")
-                })
+                failed(if is_unsent { unsent_in_time(invocation) } else { unanswered_in_time(invocation) })
             }
             Ok(Err(Missed { failure, cause, is_excused })) => {
                 calling.missed(cause, is_excused);
@@ -81,7 +72,7 @@ impl Peer {
                     invocation.served_by.lost();
                 }
                 tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
-                Answer::Outcome(Err(for_callers(failure)), None)
+                Answer::Outcome(Err(failure), None)
             }
             Ok(Ok(Attempted::Answered(response))) => {
                 if response.extensions.repeated {
@@ -91,10 +82,7 @@ impl Peer {
             }
             Ok(Ok(Attempted::Itself)) => Answer::Itself,
             // Only once it was given up, which it was not.
-            Ok(Ok(Attempted::GivenUp)) => failed(Failure::not_executed(
-                ErrorCode::DeadlineExceeded,
-                "the time ran out before the call was sent",
-            )),
+            Ok(Ok(Attempted::GivenUp)) => failed(unsent_in_time(invocation)),
         }
     }
 
@@ -109,7 +97,11 @@ impl Peer {
             hops,
             traceparent: invocation.traceparent.clone(),
             idempotency_key: invocation.key_for_peers(sealing),
-            extensions: RequestExtensions { depth: invocation.depth, ..RequestExtensions::default() },
+            extensions: RequestExtensions {
+                depth: invocation.depth,
+                call: Some(invocation.id),
+                ..RequestExtensions::default()
+            },
         }
     }
 
@@ -232,6 +224,16 @@ impl Peer {
             }
         }
     }
+}
+
+fn unsent_in_time(invocation: &Invocation) -> Failure {
+    let text = format!("the time ran out before the call of function `{}` was sent", invocation.function);
+    Failure::not_executed(ErrorCode::DeadlineExceeded, text)
+}
+
+fn unanswered_in_time(invocation: &Invocation) -> Failure {
+    let text = format!("the peer that function `{}` runs on did not answer in time", invocation.function);
+    Failure::new(ErrorCode::DeadlineExceeded, text)
 }
 
 enum Believed {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::attempt::Attempted;
 use super::{Answer, Peer};
 use crate::base::{ErrorCode, Failure};
-use crate::peers::{Cause, Cure};
+use crate::peers::{Cause, Cure, Moment, Step};
 
 /// How long an answer that comes too late for its caller is waited for, to learn whether the peer answers at all.
 const LATE_MAX: Duration = Duration::from_secs(1);
@@ -38,6 +38,11 @@ impl<'a> Calling<'a> {
         self.is_excused |= is_excused;
     }
 
+    /// Why there is no sealed answer, where there is none.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+
     /// What may cure it that the call has no result, if it has none.
     pub(super) fn cure(&self, answer: &Answer) -> Cure {
         let cause = match answer {
@@ -67,10 +72,20 @@ impl<'a> Calling<'a> {
                 () = token.cancelled() => return,
             };
             match answered {
-                Ok(Ok(_)) => peer.health.succeeded(Instant::now(), is_trial),
+                Ok(Ok(_)) => {
+                    peer.history.answered(Step::Call, Moment::now());
+                    peer.health.succeeded(Instant::now(), is_trial);
+                }
                 Ok(Err(missed)) if missed.is_excused => peer.give_back_trial(is_trial),
-                Ok(Err(_)) | Err(_) => {
+                Ok(Err(Missed { failure, cause, .. })) => {
                     peer.note_cure(Cure::Time);
+                    peer.note_failure(cause, &failure);
+                    peer.failed(begun.elapsed(), is_trial);
+                }
+                Err(_) => {
+                    let text = format!("no answer to a call within {} ms", begun.elapsed().as_millis());
+                    peer.note_cure(Cure::Time);
+                    peer.note_failure(Cause::OutOfTime, &Failure::new(ErrorCode::DeadlineExceeded, text));
                     peer.failed(begun.elapsed(), is_trial);
                 }
             }
@@ -87,10 +102,12 @@ impl<'a> Calling<'a> {
         self.ended = true;
         match (outcome, served_by) {
             (Ok(_), Some(_)) => {
+                peer.history.answered(Step::Call, Moment::now());
                 peer.latency.answered(took, now);
                 peer.health.succeeded(now, self.is_trial);
             }
             (Err(failure), Some(_)) => {
+                peer.note_refusal(failure);
                 match failure.code {
                     // It is there, and has enough to do, or cannot do it.
                     ErrorCode::Overloaded
@@ -107,11 +124,16 @@ impl<'a> Calling<'a> {
                 if self.is_excused
                     || (failure.code == ErrorCode::DeadlineExceeded && failure.executed == Some(false)) =>
             {
+                if let Some(cause) = self.cause {
+                    peer.history.erred(cause, peer.reason(cause, failure), Moment::now());
+                }
                 peer.latency.at_least(took, now);
                 peer.give_back_trial(self.is_trial);
             }
-            (_, None) => {
+            (outcome, None) => {
+                let cause = self.cause.unwrap_or(Cause::OutOfTime);
                 peer.note_cure(self.cause.map_or(Cure::Time, Cause::cure));
+                outcome.as_ref().err().into_iter().for_each(|failure| peer.note_failure(cause, failure));
                 peer.failed(took, self.is_trial);
             }
         }

@@ -1,8 +1,8 @@
 //! What a call that has no sealed answer means, for this host and for callers.
 
-use http::StatusCode;
-
-use crate::base::{ErrorCode, Failure};
+use super::Answer;
+use crate::base::{ErrorCode, Failure, FunctionName};
+use crate::peers::Cause;
 use crate::peers::client::{HttpAnswer, SendError};
 
 pub(super) fn unsent(error: &SendError) -> Failure {
@@ -21,33 +21,40 @@ pub(super) fn unsent(error: &SendError) -> Failure {
 
 /// What an answer that is not sealed means. It proves nothing, so nobody knows whether the function ran.
 pub(super) fn refused(answer: &HttpAnswer) -> Failure {
-    let code = match answer.status {
-        StatusCode::UNAUTHORIZED => ErrorCode::Unauthenticated,
-        StatusCode::BAD_REQUEST if answer.names_version => ErrorCode::Incompatible,
-        _ => ErrorCode::Unavailable,
-    };
+    let (status, bytes) = (answer.status.as_u16(), answer.body.len());
     Failure::new(
-        code,
-        format!(
-            "the answer is no sealed frame: HTTP status {}, {} bytes",
-            answer.status.as_u16(),
-            answer.body.len()
-        ),
+        ErrorCode::Unavailable,
+        format!("the answer is no sealed frame: HTTP status {status}, {bytes} bytes"),
     )
 }
 
-/// The failure as callers may see it. What went wrong in detail is in the log.
-pub(super) fn for_callers(failure: Box<Failure>) -> Box<Failure> {
-    let text = match (failure.code, failure.executed) {
-        (ErrorCode::Unavailable, Some(false)) => "the peer that this function runs on cannot be reached",
-        (ErrorCode::Unavailable, _) => "the peer that this function runs on gave no usable answer",
-        (ErrorCode::Unauthenticated, _) => {
-            "the peer that this function runs on does not accept this host's key"
+/// The answer to a call as callers may see it: in terms of the function that was called, which may be within another
+/// one. What went wrong between the two hosts is no fault of the caller, who can neither show another key nor speak
+/// another version: it is `unavailable`. Details are in the log.
+pub(super) fn for_callers(answer: Answer, function: &FunctionName, cause: Option<Cause>) -> Answer {
+    let Answer::Outcome(Err(failure), who) = answer else { return answer };
+    let the_peer = format!("the peer that function `{function}` runs on");
+    let failure = match (cause, &who) {
+        // One host has the id of another: that is for people to put right, who look for a circle otherwise.
+        (Some(_), None) if failure.code == ErrorCode::LoopDetected => failure,
+        (Some(cause), None) => {
+            let message = format!("{the_peer} {}", cause.predicate());
+            Box::new(Failure { message, ..*failure })
         }
-        (ErrorCode::Incompatible, _) => {
-            "the peer that this function runs on speaks another version of the wire"
-        }
+        (_, Some(_)) if failure.executed != Some(true) => of_this_host(failure, &the_peer),
+        _ => failure,
+    };
+    Answer::Outcome(Err(failure), who)
+}
+
+/// What a host says of another host's key, rights and frames is no answer to the caller of that one, and may name what
+/// only operators know. A function that ran speaks for itself.
+fn of_this_host(failure: Box<Failure>, the_peer: &str) -> Box<Failure> {
+    let text = match failure.code {
+        ErrorCode::Unauthenticated => "does not accept this host's key, or that of the next host",
+        ErrorCode::PermissionDenied => "does not let this host call it",
+        ErrorCode::Misdirected => "is another process than the one that the call was made for",
         _ => return failure,
     };
-    Box::new(Failure { message: text.to_owned(), ..*failure })
+    Box::new(Failure { code: ErrorCode::Unavailable, message: format!("{the_peer} {text}"), ..*failure })
 }

@@ -10,10 +10,10 @@ use super::Peer;
 use super::calling::Missed;
 use super::failures::{refused, unsent};
 use crate::base::{ErrorCode, Failure};
-use crate::peers::Cause;
 use crate::peers::acquaintance::{Binding, Introduced, Met, Unwelcome, Welcome};
 use crate::peers::client::{Connection, SendError};
 use crate::peers::connections::{Greeted, PeerClock};
+use crate::peers::{Cause, Moment, Step};
 use crate::wire::{self, Compression, KeySet, RequestEnvelope, ResponseEnvelope};
 
 /// How long a hello may take, within the deadline of the call.
@@ -45,6 +45,22 @@ impl Peer {
         }
     }
 
+    /// Says hello where no call is made, to learn whether there is a host that calls can be made to.
+    pub(in super::super) async fn greet(self: &Arc<Self>) {
+        let Some(key) = self.key.clone() else { return };
+        match self.begin(&key).await {
+            // The connection ends with it: the first call is made over one of its own.
+            Ok(Begun::Greeted(_) | Begun::Itself) => {}
+            Err(Missed { failure, cause, .. }) => {
+                let is_news = self.history.failing_of() != Some(cause);
+                self.note_failure(cause, &failure);
+                if is_news {
+                    tracing::warn!(peer = %self.url, "no call can be made to the peer: {}", self.reason(cause, &failure));
+                }
+            }
+        }
+    }
+
     /// Makes a connection and says hello. Nothing of a call is sent, so no failure of it has run anything.
     pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<Begun, Missed> {
         let open = self.connections.open();
@@ -58,13 +74,16 @@ impl Peer {
         let met = self.known.acquaintance.meet(&introduced, self.client.identity(), &self.binding);
         match met {
             Ok((Welcome::Itself, news)) => {
+                self.history.answered(Step::Hello, Moment::now());
                 if news.0 {
                     tracing::warn!(peer = %self.url, "the URL leads back to this very host: functions that run there run here while it does");
+                    self.client.identity().tell_home();
                 }
                 self.known.is_home.notify_one();
                 Ok(Begun::Itself)
             }
             Ok((Welcome::Call(receiver), news)) => {
+                self.history.answered(Step::Hello, Moment::now());
                 match &introduced.by {
                     Some(by) if news.0 => {
                         tracing::info!(peer = %self.url, host_id = %by.host_id, instance = %by.instance, "the peer said who it is");

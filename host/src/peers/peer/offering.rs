@@ -6,11 +6,14 @@ use std::time::Instant;
 use super::{Client, Destination, Peer};
 use crate::base::{FunctionName, HostId};
 use crate::config::{FUNCTIONS_PATH, PeerUrl, READY_PATH};
-use crate::peers::{Catalogue, Known, Offered};
+use crate::peers::client::{Got, SendError};
+use crate::peers::{Catalogue, Cause, Known, Moment, Offered, Step};
 
 /// What the config allows to ask a peer besides calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Allowed {
+    /// For calls, and so for who it is.
+    pub calls: bool,
     /// For its catalogue.
     pub functions: bool,
     /// Whether it is ready.
@@ -19,6 +22,7 @@ pub struct Allowed {
 
 /// The same, with where that is.
 pub(in super::super) struct Reach {
+    pub(in super::super) calls: bool,
     pub(in super::super) functions: bool,
     pub(in super::super) functions_at: Destination,
     pub(in super::super) ready: bool,
@@ -28,6 +32,7 @@ pub(in super::super) struct Reach {
 impl Reach {
     pub(super) fn new(allowed: Allowed, client: &Client, url: &PeerUrl) -> Self {
         Self {
+            calls: allowed.calls,
             functions: allowed.functions,
             functions_at: client.destination(url.uri(FUNCTIONS_PATH)),
             ready: allowed.ready,
@@ -46,7 +51,7 @@ impl Peer {
     /// What it may be asked besides calls.
     #[must_use]
     pub fn allowed(&self) -> Allowed {
-        Allowed { functions: self.reach.functions, ready: self.reach.ready }
+        Allowed { calls: self.reach.calls, functions: self.reach.functions, ready: self.reach.ready }
     }
 
     pub(in super::super) fn reach(&self) -> &Reach {
@@ -67,6 +72,17 @@ impl Peer {
     #[must_use]
     pub fn offered(&self, name: &FunctionName) -> Option<Arc<Offered>> {
         self.look_up(|catalogue| catalogue.find(name).cloned())
+    }
+
+    /// What its catalogue says where it does not have a function, in words that follow others; empty where it has it, or
+    /// where no catalogue is known.
+    #[must_use]
+    pub fn describe_lack(&self, name: &FunctionName) -> String {
+        let lacks = self.look_up(|catalogue| (!catalogue.lists(name)).then_some(()));
+        let fetched = self.known.notes().fetched.filter(|_| lacks.is_some());
+        fetched
+            .map(|moment| format!("; its catalogue, fetched {}, does not list the function", moment.ago()))
+            .unwrap_or_default()
     }
 
     /// Whether it offers a function to a call that has been on these hosts: to one of them, the call does not go back.
@@ -98,17 +114,20 @@ impl Peer {
         self.health.says_ready(Instant::now());
     }
 
-    /// What it said when it was asked whether it is ready, in words that follow others; empty if it was not.
-    pub(super) fn describe_probe(&self) -> String {
-        let notes = self.known.notes();
-        let said = notes.probe.map(|(moment, probed)| {
-            let said = match probed {
-                super::super::Probed::Ready => "said that it is ready",
-                super::super::Probed::NotReady => "did not say that it is ready",
-                super::super::Probed::Failed => "gave no answer",
-            };
-            format!("; asked whether it is ready {}, it {said}", moment.ago())
-        });
-        said.unwrap_or_default()
+    /// Notes what asking it for something else than a call shows of it.
+    pub(in super::super) fn note_contact(&self, got: &Option<Result<Got, SendError>>) {
+        match got {
+            Some(Ok(_)) => self.history.reached(),
+            Some(Err(
+                error @ (SendError::NotConnected(_)
+                | SendError::Refused(_)
+                | SendError::CertificateRefused(_)),
+            )) => {
+                let (cause, text) = (Cause::of_send(error), error.to_string());
+                self.history.failed(Step::Connection, cause, text, Moment::now());
+            }
+            // It may be slow at this, and fast at calls.
+            Some(Err(_)) | None => {}
+        }
     }
 }

@@ -154,19 +154,26 @@ fn envelopes() -> impl Strategy<Value = RequestEnvelope> {
         proptest::collection::vec(host_id, 0..=HOPS_MAX),
         proptest::option::of("\\PC{0,64}"),
         proptest::option::of(proptest::collection::vec(any::<u8>(), 0..=IDEMPOTENCY_KEY_BYTES_MAX)),
-        any::<(Option<[u8; 16]>, Option<[u8; 16]>, u64)>(),
+        any::<(Option<[u8; 16]>, Option<[u8; 16]>, u64, Option<[u8; 16]>)>(),
     )
-        .prop_map(|(function, arguments, remaining_ms, hops, traceparent, key, (to, hello, depth))| {
-            RequestEnvelope {
-                function: FunctionName::new(&function).unwrap(),
-                arguments: rmp_serde::to_vec(&arguments).unwrap().into(),
-                remaining_ms,
-                hops,
-                traceparent: traceparent.map(Arc::from),
-                idempotency_key: key.map(Bytes::from),
-                extensions: RequestExtensions { to: to.map(InstanceId), hello: hello.map(InstanceId), depth },
-            }
-        })
+        .prop_map(
+            |(function, arguments, remaining_ms, hops, traceparent, key, (to, hello, depth, call))| {
+                RequestEnvelope {
+                    function: FunctionName::new(&function).unwrap(),
+                    arguments: rmp_serde::to_vec(&arguments).unwrap().into(),
+                    remaining_ms,
+                    hops,
+                    traceparent: traceparent.map(Arc::from),
+                    idempotency_key: key.map(Bytes::from),
+                    extensions: RequestExtensions {
+                        to: to.map(InstanceId),
+                        hello: hello.map(InstanceId),
+                        depth,
+                        call: call.map(RequestId),
+                    },
+                }
+            },
+        )
 }
 
 proptest! {
@@ -196,5 +203,8 @@ fn a_hello_is_a_call_that_older_hosts_can_read() {
     let read = decode_whole(BytesMut::from(&frame[HEADER_BYTES..])).unwrap();
     assert_eq!(read, hello);
     assert_eq!((read.function.as_str(), &read.arguments[..]), ("framex.hello", &b"\x80"[..]));
-    assert_eq!(read.extensions, RequestExtensions { to: None, hello: Some(own.instance()), depth: 0 });
+    assert_eq!(
+        read.extensions,
+        RequestExtensions { hello: Some(own.instance()), ..RequestExtensions::default() }
+    );
 }

@@ -12,7 +12,7 @@ use super::{
 
 /// Makes calls until the peer is left alone.
 fn open_breaker(host: &Daemon, function: &str) {
-    let is_left_alone = || host.admin_get("peers").json()["peers"][0]["health"] != json!("serves");
+    let is_left_alone = || host.admin_get("peers").json()["peers"][0]["health"] == json!("paused");
     until("the peer is left alone", || {
         is_left_alone() || host.call_within(function, &json!({}), 200).status != 200 && is_left_alone()
     });

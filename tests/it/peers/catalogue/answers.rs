@@ -40,7 +40,7 @@ fn check(peer: &FaultyPeer, config: &str, result: &str, reason: &str) -> Daemon 
     let failure = a.admin_get("peers").json()["peers"][0]["catalogue"]["last_failure"].clone();
     assert!(failure["reason"].as_str().is_some_and(|said| said.contains(reason)), "{failure}");
     // Once, not once for each request.
-    let lines = a.log().lines().filter(|line| line.contains("the peer's catalogue cannot be had")).count();
+    let lines = a.log().lines().filter(|line| line.contains("cannot list the functions of the peer")).count();
     assert_eq!(lines, 1, "{}", a.log());
     a
 }

@@ -35,6 +35,10 @@ pub enum Mood {
     Answers,
     /// Adds 1000 to the answer.
     Adds,
+    /// Never comes to the body.
+    Hangs,
+    /// Never answers after it.
+    HangsAfter,
 }
 
 pub(crate) fn register(ctx: &Context) -> Result<()> {
@@ -89,6 +93,14 @@ async fn moody(_: LayerCall, next: Next<'_, u64, Error>) -> Layered<'_, u64, Err
             Ok(next.refuse(refused.into()))
         }
         Mood::Answers => Ok(next.answer(1000)),
+        Mood::Hangs => {
+            let () = std::future::pending().await;
+            Ok(next.run().await)
+        }
+        Mood::HangsAfter => {
+            let _answer = next.run().await;
+            std::future::pending().await
+        }
         Mood::Adds => {
             let mut answer = next.run().await;
             if let Ok(number) = &mut *answer {

@@ -1,0 +1,184 @@
+//! How a peer is, as far as this host knows, for JSON and in words.
+
+use std::time::Instant;
+
+use super::{Peer, Standing};
+use crate::base::{ErrorCode, Failure, rfc3339};
+use crate::peers::{Admission, Cause, History, LastError, Moment, Probed, Recent, Step};
+use crate::wire::key_id_text;
+
+/// How a peer is.
+#[derive(Debug, Clone, Copy)]
+pub enum Condition {
+    /// None of the peers behind its URL has been found yet.
+    NotFoundYet,
+    /// This host has no key that seals calls to it.
+    NoKey,
+    /// It is this very host.
+    Itself,
+    /// It has answered nothing yet, and failed at nothing.
+    Unknown,
+    /// It answered last.
+    Ok,
+    /// It has failed since then.
+    Failing(Moment),
+    /// It has failed so often that it gets no call until then.
+    Paused(Instant),
+}
+
+impl Condition {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFoundYet => "not_found_yet",
+            Self::NoKey => "no_key",
+            Self::Itself => "itself",
+            Self::Unknown => "unknown",
+            Self::Ok => "ok",
+            Self::Failing(_) => "failing",
+            Self::Paused(_) => "paused",
+        }
+    }
+}
+
+impl Peer {
+    /// How it is.
+    #[must_use]
+    pub fn condition(&self, now: Instant) -> Condition {
+        if self.is_unfound {
+            return Condition::NotFoundYet;
+        }
+        if self.is_itself() {
+            return Condition::Itself;
+        }
+        if self.key.is_none() {
+            return Condition::NoKey;
+        }
+        let Recent { answered, failing, .. } = self.history.recent();
+        match (self.look(now), failing) {
+            (Admission::No(until), _) => Condition::Paused(until),
+            (_, Some(failing)) => Condition::Failing(failing.since),
+            (_, None) if answered.is_some() => Condition::Ok,
+            (_, None) => Condition::Unknown,
+        }
+    }
+
+    /// How it answered of late.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Notes a failure that says how it is.
+    pub(super) fn note_failure(&self, cause: Cause, failure: &Failure) {
+        let step = match cause {
+            Cause::NotConnected | Cause::Refused | Cause::CertificateRefused => Step::Connection,
+            _ if failure.executed == Some(false) => Step::Hello,
+            _ => Step::Call,
+        };
+        self.history.failed(step, cause, self.reason(cause, failure), Moment::now());
+    }
+
+    /// Notes a sealed answer that is no result: the peer is there, and perhaps says what it lacks.
+    pub(super) fn note_refusal(&self, failure: &Failure) {
+        let now = Moment::now();
+        self.history.answered(Step::Call, now);
+        let is_of_the_peer = matches!(
+            failure.code,
+            ErrorCode::Unavailable
+                | ErrorCode::Overloaded
+                | ErrorCode::Unauthenticated
+                | ErrorCode::PermissionDenied
+                | ErrorCode::Incompatible
+                | ErrorCode::Replayed
+                | ErrorCode::Misdirected
+        );
+        if is_of_the_peer && failure.executed != Some(true) {
+            let cause = Cause::Told(failure.code);
+            self.history.erred(cause, format!("it {}: {}", cause.predicate(), failure.message), now);
+        }
+    }
+
+    /// A failure in words for operators.
+    pub(super) fn reason(&self, cause: Cause, failure: &Failure) -> String {
+        match (cause, &self.key) {
+            (Cause::Unsealed(401), Some(key)) => {
+                format!("it does not accept this host's key {} (HTTP status 401)", key_id_text(key.id()))
+            }
+            _ => failure.message.clone(),
+        }
+    }
+
+    /// How it fares, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        if self.is_unfound {
+            return "none of the peers behind it has been found yet".to_owned();
+        }
+        let now = Instant::now();
+        let found = self.found_behind.as_ref().map(|url| format!("found behind {url}, "));
+        let Standing { priority, weight } = self.standing;
+        let (running, waiting) = (self.bulkhead().running(), self.bulkhead().waiting());
+        let most = self.bulkhead().in_flight_max().map(|most| format!(" of at most {most}"));
+        format!(
+            "{}{}{}; {running}{} calls run there, {waiting} wait for it to come back{}, priority {priority}, weight \
+             {weight}; {}",
+            found.unwrap_or_default(),
+            self.describe_condition(now),
+            self.describe_return(now),
+            most.unwrap_or_default(),
+            self.latency.describe(now),
+            self.describe_way()
+        )
+    }
+
+    /// Whether it answers, since when, and why not.
+    fn describe_condition(&self, now: Instant) -> String {
+        let Recent { answered, failing, last_error, .. } = self.history.recent();
+        let last =
+            last_error.map(|LastError { at, reason, .. }| format!(", the last {}: {reason}", at.ago()));
+        let last = last.unwrap_or_default();
+        let since = failing.map(|failing| {
+            let failures = if failing.failures == 1 { "failure" } else { "failures" };
+            format!("{} {failures} since {}", failing.failures, rfc3339(failing.since.date))
+        });
+        let since = since.unwrap_or_else(|| "failures".to_owned());
+        match self.condition(now) {
+            Condition::NotFoundYet => "not found yet".to_owned(),
+            Condition::Itself => "it is this very host".to_owned(),
+            Condition::NoKey => {
+                "this host has no key that seals calls to it (plugins.proxy.auth.rules)".to_owned()
+            }
+            Condition::Unknown => "whether it answers is not known yet".to_owned(),
+            Condition::Ok => {
+                format!("ok, last success {}", answered.map(|moment| moment.ago()).unwrap_or_default())
+            }
+            Condition::Failing(_) => format!("failing: {since}{last}"),
+            Condition::Paused(until) => {
+                let left = until.saturating_duration_since(now).as_millis();
+                format!("paused for another {left} ms after {since}{last}")
+            }
+        }
+    }
+
+    /// What is known of its return while it is paused, or waits for the call that finds out.
+    fn describe_return(&self, now: Instant) -> String {
+        let look = self.look(now);
+        if look == Admission::Yes || self.is_itself() {
+            return String::new();
+        }
+        let notes = self.known.notes();
+        let probed = notes.probe.map(|(moment, probed)| {
+            let said = match probed {
+                Probed::Ready => "said that it is ready",
+                Probed::NotReady => "did not say that it is ready",
+                Probed::Failed => "gave no answer",
+            };
+            format!("; asked whether it is ready {}, it {said}", moment.ago())
+        });
+        let trial =
+            if look == Admission::Trial { "; the next call finds out whether it is back" } else { "" };
+        probed.unwrap_or_default() + trial
+    }
+}
