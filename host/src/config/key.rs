@@ -198,21 +198,24 @@ pub(super) fn shown(text: &str) -> String {
 /// The known key that the user most likely meant, in full; `here` are the keys of the same table.
 pub(super) fn meant(key: &KeyPath, here: &[&str]) -> Option<KeyPath> {
     let wanted = key.parts().last()?;
-    // `server_port` for `server.port`, as in a variable with one `_` too few.
-    let joined = KEYS.iter().find(|known| known.replace('.', "_") == *wanted);
-    if let Some(known) = joined {
+    // `server_port` for `server.port`, as in a variable with one `_` too few, or `serverport`.
+    let slip = |known: &&'static str| strsim::osa_distance(&known.replace('.', "_"), wanted);
+    let slips_max = usize::from(key.parts().len() == 1);
+    if let Some(known) = KEYS.iter().copied().min_by_key(slip).filter(|known| slip(known) <= slips_max) {
         return Some(KeyPath::of(known));
     }
     // `port` for `server.port`: the very word, in the table that is nearest.
     let last = |known: &&'static str| known.rsplit('.').next() == Some(wanted.as_str());
     let shared = |known: &&'static str| known.split('.').zip(key.parts()).take_while(|(a, b)| a == b).count();
     let elsewhere = KEYS.iter().copied().filter(last).min_by_key(|known| std::cmp::Reverse(shared(known)));
-    if let Some(known) = elsewhere {
-        return Some(KeyPath::of(known));
-    }
-    let sibling = nearest(wanted, here.iter().copied(), 1);
-    if let Some(name) = sibling.first() {
-        return Some(key.parent().child(name));
+    let sibling = nearest(wanted, here.iter().copied(), 1).first().map(|name| key.parent().child(name));
+    // At the top, a word of another table is meant more likely than a similar one.
+    let found = match (elsewhere.map(KeyPath::of), sibling) {
+        (Some(elsewhere), Some(_)) if key.parts().len() == 1 => Some(elsewhere),
+        (elsewhere, sibling) => sibling.or(elsewhere),
+    };
+    if found.is_some() {
+        return found;
     }
     nearest(&key.dotted(), KEYS, 1).first().map(|known| KeyPath::of(known))
 }
