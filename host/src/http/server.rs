@@ -278,37 +278,42 @@ impl Connection {
             }
         };
         tokio::pin!(ended);
-        let mut ended = poll_fn(|context| {
+        let ended = poll_fn(|context| {
             turn.begin();
             ended.as_mut().poll(context)
         });
-        let mut leaves = false;
-        let outcome = loop {
-            tokio::select! {
-                outcome = &mut ended => break outcome,
-                // hyper's own timeout begins once it knows the version of HTTP: whoever says less would keep a place
-                // for ever. And it has none for answers, which HTTP/2 holds back for as long as the client likes.
-                limit = activity.outlived(times) => {
-                    if limit == Limit::IdleTime && leaves {
-                        return;
-                    }
-                    place.meters().limit(limit);
-                    tracing::debug!(%from, limit = limit.as_str(), "the connection is closed: it does nothing");
-                    if limit != Limit::IdleTime {
-                        return;
-                    }
-                    // A request may be on its way: over HTTP/2, its sender is told whether it was taken.
-                    leaves = true;
-                    activity.touch();
-                    idle.notify_one();
-                }
-                () = tasks.abandoned().cancelled() => return,
-            }
+        let outcome = tokio::select! {
+            outcome = ended => outcome,
+            () = outlived(&place, times, from, &idle) => return,
+            () = tasks.abandoned().cancelled() => return,
         };
         if let Err(error) = outcome {
             place.meters().broke(&*error);
             tracing::debug!(%from, %error, "the connection ended early");
         }
+    }
+}
+
+/// Ends when the connection is to be closed at once, as a limit acts. One that is idle is told by `idle` to end by itself
+/// first: a request may be on its way, and over HTTP/2 its sender learns whether it was taken.
+///
+/// hyper has no limit for who says nothing at all, nor for answers, which HTTP/2 holds back for as long as the client
+/// likes.
+async fn outlived(place: &Place, times: Times, from: SocketAddr, idle: &Notify) {
+    let mut leaves = false;
+    loop {
+        let limit = place.activity().outlived(times).await;
+        if limit == Limit::IdleTime && leaves {
+            return;
+        }
+        place.meters().limit(limit);
+        tracing::debug!(%from, limit = limit.as_str(), "the connection is closed: it does nothing");
+        if limit != Limit::IdleTime {
+            return;
+        }
+        leaves = true;
+        place.activity().touch();
+        idle.notify_one();
     }
 }
 

@@ -13,6 +13,9 @@ const SLEEPS: &str = "misbehave.functions.sleeps";
 const KEY: &str = "a-key-of-sixteen-and-more";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
+/// Method and path, headers, body, and the status of the refusal.
+type Case<'a> = ((&'a str, &'a str), &'a [(&'a str, &'a str)], &'a [u8], u16);
+
 fn path(function: &str) -> String {
     format!("/api/v1/functions/{function}")
 }
@@ -43,7 +46,7 @@ fn refusals_before_the_call() {
     for function in ["there.is.none", "no!name", "a/b", "a%2fb"] {
         refused(&host, ("POST", &path(function)), &[JSON], b"{}", 404);
     }
-    let cases: [(_, &[(&str, &str)], &[u8], u16); 9] = [
+    let cases: [Case<'_>; 9] = [
         (("GET", &*echo), &[], b"", 405),
         (("DELETE", &*echo), &[], b"", 405),
         (post, &[], good, 415),

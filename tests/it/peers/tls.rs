@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use framex_tests::{Authority, Daemon, DaemonBuilder, FaultyPeer, Issued, WallClock, until};
+use framex_tests::{Authority, Daemon, DaemonBuilder, FaultyPeer, Issued, WallClock, frames, until};
 
 use super::{FUNCTION, TRACE, call, check_failed, host};
 
@@ -80,6 +80,31 @@ fn a_peer_that_is_not_who_it_should_be_is_not_called() {
         assert_eq!(served.header("x-framex-served-by"), Some("a"), "{served:?}");
         b.stop();
     }
+}
+
+#[test]
+fn files_of_keys_and_certificates_may_begin_with_a_byte_order_mark() {
+    let authority = Authority::default();
+    let marked = |folder: &std::path::Path, name: &str, text: &str| {
+        std::fs::write(folder.join(name), format!("\u{feff}{text}\n")).unwrap();
+    };
+    let rules = frames::rules(&["file:proxy.key"]);
+    let b = Daemon::builder().plugin("misbehave").config("host_id = \"b\"").config(&rules);
+    let own = authority.issue(&["localhost"]);
+    for (name, text) in [("proxy.key", frames::SECRET), ("host.pem", &own.cert), ("host-key.pem", &own.key)] {
+        marked(b.folder(), name, text);
+    }
+    let b = b.config("[server.tls]\ncert = \"host.pem\"\nkey = \"host-key.pem\"").start();
+    let url = url(&b);
+    let a = Daemon::builder()
+        .config(&format!("plugins.proxy.proxy_urls = [{url:?}]\nplugins.proxy.proxy_functions = {{ {url:?} = [{FUNCTION:?}] }}"))
+        .config(&rules)
+        .config("plugins.proxy.tls.ca = \"ca.pem\"");
+    marked(a.folder(), "proxy.key", frames::SECRET);
+    marked(a.folder(), "ca.pem", &authority.pem);
+    let a = a.start();
+    let served = call(&a);
+    assert_eq!((served.status, served.header("x-framex-served-by")), (200, Some("b")), "{}", a.log());
 }
 
 #[test]

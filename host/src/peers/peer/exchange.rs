@@ -62,7 +62,12 @@ impl Peer {
         tracing::debug!(peer = %self.url, "a kept connection broke before the peer answered: the same frame is sent over a new one");
         // What was sealed for a process stays so, whichever answers now: another one refuses it.
         *greeted = Greeted { receiver: greeted.receiver.clone(), ..fresh };
-        let posted = self.client.post(&mut greeted.connection, &self.destination, frame).await;
+        let mut posted = self.client.post(&mut greeted.connection, &self.destination, frame.clone()).await;
+        if matches!(posted, Err(SendError::NotSent)) {
+            // A proxy that closes after each answer, as that to the hello.
+            greeted.connection = self.connect().await.ok()?;
+            posted = self.client.post(&mut greeted.connection, &self.destination, frame).await;
+        }
         self.taken(posted).ok()
     }
 
