@@ -23,6 +23,8 @@ need "a C compiler" "command -v cc" gcc libc6-dev
 need "Python with the libraries of tests/interop/client.py" \
   "/usr/bin/python3 -c 'import argon2, nacl.bindings, msgpack, lz4.block'" \
   python3 python3-nacl python3-argon2 python3-msgpack python3-lz4
+need "Python's venv, for clients that tests generate" "/usr/bin/python3 -c 'import ensurepip, venv'" python3-venv
+need "Node.js with npm, for clients that tests generate" "command -v node && command -v npm" nodejs npm
 need "MariaDB, as a database of the tests" "PATH=\$PATH:/usr/sbin command -v mariadbd && command -v mariadb-install-db" \
   mariadb-server
 need "nginx, in front of hosts of the tests" "PATH=\$PATH:/usr/sbin command -v nginx" nginx-light

@@ -59,7 +59,7 @@ pub struct CallError {
     executed: Option<bool>,
     #[serde(default)]
     app_code: Option<String>,
-    #[serde(default)]
+    #[serde(default, with = "details_field")]
     #[schemars(with = "Option<serde_json::Value>")]
     details: Option<rmpv::Value>,
 }
@@ -90,7 +90,7 @@ impl CallError {
     pub fn with_details<T: Serialize>(mut self, details: &T) -> Self {
         let value = to_message_pack(details)
             .map_err(|error| error.to_string())
-            .and_then(|bytes| from_message_pack(&bytes).map_err(|error| error.to_string()));
+            .and_then(|bytes| details_field::read(&bytes));
         match value {
             Ok(value) => self.details = Some(value),
             Err(error) => self.message.push_str(&format!(" (its details cannot be encoded: {error})")),
@@ -125,7 +125,8 @@ impl CallError {
     /// The function's own details, if there are any and they have this type.
     #[must_use]
     pub fn details<T: DeserializeOwned>(&self) -> Option<T> {
-        let bytes = to_message_pack(self.details.as_ref()?).ok()?;
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, self.details.as_ref()?).ok()?;
         from_message_pack(&bytes).ok()
     }
 
@@ -146,6 +147,53 @@ impl CallError {
     fn passed_on(mut self) -> Self {
         self.executed = Some(true);
         self
+    }
+}
+
+mod details_field {
+    //! Details are any MessagePack, and travel as it is.
+    use serde::de::{Deserialize, Deserializer, Error, Visitor};
+    use serde::{Serialize, Serializer};
+
+    use crate::codec::{AS_IT_IS, DEPTH_MAX};
+
+    pub(super) fn read(mut bytes: &[u8]) -> Result<rmpv::Value, String> {
+        rmpv::decode::read_value_with_max_depth(&mut bytes, 2 * DEPTH_MAX).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        details: &Option<rmpv::Value>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match details {
+            Some(details) => details.serialize(serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<rmpv::Value>, D::Error> {
+        let details = deserializer.deserialize_newtype_struct(AS_IT_IS, Details)?;
+        Ok(Some(details).filter(|details| !details.is_nil()))
+    }
+
+    struct Details;
+
+    impl<'de> Visitor<'de> for Details {
+        type Value = rmpv::Value;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("details")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<rmpv::Value, E> {
+            read(bytes).map_err(E::custom)
+        }
+
+        fn visit_newtype_struct<D: Deserializer<'de>>(self, other: D) -> Result<rmpv::Value, D::Error> {
+            rmpv::Value::deserialize(other)
+        }
     }
 }
 
@@ -280,6 +328,11 @@ mod tests {
         assert_eq!(back, error);
         assert_eq!(back.details::<(u64, String)>(), Some((7, "x".to_owned())));
         assert_eq!(back.to_string(), "no_such_user: there is no user 7");
+        for details in [None, Some(None), Some(Some(u128::MAX))] {
+            let back =
+                CallError::from_wire(&CallError::failed("x", "x").with_details(&(1, details)).to_wire());
+            assert_eq!(back.details::<(u8, Option<Option<u128>>)>(), Some((1, details)));
+        }
     }
 
     #[test]

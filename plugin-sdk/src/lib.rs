@@ -34,6 +34,45 @@
 //! so timers, sockets and database drivers work; `tokio::spawn` works as well, but a call made from a spawned
 //! task begins anew: it has no part in the deadline of the call that spawned it.
 
+//!
+//! # Types
+//!
+//! A value is the same wherever its function runs, or it is refused: in a plain call nothing is encoded; to another
+//! plugin, and sealed to a peer, values travel as MessagePack; JSON is for callers that are not plugins.
+//! Any type that is [`serde::Serialize`] and `Deserialize` can be an argument or a result.
+//!
+//! | type | MessagePack | JSON |
+//! | --- | --- | --- |
+//! | integers of at most 64 bits | number | number; also `1.0` and `1e3`, exactly |
+//! | `i128`, `u128` | text of decimal digits | string of decimal digits; a number of at most 64 bits is taken as well |
+//! | `f32`, `f64` | number | number; a result with NaN or an infinity is refused (`failed`, the function ran) |
+//! | `bool`, `String`, `char`, `()` | boolean, text, nil | boolean, string, `null` |
+//! | unit struct | nil | `null` |
+//! | [`Bytes`]; `Vec<u8>` as an argument, result or field of a `#[model]` | bytes | base64 string |
+//! | `Vec<u8>` elsewhere (`Vec<Vec<u8>>`, behind an alias, in an untagged enum, a result `Option<Vec<u8>>`) | list of numbers | array of numbers |
+//! | lists, sets, tuples, arrays | list | array |
+//! | struct; maps with keys of text | map | object |
+//! | maps with other keys | map | object; numbers, booleans, characters and unit variants are their text, bytes base64, lists their JSON |
+//! | `Option<T>` | nil or the value | `null` or the value |
+//! | `Some` around nothing: `Some(None)`, `Some(())` | an extension (`host/WIRE.md`) | cannot be sent; a result with it is refused (`failed`, the function ran) |
+//! | enums, with any of serde's four forms of tags | as serde's form says | as serde's form says |
+//! | `Duration`, `SystemTime` | map of seconds and nanoseconds | object of the same |
+//! | `serde_json::Value`, and types without a `JsonSchema` | their value | their value; the schema is `{}`, anything |
+//!
+//! What has no place in it does not get lost in silence:
+//!
+//! - A field marked `#[serde(skip)]`, `skip_serializing` or `skip_deserializing` does not compile in a `#[model]`.
+//! - A value of a `#[model]` enum marked `#[serde(untagged)]` that its receiver would read as another variant is refused
+//!   before it leaves: `invalid_argument` for an argument, `internal` for a result. Such enums are read back once, so
+//!   they cost more than others.
+//! - Serde keeps no 128-bit integers while it looks for a variant, or for the fields of a flattened struct
+//!   (`tag = ".."`, `untagged`, `flatten`). A `#[model]` carries them there in fields written `u128`, `i128`, and as an
+//!   `Option` or `Vec` of these; in other forms, and in types that are no `#[model]`, the call is refused. In the same
+//!   places JSON must write integers without a point or exponent, and maps there have keys of text.
+//! - What an implementation or attribute of your own leaves out (`serialize_with`, `skip_serializing_if` with another
+//!   default) is yours to put back; enums without `#[model]` are not checked.
+//! - Values are nested at most 64 levels deep; deeper ones are refused.
+
 mod bytes;
 mod codec;
 mod config;
@@ -77,7 +116,8 @@ pub mod __private {
 
     pub use crate::bytes::{bytes_field, optional_bytes_field};
     pub use crate::codec::{
-        arguments_from, arguments_to, result_bytes_from, result_bytes_to, result_from, result_to,
+        Untagged, arguments_from, arguments_to, result_bytes_from, result_bytes_to, result_from, result_to,
+        serialize_untagged, wide_field,
     };
     pub use crate::error::failure_from_details;
     pub use crate::export::{blocking, call, start, stop};

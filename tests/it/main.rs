@@ -38,3 +38,4 @@ mod state_dir;
 mod terminal;
 mod tls;
 mod trust;
+mod types;

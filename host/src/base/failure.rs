@@ -56,6 +56,16 @@ impl Failure {
         Self::executed(ErrorCode::Failed, text)
     }
 
+    /// A result with something in it that JSON does not have.
+    #[must_use]
+    pub fn without_json(what: &str) -> Self {
+        let text = format!(
+            "the function ran, and its result has {what}, which JSON cannot show: ask with \
+             `Accept: application/msgpack`"
+        );
+        Self::executed(ErrorCode::Failed, text)
+    }
+
     /// What a plugin says in it, in bytes.
     #[must_use]
     pub fn own_bytes(&self) -> usize {

@@ -50,7 +50,8 @@ struct Call {
     policy: Arc<Policy>,
     credentials: HeaderMap,
     deadline: Deadline,
-    form: Form,
+    /// `None`: no body is expected, and so no arguments.
+    form: Option<Form>,
     result_form: Form,
     idempotency_key: Option<Bytes>,
     traceparent: Option<Arc<str>>,
@@ -80,7 +81,7 @@ pub(super) fn take(
             credentials: head::credentials(headers, is_known),
             deadline,
             form,
-            result_form: result_form(headers, form),
+            result_form: result_form(headers, form.unwrap_or(Form::Json)),
             idempotency_key: idempotency_key(headers)?,
             traceparent: traceparent(headers),
             announced: body::announced(headers),
@@ -134,7 +135,10 @@ async fn answer(
         (caller, _) = auth::admit(&now.access, &path, &credentials, guest.from.certificate())?;
         auth::authorise(&caller, &function, id).map_err(|refused| Problem::of_failure(&refused))?;
     }
-    let arguments = arguments(form, body, now.limits.wire.nesting_max)?;
+    if form.is_none() && !body.is_empty() {
+        return Err(unsupported_type());
+    }
+    let arguments = arguments(form.unwrap_or(Form::Json), body, now.limits.wire.nesting_max)?;
     if arguments.len() > body_bytes_max {
         return Err(too_large_packed(body_bytes_max));
     }
@@ -205,6 +209,7 @@ fn respond(form: Form, result: Bytes, bytes_max: usize) -> Result<Response, Prob
         Form::Json => {
             let text = transcode::to_json(&result, bytes_max).map_err(|error| match error {
                 NoJson::Malformed(text) => unreadable(text),
+                NoJson::Lacking(what) => Problem::of_failure(&Failure::without_json(what)),
                 NoJson::TooLong(_) => Problem::of_failure(&Failure::too_long_as_json(bytes_max)),
             })?;
             (JSON, text.into())
@@ -215,12 +220,20 @@ fn respond(form: Form, result: Bytes, bytes_max: usize) -> Result<Response, Prob
     Ok(response)
 }
 
-fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
-    match body::media_type(headers).as_ref() {
-        JSON => Ok(Form::Json),
-        name if PACKED.contains(&name) => Ok(Form::MessagePack),
-        _ => Err(Problem::unsupported_type("application/json or application/msgpack")),
+/// The form of the arguments; a request without a body needs not name one.
+fn form_of(headers: &HeaderMap) -> Result<Option<Form>, Problem> {
+    if !headers.contains_key(CONTENT_TYPE) && body::announced(headers).unwrap_or(0) == 0 {
+        return Ok(None);
     }
+    match body::media_type(headers).as_ref() {
+        JSON => Ok(Some(Form::Json)),
+        name if PACKED.contains(&name) => Ok(Some(Form::MessagePack)),
+        _ => Err(unsupported_type()),
+    }
+}
+
+fn unsupported_type() -> Problem {
+    Problem::unsupported_type("application/json or application/msgpack")
 }
 
 /// The result comes as the arguments did, unless `Accept` likes the other form better.
@@ -236,8 +249,11 @@ fn result_form(headers: &HeaderMap, arguments: Form) -> Form {
 /// The time that the caller gives the call, never more than the host's own limit.
 fn timeout(headers: &HeaderMap, most: Duration) -> Result<Duration, Problem> {
     let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(most) };
-    let milliseconds =
-        value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|number| *number > 0);
+    let digits = value.to_str().ok().map(str::trim).filter(|text| {
+        text.bytes().all(|byte| byte.is_ascii_digit()) && text.bytes().any(|byte| byte != b'0')
+    });
+    // More than fits is more than the limit in any case.
+    let milliseconds = digits.map(|digits| digits.parse::<u64>().unwrap_or(u64::MAX));
     let milliseconds = milliseconds.ok_or_else(|| {
         Problem::of_code(
             ErrorCode::InvalidArgument,

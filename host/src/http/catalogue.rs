@@ -45,14 +45,19 @@ impl Entry {
     pub(super) fn arguments_schema(&self) -> Value {
         let of_peer = || self.offered.as_ref().map(|offered| offered.arguments_schema());
         let here = self.function.as_ref().map(|function| function.arguments_schema.clone());
-        here.or_else(of_peer).unwrap_or(Value::Bool(true))
+        published(here.or_else(of_peer))
     }
 
     pub(super) fn result_schema(&self) -> Value {
         let of_peer = || self.offered.as_ref().map(|offered| offered.result_schema());
         let here = self.function.as_ref().map(|function| function.result_schema.clone());
-        here.or_else(of_peer).unwrap_or(Value::Bool(true))
+        published(here.or_else(of_peer))
     }
+}
+
+/// A schema as callers get it: where there is none, or one that is `true`, any value, in the form that more readers know.
+fn published(schema: Option<Value>) -> Value {
+    schema.filter(|schema| *schema != Value::Bool(true)).unwrap_or_else(|| json!({}))
 }
 
 /// Everything that can be called here and that the caller may see, by name.

@@ -1,9 +1,14 @@
 //! `GET /api/v1/openapi.json`: OpenAPI 3.1 of the functions, from the Rust types.
 
+mod components;
+
 use serde_json::{Map, Value, json};
 
+use components::Components;
+
 use super::catalogue::{Entry, entries};
-use crate::base::{Caller, ErrorCode};
+use super::{IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, REQUEST_ID_HEADER, SERVED_BY_HEADER, TIMEOUT_HEADER};
+use crate::base::{Caller, ErrorCode, IDEMPOTENCY_KEY_BYTES_MAX};
 use crate::config::Access;
 use crate::router::Router;
 
@@ -38,16 +43,16 @@ fn secure(document: &mut Value, access: &Access) {
 }
 
 fn of_entries(entries: &[Entry], host_id: &str) -> Value {
-    let mut schemas = Map::new();
-    schemas.insert("Problem".to_owned(), problem_schema());
+    let mut components = Components::new();
+    components.add("Problem", problem_schema());
     let mut paths = Map::new();
-    // What peers say of types must not take the place of what plugins here say.
+    // What peers say of types must not take the names of what plugins here say.
     let (own, offered): (Vec<&Entry>, Vec<&Entry>) =
         entries.iter().partition(|entry| entry.plugin().is_some());
     for entry in own.into_iter().chain(offered) {
         paths.insert(
             format!("/api/v1/functions/{}", entry.name),
-            json!({ "post": operation(entry, &mut schemas) }),
+            json!({ "post": operation(entry, &mut components) }),
         );
     }
     json!({
@@ -55,72 +60,76 @@ fn of_entries(entries: &[Entry], host_id: &str) -> Value {
         "info": { "title": format!("framex-host {host_id}"), "version": env!("CARGO_PKG_VERSION") },
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": components.schemas(),
             "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
         },
         "security": [{}, { "key": [] }],
     })
 }
 
-fn operation(entry: &Entry, schemas: &mut Map<String, Value>) -> Value {
-    let arguments = hoisted(entry.arguments_schema(), entry.name.as_str(), schemas);
-    let result = hoisted(entry.result_schema(), entry.name.as_str(), schemas);
+fn operation(entry: &Entry, components: &mut Components) -> Value {
+    let name = entry.name.as_str();
+    let (arguments, result) = components.of_function(name, entry.arguments_schema(), entry.result_schema());
+    let needs_arguments = arguments["required"].as_array().is_some_and(|required| !required.is_empty());
     let description = entry.description();
-    let summary = description.lines().next().unwrap_or_default().to_owned();
+    let summary = match description.lines().next() {
+        Some(line) if !line.trim().is_empty() => line,
+        _ => name,
+    };
     let problem =
         json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
     json!({
-        "operationId": entry.name.as_str(),
+        "operationId": name,
         "summary": summary,
         "description": description,
         "tags": entry.plugin().map(|plugin| vec![plugin]).unwrap_or_default(),
-        "parameters": [{
-            "name": "x-framex-timeout-ms", "in": "header", "required": false,
-            "description": "Deadline of this call in milliseconds.", "schema": { "type": "integer", "minimum": 1 },
-        }],
-        "requestBody": { "required": true, "content": { "application/json": { "schema": arguments } } },
+        "parameters": parameters(),
+        "requestBody": {
+            "required": needs_arguments, "content": { "application/json": { "schema": arguments } },
+        },
         "responses": {
-            "200": { "description": "The bare result.", "content": { "application/json": { "schema": result } } },
-            "default": { "description": "No result; `code` says why.", "content": problem },
+            "200": {
+                "description": "The bare result.",
+                "headers": headers(),
+                "content": { "application/json": { "schema": result } },
+            },
+            "default": {
+                "description": "No result; `code` says why.", "headers": headers(), "content": problem,
+            },
         },
     })
 }
 
-/// Moves the definitions of a schema to the document's components, where references can find them.
-///
-/// Two functions may have different types of one name, so a moved name carries the function's. What is there already
-/// stays.
-fn hoisted(mut schema: Value, function: &str, schemas: &mut Map<String, Value>) -> Value {
-    let definitions = schema.as_object_mut().and_then(|object| object.remove("$defs"));
-    if let Some(Value::Object(definitions)) = definitions {
-        for (name, mut definition) in definitions {
-            point_to_components(&mut definition, function);
-            schemas.entry(component_name(function, &name)).or_insert(definition);
-        }
-    }
-    point_to_components(&mut schema, function);
-    schema
+/// The headers that every call may carry.
+fn parameters() -> Value {
+    let header = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema });
+    json!([
+        header(
+            TIMEOUT_HEADER,
+            "Deadline of this call in milliseconds; more than server.call_timeout_ms counts as that.",
+            json!({ "type": "integer", "minimum": 1 }),
+        ),
+        header(
+            IDEMPOTENCY_KEY_HEADER,
+            "Makes the call safe to repeat: a repeat with the same key and arguments gets the outcome of the first one.",
+            json!({ "type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_BYTES_MAX }),
+        ),
+        header(
+            "traceparent",
+            "The trace that the call belongs to (W3C Trace Context).",
+            json!({ "type": "string" }),
+        ),
+    ])
 }
 
-fn component_name(function: &str, definition: &str) -> String {
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
-    format!("{function}.{definition}").chars().map(allowed).collect()
-}
-
-/// Rewrites references. The depth of a schema was bounded when it was parsed as JSON.
-fn point_to_components(schema: &mut Value, function: &str) {
-    match schema {
-        Value::Object(object) => {
-            if let Some(Value::String(reference)) = object.get_mut("$ref")
-                && let Some(name) = reference.strip_prefix("#/$defs/")
-            {
-                *reference = format!("#/components/schemas/{}", component_name(function, name));
-            }
-            object.values_mut().for_each(|value| point_to_components(value, function));
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| point_to_components(value, function)),
-        _ => {}
-    }
+/// The headers of answers.
+fn headers() -> Value {
+    let text = |description: &str| json!({ "description": description, "schema": { "type": "string" } });
+    json!({
+        REQUEST_ID_HEADER: text("The id of the call, as logs have it."),
+        SERVED_BY_HEADER: text("The host that the function ran on; absent if it did not run."),
+        REPLAYED_HEADER: text("`true` if this is the outcome of an earlier call with the same idempotency-key."),
+    })
 }
 
 fn problem_schema() -> Value {
@@ -142,27 +151,4 @@ fn problem_schema() -> Value {
         },
         "required": ["type", "title", "status", "detail", "code"],
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn definitions_move_with_their_references() {
-        let mut schemas = Map::new();
-        let schema = json!({ "properties": { "user": { "$ref": "#/$defs/User" } }, "$defs": { "User": { "items": { "$ref": "#/$defs/User" } } } });
-        let moved = hoisted(schema, "demo.f", &mut schemas);
-        assert_eq!(
-            moved,
-            json!({ "properties": { "user": { "$ref": "#/components/schemas/demo.f.User" } } })
-        );
-        assert_eq!(
-            schemas["demo.f.User"],
-            json!({ "items": { "$ref": "#/components/schemas/demo.f.User" } })
-        );
-        // One that was there first stays, by whatever name another function's may come.
-        hoisted(json!({ "$defs": { "f.User": true } }), "demo", &mut schemas);
-        assert!(schemas["demo.f.User"].is_object());
-    }
 }

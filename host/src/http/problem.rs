@@ -199,7 +199,10 @@ impl Problem {
         if let Some(details) = &failure.details {
             // Details that are no MessagePack, or too long, are a plugin's fault that its own error must not suffer from.
             let text = transcode::to_json(details, DETAILS_BYTES_MAX);
-            problem.details = Some(text.unwrap_or_else(|_| b"null".to_vec()));
+            let instead = |error: transcode::NoJson| {
+                Value::from(format!("the details have no JSON: {error}")).to_string().into_bytes()
+            };
+            problem.details = Some(text.unwrap_or_else(instead));
         }
         if failure.code == ErrorCode::Overloaded {
             problem.header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));

@@ -9,9 +9,16 @@ use rmp::Marker;
 use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
+mod numbers;
 mod to_json;
 
+use numbers::Numbers;
 pub use to_json::{NoJson, to_json};
+
+/// Whole fractions below this are exact: the next integer has a fraction of its own.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+/// 2^64: integers of 64 bits are not above it.
+const INTEGER_MAX: f64 = 18_446_744_073_709_551_616.0;
 
 /// Turns the JSON object of named arguments into one MessagePack map.
 ///
@@ -30,7 +37,14 @@ pub fn arguments_from_json(json: &[u8], nesting_max: usize) -> Result<Vec<u8>, J
     let mut out = Vec::with_capacity(json.len() + 16);
     let mut decoder = serde_json::Deserializer::from_slice(json);
     let mut is_too_deep = false;
-    let to = ToMessagePack { out: &mut out, levels: nesting_max, nesting_max, is_too_deep: &mut is_too_deep };
+    let numbers = &mut Numbers::new(json);
+    let to = ToMessagePack {
+        out: &mut out,
+        levels: nesting_max,
+        nesting_max,
+        is_too_deep: &mut is_too_deep,
+        numbers,
+    };
     let written = to.deserialize(&mut decoder).and_then(|()| decoder.end());
     match written {
         Ok(()) => Ok(out),
@@ -51,18 +65,19 @@ pub struct JsonError {
 }
 
 /// Writes whatever a decoder yields, as MessagePack.
-struct ToMessagePack<'a> {
+struct ToMessagePack<'a, 'j> {
     out: &'a mut Vec<u8>,
     /// How many levels may still be opened.
     levels: usize,
     nesting_max: usize,
     is_too_deep: &'a mut bool,
+    numbers: &'a mut Numbers<'j>,
 }
 
-impl ToMessagePack<'_> {
-    fn inner(&mut self) -> ToMessagePack<'_> {
-        let Self { out, levels, nesting_max, is_too_deep } = self;
-        ToMessagePack { out, levels: *levels - 1, nesting_max: *nesting_max, is_too_deep }
+impl<'j> ToMessagePack<'_, 'j> {
+    fn inner(&mut self) -> ToMessagePack<'_, 'j> {
+        let Self { out, levels, nesting_max, is_too_deep, numbers } = self;
+        ToMessagePack { out, levels: *levels - 1, nesting_max: *nesting_max, is_too_deep, numbers }
     }
 
     /// Leaves room for a count that is known once all entries are written.
@@ -83,7 +98,7 @@ impl ToMessagePack<'_> {
         }
     }
 
-    fn number<E: de::Error>(
+    fn written<E: de::Error>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), rmp::encode::ValueWriteError>,
     ) -> Result<(), E> {
@@ -91,7 +106,7 @@ impl ToMessagePack<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for ToMessagePack<'_> {
+impl<'de> DeserializeSeed<'de> for ToMessagePack<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -99,7 +114,7 @@ impl<'de> DeserializeSeed<'de> for ToMessagePack<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for ToMessagePack<'_> {
+impl<'de> Visitor<'de> for ToMessagePack<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,19 +132,37 @@ impl<'de> Visitor<'de> for ToMessagePack<'_> {
     }
 
     fn visit_u64<E: de::Error>(mut self, value: u64) -> Result<(), E> {
-        self.number(|out| rmp::encode::write_uint(out, value).map(|_| ()))
+        self.numbers.read += 1;
+        self.written(|out| rmp::encode::write_uint(out, value).map(|_| ()))
     }
 
     fn visit_i64<E: de::Error>(mut self, value: i64) -> Result<(), E> {
-        self.number(|out| rmp::encode::write_sint(out, value).map(|_| ()))
+        self.numbers.read += 1;
+        self.written(|out| rmp::encode::write_sint(out, value).map(|_| ()))
     }
 
+    /// A fraction, or an integer with a point, an exponent, or more than 64 bits.
+    ///
+    /// A function that takes an integer takes it from a whole fraction; so where that is not the number that is written,
+    /// an integer goes on.
     fn visit_f64<E: de::Error>(mut self, value: f64) -> Result<(), E> {
-        self.number(|out| rmp::encode::write_f64(out, value))
+        self.numbers.read += 1;
+        let is_inexact = value.fract() == 0.0 && value.abs() >= WHOLE_MAX && value.abs() <= INTEGER_MAX;
+        let integer = if is_inexact { self.numbers.last_as_integer() } else { None };
+        self.written(|out| match integer {
+            // Exact as a fraction as well: it stays one, for a function that takes any value.
+            Some(integer) if value as i128 == integer => rmp::encode::write_f64(out, value),
+            Some(integer) => match (u64::try_from(integer), i64::try_from(integer)) {
+                (Ok(integer), _) => rmp::encode::write_uint(out, integer).map(|_| ()),
+                (_, Ok(integer)) => rmp::encode::write_sint(out, integer).map(|_| ()),
+                _ => rmp::encode::write_f64(out, value),
+            },
+            None => rmp::encode::write_f64(out, value),
+        })
     }
 
     fn visit_str<E: de::Error>(mut self, value: &str) -> Result<(), E> {
-        self.number(|out| rmp::encode::write_str(out, value))
+        self.written(|out| rmp::encode::write_str(out, value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
@@ -176,14 +209,22 @@ mod tests {
     }
 
     #[test]
-    fn what_json_lacks_is_spelt() {
-        let value = rmpv::Value::Map(vec![
-            (7.into(), rmpv::Value::Binary(vec![1, 2, 3])),
-            ("nan".into(), rmpv::Value::F64(f64::NAN)),
-        ]);
+    fn bytes_and_keys_that_json_lacks_are_spelt() {
+        let value = rmpv::Value::Map(vec![(7.into(), rmpv::Value::Binary(vec![1, 2, 3]))]);
         let mut packed = Vec::new();
         rmpv::encode::write_value(&mut packed, &value).unwrap();
-        assert_eq!(to_json(&packed, usize::MAX).unwrap(), br#"{"7":"AQID","nan":null}"#);
+        assert_eq!(to_json(&packed, usize::MAX).unwrap(), br#"{"7":"AQID"}"#);
+    }
+
+    #[test]
+    fn integers_are_exact_however_they_are_written() {
+        check_round_trip(r#"{"a":9007199254740993.0}"#, r#"{"a":9007199254740993}"#);
+        check_round_trip(r#"{"a":["1",18446744073709551615e0]}"#, r#"{"a":["1",18446744073709551615]}"#);
+        check_round_trip(r#"{"a":-9223372036854775807.0}"#, r#"{"a":-9223372036854775807}"#);
+        check_round_trip(
+            r#"{"a":1e18,"b":1.0,"c":-0.0,"d":1e300}"#,
+            r#"{"a":1e+18,"b":1.0,"c":-0.0,"d":1e+300}"#,
+        );
     }
 
     #[test]
@@ -226,6 +267,9 @@ mod tests {
             any::<u64>().prop_map(Value::from),
             any::<f64>()
                 .prop_filter("JSON has finite numbers", |number| number.is_finite())
+                .prop_filter("these become integers", |number| {
+                    number.fract() != 0.0 || number.abs() < WHOLE_MAX || number.abs() > INTEGER_MAX
+                })
                 .prop_map(Value::from),
             any::<String>().prop_map(Value::from),
         ];

@@ -72,6 +72,8 @@ fn expanded(schema: &Value, root: &Value, references: usize) -> Value {
             }
         },
         Value::Array(values) => values.iter().map(|value| expanded(value, root, references)).collect(),
+        // Both mean any value; builds of before wrote this one.
+        Value::Bool(true) => Value::Object(serde_json::Map::new()),
         other => other.clone(),
     }
 }

@@ -7,8 +7,14 @@ mod model;
 mod on_proxy;
 mod plugin;
 mod proxy_error;
+mod sdk;
 
 use proc_macro::TokenStream;
+
+/// An expansion, or the error at the author's token.
+fn finish(expansion: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
+    sdk::named(expansion.unwrap_or_else(|error| error.to_compile_error())).into()
+}
 
 /// Marks an async function that the host may run here or on another host.
 ///
@@ -22,8 +28,9 @@ use proc_macro::TokenStream;
 ///   written, the first one outermost;
 /// - `blocking`: a plain `fn` that runs on the blocking pool.
 ///
-/// It returns `Result<T, E>` with an `E: ProxyError`. Arguments are owned types, named on the wire;
-/// `#[default]` or `#[default(expression)]` on one makes it optional for callers;
+/// It returns `Result<T, E>` with an `E: ProxyError`. Arguments are owned types, named on the wire, and their doc
+/// comments are in the catalogue and in OpenAPI; `#[default]` or `#[default(expression)]` on one makes it optional for
+/// callers;
 /// `#[state] pool: &Pool` comes from what `on_start` put into the context, and callers do not pass it.
 ///
 /// # Layers
@@ -50,7 +57,7 @@ use proc_macro::TokenStream;
 /// `#[on_proxy(name = "demo.some.example_func")] pub async fn example_func(id: u64, user: User) -> Result<String>;`
 #[proc_macro_attribute]
 pub fn on_proxy(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    on_proxy::expand(arguments.into(), item.into()).unwrap_or_else(|error| error.to_compile_error()).into()
+    finish(on_proxy::expand(arguments.into(), item.into()))
 }
 
 /// Exports the plugin of this library: on its `impl Plugin for ...`.
@@ -58,14 +65,19 @@ pub fn on_proxy(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// Its name and version are the package's; `#[plugin(name = "...")]` gives another name.
 #[proc_macro_attribute]
 pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    plugin::expand(arguments.into(), item.into()).unwrap_or_else(|error| error.to_compile_error()).into()
+    finish(plugin::expand(arguments.into(), item.into()))
 }
 
 /// Makes a struct or enum a type of arguments and results:
 /// derives `Debug`, `Clone`, `Serialize`, `Deserialize` and `JsonSchema`, and sends `Vec<u8>` fields as bytes.
+///
+/// A value is the same wherever its function runs, or is refused; the SDK's documentation has a table of types. So a
+/// `#[serde(skip)]` field does not compile, and a value of an enum marked `#[serde(untagged)]` that would arrive as
+/// another variant is refused before it leaves: the call fails with `invalid_argument`, or as a result with `internal`.
+/// Fields of such an enum that are written `Vec<u8>` are lists of numbers, since bytes in JSON are text.
 #[proc_macro_attribute]
 pub fn model(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    model::expand(arguments.into(), item.into()).unwrap_or_else(|error| error.to_compile_error()).into()
+    finish(model::expand(arguments.into(), item.into()))
 }
 
 /// Makes an enum an error type of marked functions, which callers on other hosts match on.
@@ -74,5 +86,5 @@ pub fn model(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `From<CallError>`, for calls that fail: `#[error(transparent)] Call(#[from] CallError)`.
 #[proc_macro_attribute]
 pub fn proxy_error(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    proxy_error::expand(arguments.into(), item.into()).unwrap_or_else(|error| error.to_compile_error()).into()
+    finish(proxy_error::expand(arguments.into(), item.into()))
 }

@@ -2,10 +2,11 @@
 //! `register_proxy_func` takes.
 
 mod arguments;
+mod conditions;
 mod options;
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
 use syn::{
@@ -19,6 +20,7 @@ use options::Options;
 use crate::model::{argument_of, is_bytes};
 
 /// A function, with a body or without.
+#[derive(Clone)]
 struct Function {
     attributes: Vec<Attribute>,
     visibility: Visibility,
@@ -41,11 +43,22 @@ impl Parse for Function {
     }
 }
 
+impl ToTokens for Function {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Self { attributes, visibility, signature, block } = self;
+        let body = block.as_ref().map_or_else(|| quote!(;), |block| quote!(#block));
+        tokens.extend(quote!(#(#attributes)* #visibility #signature #body));
+    }
+}
+
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
-    let options = Options::parse(arguments)?;
-    let function: Function = syn::parse2(item).map_err(|error| {
+    let mut function: Function = syn::parse2(item).map_err(|error| {
         Error::new(error.span(), format!("#[on_proxy] goes on a function outside of any impl block: {error}"))
     })?;
+    if let Some(condition) = conditions::first(&mut function.signature)? {
+        return Ok(condition.both(&arguments, &function));
+    }
+    let options = Options::parse(arguments)?;
     check_signature(&function, &options)?;
     let result = result_type(&function.signature)?;
     let arguments = Arguments::parse(&function.signature)?;

@@ -35,8 +35,9 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         const _: () = {
             use ::framex_sdk::__private::abi;
 
+            // No `allow(unsafe_code)`: the lint passes over what a macro writes, and a plugin may forbid it.
             #[unsafe(no_mangle)]
-            #[allow(non_upper_case_globals, unsafe_code)]
+            #[allow(non_upper_case_globals)]
             pub static framex_plugin_v1: abi::PluginDescriptor = abi::PluginDescriptor {
                 magic: abi::MAGIC,
                 struct_size: ::core::mem::size_of::<abi::PluginDescriptor>() as u32,
@@ -51,7 +52,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
             };
 
             #[unsafe(no_mangle)]
-            #[allow(unsafe_code, improper_ctypes_definitions)]
+            #[allow(improper_ctypes_definitions)]
             pub extern "C" fn framex_layout_v1() -> &'static ::framex_sdk::__private::TypeLayout {
                 <abi::AbiSurface as ::framex_sdk::__private::StableAbi>::LAYOUT
             }

@@ -14,4 +14,11 @@ union Bits {
 #[model]
 fn not_a_type() {}
 
+#[model]
+struct Skips {
+    id: u64,
+    #[serde(default, skip)]
+    kept_here: u64,
+}
+
 fn main() {}

@@ -36,9 +36,15 @@ pub fn to_json(value: &[u8], bytes_max: usize) -> Result<Vec<u8>, NoJson> {
     Ok(text.text)
 }
 
+/// The MessagePack extension that a `Some` around nothing is (WIRE.md, "Values").
+const SOME_OF_NOTHING: [u8; 1] = [83];
+
 /// Why a value has no JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoJson {
+    /// JSON has nothing for it that would be read as the same value.
+    #[error("it has {0}")]
+    Lacking(&'static str),
     /// It is not MessagePack, or JSON cannot show it.
     #[error("{0}")]
     Malformed(String),
@@ -128,8 +134,14 @@ impl<'v, S: Sink> AsJson<'_, 'v, S> {
             M::I16 => self.number(i16::from_be_bytes),
             M::I32 => self.number(i32::from_be_bytes),
             M::I64 => self.number(i64::from_be_bytes),
-            M::F32 => self.number(f32::from_be_bytes),
-            M::F64 => self.number(f64::from_be_bytes),
+            M::F32 => {
+                let number = f32::from_be_bytes(self.array()?);
+                self.finite(number.is_finite(), &number)
+            }
+            M::F64 => {
+                let number = f64::from_be_bytes(self.array()?);
+                self.finite(number.is_finite(), &number)
+            }
             M::FixStr(length) => self.text(length.into()),
             marker @ (M::Str8 | M::Str16 | M::Str32) => {
                 let length = self.length(marker)?;
@@ -148,9 +160,11 @@ impl<'v, S: Sink> AsJson<'_, 'v, S> {
             | M::Ext16
             | M::Ext32) => {
                 let length = self.length(marker)?;
-                // Its type, which JSON does not show.
-                self.take(1)?;
-                self.base64(length)
+                // JSON does not show the types of others.
+                match self.take(1)? == SOME_OF_NOTHING && length == 1 {
+                    true => Err(NoJson::Lacking("an option that has a value which is nothing itself")),
+                    false => self.base64(length),
+                }
             }
             M::FixArray(length) => self.list(length.into()),
             marker @ (M::Array16 | M::Array32) => {
@@ -206,11 +220,18 @@ impl<'v, S: Sink> AsJson<'_, 'v, S> {
         self.put(if length == 0 { b"{}" } else { b"}" })
     }
 
-    /// A key of a JSON object: text as it is, anything else as its JSON.
+    /// JSON has no NaN and no infinity, and `null` would be another value.
+    fn finite(&mut self, is_finite: bool, number: &impl Serialize) -> Result<(), NoJson> {
+        if is_finite { self.json(number) } else { Err(NoJson::Lacking("a number that is infinite or NaN")) }
+    }
+
+    /// A key of a JSON object: text as it is, bytes as base64, anything else as its JSON.
     fn key(&mut self) -> Result<(), NoJson> {
         use Marker as M;
         match self.rest.first().copied().map(M::from_u8) {
-            Some(M::FixStr(_) | M::Str8 | M::Str16 | M::Str32) => return self.value(),
+            Some(M::FixStr(_) | M::Str8 | M::Str16 | M::Str32 | M::Bin8 | M::Bin16 | M::Bin32) => {
+                return self.value();
+            }
             Some(M::FixArray(_) | M::Array16 | M::Array32 | M::FixMap(_) | M::Map16 | M::Map32)
                 if self.in_key =>
             {
@@ -292,7 +313,7 @@ mod tests {
             (b"\xc7\x01\x05a", "\"YQ==\""),
             (b"\xdc\x00\x02\xc0\x90", "[null,[]]"),
             (b"\xde\x00\x02\xc2\xc3\xa1a\x80", "{\"false\":true,\"a\":{}}"),
-            (b"\x81\xc4\x01a\xc0", "{\"\\\"YQ==\\\"\":null}"),
+            (b"\x81\xc4\x01a\xc0", "{\"YQ==\":null}"),
         ];
         for (value, text) in all {
             assert_eq!(to_json(value, text.len()).unwrap(), text.as_bytes());
@@ -303,6 +324,18 @@ mod tests {
         assert_eq!(text.capacity(), text.len(), "it was counted before");
         assert_eq!(text, format!("\"{}\"", BASE64_STANDARD.encode(&long[5..])).into_bytes());
         assert_eq!(to_json(&long, text.len() - 1), Err(NoJson::TooLong(text.len() - 1)));
+    }
+
+    #[test]
+    fn what_json_lacks_is_refused_and_not_made_null() {
+        for value in [
+            &b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00"[..],
+            b"\xca\x7f\x80\x00\x00",
+            b"\x91\xcb\xff\xf0\x00\x00\x00\x00\x00\x00",
+            b"\x91\xd4\x53\x01",
+        ] {
+            assert!(matches!(to_json(value, 99), Err(NoJson::Lacking(_))), "{value:x?}");
+        }
     }
 
     #[test]

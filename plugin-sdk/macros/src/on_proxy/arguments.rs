@@ -4,6 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::{Attribute, Error, Expr, FnArg, Ident, Meta, Pat, Result, Signature, Type};
 
+use super::description;
 use crate::model::{argument_of, bytes_attributes, is_bytes};
 
 /// An argument that callers pass.
@@ -11,6 +12,8 @@ pub(super) struct Argument {
     pub(super) name: Ident,
     pub(super) ty: Type,
     default: DefaultValue,
+    /// Its doc comment.
+    description: String,
 }
 
 enum DefaultValue {
@@ -70,9 +73,10 @@ impl Arguments {
     pub(super) fn strip_attributes(signature: &mut Signature) {
         for input in &mut signature.inputs {
             if let FnArg::Typed(typed) = input {
-                typed.attrs.retain(|attribute| {
-                    !attribute.path().is_ident("state") && !attribute.path().is_ident("default")
-                });
+                let is_known = |attribute: &Attribute| {
+                    ["state", "default", "doc"].iter().any(|known| attribute.path().is_ident(known))
+                };
+                typed.attrs.retain(|attribute| !is_known(attribute));
             }
         }
     }
@@ -92,8 +96,8 @@ impl Arguments {
 
     /// The struct of named arguments, as it is on the wire.
     pub(super) fn wire_struct(&self) -> TokenStream {
-        let fields = self.passed.iter().enumerate().map(|(index, Argument { name, ty, default })| {
-            let mut attributes = bytes_attributes(ty);
+        let fields = self.passed.iter().enumerate().map(|(index, Argument { name, ty, default, .. })| {
+            let mut attributes = bytes_attributes(ty, !matches!(default, DefaultValue::None));
             attributes.retain(|attribute| attribute.path().is_ident("serde"));
             let default = match default {
                 DefaultValue::None => None,
@@ -130,10 +134,18 @@ impl Arguments {
             let ty = &argument.ty;
             let required =
                 matches!(argument.default, DefaultValue::None) && argument_of(ty, "Option").is_none();
-            let shown = if is_bytes(ty) { quote!(::framex_sdk::Bytes) } else { quote!(#ty) };
+            let description = &argument.description;
+            let shown = if is_bytes(ty) {
+                quote!(::framex_sdk::Bytes)
+            } else if argument_of(ty, "Option").is_some_and(is_bytes) {
+                quote!(::core::option::Option<::framex_sdk::Bytes>)
+            } else {
+                quote!(#ty)
+            };
             quote! {
                 private::ArgumentSchema {
                     name: #name,
+                    description: #description,
                     schema: (&private::Probe::<#shown>::new()).schema(generator),
                     required: #required,
                 }
@@ -156,11 +168,17 @@ impl Argument {
             return Err(Error::new_spanned(any, "an argument has one known type, as it is decoded by it"));
         }
         let mut default = DefaultValue::None;
-        for attribute in attributes {
+        // Those of the compiler stay with the body.
+        let is_of_compiler = |attribute: &&Attribute| {
+            ["doc", "allow", "expect", "warn", "deny", "forbid"]
+                .iter()
+                .any(|name| attribute.path().is_ident(name))
+        };
+        for attribute in attributes.iter().filter(|attribute| !is_of_compiler(attribute)) {
             if !attribute.path().is_ident("default") {
                 return Err(Error::new_spanned(
                     attribute,
-                    "an argument may be marked #[state] or #[default], nothing else",
+                    "an argument may be marked #[state] or #[default], and otherwise only for the compiler",
                 ));
             }
             default = match &attribute.meta {
@@ -169,7 +187,7 @@ impl Argument {
                 Meta::NameValue(pair) => DefaultValue::Expression(Box::new(pair.value.clone())),
             };
         }
-        Ok(Self { name, ty: ty.clone(), default })
+        Ok(Self { name, ty: ty.clone(), default, description: description(attributes) })
     }
 }
 

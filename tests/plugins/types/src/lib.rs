@@ -1,0 +1,21 @@
+//! A plugin for tests: a function for each kind of type.
+#![forbid(unsafe_code)]
+#![allow(missing_docs, reason = "what its functions do is said by their types")]
+
+pub mod echo;
+pub mod kinds;
+pub mod odd;
+
+use framex_sdk as sdk;
+use framex_sdk::prelude::*;
+
+#[derive(Default)]
+struct Types;
+
+#[plugin]
+impl Plugin for Types {
+    async fn on_start(&mut self, ctx: &Context) -> Result<()> {
+        echo::register(ctx)?;
+        odd::register(ctx)
+    }
+}
