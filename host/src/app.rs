@@ -6,6 +6,7 @@ mod build;
 mod clock;
 mod core_dumps;
 mod discovery;
+mod end;
 mod error;
 mod keys;
 mod live;
@@ -13,14 +14,15 @@ mod lives;
 mod lock;
 mod reload;
 mod signals;
+mod sockets;
 mod supervisor;
 mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 pub use build::start_plugins;
@@ -28,8 +30,10 @@ pub use core_dumps::refuse_core_dumps;
 pub use error::AppError;
 pub use lock::StateDir;
 pub use reload::Reread;
+pub use sockets::Sockets;
 
 use discovery::Findings;
+use end::End;
 use reload::{Host, Swaps};
 use signals::Signals;
 
@@ -38,10 +42,7 @@ use crate::config::Config;
 use crate::files::SocketPlace;
 use crate::http::admin::{self, Admin};
 use crate::http::{self, Door, Listening, Tls};
-use crate::plugins::{Asker, LoadReport, Plugins};
-
-/// How long what is dropped may take to be gone.
-const DROP_GRACE: Duration = Duration::from_secs(1);
+use crate::plugins::{Asker, LoadReport, Plugins, Watchdog};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,30 +71,43 @@ pub struct App {
     admin_tcp: Option<admin::Tcp>,
     findings: Findings,
     state_dir: StateDir,
+    /// The runtime of the workers, where everything runs but the admin API and the end of the host.
+    workers: Handle,
+    _watchdog: Watchdog,
 }
 
 impl App {
-    /// Binds, loads the plugins, and connects everything. Nothing is served yet. `reread` reads the config once more,
-    /// when a reload is asked for.
+    /// Binds, loads the plugins, and connects everything, in the runtime of the workers. Nothing is served yet. `reread`
+    /// reads the config once more, when a reload is asked for; `sockets` are those that a supervisor has bound.
     ///
     /// # Errors
     /// [`AppError`], for what keeps the daemon from being what the config says, and for a signal that comes first.
-    pub async fn start(config: Config, reread: Reread) -> Result<Self, AppError> {
+    pub async fn start(config: Config, reread: Reread, mut sockets: Sockets) -> Result<Self, AppError> {
         // First of all: process 1 of a container does not even see a signal that it has not asked for.
         let (mut signals, hangups) = Signals::listen().map_err(AppError::Signals)?;
         let state_dir = StateDir::lock(&config.state_dir)?;
         let listen = config.server.listen;
-        let listener = TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?;
+        let listener = match sockets.public(listen)? {
+            Some(listener) => listener,
+            None => TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?,
+        };
         let socket = &config.admin_socket;
         let (admin_listener, admin_place) =
             admin::bind(socket).map_err(|source| AppError::Admin { socket: socket.clone(), source })?;
         let admin_tcp = match &config.admin_tcp {
             Some(tcp) => {
                 let refused = |source| AppError::AdminTcp { listen: tcp.listen, source };
-                Some(admin::Tcp::bind(tcp).await.map_err(refused)?)
+                let listener = match sockets.admin(tcp.listen)? {
+                    Some(listener) => listener,
+                    None => TcpListener::bind(tcp.listen).await.map_err(refused)?,
+                };
+                Some(admin::Tcp::new(listener, tcp).map_err(refused)?)
             }
             None => None,
         };
+        sockets.check_all_used()?;
+        let workers = Handle::current();
+        let watchdog = Watchdog::start(workers.clone()).map_err(|_| AppError::Thread)?;
         let client_tasks = Tasks::default();
         let build::Parts { door, plugins, live, mut findings } = tokio::select! {
             parts = build::build(config.clone(), &state_dir, &client_tasks) => parts?,
@@ -114,6 +128,7 @@ impl App {
             door: Arc::clone(&door),
             router,
             host: Arc::<Host>::clone(&host),
+            workers: workers.clone(),
             config_file: config.absolute_file().into(),
             changes: Tasks::default(),
         };
@@ -132,6 +147,8 @@ impl App {
             admin_tcp,
             findings,
             state_dir,
+            workers,
+            _watchdog: watchdog,
         })
     }
 
@@ -143,8 +160,12 @@ impl App {
         self.listener.local_addr()
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains: no new connections, calls in flight end or reach the deadline,
-    /// plugins stop. A second signal ends it at once.
+    /// Serves until SIGTERM or SIGINT, then ends in steps: after SIGTERM it serves on for a while and says that it is not
+    /// ready; then it takes no new connections, and calls in flight end or reach the deadline; then plugins stop. A second
+    /// signal ends it at once.
+    ///
+    /// It runs in a runtime with a thread of its own: functions that hold all workers keep neither the admin API nor a
+    /// signal from what they are for.
     ///
     /// # Errors
     /// What the system says of the listener.
@@ -154,14 +175,12 @@ impl App {
         self.state_dir.hold_until_exit();
         let mut signals = self.signals;
         let server_tasks = Tasks::default();
+        let serve = Serving { workers: &self.workers, tasks: &server_tasks };
         let server = &self.config.server;
-        let router = Arc::clone(&self.door.router);
-        let clock = self.door.clock;
-        let _owned =
-            server_tasks.spawn(clock::keep(Arc::clone(&lock), Arc::clone(&self.door), server_tasks.clone()));
-        let _owned = server_tasks.spawn(http::serve(
+        serve.on_workers(clock::keep(Arc::clone(&lock), Arc::clone(&self.door), server_tasks.clone()));
+        serve.on_workers(http::serve(
             self.listener,
-            self.door,
+            Arc::clone(&self.door),
             server_tasks.clone(),
             Listening {
                 tls: self.tls,
@@ -181,43 +200,32 @@ impl App {
             let _owned = server_tasks.spawn(tcp.serve(admin.clone(), server_tasks.clone()));
         }
         let _owned = server_tasks.spawn(admin::serve(admin_listener, admin, server_tasks.clone()));
-        let _owned =
-            server_tasks.spawn(discovery::run(Arc::clone(&self.host), self.findings, server_tasks.clone()));
-        let _owned = server_tasks.spawn(watch::run(Arc::clone(&self.host), server_tasks.clone()));
-        let _owned =
-            server_tasks.spawn(reload_on_hangup(Arc::clone(&self.host), self.hangups, server_tasks.clone()));
+        serve.on_workers(discovery::run(Arc::clone(&self.host), self.findings, server_tasks.clone()));
+        serve.on_workers(watch::run(Arc::clone(&self.host), server_tasks.clone()));
+        serve.on_workers(reload_on_hangup(Arc::clone(&self.host), self.hangups, server_tasks.clone()));
         tracing::info!(%address, tls = self.config.server_tls.is_some(), host_id = &*self.config.host_id, "listening");
         supervisor::ready();
-        let _owned = server_tasks.spawn(supervisor::keep_alive(server_tasks.clone()));
+        serve.on_workers(supervisor::keep_alive(server_tasks.clone()));
         let first = signals.next().await;
         supervisor::stopping();
-        let drain_timeout = self.host.drain_timeout();
-        tracing::info!(
-            signal = first,
-            drain_timeout_ms = u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX),
-            "stopping: calls in flight may end"
-        );
-        let drain = async {
-            let deadline = Instant::now() + drain_timeout;
-            if !server_tasks.end(drain_timeout).await {
-                tracing::warn!(
-                    connections = server_tasks.count(),
-                    "the drain deadline passed with calls in flight: they are dropped"
-                );
-                server_tasks.abandon(DROP_GRACE).await;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            router.end(left).await;
-            let left = deadline.saturating_duration_since(Instant::now());
-            self.plugins.stop(left.max(DROP_GRACE)).await;
-            changes.end(DROP_GRACE).await;
-            self.client_tasks.end(DROP_GRACE).await;
+        let end = End {
+            host: self.host,
+            door: self.door,
+            plugins: self.plugins,
+            workers: &self.workers,
+            server_tasks,
+            changes,
+            client_tasks: self.client_tasks,
+        };
+        let end = async {
+            let clock = end.door.clock;
+            end.run(first).await;
             // The next start would replace it as well.
             admin_place.leave();
             clock::leave(&lock, clock);
         };
         tokio::select! {
-            () = drain => {
+            () = end => {
                 tracing::info!("stopped");
                 Ok(Ended::Drained)
             }
@@ -226,6 +234,18 @@ impl App {
                 Ok(Ended::Forced(second))
             }
         }
+    }
+}
+
+/// Where the tasks of a host that serves run.
+struct Serving<'a> {
+    workers: &'a Handle,
+    tasks: &'a Tasks,
+}
+
+impl Serving<'_> {
+    fn on_workers(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let _owned = self.tasks.spawn_on(self.workers, task);
     }
 }
 

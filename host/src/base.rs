@@ -31,7 +31,7 @@ pub use invocation::{
     DEPTH_MAX, Deadline, HOPS_MAX, Held, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };
 pub use media_type::media_type;
-pub use meter::{Counter, Timings};
+pub use meter::{Counter, LOG_LINES_DROPPED, Timings};
 pub use name::{FunctionName, InvalidName, nearest};
 pub use places::{HeldPlaces, NoPlace, Place, PlaceLimit, Places};
 pub use printable::{one_line, printable, printable_json};

@@ -20,7 +20,7 @@ use clap::{CommandFactory, Parser};
 use framex_host::base::one_line;
 use framex_host::config::ConfigError;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Format};
 use output::Output;
 
 /// How a command failed.
@@ -65,7 +65,24 @@ impl Failed {
 
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let code = parse_and_execute();
+    log::flush();
+    code
+}
+
+fn parse_and_execute() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            return output::print_usage(&error).map_or_else(
+                |failed| {
+                    Output::new(Format::Text).failed(&failed);
+                    ExitCode::from(failed.code)
+                },
+                ExitCode::from,
+            );
+        }
+    };
     let output = Output::new(arguments.output);
     if !arguments.leaves_core_dumps()
         && let Err(error) = framex_host::app::refuse_core_dumps()
@@ -91,12 +108,15 @@ fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
         Command::Plugins { command } => admin::plugins(&config, &command, output)?,
         Command::Reload { allow_breaking } => admin::reload(&config, allow_breaking, output)?,
         Command::Peers => admin::peers(&config, output)?,
+        Command::Ready => admin::ready(&config, output)?,
         Command::Explain { function } => return admin::explain(&config, &function, output),
         Command::Inspect { plugin } => inspect::run(&config, &plugin, output)?,
         Command::Keygen { id: Some(file), .. } => keygen::show_id(&file, output)?,
         Command::Keygen { out, .. } => keygen::run(out.as_deref(), output)?,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "framex-host", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "framex-host", &mut script);
+            output::print(&String::from_utf8_lossy(&script))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -173,7 +173,9 @@ pub struct Server {
     pub call_timeout: Duration,
     /// The part of a call's time, in percent, that a layer may take before what it stands around begins.
     pub layer_percent: usize,
-    /// How long calls may go on after the host was told to stop, 0 to a day.
+    /// How long the host serves on after SIGTERM, while it says that it is not ready, 0 to an hour.
+    pub shutdown_delay: Duration,
+    /// How long calls may go on after that, 0 to a day.
     pub drain_timeout: Duration,
 }
 

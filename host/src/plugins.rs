@@ -31,6 +31,7 @@ mod thread_exit;
 mod trust;
 mod unmap;
 mod waker;
+mod watchdog;
 
 pub use abi::Services;
 pub use candidate::{Inspection, inspect};
@@ -45,6 +46,8 @@ pub use thread_exit::enter_worker;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use thread_exit::touch as touch_worker;
 pub use trust::{Distrust, SignatureInfo};
+pub use watchdog::Watchdog;
+pub(crate) use watchdog::{held as functions_that_held_workers, workers_held};
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn touch_worker() {}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod abi_faults;
+mod activation;
 mod admin_socket;
 mod admin_tcp;
 mod arguments;
@@ -22,12 +23,14 @@ mod interop;
 mod layering;
 mod layers;
 mod limits;
+mod log_reader;
 mod metrics;
 mod outcomes;
 mod paths;
 mod peers;
 mod plugin_files;
 mod reload;
+mod rolling;
 mod sealed;
 mod secrets;
 mod served_by;
@@ -39,3 +42,5 @@ mod terminal;
 mod tls;
 mod trust;
 mod types;
+mod watchdog;
+mod written;

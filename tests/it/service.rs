@@ -98,6 +98,21 @@ fn a_supervisor_hears_of_start_reload_and_end() {
 }
 
 #[test]
+fn a_supervisor_may_listen_on_an_abstract_socket() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("framex-tests-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let supervisor = Supervisor {
+        socket: UnixDatagram::bind_addr(&address).unwrap(),
+        folder: tempfile::tempdir().unwrap(),
+    };
+    let host = Daemon::builder().variable("NOTIFY_SOCKET", &format!("@{name}")).start();
+    assert_eq!(supervisor.next(), "READY=1\n");
+    host.stop();
+    assert_eq!(supervisor.next(), "STOPPING=1\n");
+}
+
+#[test]
 fn nobody_is_told_that_a_host_is_ready_before_it_is() {
     let supervisor = Supervisor::new();
     let hanging = Daemon::builder().config("plugins.misbehave.start = \"hang\"").plugin("misbehave");
@@ -247,9 +262,10 @@ fn the_service_file_gives_the_drain_its_time() {
     let stop: u64 = of("TimeoutStopSec").parse().unwrap();
     let config = fs::read_to_string(root().join("config/config.toml")).unwrap();
     let config: toml::Table = config.parse().unwrap();
-    let drain = config["server"]["drain_timeout_ms"].as_integer().unwrap();
+    let [delay, drain] =
+        ["shutdown_delay_ms", "drain_timeout_ms"].map(|key| config["server"][key].as_integer().unwrap());
     assert!(
-        i64::try_from(stop * 1000).unwrap() > drain + 3000,
+        i64::try_from(stop * 1000).unwrap() > delay + drain + 5000,
         "plugins and connections end after the drain"
     );
     assert_eq!(

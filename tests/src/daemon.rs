@@ -1,6 +1,8 @@
 //! A real daemon: its own process, in a scratch folder of its own, on a port that the system chose.
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,6 +29,8 @@ pub struct DaemonBuilder {
     /// Gives the daemon mounts of its own; empty without.
     wrapper: Vec<String>,
     is_older: bool,
+    /// A socket that is handed over, as a supervisor does.
+    socket: Option<TcpListener>,
 }
 
 /// A running daemon; killed when dropped. If it crashed before, the test fails then at the latest.
@@ -127,6 +131,16 @@ impl DaemonBuilder {
         self
     }
 
+    /// Hands a socket over to the daemon, as systemd does (sd_listen_fds(3)).
+    ///
+    /// # Panics
+    /// If the system does not let it.
+    #[must_use]
+    pub fn socket(mut self, listener: &TcpListener) -> Self {
+        self.socket = Some(listener.try_clone().expect("there are descriptors"));
+        self.wrapper(&["/bin/sh", "-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\" 3<&0 0</dev/null", "sh"])
+    }
+
     fn command(&self) -> Command {
         fs::write(self.scratch.path().join("config.toml"), &self.config)
             .expect("the scratch folder takes files");
@@ -135,13 +149,18 @@ impl DaemonBuilder {
         if !self.is_older {
             // What raw requests of tests call the host; an older one knows no such key.
             command.env("FRAMEX_SERVER__NAMES", r#"["test", "a"]"#);
+            // Tests that stop a host do not wait for balancers to notice.
+            command.env("FRAMEX_SERVER__SHUTDOWN_DELAY_MS", "0");
         }
         command
             .env("FRAMEX_LOG__FORMAT", "json")
             .env("FRAMEX_SERVER__PORT", "0")
             .envs(self.environment.iter().cloned());
         command.arg("--config").arg(self.scratch.path().join("config.toml")).args(&self.flags);
-        command.stdin(Stdio::null());
+        command.stdin(match &self.socket {
+            Some(socket) => OwnedFd::from(socket.try_clone().expect("there are descriptors")).into(),
+            None => Stdio::null(),
+        });
         command
     }
 
@@ -173,15 +192,30 @@ impl DaemonBuilder {
         daemon
     }
 
+    /// Starts the daemon with an error output that the harness does not read, and waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn start_with_stderr(self, address: FreeAddress, stderr: impl Into<Stdio>) -> Daemon {
+        let mut daemon = self.listen(address).spawn_with(stderr.into());
+        daemon.address = format!("{}:{}", address.ip(), address.port());
+        crate::until("the daemon listens", || std::net::TcpStream::connect(&daemon.address).is_ok());
+        daemon
+    }
+
     pub(crate) fn spawn(self) -> Daemon {
-        let mut child = self
-            .command()
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the daemon's binary runs");
+        self.spawn_with(Stdio::piped())
+    }
+
+    fn spawn_with(self, stderr: Stdio) -> Daemon {
+        let mut command = self.command();
+        let mut child =
+            command.stdout(Stdio::null()).stderr(stderr).spawn().expect("the daemon's binary runs");
         let log = Log::default();
-        log.read(child.stderr.take().expect("stderr is piped"));
+        if let Some(stderr) = child.stderr.take() {
+            log.read(stderr);
+        }
         let Self { scratch, environment, flags, wrapper, .. } = self;
         let (address, has_own_mounts) = (String::new(), !wrapper.is_empty());
         Daemon { child, log, scratch, environment, flags, address, has_own_mounts, end_was_seen: false }
@@ -214,6 +248,7 @@ impl Daemon {
             flags: Vec::new(),
             wrapper: Vec::new(),
             is_older: false,
+            socket: None,
         }
     }
 
@@ -374,7 +409,16 @@ impl Daemon {
         let scratch = std::mem::replace(&mut self.scratch, other);
         let environment = std::mem::take(&mut self.environment);
         let flags = std::mem::take(&mut self.flags);
-        DaemonBuilder { scratch, config, environment, flags, wrapper: Vec::new(), is_older: false }.start()
+        DaemonBuilder {
+            scratch,
+            config,
+            environment,
+            flags,
+            wrapper: Vec::new(),
+            is_older: false,
+            socket: None,
+        }
+        .start()
     }
 
     /// As [`Daemon::start_again`], after another one of the same kind, which ends by itself while it starts.

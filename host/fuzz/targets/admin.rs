@@ -15,7 +15,7 @@ use framex_host::base::{Clock, Identity, Tasks};
 use framex_host::config::{Config, Environment, Fallback, Overrides, Unmap};
 use framex_host::functions::{Dispatch, Table};
 use framex_host::http::admin::{Admin, HostChange, HostRefusal, ReloadHost, serve_stream};
-use framex_host::http::{Admission, BodyMemory, Documents, Door, Limits, Policy, Sealing};
+use framex_host::http::{Admission, BodyMemory, Documents, Door, Ending, Limits, Policy, Sealing};
 use framex_host::plugins::{PluginConfig, Plugins, Services, Settings};
 use framex_host::router::{Router, Routes};
 use framex_host::wire::{self, Compression, KeyRing, KeySet, ReplayGuard};
@@ -68,6 +68,7 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
         meters: Arc::default(),
         body_memory: BodyMemory::new(bytes_max),
         documents: Documents::default(),
+        ending: Ending::default(),
     })
 }
 
@@ -111,7 +112,7 @@ fn host() -> &'static (Runtime, Admin) {
             Plugins::open(services, table, &scratch, settings).expect("the scratch folder takes files");
         let plugins = Arc::new(plugins);
         let door = door(&config, &router, &plugins);
-        let admin = Admin { plugins, door, router, host: Arc::new(Nothing), config_file: Path::new("config.toml").into(), changes: Tasks::default() };
+        let admin = Admin { plugins, door, router, host: Arc::new(Nothing), config_file: Path::new("config.toml").into(), workers: runtime.handle().clone(), changes: Tasks::default() };
         (runtime, admin)
     })
 }

@@ -13,7 +13,7 @@ use crate::base::{FunctionName, Identity, InstanceId, Tasks};
 use crate::config::{Config, Known};
 use crate::files::DirFault;
 use crate::functions::{Dispatch, Table};
-use crate::http::{BodyMemory, Documents, Door};
+use crate::http::{BodyMemory, Documents, Door, Ending};
 use crate::plugins::{LoadReport, PluginConfig, PluginError, Plugins, Services, Settings};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
@@ -74,6 +74,7 @@ pub(super) async fn build(
         meters: Arc::default(),
         body_memory: BodyMemory::new(live.config.server.body_memory_max),
         documents: Documents::default(),
+        ending: Ending::default(),
     };
     Ok(Parts { door: Arc::new(door), plugins, live, findings })
 }

@@ -48,6 +48,9 @@ pub enum AppError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A socket that a supervisor handed over cannot be listened on.
+    #[error("a socket of LISTEN_FDS cannot be used: {0}")]
+    Sockets(String),
     /// Another host has it.
     #[error("state directory {} is in use by another framex-host: give each host its own state_dir", .0.display())]
     StateInUse(PathBuf),
@@ -98,6 +101,7 @@ impl AppError {
             | Self::UnsafeState(_)
             | Self::Admin { .. }
             | Self::AdminTcp { .. }
+            | Self::Sockets(_)
             | Self::StateInUse(_)
             | Self::Key(_)
             | Self::KeyOfCaller { .. } => true,

@@ -35,6 +35,7 @@ pub(super) struct Host {
     /// Not held while a reload prepares: what is found meanwhile comes into force at once, and stays.
     live: Mutex<Live>,
     watched: watch::Sender<Watched>,
+    shutdown_delay_ms: AtomicU64,
     drain_timeout_ms: AtomicU64,
 }
 
@@ -61,11 +62,23 @@ impl Host {
         client_tasks: Tasks,
     ) -> Self {
         let (watched, _) = watch::channel(Watched::of(&live.config));
+        let shutdown_delay_ms = AtomicU64::new(milliseconds(live.config.server.shutdown_delay));
         let drain_timeout_ms = AtomicU64::new(milliseconds(live.config.server.drain_timeout));
         let (reread, live) = (Arc::new(reread), Mutex::new(live));
         let (plugins, door) = (Arc::clone(&door.plugins), Arc::clone(door));
         let reloading = tokio::sync::Mutex::default();
-        Self { reread, door, plugins, swaps, client_tasks, reloading, live, watched, drain_timeout_ms }
+        Self {
+            reread,
+            door,
+            plugins,
+            swaps,
+            client_tasks,
+            reloading,
+            live,
+            watched,
+            shutdown_delay_ms,
+            drain_timeout_ms,
+        }
     }
 
     /// Puts into force what was found behind a URL of the config.
@@ -90,7 +103,12 @@ impl Host {
         self.watched.subscribe()
     }
 
-    /// How long calls may go on after the host was told to stop.
+    /// How long the host serves on after it was told to stop.
+    pub(super) fn shutdown_delay(&self) -> Duration {
+        Duration::from_millis(self.shutdown_delay_ms.load(Ordering::Relaxed))
+    }
+
+    /// How long calls may go on after that.
     pub(super) fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.drain_timeout_ms.load(Ordering::Relaxed))
     }
@@ -153,6 +171,7 @@ impl Host {
             if let (Some(token), Some(tcp)) = (&self.swaps.admin_token, &config.admin_tcp) {
                 token.store(Arc::new(tcp.token.clone()));
             }
+            self.shutdown_delay_ms.store(milliseconds(config.server.shutdown_delay), Ordering::Relaxed);
             self.drain_timeout_ms.store(milliseconds(config.server.drain_timeout), Ordering::Relaxed);
             let watched = Watched::of(config);
             // Watched anew only if it is something else: what changes in between would not be seen.

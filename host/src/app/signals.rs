@@ -6,7 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+pub(super) use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGHUP, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, iterator};
 use tokio::sync::mpsc;
 

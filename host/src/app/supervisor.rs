@@ -4,6 +4,15 @@
 //! Its variables stay in the environment, and reach the processes that plugins start: taking them out is not safe once
 //! there are threads. `config/framex-host.service` has systemd listen to the daemon alone.
 
+use std::io;
+#[cfg(target_os = "linux")]
+use std::os::{
+    linux::net::SocketAddrExt,
+    unix::{
+        ffi::OsStrExt,
+        net::{SocketAddr, UnixDatagram},
+    },
+};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -67,7 +76,20 @@ pub(super) async fn keep_alive(tasks: Tasks) {
 }
 
 fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+    if let Err(error) = notify(state) {
         tracing::warn!("the supervisor cannot be told how the host is: {error}");
     }
+}
+
+/// `@` at the beginning stands for the zero byte of an abstract socket, which `sd-notify` takes for a file.
+fn notify(state: &[NotifyState<'_>]) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) =
+        std::env::var_os("NOTIFY_SOCKET").as_ref().and_then(|name| name.as_bytes().strip_prefix(b"@"))
+    {
+        let address = SocketAddr::from_abstract_name(name)?;
+        let message: String = state.iter().map(|state| format!("{state}\n")).collect();
+        return UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(drop);
+    }
+    sd_notify::notify(state)
 }

@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Lines of the log that this process could not hand over.
+pub static LOG_LINES_DROPPED: Counter = Counter(AtomicU64::new(0));
+
 /// A number that only rises.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);

@@ -22,8 +22,7 @@ use super::output::{Output, table};
 pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -> Result<(), Failed> {
     let change = |path: String, body: Value| {
         let answer = change(config, &path, &body, output)?;
-        output.show(&answer, change_text);
-        Ok(())
+        output.show(&answer, change_text)
     };
     match command {
         PluginsCommand::Show { plugin }
@@ -35,13 +34,11 @@ pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -
     match command {
         PluginsCommand::List => {
             let answer = request(config, Method::GET, "plugins", None)?;
-            output.show(&answer, list_text);
-            Ok(())
+            output.show(&answer, list_text)
         }
         PluginsCommand::Show { plugin } => {
             let answer = request(config, Method::GET, &format!("plugins/{plugin}"), None)?;
-            output.show(&answer, show::text);
-            Ok(())
+            output.show(&answer, show::text)
         }
         PluginsCommand::Load { file } => change("plugins".to_owned(), json!({ "file": file })),
         PluginsCommand::Reload { plugin, allow_breaking } => {
@@ -64,8 +61,22 @@ pub(crate) fn reload(config: &Path, allow_breaking: bool, output: Output) -> Res
         lines.extend(texts("warnings").map(|warning| format!("warning: {warning}")));
         lines.push("the config and the plugin directory are in force".to_owned());
         lines.join("\n")
-    });
-    Ok(())
+    })
+}
+
+/// Asks the host whether it is ready; a failure says why it is not.
+pub(crate) fn ready(config: &Path, output: Output) -> Result<(), Failed> {
+    let answer = socket::ready(config)?;
+    if answer["status"] != "ready" {
+        let reason = answer["reason"].as_str().unwrap_or("it does not say why");
+        return Err(Failed::new(format!("the host is not ready: {reason}")).with_json(answer));
+    }
+    output.show(&answer, |answer| {
+        let failed = answer["failed_plugins"].as_array().into_iter().flatten();
+        let failed = failed.filter_map(|failed| failed["plugin"].as_str());
+        let lines = failed.map(|plugin| format!("warning: {plugin} is not served"));
+        std::iter::once("the host is ready".to_owned()).chain(lines).collect::<Vec<_>>().join("\n")
+    })
 }
 
 /// Refuses what would be another path, or a query.
@@ -92,7 +103,7 @@ pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<E
         let because = answer["because"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let lines: Vec<String> = because.map(|line| format!("  {line}")).collect();
         format!("`{function}` runs {place}:\n{}", lines.join("\n"))
-    });
+    })?;
     Ok(if answer["runs"] == "nowhere" { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -94,6 +94,8 @@ pub(crate) enum Command {
         /// Name of the function.
         function: String,
     },
+    /// Say whether this machine's host is ready, for probes that run a command: exit code 0 or 1.
+    Ready,
     /// Show what a plugin file says of itself, without running any of it.
     Inspect {
         /// The plugin file.

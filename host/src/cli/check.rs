@@ -59,8 +59,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
         "failed_plugins": failed,
     });
     if report.failed.is_empty() {
-        output.show(&shown, |_| text(&config, &statuses, &keys));
-        return Ok(());
+        return output.show(&shown, |_| text(&config, &statuses, &keys));
     }
     let sentences = report.failed.iter().map(|(_, error)| error.to_string());
     Err(Failed::several(sentences).with_json(shown))

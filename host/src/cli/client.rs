@@ -40,8 +40,7 @@ pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Fai
         // A text may have lines of its own.
         Value::String(text) => text.clone(),
         other => printable_json(&serde_json::to_string_pretty(other).unwrap_or_default()).into_owned(),
-    });
-    Ok(())
+    })
 }
 
 pub(crate) fn functions(config: &Path, target: &Target, output: Output) -> Result<(), Failed> {
@@ -55,8 +54,7 @@ pub(crate) fn functions(config: &Path, target: &Target, output: Output) -> Resul
             vec![text("name"), text("plugin"), text("runs"), description]
         });
         table(&std::iter::once(heads).chain(rows).collect::<Vec<_>>())
-    });
-    Ok(())
+    })
 }
 
 /// The arguments: written out, those of a file, or those of the standard input.

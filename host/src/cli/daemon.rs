@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use framex_host::app::{App, AppError, Ended};
+use framex_host::app::{App, AppError, Ended, Sockets};
 use framex_host::config::{Config, Overrides};
 
 use super::arguments::RunFlags;
@@ -14,20 +14,25 @@ use super::{Failed, log};
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
+    // Before there are threads: it takes variables out of the environment.
+    let sockets = Sockets::of_process().map_err(|error| not_started(&error))?;
     let reread = {
         let (file, overrides) = (file.to_owned(), overrides(flags));
         move || Config::load(&file, &overrides)
     };
     let config = reread().map_err(|error| Failed::config(&error))?;
     log::start(config.log);
+    say_who_starts(file);
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
     let runtime = runtime()?;
-    let ended = runtime.block_on(async {
-        let app = App::start(config, Box::new(reread)).await.map_err(|error| not_started(&error))?;
-        app.run().await.map_err(|error| Failed::new(error.to_string()))
-    });
+    let own = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
+    let started = runtime.block_on(App::start(config, Box::new(reread), sockets));
+    let ended = started
+        .map_err(|error| not_started(&error))
+        .and_then(|app| own.block_on(app.run()).map_err(|error| Failed::new(error.to_string())));
+    own.shutdown_background();
     let code = match ended? {
         Ended::Drained => {
             runtime.shutdown_timeout(RUNTIME_GRACE);
@@ -49,7 +54,18 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
         .thread_name("worker")
         .on_thread_start(framex_host::plugins::enter_worker)
         .build()
-        .map_err(|error| Failed::new(format!("the runtime cannot be started: {error}")))
+        .map_err(no_runtime)
+}
+
+fn no_runtime(error: std::io::Error) -> Failed {
+    Failed::new(format!("the runtime cannot be started: {error}"))
+}
+
+/// The first line of a log: which build, of which config, in which process.
+fn say_who_starts(config: &Path) {
+    let file = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
+    let (version, commit, pid) = (env!("CARGO_PKG_VERSION"), option_env!("BUILD_COMMIT"), std::process::id());
+    tracing::info!(version, commit, config = %file.display(), pid, "framex-host starts");
 }
 
 /// The exit code of a process that a signal ends.

@@ -21,8 +21,7 @@ pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), Fa
     let rules = Rules::read(config);
     let inspected = inspect(plugin, &stager, &rules.trust);
     let inspected = inspected.map_err(|error| Failed::new(error.to_string()))?;
-    output.show(&as_json(plugin, &inspected, &rules), |_| as_text(&inspected, &rules));
-    Ok(())
+    output.show(&as_json(plugin, &inspected, &rules), |_| as_text(&inspected, &rules))
 }
 
 /// The `[trust]` of the config file, if there is any.

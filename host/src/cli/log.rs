@@ -1,12 +1,17 @@
 //! The log of the daemon, on the error output, so that results stay alone on the standard output.
 //!
-//! Every line goes through [`Lines`]: one event is one line, and a terminal acts on nothing in it.
+//! Every line goes through [`Lines`]: one event is one line, and a terminal acts on nothing in it. [`queue`] takes it to
+//! the error output, which nothing else of the host waits for.
+
+mod queue;
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use framex_host::base::{one_line, printable_json};
 use framex_host::config::{Log, LogFormat, LogLevel};
+use queue::Queue;
+pub(super) use queue::write_to;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -29,8 +34,10 @@ pub(super) fn start(log: Log) {
     // A host that is to log little still says who changed it, and whom it refused.
     let of_audit = level.max(LevelFilter::INFO);
     let targets = Targets::new().with_default(level).with_target("audit", of_audit);
-    let lines = move || Lines { form, to: io::stderr() };
-    let builder = tracing_subscriber::fmt().with_max_level(of_audit).with_ansi(false).with_writer(lines);
+    let lines = move || Lines { form, to: ErrorOutput };
+    // What it would say of an output that is closed, it would say with `eprintln!`, which panics then.
+    let builder = tracing_subscriber::fmt().log_internal_errors(false);
+    let builder = builder.with_max_level(of_audit).with_ansi(false).with_writer(lines);
     match form {
         Form::Json => builder.json().flatten_event(true).finish().with(targets).init(),
         Form::Text | Form::Coloured => builder.finish().with(targets).init(),
@@ -41,6 +48,39 @@ pub(super) fn start(log: Log) {
             (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then_some(backtrace);
         tracing::error!(target: "panic", backtrace = backtrace.map(tracing::field::display), "{panic}");
     }));
+}
+
+/// Adds a line to what goes to the error output, after all that was logged.
+pub(super) fn say(line: &str) {
+    match Queue::of_process() {
+        Some(queue) => queue.add(format!("{line}\n").as_bytes()),
+        // Nobody reads why: the command is the same.
+        None => _ = writeln!(io::stderr(), "{line}"),
+    }
+}
+
+/// Waits for the error output to take what was said, as long as it takes something.
+pub(super) fn flush() {
+    if let Some(queue) = Queue::if_used() {
+        queue.flush();
+    }
+}
+
+/// The error output, by way of the queue.
+struct ErrorOutput;
+
+impl Write for ErrorOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match Queue::of_process() {
+            Some(queue) => queue.add(bytes),
+            None => io::stderr().write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The form of a line.

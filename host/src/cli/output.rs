@@ -1,14 +1,18 @@
 //! Text for people, JSON for scripts.
+//!
+//! A result that cannot be written is a failure of the command, exit code 1: a script must not take an empty file for
+//! it. A closed pipe is none, as whoever read it has seen enough (`framex-host functions | head -1`).
 
-use std::io::Write;
+use std::io::{ErrorKind, IsTerminal};
+use std::os::fd::AsFd;
 
 use framex_host::base::{one_line, printable, printable_json};
 use serde_json::Value;
 
-use super::Failed;
 use super::arguments::Format;
+use super::{Failed, log};
 
-/// Where results go. Failing to print, to a closed pipe for example, ends nothing.
+/// Where results go.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output(Format);
 
@@ -28,10 +32,13 @@ impl Output {
     }
 
     /// Prints a result. `text` gets the JSON with every text of it in one line: none can look like another row.
-    pub(crate) fn show(self, json: &Value, text: impl FnOnce(&Value) -> String) {
+    ///
+    /// # Errors
+    /// What the system says of the standard output, unless its reader has closed it.
+    pub(crate) fn show(self, json: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Failed> {
         match self.0 {
-            Format::Json => show_json(json),
-            Format::Text | Format::Wide => line(&mut std::io::stdout().lock(), &text(&in_lines(json))),
+            Format::Json => print(&as_line(json)),
+            Format::Text | Format::Wide => print(&line(&text(&in_lines(json)))),
         }
     }
 
@@ -39,24 +46,56 @@ impl Output {
     pub(crate) fn failed(self, failed: &Failed) {
         if self.0 == Format::Json {
             let json = failed.json.clone().unwrap_or_else(|| serde_json::json!({ "error": failed.message }));
-            show_json(&json);
+            // The command has failed already.
+            let _unwritten = print(&as_line(&json));
         }
-        line(&mut std::io::stderr().lock(), &format!("error: {}", failed.message));
+        self.remark(&format!("error: {}", failed.message));
     }
 
     /// Prints a remark for people.
     pub(crate) fn remark(self, text: &str) {
-        line(&mut std::io::stderr().lock(), text);
+        log::say(&printable(text.trim_end()));
     }
 }
 
-fn show_json(json: &Value) {
-    let _closed = writeln!(std::io::stdout().lock(), "{}", printable_json(&json.to_string()));
+/// Prints what was asked for, as it is.
+///
+/// # Errors
+/// As [`Output::show`].
+pub(crate) fn print(text: &str) -> Result<(), Failed> {
+    match log::write_to(std::io::stdout().as_fd(), text.as_bytes()) {
+        Err(broken) if broken.error.kind() != ErrorKind::BrokenPipe => Err(Failed::new(format!(
+            "the result cannot be written to the standard output: {}; what was asked for is done",
+            broken.error
+        ))),
+        _ => Ok(()),
+    }
 }
 
-/// The one way to a terminal: it acts on nothing of the text but its lines.
-fn line(to: &mut impl Write, text: &str) {
-    let _closed = writeln!(to, "{}", printable(text.trim_end()));
+/// Prints help, or what is wrong with the command line, as clap words it; returns the exit code.
+///
+/// # Errors
+/// As [`Output::show`].
+pub(crate) fn print_usage(error: &clap::Error) -> Result<u8, Failed> {
+    let is_terminal =
+        if error.use_stderr() { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let text = error.render();
+    let text = if is_terminal { text.ansi().to_string() } else { text.to_string() };
+    if error.use_stderr() {
+        log::say(text.trim_end());
+    } else {
+        print(&text)?;
+    }
+    Ok(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+fn as_line(json: &Value) -> String {
+    format!("{}\n", printable_json(&json.to_string()))
+}
+
+/// The one form in which text goes to a terminal: it acts on nothing of it but its lines.
+fn line(text: &str) -> String {
+    format!("{}\n", printable(text.trim_end()))
 }
 
 /// The same JSON, with each text in one line.
@@ -103,8 +142,7 @@ mod tests {
         assert_eq!(table(&rows), "NAME\na\\nfake");
         let json = serde_json::json!({"a\n": ["b\r", {"c": "d\x1b"}], "e": 1});
         assert_eq!(in_lines(&json), serde_json::json!({"a\\n": ["b\\r", {"c": "d\\u{1b}"}], "e": 1}));
-        let mut printed = Vec::new();
-        line(&mut printed, "one\n\ttwo \x1b]0;title\x07\u{202e}\n");
-        assert_eq!(printed, b"one\n\ttwo \\u{1b}]0;title\\u{7}\\u{202e}\n");
+        let printed = line("one\n\ttwo \x1b]0;title\x07\u{202e}\n");
+        assert_eq!(printed, "one\n\ttwo \\u{1b}]0;title\\u{7}\\u{202e}\n");
     }
 }

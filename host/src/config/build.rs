@@ -213,6 +213,7 @@ impl Builder<'_> {
             write_timeout: self.duration_ms(&number::WRITE_TIMEOUT, raw.write_timeout_ms),
             call_timeout: self.duration_ms(&number::CALL_TIMEOUT, raw.call_timeout_ms),
             layer_percent: self.count(&number::LAYER_PERCENT, raw.layer_percent),
+            shutdown_delay: self.duration_ms(&number::SHUTDOWN_DELAY, raw.shutdown_delay_ms),
             drain_timeout: self.duration_ms(&number::DRAIN_TIMEOUT, raw.drain_timeout_ms),
         }
     }
@@ -305,6 +306,7 @@ mod tests {
             write_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(30),
             layer_percent: 25,
+            shutdown_delay: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(30),
         };
         assert_eq!(config.server, server);

@@ -53,6 +53,7 @@ impl Config {
                 "write_timeout_ms": milliseconds(server.write_timeout),
                 "call_timeout_ms": milliseconds(server.call_timeout),
                 "layer_percent": server.layer_percent,
+                "shutdown_delay_ms": milliseconds(server.shutdown_delay),
                 "drain_timeout_ms": milliseconds(server.drain_timeout),
                 "tls": self.server_tls.as_ref().map(|tls| json!({
                     "cert": shown(&tls.cert),

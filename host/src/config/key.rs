@@ -8,7 +8,7 @@ use crate::base::nearest;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 66] = [
+pub(super) const KEYS: [&str; 67] = [
     "host_id",
     "plugin_dir",
     "state_dir",
@@ -36,6 +36,7 @@ pub(super) const KEYS: [&str; 66] = [
     "server.write_timeout_ms",
     "server.call_timeout_ms",
     "server.layer_percent",
+    "server.shutdown_delay_ms",
     "server.drain_timeout_ms",
     "server.tls.cert",
     "server.tls.key",

@@ -59,6 +59,7 @@ pub(super) static HEADER_TIMEOUT: Number = number("server.header_timeout_ms", 10
 pub(super) static CALL_TIMEOUT: Number = number("server.call_timeout_ms", 30_000, 1, DAY_MS);
 pub(super) static LAYER_PERCENT: Number = number("server.layer_percent", 25, 1, 100);
 pub(super) static DRAIN_TIMEOUT: Number = number("server.drain_timeout_ms", 30_000, 0, DAY_MS);
+pub(super) static SHUTDOWN_DELAY: Number = number("server.shutdown_delay_ms", 2000, 0, HOUR_MS);
 pub(super) static START_TIMEOUT: Number = number("reload.start_timeout_ms", 10_000, 1, HOUR_MS);
 pub(super) static RELOAD_DRAIN_TIMEOUT: Number = number("reload.drain_timeout_ms", 30_000, 0, DAY_MS);
 pub(super) static KEEP_GENERATIONS: Number = number("reload.keep_generations", 3, 0, 100);
@@ -78,7 +79,7 @@ pub(super) static LIMIT_IN_FLIGHT_MAX: Number = number("in_flight_max", 1, 1, CO
 pub(super) static LIMIT_QUEUE_MAX: Number = number("queue_max", 0, 0, COUNT_MAX);
 
 /// Every number of the file whose key has no name of the user's in it.
-pub(super) static ALL: [&Number; 31] = [
+pub(super) static ALL: [&Number; 32] = [
     &PORT,
     &BODY_BYTES_MAX,
     &BODY_MEMORY_MAX,
@@ -103,6 +104,7 @@ pub(super) static ALL: [&Number; 31] = [
     &HEADER_TIMEOUT,
     &CALL_TIMEOUT,
     &LAYER_PERCENT,
+    &SHUTDOWN_DELAY,
     &DRAIN_TIMEOUT,
     &START_TIMEOUT,
     &RELOAD_DRAIN_TIMEOUT,

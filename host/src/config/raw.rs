@@ -51,6 +51,7 @@ pub(super) struct RawServer {
     pub(super) header_timeout_ms: Option<i64>,
     pub(super) call_timeout_ms: Option<i64>,
     pub(super) layer_percent: Option<i64>,
+    pub(super) shutdown_delay_ms: Option<i64>,
     pub(super) drain_timeout_ms: Option<i64>,
     pub(super) tls: Option<RawServerTls>,
 }

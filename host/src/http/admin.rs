@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::net::UnixListener;
+use tokio::runtime::Handle;
 
 use super::Door;
 use crate::base::Tasks;
@@ -40,6 +41,8 @@ pub struct Admin {
     pub router: Arc<Router>,
     /// What `POST /admin/v1/reload` does.
     pub host: Arc<dyn ReloadHost>,
+    /// Where plugins run: the runtime of the workers, which is not the one that the admin API runs in.
+    pub workers: Handle,
     /// The config file of this host, absolute and without links.
     pub config_file: Arc<Path>,
     /// Changes run as tasks of these: one that has begun ends, also if nobody waits for the answer any more.

@@ -19,10 +19,11 @@ use super::documents::{Documents, Which};
 use super::health::Detail;
 use super::{
     Admission, BodyMemory, Credential, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER,
-    auth, call, head, health, remote,
+    auth, call, ending::Ending, head, health, remote,
 };
 use crate::base::{
-    Caller, CertificateName, Clock, HostId, HostPlace, Invocation, NamedCaller, Outcome, RequestId,
+    Caller, CertificateName, Clock, ErrorCode, Failure, HostId, HostPlace, Invocation, NamedCaller, Outcome,
+    RequestId,
 };
 use crate::config::{Access, HEALTH_PATH, READY_PATH, REMOTE_PATH};
 pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
@@ -54,6 +55,8 @@ pub struct Door {
     pub body_memory: Arc<BodyMemory>,
     /// The catalogue and OpenAPI, as they were made last.
     pub documents: Documents,
+    /// How far the end of the host has come.
+    pub ending: Ending,
 }
 
 /// Who may ask what of the public listener, and how much.
@@ -208,7 +211,12 @@ impl Door {
     ) -> (Response, Taken) {
         let Asked { is_http2, reads, what } = asked;
         let response = match what {
-            Ok(what) => self.serve(what, &mut body, guest).await,
+            Ok(what) => tokio::select! {
+                biased;
+                response = self.serve(what, &mut body, guest) => response,
+                // A call whose body has arrived says more of itself, in `run`.
+                () = self.ending.overdue() => Err(stopping()),
+            },
             Err(problem) => Err(problem),
         };
         let response = response.unwrap_or_else(|problem| self.refuse(problem));
@@ -261,12 +269,26 @@ impl Door {
         arguments: Bytes,
         taken: Taken,
     ) -> Outcome {
-        let place = policy.admission.enter(invocation.deadline).await;
+        let place = tokio::select! {
+            biased;
+            place = policy.admission.enter(invocation.deadline) => place,
+            () = self.ending.overdue() => {
+                let text = "the host ends, and the call has not begun";
+                return Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)));
+            }
+        };
         let place = place.inspect_err(|_| self.meters.limit(Limit::Queue))?;
         // In the call itself, which may outlive this one, its caller.
         invocation.held = invocation.held.with(taken);
         invocation.place = HostPlace::new(place);
-        run(|context| self.router.start(Arc::new(invocation), arguments, context)).await
+        tokio::select! {
+            biased;
+            outcome = run(|context| self.router.start(Arc::new(invocation), arguments, context)) => outcome,
+            () = self.ending.overdue() => {
+                let text = "the host ends, and the drain deadline passed before the call had ended";
+                Err(Box::new(Failure::new(ErrorCode::Cancelled, text)))
+            }
+        }
     }
 
     /// Adds the headers that name a call, and the host that its function's body ran on, if it ran.
@@ -280,6 +302,12 @@ impl Door {
         }
         response
     }
+}
+
+/// The host ends while the body of a request is awaited.
+fn stopping() -> Problem {
+    let text = "the host ends, and the request has not arrived yet";
+    Problem::of_failure(&Failure::not_executed(ErrorCode::Unavailable, text))
 }
 
 /// Returns true for the paths of calls, whatever else is wrong with a request for one.

@@ -7,10 +7,12 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::{Door, Response};
+use crate::plugins::workers_held;
 
 /// The process answers.
 pub(super) fn alive(door: &Door) -> Response {
-    json_response(&json!({ "status": "ok", "host_id": &**door.router.host_id() }))
+    let version = env!("CARGO_PKG_VERSION");
+    json_response(&json!({ "status": "ok", "host_id": &**door.router.host_id(), "version": version }))
 }
 
 /// How much is said of what failed.
@@ -22,7 +24,8 @@ pub(super) enum Detail {
     Reasons,
 }
 
-/// The host serves calls: everything that it must have is there. What else failed to load is named.
+/// The host serves calls: everything that it must have is there. What else failed to load is named. Once the host is
+/// about to end, it is not ready, while it still serves: balancers take it out.
 pub(super) fn ready(door: &Door, detail: Detail) -> Response {
     let failure = |(plugin, reason): (String, String)| match detail {
         Detail::Names => json!({ "plugin": plugin }),
@@ -37,14 +40,26 @@ pub(super) fn ready(door: &Door, detail: Detail) -> Response {
     if zombies > zombies_max {
         warnings.push(format!("{zombies} retired plugin libraries are still mapped, more than zombies_max = {zombies_max}: restart the host at a good time"));
     }
-    json_response(&json!({
-        "status": "ready",
+    let held = workers_held();
+    if held > 0 {
+        warnings.push(format!(
+            "functions hold {held} worker threads, and calls wait: the log names the functions"
+        ));
+    }
+    let is_ending = door.ending.is_announced();
+    let mut response = json_response(&json!({
+        "status": if is_ending { "stopping" } else { "ready" },
+        "reason": is_ending.then_some("the host was told to stop: it still serves, and will not take new calls soon"),
         "warnings": warnings,
         "host_id": &**door.router.host_id(),
         "plugins": plugins,
         "failed_plugins": failed,
         "uptime_ms": u64::try_from(door.clock.uptime().as_millis()).unwrap_or(u64::MAX),
-    }))
+    }));
+    if is_ending {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
 }
 
 pub(super) fn json_response(value: &Value) -> Response {

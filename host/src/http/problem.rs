@@ -237,7 +237,7 @@ impl Problem {
     /// Its JSON, put together by hand: strangers get many of these, and details may be long.
     fn body(&self) -> Vec<u8> {
         let Self { name, status, .. } = self;
-        let title = status.canonical_reason().unwrap_or("Client Closed Request");
+        let title = status.canonical_reason().unwrap_or_default();
         let (status, detail) = (status.as_u16(), Value::from(self.detail.as_str()));
         let begin = format!(
             r#"{{"type":"urn:framex:error:{name}","title":"{title}","status":{status},"detail":{detail},"code":"{name}""#
@@ -266,9 +266,9 @@ fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::Replayed => StatusCode::CONFLICT,
         ErrorCode::Failed => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::Overloaded => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         ErrorCode::Panic | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        // A client that has left gets no answer: whoever reads this had its call cut off by the host.
+        ErrorCode::Unavailable | ErrorCode::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::LoopDetected => StatusCode::LOOP_DETECTED,
     }

@@ -232,12 +232,12 @@ impl Connection {
             let version = head.version;
             // Here and now: heads are not kept until the tasks of their requests run, let alone their bodies arrive.
             let asked = door.take(head, &sender, &busy);
-            let (door, sender, stopping) = (Arc::clone(&door), Arc::clone(&sender), tasks.token().clone());
+            let (door, sender) = (Arc::clone(&door), Arc::clone(&sender));
             async move {
                 let guest = Guest { busy: &busy, from: &sender };
                 let (mut response, taken) = door.answer(asked, body, guest).await;
                 // HTTP/2 has a message of its own for that.
-                if (stopping.is_cancelled() || !sender.is_good()) && version <= Version::HTTP_11 {
+                if (door.ending.is_announced() || !sender.is_good()) && version <= Version::HTTP_11 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(hand_out(response, busy, taken))

@@ -16,7 +16,8 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::generation::Lease;
 use super::waker::with_abi_waker;
-use crate::base::{ErrorCode, Failure, Invocation, Outcome};
+use super::watchdog::{Number, Polling};
+use crate::base::{ErrorCode, Failure, FunctionName, Invocation, Outcome};
 use crate::functions::{Handler, Started};
 use crate::wire;
 
@@ -34,6 +35,7 @@ type CallFn = unsafe extern "C" fn(
 pub(super) struct PluginFunction {
     function: *const (),
     call: CallFn,
+    number: Number,
 }
 
 // SAFETY: the ABI lets `call` be called from any thread with the registered pointer.
@@ -43,8 +45,8 @@ unsafe impl Sync for PluginFunction {}
 
 impl PluginFunction {
     /// `None` if the plugin registered no code.
-    pub(super) fn new(registration: &Registration) -> Option<Self> {
-        Some(Self { function: registration.function, call: registration.call? })
+    pub(super) fn new(registration: &Registration, name: &FunctionName) -> Option<Self> {
+        Some(Self { function: registration.function, call: registration.call?, number: Number::of(name) })
     }
 
     pub(super) fn leased(self, lease: Lease) -> LeasedFunction {
@@ -62,6 +64,7 @@ pub(super) struct LeasedFunction {
 impl Handler for LeasedFunction {
     fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
         super::touch_worker();
+        let polling = Polling::begin(self.function.number);
         let mut out = Buffer::EMPTY;
         let mut future = AbiFuture::EMPTY;
         let call_context = call_context(&invocation, Arc::as_ptr(&invocation).cast());
@@ -79,9 +82,10 @@ impl Handler for LeasedFunction {
                 )
             }
         });
+        drop(polling);
         if status == STATUS_PENDING {
             let mut call = Box::pin(PluginCall {
-                future: PluginFuture(future),
+                future: PluginFuture(future, self.function.number),
                 _arguments: arguments,
                 invocation,
                 cancelled: Box::pin(self.lease.cancelled()),
@@ -135,14 +139,14 @@ impl PluginCall {
         }
         self.future.end();
         let text = format!(
-            "function `{}` was stopped: its plugin was replaced and the drain deadline passed",
+            "function `{}` was stopped: its plugin was replaced or withdrawn, or the host ends, and the drain deadline passed",
             self.invocation.function
         );
         Poll::Ready(Err(Box::new(Failure::executed(ErrorCode::Cancelled, text))))
     }
 }
 
-struct PluginFuture(AbiFuture);
+struct PluginFuture(AbiFuture, Number);
 
 // SAFETY: a future of the ABI may move between threads and is polled by one at a time.
 unsafe impl Send for PluginFuture {}
@@ -153,6 +157,7 @@ impl PluginFuture {
         let future = std::mem::replace(&mut self.0, AbiFuture::EMPTY);
         if let Some(drop) = future.drop {
             super::touch_worker();
+            let _polling = Polling::begin(self.1);
             // SAFETY: the plugin gave the state with this function, which is called once.
             unsafe { drop(future.state) };
         }
@@ -174,12 +179,14 @@ impl Future for PluginCall {
             return Poll::Ready(Err(broken(&this.invocation, "it suspended without a future")));
         };
         super::touch_worker();
+        let polling = Polling::begin(this.future.1);
         let state = this.future.0.state;
         let mut out = Buffer::EMPTY;
         let status = with_abi_waker(context.waker(), |waker| {
             // SAFETY: the future has not ended: `end` takes `poll` away. One thread polls, as we are pinned mutably.
             unsafe { poll(state, waker, &raw mut out) }
         });
+        drop(polling);
         if status == STATUS_PENDING {
             return this.poll_cancelled(context);
         }

@@ -173,7 +173,7 @@ unsafe fn read_registration(registration: &Registration) -> Result<Registered, S
     let result_schema = schema(registration.result_schema, "schema of the result")?;
     // SAFETY: as above.
     let description = unsafe { text(registration.description, "description") }?.to_owned();
-    let function = PluginFunction::new(registration).ok_or_else(|| format!("`{name}` has no code"))?;
+    let function = PluginFunction::new(registration, &name).ok_or_else(|| format!("`{name}` has no code"))?;
     Ok(Registered {
         name,
         description,

@@ -223,6 +223,15 @@ impl Plugins {
         self.services.set_call_timeout(call_timeout);
     }
 
+    /// Drops the calls that have suspended in any plugin; their callers are told that they ran.
+    pub fn cancel_calls(&self) {
+        for (_, entry) in self.entries() {
+            if let Some(published) = &entry.state().published {
+                published.generation.cancel_calls();
+            }
+        }
+    }
+
     /// Changes the part of a call's time, in percent, that a layer may take before what it stands around begins.
     pub fn set_layer_percent(&self, percent: usize) {
         self.services.set_layer_percent(percent);

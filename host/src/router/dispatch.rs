@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::budget::RetryBudget;
 use super::decision::{self, Decision, Target, Ways, decide};
 use super::repeats::Repeats;
-use super::running::{Running, UntilDeadline, bounded};
+use super::running::{Running, UntilDeadline, bounded, in_time};
 use crate::base::{
     Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Outcome, Places,
     Tasks, nearest,
@@ -238,8 +238,10 @@ impl Router {
         let bytes_max = self.answer_bytes_max.load(Ordering::Relaxed);
         match function.handler.start(invocation, arguments, context) {
             Started::Ready(outcome) => {
+                let ended = Instant::now();
+                let outcome = in_time(outcome, deadline, ended);
                 let outcome = bounded(outcome, &function.name, bytes_max);
-                function.stats.end(&outcome, begun.elapsed());
+                function.stats.end(&outcome, ended.saturating_duration_since(begun));
                 Started::Ready(outcome)
             }
             Started::Pending(future) => {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::time::Sleep;
 
 use super::deadline_exceeded;
-use crate::base::{Deadline, Failure, FunctionName, Outcome};
+use crate::base::{Deadline, ErrorCode, Failure, FunctionName, Outcome};
 use crate::functions::{CallFuture, CallStats, Started};
 
 /// Returns what a function gives, a result or what it says in an error, or a failure where that is too long.
@@ -18,6 +18,16 @@ pub(super) fn bounded(outcome: Outcome, function: &FunctionName, bytes_max: usiz
         Err(failure) => failure.own_bytes(),
     };
     if bytes > bytes_max { Err(Box::new(Failure::too_long(function, bytes_max))) } else { outcome }
+}
+
+/// Returns the outcome of a call, or that it came too late: a function that does not yield cannot be stopped at its
+/// deadline, and its caller is told the same as by a peer that has waited for it.
+pub(super) fn in_time(outcome: Outcome, deadline: Deadline, ended: Instant) -> Outcome {
+    if ended <= deadline.0 {
+        return outcome;
+    }
+    let text = "the function did not end in time, and could not be stopped: its result is not given";
+    Err(Box::new(Failure::executed(ErrorCode::DeadlineExceeded, text)))
 }
 
 /// Counts how a call that suspended ends, or that it was dropped.
@@ -50,6 +60,7 @@ impl Drop for Running {
 /// A call that suspended; at its deadline it is dropped.
 pub(super) struct UntilDeadline {
     call: Option<CallFuture>,
+    until: Deadline,
     deadline: Pin<Box<Sleep>>,
     running: Running,
 }
@@ -57,14 +68,14 @@ pub(super) struct UntilDeadline {
 impl UntilDeadline {
     pub(super) fn start(
         call: CallFuture,
-        deadline: Deadline,
+        until: Deadline,
         mut running: Running,
         context: &mut Context<'_>,
     ) -> Started {
-        let mut deadline = Box::pin(tokio::time::sleep_until(deadline.0.into()));
+        let mut deadline = Box::pin(tokio::time::sleep_until(until.0.into()));
         // The call itself was polled when it began; what is left is to have the timer know the task.
         if deadline.as_mut().poll(context).is_pending() {
-            return Started::Pending(Box::pin(Self { call: Some(call), deadline, running }));
+            return Started::Pending(Box::pin(Self { call: Some(call), until, deadline, running }));
         }
         drop(call);
         let out_of_time = deadline_exceeded(&running.name);
@@ -77,6 +88,7 @@ impl Future for UntilDeadline {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         if let Some(Poll::Ready(outcome)) = self.call.as_mut().map(|call| call.as_mut().poll(context)) {
+            let outcome = in_time(outcome, self.until, Instant::now());
             return Poll::Ready(self.running.end(outcome));
         }
         if self.deadline.as_mut().poll(context).is_ready() {

@@ -45,13 +45,24 @@ fn past_the_drain_deadline_a_call_is_dropped_and_told_so() {
     for call in [call, second] {
         let answer = call.answer();
         let (status, code, detail) = answer.problem();
-        assert_eq!((status, code.as_str()), (499, "cancelled"), "{detail}");
+        assert_eq!((status, code.as_str()), (503, "cancelled"), "{detail}");
         assert_eq!(answer.json()["executed"], true);
         assert!(detail.contains("its plugin was replaced"), "{detail}");
     }
     host.wait_for_log("dropped while it waits");
     check_serves(&host, Build::new(2));
     check_mapped(&host, 1);
+}
+
+#[test]
+fn past_the_drain_deadline_an_unload_drops_calls_and_tells_them_so() {
+    let (host, call) = busy("reload.drain_timeout_ms = 200", 600_000);
+    let done = check_done(&host.admin_post("plugins/changing/unload", &json!({})));
+    assert_eq!(done["cancelled_calls"], 1, "{done}");
+    let answer = call.answer();
+    assert_eq!((answer.problem().0, answer.problem().1.as_str()), (503, "cancelled"));
+    assert_eq!(answer.json()["executed"], true);
+    check_mapped(&host, 0);
 }
 
 #[test]

@@ -22,8 +22,7 @@ pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {
         let now = answer["now"].as_str().unwrap_or_default();
         let peers = answer["peers"].as_array().map_or(&[][..], Vec::as_slice);
         if output.is_wide() { wide(peers) } else { narrow(peers, now) }
-    });
-    Ok(())
+    })
 }
 
 /// What matters first.

@@ -21,6 +21,8 @@ use crate::cli::{Failed, daemon};
 const ANSWER_BYTES_MAX: usize = 1 << 26;
 /// How long a change may take: start and drain have deadlines of their own, which operators may set high.
 const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// How long a host may take to say whether it is ready.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often somebody who waits is told how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
@@ -34,6 +36,15 @@ pub(super) fn request(
     let socket = place::find(config)?;
     let asked = exchange(&socket, method, path, body);
     daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, asked).await }).map_err(no_answer)?
+}
+
+/// Asks whether the host is ready, and answers what it says of that, whatever it is.
+pub(super) fn ready(config: &Path) -> Result<Value, Failed> {
+    let socket = place::find(config)?;
+    let asked = ask(&socket, Method::GET, "/ready", None);
+    let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(PROBE_TIMEOUT, asked).await });
+    let (_, answer) = answered.map_err(no_answer)??;
+    Ok(answer)
 }
 
 /// Asks for a change and answers what came of it; on a terminal, the step that it is at shows meanwhile.
@@ -94,9 +105,27 @@ pub(super) async fn exchange(
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, Failed> {
+    let (status, json) = ask(socket, method, &format!("/admin/v1/{path}"), body).await?;
+    if status == StatusCode::OK {
+        return Ok(json);
+    }
+    let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
+    let step = json["step"].as_str().map(|step| format!(" at the step {step}")).unwrap_or_default();
+    let message = format!("{}{step}: {}", text("code"), text("detail"));
+    // A bad config is one whoever finds it: this process, or the host.
+    let failed = if json["step"] == "config" { Failed::usage(message) } else { Failed::new(message) };
+    Err(failed.with_json(json))
+}
+
+async fn ask(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<(StatusCode, Value), Failed> {
     let request = Request::builder()
         .method(method)
-        .uri(format!("/admin/v1/{path}"))
+        .uri(path)
         .header(HOST, "localhost")
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))
@@ -123,13 +152,5 @@ pub(super) async fn exchange(
     };
     let json: Value = serde_json::from_slice(&body)
         .map_err(|error| Failed::new(format!("the answer is no JSON: {error}")))?;
-    if status == StatusCode::OK {
-        return Ok(json);
-    }
-    let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
-    let step = json["step"].as_str().map(|step| format!(" at the step {step}")).unwrap_or_default();
-    let message = format!("{}{step}: {}", text("code"), text("detail"));
-    // A bad config is one whoever finds it: this process, or the host.
-    let failed = if json["step"] == "config" { Failed::usage(message) } else { Failed::new(message) };
-    Err(failed.with_json(json))
+    Ok((status, json))
 }

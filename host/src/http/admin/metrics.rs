@@ -18,10 +18,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::Admin;
-use crate::base::{FunctionName, Places};
+use crate::base::{FunctionName, LOG_LINES_DROPPED, Places};
 use crate::functions::CallStats;
 use crate::http::{Problem, Response, accept};
 use crate::peers::{Condition, Moment, PeerLimit};
+use crate::plugins::{functions_that_held_workers, workers_held};
 
 /// What every Prometheus of the last years asks for.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -78,6 +79,9 @@ fn host(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     gauges(to, "build_info", "What runs.", [(version, 1.0)])?;
     let uptime = admin.door.clock.uptime().as_secs_f64();
     gauges(to, "uptime_seconds", "How long the host has been running.", [([("", ""); 0], uptime)])?;
+    let dropped = LOG_LINES_DROPPED.get();
+    let help = "Lines of the log that its reader did not take, or that the system could not write.";
+    counters(to, "log_lines_dropped", help, [([("", ""); 0], dropped)])?;
     if let Some(process) = Process::read() {
         let Process { resident_bytes, open_files, threads } = process;
         let none = [("", ""); 0];
@@ -157,7 +161,13 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
 fn functions(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let stats = admin.router.table().stats();
     let of = || stats.iter().map(|(name, stats)| (name.as_str(), &**stats));
-    calls(to, "function", "that ran here", &of)
+    calls(to, "function", "that ran here", &of)?;
+    let held = functions_that_held_workers();
+    let held = held.iter().map(|(name, held)| ([("function", name.as_str())], *held));
+    let help = "How often a function held a worker thread for more than 100 ms without a pause.";
+    counters(to, "function_held_worker", help, held)?;
+    let help = "Worker threads that functions have held for more than 100 ms.";
+    gauges(to, "workers_held", help, [([("", ""); 0], workers_held() as f64)])
 }
 
 /// Of functions and plugins that have a limit.

@@ -188,7 +188,7 @@ async fn refuse_from_inside(who: Who) -> Result<(), Problem> {
 async fn change(admin: &Admin, asked: Asked, who: Who) -> Result<Value, Problem> {
     refuse_from_inside(who).await?;
     let Admin { plugins, host, .. } = admin.clone();
-    let changed = admin.changes.spawn(async move {
+    let changed = admin.changes.spawn_on(&admin.workers, async move {
         let (action, target) = asked.words();
         let changed = match asked {
             Asked::ReloadHost(options) => {

@@ -49,6 +49,11 @@ fn private_socket() -> io::Result<UnixSocket> {
 
 /// Accepts connections until the token of `tasks` is cancelled.
 pub async fn serve(listener: UnixListener, admin: Admin, tasks: Tasks) {
+    // Registered with the runtime that serves it, wherever it was bound.
+    let listener = match listener.into_std().and_then(UnixListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the admin socket cannot be served"),
+    };
     connections::accept(listener, tasks.clone(), |stream, seat| {
         connection(stream, admin.clone(), tasks.clone(), seat)
     })

@@ -38,12 +38,11 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// Listens where the config says.
+    /// The admin API on a listener that is bound.
     ///
     /// # Errors
     /// What the system says.
-    pub async fn bind(config: &AdminTcp) -> io::Result<Self> {
-        let listener = TcpListener::bind(config.listen).await?;
+    pub fn new(listener: TcpListener, config: &AdminTcp) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let token = Arc::new(ArcSwap::from_pointee(config.token.clone()));
         let gate = Gate::new(address.port(), Arc::clone(&token));
@@ -65,7 +64,12 @@ impl Tcp {
     /// Accepts connections until the token of `tasks` is cancelled.
     pub async fn serve(self, admin: Admin, tasks: Tasks) {
         let shared = Arc::new(Shared { admin, gate: self.gate, refusals: Throttle::default() });
-        connections::accept(self.listener, tasks.clone(), |(stream, from), seat| {
+        // Registered with the runtime that serves it, wherever it was bound.
+        let listener = match self.listener.into_std().and_then(TcpListener::from_std) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "the admin API cannot be served over TCP"),
+        };
+        connections::accept(listener, tasks.clone(), |(stream, from), seat| {
             connection(stream, from, Arc::clone(&shared), tasks.clone(), seat)
         })
         .await;

@@ -195,6 +195,15 @@ pub async fn logs(text: String) -> Result<()> {
     Ok(())
 }
 
+/// Logs many lines, as fast as it can.
+#[on_proxy(blocking)]
+pub fn logs_lines(count: u64) -> Result<()> {
+    for line in 0..count {
+        tracing::info!(line, "one of many lines");
+    }
+    Ok(())
+}
+
 /// Another plugin's function, by its types only.
 #[on_proxy(name = "demo.some.example_func")]
 pub async fn example_func(id: u64, user: User) -> Result<String>;

@@ -61,6 +61,7 @@ impl Plugin for Misbehave {
         ctx.register_proxy_func::<functions::with_defaults>()?;
         ctx.register_proxy_func::<functions::needs_state>()?;
         ctx.register_proxy_func::<functions::logs>()?;
+        ctx.register_proxy_func::<functions::logs_lines>()?;
         ctx.register_proxy_func::<functions::calls>()?;
         ctx.register_proxy_func::<functions::blocks>()?;
         ctx.register_proxy_func::<functions::asks_build>()?;

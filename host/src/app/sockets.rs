@@ -1,0 +1,87 @@
+//! Sockets that a supervisor has bound and hands over (`LISTEN_FDS`, sd_listen_fds(3)): while the host restarts, they
+//! stay open, and connections wait instead of being refused.
+//!
+//! One named `admin` (`FileDescriptorName=` of a socket unit, `LISTEN_FDNAMES`) is for the admin API over TCP; any other
+//! one is the public listener. The config says what the host may assume of who can reach it, so a socket must be bound
+//! to the address that the config has.
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+
+use tokio::net::TcpListener;
+
+use super::AppError;
+
+/// The name of the socket of the admin API.
+const ADMIN: &str = "admin";
+
+/// The sockets of this process that nobody has taken yet.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    public: Option<StdListener>,
+    admin: Option<StdListener>,
+}
+
+impl Sockets {
+    /// Takes what the environment names, and its variables from there: before there are threads that read it.
+    ///
+    /// # Errors
+    /// If a socket is no listener over TCP, or there are several for one thing.
+    pub fn of_process() -> Result<Self, AppError> {
+        let refused = |text: String| AppError::Sockets(text);
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut passed = listenfd::ListenFd::from_env();
+        let mut sockets = Self::default();
+        for number in 0..passed.len() {
+            let name = names.next().unwrap_or_default();
+            let taken = passed.take_tcp_listener(number);
+            let taken = taken.map_err(|error| refused(format!("socket {number} `{name}`: {error}")))?;
+            let Some(socket) = taken else { continue };
+            let place = if name == ADMIN { &mut sockets.admin } else { &mut sockets.public };
+            if place.replace(socket).is_some() {
+                return Err(refused(format!(
+                    "socket {number} `{name}` is one too many: the host takes one, and one named `{ADMIN}`"
+                )));
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// The public listener, if it was handed over.
+    pub(super) fn public(&mut self, listen: SocketAddr) -> Result<Option<TcpListener>, AppError> {
+        take(self.public.take(), listen, "server.host and server.port")
+    }
+
+    /// The listener of the admin API, if it was handed over.
+    pub(super) fn admin(&mut self, listen: SocketAddr) -> Result<Option<TcpListener>, AppError> {
+        take(self.admin.take(), listen, "admin.listen")
+    }
+
+    /// Refuses a socket that the config has no use for: connections to it would wait without an end.
+    pub(super) fn check_all_used(&self) -> Result<(), AppError> {
+        match self.admin {
+            None => Ok(()),
+            Some(_) => Err(AppError::Sockets(format!(
+                "the socket `{ADMIN}` is of no use without admin.listen and admin.token in the config"
+            ))),
+        }
+    }
+}
+
+fn take(
+    socket: Option<StdListener>,
+    listen: SocketAddr,
+    keys: &str,
+) -> Result<Option<TcpListener>, AppError> {
+    let Some(socket) = socket else { return Ok(None) };
+    let unusable = |error: std::io::Error| AppError::Sockets(error.to_string());
+    let bound = socket.local_addr().map_err(unusable)?;
+    let fits = bound.ip() == listen.ip() && (listen.port() == 0 || bound.port() == listen.port());
+    if !fits {
+        return Err(AppError::Sockets(format!(
+            "the socket is bound to {bound}, and {keys} say {listen}: give both the same address"
+        )));
+    }
+    socket.set_nonblocking(true).map_err(unusable)?;
+    TcpListener::from_std(socket).map(Some).map_err(unusable)
+}

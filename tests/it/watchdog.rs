@@ -1,0 +1,202 @@
+//! Functions that hold worker threads: they are named, and what must go on goes on.
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use framex_tests::{Daemon, send, until};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const HOLDS: &str = "misbehave.functions.holds_worker";
+
+/// What `holds_worker` waits for: a socket that says nothing for a while.
+struct Hold {
+    folder: TempDir,
+    release: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Hold {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("hold")).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (release, released) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let mut held = Vec::new();
+            while released.recv_timeout(Duration::from_millis(2)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                match listener.accept() {
+                    Ok((stream, _)) => held.push(stream),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+            }
+            // Those that come later are refused with the listener.
+            drop(listener);
+            for mut stream in held {
+                // The host may have ended.
+                let _gone = stream.write_all(b"go\n");
+            }
+        });
+        Self { folder, release, thread }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("hold")
+    }
+
+    fn arguments(&self) -> Value {
+        json!({ "socket": self.path() })
+    }
+
+    fn release(self) {
+        self.release.send(()).unwrap();
+        self.thread.join().unwrap();
+    }
+}
+
+/// Has every worker held.
+fn hold_all(host: &Daemon, hold: &Hold) -> Vec<framex_tests::Pending> {
+    let workers = std::thread::available_parallelism().unwrap().get();
+    let calls = (0..workers * 2).map(|_| host.begin(HOLDS, &hold.arguments())).collect();
+    until("all workers are held", || host.metric("framex_workers_held") == workers as f64);
+    calls
+}
+
+#[test]
+fn a_function_that_holds_a_worker_is_named() {
+    let host = Daemon::builder().plugin("misbehave").start();
+    assert_eq!(host.call("misbehave.functions.sleeps", &json!({ "ms": 300 })).status, 200);
+    let hold = Hold::new();
+    let call = host.begin(HOLDS, &hold.arguments());
+    host.wait_for_log("a function holds a worker thread");
+    let line = host.log().lines().find(|line| line.contains("a function holds a worker")).unwrap().to_owned();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["level"], &line["function"]), (&json!("WARN"), &json!(HOLDS)));
+    assert!(line["held_ms"].as_u64().unwrap() >= 100, "{line}");
+    assert_eq!(host.metric("framex_workers_held"), 1.0);
+    hold.release();
+    assert_eq!(call.answer().json(), json!("go\n"));
+    let held = format!("framex_function_held_worker_total{{function=\"{HOLDS}\"}}");
+    assert_eq!(host.metric(&held), 1.0, "one poll counts once");
+    assert_eq!(
+        host.metric("framex_function_held_worker_total{function=\"misbehave.functions.sleeps\"}"),
+        0.0
+    );
+    host.stop();
+}
+
+/// tokio has one worker wait for all sockets, and it may be the one that is held.
+#[test]
+fn the_other_workers_go_on_while_one_is_held() {
+    let host = Daemon::builder().plugin("misbehave").start();
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        return;
+    }
+    for _ in 0..10 {
+        let hold = Hold::new();
+        let call = host.begin(HOLDS, &hold.arguments());
+        until("a worker is held", || host.metric("framex_workers_held") == 1.0);
+        for _ in 0..5 {
+            assert_eq!(host.call("misbehave.functions.sleeps", &json!({ "ms": 5 })).json(), json!(5));
+        }
+        hold.release();
+        assert_eq!(call.answer().json(), json!("go\n"));
+    }
+    host.stop();
+}
+
+#[test]
+fn the_admin_api_answers_while_all_workers_are_held() {
+    let config = "admin.listen = \"127.0.0.1:0\"\nadmin.token = \"0123456789abcdef\"";
+    let host = Daemon::builder().config(config).plugin("misbehave").start();
+    let hold = Hold::new();
+    let calls = hold_all(&host, &hold);
+    let begun = Instant::now();
+    for path in
+        ["/health", "/ready", "/metrics", "/admin/v1/plugins", "/admin/v1/functions", "/admin/v1/peers"]
+    {
+        assert_eq!(host.admin_get_at(path).status, 200, "{path}");
+    }
+    let address = host.logged("the admin API listens")["address"].as_str().unwrap().to_owned();
+    assert_eq!(framex_tests::get(&format!("http://{address}/health")).json()["status"], "ok");
+    assert_eq!(host.run(&["ready"]).code, Some(0));
+    let warnings = host.admin_get_at("/ready").json()["warnings"].clone();
+    assert!(warnings[0].as_str().unwrap().starts_with("functions hold "), "{warnings}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    hold.release();
+    for call in calls {
+        let _answered_or_refused = call.answer();
+    }
+    assert_eq!(host.reload("misbehave").status, 200);
+    host.stop();
+}
+
+#[test]
+fn sigterm_ends_a_host_whose_workers_are_all_held() {
+    let mut host = Daemon::builder().config("server.drain_timeout_ms = 500").plugin("misbehave").start();
+    let hold = Hold::new();
+    let calls = hold_all(&host, &hold);
+    let begun = Instant::now();
+    host.signal("TERM");
+    host.wait_for_log("the drain deadline passed with calls in flight");
+    assert_eq!(host.wait(), Some(0), "{}", host.log());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}\n{}", begun.elapsed(), host.log());
+    host.wait_for_log("plugins are not stopped: functions hold all workers");
+    hold.release();
+    drop(calls);
+}
+
+#[test]
+fn a_second_signal_ends_a_host_whose_workers_are_all_held() {
+    let mut host = Daemon::builder().plugin("misbehave").start();
+    let hold = Hold::new();
+    let calls = hold_all(&host, &hold);
+    host.signal("TERM");
+    host.wait_for_log("stopping: calls in flight may end");
+    host.signal("TERM");
+    assert_eq!(host.wait(), Some(143), "{}", host.log());
+    hold.release();
+    drop(calls);
+}
+
+/// The answer to a call of a function that holds its worker for longer than the call's deadline of 300 ms.
+fn late(host: &Daemon) -> framex_tests::Answer {
+    let hold = Hold::new();
+    let url = format!("{}/api/v1/functions/{HOLDS}", host.url());
+    let body = hold.arguments().to_string();
+    let caller = std::thread::spawn(move || {
+        let headers = [("content-type", "application/json"), ("x-framex-timeout-ms", "300")];
+        send("POST", &url, &headers, body.as_bytes())
+    });
+    std::thread::park_timeout(Duration::from_millis(1500));
+    hold.release();
+    caller.join().unwrap()
+}
+
+#[test]
+fn a_deadline_that_a_function_oversleeps_is_exceeded_here_as_on_a_peer() {
+    let key = "[plugins.proxy.auth]\nrules = {\"/api/v1/proxy/remote\" = [\"c2l4dGVlbiBieXRlcyBhbmQgc29tZSBtb3Jl\"]}\n";
+    let b = Daemon::builder().config("host_id = \"b\"").config(key).plugin("misbehave").start();
+    let config = format!(
+        "host_id = \"a\"\nplugins.proxy.proxy_urls = [\"{0}\"]\nplugins.proxy.proxy_functions = {{\"{0}\" = [\"{HOLDS}\"]}}\n",
+        b.url()
+    );
+    let a = Daemon::builder().config(&config).config(key).plugin("misbehave").start();
+    for host in [&b, &a] {
+        let answer = late(host);
+        let (status, code, detail) = answer.problem();
+        assert_eq!((status, code.as_str()), (504, "deadline_exceeded"), "{detail}");
+        assert_eq!(
+            answer.json()["executed"],
+            if std::ptr::eq(host, &b) { json!(true) } else { json!(null) },
+            "{detail}"
+        );
+    }
+    b.wait_for_log("a function holds a worker thread");
+    a.stop();
+    b.stop();
+}
