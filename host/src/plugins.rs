@@ -17,17 +17,19 @@ mod error;
 mod generation;
 mod host_table;
 mod library;
+mod mapper;
 mod maps;
+#[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), path = "plugins/native_elsewhere.rs")]
+mod native;
 mod nested_call;
 mod object_file;
+mod on_thread;
 mod publish;
 mod record;
 mod registry;
 mod report;
 mod retire;
 mod stage;
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-mod thread_exit;
 mod trust;
 mod unmap;
 mod waker;
@@ -38,19 +40,15 @@ pub use candidate::{Inspection, inspect};
 pub use descriptor::Description;
 pub use directory::{Asker, Prepared};
 pub use error::PluginError;
+pub use native::enter_worker;
 pub use registry::{PluginConfig, Plugins, Settings};
 pub use report::{Change, LastFailure, LoadReport, PluginStatus, Progress, Step, Zombie};
 pub use stage::{Staged, Stager};
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub use thread_exit::enter_worker;
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-use thread_exit::touch as touch_worker;
 pub use trust::{Distrust, SignatureInfo};
 pub use watchdog::Watchdog;
 pub(crate) use watchdog::{held as functions_that_held_workers, workers_held};
 
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn touch_worker() {}
+use native::touch_worker;
 
 /// Checks the bytes of a plugin file, as before it is mapped; for fuzzing.
 ///
@@ -71,7 +69,3 @@ pub fn check_plugin_file(bytes: &[u8]) -> Result<Description, String> {
 pub fn read_descriptor(bytes: &[u8]) -> Result<Description, String> {
     Description::read(bytes)
 }
-
-/// Makes this thread a worker: the first thing that every thread of the host's runtime does.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub fn enter_worker() {}

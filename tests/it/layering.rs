@@ -10,13 +10,21 @@ const ORDER: [&str; 10] =
     ["base", "files", "config", "wire", "functions", "plugins", "peers", "router", "http", "app"];
 
 /// The files that may have hand-written `unsafe`, or emit it.
-const UNSAFE: [&str; 18] = [
+const UNSAFE: [&str; 26] = [
     "host/src/plugins/call.rs",
     "host/src/plugins/generation.rs",
     "host/src/plugins/host_table.rs",
     "host/src/plugins/library.rs",
+    "host/src/plugins/native/callbacks.rs",
+    "host/src/plugins/native/contained.rs",
+    "host/src/plugins/native/environment.rs",
+    "host/src/plugins/native/keys.rs",
+    "host/src/plugins/native/original.rs",
+    "host/src/plugins/native/signals.rs",
+    "host/src/plugins/native/spawned.rs",
+    "host/src/plugins/native/standing.rs",
+    "host/src/plugins/native/thread_exit.rs",
     "host/src/plugins/nested_call.rs",
-    "host/src/plugins/thread_exit.rs",
     "host/src/plugins/waker.rs",
     "plugin-sdk/abi/src/descriptor.rs",
     "plugin-sdk/abi/src/future.rs",

@@ -25,6 +25,7 @@ mod layers;
 mod limits;
 mod log_reader;
 mod metrics;
+mod native;
 mod outcomes;
 mod paths;
 mod peers;

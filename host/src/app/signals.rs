@@ -7,12 +7,19 @@ use std::io;
 use std::sync::Arc;
 
 pub(super) use signal_hook::consts::SIGINT;
-use signal_hook::consts::{SIGHUP, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGIO, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXFSZ,
+};
 use signal_hook::{flag, iterator};
 use tokio::sync::mpsc;
 
 /// Signals that wait to be taken; more are as good as these.
 const WAITING_MAX: usize = 4;
+
+/// Signals that would end the process and do nothing. SIGXFSZ: where the size of files is limited, a write fails then,
+/// as on a full disk. The others are those that timers and libraries use: one of them may come when the plugin that
+/// has handled it does not any more.
+const WITHOUT_EFFECT: [i32; 7] = [SIGXFSZ, SIGALRM, SIGVTALRM, SIGPROF, SIGUSR1, SIGUSR2, SIGIO];
 
 /// The signals that stop the daemon.
 #[derive(Debug)]
@@ -24,8 +31,9 @@ pub(super) struct Signals {
 impl Signals {
     /// Listens; the second one of the pair gets something whenever a SIGHUP asks for a reload.
     pub(super) fn listen() -> io::Result<(Self, mpsc::Receiver<()>)> {
-        // Where the size of files is limited, a write fails then, as on a full disk, instead of ending the process.
-        flag::register(SIGXFSZ, Arc::default())?;
+        for signal in WITHOUT_EFFECT {
+            flag::register(signal, Arc::default())?;
+        }
         let mut signals = iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = signals.handle();
         let (tx, arrived) = mpsc::channel(WAITING_MAX);

@@ -84,6 +84,9 @@ impl Plugins {
         for (plugin, candidate) in plugins {
             self.bring_up_at_start(&plugin, candidate, &records, &mut report).await;
         }
+        for plugin in &report.published {
+            report.warnings.extend(self.entry(plugin).warnings());
+        }
         for (what, error) in &report.failed {
             self.note_failure(what, Some(error));
         }
@@ -293,7 +296,10 @@ impl Plugins {
             let settings = Arc::clone(&settings);
             let origin = Origin { settings, generation: None, seen, allow_breaking };
             match self.make_ready(turn, candidate, origin, Stopwatch::start("reload")).await {
-                Ok(ready) => prepared.ready.push(ready),
+                Ok(ready) => {
+                    prepared.warnings.extend(ready.warnings());
+                    prepared.ready.push(ready);
+                }
                 Err(error) => failed.push((plugin, error)),
             }
         }

@@ -134,6 +134,12 @@ impl Entry {
         }
     }
 
+    /// What the code of the published generation changed of the process, one sentence each.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let state = self.state();
+        state.published.as_ref().map(|published| published.generation.warnings()).unwrap_or_default()
+    }
+
     /// Notes a change that failed.
     pub(super) fn note_failure(&self, error: &PluginError) {
         let failure = LastFailure { step: error.step(), reason: error.to_string(), at: SystemTime::now() };
@@ -165,6 +171,7 @@ impl Entry {
                 .unwrap_or_default(),
             mapped_bytes: maps::mapped_bytes(&build.staged.copy),
             published_at,
+            warnings: published.map(|published| published.generation.warnings()).unwrap_or_default(),
             zombies: state.zombies(),
             kept: state.kept.iter().map(|kept| kept.generation).collect(),
             change: state.change.clone(),

@@ -2,22 +2,23 @@
 //! when the last lease is gone. One of the files with hand-written `unsafe`.
 #![expect(unsafe_code, reason = "calls on_start and on_stop, and writes the plugin's route cells")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use framex_abi::{
     Buffer, Host, HostWithOrigins, OwnedBuffer, ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell, STATUS_OK,
     STATUS_PANIC,
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::descriptor::Description;
 use super::host_table::{HostSide, Registered, host_table};
 use super::library::Library;
-use super::{PluginConfig, PluginError, Services, Staged};
+use super::on_thread::{Lost, on_thread};
+use super::{PluginConfig, PluginError, Services, Staged, native};
 use crate::base::FunctionName;
 use crate::functions::{Function, FunctionPlaces};
 
@@ -29,13 +30,15 @@ pub(crate) struct Generation {
     pub(crate) description: Description,
     /// Emptied before the library is closed, which they lie in.
     routes: Mutex<Vec<(FunctionName, RoutePointer)>>,
-    /// `on_start` or `on_stop` did not end: a thread is in the library's code, perhaps for ever.
-    hangs: AtomicBool,
+    /// Why part of its code may never return, once `on_start` or `on_stop` did not end as it should.
+    stuck: OnceLock<&'static str>,
     instance: OnceLock<InstancePointer>,
     drained: Notify,
     cancelled: CancellationToken,
     /// What the plugin's own calls go through.
     side: &'static HostSide,
+    /// What its code changed of the process, one sentence each.
+    warnings: Mutex<Vec<String>>,
     pub(crate) staged: Arc<Staged>,
     /// Last: the code stays until all above is gone.
     library: Library,
@@ -103,10 +106,12 @@ pub(crate) struct FailedStart {
 impl Generation {
     /// Runs `on_start` on a thread of its own, under the deadline.
     ///
+    /// The library comes with what its constructors changed of the process.
+    ///
     /// # Errors
     /// [`PluginError::Start`], [`PluginError::StartTimeout`], [`PluginError::Thread`].
     pub(crate) async fn start(
-        library: Library,
+        (library, changed): (Library, Vec<String>),
         description: Description,
         staged: Staged,
         number: u64,
@@ -133,14 +138,16 @@ impl Generation {
             number,
             description,
             routes: Mutex::default(),
-            hangs: AtomicBool::new(false),
+            stuck: OnceLock::new(),
             instance: OnceLock::new(),
             drained: Notify::new(),
             cancelled: CancellationToken::new(),
             side,
+            warnings: Mutex::default(),
             staged: Arc::new(staged),
             library,
         });
+        generation.note_changed(&changed);
         let started = generation.run_on_start(HostTable(host), within).await;
         let registered = side.close();
         if let Err(error) = started {
@@ -159,14 +166,22 @@ impl Generation {
         let plugin = Arc::clone(&self.plugin);
         let on_start = {
             let generation = Arc::clone(self);
-            on_thread(&plugin, move || generation.call_on_start(table))?
+            on_thread(&plugin, move || {
+                let started = generation.call_on_start(table);
+                generation.note_changed(&native::look());
+                started
+            })?
         };
         match on_start.wait(within).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(reason)) => Err(PluginError::Start { plugin, reason }),
             Err(Lost::Died) => Err(PluginError::Start { plugin, reason: "its start thread died".to_owned() }),
+            Err(Lost::Aborted(reason)) => {
+                self.note_stuck(ABORTED);
+                Err(PluginError::Start { plugin, reason })
+            }
             Err(Lost::Hangs) => {
-                self.hangs.store(true, Ordering::Relaxed);
+                self.note_stuck(HANGS);
                 Err(PluginError::StartTimeout { plugin, after: within })
             }
         }
@@ -265,17 +280,21 @@ impl Generation {
 
     /// Runs `on_stop` on a thread of its own, under the deadline. No lease may be left.
     ///
-    /// Nothing is run where `on_start` hangs, or made nothing.
+    /// Nothing is run where `on_start` is stuck, or made nothing.
     pub(crate) async fn stop(self: &Arc<Self>, within: Duration) {
-        let Some(instance) = self.instance.get().copied().filter(|_| !self.hangs()) else { return };
+        let Some(instance) = self.instance.get().copied().filter(|_| self.stuck().is_none()) else { return };
         let on_stop = {
             let generation = Arc::clone(self);
-            on_thread(&self.plugin, move || generation.call_on_stop(instance))
+            on_thread(&self.plugin, move || {
+                let stopped = generation.call_on_stop(instance);
+                generation.note_changed(&native::look());
+                stopped
+            })
         };
         let stopped = match on_stop {
             Ok(on_stop) => on_stop.wait(within).await,
             Err(error) => {
-                self.hangs.store(true, Ordering::Relaxed);
+                self.note_stuck("its on_stop could not be run");
                 return tracing::warn!(plugin = &*self.plugin, "{error}");
             }
         };
@@ -283,8 +302,12 @@ impl Generation {
             Ok(Ok(())) => tracing::debug!(plugin = &*self.plugin, generation = self.number, "stopped"),
             Ok(Err(reason)) => tracing::warn!(plugin = &*self.plugin, %reason, "on_stop failed"),
             Err(Lost::Died) => tracing::warn!(plugin = &*self.plugin, "the stop thread died"),
+            Err(Lost::Aborted(reason)) => {
+                self.note_stuck(ABORTED);
+                tracing::warn!(plugin = &*self.plugin, reason, "on_stop was cut short");
+            }
             Err(Lost::Hangs) => {
-                self.hangs.store(true, Ordering::Relaxed);
+                self.note_stuck(HANGS);
                 tracing::warn!(
                     plugin = &*self.plugin,
                     "on_stop did not end within {} ms",
@@ -294,15 +317,36 @@ impl Generation {
         }
     }
 
-    /// A thread is in `on_start` or `on_stop`, past the deadline.
-    pub(crate) fn hangs(&self) -> bool {
-        self.hangs.load(Ordering::Relaxed)
+    /// Why part of its code may never return.
+    pub(crate) fn stuck(&self) -> Option<&'static str> {
+        self.stuck.get().copied()
     }
 
-    /// Closes the library, after the last call and `on_stop`.
-    pub(crate) fn close(&self) -> Result<(), String> {
+    fn note_stuck(&self, reason: &'static str) {
+        // The first reason is as good as another.
+        let _first = self.stuck.set(reason);
+    }
+
+    /// Closes the library, after the last call and `on_stop`; `range` is where it is mapped.
+    pub(crate) fn close(&self, range: &Range<usize>) -> Result<(), String> {
         self.routes().clear();
-        self.library.close()
+        self.library.close(range)
+    }
+
+    /// What its code changed of the process, one sentence each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Names the plugin for what its code changed, and the host has put back.
+    fn note_changed(&self, changed: &[String]) {
+        if changed.is_empty() {
+            return;
+        }
+        let (plugin, changed) = (&*self.plugin, changed.join(", "));
+        let warning = format!("plugin `{plugin}` changed {changed} of the host's process: that was put back");
+        tracing::warn!(plugin, generation = self.number, "{warning}");
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     }
 
     fn routes(&self) -> MutexGuard<'_, Vec<(FunctionName, RoutePointer)>> {
@@ -349,47 +393,7 @@ fn read_status(status: i32, reason: Buffer) -> Result<(), String> {
     }
 }
 
-/// Plugin code on a short-lived thread.
-pub(super) struct OnThread<T> {
-    answer: oneshot::Receiver<T>,
-    thread: JoinHandle<()>,
-}
-
-/// Why plugin code on a thread gave no answer.
-pub(super) enum Lost {
-    /// The thread is gone.
-    Died,
-    /// The deadline passed; the thread goes on.
-    Hangs,
-}
-
-impl<T> OnThread<T> {
-    /// Waits for the answer, and then for the end of the thread, which is when its thread-locals are gone.
-    pub(super) async fn wait(self, within: Duration) -> Result<T, Lost> {
-        let deadline = tokio::time::Instant::now() + within;
-        let answer = tokio::time::timeout_at(deadline, self.answer).await.map_err(|_| Lost::Hangs)?;
-        let thread = self.thread;
-        let joined = tokio::task::spawn_blocking(move || thread.join());
-        let joined = tokio::time::timeout_at(deadline, joined).await.map_err(|_| Lost::Hangs)?;
-        match (answer, joined) {
-            (Ok(answer), Ok(Ok(()))) => Ok(answer),
-            _ => Err(Lost::Died),
-        }
-    }
-}
-
-/// Runs plugin code on a short-lived thread: thread-locals that it makes end with the thread.
-pub(super) fn on_thread<T: Send + 'static>(
-    plugin: &Arc<str>,
-    job: impl FnOnce() -> T + Send + 'static,
-) -> Result<OnThread<T>, PluginError> {
-    let (tx, answer) = oneshot::channel();
-    let thread = std::thread::Builder::new()
-        .name("lifecycle".to_owned())
-        .spawn(move || {
-            // The receiver is gone if the deadline has passed: then nobody asks any more.
-            let _late = tx.send(job());
-        })
-        .map_err(|source| PluginError::Thread { plugin: Arc::clone(plugin), source })?;
-    Ok(OnThread { answer, thread })
-}
+/// A thread is in `on_start` or `on_stop`, past the deadline.
+const HANGS: &str = "its on_start or on_stop is still running";
+/// A thread-local that `on_start` or `on_stop` made has aborted in its destructor.
+const ABORTED: &str = "a destructor of one of its thread-locals aborted, as a panic in one does";

@@ -3,14 +3,15 @@
 
 use std::error::Error as _;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use framex_abi::layout::{CheckingGlobals, StableAbi, check_layout_compatibility_with_globals};
 use framex_abi::{ABI_MINOR, AbiSurface, DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, LayoutFn, PluginDescriptor};
-use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
+use libloading::os::unix::{Library as Handle, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
 
 use super::object_file::ObjectFile;
-use super::{PluginError, Staged};
+use super::{PluginError, Staged, maps, native};
 
 /// A mapped plugin library whose descriptor and layouts fit.
 ///
@@ -29,7 +30,7 @@ unsafe impl Send for Library {}
 unsafe impl Sync for Library {}
 
 impl Library {
-    /// Maps the staged copy. Its constructors run.
+    /// Maps the staged copy. Its constructors run, so the thread must be the one that maps (`mapper`).
     ///
     /// # Errors
     /// [`PluginError::Load`] and [`PluginError::Incompatible`].
@@ -39,9 +40,15 @@ impl Library {
         // is never used twice: the loader takes what it has by path or by inode, and both are new.
         let folder = staged.folder.open().map_err(|fault| refuse(fault.to_string()))?;
         let copy = folder.entry(&staged.copy);
+        native::check_room().map_err(refuse)?;
         // SAFETY: loading runs the library's constructors. That is what the operator asked for by putting the file
         // into the plugin directory; the file is a private copy, whole, and never written to again.
-        let handle = unsafe { Handle::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) };
+        let open = || unsafe { Handle::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) };
+        let handle = native::while_mapping(|| {
+            let handle = open();
+            maps::range(&staged.copy).into_iter().for_each(native::watch);
+            handle
+        });
         // `Display` of libloading says "dlopen failed" only; the cause has the loader's words, which begin with
         // the path of the copy: nothing for those who read what failed.
         let handle = handle.map_err(|error| {
@@ -54,8 +61,6 @@ impl Library {
         let descriptor = *descriptor.map_err(|error| refuse(error.to_string()))?;
         // From here on nothing of the library goes away, whatever it may have started already.
         let library = Self { handle: Mutex::new(Some(ManuallyDrop::new(handle))), descriptor };
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        super::maps::range(&staged.copy).into_iter().for_each(super::thread_exit::watch);
         if object.has_layout && object.description.abi_minor == ABI_MINOR {
             library.check_layout().map_err(|reason| {
                 library.give_back(staged);
@@ -74,26 +79,27 @@ impl Library {
         Some(look(unsafe { &*self.descriptor }))
     }
 
-    /// Gives the library back to the system, which unmaps it if nothing else pins it. Its destructors run.
+    /// Gives the library back to the system, which unmaps it if nothing else pins it. Its destructors run, so the thread
+    /// must be the one that maps.
     ///
     /// # Errors
-    /// What the loader says.
-    pub(crate) fn close(&self) -> Result<(), String> {
-        let Some(handle) = self.handle().take() else { return Ok(()) };
-        let closed = ManuallyDrop::into_inner(handle).close();
-        closed.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))
+    /// What would still call its code, and what the loader says.
+    pub(crate) fn close(&self, range: &Range<usize>) -> Result<(), String> {
+        native::close(range, || {
+            let Some(handle) = self.handle().take() else { return Ok(()) };
+            let closed = ManuallyDrop::into_inner(handle).close();
+            closed.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))
+        })
     }
 
     /// Closes a library of which nothing but constructors has run.
     fn give_back(&self, staged: &Staged) {
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        let range = super::maps::range(&staged.copy);
-        if let Err(reason) = self.close() {
+        let Some(range) = maps::range(&staged.copy) else { return };
+        if let Err(reason) = self.close(&range) {
             return tracing::warn!(file = staged.file, reason, "the library stays mapped");
         }
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        if super::maps::mapped_bytes(&staged.copy) == 0 {
-            range.iter().for_each(super::thread_exit::forget);
+        if maps::mapped_bytes(&staged.copy) == 0 {
+            native::forget(&range);
         }
     }
 
@@ -121,9 +127,18 @@ impl Library {
     }
 }
 
-/// Held while a library is mapped, and while one is unmapped and what is known of its addresses is forgotten: the
-/// system gives the addresses of the one to the other at once.
-pub(super) static ADDRESSES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// Keeps a library that is mapped already mapped for the life of the process.
+///
+/// # Errors
+/// What the loader says.
+pub(super) fn settle(path: &str) -> Result<(), String> {
+    // SAFETY: nothing is mapped and nothing runs: the library is there, or this fails.
+    let found = unsafe { Handle::open(Some(path), RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    let found =
+        found.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))?;
+    let _kept = ManuallyDrop::new(found);
+    Ok(())
+}
 
 /// Has the system's loader look again at libraries that were closed while something pinned them.
 ///

@@ -15,6 +15,16 @@ pub(super) fn range(file: &str) -> Option<Range<usize>> {
     Some(start..end)
 }
 
+/// All files that are mapped, with the address ranges that each has.
+pub(super) fn objects() -> Vec<(Range<usize>, String)> {
+    let maps = read();
+    let objects = maps.lines().filter_map(|line| {
+        let path = line.splitn(6, ' ').nth(5).unwrap_or_default().trim_start();
+        Some((segment(line)?, path.strip_suffix(" (deleted)").unwrap_or(path).to_owned()))
+    });
+    objects.filter(|(_, path)| path.starts_with('/')).collect()
+}
+
 fn read() -> String {
     std::fs::read_to_string("/proc/self/maps").unwrap_or_default()
 }
@@ -29,11 +39,14 @@ fn segments<'a>(maps: &'a str, file: &str) -> impl Iterator<Item = Range<usize>>
         let path = line.splitn(6, ' ').nth(5).unwrap_or_default();
         path.strip_suffix(" (deleted)").unwrap_or(path).ends_with(&file)
     });
-    of_file.filter_map(|line| {
-        let (from, to) = line.split(' ').next()?.split_once('-')?;
-        let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
-        (from <= to).then_some(from..to)
-    })
+    of_file.filter_map(segment)
+}
+
+/// The addresses of a line.
+fn segment(line: &str) -> Option<Range<usize>> {
+    let (from, to) = line.split(' ').next()?.split_once('-')?;
+    let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
+    (from <= to).then_some(from..to)
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ fn read_library<'a, B: ReadRef<'a>>(bytes: B) -> Result<Library<'a>, String> {
         .map_err(|_| "is not a library: its first bytes are of no known format".to_owned())?;
     if kind == object::FileKind::Elf64 {
         check_elf_extent(bytes)?;
+        check_elf_needs(bytes)?;
     }
     let file = object::File::parse(bytes).map_err(|error| format!("is damaged or cut off: {error}"))?;
     check_platform(&file)?;
@@ -81,6 +82,26 @@ fn check_elf_extent<'a, B: ReadRef<'a>>(bytes: B) -> Result<(), String> {
     let length = bytes.len().unwrap_or(0);
     if end > length {
         return Err(format!("is cut off: it has {length} bytes of at least {end}"));
+    }
+    Ok(())
+}
+
+/// It has a standard library of its own: of one that it shared with others the host could not tell what is left behind
+/// on its threads, and neither could be unmapped.
+fn check_elf_needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<(), String> {
+    let damaged = |error: object::read::Error| format!("is damaged or cut off: {error}");
+    let header = object::elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
+    let endian = header.endian().map_err(damaged)?;
+    let sections = header.sections(endian, bytes).map_err(damaged)?;
+    let entries = sections.dynamic_table(endian, bytes).map_err(damaged)?;
+    for entry in entries.iter().filter(|entry| entry.tag == object::elf::DT_NEEDED) {
+        let needed = String::from_utf8_lossy(entries.string(entry).map_err(damaged)?);
+        if needed.starts_with("libstd-") {
+            return Err(format!(
+                "needs `{}`, a standard library that it would share with other plugins: build it without `-C prefer-dynamic`",
+                needed.chars().take(64).collect::<String>()
+            ));
+        }
     }
     Ok(())
 }

@@ -10,12 +10,13 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::candidate::Candidate;
 use super::entry::{Entry, Published};
-use super::generation::{FailedStart, Generation, Lease, Lost, StartedGeneration, on_thread};
-use super::library::{ADDRESSES, Library};
+use super::generation::{FailedStart, Generation, Lease, StartedGeneration};
+use super::library::Library;
+use super::on_thread::Lost;
 use super::record::PluginRecord;
 use super::registry::Settings;
 use super::report::{Change, Stopwatch};
-use super::{PluginConfig, PluginError, Plugins, compatibility};
+use super::{PluginConfig, PluginError, Plugins, compatibility, mapper, native};
 use crate::functions::{Function, Publication};
 
 /// The right to change a plugin.
@@ -100,17 +101,16 @@ impl Plugins {
         let plugin: Arc<str> = description.name.as_str().into();
         let copy = staged.copy.clone();
         watch.begin("load");
-        let addresses = ADDRESSES.lock().await;
-        // Constructors of the library run here: on a thread that ends.
-        let opened =
-            on_thread(&plugin, move || (Library::open(&staged, &object), staged))?.wait(timeout).await;
+        let addresses = mapper::ADDRESSES.lock().await;
+        let open = move || (Library::open(&staged, &object), staged, native::look());
+        let opened = mapper::run(&plugin, timeout, open).await;
         drop(addresses);
-        let (library, staged) = match opened {
+        let (library, staged, changed) = match opened? {
             Ok(opened) => opened,
             Err(lost) => {
                 entry.note_mapped(number, &copy, "its constructors did not end");
                 let reason = match lost {
-                    Lost::Died => "its load thread died".to_owned(),
+                    Lost::Died | Lost::Aborted(_) => "mapping it panicked".to_owned(),
                     Lost::Hangs => format!("its constructors did not end within {} ms", timeout.as_millis()),
                 };
                 return Err(PluginError::Start { plugin, reason });
@@ -119,6 +119,7 @@ impl Plugins {
         let library =
             library.inspect_err(|_| entry.note_mapped(number, &copy, "it failed at the step load"))?;
         watch.begin("start");
+        let library = (library, changed);
         let started =
             Generation::start(library, description, staged, number, config, &self.services, timeout);
         match started.await {
@@ -247,6 +248,11 @@ impl Ready {
     /// The plugin.
     pub(super) fn plugin(&self) -> &Arc<str> {
         &self.generation.plugin
+    }
+
+    /// What its code changed of the process, one sentence each.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.generation.warnings()
     }
 
     fn publication(&mut self) -> Publication {

@@ -13,7 +13,7 @@ use super::candidate::Candidate;
 use super::entry::Entry;
 use super::record::Records;
 use super::report::{PluginStatus, Stopwatch};
-use super::{PluginError, Services, Stager, trust};
+use super::{PluginError, Services, Stager, native, trust};
 use crate::base::{FunctionName, Tasks};
 use crate::config::{Trust, Unmap};
 use crate::files::DirFault;
@@ -94,6 +94,7 @@ impl Plugins {
         folder: &Path,
         settings: Settings,
     ) -> Result<Self, DirFault> {
+        native::prepare();
         let mut records = Records::read(folder)?;
         let (staged, needed) = records.copies();
         let stager = Stager::new(staged, &needed)?;

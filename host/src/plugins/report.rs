@@ -45,6 +45,8 @@ pub struct PluginStatus {
     pub mapped_bytes: u64,
     /// When it was published.
     pub published_at: SystemTime,
+    /// What the code of the published generation changed of the process, one sentence each.
+    pub warnings: Vec<String>,
     /// Retired generations that are still mapped.
     pub zombies: Vec<Zombie>,
     /// Generations that `rollback` can bring back, newest first.

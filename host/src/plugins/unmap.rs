@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::generation::{Generation, Lost, on_thread};
-use super::maps;
+use super::generation::Generation;
+use super::on_thread::Lost;
+use super::{mapper, maps, native};
 
 /// How often, and how long apart, the system is asked whether the library is gone.
 const LOOKS: u32 = 20;
@@ -18,28 +19,27 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
 /// Unmaps the library of a generation that was stopped; an error is why it stays mapped.
 pub(super) async fn unmap(generation: &Arc<Generation>) -> Result<(), String> {
     let file = &generation.staged.copy;
-    let Some(range) = maps::range(file) else { return Ok(()) };
-    if generation.hangs() {
-        return Err("its on_start or on_stop is still running".to_owned());
-    }
-    if !flush(&range).await {
-        return Err("a worker still has thread-locals of it, and did not come to rest in time".to_owned());
-    }
-    let _addresses = super::library::ADDRESSES.lock().await;
-    let closed = {
-        let generation = Arc::clone(generation);
-        // Destructors of the library run here: on a thread that ends.
-        on_thread(&generation.plugin.clone(), move || generation.close())
-            .map_err(|error| error.to_string())?
+    let Some(range) = maps::range(file) else {
+        return Err("the system does not tell where it is mapped".to_owned());
     };
-    match closed.wait(CLOSE_TIMEOUT).await {
+    if let Some(reason) = generation.stuck() {
+        return Err(reason.to_owned());
+    }
+    native::flush(&range).await?;
+    let _addresses = mapper::ADDRESSES.lock().await;
+    let close = {
+        let (generation, range) = (Arc::clone(generation), range.clone());
+        move || generation.close(&range)
+    };
+    let closed = mapper::run(&generation.plugin, CLOSE_TIMEOUT, close).await;
+    match closed.map_err(|error| error.to_string())? {
         Ok(closed) => closed?,
-        Err(Lost::Died) => return Err("the thread that closed it died".to_owned()),
+        Err(Lost::Died | Lost::Aborted(_)) => return Err("closing it panicked".to_owned()),
         Err(Lost::Hangs) => return Err("its destructors did not end".to_owned()),
     }
     for _ in 0..LOOKS {
         if maps::mapped_bytes(file) == 0 {
-            forget(&range);
+            native::forget(&range);
             return Ok(());
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
@@ -49,15 +49,3 @@ pub(super) async fn unmap(generation: &Arc<Generation>) -> Result<(), String> {
     Err("something keeps it mapped: a thread of the plugin that still runs, or a library that asks never to be unmapped"
         .to_owned())
 }
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-use super::thread_exit::{flush, forget};
-
-/// Elsewhere nothing is known of thread-locals on workers.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-async fn flush(_: &std::ops::Range<usize>) -> bool {
-    false
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn forget(_: &std::ops::Range<usize>) {}

@@ -49,7 +49,7 @@ pub(super) fn plugin_json(status: &PluginStatus) -> Value {
         "name": status.name, "version": status.version, "state": status.state, "generation": status.generation,
         "sha256": status.sha256, "file": status.file, "functions": functions, "in_flight": status.in_flight,
         "direct_calls": status.direct_calls, "mapped_bytes": status.mapped_bytes,
-        "zombies": status.zombies.iter().map(zombie).collect::<Vec<_>>(), "kept": status.kept,
+        "warnings": status.warnings, "zombies": status.zombies.iter().map(zombie).collect::<Vec<_>>(), "kept": status.kept,
         "published_at": rfc3339(status.published_at), "change": status.change.as_ref().map(progress_json),
         "last_failure": status.last_failure.as_ref().map(failure_json),
     })

@@ -1,0 +1,111 @@
+//! Functions of libraries that the C library calls at the end of the process (`on_exit`), or when a timer fires
+//! (`timer_create` with `SIGEV_THREAD`): their libraries stay mapped. One of the files with hand-written `unsafe`.
+//!
+//! What `atexit`, C++ statics and `pthread_atfork` register, the C library runs or forgets as it closes the library.
+#![expect(unsafe_code, reason = "replaces functions of the C library")]
+
+use std::ffi::c_void;
+use std::ops::Range;
+use std::sync::Mutex;
+
+use super::lock;
+use super::original::{Original, is_of_host};
+
+/// A function that is called later.
+struct Callback {
+    function: usize,
+    what: &'static str,
+    /// The timer that calls it.
+    timer: Option<usize>,
+}
+
+static CALLBACKS: Mutex<Vec<Callback>> = Mutex::new(Vec::new());
+
+static ON_EXIT: Original = Original::new(c"on_exit");
+static TIMER_CREATE: Original = Original::new(c"__interceptor_timer_create");
+static TIMER_DELETE: Original = Original::new(c"timer_delete");
+
+/// Looks up what is behind the functions of this file.
+pub(super) fn prepare() {
+    for original in [&ON_EXIT, &TIMER_CREATE, &TIMER_DELETE] {
+        original.address();
+    }
+}
+
+/// What in a library may still be called.
+pub(super) fn hook_in(library: &Range<usize>) -> Option<String> {
+    let callbacks = lock(&CALLBACKS);
+    let held = callbacks.iter().find(|callback| library.contains(&callback.function))?;
+    Some(held.what.to_owned())
+}
+
+/// The functions that may still be called.
+pub(super) fn functions() -> Vec<usize> {
+    lock(&CALLBACKS).iter().map(|callback| callback.function).collect()
+}
+
+/// In front of glibc's function of this name.
+///
+/// # Safety
+/// As of glibc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn on_exit(function: unsafe extern "C" fn(i32, *mut c_void), argument: *mut c_void) -> i32 {
+    type OnExit = unsafe extern "C" fn(unsafe extern "C" fn(i32, *mut c_void), *mut c_void) -> i32;
+    let Some(original) = ON_EXIT.address() else { return -1 };
+    // SAFETY: glibc's function of this name has this type.
+    let original = unsafe { std::mem::transmute::<*mut c_void, OnExit>(original) };
+    let callback =
+        Callback { function: function as usize, what: "its handler of the process's end", timer: None };
+    lock(&CALLBACKS).push(callback);
+    // SAFETY: the arguments are those of our caller.
+    unsafe { original(function, argument) }
+}
+
+/// In front of glibc's function of this name.
+///
+/// # Safety
+/// As of glibc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn timer_create(
+    clock: libc::clockid_t,
+    event: *mut libc::sigevent,
+    timer: *mut libc::timer_t,
+) -> i32 {
+    type Create = unsafe extern "C" fn(libc::clockid_t, *mut libc::sigevent, *mut libc::timer_t) -> i32;
+    /// Where `struct sigevent` has the function: behind the value, the signal and the kind.
+    const FUNCTION_AT: usize = 16;
+    let Some(original) = TIMER_CREATE.address() else { return -1 };
+    // SAFETY: glibc's function of this name has this type.
+    let original = unsafe { std::mem::transmute::<*mut c_void, Create>(original) };
+    // SAFETY: the arguments are those of our caller.
+    let status = unsafe { original(clock, event, timer) };
+    // SAFETY: null, or the caller's.
+    let kind = unsafe { event.as_ref() }.map(|event| event.sigev_notify);
+    if status == 0 && kind == Some(libc::SIGEV_THREAD) {
+        let at = event.cast::<u8>().wrapping_add(FUNCTION_AT).cast::<usize>();
+        // SAFETY: a sigevent of this kind has the address of a function there.
+        let function = unsafe { *at };
+        // SAFETY: glibc has just written to it.
+        let timer = unsafe { *timer }.addr();
+        if !is_of_host(function) {
+            lock(&CALLBACKS).push(Callback { function, what: "its timer", timer: Some(timer) });
+        }
+    }
+    status
+}
+
+/// In front of glibc's function of this name.
+///
+/// # Safety
+/// As of glibc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn timer_delete(timer: libc::timer_t) -> i32 {
+    type Delete = unsafe extern "C" fn(libc::timer_t) -> i32;
+    let Some(original) = TIMER_DELETE.address() else { return -1 };
+    // Not afterwards: then another timer may have its number.
+    lock(&CALLBACKS).retain(|callback| callback.timer != Some(timer.addr()));
+    // SAFETY: glibc's function of this name has this type.
+    let original = unsafe { std::mem::transmute::<*mut c_void, Delete>(original) };
+    // SAFETY: the argument is that of our caller.
+    unsafe { original(timer) }
+}

@@ -1,0 +1,41 @@
+//! In the place of `native` where nothing is known of the system: retired libraries stay mapped.
+
+use std::ops::Range;
+
+/// Makes this thread a worker: the first thing that every thread of the host's runtime does.
+pub fn enter_worker() {}
+
+pub(super) fn enter_mapper() {}
+
+pub(super) fn touch_worker() {}
+
+pub(super) fn prepare() {}
+
+pub(super) fn check_room() -> Result<(), String> {
+    Ok(())
+}
+
+pub(super) fn while_mapping<T>(map: impl FnOnce() -> T) -> T {
+    map()
+}
+
+pub(super) fn watch(_: Range<usize>) {}
+
+pub(super) fn look() -> Vec<String> {
+    Vec::new()
+}
+
+pub(super) fn run_and_flush<T>(code: impl FnOnce() -> T) -> Result<T, String> {
+    Ok(code())
+}
+
+#[expect(clippy::unused_async, reason = "as the one of Linux")]
+pub(super) async fn flush(_: &Range<usize>) -> Result<(), String> {
+    Err("nothing is known of thread-locals on workers of this system".to_owned())
+}
+
+pub(super) fn close(_: &Range<usize>, close: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    close()
+}
+
+pub(super) fn forget(_: &Range<usize>) {}
