@@ -19,7 +19,7 @@ mod supervisor;
 mod watch;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -109,9 +109,15 @@ impl App {
         let workers = Handle::current();
         let watchdog = Watchdog::start(workers.clone()).map_err(|_| AppError::Thread)?;
         let client_tasks = Tasks::default();
+        let opened = OnceLock::new();
         let build::Parts { door, plugins, live, mut findings } = tokio::select! {
-            parts = build::build(config.clone(), &state_dir, &client_tasks) => parts?,
-            signal = signals.next() => return Err(AppError::Stopped(signal)),
+            parts = build::build(config.clone(), &state_dir, &client_tasks, &opened) => parts?,
+            signal = signals.next() => {
+                if let Some(plugins) = opened.get() {
+                    Plugins::forgive_tries(plugins).await;
+                }
+                return Err(AppError::Stopped(signal));
+            }
         };
         let router = Arc::clone(&door.router);
         let swaps = Swaps {
@@ -177,6 +183,7 @@ impl App {
         let server_tasks = Tasks::default();
         let serve = Serving { workers: &self.workers, tasks: &server_tasks };
         let server = &self.config.server;
+        let plugins = Arc::clone(&self.plugins);
         serve.on_workers(clock::keep(Arc::clone(&lock), Arc::clone(&self.door), server_tasks.clone()));
         serve.on_workers(http::serve(
             self.listener,
@@ -224,16 +231,18 @@ impl App {
             admin_place.leave();
             clock::leave(&lock, clock);
         };
-        tokio::select! {
+        let ended = tokio::select! {
             () = end => {
                 tracing::info!("stopped");
-                Ok(Ended::Drained)
+                Ended::Drained
             }
             second = signals.next() => {
                 tracing::warn!(signal = second, "a second signal: ending at once");
-                Ok(Ended::Forced(second))
+                Ended::Forced(second)
             }
-        }
+        };
+        plugins.forgive_tries().await;
+        Ok(ended)
     }
 }
 

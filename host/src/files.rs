@@ -4,8 +4,10 @@
 //! Layer: above `base`. Inside a [`PrivateDir`] it must never follow a link, and it never trusts a path twice.
 
 mod fault;
+mod links;
 mod private_dir;
 mod socket_file;
+mod stamp;
 mod walk;
 
 use std::fs::{self, File, Metadata};
@@ -14,8 +16,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 pub use fault::DirFault;
+pub use links::Links;
 pub use private_dir::{PrivateDir, PrivatePath};
 pub use socket_file::SocketPlace;
+pub use stamp::Stamp;
 
 /// Opens a file for reading, also behind a link, and returns what its descriptor says of it; `None` for a pipe, a
 /// device, a socket or a directory, none of which it waits for.

@@ -26,6 +26,11 @@ pub trait Plugin: Default + Send + 'static {
     ///
     /// Runs on a thread of its own with the plugin's tokio runtime, under the host's start deadline.
     ///
+    /// Functions of other plugins cannot be called yet: such a call is `unavailable`, whatever the other plugin is like, and
+    /// repeating it in here ends at the deadline. Plugins start in no order that one may rely on, and each build is
+    /// started again by a reload. Call others from a function, or from a task that is spawned here and that tries again
+    /// until the plugin is published.
+    ///
     /// # Errors
     /// Any error keeps the plugin from being loaded; its text is what the operator reads.
     fn on_start(&mut self, ctx: &Context) -> impl Future<Output = Result<()>>;

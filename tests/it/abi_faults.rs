@@ -36,7 +36,7 @@ fn faults_of_the_start_are_named() {
         ("bad_schema", "the schema of arguments of `faults.f` is not JSON: EOF"),
         ("no_code", "`faults.f` has no code"),
         ("small_struct", small),
-        ("calls_early", "the plugin is not published, or was retired"),
+        ("calls_early", "while its own on_start runs"),
     ] {
         let host = Daemon::builder()
             .config(&format!("plugins.faults.fault = \"{fault}\""))

@@ -232,15 +232,6 @@ fn staged_copies_are_private() {
 }
 
 #[test]
-fn two_files_that_hold_one_plugin() {
-    check(
-        Daemon::builder().plugin_as("demo", "libdemo_copy.so"),
-        "libdemo_copy.so",
-        "plugin file `libdemo_copy.so` holds plugin `demo`, which `libdemo.so` holds already: remove one of the two",
-    );
-}
-
-#[test]
 fn required_plugins_are_there_or_the_daemon_ends() {
     let check = |builder: DaemonBuilder, required: &str, sentences: &[&str]| {
         let exit = builder.config(&format!("load_plugins = {required}")).plugin("demo").run_to_end();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use framex_tests::{Answer, Build, Daemon, DaemonBuilder};
+use framex_tests::{Answer, Build, Daemon, DaemonBuilder, Mounts};
 use serde_json::json;
 
 /// A user that runs nothing.
@@ -234,4 +234,34 @@ fn a_plugin_file_that_becomes_a_pipe_holds_nothing_up() {
     check_serves(&host, Build::new(1));
     host.stop();
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_mount_that_lets_nothing_be_run_is_named_and_not_the_plugin() {
+    let Some(mounts) = Mounts::or_skip() else { return };
+    let script = "mount -t tmpfs -o mode=700,noexec,size=256m tmpfs state";
+    let builder = || Daemon::builder().build(Build::new(1)).mount(&mounts, script);
+    let check = |reason: &str, state: &Path| {
+        let state = state.display();
+        assert!(reason.contains(&format!("lies on {state}, which is mounted with `noexec`")), "{reason}");
+        assert!(reason.contains("set `state_dir` to a directory on another file system"), "{reason}");
+        assert!(!reason.contains("libchanging.so"), "the file is not at fault: {reason}");
+    };
+    let host = builder().start();
+    let state = fs::canonicalize(host.folder()).unwrap().join("state");
+    check(&host.failure("changing").unwrap(), &state);
+    host.mount(&mounts, "mount -o remount,exec state");
+    assert_eq!(host.admin_post("plugins", &json!({ "file": "libchanging.so" })).status, 200);
+    check_serves(&host, Build::new(1));
+    host.mount(&mounts, "mount -o remount,noexec state");
+    let (step, detail) = check_refused(&host.reload("changing"));
+    assert_eq!(step, "load");
+    check(&detail, &state);
+    check_serves(&host, Build::new(1));
+    host.stop();
+    let builder = builder();
+    let state = fs::canonicalize(builder.folder()).unwrap().join("state");
+    let checked = builder.run(&["check"]);
+    assert_eq!(checked.code, Some(1), "{}", checked.stderr);
+    check(&checked.stderr, &state);
 }

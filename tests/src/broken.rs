@@ -91,6 +91,18 @@ pub fn c_plugin() -> Vec<u8> {
     c_plugin_with("../plugin-sdk/abi/include")
 }
 
+/// The same, as a build that ends the process: `place` is `IN_CONSTRUCTOR` or `IN_ON_START`, `how` a statement in C, one
+/// of `abort()`, `exit(3)` and `fault()`.
+///
+/// # Panics
+/// As [`compile_c`].
+#[must_use]
+pub fn c_plugin_that_ends(place: &str, how: &str) -> Vec<u8> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let include = format!("-I{}", tests.join("../plugin-sdk/abi/include").display());
+    compile_c(&tests.join("c/ends.c"), &["-std=c11", &include, &format!("-D{place}={how}")])
+}
+
 /// The same against the header of ABI 1.0, which stays as it was.
 ///
 /// # Panics

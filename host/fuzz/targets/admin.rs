@@ -15,7 +15,9 @@ use framex_host::base::{Clock, Identity, Tasks};
 use framex_host::config::{Config, Environment, Fallback, Overrides, Unmap};
 use framex_host::functions::{Dispatch, Table};
 use framex_host::http::admin::{Admin, HostChange, HostRefusal, ReloadHost, serve_stream};
-use framex_host::http::{Admission, BodyMemory, Documents, Door, Ending, Limits, Policy, Sealing};
+use framex_host::http::{
+    Admission, BodyMemory, Documents, Door, Ending, Files, InForce, Limits, Policy, Sealing,
+};
 use framex_host::plugins::{PluginConfig, Plugins, Services, Settings};
 use framex_host::router::{Router, Routes};
 use framex_host::wire::{self, Compression, KeyRing, KeySet, ReplayGuard};
@@ -69,6 +71,7 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
         body_memory: BodyMemory::new(bytes_max),
         documents: Documents::default(),
         ending: Ending::default(),
+        in_force: InForce::new(Files::default()),
     })
 }
 

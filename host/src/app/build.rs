@@ -1,7 +1,7 @@
 //! From a config to connected parts.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -13,7 +13,7 @@ use crate::base::{FunctionName, Identity, InstanceId, Tasks};
 use crate::config::{Config, Known};
 use crate::files::DirFault;
 use crate::functions::{Dispatch, Table};
-use crate::http::{BodyMemory, Documents, Door, Ending};
+use crate::http::{BodyMemory, Documents, Door, Ending, Files, InForce};
 use crate::plugins::{LoadReport, PluginConfig, PluginError, Plugins, Services, Settings};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
@@ -29,12 +29,15 @@ pub(super) struct Parts {
     pub(super) findings: Findings,
 }
 
+/// Builds the parts; `opened` gets the plugins before any of them is loaded.
 pub(super) async fn build(
     config: Config,
     state_dir: &StateDir,
     client_tasks: &Tasks,
+    opened: &OnceLock<Arc<Plugins>>,
 ) -> Result<Parts, AppError> {
     let clock = clock::start(state_dir.lock_file());
+    let files = Files::look(config.files());
     let table = Arc::new(Table::default());
     let (discovered, findings) = mpsc::channel(FINDINGS);
     let lasting = Lasting::first(&config, identity(&config, state_dir));
@@ -50,6 +53,7 @@ pub(super) async fn build(
     let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
     let plugins = open_plugins(config, state_dir.path(), table, &dispatch)
         .map_err(|fault| AppError::state(&config.state_dir, fault))?;
+    opened.get_or_init(|| Arc::clone(&plugins));
     let report = plugins.load_directory(config.load_plugins.as_deref()).await.map_err(AppError::Plugin)?;
     let failed = report.failed.iter().map(|(what, _)| what.clone()).collect();
     if let Err(error) = judge(config, report) {
@@ -75,6 +79,7 @@ pub(super) async fn build(
         body_memory: BodyMemory::new(live.config.server.body_memory_max),
         documents: Documents::default(),
         ending: Ending::default(),
+        in_force: InForce::new(files),
     };
     Ok(Parts { door: Arc::new(door), plugins, live, findings })
 }

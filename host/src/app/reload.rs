@@ -120,6 +120,20 @@ impl Host {
     pub(super) async fn reload(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
         let _one_by_one = self.reloading.lock().await;
         let _told = Reloading::begin();
+        // Before they are read: what is written meanwhile is not in force.
+        let files = self.door.in_force.files_now();
+        let reloaded = self.reload_once(allow_breaking, asker).await;
+        match &reloaded {
+            Ok(change) => {
+                let files = files.with(self.live().config.files());
+                self.door.in_force.taken(files, change.restart_required.clone());
+            }
+            Err(refused) => self.door.in_force.refused(&refused.detail),
+        }
+        reloaded
+    }
+
+    async fn reload_once(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
         let reread = Arc::clone(&self.reread);
         let read = tokio::task::spawn_blocking(move || (*reread)()).await;
         let mut config = match read {

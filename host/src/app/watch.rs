@@ -1,7 +1,7 @@
 //! Watching the plugin directory, the config file and the files of secrets (`[reload] watch`): when something has
 //! changed and nothing has changed any more for a moment, the host is reloaded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::reload::Host;
 use crate::base::Tasks;
 use crate::config::Config;
+use crate::files::Links;
 use crate::plugins::Asker;
 
 /// How long nothing may have changed before the host is reloaded.
@@ -29,8 +30,17 @@ const RETRY: Duration = Duration::from_secs(5);
 pub(super) struct Watched {
     /// Every file in it that could be a plugin.
     plugins: Option<PathBuf>,
-    /// Single files: what they are links to is watched as well.
+    /// Single files.
     files: BTreeSet<PathBuf>,
+}
+
+/// Where the ways to all that is watched lead at present. All paths in it lead over no link.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Ways {
+    /// The directory of plugins.
+    plugins: Option<PathBuf>,
+    /// The files, and every link on the way to one: whoever mounts a volume exchanges a link that a path leads over.
+    entries: BTreeSet<PathBuf>,
 }
 
 impl Watched {
@@ -38,39 +48,47 @@ impl Watched {
         if !config.reload.watch {
             return Self::default();
         }
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let files = config.files().into_iter().map(absolute).collect();
-        Self { plugins: Some(config.plugin_dir.clone()), files }
+        Self { plugins: Some(config.plugin_dir.clone()), files: config.files().into_iter().collect() }
     }
 
-    /// The folders that say when something of it changes, as far as they are there. A file is watched by its folder:
-    /// editors and tools replace it.
-    fn folders(&self) -> BTreeSet<PathBuf> {
-        let parent = |path: &PathBuf| path.parent().map(Path::to_owned);
-        let targets = self.files.iter().filter_map(|file| std::fs::canonicalize(file).ok());
-        let of_files =
-            self.files.iter().filter_map(parent).chain(targets.filter_map(|target| parent(&target)));
-        of_files.chain(self.plugins.clone()).filter(|folder| folder.is_dir()).collect()
+    /// Goes all ways.
+    fn ways(&self) -> Ways {
+        let mut ways = Ways::default();
+        let mut go = |path: &Path| {
+            let Links { links, end } = Links::of(path);
+            ways.entries.extend(links);
+            end
+        };
+        let mut ends: Vec<PathBuf> = self.files.iter().map(|file| go(file)).collect();
+        let plugins = self.plugins.as_deref().map(&mut go);
+        let files = plugins.as_ref().and_then(|plugins| std::fs::read_dir(plugins).ok());
+        let files = files.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        // A file of its own is found by its name; one behind a link by all of its way.
+        ends.extend(files.filter(|path| could_be_plugin(path) && path.is_symlink()).map(|path| go(&path)));
+        ends.extend(plugins.clone());
+        ways.entries.extend(ends);
+        ways.plugins = plugins;
+        ways
+    }
+}
+
+impl Ways {
+    /// The folders that say when something of it changes, as far as they are there, with what tells each from another
+    /// one of its name. A file is watched by its folder: editors and tools replace it.
+    fn folders(&self) -> BTreeMap<PathBuf, (u64, u64)> {
+        let parents = self.entries.iter().filter_map(|entry| entry.parent().map(Path::to_owned));
+        let folders = parents.chain(self.plugins.clone());
+        let there = folders.filter_map(|folder| {
+            let found = std::fs::metadata(&folder).ok().filter(std::fs::Metadata::is_dir)?;
+            Some((folder, (found.dev(), found.ino())))
+        });
+        there.collect()
     }
 
-    /// Whether a change of `path` matters. In the folder of a file, any change may: it may be a link to others there,
-    /// as mounted secrets are; but those of the host itself, in a state directory there, come from elsewhere.
+    /// Whether a change of `path` matters.
     fn concerns(&self, path: &Path) -> bool {
-        let folder = path.parent();
-        folder.is_some_and(|folder| {
-            let is_plugin = self.plugins.as_deref() == Some(folder) && could_be_plugin(path);
-            is_plugin || self.files.contains(path) || self.linked_from(folder)
-        })
-    }
-
-    /// Whether one of the files is a link to something below `folder`, or through it.
-    fn linked_from(&self, folder: &Path) -> bool {
-        let is_link = |file: &&PathBuf| std::fs::canonicalize(file).is_ok_and(|target| target != **file);
-        let mut links = self.files.iter().filter(is_link);
-        links.any(|link| {
-            let target = std::fs::canonicalize(link).unwrap_or_default();
-            link.parent() == Some(folder) || target.parent() == Some(folder)
-        })
+        let is_plugin = self.plugins.as_deref() == path.parent() && could_be_plugin(path);
+        is_plugin || self.entries.contains(path)
     }
 }
 
@@ -111,8 +129,9 @@ async fn watch_for_a_while(host: &Host, watched: Watched, fault: &mut String) {
     }
     let seen = Arc::new(Mutex::new(Seen::default()));
     let stirred = Arc::new(Notify::new());
-    let folders = watched.folders();
-    let _watcher = match watcher(&watched, &folders, &seen, &stirred) {
+    let ways = watched.ways();
+    let folders = ways.folders();
+    let _watcher = match watcher(&ways, &folders, &seen, &stirred) {
         Ok(watcher) => watcher,
         Err(error) => {
             let text = error.to_string();
@@ -124,7 +143,7 @@ async fn watch_for_a_while(host: &Host, watched: Watched, fault: &mut String) {
         }
     };
     fault.clear();
-    tracing::info!(?folders, "watching");
+    tracing::info!(folders = ?folders.keys().collect::<Vec<_>>(), "watching");
     // What changed before it was watched.
     locked(&seen).changed = true;
     stirred.notify_one();
@@ -137,7 +156,8 @@ async fn watch_for_a_while(host: &Host, watched: Watched, fault: &mut String) {
             }
         }
         // Folders come and go, which nothing tells, and links may lead elsewhere now.
-        if watched.folders() != folders {
+        let now = watched.ways();
+        if now != ways || now.folders() != folders {
             return;
         }
     }
@@ -163,28 +183,28 @@ fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 }
 
 fn watcher(
-    watched: &Watched,
-    folders: &BTreeSet<PathBuf>,
+    ways: &Ways,
+    folders: &BTreeMap<PathBuf, (u64, u64)>,
     seen: &Arc<Mutex<Seen>>,
     stirred: &Arc<Notify>,
 ) -> notify::Result<RecommendedWatcher> {
     let handler = {
-        let (watched, seen, stirred) = (watched.clone(), Arc::clone(seen), Arc::clone(stirred));
+        let (ways, seen, stirred) = (ways.clone(), Arc::clone(seen), Arc::clone(stirred));
         move |event: notify::Result<Event>| {
-            if note(&watched, &mut locked(&seen), event) {
+            if note(&ways, &mut locked(&seen), event) {
                 stirred.notify_one();
             }
         }
     };
     let mut watcher = notify::recommended_watcher(handler)?;
-    for folder in folders {
+    for folder in folders.keys() {
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)
 }
 
 /// Notes what an event says; answers whether it matters.
-fn note(watched: &Watched, seen: &mut Seen, event: notify::Result<Event>) -> bool {
+fn note(ways: &Ways, seen: &mut Seen, event: notify::Result<Event>) -> bool {
     // What was missed is anybody's guess: look at everything.
     let Ok(event) = event else {
         seen.changed = true;
@@ -195,7 +215,7 @@ fn note(watched: &Watched, seen: &mut Seen, event: notify::Result<Event>) -> boo
         return true;
     }
     let mut matters = false;
-    for path in event.paths.iter().filter(|path| watched.concerns(path)) {
+    for path in event.paths.iter().filter(|path| ways.concerns(path)) {
         matters |= match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
                 seen.writing.remove(path);

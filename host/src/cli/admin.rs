@@ -108,9 +108,21 @@ pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<E
 }
 
 fn list_text(answer: &Value) -> String {
-    let heads =
-        ["PLUGIN", "VERSION", "STATE", "GENERATION", "IN FLIGHT", "FUNCTIONS", "STILL MAPPED", "FILE"];
-    let rows = answer["plugins"].as_array().into_iter().flatten().map(|plugin| {
+    let heads = [
+        "PLUGIN",
+        "VERSION",
+        "STATE",
+        "GENERATION",
+        "SHA256",
+        "SINCE",
+        "IN FLIGHT",
+        "FUNCTIONS",
+        "STILL MAPPED",
+        "FILE",
+        "DIFFERS FROM FILE",
+    ];
+    let all = |key: &str| answer[key].as_array().into_iter().flatten();
+    let rows = all("plugins").map(|plugin| {
         let text = |key: &str| plugin[key].as_str().unwrap_or_default().to_owned();
         let count = |key: &str| plugin[key].as_array().map_or(0, Vec::len).to_string();
         let (generation, in_flight) = (plugin["generation"].to_string(), plugin["in_flight"].to_string());
@@ -119,13 +131,31 @@ fn list_text(answer: &Value) -> String {
             text("version"),
             text("state"),
             generation,
+            text("sha256").chars().take(8).collect(),
+            text("published_at"),
             in_flight,
             count("functions"),
             count("zombies"),
             text("file"),
+            if plugin["differs_from_file"].is_null() { "-" } else { "yes" }.to_owned(),
         ]
     });
-    table(&std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>())
+    let mut shown =
+        table(&std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>());
+    let mut say = |what: &str, since: &Value, reason: &Value| {
+        let since = since.as_str().map_or_else(String::new, |since| format!(" since {since}"));
+        shown.push_str(&format!("\n{what}{since}: {}", reason.as_str().unwrap_or_default()));
+    };
+    for plugin in all("plugins").filter(|plugin| !plugin["differs_from_file"].is_null()) {
+        let difference = &plugin["differs_from_file"];
+        let what = format!("`{}` differs from its file", plugin["name"].as_str().unwrap_or_default());
+        say(&what, &difference["since"], &difference["reason"]);
+    }
+    for failed in all("failed_plugins") {
+        let what = format!("`{}` is not served", failed["plugin"].as_str().unwrap_or_default());
+        say(&what, &failed["since"], &failed["reason"]);
+    }
+    shown
 }
 
 fn change_text(answer: &Value) -> String {

@@ -202,7 +202,7 @@ pub(crate) enum PluginsCommand {
         #[arg(long)]
         generation: Option<u64>,
     },
-    /// Withdraw a plugin.
+    /// Stop offering a plugin until the next reload of the host, or start: take its file away to keep it out.
     Unload {
         /// The plugin.
         plugin: String,

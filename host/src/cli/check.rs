@@ -17,7 +17,7 @@ use framex_host::router::{Router, Routes};
 use serde_json::{Value, json};
 
 use super::arguments::RunFlags;
-use super::output::{Output, table};
+use super::output::{Output, keep_from_plugins, table};
 use super::{Failed, daemon};
 
 pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(), Failed> {
@@ -31,6 +31,8 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     for warning in &warnings {
         output.remark(&format!("warning: {}", one_line(warning)));
     }
+    keep_from_plugins()
+        .map_err(|error| Failed::new(format!("the standard output cannot be kept from plugins: {error}")))?;
     let keys =
         keys::list(&config).map_err(|error| Failed::usage(format!("a key cannot be used: {error}")))?;
     let (report, statuses) = daemon::runtime()?.block_on(start_and_stop(&config))?;

@@ -3,14 +3,31 @@
 //! A result that cannot be written is a failure of the command, exit code 1: a script must not take an empty file for
 //! it. A closed pipe is none, as whoever read it has seen enough (`framex-host functions | head -1`).
 
-use std::io::{ErrorKind, IsTerminal};
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
 
 use framex_host::base::{one_line, printable, printable_json};
 use serde_json::Value;
 
 use super::arguments::Format;
 use super::{Failed, log};
+
+/// The standard output of this process, once plugins have another one.
+static KEPT: OnceLock<File> = OnceLock::new();
+
+/// Has whatever is printed on the standard output from now on, by plugins and what they start, go to the error output.
+/// Results go on to where they went.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn keep_from_plugins() -> io::Result<()> {
+    let kept = io::stdout().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    KEPT.get_or_init(|| kept.into());
+    Ok(())
+}
 
 /// Where results go.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +80,9 @@ impl Output {
 /// # Errors
 /// As [`Output::show`].
 pub(crate) fn print(text: &str) -> Result<(), Failed> {
-    match log::write_to(std::io::stdout().as_fd(), text.as_bytes()) {
+    let stdout = io::stdout();
+    let results: BorrowedFd<'_> = KEPT.get().map_or_else(|| stdout.as_fd(), AsFd::as_fd);
+    match log::write_to(results, text.as_bytes()) {
         Err(broken) if broken.error.kind() != ErrorKind::BrokenPipe => Err(Failed::new(format!(
             "the result cannot be written to the standard output: {}; what was asked for is done",
             broken.error
@@ -78,7 +97,7 @@ pub(crate) fn print(text: &str) -> Result<(), Failed> {
 /// As [`Output::show`].
 pub(crate) fn print_usage(error: &clap::Error) -> Result<u8, Failed> {
     let is_terminal =
-        if error.use_stderr() { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+        if error.use_stderr() { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
     let text = error.render();
     let text = if is_terminal { text.ansi().to_string() } else { text.to_string() };
     if error.use_stderr() {

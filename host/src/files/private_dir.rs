@@ -2,13 +2,17 @@
 //! checked, and so do its entries.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, StatVfsMountFlags, fstat, fstatvfs, mkdirat, openat,
+    renameat, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::DirFault;
@@ -65,6 +69,23 @@ impl PrivateDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the file system of this directory is mounted, if that is with `noexec`: nothing in it can be mapped as code.
+    #[must_use]
+    pub fn noexec_mount(&self) -> Option<PathBuf> {
+        let flags = fstatvfs(&self.descriptor).ok()?.f_flag;
+        if !flags.contains(StatVfsMountFlags::NOEXEC) {
+            return None;
+        }
+        let mut mount = fs::canonicalize(&self.path).ok()?;
+        let device = fs::metadata(&mount).ok()?.dev();
+        while let Some(parent) = mount.parent()
+            && fs::metadata(parent).is_ok_and(|found| found.dev() == device)
+        {
+            mount = parent.to_owned();
+        }
+        Some(mount)
     }
 
     /// A path to an entry that leads through the descriptor, for what takes paths alone, such as the loader of
@@ -130,14 +151,32 @@ impl PrivateDir {
     /// # Errors
     /// The error of the system; then the old entry is still there.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace_and(name, bytes, |file| file.sync_all())?;
+        rustix::fs::fsync(&self.descriptor)?;
+        Ok(())
+    }
+
+    /// As [`PrivateDir::replace`], without waiting for the disk: after a crash of the system, though not of this process,
+    /// the entry may be damaged.
+    ///
+    /// # Errors
+    /// As [`PrivateDir::replace`].
+    pub fn replace_soon(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace_and(name, bytes, |_| Ok(()))
+    }
+
+    fn replace_and(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        sync: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
         let new = format!("{name}.new");
         self.remove(&new).or_else(missing_is_fine)?;
         let mut file = self.create(&new, 0o600)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
-        self.rename(&new, name)?;
-        rustix::fs::fsync(&self.descriptor)?;
-        Ok(())
+        sync(&file)?;
+        self.rename(&new, name)
     }
 
     /// Renames an entry, and replaces one that has the new name.

@@ -18,8 +18,8 @@ use super::connections::Connections;
 use super::documents::{Documents, Which};
 use super::health::Detail;
 use super::{
-    Admission, BodyMemory, Credential, Limit, Meters, Problem, REQUEST_ID_HEADER, Response, SERVED_BY_HEADER,
-    auth, call, ending::Ending, head, health, remote,
+    Admission, BodyMemory, Credential, InForce, Limit, Meters, Problem, REQUEST_ID_HEADER, Response,
+    SERVED_BY_HEADER, auth, call, ending::Ending, head, health, remote,
 };
 use crate::base::{
     Caller, CertificateName, Clock, ErrorCode, Failure, HostId, HostPlace, Invocation, NamedCaller, Outcome,
@@ -57,6 +57,8 @@ pub struct Door {
     pub documents: Documents,
     /// How far the end of the host has come.
     pub ending: Ending,
+    /// Whether the config on disk is the one in force.
+    pub in_force: InForce,
 }
 
 /// Who may ask what of the public listener, and how much.

@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
+use super::companions::{self, Companion};
 use super::descriptor::Description;
 use super::object_file::{self, ObjectFile, Unfit};
 use super::trust::{self, Verdict};
@@ -14,6 +15,8 @@ use crate::files::open_regular;
 pub(super) struct Candidate {
     pub(super) staged: Staged,
     pub(super) object: ObjectFile,
+    /// What the plugin brings along.
+    pub(super) companions: Vec<Companion>,
     /// The operator's file.
     pub(super) path: PathBuf,
     /// The metadata of that file when it was copied, from its descriptor.
@@ -30,27 +33,32 @@ impl Candidate {
     pub(super) fn stage(path: &Path, stager: &Stager, trust: &Trust) -> Result<Self, PluginError> {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match open_regular(path).map_err(PluginError::file(&file, "opened"))? {
-            Some((source, opened)) => Self::stage_opened(source, opened, path, stager, trust),
-            None => Err(PluginError::NotALibrary { file, reason: "is not a regular file".to_owned() }),
+            Some((source, opened)) => Self::stage_opened(source, opened, (path, path), stager, trust),
+            None => Err(PluginError::not_a_file(&file)),
         }
     }
 
-    /// Stages a kept copy once more, by its name in the folder of copies.
+    /// Stages a kept copy once more, by its name in the folder of copies; `original` is the operator's file.
     ///
     /// # Errors
     /// As [`Candidate::stage`].
-    pub(super) fn stage_again(copy: &str, stager: &Stager, trust: &Trust) -> Result<Self, PluginError> {
+    pub(super) fn stage_again(
+        copy: &str,
+        original: &Path,
+        stager: &Stager,
+        trust: &Trust,
+    ) -> Result<Self, PluginError> {
         let refuse = PluginError::file(copy, "opened");
         let folder = stager.folder().open().map_err(|fault| refuse(fault.into()))?;
         let source = folder.read(copy).map_err(|fault| refuse(fault.into()))?;
         let opened = source.metadata().map_err(refuse)?;
-        Self::stage_opened(source, opened, &folder.entry(copy), stager, trust)
+        Self::stage_opened(source, opened, (&folder.entry(copy), original), stager, trust)
     }
 
-    fn stage_opened(
+    pub(super) fn stage_opened(
         source: File,
         opened: Metadata,
-        path: &Path,
+        (path, original): (&Path, &Path),
         stager: &Stager,
         trust: &Trust,
     ) -> Result<Self, PluginError> {
@@ -61,11 +69,30 @@ impl Candidate {
         let copy = staged.open().map_err(PluginError::file(&file, "read"))?;
         let cache = object::ReadCache::new(copy);
         let object = object_file::check(&cache).map_err(|unfit| match unfit {
-            Unfit::NotALibrary(reason) => PluginError::NotALibrary { file, reason },
-            Unfit::Incompatible(reason) => PluginError::Incompatible { file, reason },
+            Unfit::NotALibrary(reason) => PluginError::NotALibrary { file: file.clone(), reason },
+            Unfit::Incompatible(reason) => PluginError::Incompatible { file: file.clone(), reason },
         })?;
-        trust::check_digest(trust, &object.description.name, &staged)?;
-        Ok(Self { staged, object, path: path.to_owned(), opened, warning })
+        let name = &object.description.name;
+        trust::check_digest(trust, name, &staged)?;
+        let companions = companions::stage((name, &file), original, &object.needs, stager, trust)?;
+        Ok(Self { staged, object, companions, path: path.to_owned(), opened, warning })
+    }
+
+    /// The operator's files of the libraries that it brings along.
+    pub(super) fn companion_files(&self) -> Vec<PathBuf> {
+        self.companions.iter().map(|companion| companion.path.clone()).collect()
+    }
+
+    /// Checks that the system lets the copy be mapped where it lies.
+    ///
+    /// # Errors
+    /// [`PluginError::NoExec`].
+    pub(super) fn check_mount(&self) -> Result<(), PluginError> {
+        // What cannot be looked at is found out when it is mapped.
+        let Ok(folder) = self.staged.folder.open() else { return Ok(()) };
+        let Some(mount) = folder.noexec_mount() else { return Ok(()) };
+        let (plugin, directory) = (self.name().to_owned(), folder.path().to_owned());
+        Err(PluginError::NoExec { plugin, directory, mount })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -113,19 +140,44 @@ pub(super) fn is_plugin_file(name: &str) -> bool {
     name.ends_with(std::env::consts::DLL_SUFFIX) && !name.starts_with('.')
 }
 
-/// The plugin files of a directory, by name.
+/// Whether a file that is not taken for a plugin looks like one under another name.
+pub(super) fn is_misnamed(name: &str) -> bool {
+    let suffix = std::env::consts::DLL_SUFFIX;
+    !name.starts_with('.')
+        && !name.ends_with(".minisig")
+        && ([".dll", ".dylib", ".so"].iter().any(|ending| name.ends_with(ending))
+            || name.contains(&format!("{suffix}.")))
+}
+
+/// The files of a directory.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// Those that are taken for plugins, by name.
+    pub(super) plugins: Vec<PathBuf>,
+    /// The names of the others, but for hidden ones.
+    pub(super) others: Vec<String>,
+}
+
+/// Lists the files of a directory. Blocks on the disk.
 ///
 /// # Errors
 /// [`PluginError::Directory`].
-pub(super) fn plugin_files(directory: &Path) -> Result<Vec<PathBuf>, PluginError> {
-    let refuse = |source| PluginError::Directory { directory: directory.to_owned(), source };
-    let mut files = Vec::new();
+pub(super) fn files(directory: &Path) -> Result<Files, PluginError> {
+    let refuse = |source: std::io::Error| {
+        let (directory, source) = (directory.to_owned(), source.into());
+        PluginError::Directory { directory, source }
+    };
+    let mut files = Files::default();
     for entry in std::fs::read_dir(directory).map_err(refuse)? {
         let path = entry.map_err(refuse)?.path();
-        if is_plugin_file(&path.file_name().unwrap_or_default().to_string_lossy()) {
-            files.push(path);
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if is_plugin_file(&name) {
+            files.plugins.push(path);
+        } else if !name.starts_with('.') && !path.is_dir() {
+            files.others.push(name);
         }
     }
-    files.sort();
+    files.plugins.sort();
+    files.others.sort();
     Ok(files)
 }

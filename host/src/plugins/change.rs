@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::candidate::{Candidate, is_plugin_file, plugin_files};
+use super::candidate::{Candidate, files, is_plugin_file};
 use super::entry::Entry;
+use super::failures::Failed;
 use super::publish::{Leaving, Origin, Ready, Turn};
 use super::registry::Settings;
 use super::report::{Change, Stopwatch};
@@ -78,7 +79,7 @@ impl Plugins {
             let settings = self.settings();
             let (candidate, seen) =
                 self.stage_again(&settings, (&kept.staged.copy, &kept.staged.sha256), &file, path).await?;
-            let origin = Origin { settings, generation: None, seen, allow_breaking: true };
+            let origin = Origin { settings, generation: None, seen, allow_breaking: true, must_note: true };
             let ready = self.make_ready(turn, candidate, origin, watch).await?;
             self.publish_one(ready).await
         };
@@ -123,10 +124,13 @@ impl Plugins {
     /// Logs a change, and keeps what `ready` says up to date.
     fn judged(&self, what: &str, changed: Result<Change, PluginError>) -> Result<Change, PluginError> {
         match &changed {
-            Ok(change) => self.note_failure(&change.plugin, None),
+            Ok(change) => self.failures.forget(&change.plugin),
             Err(error) => {
                 tracing::warn!(plugin = what, step = error.step(), "{error}; nothing has changed");
-                if let Ok(entry) = self.known(what) {
+                // What cannot be done at all is no failure of the plugin.
+                if let Ok(entry) = self.known(what)
+                    && error.step() != "request"
+                {
                     entry.note_failure(error);
                 }
             }
@@ -144,7 +148,7 @@ impl Plugins {
             }
         }
         let mut untrusted = None;
-        for path in plugin_files(&settings.directory)? {
+        for path in files(&settings.directory)?.plugins {
             match self.stage(&settings, &path).await {
                 Ok(candidate) if candidate.name() == name => return Ok(candidate),
                 Err(error @ (PluginError::Untrusted { .. } | PluginError::WritableDirectory { .. })) => {
@@ -166,11 +170,20 @@ impl Plugins {
         watch: Stopwatch,
         allow_breaking: bool,
     ) -> Result<Change, PluginError> {
-        self.note_tried(&[(&turn.entry, &candidate)]).await?;
-        let seen = Some(candidate.staged.sha256.clone());
-        let origin = Origin { settings: self.settings(), generation: None, seen, allow_breaking };
-        let ready = self.make_ready(turn, candidate, origin, watch).await?;
-        self.publish_one(ready).await
+        let (entry, name) = (Arc::clone(&turn.entry), candidate.name().to_owned());
+        let sha256 = candidate.staged.sha256.clone();
+        let (settings, seen) = (self.settings(), Some(sha256.clone()));
+        let origin = Origin { settings, generation: None, seen, allow_breaking, must_note: true };
+        let brought_up = async {
+            let ready = self.make_ready(turn, candidate, origin, watch).await?;
+            self.publish_one(ready).await
+        };
+        let brought_up = brought_up.await;
+        if let Err(error) = &brought_up {
+            self.note_refused(&entry, &name, &sha256, error).await;
+            self.failures.note(Failed::of_plugin(&name, error.clone(), Some(sha256)));
+        }
+        brought_up
     }
 
     pub(super) async fn publish_one(&self, ready: Ready) -> Result<Change, PluginError> {
@@ -178,34 +191,26 @@ impl Plugins {
         only(self.publish(vec![ready], Vec::new(), true, || ()).await?, &plugin)
     }
 
-    /// Records that builds are being tried, before any of their code runs: the next start leaves one alone that ended
-    /// the host, as long as there is one that served.
-    ///
-    /// # Errors
-    /// [`PluginError::Record`].
-    pub(super) async fn note_tried(&self, builds: &[(&Arc<Entry>, &Candidate)]) -> Result<(), PluginError> {
-        let Some((_, first)) = builds.first() else { return Ok(()) };
-        let mut book = self.records.open_book().await;
+    /// Records that a build was refused: neither the next start nor the watcher tries it again, as long as there is one
+    /// that serves.
+    pub(super) async fn note_refused(&self, entry: &Entry, plugin: &str, sha256: &str, error: &PluginError) {
+        let refused = Some(sha256.to_owned());
+        if error.is_of_this_process() || entry.state().seen == refused {
+            return;
+        }
+        entry.state().tried.clone_from(&refused);
         let change = |plugins: &mut std::collections::BTreeMap<String, super::record::PluginRecord>| {
-            for (_, candidate) in builds {
-                let served = plugins.get_mut(candidate.name()).filter(|record| record.committed.is_some());
-                let sha256 = Some(candidate.staged.sha256.clone());
-                if let Some(record) = served.filter(|record| record.seen != sha256) {
-                    record.tried = sha256;
-                }
+            let served = plugins.get_mut(plugin).filter(|record| record.committed.is_some());
+            if let Some(record) = served.filter(|record| record.seen != refused) {
+                record.tried = refused;
             }
         };
-        let written = book.write(Vec::new(), change).await;
-        let plugin = first.name();
-        written.map_err(|source| PluginError::Record { plugin: plugin.into(), step: "stage", source })?;
-        for (entry, candidate) in builds {
-            let mut state = entry.state();
-            let sha256 = Some(candidate.staged.sha256.clone());
-            if state.seen != sha256 {
-                state.tried = sha256;
-            }
+        if let Err(error) = self.records.open_book().await.write(Vec::new(), change).await {
+            tracing::warn!(
+                plugin,
+                "the state directory cannot be written to: {error}; the next start tries this build again"
+            );
         }
-        Ok(())
     }
 
     /// Stages a copy that was kept, once more; also answers the digest of the operator's file, which it stands for.
@@ -219,10 +224,10 @@ impl Plugins {
         file: &str,
         path: PathBuf,
     ) -> Result<(Candidate, Option<String>), PluginError> {
-        let (name, copy) = (copy.to_owned(), copy.to_owned());
+        let (name, copy, original) = (copy.to_owned(), copy.to_owned(), path.clone());
         let candidate = self
             .off_the_workers(settings, name, move |stager, trust| {
-                Candidate::stage_again(&copy, stager, trust)
+                Candidate::stage_again(&copy, &original, stager, trust)
             })
             .await;
         let mut candidate = candidate.map_err(|error| error.of_file(file))?;

@@ -1,35 +1,28 @@
-//! The plugin directory as a whole: loaded when the host starts, and compared with what serves when it is reloaded.
+//! The plugin directory when the host is reloaded: compared with what serves.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::candidate::{Candidate, plugin_files};
-use super::entry::{Entry, Kept};
-use super::publish::{Leaving, Origin, Ready};
-use super::record::{Build, PluginRecord};
+use super::candidate::Candidate;
+use super::entry::Entry;
+use super::failures::Failed;
+use super::on_disk::Held;
+use super::publish::{Leaving, Origin, Ready, Turn};
 use super::registry::Settings;
-use super::report::{Change, LoadReport, Stopwatch};
-use super::trust::{self, Distrust};
+use super::report::{Change, Stopwatch};
 use super::{PluginError, Plugins};
-use crate::base::nearest;
-
-/// What lies in the plugin directory: at most one file for each plugin, and what is wrong with the others.
-#[derive(Default)]
-struct Found {
-    plugins: BTreeMap<String, Candidate>,
-    failed: Vec<(String, PluginError)>,
-    /// What is allowed and still likely not what the operator wants.
-    warnings: Vec<String>,
-}
 
 /// What `reload` of the whole host found in the directory, started and not yet published.
 pub struct Prepared {
     settings: Arc<Settings>,
     ready: Vec<Ready>,
     leaving: Vec<Leaving>,
+    /// What stays as it is, and is not served.
+    failed: Vec<Failed>,
+    /// The digests of files that stay as they are.
+    kept: BTreeSet<String>,
     /// The plugins that are as they were.
     pub unchanged: Vec<String>,
     /// Plugins whose file is gone, and which serve all the same.
@@ -54,170 +47,33 @@ pub enum Asker {
     Watcher,
 }
 
+/// What is to become of a plugin.
+enum Plan {
+    Stays,
+    /// A new build, with the digest of its file.
+    Build(Candidate, String),
+    /// What serves is started again, as its config is new; with the digest of the file that it stands for.
+    Again(Candidate, Option<String>),
+    /// Its build ended the host when it was loaded.
+    LeftOut(Failed),
+}
+
+/// A plugin that is to be started.
+struct Starting {
+    turn: Turn,
+    candidate: Candidate,
+    seen: Option<String>,
+    is_new: bool,
+}
+
 impl Plugins {
-    /// Loads every plugin file of the directory, or those that hold one of the `required` plugins.
-    ///
-    /// A file that is as it was when the host last ran stands for what served then, which after a rollback is another
-    /// build. A bad file does not keep the others from loading; where an earlier build served, that serves again.
-    ///
-    /// # Errors
-    /// [`PluginError::Directory`], if the directory cannot be read at all, and [`PluginError::WritableDirectory`].
-    pub async fn load_directory(&self, required: Option<&[String]>) -> Result<LoadReport, PluginError> {
-        let records = self.records.plugins().await;
-        let settings = self.settings();
-        let Found { plugins, mut failed, warnings } = self.look(&settings, required).await?;
-        self.remember(&records).await;
-        // A file that cannot even be read as a plugin stands for the plugin that it held before.
-        let broken: Vec<(String, String)> = records
-            .iter()
-            .filter(|(plugin, _)| required.is_none_or(|required| required.contains(plugin)))
-            .filter(|(plugin, _)| !plugins.contains_key(*plugin))
-            .filter_map(|(plugin, record)| Some((plugin.clone(), record.committed.as_ref()?.file.clone())))
-            .filter(|(_, file)| failed.iter().any(|(what, _)| what == file))
-            .collect();
-        failed.retain(|(what, _)| !broken.iter().any(|(plugin, _)| plugin == what));
-        let mut report = LoadReport { published: Vec::new(), failed, warnings };
-        for (plugin, file) in broken {
-            let path = settings.directory.join(file);
-            self.bring_back(&plugin, &records, path, &mut report).await;
-        }
-        for (plugin, candidate) in plugins {
-            self.bring_up_at_start(&plugin, candidate, &records, &mut report).await;
-        }
-        for plugin in &report.published {
-            report.warnings.extend(self.entry(plugin).warnings());
-        }
-        for (what, error) in &report.failed {
-            self.note_failure(what, Some(error));
-        }
-        self.record_all().await;
-        Ok(report)
-    }
-
-    /// Gives every recorded plugin its number and the builds that it can go back to.
-    async fn remember(&self, records: &BTreeMap<String, PluginRecord>) {
-        for (plugin, record) in records {
-            let mut kept = Vec::new();
-            // What was committed to is one of those, if something else comes to serve now.
-            for build in record.committed.iter().chain(&record.kept) {
-                // Looked at here, used much later: then it is staged and hashed again.
-                kept.extend(build.staged(self.stager.folder()).map(|staged| Kept::recorded(build, staged)));
-            }
-            let entry = self.entry(plugin);
-            let mut state = entry.state();
-            state.last_generation = record.last_generation;
-            state.kept = kept.into();
-        }
-    }
-
-    async fn bring_up_at_start(
-        &self,
-        plugin: &str,
-        candidate: Candidate,
-        records: &BTreeMap<String, PluginRecord>,
-        report: &mut LoadReport,
-    ) {
-        let sha256 = Some(candidate.staged.sha256.clone());
-        let record = records.get(plugin).filter(|record| record.committed.is_some());
-        let committed = record.and_then(|record| record.committed.as_ref());
-        let path = candidate.path.clone();
-        if let Some(record) = record.filter(|record| record.tried == sha256 && record.seen != sha256) {
-            let file = candidate.staged.file.clone();
-            let generation = record.committed.as_ref().map_or(0, |build| build.generation);
-            report.failed.push((file.clone(), PluginError::Tried { file, generation }));
-            return self.bring_back(plugin, records, path, report).await;
-        }
-        let seen_before = record.is_some_and(|record| record.seen == sha256);
-        if seen_before && committed.is_some_and(|build| Some(&build.sha256) != sha256.as_ref()) {
-            return self.bring_back(plugin, records, path, report).await;
-        }
-        let number = committed.filter(|_| seen_before).map(|build| build.generation);
-        let entry = self.entry(plugin);
-        if let Err(error) = self.note_tried(&[(&entry, &candidate)]).await {
-            tracing::warn!(plugin, "{error}");
-        }
-        match self.start_and_publish(&entry, candidate, number, sha256).await {
-            Ok(_) => report.published.push(plugin.to_owned()),
-            Err(error) => {
-                report.failed.push((plugin.to_owned(), error));
-                if committed.is_some() && !seen_before {
-                    self.bring_back(plugin, records, path, report).await;
-                }
-            }
-        }
-    }
-
-    /// Brings back what a plugin last committed to.
-    async fn bring_back(
-        &self,
-        plugin: &str,
-        records: &BTreeMap<String, PluginRecord>,
-        path: PathBuf,
-        report: &mut LoadReport,
-    ) {
-        let Some(committed) = records.get(plugin).and_then(|record| record.committed.as_ref()) else {
-            return;
-        };
-        let brought_back = async {
-            let Build { sha256, file, generation, .. } = committed;
-            let copy = committed.copy();
-            let (candidate, seen) = self.stage_again(&self.settings(), (copy, sha256), file, path).await?;
-            self.start_and_publish(&self.entry(plugin), candidate, Some(*generation), seen).await
-        };
-        match brought_back.await {
-            Ok(_) => {
-                let generation = committed.generation;
-                tracing::warn!(
-                    plugin,
-                    generation,
-                    "the generation that served last serves, not the file in the plugin directory"
-                );
-                report.published.push(plugin.to_owned());
-            }
-            Err(error) => report.failed.push((plugin.to_owned(), error)),
-        }
-    }
-
-    async fn start_and_publish(
-        &self,
-        entry: &Arc<Entry>,
-        candidate: Candidate,
-        generation: Option<u64>,
-        seen: Option<String>,
-    ) -> Result<(), PluginError> {
-        let turn = self.turn(entry).await?;
-        let origin = Origin { settings: self.settings(), generation, seen, allow_breaking: true };
-        let ready = self.make_ready(turn, candidate, origin, Stopwatch::start("load")).await?;
-        // All of them are recorded at once, at the end.
-        self.publish(vec![ready], Vec::new(), false, || ()).await.map(drop)
-    }
-
-    /// Commits to what serves after the start.
-    async fn record_all(&self) {
-        let most = self.settings().keep_generations;
-        let mut staged = Vec::new();
-        let mut records = Vec::new();
-        for (plugin, entry) in self.entries() {
-            let state = entry.state();
-            if let Some(published) = &state.published {
-                staged.push(Arc::clone(&published.generation.staged));
-                records.push((plugin, state.record(most)));
-            }
-        }
-        let mut book = self.records.open_book().await;
-        if let Err(error) = book.write(staged, |plugins| plugins.extend(records)).await {
-            tracing::warn!(
-                "what serves cannot be recorded in the state directory: {error}; a rollback would not survive a restart"
-            );
-        }
-    }
-
     /// Compares the directory with what serves, and starts what is new or different, also in its `[plugins.NAME]`.
     ///
-    /// Nothing is published yet, and nobody else changes a plugin that is to be changed until that has happened.
+    /// Nothing is published yet, and nobody else changes a plugin that is to be changed until that has happened. What was
+    /// not served before, for the same reason, is a warning.
     ///
     /// # Errors
-    /// All that is wrong, by file or plugin; then nothing has changed.
+    /// All that is wrong and was not so before, by file or plugin; then nothing has changed.
     pub async fn prepare(
         &self,
         settings: Settings,
@@ -229,21 +85,30 @@ impl Plugins {
             settings: Arc::new(settings),
             ready: Vec::new(),
             leaving: Vec::new(),
+            failed: Vec::new(),
+            kept: BTreeSet::new(),
             unchanged: Vec::new(),
             without_file: Vec::new(),
             warnings: Vec::new(),
         };
         match self.prepare_all(&mut prepared, required, allow_breaking, asker).await {
-            Ok(()) => Ok(prepared),
+            Ok(()) => {
+                let left = prepared.failed.iter().map(|failed| format!("left as it was: {}", failed.error));
+                let left: Vec<String> = left.inspect(|left| tracing::warn!("{left}")).collect();
+                prepared.warnings.extend(left);
+                Ok(prepared)
+            }
             Err(failed) => {
-                self.discard_prepared(prepared).await;
-                for (what, error) in &failed {
+                for Failed { what, error, .. } in &failed {
                     tracing::warn!(plugin = what, step = error.step(), "{error}; nothing has changed");
                     if let Ok(entry) = self.known(what) {
                         entry.note_failure(error);
                     }
                 }
-                Err(failed)
+                let all = prepared.failed.iter().chain(&failed).filter(|failed| !failed.what.is_empty());
+                self.failures.replace(all.cloned(), &prepared.kept);
+                self.discard_prepared(prepared).await;
+                Err(failed.into_iter().map(|failed| (failed.what, failed.error)).collect())
             }
         }
     }
@@ -254,88 +119,158 @@ impl Plugins {
         required: Option<&[String]>,
         allow_breaking: bool,
         asker: Asker,
-    ) -> Result<(), Vec<(String, PluginError)>> {
-        let this = |error: PluginError| vec![(String::new(), error)];
+    ) -> Result<(), Vec<Failed>> {
+        let this = |error: PluginError| vec![Failed::of_plugin("", error, None)];
         let settings = Arc::clone(&prepared.settings);
-        let Found { mut plugins, failed, warnings } = self.look(&settings, required).await.map_err(this)?;
-        if !failed.is_empty() {
-            return Err(failed);
-        }
-        prepared.warnings = warnings;
+        let mut found = self.look(&settings, required).await.map_err(this)?;
+        prepared.warnings = std::mem::take(&mut found.warnings);
         // In the order of the names, so that two who do this cannot wait for each other.
         let mut entries: BTreeMap<String, Arc<Entry>> = self.entries().into_iter().collect();
-        for plugin in plugins.keys() {
+        for plugin in found.plugins.keys() {
             entries.insert(plugin.clone(), self.entry(plugin));
         }
-        let mut changed = Vec::new();
+        let stands: BTreeSet<String> = entries
+            .iter()
+            .filter(|(plugin, entry)| {
+                let state = entry.state();
+                let file = state.path.as_ref().and_then(|path| path.file_name());
+                state.published.is_some() && file.is_some_and(|file| found.stands_for(plugin, file))
+            })
+            .map(|(plugin, _)| plugin.clone())
+            .collect();
+        found.failed.retain(|failed| !stands.contains(&failed.what));
+        let mut new = Vec::new();
+        for failed in found.failed {
+            let is_decided = matches!(failed.error, PluginError::Duplicate { .. });
+            let list = if is_decided || self.failures.has(&failed) { &mut prepared.failed } else { &mut new };
+            list.push(failed);
+        }
+        if !new.is_empty() {
+            return Err(new);
+        }
+        let mut starting = Vec::new();
         for (plugin, entry) in entries {
             let turn = self.turn(&entry).await.map_err(this)?;
-            match plugins.remove(&plugin) {
-                Some(candidate) => match self.compare(&settings, &entry, candidate, asker).await {
-                    Ok(Some((candidate, seen, is_new))) => changed.push((turn, candidate, seen, is_new)),
-                    Ok(None) => prepared.unchanged.push(plugin),
-                    Err(error) => return Err(vec![(plugin, error)]),
-                },
-                None if entry.state().published.is_none() => {}
-                None if asker == Asker::Watcher => prepared.without_file.push(plugin),
-                None => {
-                    let mut watch = Stopwatch::start("unload");
-                    watch.show_in(&entry);
-                    watch.begin("publish");
-                    prepared.leaving.push(Leaving { turn, name: plugin.into(), watch });
-                }
+            let held = found.plugins.remove(&plugin);
+            if held.is_some() || stands.contains(&plugin) {
+                let sha256 = held.as_ref().map(|held| held.sha256.clone());
+                let plan = self.plan(&settings, (&plugin, &entry), held, asker).await;
+                let plan = plan.map_err(|error| vec![Failed::of_plugin(&plugin, error, None)])?;
+                let (candidate, seen, is_new) = match plan {
+                    Plan::Build(candidate, seen) => (candidate, Some(seen), true),
+                    Plan::Again(candidate, seen) => {
+                        prepared.kept.extend(sha256);
+                        (candidate, seen, false)
+                    }
+                    Plan::LeftOut(failed) => {
+                        prepared.failed.push(failed);
+                        continue;
+                    }
+                    Plan::Stays => {
+                        prepared.kept.extend(sha256);
+                        prepared.unchanged.push(plugin);
+                        continue;
+                    }
+                };
+                starting.push(Starting { turn, candidate, seen, is_new });
+            } else if entry.state().published.is_none() {
+            } else if asker == Asker::Watcher {
+                prepared.without_file.push(plugin);
+            } else {
+                let mut watch = Stopwatch::start("unload");
+                watch.show_in(&entry);
+                watch.begin("publish");
+                prepared.leaving.push(Leaving { turn, name: plugin.into(), watch });
             }
         }
-        let tried = changed.iter().filter(|(.., is_new)| *is_new);
-        let tried: Vec<_> = tried.map(|(turn, candidate, ..)| (&turn.entry, candidate)).collect();
-        self.note_tried(&tried).await.map_err(this)?;
-        drop(tried);
-        let mut failed = Vec::new();
-        for (turn, candidate, seen, _) in changed {
-            let plugin = candidate.name().to_owned();
-            let settings = Arc::clone(&settings);
-            let origin = Origin { settings, generation: None, seen, allow_breaking };
-            match self.make_ready(turn, candidate, origin, Stopwatch::start("reload")).await {
+        self.start_all(prepared, starting, allow_breaking).await
+    }
+
+    /// Starts what is to be published.
+    ///
+    /// # Errors
+    /// What failed and did not fail before.
+    async fn start_all(
+        &self,
+        prepared: &mut Prepared,
+        starting: Vec<Starting>,
+        allow_breaking: bool,
+    ) -> Result<(), Vec<Failed>> {
+        let mut new = Vec::new();
+        for Starting { turn, candidate, seen, is_new } in starting {
+            let (plugin, entry) = (candidate.name().to_owned(), Arc::clone(&turn.entry));
+            let sha256 = candidate.staged.sha256.clone();
+            let settings = Arc::clone(&prepared.settings);
+            let origin = Origin { settings, generation: None, seen, allow_breaking, must_note: true };
+            let error = match self.make_ready(turn, candidate, origin, Stopwatch::start("reload")).await {
                 Ok(ready) => {
                     prepared.warnings.extend(ready.warnings());
                     prepared.ready.push(ready);
+                    continue;
                 }
-                Err(error) => failed.push((plugin, error)),
+                Err(error) => error,
+            };
+            if !is_new {
+                // Its config is at fault, or the times: what serves goes on as it is.
+                new.push(Failed::of_plugin(&plugin, error, None));
+                continue;
+            }
+            self.note_refused(&entry, &plugin, &sha256, &error).await;
+            let failed = Failed::of_plugin(&plugin, error, Some(sha256));
+            if self.failures.has(&failed) {
+                entry.note_failure(&failed.error);
+                prepared.failed.push(failed);
+                prepared.unchanged.push(plugin);
+            } else {
+                new.push(failed);
             }
         }
-        if failed.is_empty() { Ok(()) } else { Err(failed) }
+        if new.is_empty() { Ok(()) } else { Err(new) }
     }
 
-    /// What is to be started for a plugin whose file is there, the digest of that, and whether the file is new;
-    /// `None` if what serves stays.
-    async fn compare(
+    /// Decides what is to become of a plugin whose file is there; without `held`, that cannot be taken for it any more.
+    async fn plan(
         &self,
         settings: &Settings,
-        entry: &Entry,
-        candidate: Candidate,
+        (plugin, entry): (&str, &Entry),
+        held: Option<Held>,
         asker: Asker,
-    ) -> Result<Option<(Candidate, Option<String>, bool)>, PluginError> {
-        let sha256 = Some(candidate.staged.sha256.clone());
-        let config = (settings.config_of)(candidate.name());
-        let serving = {
+    ) -> Result<Plan, PluginError> {
+        let config = (settings.config_of)(plugin);
+        let sha256 = held.as_ref().map(|held| held.sha256.clone());
+        let is_left_out = sha256.as_ref().is_some_and(|sha256| self.is_left_out(sha256));
+        let (serving, path) = {
             let state = entry.state();
             let refused = asker == Asker::Watcher && state.tried == sha256;
-            let as_it_was = state.seen == sha256 || refused;
-            let published = state.published.as_ref().filter(|_| as_it_was);
-            published.map(|published| {
+            let stays = held.is_none() || is_left_out || state.seen == sha256 || refused;
+            let published = state.published.as_ref().filter(|_| stays);
+            let serving = published.map(|published| {
                 (Arc::clone(&published.generation.staged), published.config.table == config.table)
-            })
+            });
+            (serving, state.path.clone())
         };
-        match serving {
-            Some((_, true)) => Ok(None),
+        let left_out = |held: &Held| {
+            let (file, serves) = (held.file(), entry.state().published.is_some());
+            held.refused(PluginError::EndedHost { file, plugin: plugin.to_owned(), serves })
+        };
+        match (serving, held) {
+            (Some((_, true)), Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
+            (Some((_, true)), _) => Ok(Plan::Stays),
             // Only its config is new: what serves is started again, also where that is not what the file holds.
-            Some((staged, false)) => {
-                let path = candidate.path.clone();
-                let (candidate, seen) =
-                    self.stage_again(settings, (&staged.copy, &staged.sha256), &staged.file, path).await?;
-                Ok(Some((candidate, seen, false)))
+            (Some((staged, false)), held) => {
+                let path = held.map(|held| held.path).or(path);
+                let path = path.unwrap_or_else(|| settings.directory.join(&staged.file));
+                let copy = (staged.copy.as_str(), staged.sha256.as_str());
+                let (candidate, seen) = self.stage_again(settings, copy, &staged.file, path).await?;
+                Ok(Plan::Again(candidate, seen))
             }
-            None => Ok(Some((candidate, sha256, true))),
+            (None, Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
+            (None, Some(held)) => {
+                let candidate = self.candidate(settings, held).await?;
+                let sha256 = candidate.staged.sha256.clone();
+                Ok(Plan::Build(candidate, sha256))
+            }
+            (None, None) => Ok(Plan::Stays),
         }
     }
 
@@ -348,9 +283,10 @@ impl Plugins {
         prepared: Prepared,
         also: impl FnOnce(),
     ) -> Result<Vec<Change>, PluginError> {
-        let Prepared { settings, ready, leaving, .. } = prepared;
+        let Prepared { settings, ready, leaving, failed, kept, .. } = prepared;
         let publish_settings = || {
             self.settings.store(settings);
+            self.failures.replace(failed, &kept);
             also();
         };
         self.publish(ready, leaving, true, publish_settings).await
@@ -359,51 +295,5 @@ impl Plugins {
     /// Stops all that was prepared.
     pub async fn discard_prepared(&self, prepared: Prepared) {
         join_all(prepared.ready.into_iter().map(|ready| self.discard(ready))).await;
-    }
-
-    /// Stages the files of the directory.
-    async fn look(&self, settings: &Settings, required: Option<&[String]>) -> Result<Found, PluginError> {
-        let mut found = Found::default();
-        if !settings.directory.exists() && settings.directory_may_be_missing && required.is_none() {
-            let directory = settings.directory.display();
-            tracing::warn!(%directory, "there is no plugin directory, so no plugins are loaded");
-            return Ok(found);
-        }
-        let warning = trust::check_directory(&settings.trust, &settings.directory)?;
-        found.warnings.extend(warning.inspect(|warning| tracing::warn!("{warning}")));
-        let mut unwanted = Vec::new();
-        let is_wanted = |name: &String| required.is_none_or(|required| required.contains(name));
-        for path in plugin_files(&settings.directory)? {
-            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            match self.stage(settings, &path).await {
-                Err(PluginError::Untrusted {
-                    why: Distrust::Unlisted { plugin, .. } | Distrust::OtherDigest { plugin, .. },
-                    ..
-                }) if !is_wanted(&plugin) => tracing::debug!(file, plugin, "not in load_plugins"),
-                Err(error) => found.failed.push((file, error)),
-                Ok(mut candidate) => {
-                    found.warnings.extend(candidate.warning.take());
-                    let name = candidate.name().to_owned();
-                    if !is_wanted(&name) {
-                        tracing::debug!(file, plugin = name, "not in load_plugins");
-                        unwanted.push(name);
-                    } else if let Some(other) = found.plugins.get(&name) {
-                        let other = other.staged.file.clone();
-                        let error = PluginError::Duplicate { file: file.clone(), plugin: name.into(), other };
-                        found.failed.push((file, error));
-                    } else {
-                        found.plugins.insert(name, candidate);
-                    }
-                }
-            }
-        }
-        for plugin in required.into_iter().flatten().filter(|plugin| !found.plugins.contains_key(*plugin)) {
-            let directory = settings.directory.clone();
-            let near = nearest(plugin, unwanted.iter().map(String::as_str), 1).join("`, `");
-            found
-                .failed
-                .push((plugin.clone(), PluginError::Missing { plugin: plugin.clone(), directory, near }));
-        }
-        Ok(found)
     }
 }

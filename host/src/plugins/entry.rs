@@ -174,6 +174,7 @@ impl Entry {
             warnings: published.map(|published| published.generation.warnings()).unwrap_or_default(),
             zombies: state.zombies(),
             kept: state.kept.iter().map(|kept| kept.generation).collect(),
+            differs_from_file: None,
             change: state.change.clone(),
             last_failure: state.last_failure.clone(),
         })
@@ -181,6 +182,18 @@ impl Entry {
 }
 
 impl State {
+    /// When what was published last was published.
+    pub(super) fn published_at(&self) -> Option<SystemTime> {
+        self.shown.as_ref().map(|shown| shown.published_at)
+    }
+
+    /// Returns true for the build that serves, and for those that did and are kept.
+    pub(super) fn has_served(&self, sha256: &str) -> bool {
+        let published = self.published.as_ref().map(|published| &published.generation.staged);
+        let kept = self.kept.iter().map(|kept| &kept.staged);
+        published.into_iter().chain(kept).any(|staged| staged.sha256 == sha256)
+    }
+
     pub(super) fn zombies(&self) -> Vec<Zombie> {
         let zombie = |mapped: &Mapped| Zombie {
             generation: mapped.generation,

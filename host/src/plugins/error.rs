@@ -8,7 +8,7 @@ use super::Distrust;
 use crate::functions::NameTaken;
 
 /// A step of a plugin's life that failed. Each text names what was found and what is needed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum PluginError {
     /// The file cannot be read or copied.
@@ -19,7 +19,7 @@ pub enum PluginError {
         /// "read", "copied to the state directory", ...
         action: &'static str,
         /// What the system says.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// The file is larger than a plugin may be.
     #[error("plugin file `{file}` has more than {bytes_max} bytes, the most that a plugin may have")]
@@ -62,6 +62,34 @@ pub enum PluginError {
         /// Completes the sentence.
         reason: String,
     },
+    /// The file system of the state directory lets no library be mapped.
+    #[error(
+        "plugin `{plugin}` cannot be loaded: {} lies on {}, which is mounted with `noexec`, so no library can be mapped from it; set `state_dir` to a directory on another file system, or mount this one with `exec`",
+        .directory.display(), .mount.display()
+    )]
+    NoExec {
+        /// The plugin.
+        plugin: String,
+        /// The folder of copies.
+        directory: PathBuf,
+        /// Where the file system is mounted.
+        mount: PathBuf,
+    },
+    /// Another build of a library that it brings along is mapped, and the system's loader would use that.
+    #[error(
+        "plugin file `{file}` cannot be loaded: it needs the `{soname}` in {}, and another build of that is mapped, which plugin `{plugin}` brought, so the system would use that one; restart the host, or give the new build another SONAME",
+        .folder.display()
+    )]
+    OldCompanion {
+        /// Name of the file.
+        file: String,
+        /// Of the library.
+        soname: String,
+        /// Where the new build lies.
+        folder: PathBuf,
+        /// The plugin that brought the old build.
+        plugin: String,
+    },
     /// The system's loader refused it.
     #[error("plugin file `{file}` cannot be loaded: {reason}")]
     Load {
@@ -70,17 +98,29 @@ pub enum PluginError {
         /// What the loader says.
         reason: String,
     },
-    /// Two files hold plugins of one name.
+    /// Two files hold plugins of one name, and the other one is the plugin's, by the record of what served.
     #[error(
-        "plugin file `{file}` holds plugin `{plugin}`, which `{other}` holds already: remove one of the two"
+        "plugin file `{file}` holds plugin `{plugin}`, as `{other}` does, which is the one on record: remove `{file}`"
     )]
     Duplicate {
         /// Name of the file.
         file: String,
         /// The plugin.
         plugin: Arc<str>,
-        /// The file that was loaded first.
+        /// The file that counts.
         other: String,
+    },
+    /// Several files hold plugins of one name, and no record says which one counts.
+    #[error(
+        "plugin file `{file}` holds plugin `{plugin}`, as `{}` does, and no record says which one counts, so neither is loaded: keep one of them", .others.join("`, `")
+    )]
+    Ambiguous {
+        /// Name of the file.
+        file: String,
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The other files, by name.
+        others: Vec<String>,
     },
     /// `on_start` answered an error.
     #[error("plugin `{plugin}` failed to start: {reason}")]
@@ -91,12 +131,17 @@ pub enum PluginError {
         reason: String,
     },
     /// `on_start` did not end.
-    #[error("plugin `{plugin}` did not start within {} ms ([reload] start_timeout_ms)", .after.as_millis())]
+    #[error(
+        "plugin `{plugin}` did not start within {} ms ([reload] start_timeout_ms){}",
+        .after.as_millis(), early_text(.called.as_deref())
+    )]
     StartTimeout {
         /// The plugin.
         plugin: Arc<str>,
         /// The deadline.
         after: Duration,
+        /// The function of another plugin that it called meanwhile.
+        called: Option<String>,
     },
     /// It registered a name that is not its own.
     #[error("plugin `{plugin}` is not published: {source}")]
@@ -133,7 +178,7 @@ pub enum PluginError {
         /// The directory.
         directory: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// Callers of the old build could not go on.
     #[error("plugin `{plugin}` is not reloaded, as callers would break: {}; reload it with --allow-breaking if that is meant", .breaks.join("; "))]
@@ -196,7 +241,7 @@ pub enum PluginError {
         /// The step that it was at.
         step: &'static str,
         /// What the system says.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// A copy in the state directory is not what it was.
     #[error(
@@ -216,6 +261,19 @@ pub enum PluginError {
         /// The generation that serves.
         generation: u64,
     },
+    /// The host ended while it loaded this build, most likely by its doing.
+    #[error(
+        "plugin file `{file}` holds a build of `{plugin}` that was being loaded when the host ended, so it is left out: put another build there, or try it again with `framex-host plugins {}`",
+        if *.serves { format!("reload {plugin}") } else { format!("load {file}") }
+    )]
+    EndedHost {
+        /// Name of the file.
+        file: String,
+        /// The plugin.
+        plugin: String,
+        /// Another build of the plugin serves.
+        serves: bool,
+    },
     /// The host is being stopped.
     #[error("the host is stopping: plugins are not changed any more")]
     Stopping,
@@ -225,7 +283,7 @@ pub enum PluginError {
         /// The plugin.
         plugin: Arc<str>,
         /// What the system says.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
 }
 
@@ -233,7 +291,34 @@ impl PluginError {
     /// Makes the error for a plugin file that could not be `action`, of an error of the system.
     pub(super) fn file(file: &str, action: &'static str) -> impl Fn(std::io::Error) -> Self {
         let file = file.to_owned();
-        move |source| Self::File { file: file.clone(), action, source }
+        move |source| Self::File { file: file.clone(), action, source: Arc::new(source) }
+    }
+
+    /// Makes the error for a plugin file that is a folder, a pipe or the like.
+    pub(super) fn not_a_file(file: &str) -> Self {
+        Self::NotALibrary { file: file.to_owned(), reason: "is not a regular file".to_owned() }
+    }
+
+    /// Returns true for what lies in the bytes of the file alone, whatever the host and its state directory are like.
+    pub(super) fn is_of_the_file(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLarge { .. }
+                | Self::Untrusted { .. }
+                | Self::NotALibrary { .. }
+                | Self::Incompatible { .. }
+        )
+    }
+
+    /// Returns true if the build may start in another life of the host, or where that has more room.
+    pub(super) fn is_of_this_process(&self) -> bool {
+        match self {
+            Self::NoExec { .. } | Self::OldCompanion { .. } | Self::Thread { .. } | Self::Record { .. } => {
+                true
+            }
+            Self::Load { reason, .. } => reason.contains(super::library::STATIC_TLS),
+            _ => false,
+        }
     }
 
     /// The same of the file that the operator knows, where a kept copy of it was at fault.
@@ -252,6 +337,7 @@ impl PluginError {
             Self::Record { step, .. } => step,
             Self::Altered { .. }
             | Self::Tried { .. }
+            | Self::EndedHost { .. }
             | Self::File { .. }
             | Self::TooLarge { .. }
             | Self::Untrusted { .. }
@@ -261,8 +347,11 @@ impl PluginError {
             | Self::Directory { .. } => "stage",
             Self::NotALibrary { .. }
             | Self::Incompatible { .. }
+            | Self::NoExec { .. }
+            | Self::OldCompanion { .. }
             | Self::Load { .. }
-            | Self::Duplicate { .. } => "load",
+            | Self::Duplicate { .. }
+            | Self::Ambiguous { .. } => "load",
             Self::Start { .. } | Self::StartTimeout { .. } | Self::Thread { .. } => "start",
             Self::Breaking { .. } | Self::Publish { .. } => "publish",
             Self::Unknown { .. }
@@ -274,6 +363,14 @@ impl PluginError {
             | Self::Stopping => "request",
         }
     }
+}
+
+fn early_text(called: Option<&str>) -> String {
+    called.map_or_else(String::new, |function| {
+        format!(
+            ": it called `{function}`, and calls of other plugins are refused until on_start has returned"
+        )
+    })
 }
 
 fn near_text(near: &str) -> String {

@@ -127,6 +127,7 @@ impl Generation {
             services: Arc::clone(services),
             staged: Mutex::new(Some(Vec::new())),
             lease: OnceLock::new(),
+            called_early: OnceLock::new(),
             retired: CancellationToken::new(),
             own_calls: HostSide::own_calls(),
         }));
@@ -182,7 +183,8 @@ impl Generation {
             }
             Err(Lost::Hangs) => {
                 self.note_stuck(HANGS);
-                Err(PluginError::StartTimeout { plugin, after: within })
+                let called = self.side.called_early.get().cloned();
+                Err(PluginError::StartTimeout { plugin, after: within, called })
             }
         }
     }

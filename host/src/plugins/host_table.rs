@@ -54,6 +54,8 @@ pub(super) struct HostSide {
     /// Open while `on_start` runs.
     pub(super) staged: Mutex<Option<Vec<Registered>>>,
     pub(super) lease: OnceLock<WeakLease>,
+    /// The first function that the plugin called while `on_start` ran.
+    pub(super) called_early: OnceLock<String>,
     /// Cancelled when the generation is out of the table.
     pub(super) retired: CancellationToken,
     /// The places of the calls that the plugin makes outside of any invocation.

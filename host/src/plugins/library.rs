@@ -54,7 +54,7 @@ impl Library {
         let handle = handle.map_err(|error| {
             let words = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             let path = format!("{}: ", copy.display());
-            refuse(words.strip_prefix(&path).unwrap_or(&words).to_owned())
+            refuse(with_advice(words.strip_prefix(&path).unwrap_or(&words)))
         })?;
         // SAFETY: the symbol was found in the file as a static that begins with the descriptor's magic.
         let descriptor = unsafe { handle.get::<*const PluginDescriptor>(DESCRIPTOR_SYMBOL) };
@@ -149,6 +149,46 @@ pub(super) fn nudge() {
     let opened = unsafe { Handle::open(Some("libutil.so.1"), RTLD_NOW | RTLD_LOCAL) };
     // Where it cannot be opened, the next reload does the same.
     let _closed = opened.map(Handle::close);
+}
+
+/// Returns true if a library of this SONAME is mapped.
+pub(super) fn is_mapped(soname: &str) -> bool {
+    // SAFETY: opens only what is mapped, and runs nothing.
+    let opened = unsafe { Handle::open(Some(soname), RTLD_NOW | libc::RTLD_NOLOAD) };
+    opened.is_ok()
+}
+
+/// Maps a copy of a library that a plugin needs, and leaves it mapped. Its constructors run.
+///
+/// # Errors
+/// What the loader says.
+pub(super) fn map_for_good(staged: &Staged) -> Result<(), String> {
+    let folder = staged.folder.open().map_err(|fault| fault.to_string())?;
+    let copy = folder.entry(&staged.copy);
+    // SAFETY: as of the plugin that needs it: a private copy, whole, and never written to again.
+    let handle = unsafe { Handle::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) };
+    let handle = handle.map_err(|error| {
+        let words = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        with_advice(words.strip_prefix(&format!("{}: ", copy.display())).unwrap_or(&words))
+    })?;
+    let _stays = ManuallyDrop::new(handle);
+    Ok(())
+}
+
+/// What the loader says where the block for thread-locals is full.
+pub(super) const STATIC_TLS: &str = "static TLS block";
+
+/// Says what helps, where the loader's words do not.
+fn with_advice(words: &str) -> String {
+    if !words.contains(STATIC_TLS) {
+        return words.to_owned();
+    }
+    format!(
+        "{words}: it was built to keep thread-locals in the static block (initial-exec), of which a process has little and \
+         of which each load takes a part that unmapping does not give back; restart the host, start it with \
+         GLIBC_TUNABLES=glibc.rtld.optional_static_tls=65536 or more in its environment, or build the library with \
+         -ftls-model=global-dynamic"
+    )
 }
 
 /// The report of abi_stable is pages long; its first lines that say something are enough to act on.

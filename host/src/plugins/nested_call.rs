@@ -42,9 +42,7 @@ pub(super) unsafe extern "C" fn call(
     let started = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the plugin passes its handle.
         let side = unsafe { side(instance) };
-        let lease = side.lease().ok_or_else(|| {
-            not_executed(ErrorCode::Unavailable, "the plugin is not published, or was retired")
-        })?;
+        let lease = side.lease().ok_or_else(|| no_lease(side, function))?;
         // SAFETY: null, or the handle of an invocation that the plugin is serving or has retained.
         let parent = unsafe { invocation.cast::<Invocation>().as_ref() };
         if parent.is_none() && side.retired.is_cancelled() {
@@ -91,6 +89,25 @@ pub(super) unsafe extern "C" fn call(
         // SAFETY: as above.
         Err(_) => unsafe { finish(Err(host_panicked()), out) },
     }
+}
+
+/// The refusal of a call from a generation that cannot call: not yet, or not any more.
+fn no_lease(side: &HostSide, function: u32) -> Box<Failure> {
+    if side.lease.get().is_some() {
+        return not_executed(
+            ErrorCode::Unavailable,
+            "the plugin was retired, so it cannot call others any more",
+        );
+    }
+    let function = side.services.names.name(FunctionNumber(function));
+    let function =
+        side.called_early.get_or_init(|| function.map_or_else(String::new, |name| name.to_string()));
+    let text = format!(
+        "plugin `{}` calls `{function}` while its own on_start runs, and can call others only once that has returned: \
+         call it from a function, or from a task that on_start begins and that waits",
+        side.plugin
+    );
+    Box::new(Failure::not_executed(ErrorCode::Unavailable, text))
 }
 
 /// A call that ends when its caller's generation is retired.

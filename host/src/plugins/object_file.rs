@@ -2,11 +2,17 @@
 //!
 //! The loader maps what the headers claim: a truncated file would kill the process with SIGBUS later on.
 
+use std::path::{Path, PathBuf};
+
+use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Architecture, BinaryFormat, Object, ObjectSegment, ObjectSymbol, ReadRef};
 
 use super::descriptor::Description;
 use framex_abi::{DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, PluginDescriptor};
+
+/// Most libraries and folders that are looked at of one library.
+const NEEDED_MAX: usize = 256;
 
 /// What a library file says of itself.
 #[derive(Debug, Clone)]
@@ -14,6 +20,34 @@ pub(crate) struct ObjectFile {
     pub(crate) description: Description,
     /// It exports the layouts of the ABI types, as Rust plugins do.
     pub(crate) has_layout: bool,
+    pub(crate) needs: Needs,
+}
+
+/// The libraries that a library needs, and where it has the loader look for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// What others need it as.
+    pub(crate) soname: Option<String>,
+    /// The names of libraries, without those that are paths.
+    pub(crate) libraries: Vec<String>,
+    /// Folders, perhaps with `$ORIGIN` for its own.
+    run_path: Vec<String>,
+}
+
+impl Needs {
+    /// The folders that it has the loader look into, for a library that lies in `origin`.
+    pub(crate) fn folders(&self, origin: &Path) -> Vec<PathBuf> {
+        let absolute = |folder: &String| {
+            let rest = ["$ORIGIN", "${ORIGIN}"].iter().find_map(|token| folder.strip_prefix(token));
+            let folder = match rest {
+                Some(rest) => origin.join(rest.trim_start_matches('/')),
+                None => PathBuf::from(folder),
+            };
+            // The loader has other tokens; and a folder that depends on where the host was started is nobody's plan.
+            (folder.is_absolute() && !folder.to_string_lossy().contains('$')).then_some(folder)
+        };
+        self.run_path.iter().filter_map(absolute).collect()
+    }
 }
 
 /// Why a file is not mapped; its text completes the sentence "plugin file X ...".
@@ -33,7 +67,44 @@ pub(crate) enum Unfit {
 pub(crate) fn check<'a, B: ReadRef<'a>>(bytes: B) -> Result<ObjectFile, Unfit> {
     let library = read_library(bytes).map_err(Unfit::NotALibrary)?;
     let description = Description::read(library.descriptor).map_err(Unfit::Incompatible)?;
-    Ok(ObjectFile { description, has_layout: library.has_layout })
+    let needs = needs(bytes).map_err(Unfit::NotALibrary)?;
+    Ok(ObjectFile { description, has_layout: library.has_layout, needs })
+}
+
+/// Reads what a library needs; nothing of one for another system.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<Needs, String> {
+    if object::FileKind::parse(bytes) != Ok(object::FileKind::Elf64) {
+        return Ok(Needs::default());
+    }
+    check_elf_extent(bytes)?;
+    let damaged = |error: object::read::Error| format!("is damaged: {error}");
+    let header = elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
+    let endian = header.endian().map_err(damaged)?;
+    let sections = header.sections(endian, bytes).map_err(damaged)?;
+    let dynamic = sections.dynamic_table(endian, bytes).map_err(damaged)?;
+    let mut needs = Needs::default();
+    // The newer entry replaces the older one.
+    let (mut rpath, mut runpath) = (None, None);
+    for entry in dynamic.iter() {
+        let text = || {
+            let text = dynamic.string(entry).map_err(damaged)?;
+            Ok::<_, String>(String::from_utf8_lossy(text).into_owned())
+        };
+        match entry.tag {
+            elf::DT_SONAME => needs.soname = Some(text()?),
+            elf::DT_NEEDED if needs.libraries.len() < NEEDED_MAX => needs.libraries.push(text()?),
+            elf::DT_RPATH => rpath = Some(text()?),
+            elf::DT_RUNPATH => runpath = Some(text()?),
+            _ => {}
+        }
+    }
+    needs.libraries.retain(|name| !name.contains('/'));
+    let run_path = runpath.or(rpath).unwrap_or_default();
+    needs.run_path = run_path.split(':').take(NEEDED_MAX).map(str::to_owned).collect();
+    Ok(needs)
 }
 
 /// What a library exports for this host.
@@ -71,7 +142,7 @@ fn read_library<'a, B: ReadRef<'a>>(bytes: B) -> Result<Library<'a>, String> {
 /// Everything that the loader would map is in the file.
 fn check_elf_extent<'a, B: ReadRef<'a>>(bytes: B) -> Result<(), String> {
     let damaged = |error: object::read::Error| format!("is damaged or cut off: {error}");
-    let header = object::elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
+    let header = elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
     let endian = header.endian().map_err(damaged)?;
     let segments = header.program_headers(endian, bytes).map_err(damaged)?;
     let end = segments

@@ -16,7 +16,7 @@ use super::on_thread::Lost;
 use super::record::PluginRecord;
 use super::registry::Settings;
 use super::report::{Change, Stopwatch};
-use super::{PluginConfig, PluginError, Plugins, compatibility, mapper, native};
+use super::{PluginConfig, PluginError, Plugins, Staged, companions, compatibility, mapper, native};
 use crate::functions::{Function, Publication};
 
 /// The right to change a plugin.
@@ -54,6 +54,8 @@ pub(super) struct Origin {
     pub(super) seen: Option<String>,
     /// Whether callers of the old build may break.
     pub(super) allow_breaking: bool,
+    /// Nothing of it runs if the disk does not take the note that it is tried.
+    pub(super) must_note: bool,
 }
 
 impl Plugins {
@@ -70,12 +72,17 @@ impl Plugins {
     ) -> Result<Ready, PluginError> {
         watch.show_in(&turn.entry);
         let path = candidate.path.clone();
-        let Origin { settings, generation, seen, allow_breaking } = origin;
+        let Origin { settings, generation, seen, allow_breaking, must_note } = origin;
         let number = generation.unwrap_or_else(|| turn.entry.next_generation());
         let config = (settings.config_of)(candidate.name());
-        let StartedGeneration { generation, lease, functions } = self
+        let sha256 = candidate.staged.sha256.clone();
+        candidate.check_mount()?;
+        self.note_try(&candidate, must_note).await?;
+        let started = self
             .start(&turn.entry, candidate, number, (config.clone(), settings.start_timeout), &mut watch)
-            .await?;
+            .await;
+        self.tries.survived(&sha256).await;
+        let StartedGeneration { generation, lease, functions } = started?;
         let ready = Ready { turn, generation, functions, config, path, seen, watch, lease };
         if !allow_breaking {
             let plugin = Arc::clone(&ready.generation.plugin);
@@ -88,6 +95,25 @@ impl Plugins {
         Ok(ready)
     }
 
+    /// Says in the log and on disk which build is loaded, before any of its code runs: it may end the host.
+    async fn note_try(&self, candidate: &Candidate, must: bool) -> Result<(), PluginError> {
+        let (plugin, Staged { file, sha256, .. }) = (candidate.name(), &candidate.staged);
+        tracing::info!(plugin, file, sha256, "loading");
+        match self.tries.begin(sha256, plugin, file).await {
+            Ok(()) => Ok(()),
+            Err(source) if must => {
+                Err(PluginError::Record { plugin: plugin.into(), step: "stage", source: source.into() })
+            }
+            Err(error) => {
+                tracing::warn!(
+                    plugin,
+                    "the state directory cannot be written to: {error}; if this build ends the host, the next start tries it again"
+                );
+                Ok(())
+            }
+        }
+    }
+
     async fn start(
         &self,
         entry: &Entry,
@@ -96,13 +122,17 @@ impl Plugins {
         (config, timeout): (PluginConfig, Duration),
         watch: &mut Stopwatch,
     ) -> Result<StartedGeneration, PluginError> {
-        let Candidate { staged, object, .. } = candidate;
+        let Candidate { staged, object, companions, .. } = candidate;
         let description = object.description.clone();
         let plugin: Arc<str> = description.name.as_str().into();
         let copy = staged.copy.clone();
         watch.begin("load");
         let addresses = mapper::ADDRESSES.lock().await;
-        let open = move || (Library::open(&staged, &object), staged, native::look());
+        let name = Arc::clone(&plugin);
+        let open = move || {
+            let mapped = companions::map(companions, &name, &staged.file);
+            (mapped.and_then(|()| Library::open(&staged, &object)), staged, native::look())
+        };
         let opened = mapper::run(&plugin, timeout, open).await;
         drop(addresses);
         let (library, staged, changed) = match opened? {
@@ -158,7 +188,11 @@ impl Plugins {
                     ready.iter().map(|ready| self.record(ready)).collect();
                 let plugin: Arc<str> = records.first().map_or("", |(plugin, _)| plugin).into();
                 let written = book.write(staged, |plugins| plugins.extend(records)).await;
-                written.err().map(|source| PluginError::Record { plugin, step: "commit", source })
+                written.err().map(|source| PluginError::Record {
+                    plugin,
+                    step: "commit",
+                    source: source.into(),
+                })
             }
             Ok(()) => None,
         };
@@ -205,8 +239,8 @@ impl Plugins {
         let (number, sha256) = (generation.number, generation.staged.sha256.clone());
         let version = &*generation.description.version;
         tracing::info!(plugin = &*plugin, generation = number, version, file, "published");
-        self.note_failure(&file, None);
-        self.note_failure(&plugin, None);
+        self.failures.forget(&file);
+        self.failures.forget(&plugin);
         let new = Published { generation, functions, config, lease };
         let old = turn.entry.install(new, path, seen, published_at);
         Outgoing { turn, plugin, new: Some((number, sha256)), old, watch }

@@ -11,8 +11,11 @@ use futures_util::future::join_all;
 
 use super::candidate::Candidate;
 use super::entry::Entry;
+use super::failures::{Failure, Failures};
+use super::on_disk::{Held, Now, OnDisk};
 use super::record::Records;
-use super::report::{PluginStatus, Stopwatch};
+use super::report::{Difference, PluginStatus, Stopwatch};
+use super::tries::Tries;
 use super::{PluginError, Services, Stager, native, trust};
 use crate::base::{FunctionName, Tasks};
 use crate::config::{Trust, Unmap};
@@ -70,7 +73,9 @@ pub struct Plugins {
     pub(super) records: Records,
     pub(super) settings: ArcSwap<Settings>,
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
-    failed: Mutex<BTreeMap<String, String>>,
+    pub(super) failures: Failures,
+    pub(super) on_disk: Arc<OnDisk>,
+    pub(super) tries: Tries,
     on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(super) stopping: AtomicBool,
     /// What waits for generations that did not end in time.
@@ -105,7 +110,9 @@ impl Plugins {
             records,
             settings: ArcSwap::from_pointee(settings),
             entries: Mutex::default(),
-            failed: Mutex::default(),
+            failures: Failures::default(),
+            on_disk: Arc::default(),
+            tries: Tries::read(folder)?,
             on_change: OnceLock::new(),
             stopping: AtomicBool::new(false),
             late: Tasks::default(),
@@ -139,8 +146,23 @@ impl Plugins {
     async fn stage_copy(&self, settings: &Settings, path: &Path) -> Result<Candidate, PluginError> {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let path = path.to_owned();
-        self.off_the_workers(settings, file, move |stager, trust| Candidate::stage(&path, stager, trust))
-            .await
+        let on_disk = Arc::clone(&self.on_disk);
+        self.off_the_workers(settings, file, move |stager, trust| on_disk.stage(&path, stager, trust)).await
+    }
+
+    /// The copy of a file that was looked at, made now if there is none.
+    pub(super) async fn candidate(&self, settings: &Settings, held: Held) -> Result<Candidate, PluginError> {
+        let Held { path, plugin, candidate, .. } = held;
+        if let Some(candidate) = candidate {
+            return Ok(candidate);
+        }
+        let candidate = self.stage_copy(settings, &path).await?;
+        if candidate.name() != plugin {
+            let file = candidate.staged.file.clone();
+            let reason = format!("holds plugin `{}` now, and held `{plugin}` a moment ago", candidate.name());
+            return Err(PluginError::NotALibrary { file, reason });
+        }
+        Ok(candidate)
     }
 
     /// Runs what stages a file where it may block.
@@ -148,7 +170,7 @@ impl Plugins {
         &self,
         settings: &Settings,
         file: String,
-        stage: impl FnOnce(&Stager, &Trust) -> Result<Candidate, PluginError> + Send + 'static,
+        stage: impl FnOnce(&Stager, &Arc<Trust>) -> Result<Candidate, PluginError> + Send + 'static,
     ) -> Result<Candidate, PluginError> {
         let (stager, trust) = (Arc::clone(&self.stager), Arc::clone(&settings.trust));
         let staged = tokio::task::spawn_blocking(move || stage(&stager, &trust)).await;
@@ -176,15 +198,6 @@ impl Plugins {
         entries.iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect()
     }
 
-    /// Notes for `ready` what failed, or that it did not.
-    pub(super) fn note_failure(&self, what: &str, error: Option<&PluginError>) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        match error {
-            Some(error) => failed.insert(what.to_owned(), error.to_string()),
-            None => failed.remove(what),
-        };
-    }
-
     /// Tells every plugin which of its own functions run here.
     pub fn write_routes(&self, runs_here: &dyn Fn(&FunctionName) -> bool) {
         for (_, entry) in self.entries() {
@@ -194,17 +207,70 @@ impl Plugins {
         }
     }
 
-    /// The plugins that were ever published, by name.
+    /// The plugins that were ever published, by name. Looks at the times of their files, and reads none.
     #[must_use]
     pub fn statuses(&self) -> Vec<PluginStatus> {
-        self.entries().iter().filter_map(|(_, entry)| entry.status()).collect()
+        let status = |(name, entry): &(String, Arc<Entry>)| {
+            let mut status = entry.status()?;
+            status.differs_from_file = self.difference(name, entry);
+            Some(status)
+        };
+        self.entries().iter().filter_map(status).collect()
     }
 
-    /// What failed to load: the file or plugin, and why.
+    /// Reads the files whose times alone may be new, so that what is said of them next is exact.
+    pub async fn look_again(&self) {
+        let paths: Vec<PathBuf> =
+            self.entries().iter().filter_map(|(_, entry)| entry.state().path.clone()).collect();
+        let on_disk = Arc::clone(&self.on_disk);
+        // One that cannot be read stays as it was looked at last.
+        let _read =
+            tokio::task::spawn_blocking(move || paths.iter().for_each(|path| on_disk.refresh(path))).await;
+    }
+
+    /// How the file of a published plugin differs from what serves.
+    fn difference(&self, name: &str, entry: &Entry) -> Option<Difference> {
+        let (path, serves, seen, published_at) = {
+            let state = entry.state();
+            let staged = &state.published.as_ref()?.generation.staged;
+            (state.path.clone()?, staged.sha256.clone(), state.seen.clone(), state.published_at())
+        };
+        let (sha256, now) = self.on_disk.now(&path);
+        let of = |reason: &str, since| Some(Difference { reason: reason.to_owned(), since });
+        match now {
+            Now::Changed(at) => {
+                return of("its file was written since it was looked at, and was not loaded", Some(at));
+            }
+            Now::Gone => return of("its file is gone", None),
+            Now::Same if sha256.is_none() && path.symlink_metadata().is_err() => {
+                return of("its file is gone", None);
+            }
+            Now::Same if sha256.as_ref() == Some(&serves) => return None,
+            Now::Same => {}
+        }
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let failure = self.failures.of(name).or_else(|| self.failures.of(&file));
+        match failure {
+            Some((reason, since)) => of(&reason, Some(since)),
+            None if self.on_disk.fault(&path).is_some() => {
+                of(&self.on_disk.fault(&path).unwrap_or_default(), None)
+            }
+            None if seen == sha256 => {
+                of("another build was brought back, and its file was not loaded since", published_at)
+            }
+            None => of("its file holds another build, which was not loaded", published_at),
+        }
+    }
+
+    /// The files and plugins that are not served, by name.
     #[must_use]
-    pub fn failures(&self) -> Vec<(String, String)> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.iter().map(|(what, why)| (what.clone(), why.clone())).collect()
+    pub fn failures(&self) -> Vec<Failure> {
+        self.failures.all()
+    }
+
+    /// Notes that the host ends as it was told to, whatever is being loaded.
+    pub async fn forgive_tries(&self) {
+        self.tries.forgive().await;
     }
 
     /// How many libraries are mapped without serving, and how many may be before somebody should act.

@@ -51,10 +51,21 @@ pub struct PluginStatus {
     pub zombies: Vec<Zombie>,
     /// Generations that `rollback` can bring back, newest first.
     pub kept: Vec<u64>,
+    /// How its file differs from what serves.
+    pub differs_from_file: Option<Difference>,
     /// The change that is under way.
     pub change: Option<Progress>,
     /// The last change that failed, if none has succeeded since.
     pub last_failure: Option<LastFailure>,
+}
+
+/// What serves is not what the plugin's file holds.
+#[derive(Debug, Clone)]
+pub struct Difference {
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Since when, if that is known.
+    pub since: Option<SystemTime>,
 }
 
 /// A retired generation whose code is still mapped.

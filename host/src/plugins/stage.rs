@@ -132,12 +132,17 @@ impl Stager {
 /// SHA-256 of a file in hex, without staging it; `None` if it cannot be read. Blocks on the disk.
 pub(super) fn digest(path: &Path) -> Option<String> {
     let (file, _) = open_regular(path).ok()??;
+    digest_of(&file).ok()
+}
+
+/// SHA-256 in hex of what can be read, up to the size of the largest plugin file. Blocks on the disk.
+pub(super) fn digest_of(file: impl Read) -> io::Result<String> {
     let mut file = file.take(FILE_BYTES_MAX);
     let mut digest = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        match file.read(&mut chunk).ok()? {
-            0 => return Some(hex(&digest.finalize())),
+        match file.read(&mut chunk)? {
+            0 => return Ok(hex(&digest.finalize())),
             read => digest.update(&chunk[..read]),
         }
     }

@@ -13,12 +13,12 @@ use std::path::Path;
 
 pub use distrust::Distrust;
 pub use signature::SignatureInfo;
-use signature::{FileSignature, signature_name};
+use signature::{FileSignature, signature_name, signature_path};
 
 use super::candidate::Candidate;
 use super::{PluginError, Staged};
 use crate::config::Trust;
-use crate::files::{DirFault, PrivateDir};
+use crate::files::{DirFault, PrivateDir, Stamp};
 
 /// Every user may write.
 const WRITABLE_BY_ALL: u32 = 0o002;
@@ -44,6 +44,11 @@ pub(super) fn check_signature(trust: &Trust, file: &Path, staged: &Staged) -> Re
 
 fn untrusted(staged: &Staged, why: Distrust) -> PluginError {
     PluginError::Untrusted { file: staged.file.clone(), why }
+}
+
+/// The stamp of the signature beside a file, if there is one.
+pub(super) fn signature_stamp(file: &Path) -> Option<Stamp> {
+    Stamp::at(&signature_path(file))
 }
 
 /// The name of the copy that a file of this name is the signature of.

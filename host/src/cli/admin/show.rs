@@ -31,6 +31,10 @@ fn cell(key: &str, value: &Value) -> String {
 fn sentence(key: &str, value: &Value) -> String {
     let text = |name: &str| value[name].as_str().unwrap_or(NOTHING);
     match key {
+        "differs_from_file" => match value["since"].as_str() {
+            Some(since) => format!("since {since}: {}", text("reason")),
+            None => text("reason").to_owned(),
+        },
         "last_failure" => format!("at the step {}, {}: {}", text("step"), text("at"), text("reason")),
         "change" => {
             let seconds = value["ms"].as_f64().unwrap_or_default() / 1000.0;

@@ -8,7 +8,7 @@ use super::{HostChange, HostRefusal};
 use crate::base::{FunctionName, rfc3339};
 use crate::http::Problem;
 use crate::peers::{Condition, Met, Moment, Notes, Peer, Recent};
-use crate::plugins::{Change, LastFailure, PluginStatus, Progress, Step, Zombie};
+use crate::plugins::{Change, Difference, Failure, LastFailure, PluginStatus, Progress, Step, Zombie};
 use crate::wire::key_id_text;
 
 pub(super) fn change_json(change: &Change) -> Value {
@@ -50,9 +50,19 @@ pub(super) fn plugin_json(status: &PluginStatus) -> Value {
         "sha256": status.sha256, "file": status.file, "functions": functions, "in_flight": status.in_flight,
         "direct_calls": status.direct_calls, "mapped_bytes": status.mapped_bytes,
         "warnings": status.warnings, "zombies": status.zombies.iter().map(zombie).collect::<Vec<_>>(), "kept": status.kept,
-        "published_at": rfc3339(status.published_at), "change": status.change.as_ref().map(progress_json),
+        "published_at": rfc3339(status.published_at),
+        "differs_from_file": status.differs_from_file.as_ref().map(difference_json), "change": status.change.as_ref().map(progress_json),
         "last_failure": status.last_failure.as_ref().map(failure_json),
     })
+}
+
+fn difference_json(Difference { reason, since }: &Difference) -> Value {
+    json!({ "reason": reason, "since": since.map(rfc3339) })
+}
+
+/// A file or plugin that is not served.
+pub(super) fn not_served_json(Failure { what, step, reason, since }: &Failure) -> Value {
+    json!({ "plugin": what, "step": step, "reason": reason, "since": rfc3339(*since) })
 }
 
 /// A peer, with what it offers.

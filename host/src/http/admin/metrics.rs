@@ -82,6 +82,13 @@ fn host(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let dropped = LOG_LINES_DROPPED.get();
     let help = "Lines of the log that its reader did not take, or that the system could not write.";
     counters(to, "log_lines_dropped", help, [([("", ""); 0], dropped)])?;
+    let (successful, last) = admin.door.in_force.last();
+    let help = "1 if the last reload of the config was done, 0 if it was refused; the start counts.";
+    let successful = f64::from(u8::from(successful));
+    gauges(to, "config_last_reload_successful", help, [([("", ""); 0], successful)])?;
+    let help = "When the last reload of the config was done, in seconds since 1970; the start counts.";
+    let last = last.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    gauges(to, "config_last_reload_success_timestamp_seconds", help, [([("", ""); 0], last)])?;
     if let Some(process) = Process::read() {
         let Process { resident_bytes, open_files, threads } = process;
         let none = [("", ""); 0];
@@ -303,6 +310,10 @@ fn plugins(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     show("plugin_published", "1 while it serves.", &serves)?;
     show("plugin_mapped_bytes", "Bytes of its library that are mapped.", &|plugin| {
         plugin.mapped_bytes as f64
+    })?;
+    let help = "1 while what serves is not what its file holds.";
+    show("plugin_differs_from_file", help, &|plugin| {
+        f64::from(u8::from(plugin.differs_from_file.is_some()))
     })?;
     let help = "Retired generations that are still mapped.";
     show("plugin_zombies", help, &|plugin| plugin.zombies.len() as f64)?;

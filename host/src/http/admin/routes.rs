@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::json::{change_json, host_change_json, peer_json, plugin_json, refusal};
+use super::json::{change_json, host_change_json, not_served_json, peer_json, plugin_json, refusal};
 use super::who::Who;
 use super::{Admin, metrics};
 use crate::base::{ErrorCode, FunctionName, PlaceLimit, Places, rfc3339};
@@ -100,8 +100,8 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Va
     let parts: Vec<&str> = path.split('/').collect();
     match (&head.method, parts.as_slice()) {
         (&Method::GET, ["host"]) => Ok(host(admin)),
-        (&Method::GET, ["plugins"]) => Ok(json!({ "plugins": all_plugins(&admin.plugins) })),
-        (&Method::GET, ["plugins", name]) => one_plugin(&admin.plugins, name),
+        (&Method::GET, ["plugins"]) => Ok(all_plugins(&admin.plugins).await),
+        (&Method::GET, ["plugins", name]) => one_plugin(&admin.plugins, name).await,
         (&Method::GET, ["functions"]) => Ok(functions(admin)),
         (&Method::GET, ["peers"]) => Ok(peers(admin)),
         (&Method::GET, ["explain", name]) => explain(admin, name),
@@ -285,11 +285,15 @@ fn host(admin: &Admin) -> Value {
     })
 }
 
-fn all_plugins(plugins: &Plugins) -> Vec<Value> {
-    plugins.statuses().iter().map(plugin_json).collect()
+async fn all_plugins(plugins: &Plugins) -> Value {
+    plugins.look_again().await;
+    let served: Vec<Value> = plugins.statuses().iter().map(plugin_json).collect();
+    let failed: Vec<Value> = plugins.failures().iter().map(not_served_json).collect();
+    json!({ "plugins": served, "failed_plugins": failed })
 }
 
-fn one_plugin(plugins: &Plugins, name: &str) -> Result<Value, Problem> {
+async fn one_plugin(plugins: &Plugins, name: &str) -> Result<Value, Problem> {
+    plugins.look_again().await;
     let statuses = plugins.statuses();
     let status = statuses.iter().find(|status| status.name == name);
     status

@@ -1,12 +1,13 @@
 //! Why a plugin file is not trusted, with the way out.
 
 use std::io;
+use std::sync::Arc;
 
 use super::signature::{ENDING, LEGACY_BYTES_MAX, SIGNATURE_BYTES_MAX};
 use crate::config::KeyId;
 
 /// Why a plugin file is not trusted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Distrust {
     /// Every user of the machine may change it.
@@ -16,7 +17,7 @@ pub enum Distrust {
     /// What lies beside it is too long for a signature.
     SignatureTooLarge,
     /// What lies beside it cannot be read.
-    Unreadable(io::Error),
+    Unreadable(Arc<io::Error>),
     /// What lies beside it is no signature of minisign.
     NotASignature,
     /// The signature is by a key that the config does not have.

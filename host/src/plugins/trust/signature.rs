@@ -27,7 +27,8 @@ pub(super) fn signature_name(file: &str) -> String {
     format!("{file}{ENDING}")
 }
 
-fn signature_path(file: &Path) -> PathBuf {
+/// Where the signature of a file lies.
+pub(super) fn signature_path(file: &Path) -> PathBuf {
     let mut path = OsString::from(file);
     path.push(ENDING);
     path.into()
@@ -56,7 +57,7 @@ impl FileSignature {
     pub(super) fn beside(file: &Path) -> Result<Self, Distrust> {
         let opened = open_regular(&signature_path(file)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Distrust::Unsigned,
-            _ => Distrust::Unreadable(error),
+            _ => Distrust::Unreadable(error.into()),
         })?;
         let (opened, metadata) = opened.ok_or(Distrust::NotASignature)?;
         if metadata.len() > SIGNATURE_BYTES_MAX {
@@ -64,7 +65,10 @@ impl FileSignature {
         }
         let mut bytes = Vec::new();
         // It may grow meanwhile.
-        opened.take(SIGNATURE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(Distrust::Unreadable)?;
+        opened
+            .take(SIGNATURE_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Distrust::Unreadable(error.into()))?;
         Self::parse(bytes)
     }
 

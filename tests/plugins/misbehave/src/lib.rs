@@ -36,6 +36,17 @@ enum StartFault {
     Hang,
     RegisterTwice,
     RegisterForeign,
+    /// Calls another plugin, once.
+    Calls,
+    /// Calls another plugin until that answers.
+    CallsUntilItAnswers,
+    /// Prints on the standard output.
+    Prints,
+}
+
+#[expect(clippy::print_stdout, reason = "that it prints is what is to be tested")]
+fn prints() {
+    println!("{{\"this is\": \"no result of the host");
 }
 
 #[derive(Default)]
@@ -92,6 +103,17 @@ impl Plugin for Misbehave {
             }
             Some(StartFault::RegisterTwice) => ctx.register_proxy_func::<functions::echo>(),
             Some(StartFault::RegisterForeign) => ctx.register_proxy_func::<functions::foreign>(),
+            Some(StartFault::Calls) => functions::build(0).await.map(drop),
+            Some(StartFault::CallsUntilItAnswers) => {
+                while functions::build(0).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Ok(())
+            }
+            Some(StartFault::Prints) => {
+                prints();
+                Ok(())
+            }
         }
     }
     async fn on_stop(&mut self) -> Result<()> {
