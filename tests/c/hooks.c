@@ -295,7 +295,7 @@ static int32_t on_start(const FramexHost *given, void **instance, FramexBuffer *
     if (is("thread_for_a_moment")) begin_thread(runs, stack), begin_thread(cancels_itself, NULL);
     if (is("keys") || is("all_keys"))
         for (size_t at = 0; at < sizeof many / sizeof *many; at++)
-            if (pthread_key_create(&many[at], at % 2 ? destroy : NULL) != 0 && is("all_keys")) return FRAMEX_STATUS_ERR;
+            if (pthread_key_create(&many[at], destroy) != 0 && is("all_keys")) return FRAMEX_STATUS_ERR;
     return offer_all(error);
 }
 

@@ -7,9 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 pub(super) use signal_hook::consts::SIGINT;
-use signal_hook::consts::{
-    SIGALRM, SIGHUP, SIGIO, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXFSZ,
-};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGIO, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXFSZ};
 use signal_hook::{flag, iterator};
 use tokio::sync::mpsc;
 

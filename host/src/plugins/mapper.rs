@@ -37,7 +37,7 @@ pub(super) async fn run<T: Send + 'static>(
         // The receiver is gone if the deadline has passed: then nobody asks any more.
         let _late = tx.send(job());
     }))
-    .map_err(|source| PluginError::Thread { plugin: Arc::clone(plugin), source })?;
+    .map_err(|source| PluginError::Thread { plugin: Arc::clone(plugin), source: source.into() })?;
     match tokio::time::timeout(within, answer).await {
         Ok(answer) => Ok(answer.map_err(|_| Lost::Died)),
         Err(_) => {

@@ -161,11 +161,11 @@ fn check_elf_extent<'a, B: ReadRef<'a>>(bytes: B) -> Result<(), String> {
 /// on its threads, and neither could be unmapped.
 fn check_elf_needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<(), String> {
     let damaged = |error: object::read::Error| format!("is damaged or cut off: {error}");
-    let header = object::elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
+    let header = elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
     let endian = header.endian().map_err(damaged)?;
     let sections = header.sections(endian, bytes).map_err(damaged)?;
     let entries = sections.dynamic_table(endian, bytes).map_err(damaged)?;
-    for entry in entries.iter().filter(|entry| entry.tag == object::elf::DT_NEEDED) {
+    for entry in entries.iter().filter(|entry| entry.tag == elf::DT_NEEDED) {
         let needed = String::from_utf8_lossy(entries.string(entry).map_err(damaged)?);
         if needed.starts_with("libstd-") {
             return Err(format!(

@@ -51,6 +51,6 @@ pub(super) fn on_thread<T: Send + 'static>(
             // The receiver is gone if the deadline has passed: then nobody asks any more.
             let _late = tx.send(native::run_and_flush(job));
         })
-        .map_err(|source| PluginError::Thread { plugin: Arc::clone(plugin), source })?;
+        .map_err(|source| PluginError::Thread { plugin: Arc::clone(plugin), source: source.into() })?;
     Ok(OnThread { answer, thread })
 }

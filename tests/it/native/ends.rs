@@ -49,7 +49,7 @@ fn an_allocator_that_registers_itself_while_it_is_mapped_goes_with_its_library()
 
 #[test]
 fn thread_keys_of_retired_libraries_are_given_back() {
-    // 400 at a time, and half of them without a destructor.
+    // 400 at a time.
     let host = host(&["all_keys"]).start();
     reload(&host, "native", 8);
     assert_eq!(zombies(&host, "native"), [""; 0]);
