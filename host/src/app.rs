@@ -111,7 +111,7 @@ impl App {
         let client_tasks = Tasks::default();
         let opened = OnceLock::new();
         let build::Parts { door, plugins, live, mut findings } = tokio::select! {
-            parts = build::build(config.clone(), &state_dir, &client_tasks, &opened) => parts?,
+            parts = Box::pin(build::build(config.clone(), &state_dir, &client_tasks, &opened)) => parts?,
             signal = signals.next() => {
                 if let Some(plugins) = opened.get() {
                     Plugins::forgive_tries(plugins).await;
