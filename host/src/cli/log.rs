@@ -8,7 +8,7 @@ mod queue;
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
-use framex_host::base::{one_line, printable_json};
+use framex_host::base::{one_line, printable_json, set_log_flush};
 use framex_host::config::{Log, LogFormat, LogLevel};
 use queue::Queue;
 pub(super) use queue::write_to;
@@ -42,6 +42,7 @@ pub(super) fn start(log: Log) {
         Form::Json => builder.json().flatten_event(true).finish().with(targets).init(),
         Form::Text | Form::Coloured => builder.finish().with(targets).init(),
     }
+    set_log_flush(flush);
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = std::backtrace::Backtrace::capture();
         let backtrace =

@@ -17,6 +17,7 @@ use super::record::PluginRecord;
 use super::registry::Settings;
 use super::report::{Change, Stopwatch};
 use super::{PluginConfig, PluginError, Plugins, Staged, companions, compatibility, mapper, native};
+use crate::base::flush_log;
 use crate::functions::{Function, Publication};
 
 /// The right to change a plugin.
@@ -95,10 +96,14 @@ impl Plugins {
         Ok(ready)
     }
 
-    /// Says in the log and on disk which build is loaded, before any of its code runs: it may end the host.
+    /// Says in the log and on disk which build is loaded, before any of its code runs: it may end the host, and the log is
+    /// written by then.
     async fn note_try(&self, candidate: &Candidate, must: bool) -> Result<(), PluginError> {
         let (plugin, Staged { file, sha256, .. }) = (candidate.name(), &candidate.staged);
         tracing::info!(plugin, file, sha256, "loading");
+        if let Err(error) = tokio::task::spawn_blocking(flush_log).await {
+            tracing::warn!("the log was not flushed: {error}");
+        }
         match self.tries.begin(sha256, plugin, file).await {
             Ok(()) => Ok(()),
             Err(source) if must => {

@@ -12,7 +12,10 @@ use super::{DEPTH_MAX, encoded, from_message_pack};
 pub trait Untagged: DeserializeOwned {
     /// The name of the variant that it is.
     fn variant(&self) -> &'static str;
-    /// As serde itself writes it, without a tag.
+    /// Writes it as serde itself does, without a tag.
+    ///
+    /// # Errors
+    /// Those of the serializer.
     fn serialize_untagged<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 }
 
