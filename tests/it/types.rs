@@ -38,18 +38,14 @@ fn values_are_the_same_on_a_peer() {
     let rules = frames::rules(&[frames::SECRET]);
     let serving = Daemon::builder().config("host_id = \"b\"").config(&rules).plugin("types").start();
     let url = serving.url();
-    let calling = Daemon::builder()
-        .config(&format!("plugins.proxy.proxy_functions = {{ \"{url}\" = {:?} }}", echoes()))
-        .config(&rules)
-        .plugin("typecalls")
-        .start();
+    let routes = format!(
+        "plugins.proxy.proxy_urls = [\"{url}\"]\nplugins.proxy.proxy_functions = {{ \"{url}\" = {:?} }}",
+        echoes()
+    );
+    let calling = Daemon::builder().config(&routes).config(&rules).plugin("typecalls").start();
     check_all_same(&calling.call("typecalls.outside", &json!({})));
     // From within their own plugin as well, where a function of it runs elsewhere.
-    let both = Daemon::builder()
-        .config(&format!("plugins.proxy.proxy_functions = {{ \"{url}\" = {:?} }}", echoes()))
-        .config(&rules)
-        .plugin("types")
-        .start();
+    let both = Daemon::builder().config(&routes).config(&rules).plugin("types").start();
     check_all_same(&both.call("types.echo.here", &json!({})));
     assert_eq!(both.call("types.echo.text", &json!({"value": "a"})).header("x-framex-served-by"), Some("b"));
     for host in [calling, both, serving] {

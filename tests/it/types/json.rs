@@ -128,7 +128,7 @@ fn results_that_json_lacks_are_refused_and_not_changed() {
 fn a_call_without_a_body_has_no_arguments() {
     let host = host();
     let raw = |function: &str, head: &str, body: &str| {
-        host.raw(format!("POST /api/v1/functions/{function} HTTP/1.1\r\nhost: test\r\n{head}\r\n{body}"))
+        host.raw(format!("POST /api/v1/functions/{function} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{head}\r\n{body}"))
     };
     for head in
         ["", "content-length: 0\r\n", "transfer-encoding: chunked\r\n", "content-type: application/json\r\n"]
