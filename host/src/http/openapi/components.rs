@@ -43,8 +43,8 @@ impl Components {
                 .collect::<String>()
         };
         let key = told_apart(&wanted);
-        if !self.taken.contains_key(&key) {
-            self.taken.insert(key, 1);
+        if let Entry::Vacant(free) = self.taken.entry(key.clone()) {
+            free.insert(1);
             return wanted;
         }
         loop {
