@@ -50,7 +50,7 @@ fn check(config: &str, expected: Open) {
     let word = |is_open: bool| if is_open { "open" } else { "key" };
     let access = json!({
         "calls": word(expected.calls), "sealed_calls": expected.sealed, "catalogue": word(expected.catalogue),
-        "openapi": word(expected.openapi), "names": ["test", "a"],
+        "openapi": word(expected.openapi), "names": ["test", "a"], "only_from_this_machine": true,
     });
     assert_eq!(said["access"], access, "{config}");
     let is_warned = said["warnings"].to_string().contains("`/api/v1/proxy/remote` answers nobody");

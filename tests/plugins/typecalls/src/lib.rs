@@ -1,6 +1,6 @@
 //! A plugin for tests: calls the functions of `types` from outside.
 
-#![allow(missing_docs, reason = "as in `types`")]
+#![allow(missing_docs, clippy::missing_errors_doc, reason = "as in `types`")]
 
 #[path = "../../types/src/kinds.rs"]
 pub mod kinds;

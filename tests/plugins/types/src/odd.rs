@@ -1,5 +1,11 @@
 //! Functions around types: results that JSON lacks, types of one short name, arguments that need not be there.
 
+#![allow(
+    clippy::allow_attributes_without_reason,
+    clippy::non_minimal_cfg,
+    reason = "attributes as authors write them on arguments"
+)]
+
 use framex_sdk::prelude::*;
 
 use crate::kinds::Ambiguous;
