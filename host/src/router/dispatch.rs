@@ -239,7 +239,7 @@ impl Router {
         match function.handler.start(invocation, arguments, context) {
             Started::Ready(outcome) => {
                 let ended = Instant::now();
-                let outcome = in_time(outcome, deadline, ended);
+                let outcome = in_time(outcome, &function.name, deadline, ended);
                 let outcome = bounded(outcome, &function.name, bytes_max);
                 function.stats.end(&outcome, ended.saturating_duration_since(begun));
                 Started::Ready(outcome)

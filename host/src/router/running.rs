@@ -22,11 +22,17 @@ pub(super) fn bounded(outcome: Outcome, function: &FunctionName, bytes_max: usiz
 
 /// Returns the outcome of a call, or that it came too late: a function that does not yield cannot be stopped at its
 /// deadline, and its caller is told the same as by a peer that has waited for it.
-pub(super) fn in_time(outcome: Outcome, deadline: Deadline, ended: Instant) -> Outcome {
-    if ended <= deadline.0 {
+pub(super) fn in_time(
+    outcome: Outcome,
+    function: &FunctionName,
+    deadline: Deadline,
+    ended: Instant,
+) -> Outcome {
+    let is_said = matches!(&outcome, Err(failure) if failure.code == ErrorCode::DeadlineExceeded);
+    if ended <= deadline.0 || is_said {
         return outcome;
     }
-    let text = "the function did not end in time, and could not be stopped: its result is not given";
+    let text = format!("function `{function}` did not end in time, and what it gave later is dropped");
     Err(Box::new(Failure::executed(ErrorCode::DeadlineExceeded, text)))
 }
 
@@ -88,7 +94,7 @@ impl Future for UntilDeadline {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         if let Some(Poll::Ready(outcome)) = self.call.as_mut().map(|call| call.as_mut().poll(context)) {
-            let outcome = in_time(outcome, self.until, Instant::now());
+            let outcome = in_time(outcome, &self.running.name, self.until, Instant::now());
             return Poll::Ready(self.running.end(outcome));
         }
         if self.deadline.as_mut().poll(context).is_ready() {
