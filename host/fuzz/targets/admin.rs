@@ -115,7 +115,15 @@ fn host() -> &'static (Runtime, Admin) {
             Plugins::open(services, table, &scratch, settings).expect("the scratch folder takes files");
         let plugins = Arc::new(plugins);
         let door = door(&config, &router, &plugins);
-        let admin = Admin { plugins, door, router, host: Arc::new(Nothing), config_file: Path::new("config.toml").into(), workers: runtime.handle().clone(), changes: Tasks::default() };
+        let admin = Admin {
+            plugins,
+            door,
+            router,
+            host: Arc::new(Nothing),
+            config_file: Path::new("config.toml").into(),
+            workers: runtime.handle().clone(),
+            changes: Tasks::default(),
+        };
         (runtime, admin)
     })
 }
