@@ -51,7 +51,7 @@ fn check_unauthentic(host: &Daemon, what: &str, frame: &[u8]) {
     let (status, headers, body) = visible(&frames::post_frame(&host.url(), frame));
     let expected = json!({
         "type": "urn:framex:error:unauthenticated", "title": "Unauthorized", "status": 401,
-        "detail": "this path needs a valid key", "code": "unauthenticated",
+        "detail": "this path needs a valid key", "code": "unauthenticated", "executed": false,
     });
     assert_eq!((status, serde_json::from_str(&body).ok()), (401, Some(expected)), "{what}");
     let names: Vec<&str> = headers.keys().map(String::as_str).collect();

@@ -144,9 +144,10 @@ fn no_command_prints_what_a_terminal_acts_on() {
             }
         }
     }
-    // One row for each plugin, and the head.
+    // One row for each plugin, the head, and one line for the file that is not served.
     let list = host.run(&["plugins", "list"]).stdout;
-    assert_eq!(list.lines().count(), 3, "{list}");
+    assert_eq!(list.lines().count(), 4, "{list}");
+    assert!(list.contains("\n`libbad\\u{1b}[31m\\nerror: forged.so` is not served since "), "{list}");
     assert!(list.contains("libde\\nmo\\u{1b}[31m.so"), "{list}");
     // The text of a result may have lines of its own; as JSON it is what it was.
     let lines = json!({"id": 7, "user": {"id": 7, "name": "one\n\ttwo"}}).to_string();
