@@ -212,18 +212,19 @@ fn a_recorded_frame_makes_no_connection_that_of_a_caller_with_a_key() {
         let begun = begun_frame(frames::SECRET, 60_000);
         let mut held = hold_memory_after(&host, 16, &recorded, &begun);
         // Connections of strangers may be ended at any time, to make room for others of them.
-        for _ in 0..20 {
+        let holds = || host.metric("framex_body_memory_bytes") > MEMORY as f64 * 0.5;
+        let held_much = (0..20).any(|_| {
             let deadline = Instant::now() + Duration::from_secs(1);
-            let holds = || host.metric("framex_body_memory_bytes") > MEMORY as f64 * 0.5;
-            while !holds() && Instant::now() < deadline {
+            while Instant::now() < deadline {
+                if holds() {
+                    return true;
+                }
                 std::thread::yield_now();
             }
-            if holds() {
-                break;
-            }
             held.extend(hold_memory_after(&host, 16, &recorded, &begun));
-        }
-        assert!(host.metric("framex_body_memory_bytes") > MEMORY as f64 * 0.4, "strangers hold nothing");
+            false
+        });
+        assert!(held_much, "strangers hold nothing");
         for _ in 0..10 {
             let held = host.metric("framex_body_memory_bytes");
             assert!(held <= MEMORY as f64 * 0.76 + 300e3, "{held} bytes are held");
