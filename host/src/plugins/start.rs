@@ -73,7 +73,8 @@ impl Plugins {
             format!("; passed over, as their names do not end in {suffix}: {names}")
         });
         let (plugins, directory) = (report.published.len(), settings.directory.display());
-        tracing::info!("{plugins} plugins of {directory} are loaded{passed_over}");
+        let (noun, verb) = if plugins == 1 { ("plugin", "is") } else { ("plugins", "are") };
+        tracing::info!("{plugins} {noun} of {directory} {verb} loaded{passed_over}");
         let failed = report.failed.into_iter().map(|failed| (failed.what, failed.error)).collect();
         Ok(LoadReport { published: report.published, failed, warnings })
     }

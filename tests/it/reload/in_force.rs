@@ -243,13 +243,14 @@ fn the_list_tells_builds_apart() {
 fn the_start_says_what_it_loads_and_what_it_passes_over() {
     let loaded = |host: &Daemon| {
         let log = host.log();
-        let line = log.lines().find(|line| line.contains("are loaded")).unwrap();
+        let says = |line: &&str| line.contains("is loaded") || line.contains("are loaded");
+        let line = log.lines().find(says).unwrap();
         serde_json::from_str::<Value>(line).unwrap()["message"].as_str().unwrap().to_owned()
     };
     let plugins = |host: &Daemon| host.plugins().display().to_string();
     let host_1 = host().plugin_bytes("libx.dll", b"MZ").plugin_bytes("README.md", b"text").start();
     let expected = format!(
-        "1 plugins of {} are loaded; passed over, as their names do not end in .so: libx.dll",
+        "1 plugin of {} is loaded; passed over, as their names do not end in .so: libx.dll",
         plugins(&host_1)
     );
     assert_eq!(loaded(&host_1), expected);

@@ -11,7 +11,7 @@ use crate::cli::output::{Output, table};
 
 /// What a terminal has in columns, about; `-o wide` shows everything.
 const COLUMNS: usize = 120;
-/// Of a last error, so much is shown at least.
+/// Of a last error, so much is shown at least in its column.
 const ERROR_CHARS_MIN: usize = 24;
 /// Between two columns.
 const GAP: usize = 2;
@@ -42,12 +42,16 @@ fn narrow(peers: &[Value], now: &str) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let before: usize = (0..4).map(|column| width(column) + GAP).sum();
     let left = COLUMNS.saturating_sub(before).max(ERROR_CHARS_MIN);
-    for error in rows.iter_mut().map(|row| &mut row[4]) {
-        if error.chars().count() > left {
-            *error = error.chars().take(left - 3).chain("...".chars()).collect();
+    let mut cut = Vec::new();
+    for row in &mut rows {
+        if row[4].chars().count() > left {
+            cut.push(format!("{}: {}", row[0], row[4]));
+            row[4] = row[4].chars().take(left - 3).chain("...".chars()).collect();
         }
     }
-    table(&rows)
+    // What does not fit is the cause: it follows as a whole.
+    let whole = if cut.is_empty() { String::new() } else { format!("\n\n{}", cut.join("\n")) };
+    format!("{}{whole}", table(&rows))
 }
 
 /// All that is known.
@@ -145,7 +149,8 @@ mod tests {
             json!({"url": "http://d.internal:8080", "health": "itself", "catalogue": {}}),
         ];
         let shown = narrow(&peers, "2026-11-27T10:08:00Z");
-        assert!(shown.lines().all(|line| line.chars().count() <= COLUMNS), "{shown}");
+        assert!(shown.lines().take(4).all(|line| line.chars().count() <= COLUMNS), "{shown}");
+        assert!(shown.ends_with(&format!("\n\nhttp://b.internal:8080: 10:07:45Z {reason}")), "{shown}");
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split("  ").collect()).collect();
         let cells = |line: usize| {
             lines[line].iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect::<Vec<_>>()
