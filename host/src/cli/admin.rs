@@ -93,7 +93,7 @@ pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<E
         let place = match (answer["runs"].as_str(), answer["peer"].as_str()) {
             (Some("peer"), Some(peer)) => {
                 let unknown = answer["peer_has_answered"] == false;
-                let unknown = if unknown { " (not answered yet, so who that is is not known)" } else { "" };
+                let unknown = if unknown { " (which host answers there is not proven yet)" } else { "" };
                 let fallback = if answer["fallback"] == "local" { ", or else local" } else { "" };
                 format!("on {peer}{unknown}{fallback}")
             }
