@@ -114,18 +114,18 @@ fn a_frame_of_an_unknown_key_is_refused_by_its_first_bytes() {
     host.stop();
 }
 
-/// Each address holds as much as it can of frames that are never complete, by `begun`, over HTTP/2; what it holds lives as
-/// long as the answer of this.
-fn hold_memory(host: &Daemon, begun: &[u8]) -> Vec<TcpStream> {
-    hold_memory_after(host, 8, &[], begun)
-}
-
 /// Strangers hold three quarters of the memory of bodies: what has arrived is taken in any case, until those that make
 /// room have left.
 fn check_part_of_strangers(host: &Daemon, memory: usize) {
     until("strangers hold their part alone", || {
         host.metric("framex_body_memory_bytes") <= memory as f64 * 0.76 + 300e3
     });
+}
+
+/// Each address holds as much as it can of frames that are never complete, by `begun`, over HTTP/2; what it holds lives as
+/// long as the answer of this.
+fn hold_memory(host: &Daemon, begun: &[u8]) -> Vec<TcpStream> {
+    hold_memory_after(host, 8, &[], begun)
 }
 
 /// The same, from so many addresses, over connections that begin with a whole frame, if there is one.
