@@ -58,9 +58,10 @@ fn a_peer_that_never_answered_is_failing_and_why() {
         }
         assert_eq!(up(host, &url).as_deref(), Some("0.0"));
         let first = host.run(&["explain", FUNCTION]).stdout;
-        assert!(first.starts_with(&format!("`{FUNCTION}` runs on {url} (not answered yet")), "{first}");
+        assert!(first.starts_with(&format!("`{FUNCTION}` runs on {url} (which host")), "{first}");
         let table = host.run(&["peers"]).stdout;
-        assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+        let mut rows = table.lines().take_while(|line| !line.is_empty());
+        assert!(rows.all(|line| line.chars().count() <= 120), "{table}");
         for part in ["HEALTH", "LAST SUCCESS", "LAST ERROR", "failing since ", "no connection: "] {
             assert!(table.contains(part), "{part}: {table}");
         }
