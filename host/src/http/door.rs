@@ -206,7 +206,7 @@ impl Door {
 
     /// Answers one request, with what the answer has of the memory.
     pub(super) async fn answer(
-        &self,
+        self: &Arc<Self>,
         asked: Asked,
         mut body: Incoming,
         guest: Guest<'_>,
@@ -238,7 +238,12 @@ impl Door {
         }
     }
 
-    async fn serve(&self, what: What, body: &mut Incoming, guest: Guest<'_>) -> Result<Response, Problem> {
+    async fn serve(
+        self: &Arc<Self>,
+        what: What,
+        body: &mut Incoming,
+        guest: Guest<'_>,
+    ) -> Result<Response, Problem> {
         match what {
             What::Sealed(asked) => remote::call(self, asked, body, guest).await.map_err(Problem::of_call),
             What::Plain(asked) => Ok(call::call(self, *asked, body, guest).await),
@@ -247,7 +252,7 @@ impl Door {
                 Ok(self.documents.get(&self.router, &policy, which, &caller).await?.answer(&tags))
             }
             What::Health => Ok(health::alive(self)),
-            What::Ready(detail) => Ok(health::ready(self, detail)),
+            What::Ready(detail) => Ok(health::ready(self, detail).await),
         }
     }
 

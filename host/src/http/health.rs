@@ -1,15 +1,22 @@
 //! `GET /health` and `GET /ready`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::in_force::Gap;
-use super::{Door, Response};
-use crate::base::rfc3339;
+use super::{Door, Problem, Response};
+use crate::base::{ErrorCode, rfc3339};
 use crate::plugins::{Difference, Failure, PluginStatus, workers_held};
+
+/// How long a look at the disk is waited for.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// The process answers.
 pub(super) fn alive(door: &Door) -> Response {
@@ -29,27 +36,85 @@ pub(super) enum Detail {
 /// The host serves calls: everything that it must have is there. What else is wrong now is named: what is not served, and
 /// where what serves is not what lies on disk. Once the host is about to end, it is not ready, while it still serves:
 /// balancers take it out.
-pub(super) fn ready(door: &Door, detail: Detail) -> Response {
+///
+/// A disk that does not answer is a warning: calls do not need it.
+pub(super) async fn ready(door: &Arc<Door>, detail: Detail) -> Response {
+    let with_disk = look(door, move |door| {
+        let seen = Seen {
+            failures: door.plugins.failures(),
+            statuses: door.plugins.statuses(),
+            gap: door.in_force.gap(),
+            is_all: true,
+        };
+        said(door, detail, seen)
+    });
+    with_disk.await.unwrap_or_else(|_| {
+        let statuses = door.plugins.loaded();
+        said(door, detail, Seen { failures: Vec::new(), statuses, gap: None, is_all: false })
+    })
+}
+
+/// Looks at the disk, away from the threads that serve: one look at a time, and none is waited for longer than
+/// [`LOOK_MAX`].
+///
+/// # Errors
+/// `unavailable`, if the disk did not answer in time.
+pub(super) async fn look<T: Send + 'static>(
+    door: &Arc<Door>,
+    job: impl FnOnce(&Door) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let door = Arc::clone(door);
+    let looked = async {
+        let turn = door.in_force.turn().await;
+        let door = Arc::clone(&door);
+        let looking = move || {
+            let _turn = turn;
+            job(&door)
+        };
+        tokio::task::spawn_blocking(looking).await
+    };
+    match timeout(LOOK_MAX, looked).await {
+        Ok(Ok(seen)) => Ok(seen),
+        _ => Err(Problem::of_code(
+            ErrorCode::Unavailable,
+            "the disk with the plugins and the config did not answer in time",
+        )),
+    }
+}
+
+/// What `/ready` is made of.
+struct Seen {
+    failures: Vec<Failure>,
+    statuses: Vec<PluginStatus>,
+    gap: Option<Gap>,
+    /// Of the disk as well.
+    is_all: bool,
+}
+
+fn said(door: &Door, detail: Detail, seen: Seen) -> Response {
+    let Seen { failures, statuses, gap, is_all } = seen;
     let failure = |failure: Failure| match detail {
         Detail::Names => json!({ "plugin": failure.what }),
         Detail::Reasons => {
             json!({ "plugin": failure.what, "reason": failure.reason, "since": rfc3339(failure.since) })
         }
     };
-    let failed: Vec<Value> = door.plugins.failures().into_iter().map(failure).collect();
-    let statuses = door.plugins.statuses();
+    let failed: Vec<Value> = failures.into_iter().map(failure).collect();
     let published = statuses.iter().filter(|status| status.state == "published");
     let plugins: Vec<&str> = published.map(|status| status.name.as_str()).collect();
-    let gap = door.in_force.gap();
     let not_in_force = gap.as_ref().map(|gap| match detail {
         Detail::Names => json!({ "since": gap.since.map(rfc3339) }),
         Detail::Reasons => json!({ "since": gap.since.map(rfc3339), "reason": gap.reason }),
     });
+    let mut warnings = warnings(door, detail, gap.as_ref(), &statuses);
+    if !is_all {
+        warnings.push("the disk did not answer in time: what differs there is not known".to_owned());
+    }
     let is_ending = door.ending.is_announced();
     let mut response = json_response(&json!({
         "status": if is_ending { "stopping" } else { "ready" },
         "reason": is_ending.then_some("the host was told to stop: it still serves, and will not take new calls soon"),
-        "warnings": warnings(door, detail, gap.as_ref(), &statuses),
+        "warnings": warnings,
         "host_id": &**door.router.host_id(),
         "plugins": plugins,
         "failed_plugins": failed,

@@ -2,14 +2,18 @@
 //! was written since it was read.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::files::Stamp;
 
 /// The config in force, and how the one on disk differs.
 #[derive(Debug)]
-pub struct InForce(Mutex<State>);
+pub struct InForce {
+    state: Mutex<State>,
+    /// Held while somebody looks at the disk: a disk that hangs holds one thread.
+    looking: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -74,7 +78,12 @@ impl InForce {
     #[must_use]
     pub fn new(files: Files) -> Self {
         let state = State { since: SystemTime::now(), refused: None, restart_required: Vec::new(), files };
-        Self(Mutex::new(state))
+        Self { state: Mutex::new(state), looking: Arc::default() }
+    }
+
+    /// The turn to look at the disk, for the thread that does.
+    pub(super) async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.looking).lock_owned().await
     }
 
     /// The files that the config in force was read from, as they are now.
@@ -102,14 +111,17 @@ impl InForce {
         (state.refused.is_none(), state.since)
     }
 
-    /// How the config on disk differs from the one in force.
+    /// How the config on disk differs from the one in force. Blocks on the disk.
     pub(crate) fn gap(&self) -> Option<Gap> {
-        let state = self.locked();
-        if let Some((since, reason)) = &state.refused {
-            let reason = format!("the last reload was refused: {reason}");
-            return Some(Gap { since: Some(*since), reason });
-        }
-        let (path, since) = state.files.changed()?;
+        let files = {
+            let state = self.locked();
+            if let Some((since, reason)) = &state.refused {
+                let reason = format!("the last reload was refused: {reason}");
+                return Some(Gap { since: Some(*since), reason });
+            }
+            state.files.clone()
+        };
+        let (path, since) = files.changed()?;
         let path = path.display();
         let reason = match since {
             Some(_) => format!("{path} was written since it was read: reload the host"),
@@ -124,7 +136,7 @@ impl InForce {
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -207,7 +207,14 @@ impl Plugins {
         }
     }
 
-    /// The plugins that were ever published, by name. Looks at the times of their files, and reads none.
+    /// The plugins that were ever published, by name, without a look at their files.
+    #[must_use]
+    pub fn loaded(&self) -> Vec<PluginStatus> {
+        self.entries().iter().filter_map(|(_, entry)| entry.status()).collect()
+    }
+
+    /// The plugins that were ever published, by name. Looks at the times of their files, and reads none. Blocks on the
+    /// disk.
     #[must_use]
     pub fn statuses(&self) -> Vec<PluginStatus> {
         let status = |(name, entry): &(String, Arc<Entry>)| {
@@ -262,7 +269,7 @@ impl Plugins {
         }
     }
 
-    /// The files and plugins that are not served, by name.
+    /// The files and plugins that are not served, by name. Blocks on the disk.
     #[must_use]
     pub fn failures(&self) -> Vec<Failure> {
         self.failures.all()

@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 use super::Admin;
 use crate::base::{FunctionName, LOG_LINES_DROPPED, Places};
 use crate::functions::CallStats;
-use crate::http::{Problem, Response, accept};
+use crate::http::{Problem, Response, accept, health};
 use crate::peers::{Condition, Moment, PeerLimit};
 use crate::plugins::{functions_that_held_workers, workers_held};
 
@@ -29,11 +29,15 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// What every other client reads.
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Response, Problem> {
     let mut registry = Registry::with_prefix("framex");
     registry.register_collector(Box::new(Everything(admin.clone())));
-    let mut shown = String::new();
-    text::encode(&mut shown, &registry)
+    let encoded = health::look(&admin.door, move |_| {
+        let mut shown = String::new();
+        text::encode(&mut shown, &registry).map(|()| shown)
+    });
+    let shown = encoded
+        .await?
         .map_err(|_| Problem::of_code(crate::base::ErrorCode::Internal, "the metrics cannot be written"))?;
     let (content_type, shown) = match wants_openmetrics(headers) {
         true => (OPENMETRICS, shown),

@@ -15,7 +15,7 @@ use crate::base::{ErrorCode, FunctionName, PlaceLimit, Places, rfc3339};
 use crate::config::{HEALTH_PATH, READY_PATH};
 use crate::http::health::{self, Detail, json_response};
 use crate::http::{Problem, Response, body};
-use crate::plugins::{Change, PluginError, Plugins};
+use crate::plugins::{Change, PluginError};
 use crate::router::{Decision, Target};
 
 /// Longest body of a request.
@@ -59,13 +59,13 @@ enum Asked {
 
 /// Answers one request of `who`, whom the listener has let in.
 pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Who) -> Response {
-    if let Some(answered) = probe(admin, &request, Detail::Reasons) {
+    if let Some(answered) = probe(admin, &request, Detail::Reasons).await {
         return answered.unwrap_or_else(Problem::into_response);
     }
     if request.uri().path() == "/metrics" {
         let allowed = matches!(*request.method(), Method::GET | Method::HEAD);
         let answered = if allowed {
-            metrics::answer(admin, request.headers())
+            metrics::answer(admin, request.headers()).await
         } else {
             Err(Problem::method_not_allowed("GET, HEAD"))
         };
@@ -78,7 +78,7 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Who) 
 }
 
 /// Answers what a probe asks, on every listener in the same form; `None` for other paths.
-pub(super) fn probe<B>(
+pub(super) async fn probe<B>(
     admin: &Admin,
     request: &Request<B>,
     detail: Detail,
@@ -91,7 +91,8 @@ pub(super) fn probe<B>(
         return Some(Err(Problem::method_not_allowed("GET, HEAD")));
     }
     let alive = path == HEALTH_PATH;
-    Some(Ok(if alive { health::alive(&admin.door) } else { health::ready(&admin.door, detail) }))
+    let door = &admin.door;
+    Some(Ok(if alive { health::alive(door) } else { health::ready(door, detail).await }))
 }
 
 async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Value, Problem> {
@@ -100,8 +101,8 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Va
     let parts: Vec<&str> = path.split('/').collect();
     match (&head.method, parts.as_slice()) {
         (&Method::GET, ["host"]) => Ok(host(admin)),
-        (&Method::GET, ["plugins"]) => Ok(all_plugins(&admin.plugins).await),
-        (&Method::GET, ["plugins", name]) => one_plugin(&admin.plugins, name).await,
+        (&Method::GET, ["plugins"]) => all_plugins(admin).await,
+        (&Method::GET, ["plugins", name]) => one_plugin(admin, name).await,
         (&Method::GET, ["functions"]) => Ok(functions(admin)),
         (&Method::GET, ["peers"]) => Ok(peers(admin)),
         (&Method::GET, ["explain", name]) => explain(admin, name),
@@ -285,16 +286,18 @@ fn host(admin: &Admin) -> Value {
     })
 }
 
-async fn all_plugins(plugins: &Plugins) -> Value {
-    plugins.look_again().await;
-    let served: Vec<Value> = plugins.statuses().iter().map(plugin_json).collect();
-    let failed: Vec<Value> = plugins.failures().iter().map(not_served_json).collect();
-    json!({ "plugins": served, "failed_plugins": failed })
+async fn all_plugins(admin: &Admin) -> Result<Value, Problem> {
+    admin.plugins.look_again().await;
+    let seen = health::look(&admin.door, |door| (door.plugins.statuses(), door.plugins.failures()));
+    let (statuses, failures) = seen.await?;
+    let served: Vec<Value> = statuses.iter().map(plugin_json).collect();
+    let failed: Vec<Value> = failures.iter().map(not_served_json).collect();
+    Ok(json!({ "plugins": served, "failed_plugins": failed }))
 }
 
-async fn one_plugin(plugins: &Plugins, name: &str) -> Result<Value, Problem> {
-    plugins.look_again().await;
-    let statuses = plugins.statuses();
+async fn one_plugin(admin: &Admin, name: &str) -> Result<Value, Problem> {
+    admin.plugins.look_again().await;
+    let statuses = health::look(&admin.door, |door| door.plugins.statuses()).await?;
     let status = statuses.iter().find(|status| status.name == name);
     status
         .map(plugin_json)

@@ -104,10 +104,9 @@ async fn answer(shared: &Shared, request: Request<Incoming>, from: SocketAddr) -
     match shared.gate.check(&request) {
         Ok(()) => routes::answer(&shared.admin, request, Who::Token).await,
         Err(refusal) => {
-            let probed = (refusal == Refusal::Token)
-                .then(|| routes::probe(&shared.admin, &request, Detail::Names))
-                .flatten();
-            if let Some(Ok(response)) = probed {
+            if refusal == Refusal::Token
+                && let Some(Ok(response)) = routes::probe(&shared.admin, &request, Detail::Names).await
+            {
                 return response;
             }
             audit(shared, &request, from, refusal);
