@@ -10,6 +10,7 @@ mod failure;
 mod host_place;
 mod identity;
 mod invocation;
+mod lock;
 mod log;
 mod media_type;
 mod meter;
@@ -31,6 +32,7 @@ pub use identity::{Identity, InstanceId, SentHello};
 pub use invocation::{
     DEPTH_MAX, Deadline, HOPS_MAX, Held, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };
+pub use lock::{Mutex, MutexGuard, RwLock};
 pub use log::{flush_log, set_log_flush};
 pub use media_type::media_type;
 pub use meter::{Counter, LOG_LINES_DROPPED, Timings};

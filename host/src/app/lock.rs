@@ -2,9 +2,10 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::AppError;
+use crate::base::Mutex;
 use crate::files::{DirFault, PrivateDir};
 
 /// A state directory that this process holds; let go when dropped, or when the process dies.
@@ -41,7 +42,7 @@ impl StateDir {
     /// relies on it that none does ([`super::lives`]).
     pub(super) fn hold_until_exit(self) {
         static HELD: Mutex<Vec<StateDir>> = Mutex::new(Vec::new());
-        HELD.lock().unwrap_or_else(PoisonError::into_inner).push(self);
+        HELD.lock().push(self);
     }
 
     /// Where it is.

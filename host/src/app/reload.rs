@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use super::build;
 use super::live::Live;
 use super::supervisor::Reloading;
 use super::watch::Watched;
-use crate::base::Tasks;
+use crate::base::{Mutex, MutexGuard, Tasks};
 use crate::config::{Config, ConfigError};
 use crate::http::admin::{HostChange, HostRefusal, ReloadHost, Token};
 use crate::http::{Door, Tls};
@@ -95,7 +95,7 @@ impl Host {
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        self.live.lock()
     }
 
     /// What is to be watched, now and later.

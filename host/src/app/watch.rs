@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::reload::Host;
-use crate::base::Tasks;
+use crate::base::{Mutex, MutexGuard, Tasks};
 use crate::config::Config;
 use crate::files::Links;
 use crate::plugins::Asker;
@@ -179,7 +179,7 @@ async fn settle(seen: &Mutex<Seen>, stirred: &Notify) {
 }
 
 fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
+    seen.lock()
 }
 
 fn watcher(

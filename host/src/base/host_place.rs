@@ -5,8 +5,9 @@
 //! at each peer.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use super::lock::{Mutex, MutexGuard};
 use super::{Place, Places};
 
 /// A place among the calls of the host; clones share it. A call that a plugin makes outside of any has none.
@@ -67,7 +68,7 @@ impl HostPlace {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use super::lock::{Mutex, MutexGuard};
 use super::{HostId, RequestId};
 
 /// 16 random bytes of one process: a new one at every start.
@@ -111,7 +112,7 @@ impl Identity {
     }
 
     fn hellos(&self) -> MutexGuard<'_, HashMap<RequestId, bool>> {
-        self.hellos.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hellos.lock()
     }
 }
 

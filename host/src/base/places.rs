@@ -2,11 +2,12 @@
 //!
 //! A limit can change while calls run and wait: they stay, and count against the new one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 
+use super::lock::Mutex;
 use super::{Counter, Deadline};
 
 /// So many places are as good as no limit, and can be added up without an overflow.
@@ -89,7 +90,7 @@ impl Places {
         let unlimited = PlaceLimit { in_flight_max: UNLIMITED, queue_max: 0 };
         let PlaceLimit { in_flight_max, queue_max } = limit.unwrap_or(unlimited);
         let in_flight_max = in_flight_max.min(UNLIMITED);
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         self.queue_max.store(queue_max, Ordering::Relaxed);
         let before = self.in_flight_max.swap(in_flight_max, Ordering::Relaxed);
         if in_flight_max < before {

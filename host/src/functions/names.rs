@@ -1,9 +1,8 @@
 //! Numbers for function names, so that a plugin resolves a name once and calls by number.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
 
-use crate::base::FunctionName;
+use crate::base::{FunctionName, RwLock};
 
 /// A name's number; valid for the life of the host, whatever is reloaded. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,10 +27,10 @@ struct Inner {
 impl Names {
     /// The number of a name, the same each time; `None` past the limit of names.
     pub fn resolve(&self, name: &FunctionName) -> Option<FunctionNumber> {
-        if let Some(number) = self.inner.read().unwrap_or_else(PoisonError::into_inner).numbers.get(name) {
+        if let Some(number) = self.inner.read().numbers.get(name) {
             return Some(*number);
         }
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.write();
         if let Some(number) = inner.numbers.get(name) {
             return Some(*number);
         }
@@ -47,7 +46,7 @@ impl Names {
     /// The name of a number; `None` for one that was never given out.
     pub fn name(&self, number: FunctionNumber) -> Option<FunctionName> {
         let index = (number.0 as usize).checked_sub(1)?;
-        self.inner.read().unwrap_or_else(PoisonError::into_inner).names.get(index).cloned()
+        self.inner.read().names.get(index).cloned()
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::limits::LimitBook;
 use super::{CallStats, Function};
-use crate::base::{FunctionName, Places};
+use crate::base::{FunctionName, Mutex, MutexGuard, Places};
 use crate::config::CallLimits;
 
 /// Most withdrawn functions that are remembered, to tell callers what became of them.
@@ -156,7 +156,7 @@ impl Table {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.publishing.lock()
     }
 
     /// Looks whether changes could be published.

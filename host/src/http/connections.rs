@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::activity::Activity;
 use super::strangers::Strangers;
 use super::throttle::Throttle;
 use super::{Limit, Meters, OpenConnection};
+use crate::base::Mutex;
 use crate::config::Networks;
 
 /// Most connections that are looked at to find one that makes room.
@@ -60,7 +61,7 @@ impl Connections {
     /// Takes a connection in; nothing if there are too many from its address.
     pub(super) fn enter(self: &Arc<Self>, address: SocketAddr) -> Option<Place> {
         let origin = self.origin(address);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let of_origin = open.of_origins.entry(origin).or_default();
         if *of_origin >= self.per_address_max {
             drop(open);
@@ -97,7 +98,7 @@ impl Connections {
     /// Has the connection end that is missed least, to make room for `place`.
     pub(super) fn make_room(&self, place: &Place) {
         let now = Instant::now();
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         let others = open.activities.iter().filter(|(id, _)| **id != place.id).take(LOOKED_AT_MAX);
         let candidates = others.filter_map(|(_, (_, activity))| Some((activity.worth(now)?, activity)));
         if let Some((_, least)) = candidates.min_by_key(|(worth, _)| *worth) {
@@ -108,7 +109,7 @@ impl Connections {
     /// Has connections of strangers end, those with the most requests first, until all of them together have no more
     /// than they may.
     pub(super) fn make_room_for_requests(&self) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         while self.strangers.are_too_many() {
             let all = open.activities.values().map(|(_, activity)| activity);
             let candidates = all.filter_map(|activity| Some((activity.strangers().requests()?, activity)));
@@ -121,7 +122,7 @@ impl Connections {
     /// Has a connection end whose bodies are awaited, for one from `address` that needs so many bytes of what those hold:
     /// one of the address that holds the most, unless that is the same one. Returns whether there is room, or will be.
     pub(super) fn make_room_for_bytes(&self, address: SocketAddr, needed: usize) -> bool {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         let mut held: HashMap<Origin, usize> = HashMap::new();
         let mut on_its_way = 0;
         for (of, activity) in open.activities.values() {
@@ -164,7 +165,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.all.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.all.open.lock();
         open.activities.remove(&self.id);
         if let Some(of_origin) = open.of_origins.get_mut(&self.origin) {
             *of_origin -= 1;
@@ -222,7 +223,7 @@ mod tests {
         }
         let _other = (all.enter(address("2001:db8::2")).unwrap(), all.enter(address("11.0.0.1")).unwrap());
         assert!(all.enter(address("2001:db8::3")).is_none() && all.enter(address("11.0.0.1")).is_none());
-        assert!(all.open.lock().unwrap().of_origins.len() == 2, "those of the proxies are gone");
+        assert!(all.open.lock().of_origins.len() == 2, "those of the proxies are gone");
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! With ten thousand functions, making one takes much longer than any answer may: it is done off the workers, one at a
 //! time, and not at all for a client that asks whether its copy is still good.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use serde_json::Value;
 
 use super::conditional::Document;
 use super::{Policy, Problem, catalogue, openapi};
-use crate::base::{Caller, ErrorCode};
+use crate::base::{Caller, ErrorCode, Mutex, MutexGuard};
 use crate::functions::Snapshot;
 use crate::peers::{Admission, Catalogue, Peer};
 use crate::router::{Router, Routes};
@@ -169,7 +169,7 @@ impl Documents {
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 }
 

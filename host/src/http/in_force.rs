@@ -2,9 +2,10 @@
 //! was written since it was read.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::base::{Mutex, MutexGuard};
 use crate::files::Stamp;
 
 /// The config in force, and how the one on disk differs.
@@ -136,7 +137,7 @@ impl InForce {
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -1,7 +1,7 @@
 //! How many throttle the log names: some, so that strangers cannot fill the disk.
-
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::base::Mutex;
 
 /// Most lines in one window.
 const LINES_MAX: u32 = 20;
@@ -22,7 +22,7 @@ struct Window {
 impl Throttle {
     /// Whether there may be a line now; with how many were left out since the last one.
     pub(super) fn line(&self, now: Instant) -> Option<u64> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.0.lock();
         if window.began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW) {
             (window.began, window.lines) = (Some(now), 0);
         }

@@ -2,9 +2,9 @@
 //! sender and key, now and then.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::Mutex;
 use crate::wire::{KeyId, key_id_text};
 
 /// Between two lines of the same sender and key.
@@ -43,7 +43,7 @@ impl WrongKeys {
 
     /// How many frames a line is to stand for; nothing where none is due.
     fn note(&self, from: IpAddr, key: Option<KeyId>, now: Instant) -> Option<u64> {
-        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.0.lock();
         let is_due = |logged: &Logged| now.saturating_duration_since(logged.at) >= PERIOD;
         if let Some(known) = logged.iter_mut().find(|known| known.from == from && known.key == key) {
             known.unlogged += 1;

@@ -1,12 +1,11 @@
 //! Who answers at a URL, as far as hellos have shown (WIRE.md, "Who may open a frame").
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Moment;
 use super::receiver::Receiver;
-use crate::base::{HostId, Identity};
+use crate::base::{HostId, Identity, Mutex, MutexGuard};
 use crate::wire::By;
 
 /// How long it counts that a URL has led back to this process. [`super::Watch`] proves it anew within that time.
@@ -156,7 +155,7 @@ impl Acquaintance {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

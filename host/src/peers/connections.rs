@@ -1,13 +1,14 @@
 //! The kept connections to one peer, each of which began with a hello.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::client::Connection;
 use super::receiver::Receiver;
+use crate::base::{Mutex, MutexGuard};
 
 /// Idle connections that are kept at most.
 pub(super) const IDLE_MAX: usize = 32;
@@ -128,6 +129,6 @@ impl Connections {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock()
     }
 }

@@ -3,10 +3,9 @@
 //! Several failures in a row, or more failures than successes over the last calls, open it: for a while, that grows from
 //! opening to opening and is never the same twice, the peer is not asked. Then one call is let through to find out; the
 //! others go elsewhere until that one has ended. Successes of calls that began before it opened do not close it.
-
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
+
+use crate::base::Mutex;
 
 /// Failures in a row that open it.
 const FAILURES_IN_A_ROW: u32 = 5;
@@ -132,7 +131,7 @@ impl Health {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -3,9 +3,8 @@
 //! What proves little takes back little: a catalogue that could be fetched does not prove that the peer accepts this
 //! host's key, and a hello that was answered does not prove that calls are.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use super::{Cause, Moment};
+use crate::base::{Mutex, MutexGuard};
 
 /// How far a request came before it failed, or was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,7 +99,7 @@ impl History {
     }
 
     fn lock(&self) -> MutexGuard<'_, Recent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

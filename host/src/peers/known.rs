@@ -3,7 +3,7 @@
 //! It outlives the peer's other parts: a reload of the config that keeps the URL keeps it. What was known last stays
 //! while the peer is away.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::acquaintance::Acquaintance;
 use super::{Bulkhead, Catalogue};
-use crate::base::{Counter, FunctionName};
+use crate::base::{Counter, FunctionName, Mutex, MutexGuard};
 
 /// The knowledge of one peer.
 #[derive(Debug, Default)]
@@ -198,6 +198,6 @@ impl Known {
     }
 
     fn lock(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notes.lock()
     }
 }

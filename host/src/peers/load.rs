@@ -1,8 +1,8 @@
 //! How long an answer of a peer takes, so that slow ones get less: a moving average that jumps up and sinks slowly
 //! ("peak EWMA", as in Finagle and Linkerd). Calls that still wait count as well: who never answers has no average.
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::base::{Mutex, MutexGuard};
 
 /// How fast old answers are forgotten: after this time, what was is worth 37 %.
 const DECAY: Duration = Duration::from_secs(2);
@@ -151,7 +151,7 @@ impl Latency {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::library;
 use super::object_file::{self, Needs};
 use super::{PluginError, Staged, Stager, trust};
+use crate::base::{Mutex, MutexGuard};
 use crate::config::Trust;
 use crate::files::open_regular;
 
@@ -146,5 +146,5 @@ pub(super) fn map(companions: Vec<Companion>, plugin: &str, file: &str) -> Resul
 }
 
 fn mapped() -> MutexGuard<'static, BTreeMap<String, Mapped>> {
-    MAPPED.lock().unwrap_or_else(PoisonError::into_inner)
+    MAPPED.lock()
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::generation::{Generation, Lease};
@@ -11,7 +11,7 @@ use super::maps;
 use super::record::{Build, PluginRecord};
 use super::report::{LastFailure, PluginStatus, Progress, Zombie};
 use super::{PluginConfig, PluginError, Staged};
-use crate::base::FunctionName;
+use crate::base::{FunctionName, Mutex, MutexGuard};
 
 /// One plugin, by name, for as long as the host runs.
 #[derive(Default)]
@@ -87,7 +87,7 @@ impl fmt::Debug for Entry {
 
 impl Entry {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(super) fn next_generation(&self) -> u64 {

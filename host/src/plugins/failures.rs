@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::PluginError;
 use super::on_disk::{Held, Now, now};
+use crate::base::{Mutex, MutexGuard};
 use crate::files::Stamp;
 
 /// A file or plugin that is not served.
@@ -129,7 +129,7 @@ impl Failures {
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<String, (Failed, SystemTime)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use framex_abi::{
@@ -19,7 +19,7 @@ use super::host_table::{HostSide, Registered, host_table};
 use super::library::Library;
 use super::on_thread::{Lost, on_thread};
 use super::{PluginConfig, PluginError, Services, Staged, native};
-use crate::base::FunctionName;
+use crate::base::{FunctionName, Mutex, MutexGuard};
 use crate::functions::{Function, FunctionPlaces};
 
 /// One loaded version of a plugin.
@@ -337,7 +337,7 @@ impl Generation {
 
     /// What its code changed of the process, one sentence each.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.warnings.lock().clone()
     }
 
     /// Names the plugin for what its code changed, and the host has put back.
@@ -348,11 +348,11 @@ impl Generation {
         let (plugin, changed) = (&*self.plugin, changed.join(", "));
         let warning = format!("plugin `{plugin}` changed {changed} of the host's process: that was put back");
         tracing::warn!(plugin, generation = self.number, "{warning}");
-        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+        self.warnings.lock().push(warning);
     }
 
     fn routes(&self) -> MutexGuard<'_, Vec<(FunctionName, RoutePointer)>> {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.routes.lock()
     }
 
     fn call_on_stop(&self, InstancePointer(instance): InstancePointer) -> Result<(), String> {

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "the C functions that plugins call")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use framex_abi::{
@@ -16,7 +16,7 @@ use super::call::{PluginFunction, call_context};
 use super::generation::{Lease, WeakLease};
 use super::nested_call::call;
 use super::{PluginConfig, Services};
-use crate::base::{FunctionName, Invocation, PlaceLimit, Places};
+use crate::base::{FunctionName, Invocation, Mutex, PlaceLimit, Places};
 use crate::functions::DeclaredLimit;
 
 /// Most functions of one plugin.
@@ -65,7 +65,7 @@ pub(super) struct HostSide {
 impl HostSide {
     /// Ends registering; answers what was registered.
     pub(super) fn close(&self) -> Vec<Registered> {
-        self.staged.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+        self.staged.lock().take().unwrap_or_default()
     }
 
     /// The places of the calls of one generation outside of any invocation.
@@ -194,7 +194,7 @@ unsafe fn read_registration(registration: &Registration) -> Result<Registered, S
 }
 
 fn add(side: &HostSide, registered: Registered) -> Result<(), String> {
-    let mut staged = side.staged.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut staged = side.staged.lock();
     let name = &registered.name;
     let Some(functions) = staged.as_mut() else {
         return Err(format!("`{name}` is registered too late: functions are registered while on_start runs"));

@@ -4,7 +4,6 @@
 use std::error::Error as _;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use framex_abi::layout::{CheckingGlobals, StableAbi, check_layout_compatibility_with_globals};
 use framex_abi::{ABI_MINOR, AbiSurface, DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, LayoutFn, PluginDescriptor};
@@ -12,6 +11,7 @@ use libloading::os::unix::{Library as Handle, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
 
 use super::object_file::ObjectFile;
 use super::{PluginError, Staged, maps, native};
+use crate::base::{Mutex, MutexGuard};
 
 /// A mapped plugin library whose descriptor and layouts fit.
 ///
@@ -104,7 +104,7 @@ impl Library {
     }
 
     fn handle(&self) -> MutexGuard<'_, Option<ManuallyDrop<Handle>>> {
-        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.handle.lock()
     }
 
     /// Compares the layouts of everything that crosses, with a map of its own:

@@ -5,14 +5,15 @@
 //! place; the system's loader lets no other library through until then.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::on_thread::Lost;
 use super::{PluginError, native};
+use crate::base::Mutex;
 
 /// Held while a library is mapped, and while one is unmapped and what is known of its addresses is forgotten: the
 /// system gives the addresses of the one to the other at once.
@@ -41,14 +42,14 @@ pub(super) async fn run<T: Send + 'static>(
     match tokio::time::timeout(within, answer).await {
         Ok(answer) => Ok(answer.map_err(|_| Lost::Died)),
         Err(_) => {
-            *JOBS.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *JOBS.lock() = None;
             Ok(Err(Lost::Hangs))
         }
     }
 }
 
 fn send(job: Job) -> std::io::Result<()> {
-    let mut jobs = JOBS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut jobs = JOBS.lock();
     let sender = match jobs.take() {
         Some(sender) => sender,
         None => {

@@ -27,7 +27,6 @@ mod thread_exit;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use thread_exit::enter_worker;
 pub(super) use thread_exit::{
@@ -35,9 +34,10 @@ pub(super) use thread_exit::{
 };
 
 use super::maps;
+use crate::base::{Mutex, MutexGuard};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 /// Notes what the process is like before any plugin code runs in it: what [`look`] puts back. Only the first call does.

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io::Seek;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::candidate::Candidate;
 use super::stage::{digest, digest_of};
 use super::{PluginError, Stager, trust};
+use crate::base::{Mutex, MutexGuard};
 use crate::config::Trust;
 use crate::files::{Stamp, open_regular};
 
@@ -174,7 +175,7 @@ impl OnDisk {
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Looked>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

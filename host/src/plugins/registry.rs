@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,7 +17,7 @@ use super::record::Records;
 use super::report::{Difference, PluginStatus, Stopwatch};
 use super::tries::Tries;
 use super::{PluginError, Services, Stager, native, trust};
-use crate::base::{FunctionName, Tasks};
+use crate::base::{FunctionName, Mutex, Tasks};
 use crate::config::{Trust, Unmap};
 use crate::files::DirFault;
 use crate::functions::Table;
@@ -180,13 +180,13 @@ impl Plugins {
 
     /// The entry of a plugin, made if there is none: only for names that came out of a checked file.
     pub(super) fn entry(&self, name: &str) -> Arc<Entry> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock();
         Arc::clone(entries.entry(name.to_owned()).or_default())
     }
 
     /// The entry of a plugin that was loaded at some time.
     pub(super) fn known(&self, name: &str) -> Result<Arc<Entry>, PluginError> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.lock();
         entries.get(name).map(Arc::clone).ok_or_else(|| {
             let near = crate::base::nearest(name, entries.keys().map(String::as_str), 3);
             PluginError::Unknown { plugin: name.chars().take(64).collect(), near: near.join("`, `") }
@@ -194,7 +194,7 @@ impl Plugins {
     }
 
     pub(super) fn entries(&self) -> Vec<(String, Arc<Entry>)> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.lock();
         entries.iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect()
     }
 

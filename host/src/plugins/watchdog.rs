@@ -8,13 +8,13 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::base::{FunctionName, Tasks};
+use crate::base::{FunctionName, Mutex, MutexGuard, Tasks};
 
 /// How long a tick is.
 const TICK: Duration = Duration::from_millis(50);
@@ -110,11 +110,11 @@ fn new_slot() -> &'static Slot {
 }
 
 fn slots() -> MutexGuard<'static, Vec<&'static Slot>> {
-    SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
+    SLOTS.lock()
 }
 
 fn functions() -> MutexGuard<'static, Option<Functions>> {
-    FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner)
+    FUNCTIONS.lock()
 }
 
 /// How often each function was found to hold a worker: those that did.

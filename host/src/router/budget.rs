@@ -1,7 +1,7 @@
 //! How many calls may be made again: a part of all calls and a few more, so that retries never become the load.
-
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use crate::base::Mutex;
 
 /// The part of calls that may be made again (DESIGN section 5 and its issue: 20 %).
 const PART: f64 = 0.2;
@@ -29,13 +29,13 @@ impl RetryBudget {
 
     /// A call is made for the first time.
     pub(super) fn called(&self) {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.0.lock();
         left.retries = (left.retries + PART).min(SAVED_MAX);
     }
 
     /// Takes one retry; answers whether there was one.
     pub(super) fn take(&self, now: Instant) -> bool {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.0.lock();
         let passed = now.saturating_duration_since(left.at).as_secs_f64();
         left.at = now;
         left.retries = passed.mul_add(PER_SECOND, left.retries).min(SAVED_MAX);

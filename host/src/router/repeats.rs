@@ -5,14 +5,16 @@
 //! all they could, half of what those left. Times are passed in.
 
 use std::collections::{HashMap, VecDeque, hash_map};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::base::{Caller, Counter, Credential, ErrorCode, Failure, HostId, Invocation, Outcome};
+use crate::base::{
+    Caller, Counter, Credential, ErrorCode, Failure, HostId, Invocation, Mutex, MutexGuard, Outcome,
+};
 use crate::wire;
 
 /// What an entry takes besides the bytes of its outcome, about.
@@ -240,7 +242,7 @@ impl Repeats {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

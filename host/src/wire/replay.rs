@@ -17,10 +17,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::base::RequestId;
+use crate::base::{Mutex, MutexGuard, RequestId};
 
 use super::error::Refusal;
 use super::keys::KeyId;
@@ -219,7 +218,7 @@ impl Frames {
 
 /// A panic elsewhere cannot leave a shard half changed, so one that was poisoned is as good as any.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+    shard.lock()
 }
 
 /// Passes a number on that is a hash already.

@@ -10,10 +10,12 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use framex_host::base::LOG_LINES_DROPPED;
+
+use framex_host::base::{Mutex, MutexGuard};
 
 /// Most bytes that wait. A host that logs 100,000 lines a second fills them in half a second.
 const BYTES_MAX: usize = 8 << 20;
@@ -158,7 +160,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

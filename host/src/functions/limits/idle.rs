@@ -3,11 +3,11 @@
 //! A call that has the plugin's place already, by way of the one that it is made within, runs in such a place meanwhile.
 //! Otherwise each of the two would wait for what the other one has.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::base::{Deadline, NoPlace, Place};
+use crate::base::{Deadline, Mutex, NoPlace, Place};
 
 /// The idle places of one function.
 ///
@@ -75,7 +75,7 @@ impl Idle {
     }
 
     fn left_behind_and_free(&self) -> Option<Place> {
-        let mut left_behind = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left_behind = self.left_behind.lock();
         let place = left_behind.pop()?;
         match self.free.try_acquire() {
             Ok(permit) => {
@@ -113,7 +113,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let Some(place) = self.place.take() else { return };
-        self.idle.left_behind.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+        self.idle.left_behind.lock().push(place);
         self.idle.settle();
     }
 }
@@ -121,7 +121,7 @@ impl Drop for Lent {
 impl Drop for Borrowed {
     fn drop(&mut self) {
         // The lock ends with this line, before the place is dropped, which wakes whoever waits for it.
-        let left_behind = self.0.left_behind.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let left_behind = self.0.left_behind.lock().pop();
         if left_behind.is_none() {
             self.0.free.add_permits(1);
             // Its lender may have gone just now.

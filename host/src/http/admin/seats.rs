@@ -2,11 +2,13 @@
 //!
 //! A connection needs no token to be open. Without this, as many silent ones as there may be would keep the operator out.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::base::{Mutex, MutexGuard};
 
 /// How long a connection that waits for a seat waits until another one is asked to make room.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -73,7 +75,7 @@ impl Seats {
     }
 
     fn taken(&self) -> MutexGuard<'_, Vec<Arc<Seat>>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 }
 

@@ -1,9 +1,9 @@
 //! How far an attempt at a call is: pure.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::base::HostId;
+use crate::base::{HostId, Mutex};
 use crate::peers::receiver::Receiver;
 
 /// How far an attempt is: who waits for it and the attempt itself agree on that, whatever happens at once.
@@ -28,7 +28,7 @@ impl Progress {
 
     /// The host that a call with an idempotency key was sent to last, where its frame named one.
     pub(super) fn sent_to(&self) -> Option<HostId> {
-        self.sent_to.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sent_to.lock().clone()
     }
 
     /// Returns true if the call may go to the host at the other end.
@@ -42,7 +42,7 @@ impl Progress {
             Receiver::Bound(by) => Some(Arc::clone(&by.host_id)),
             Receiver::Any => None,
         };
-        *self.sent_to.lock().unwrap_or_else(PoisonError::into_inner) = host;
+        *self.sent_to.lock() = host;
     }
 
     /// The call is about to be sent; `false` if it was given up.

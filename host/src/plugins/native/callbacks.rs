@@ -6,10 +6,10 @@
 
 use std::ffi::c_void;
 use std::ops::Range;
-use std::sync::Mutex;
 
 use super::lock;
 use super::original::{Original, is_of_host};
+use crate::base::Mutex;
 
 /// A function that is called later.
 struct Callback {

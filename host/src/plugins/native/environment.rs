@@ -10,10 +10,10 @@
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::lock;
+use crate::base::Mutex;
 
 /// The most bytes that changes of the environment may take in the life of the process.
 const BYTES_MAX: usize = 16 << 20;

@@ -23,13 +23,14 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::contained::{self, Aborted};
 use super::original::{Destructor, Original, is_of_host};
 use super::{keys, lock};
+use crate::base::{Mutex, RwLock};
 
 /// Why a library of which a destructor has aborted stays mapped.
 const ABORTED_TEXT: &str = "a destructor of one of its thread-locals aborted, as a panic in one does: part of its code will never return";
@@ -188,18 +189,18 @@ pub(in crate::plugins) fn while_mapping<T>(map: impl FnOnce() -> T) -> T {
 
 /// Notes where a plugin library is mapped, before any call of it.
 pub(in crate::plugins) fn watch(library: Range<usize>) {
-    LIBRARIES.write().unwrap_or_else(PoisonError::into_inner).push(library);
+    LIBRARIES.write().push(library);
 }
 
 /// Whether an address lies in a plugin library.
 pub(super) fn is_watched(address: usize) -> bool {
-    let libraries = LIBRARIES.read().unwrap_or_else(PoisonError::into_inner);
+    let libraries = LIBRARIES.read();
     libraries.iter().any(|known| known.contains(&address))
 }
 
 /// Forgets a library that is no longer mapped.
 pub(super) fn forget(library: &Range<usize>) {
-    LIBRARIES.write().unwrap_or_else(PoisonError::into_inner).retain(|known| known != library);
+    LIBRARIES.write().retain(|known| known != library);
 }
 
 /// Runs what a library registered on the thread that maps, which this is.
