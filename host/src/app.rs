@@ -19,6 +19,7 @@ mod supervisor;
 mod watch;
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
@@ -41,7 +42,7 @@ use crate::base::Tasks;
 use crate::config::Config;
 use crate::files::SocketPlace;
 use crate::http::admin::{self, Admin};
-use crate::http::{self, Door, Listening, Tls};
+use crate::http::{Door, Listening, Server, Tls, Workers};
 use crate::plugins::{Asker, LoadReport, Plugins, Watchdog};
 
 /// How a run ended.
@@ -73,7 +74,7 @@ pub struct App {
     state_dir: StateDir,
     /// The runtime of the workers, where everything runs but the admin API and the end of the host.
     workers: Handle,
-    _watchdog: Watchdog,
+    watchdog: Watchdog,
 }
 
 impl App {
@@ -154,7 +155,7 @@ impl App {
             findings,
             state_dir,
             workers,
-            _watchdog: watchdog,
+            watchdog,
         })
     }
 
@@ -185,8 +186,9 @@ impl App {
         let server = &self.config.server;
         let plugins = Arc::clone(&self.plugins);
         serve.on_workers(clock::keep(Arc::clone(&lock), Arc::clone(&self.door), server_tasks.clone()));
-        serve.on_workers(http::serve(
-            self.listener,
+        let standing_in = self.listener.as_fd().try_clone_to_owned()?;
+        let standing_in = TcpListener::from_std(standing_in.into())?;
+        let public = Server::new(
             Arc::clone(&self.door),
             server_tasks.clone(),
             Listening {
@@ -199,7 +201,10 @@ impl App {
                 idle_timeout: server.idle_timeout,
                 write_timeout: server.write_timeout,
             },
-        ));
+        );
+        serve.on_workers(Arc::clone(&public).serve(self.listener));
+        let workers = Workers { runtime: self.workers.clone(), all_held: self.watchdog.all_held() };
+        let _owned = server_tasks.spawn(public.stand_in(standing_in, workers));
         let (admin_listener, admin_place, admin) = self.admin;
         let changes = admin.changes.clone();
         if let Some(tcp) = self.admin_tcp {

@@ -44,7 +44,7 @@ pub use ending::Ending;
 pub use in_force::{Files, InForce};
 pub use meters::{Limit, Meters, OpenConnection};
 pub use problem::Problem;
-pub use server::{Listening, serve};
+pub use server::{Listening, Server, Workers};
 pub use tls::{Credential, Tls};
 
 /// Returns true if a loopback listener with these names takes the request without a key; for fuzzing.

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use framex_tests::{Daemon, send, until};
+use framex_tests::{Authority, Client, Daemon, TlsClient, send, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -132,6 +132,78 @@ fn the_admin_api_answers_while_all_workers_are_held() {
         let _answered_or_refused = call.answer();
     }
     assert_eq!(host.reload("misbehave").status, 200);
+    host.stop();
+}
+
+/// A probe may not reach the admin listener. A call that arrives meanwhile waits for the workers.
+#[test]
+fn the_public_listener_answers_probes_while_all_workers_are_held() {
+    let host = Daemon::builder().plugin("misbehave").start();
+    let hold = Hold::new();
+    let held = hold_all(&host, &hold);
+    let begun = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(host.get("/health").json()["status"], "ok");
+        let ready = host.get("/ready").json();
+        let warning = ready["warnings"][0].as_str().unwrap();
+        assert!(ready["status"] == "ready" && warning.starts_with("functions hold "), "{ready}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    // Kept connections, one of which has asked already.
+    let (clients, url) = ([Client::default(), Default::default()], host.url());
+    assert_eq!(
+        clients[0].send("GET", &format!("{url}/health"), &[], b"").header("connection"),
+        Some("close")
+    );
+    let (waiting, given_up) = std::thread::scope(|scope| {
+        let call = |client: &Client| {
+            client.post(&format!("{url}/api/v1/functions/misbehave.functions.sleeps"), &json!({ "ms": 5 }))
+        };
+        let waiting = clients.each_ref().map(|client| scope.spawn(move || call(client)));
+        let given_up = host.begin("misbehave.functions.sleeps", &json!({ "ms": 60_000 }));
+        until("the calls have arrived", || host.metric("framex_connections") >= 3.0);
+        assert_eq!(host.get("/health").status, 200);
+        hold.release();
+        (waiting.map(|call| call.join().unwrap()), given_up)
+    });
+    for answer in waiting {
+        assert_eq!((answer.status, answer.json()), (200, json!(5)));
+    }
+    drop(given_up);
+    for call in held {
+        let _answered_or_refused = call.answer();
+    }
+    until("the workers are free", || host.metric("framex_workers_held") == 0.0);
+    until("no call is left behind", || host.metric("framex_calls_in_flight") == 0.0);
+    until("the workers accept again", || {
+        let answer = clients[0]
+            .post(&format!("{url}/api/v1/functions/misbehave.functions.sleeps"), &json!({ "ms": 1 }));
+        assert_eq!(answer.json(), json!(1));
+        answer.header("connection").is_none()
+    });
+    host.stop();
+}
+
+#[test]
+fn probes_over_tls_are_answered_while_all_workers_are_held() {
+    let authority = Authority::default();
+    let host = Daemon::builder().plugin("misbehave");
+    authority.issue(&["localhost"]).put(host.folder(), "host");
+    let host = host.config("[server.tls]\ncert = \"host.pem\"\nkey = \"host-key.pem\"").start();
+    let client = TlsClient::new(&authority, None, &[&rustls::version::TLS13]);
+    let hold = Hold::new();
+    let arguments = hold.arguments();
+    let workers = std::thread::available_parallelism().unwrap().get();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| client.call(host.address(), HOLDS, &arguments).unwrap());
+        }
+        until("all workers are held", || host.metric("framex_workers_held") == workers as f64);
+        for path in ["/health", "/ready"] {
+            assert_eq!(client.send(host.address(), "GET", path, &[], b"").unwrap().status, 200, "{path}");
+        }
+        hold.release();
+    });
     host.stop();
 }
 

@@ -147,6 +147,13 @@ enum What {
     Ready(Detail),
 }
 
+impl Asked {
+    /// Returns true for what probes ask: it is answered at once, and needs no worker.
+    pub(super) fn is_probe(&self) -> bool {
+        matches!(self.what, Ok(What::Health | What::Ready(_)))
+    }
+}
+
 impl Door {
     /// Takes from a head what it asks for. The request has begun by now, and nothing was awaited.
     pub(super) fn take(&self, head: Parts, from: &Sender, busy: &Busy) -> Asked {

@@ -1,11 +1,11 @@
 //! The listener: accepts connections, limits them, and ends them gracefully.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
@@ -14,7 +14,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::runtime::Handle;
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::activity::Times;
 use super::answer::hand_out;
@@ -63,59 +66,144 @@ pub struct Listening {
     pub write_timeout: Duration,
 }
 
-/// Accepts connections until the token of `tasks` is cancelled; each is a task of its own.
-pub async fn serve(listener: TcpListener, door: Arc<Door>, tasks: Tasks, listening: Listening) {
-    let Listening { tls, connections_max, connections_per_address_max, proxies, .. } = listening;
-    let times = Times {
-        header: listening.header_timeout,
-        idle: listening.idle_timeout,
-        write: listening.write_timeout,
-    };
-    let places = Arc::new(Semaphore::new(connections_max));
-    let strangers = Strangers::new(door.body_memory.max());
-    let of_address = (connections_per_address_max, proxies);
-    let connections = Connections::new(of_address, Arc::clone(&door.meters), strangers);
-    let server = server(times.header, listening.header_bytes_max, tasks.clone());
-    let begin = |stream: TcpStream, from: SocketAddr, place: Place, permit: OwnedSemaphorePermit| {
-        let (door, server) = (Arc::clone(&door), server.clone());
-        let connection = Connection { door, server, times, place, tasks: tasks.clone() };
-        let tls = tls.clone();
-        let _owned = tasks.spawn(async move {
+/// The public server: everything that its connections share, on whichever runtime they are accepted.
+#[derive(Debug)]
+pub struct Server {
+    door: Arc<Door>,
+    tasks: Tasks,
+    tls: Option<Tls>,
+    times: Times,
+    connections_max: usize,
+    permits: Arc<Semaphore>,
+    connections: Arc<Connections>,
+    protocols: auto::Builder<Streams>,
+    /// Held by [`Server::stand_in`] while it has the socket.
+    stand_in: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The workers of the host, as the thread sees them that stands in for them.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    /// Their runtime.
+    pub runtime: Handle,
+    /// True while functions hold all of them.
+    pub all_held: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// Creates the server; its connections are tasks of `tasks`.
+    #[must_use]
+    pub fn new(door: Arc<Door>, tasks: Tasks, listening: Listening) -> Arc<Self> {
+        let Listening { tls, connections_max, connections_per_address_max, proxies, .. } = listening;
+        let times = Times {
+            header: listening.header_timeout,
+            idle: listening.idle_timeout,
+            write: listening.write_timeout,
+        };
+        let strangers = Strangers::new(door.body_memory.max());
+        let of_address = (connections_per_address_max, proxies);
+        let connections = Connections::new(of_address, Arc::clone(&door.meters), strangers);
+        let permits = Arc::new(Semaphore::new(connections_max));
+        let protocols = protocols(times.header, listening.header_bytes_max, tasks.clone());
+        let stand_in = Arc::default();
+        Arc::new(Self { door, tasks, tls, times, connections_max, permits, connections, protocols, stand_in })
+    }
+
+    /// Accepts connections until the token of the tasks is cancelled; each is a task of the runtime that this runs on.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        self.accept(&listener, None).await;
+        // From here on, connections are refused: the other descriptor of the socket is closed as well.
+        let _closed = self.stand_in.lock().await;
+        // Those that the system has taken in already are served: a request may be on its way there, and its sender could
+        // not know whether it ran if the connection were reset.
+        for (stream, from) in waiting(listener, self.connections_max) {
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
+            if let Some(place) = self.connections.enter(from) {
+                self.begin(stream, from, place, permit, None);
+            }
+        }
+    }
+
+    /// Accepts connections while functions hold all workers, from a runtime with a thread of its own: probes are answered
+    /// there, everything else by the workers once they are free.
+    ///
+    /// `listener` is a second descriptor of the socket of [`Server::serve`].
+    pub async fn stand_in(self: Arc<Self>, listener: TcpListener, workers: Workers) {
+        let _has_the_socket = self.stand_in.lock().await;
+        let mut all_held = workers.all_held.clone();
+        loop {
+            tokio::select! {
+                () = self.tasks.token().cancelled() => return,
+                held = all_held.wait_for(|held| *held) => if held.is_err() { return },
+            }
+            self.accept(&listener, Some(&workers)).await;
+        }
+    }
+
+    /// Accepts connections until the host stops; in the place of workers, until they are free.
+    async fn accept(&self, listener: &TcpListener, instead_of: Option<&Workers>) {
+        let ends = async {
+            tokio::select! {
+                () = self.tasks.token().cancelled() => {}
+                () = released(instead_of) => {}
+            }
+        };
+        tokio::pin!(ends);
+        loop {
+            let accepted = tokio::select! {
+                () = ends.as_mut() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, from)) => {
+                    let Some(place) = self.connections.enter(from) else { continue };
+                    let permit = tokio::select! {
+                        // One that was accepted is served, also if the host stops just then.
+                        biased;
+                        permit = permit(&self.permits, &self.connections, &place) => permit,
+                        () = self.tasks.token().cancelled() => return,
+                    };
+                    let Ok(permit) = permit else { return };
+                    self.begin(stream, from, place, permit, instead_of);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+        place: Place,
+        permit: OwnedSemaphorePermit,
+        instead_of: Option<&Workers>,
+    ) {
+        let connection = Connection {
+            door: Arc::clone(&self.door),
+            server: self.protocols.clone(),
+            times: self.times,
+            place,
+            tasks: self.tasks.clone(),
+            workers: instead_of.cloned().map(Box::new),
+        };
+        let tls = self.tls.clone();
+        let _owned = self.tasks.spawn(async move {
             connection.serve(stream, from, tls).await;
             drop(permit);
         });
-    };
-    loop {
-        let accepted = tokio::select! {
-            () = tasks.token().cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, from)) => {
-                let Some(place) = connections.enter(from) else { continue };
-                let permit = tokio::select! {
-                    // One that was accepted is served, also if the host stops just then.
-                    biased;
-                    permit = permit(&places, &connections, &place) => permit,
-                    () = tasks.token().cancelled() => break,
-                };
-                let Ok(permit) = permit else { break };
-                begin(stream, from, place, permit);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
     }
-    // Those that the system has taken in already are served as well: a request may be on its way there, and its sender
-    // could not know whether it ran if the connection were reset. From here on, connections are refused.
-    for (stream, from) in waiting(listener, connections_max) {
-        let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { break };
-        if let Some(place) = connections.enter(from) {
-            begin(stream, from, place, permit);
-        }
-    }
+}
+
+/// Ends once the workers are free again; never without any.
+async fn released(workers: Option<&Workers>) {
+    let Some(workers) = workers else { return std::future::pending().await };
+    let mut all_held = workers.all_held.clone();
+    // An error is the end of the host.
+    let _free = all_held.wait_for(|held| !held).await;
 }
 
 /// Leave for one more connection, the one of `place`. Whoever does nothing makes room for whoever comes.
@@ -151,7 +239,7 @@ fn waiting(listener: TcpListener, most: usize) -> Vec<(TcpStream, SocketAddr)> {
         .collect()
 }
 
-fn server(header_timeout: Duration, header_bytes_max: usize, tasks: Tasks) -> auto::Builder<Streams> {
+fn protocols(header_timeout: Duration, header_bytes_max: usize, tasks: Tasks) -> auto::Builder<Streams> {
     let mut server = auto::Builder::new(Streams(tasks));
     // Each connection sets its own timer.
     server.http1().header_read_timeout(header_timeout).max_buf_size(header_bytes_max);
@@ -172,6 +260,8 @@ struct Connection {
     times: Times,
     place: Place,
     tasks: Tasks,
+    /// Where calls run, if the connection was accepted in the place of the workers. Boxed, as it hardly ever is.
+    workers: Option<Box<Workers>>,
 }
 
 impl Connection {
@@ -219,7 +309,7 @@ impl Connection {
         from: SocketAddr,
         credential: Option<Arc<Credential>>,
     ) {
-        let Self { door, mut server, times, place, tasks } = self;
+        let Self { door, mut server, times, place, tasks, workers } = self;
         let connections = Arc::clone(place.all());
         let sender = Arc::new(Sender { address: from, credential, connections });
         let activity = place.activity();
@@ -232,15 +322,25 @@ impl Connection {
             let version = head.version;
             // Here and now: heads are not kept until the tasks of their requests run, let alone their bodies arrive.
             let asked = door.take(head, &sender, &busy);
+            let elsewhere = workers.as_deref().filter(|_| !asked.is_probe());
+            let is_last = workers.is_some();
             let (door, sender) = (Arc::clone(&door), Arc::clone(&sender));
-            async move {
+            let answer = async move {
                 let guest = Guest { busy: &busy, from: &sender };
                 let (mut response, taken) = door.answer(asked, body, guest).await;
                 // HTTP/2 has a message of its own for that.
-                if (door.ending.is_announced() || !sender.is_good()) && version <= Version::HTTP_11 {
+                let is_last = is_last || door.ending.is_announced() || !sender.is_good();
+                if is_last && version <= Version::HTTP_11 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(hand_out(response, busy, taken))
+                Ok::<_, JoinError>(hand_out(response, busy, taken))
+            };
+            match elsewhere {
+                None => Either::Left(answer),
+                Some(workers) => {
+                    let answer = AbortOnDropHandle::new(tasks.spawn_on(&workers.runtime, answer));
+                    Either::Right(async move { answer.await.flatten() })
+                }
             }
         });
         let stream = WriteTimeout::new(stream, times.write);
@@ -259,6 +359,7 @@ impl Connection {
                     Duration::ZERO
                 }
                 () = idle.notified() => Duration::ZERO,
+                () = released(workers.as_deref()) => LAST_REQUESTS,
             };
             let last_requests = async {
                 tokio::time::sleep(last_requests).await;

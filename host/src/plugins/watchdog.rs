@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::base::{FunctionName, Mutex, MutexGuard, Tasks};
 
@@ -137,6 +138,8 @@ fn is_older(polled: u64, now: u32, ticks: u32) -> bool {
 /// The thread that watches; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Watchdog {
+    /// True while functions hold all workers.
+    all_held: watch::Receiver<bool>,
     _alive: Arc<()>,
 }
 
@@ -148,23 +151,39 @@ impl Watchdog {
     pub fn start(runtime: Handle) -> std::io::Result<Self> {
         let alive = Arc::new(());
         let watched = Arc::downgrade(&alive);
+        let (all_held_tx, all_held) = watch::channel(false);
         std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
             let (mut seen, workers, wake_ups) =
                 (HashMap::new(), runtime.metrics().num_workers(), Tasks::default());
             while watched.strong_count() > 0 {
                 std::thread::park_timeout(TICK);
-                if look(&mut seen, workers) {
+                let found = look(&mut seen, workers);
+                all_held_tx
+                    .send_if_modified(|held| std::mem::replace(held, found.all_held) != found.all_held);
+                if found.has_long_ones {
                     let _owned = wake_ups.spawn_on(&runtime, std::future::ready(()));
                 }
             }
         })?;
-        Ok(Self { _alive: alive })
+        Ok(Self { all_held, _alive: alive })
+    }
+
+    /// Returns what is true while functions hold all workers.
+    #[must_use]
+    pub fn all_held(&self) -> watch::Receiver<bool> {
+        self.all_held.clone()
     }
 }
 
-/// One tick; returns whether a worker is at something that it began before the last one. `seen` has what each worker was
-/// last found to be held by, so that one poll counts once.
-fn look(seen: &mut HashMap<usize, u64>, workers: usize) -> bool {
+/// What one tick has found.
+struct Found {
+    all_held: bool,
+    /// A worker is at something that it began before the last tick.
+    has_long_ones: bool,
+}
+
+/// One tick. `seen` has what each worker was last found to be held by, so that one poll counts once.
+fn look(seen: &mut HashMap<usize, u64>, workers: usize) -> Found {
     let now = NOW.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     let polled: Vec<u64> = slots().iter().map(|slot| slot.0.load(Ordering::Relaxed)).collect();
     let held_for = |ticks: u32| polled.iter().filter(|polled| is_older(**polled, now, ticks)).count();
@@ -174,7 +193,7 @@ fn look(seen: &mut HashMap<usize, u64>, workers: usize) -> bool {
             note(polled as u32, now.wrapping_sub((polled >> 32) as u32), workers_held, workers);
         }
     }
-    has_long_ones
+    Found { all_held: workers_held >= workers, has_long_ones }
 }
 
 fn note(number: u32, ticks: u32, workers_held: usize, workers: usize) {
