@@ -6,6 +6,7 @@ mod caller;
 mod clock;
 mod code;
 mod date;
+mod duration;
 mod failure;
 mod host_place;
 mod identity;
@@ -26,6 +27,7 @@ pub use caller::{
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use date::rfc3339;
+pub use duration::{jittered, milliseconds};
 pub use failure::Failure;
 pub use host_place::{Away, HostPlace};
 pub use identity::{Identity, InstanceId, SentHello};

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::reload::Host;
 use super::signals::SIGINT;
-use crate::base::Tasks;
+use crate::base::{Tasks, milliseconds};
 use crate::http::Door;
 use crate::plugins::Plugins;
 
@@ -96,8 +96,4 @@ impl End<'_> {
             tracing::warn!("plugins did not stop in time");
         }
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,7 +13,7 @@ use super::build;
 use super::live::Live;
 use super::supervisor::Reloading;
 use super::watch::Watched;
-use crate::base::{Mutex, MutexGuard, Tasks};
+use crate::base::{Mutex, MutexGuard, Tasks, milliseconds};
 use crate::config::{Config, ConfigError};
 use crate::http::admin::{HostChange, HostRefusal, ReloadHost, Token};
 use crate::http::{Door, Tls};
@@ -221,10 +221,6 @@ impl ReloadHost for Host {
     ) -> Pin<Box<dyn Future<Output = Result<HostChange, HostRefusal>> + Send + 'a>> {
         Box::pin(self.reload(allow_breaking, Asker::Operator))
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn of_config(detail: String) -> HostRefusal {

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::Limit;
 use super::strangers::{OfConnection, Strangers};
+use crate::base::milliseconds;
 
 /// An answer is given up when nothing of it was taken between so many turns.
 const TURNS: usize = 4;
@@ -312,10 +313,6 @@ impl Drop for Busy {
         activity.touch();
         activity.busy.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
