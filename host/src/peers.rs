@@ -3,40 +3,30 @@
 //! Layer: above `plugins` (which it does not use) and `wire`. It must never decide whether a call goes to a peer,
 //! nor make a call again that may have run.
 
-mod acquaintance;
-mod bulkhead;
 mod catalogue;
 mod cause;
-mod client;
-mod connections;
-mod connector;
 mod discovery;
-mod expiry;
 mod health;
-mod history;
-mod known;
-mod load;
+mod monitor;
 mod peer;
-mod receiver;
-mod resolver;
-mod tunnel;
-mod watch;
+mod transport;
 
-pub use acquaintance::{Binding, Met};
-pub use bulkhead::Bulkhead;
 pub use catalogue::{Catalogue, Offered};
 pub use cause::{Cause, Cure};
-pub use client::Client;
-pub use connector::{Connector, Stream};
 pub use discovery::{
-    Discovered, Discovery, Endpoint, Finding, Following, FollowingId, Found, Lost, discovery_of,
+    Discovered, Discovery, DiscoveryError, DiscoverySpec, DiscoveryTask, DiscoveryTaskId, Endpoint,
+    Endpoints, FindFuture,
 };
-pub use health::{Admission, Health};
-pub use history::{Failing, History, LastError, Recent, Step};
-pub use known::{Fetched, Known, Moment, Notes, Probed};
-pub use load::Latency;
-pub use peer::{Admitted, Allowed, Answer, Answered, Condition, Entry, Peer, PeerLimit, Standing};
-pub use watch::{Asking, Watch};
+pub use health::{
+    Breaker, BreakerPermit, BreakerState, Bulkhead, Failing, History, LastError, Latency, Reached, Recent,
+    Timestamp,
+};
+pub use monitor::{CatalogueOptions, Monitor};
+pub use peer::{
+    Answer, Answered, Binding, Condition, FetchResult, LastChecks, Met, NoPermit, Peer, PeerInfo, PeerLimit,
+    PeerPermit, PeerSpec, ProbeResult, Probes, Rank,
+};
+pub use transport::{Client, Connector, Stream};
 
 /// Reads the catalogue of a peer; for fuzzing.
 ///

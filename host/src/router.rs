@@ -16,5 +16,5 @@ mod running;
 mod stack;
 
 pub use decision::{Decision, Target, decide};
-pub use dispatch::{Router, Routes, deadline_exceeded};
+pub use dispatch::{PeerSet, Router, Routes, deadline_exceeded};
 pub use repeats::{RepeatBounds, Repeats};

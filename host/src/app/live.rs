@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use group::{Group, Making};
+use group::{Group, Members, PeerFactory};
 
 use super::AppError;
 use super::keys::Keys;
@@ -15,7 +15,7 @@ use crate::base::{Identity, Tasks};
 use crate::config::{self, Config, Discover, PeerUrl, Server};
 use crate::http::{Admission, Limits, Policy, Sealing};
 use crate::peers::{Client, Discovered};
-use crate::router::{RepeatBounds, Routes};
+use crate::router::{PeerSet, RepeatBounds, Routes};
 use crate::wire::{Compression, KeyRing, Limits as WireLimits};
 
 /// Smallest plaintext in bytes that is worth compressing.
@@ -93,44 +93,25 @@ impl Live {
 
     /// Takes over what is the same in the one that was in force until this moment, with all that was found by now.
     pub(super) fn take_over(&mut self, before: &Self) {
-        if self.calls_like(before) {
-            self.client = before.client.clone();
-        }
         self.groups = self.grouped(Some(before));
     }
 
     fn grouped(&self, before: Option<&Self>) -> HashMap<PeerUrl, Group> {
-        let making = self.making(before);
+        let factory = self.factory();
         let group = |peer: &config::Peer| {
             let before = before.and_then(|before| before.groups.get(&peer.url));
-            (peer.url.clone(), making.group(peer, before))
+            (peer.url.clone(), factory.group(peer, before))
         };
         self.config.proxy.peers.iter().map(group).collect()
     }
 
-    fn making<'a>(&'a self, before: Option<&Self>) -> Making<'a> {
-        Making {
+    fn factory(&self) -> PeerFactory<'_> {
+        PeerFactory {
             config: &self.config,
             keys: &self.keys,
             client: &self.client,
             limits: answer_limits(&self.config),
-            calls_alike: before.is_some_and(|before| self.calls_like(before)),
-            finds_alike: before.is_some_and(|before| self.finds_like(before)),
         }
-    }
-
-    /// Whether peers are called in the same way.
-    fn calls_like(&self, before: &Self) -> bool {
-        let (now, then) = (&self.config.proxy, &before.config.proxy);
-        let same_answers = answer_limits(&self.config) == answer_limits(&before.config);
-        let same_connections = now.tls == then.tls && now.idle_timeout == then.idle_timeout;
-        same_answers && same_connections && now.allowed_addresses == then.allowed_addresses
-    }
-
-    /// Whether peers are looked for in the same way.
-    fn finds_like(&self, before: &Self) -> bool {
-        let (now, then) = (&self.config.proxy, &before.config.proxy);
-        now.dns_servers == then.dns_servers && now.allowed_addresses == then.allowed_addresses
     }
 
     /// Who is told what is found.
@@ -152,36 +133,48 @@ impl Live {
         else {
             return false;
         };
-        let making = self.making(Some(self));
         let urls = found.iter().map(|endpoint| endpoint.url.to_string()).collect::<Vec<_>>().join(", ");
         tracing::info!(%url, peers = urls, "the peers of this URL were found");
-        let group = making.with_found(peer, group, found);
+        let group = self.factory().with_found(peer, group, found);
         self.groups.insert(url, group);
         true
     }
 
     /// Where calls go.
     pub(super) fn routes(&self) -> Routes {
-        let peers = |url: &PeerUrl| self.groups.get(url).into_iter().flat_map(Group::peers);
-        let of_urls = |urls: &Vec<PeerUrl>| urls.iter().flat_map(peers).collect();
-        let functions = self.config.proxy.functions.iter();
-        // One that is behind two URLs is one to those who look at all of them.
+        let proxy = &self.config.proxy;
+        let functions = proxy.functions.iter();
+        let mut all = self.peers_behind(proxy.peers.iter().map(|peer| &peer.url));
+        // A peer behind two URLs is one peer to those who look at all of them.
         let mut seen = HashSet::new();
-        let all = self.config.proxy.peers.iter().flat_map(|peer| peers(&peer.url));
+        all.peers.retain(|peer| seen.insert(peer.url().clone()));
         Routes {
-            configured: functions.map(|(function, urls)| (function.clone(), of_urls(urls))).collect(),
-            peers: all.filter(|peer| seen.insert(peer.url().clone())).collect(),
-            fallback: self.config.proxy.fallback,
-            wait: self.config.proxy.wait,
+            configured: functions
+                .map(|(function, urls)| (function.clone(), self.peers_behind(urls)))
+                .collect(),
+            all,
+            fallback: proxy.fallback,
+            wait: proxy.wait,
         }
     }
 
-    /// Watches its peers and looks for others, as far as that has not begun yet; the watch over a peer that is no longer
-    /// there ended with the one before this.
-    pub(super) fn watch_peers(&self, client_tasks: &Tasks) {
-        for (url, group) in &self.groups {
-            group.watch(url, &self.config, &self.discovered, client_tasks);
+    fn peers_behind<'a>(&self, urls: impl IntoIterator<Item = &'a PeerUrl>) -> PeerSet {
+        let mut set = PeerSet::default();
+        for group in urls.into_iter().filter_map(|url| self.groups.get(url)) {
+            match group.members() {
+                Members::Pending(spec) => set.pending.push(Arc::clone(spec)),
+                Members::Found(_, monitors) => {
+                    set.peers.extend(monitors.iter().map(|monitor| Arc::clone(monitor.peer())));
+                }
+            }
         }
+        set
+    }
+
+    /// Begins to monitor its peers and to discover others, as far as that has not begun yet. Monitors of peers that are no
+    /// longer there ended with the config before.
+    pub(super) fn watch_peers(&self, client_tasks: &Tasks) {
+        self.groups.values().for_each(|group| group.start(&self.discovered, client_tasks));
     }
 
     /// Lets as many calls in as its config says.

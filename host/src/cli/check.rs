@@ -78,7 +78,7 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus
     // Without peers: a plugin that calls others while it starts finds this host's functions only.
     let routes = Routes {
         configured: HashMap::new(),
-        peers: Vec::new(),
+        all: Default::default(),
         fallback: config.proxy.fallback,
         wait: config.proxy.wait,
     };

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::base::{Caller, FunctionName};
+use crate::config::PeerUrl;
 use crate::functions::Function;
 use crate::peers::Offered;
 use crate::router::{Router, Target};
@@ -70,16 +71,14 @@ pub(super) fn entries(router: &Router, caller: &Caller) -> Vec<Entry> {
     let now = Instant::now();
     // A caller is told what it may call, not how hosts reach each other.
     let is_named = caller.name().is_some();
+    let peer_of = |url: &PeerUrl| if is_named { "peer".to_owned() } else { url.to_string() };
     let entry = |name: FunctionName| {
         let function = table.find(name.as_str()).cloned();
         let target = router.target(&name);
         let (runs, offered) = match &target {
             Target::Local(_) => ("local".to_owned(), None),
-            Target::Peers(peers) => {
-                let url = target.first_peer(now)?.url();
-                let runs = if is_named { "peer".to_owned() } else { url.to_string() };
-                (runs, router.offered(&name, peers))
-            }
+            Target::Peers(peers) => (peer_of(target.first_peer(now)?.url()), router.offered(&name, peers)),
+            Target::Pending(url) => (peer_of(url), None),
             Target::Nowhere => return None,
         };
         Some(Entry { function, offered, name, runs })

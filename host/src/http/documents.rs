@@ -13,7 +13,7 @@ use super::conditional::Document;
 use super::{Policy, Problem, catalogue, openapi};
 use crate::base::{Caller, ErrorCode, Mutex, MutexGuard};
 use crate::functions::Snapshot;
-use crate::peers::{Admission, Catalogue, Peer};
+use crate::peers::{BreakerState, Catalogue, Peer};
 use crate::router::{Router, Routes};
 
 /// Most documents that are kept: one for each caller of the config and each of the two, as long as they are few.
@@ -73,12 +73,12 @@ impl Ingredients {
             peer: Arc::downgrade(peer),
             catalogue: peer.offers().as_ref().map(Arc::downgrade),
             is_itself: peer.is_itself(),
-            is_put_off: matches!(peer.look(now), Admission::No(_)),
+            is_put_off: matches!(peer.breaker_state(now), BreakerState::Open(_)),
         };
         Self {
             policy: Arc::downgrade(policy),
             table: Arc::downgrade(&router.table().snapshot()),
-            peers: routes.peers.iter().map(of_peer).collect(),
+            peers: routes.all.peers.iter().map(of_peer).collect(),
             routes: Arc::downgrade(&routes),
         }
     }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn routes() -> Routes {
-        let (configured, peers) = Default::default();
-        Routes { configured, peers, fallback: crate::config::Fallback::None, wait: std::time::Duration::ZERO }
+        let (configured, all) = Default::default();
+        Routes { configured, all, fallback: crate::config::Fallback::None, wait: std::time::Duration::ZERO }
     }
 }

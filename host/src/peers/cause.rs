@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use super::client::{HttpAnswer, SendError};
+use super::transport::{HttpAnswer, SendError};
 use crate::base::ErrorCode;
 
 /// Why a peer gave no result.
@@ -15,12 +15,8 @@ use crate::base::ErrorCode;
 pub enum Cause {
     /// The peer itself says so, in a sealed answer.
     Told(ErrorCode),
-    /// None of the peers behind the URL has been found yet.
-    Unfound,
     /// This host has no key that seals calls to the peer.
     NoKey,
-    /// As many calls run at the peer as may.
-    Full,
     /// The time of the call was over.
     OutOfTime,
     /// There was no connection.
@@ -73,9 +69,7 @@ impl Cause {
                 _ => Cure::Nothing,
             },
             Self::NotConnected | Self::Broken | Self::NoHello | Self::Stranger => Cure::Time,
-            Self::Unfound
-            | Self::NoKey
-            | Self::Full
+            Self::NoKey
             | Self::Refused
             | Self::Unwelcome
             | Self::CertificateRefused
@@ -97,9 +91,7 @@ impl Cause {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Told(code) => code.as_str(),
-            Self::Unfound => "not_found_yet",
             Self::NoKey => "no_key",
-            Self::Full => "full",
             Self::OutOfTime => "out_of_time",
             Self::NotConnected => "not_connected",
             Self::Refused => "not_trusted",
@@ -121,9 +113,7 @@ impl Cause {
     pub fn predicate(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Told(code) => return format!("answered `{code}`").into(),
-            Self::Unfound => "has not been found yet",
             Self::NoKey => "cannot be called, as this host has no key for it",
-            Self::Full => "runs as many calls of this host as it may",
             Self::OutOfTime => "did not answer in time",
             Self::NotConnected => "cannot be reached",
             Self::Refused => "is not one that this host connects to",
@@ -187,9 +177,7 @@ mod tests {
             Cause::Told(ErrorCode::Misdirected),
             Cause::Told(ErrorCode::Unauthenticated),
             Cause::Told(ErrorCode::Incompatible),
-            Cause::Unfound,
             Cause::NoKey,
-            Cause::Full,
             Cause::Refused,
             Cause::Unwelcome,
             Cause::CertificateRefused,

@@ -5,6 +5,7 @@ mod dns;
 mod file;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::base::Tasks;
-use crate::config::{AllowedAddresses, Discover, PeerUrl, Proxy};
+use crate::base::{Tasks, jittered};
+use crate::config::{AllowedAddresses, Discover, PeerUrl};
 
 use dns::{AddressDiscovery, ServiceDiscovery};
 use file::FileDiscovery;
@@ -31,8 +32,8 @@ const RETRY_MAX: Duration = Duration::from_secs(15);
 pub struct Endpoint {
     /// Where it is.
     pub url: PeerUrl,
-    /// Lower ones come first; it counts on from the configured priority.
-    pub rank: u8,
+    /// Added to the configured priority; lower ones are called first.
+    pub priority: u8,
     /// Its part of the calls, which the configured weight multiplies; at least 1.
     pub weight: u16,
 }
@@ -41,7 +42,7 @@ impl Endpoint {
     /// One of no special standing.
     #[must_use]
     pub fn at(url: PeerUrl) -> Self {
-        Self { url, rank: 0, weight: 1 }
+        Self { url, priority: 0, weight: 1 }
     }
 
     /// Whether it may be called, as far as its URL says: what a name stands for is looked at when it is called.
@@ -53,25 +54,25 @@ impl Endpoint {
 
 /// What was found.
 #[derive(Debug)]
-pub struct Found {
+pub struct Endpoints {
     /// All peers, and at least one.
     pub endpoints: BTreeSet<Endpoint>,
     /// When to look again.
     pub again: Duration,
     /// Why these are not all, or are as they were before, if some could not be looked up.
-    pub lost: Option<Lost>,
+    pub error: Option<DiscoveryError>,
 }
 
 /// Why nothing was found, in words for operators.
-pub type Lost = String;
+pub type DiscoveryError = String;
 
 /// What [`Discovery::find`] answers.
-pub type Finding<'a> = Pin<Box<dyn Future<Output = Result<Found, Lost>> + Send + 'a>>;
+pub type FindFuture<'a> = Pin<Box<dyn Future<Output = Result<Endpoints, DiscoveryError>> + Send + 'a>>;
 
 /// One way to find the peers behind a URL. All there is to write for another one.
 pub trait Discovery: Send {
     /// Looks for them once. It may be dropped at any point.
-    fn find(&mut self) -> Finding<'_>;
+    fn find(&mut self) -> FindFuture<'_>;
 }
 
 /// What came of looking.
@@ -80,46 +81,64 @@ pub struct Discovered {
     /// The URL of the config.
     pub url: PeerUrl,
     /// Who looked.
-    pub by: FollowingId,
+    pub by: DiscoveryTaskId,
     /// All that were found, or why none were.
-    pub outcome: Result<BTreeSet<Endpoint>, Lost>,
+    pub outcome: Result<BTreeSet<Endpoint>, DiscoveryError>,
 }
 
-/// The way that the config says, if it says another than that the URL is the peer.
-#[must_use]
-pub fn discovery_of(url: &PeerUrl, discover: &Discover, proxy: &Proxy) -> Option<Box<dyn Discovery>> {
-    let (url, servers) = (url.clone(), &proxy.dns_servers);
-    match discover {
-        Discover::Static => None,
-        Discover::Dns => Some(Box::new(AddressDiscovery::new(url, servers))),
-        Discover::Srv => Some(Box::new(ServiceDiscovery::new(url, servers))),
-        Discover::File(path) => Some(Box::new(FileDiscovery::new(url, path.clone()))),
+/// The way to find the peers behind one URL. A reload keeps a task whose specification stays equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoverySpec {
+    /// The URL of the config.
+    pub url: PeerUrl,
+    /// The kind of discovery.
+    pub discover: Discover,
+    /// The DNS servers to ask; none for those of the system.
+    pub dns_servers: Vec<SocketAddr>,
+    /// The link-local and metadata addresses that are accepted.
+    pub allowed: AllowedAddresses,
+}
+
+impl DiscoverySpec {
+    /// Returns the discovery; nothing if the URL is the peer.
+    fn discovery(&self) -> Option<Box<dyn Discovery>> {
+        let (url, servers) = (self.url.clone(), &self.dns_servers);
+        match &self.discover {
+            Discover::Static => None,
+            Discover::Dns => Some(Box::new(AddressDiscovery::new(url, servers))),
+            Discover::Srv => Some(Box::new(ServiceDiscovery::new(url, servers))),
+            Discover::File(path) => Some(Box::new(FileDiscovery::new(url, path.clone()))),
+        }
     }
 }
 
-/// Tells one [`Following`] from all others of this process.
+/// Tells one [`DiscoveryTask`] from all others of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FollowingId(u64);
+pub struct DiscoveryTaskId(u64);
 
 /// Looking for the peers behind one URL, until it is dropped or the host stops.
 #[derive(Debug)]
-pub struct Following {
-    id: FollowingId,
+pub struct DiscoveryTask {
+    id: DiscoveryTaskId,
     ended: CancellationToken,
 }
 
-impl Following {
-    /// Begins, as a task of `tasks`, and tells `to` whatever is new. Addresses that are not allowed do not count.
+impl DiscoveryTask {
+    /// Begins as a task of `tasks`, which sends to `to` what is new; nothing if the URL is the peer.
     #[must_use]
-    pub fn start(
-        url: PeerUrl,
+    pub fn start(spec: &DiscoverySpec, to: mpsc::Sender<Discovered>, tasks: &Tasks) -> Option<Self> {
+        spec.discovery().map(|discovery| Self::run(spec, discovery, to, tasks))
+    }
+
+    fn run(
+        spec: &DiscoverySpec,
         discovery: Box<dyn Discovery>,
-        allowed: AllowedAddresses,
         to: mpsc::Sender<Discovered>,
         tasks: &Tasks,
     ) -> Self {
+        let (url, allowed) = (spec.url.clone(), spec.allowed.clone());
         static STARTED: AtomicU64 = AtomicU64::new(0);
-        let id = FollowingId(STARTED.fetch_add(1, Ordering::Relaxed));
+        let id = DiscoveryTaskId(STARTED.fetch_add(1, Ordering::Relaxed));
         let ended = CancellationToken::new();
         let (token, stopping) = (ended.clone(), tasks.token().clone());
         let _owned = tasks.spawn(async move {
@@ -134,12 +153,12 @@ impl Following {
 
     /// Which one it is.
     #[must_use]
-    pub fn id(&self) -> FollowingId {
+    pub fn id(&self) -> DiscoveryTaskId {
         self.id
     }
 }
 
-impl Drop for Following {
+impl Drop for DiscoveryTask {
     fn drop(&mut self) {
         self.ended.cancel();
     }
@@ -147,15 +166,15 @@ impl Drop for Following {
 
 /// How much of what is behind a URL can be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sight {
+enum Reachability {
     Whole,
     Part,
     None,
 }
 
-impl Sight {
+impl Reachability {
     /// Tells operators, once, that it is another now.
-    fn change(&mut self, url: &PeerUrl, now: Self, reason: Option<Lost>) {
+    fn change(&mut self, url: &PeerUrl, now: Self, reason: Option<DiscoveryError>) {
         let reason = reason.unwrap_or_default();
         match (std::mem::replace(self, now), now) {
             (before, now) if before == now => {}
@@ -172,23 +191,27 @@ impl Sight {
 
 /// Ends when nobody wants to be told any more.
 async fn follow(
-    (url, by): (PeerUrl, FollowingId),
+    (url, by): (PeerUrl, DiscoveryTaskId),
     mut discovery: Box<dyn Discovery>,
     allowed: AllowedAddresses,
     to: mpsc::Sender<Discovered>,
 ) {
-    let (mut last, mut sight, mut pause) = (None, Sight::Whole, RETRY_FIRST);
+    let (mut last, mut sight, mut pause) = (None, Reachability::Whole, RETRY_FIRST);
     loop {
         let found = tokio::time::timeout(FIND_TIMEOUT, discovery.find()).await;
         let found = found.unwrap_or_else(|_| Err(format!("no answer within {} s", FIND_TIMEOUT.as_secs())));
         let (outcome, again) = match found.and_then(|found| permitted(found, &allowed)) {
-            Ok(Found { endpoints, again, lost }) => {
-                sight.change(&url, if lost.is_some() { Sight::Part } else { Sight::Whole }, lost);
+            Ok(Endpoints { endpoints, again, error }) => {
+                sight.change(
+                    &url,
+                    if error.is_some() { Reachability::Part } else { Reachability::Whole },
+                    error,
+                );
                 pause = RETRY_FIRST;
                 (Ok(endpoints), again)
             }
             Err(reason) => {
-                sight.change(&url, Sight::None, Some(reason.clone()));
+                sight.change(&url, Reachability::None, Some(reason.clone()));
                 let wait = pause;
                 pause = (pause * 2).min(RETRY_MAX);
                 (Err(reason), wait)
@@ -200,14 +223,13 @@ async fn follow(
                 return;
             }
         }
-        // Half of it to all of it: hosts that began together do not go on together.
-        tokio::time::sleep(again.mul_f64(rand::random::<f64>().mul_add(0.5, 0.5))).await;
+        tokio::time::sleep(jittered(again)).await;
     }
 }
 
 /// Leaves out what may not be called, what is too much, and what is there twice: the sum of its weights counts, and its
-/// best rank.
-fn permitted(mut found: Found, allowed: &AllowedAddresses) -> Result<Found, Lost> {
+/// best priority.
+fn permitted(mut found: Endpoints, allowed: &AllowedAddresses) -> Result<Endpoints, DiscoveryError> {
     let mut refused = None;
     found.endpoints.retain(|endpoint| {
         let is_allowed = endpoint.is_allowed(allowed);
@@ -219,7 +241,7 @@ fn permitted(mut found: Found, allowed: &AllowedAddresses) -> Result<Found, Lost
     let mut distinct: Vec<Endpoint> = Vec::with_capacity(found.endpoints.len());
     for endpoint in std::mem::take(&mut found.endpoints) {
         match distinct.last_mut().filter(|last| last.url == endpoint.url) {
-            // In order of URL, then rank.
+            // In order of URL, then priority.
             Some(last) => last.weight = last.weight.saturating_add(endpoint.weight),
             None => distinct.push(endpoint),
         }

@@ -1,25 +1,32 @@
 //! HTTP to peers: one HTTP/1.1 connection after another, no redirects, bounded answers.
 
+mod certificate;
+mod connector;
 mod get;
+mod resolver;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, PROXY_AUTHORIZATION};
+use http::response::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use tower_service::Service as _;
 
-use super::connector::{Connector, is_lasting, is_refused_certificate};
-use super::expiry::PeerCertificate;
 use crate::base::{Identity, Tasks, media_type};
 use crate::config::{OutboundProxies, Proxy};
 use crate::wire;
 
-pub(super) use get::{Asked, Got};
+pub use connector::{Connector, Stream};
+pub(super) use get::{GetRequest, GetResponse};
+
+use certificate::PeerCertificate;
+use connector::{is_lasting, is_refused_certificate};
 
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -91,6 +98,17 @@ pub(super) enum SendError {
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
 }
+
+/// By what they are made from. The outbound proxies come from the environment, which stays the same.
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        self.connector == other.connector
+            && self.answer_bytes_max == other.answer_bytes_max
+            && self.idle_timeout == other.idle_timeout
+    }
+}
+
+impl Eq for Client {}
 
 impl Client {
     /// A client that connects as `proxy` says, whose connections belong to `tasks`, and which takes answers of at most
@@ -181,19 +199,7 @@ impl Client {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
         let response = connection.send(request, to).await?;
         let (head, body) = response.into_parts();
-        let claimed =
-            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if claimed.is_some_and(|claimed| claimed > self.answer_bytes_max as u64) {
-            return Err(SendError::TooLarge(self.answer_bytes_max));
-        }
-        let body = Limited::new(body, self.answer_bytes_max).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                SendError::TooLarge(self.answer_bytes_max)
-            } else {
-                SendError::Broken(causes(&*error))
-            }
-        })?;
-        let body = body.to_bytes();
+        let body = read_body(&head, body, self.answer_bytes_max).await?;
         Ok(HttpAnswer {
             status: head.status,
             is_sealed: is_sealed(head.headers.get(CONTENT_TYPE)),
@@ -241,6 +247,22 @@ impl Connection {
             }
         })
     }
+}
+
+/// Reads a body of at most `bytes_max` bytes.
+async fn read_body(head: &Parts, body: Incoming, bytes_max: usize) -> Result<Bytes, SendError> {
+    let claimed = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if claimed.is_some_and(|claimed| claimed > bytes_max as u64) {
+        return Err(SendError::TooLarge(bytes_max));
+    }
+    let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            SendError::TooLarge(bytes_max)
+        } else {
+            SendError::Broken(causes(&*error))
+        }
+    })?;
+    Ok(body.to_bytes())
 }
 
 /// Returns true for the media type of sealed frames; a gateway may have added parameters to it.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::{FunctionName, HostId, nearest};
-use crate::config::Fallback;
+use crate::config::{Fallback, PeerUrl};
 use crate::functions::{Function, Snapshot};
-use crate::peers::{Admission, Peer};
+use crate::peers::{BreakerState, Peer, PeerSpec};
 
 /// Where a call runs.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub enum Target {
     /// On one of these peers, in the order of the configuration. Never empty; one that stands for this host has a
     /// higher priority than another. They are configured for it, or else offer it.
     Peers(Vec<Arc<Peer>>),
+    /// On the peers behind this URL of the config, of which discovery has found none yet.
+    Pending(PeerUrl),
     /// Nowhere: no such function.
     Nowhere,
 }
@@ -38,8 +40,8 @@ impl Target {
     #[must_use]
     pub fn first_peer(&self, now: Instant) -> Option<&Arc<Peer>> {
         let Self::Peers(peers) = self else { return None };
-        let is_put_off = |peer: &Peer| peer.is_unfound() || matches!(peer.look(now), Admission::No(_));
-        peers.iter().min_by_key(|peer| (peer.is_itself(), is_put_off(peer), peer.standing().priority))
+        let is_put_off = |peer: &Peer| matches!(peer.breaker_state(now), BreakerState::Open(_));
+        peers.iter().min_by_key(|peer| (peer.is_itself(), is_put_off(peer), peer.spec().rank.priority))
     }
 }
 
@@ -48,6 +50,8 @@ impl Target {
 pub struct Ways<'a> {
     /// The peers that `plugins.proxy.proxy_functions` names for the function, in its order.
     pub configured: &'a [Arc<Peer>],
+    /// The peers among those that discovery has not found yet.
+    pub pending: &'a [Arc<PeerSpec>],
     /// All peers, whose catalogues may offer it.
     pub peers: &'a [Arc<Peer>],
     /// The hosts that the call has been on.
@@ -66,18 +70,18 @@ pub fn decide(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> Target {
     let here = table.find(name.as_str());
     let serving = |peer: &&Arc<Peer>| here.is_some() || !peer.is_itself();
     let peers: Vec<_> = ways.configured.iter().filter(serving).cloned().collect();
-    let first_priority = peers.iter().map(|peer| peer.standing().priority).min();
-    let is_first = |peer: &Arc<Peer>| peer.is_itself() && Some(peer.standing().priority) == first_priority;
+    let first_priority = peers.iter().map(|peer| peer.spec().rank.priority).min();
+    let is_first = |peer: &Arc<Peer>| peer.is_itself() && Some(peer.spec().rank.priority) == first_priority;
     match here {
-        Some(function) if peers.is_empty() || peers.iter().any(is_first) => {
-            Target::Local(Arc::clone(function))
-        }
-        _ if peers.is_empty() => {
+        Some(function) if peers.iter().any(is_first) => Target::Local(Arc::clone(function)),
+        _ if !peers.is_empty() => Target::Peers(peers),
+        _ if !ways.pending.is_empty() => Target::Pending(ways.pending[0].url.clone()),
+        Some(function) => Target::Local(Arc::clone(function)),
+        None => {
             let offers = |peer: &&Arc<Peer>| peer.offers_to(name, ways.hops);
             let offering: Vec<_> = ways.peers.iter().filter(offers).cloned().collect();
             if offering.is_empty() { Target::Nowhere } else { Target::Peers(offering) }
         }
-        _ => Target::Peers(peers),
     }
 }
 
@@ -90,7 +94,7 @@ const OR_HERE: &str =
 pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> Decision {
     let target = decide(name, table, ways);
     let mut because = Vec::new();
-    if ways.configured.is_empty() {
+    if ways.configured.is_empty() && ways.pending.is_empty() {
         because.push("rule 1: plugins.proxy.proxy_functions does not name it under any peer".to_owned());
     }
     for peer in ways.configured {
@@ -105,18 +109,25 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> 
                 peer.url(),
                 peer.describe(),
                 peer.describe_lack(name),
-                if peer.met().is_none() && !peer.is_unfound() { OR_HERE } else { "" }
+                if peer.met().is_none() { OR_HERE } else { "" }
             )
         });
     }
-    let rule: u8 = if ways.configured.iter().all(|peer| peer.is_itself()) { 3 } else { 1 };
+    because.extend(ways.pending.iter().map(|pending| {
+        format!(
+            "rule 1: plugins.proxy.proxy_functions says that it runs on {}: none of the peers behind it has been found yet",
+            pending.url
+        )
+    }));
+    let is_here = ways.pending.is_empty() && ways.configured.iter().all(|peer| peer.is_itself());
+    let rule: u8 = if is_here { 3 } else { 1 };
     match &target {
         Target::Local(function) => because.push(format!(
             "rule 2: plugin `{}`, generation {}, has it here",
             function.plugin, function.generation
         )),
-        Target::Peers(_) if rule == 1 => {}
-        Target::Peers(_) | Target::Nowhere => {
+        Target::Peers(_) | Target::Pending(_) if rule == 1 => {}
+        Target::Peers(_) | Target::Pending(_) | Target::Nowhere => {
             because.push("rule 2: no published plugin of this host has it".to_owned());
             because.extend(explain_offers(name, ways));
         }
@@ -131,7 +142,7 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> 
                 because.push(format!("rule 4: the nearest names are `{}`", near.join("`, `")));
             }
         }
-        Target::Local(_) => {}
+        Target::Local(_) | Target::Pending(_) => {}
     }
     let fallback = falls_back(name, table, ways.fallback, &target);
     if let Some(function) = &fallback {
@@ -150,15 +161,16 @@ fn falls_back(
     fallback: Fallback,
     target: &Target,
 ) -> Option<Arc<Function>> {
-    let may = fallback == Fallback::Local && matches!(target, Target::Peers(_));
+    let may = fallback == Fallback::Local && matches!(target, Target::Peers(_) | Target::Pending(_));
     table.find(name.as_str()).filter(|_| may).cloned()
 }
 
 /// Which of several peers a call goes to.
 fn explain_order(rule: u8, peers: &[Arc<Peer>], first: Option<&Arc<Peer>>) -> Vec<String> {
     let mut because = Vec::new();
-    let priorities: BTreeSet<u8> = peers.iter().map(|peer| peer.standing().priority).collect();
-    let (Some(lowest), Some(now)) = (priorities.first(), first.map(|first| first.standing().priority)) else {
+    let priorities: BTreeSet<u8> = peers.iter().map(|peer| peer.spec().rank.priority).collect();
+    let (Some(lowest), Some(now)) = (priorities.first(), first.map(|first| first.spec().rank.priority))
+    else {
         return because;
     };
     if priorities.len() > 1 {
@@ -170,7 +182,7 @@ fn explain_order(rule: u8, peers: &[Arc<Peer>], first: Option<&Arc<Peer>>) -> Ve
     if now > *lowest {
         because.push(format!("rule {rule}: at present none of a lower priority than {now} may be asked"));
     }
-    if peers.iter().filter(|peer| peer.standing().priority == now).count() > 1 {
+    if peers.iter().filter(|peer| peer.spec().rank.priority == now).count() > 1 {
         because.push(format!(
             "rule {rule}: of two of priority {now} that chance names by their weights, a call goes to the one of less load"
         ));
@@ -181,12 +193,12 @@ fn explain_order(rule: u8, peers: &[Arc<Peer>], first: Option<&Arc<Peer>>) -> Ve
 /// Rule 3, a sentence for each peer that has to do with it.
 fn explain_offers(name: &FunctionName, ways: Ways<'_>) -> Vec<String> {
     let (mut because, mut asked, mut silent) = (Vec::new(), 0, 0);
-    for peer in ways.peers.iter().filter(|peer| peer.allowed().functions && !peer.is_itself()) {
+    for peer in ways.peers.iter().filter(|peer| peer.spec().probes.catalogue && !peer.is_itself()) {
         asked += 1;
-        let (url, notes) = (peer.url(), peer.known().notes());
-        let fetched = notes.fetched.map(|moment| moment.ago()).unwrap_or_default();
+        let (url, checks) = (peer.url(), peer.info().last_checks());
+        let fetched = checks.fetched.map(|moment| moment.ago()).unwrap_or_default();
         if peer.offers_to(name, ways.hops) {
-            let kept = notes.failure.map(|(moment, reason)| {
+            let kept = checks.failure.map(|(moment, reason)| {
                 format!(", kept though it could not be fetched again {}: {reason}", moment.ago())
             });
             because.push(format!(
@@ -198,10 +210,10 @@ fn explain_offers(name: &FunctionName, ways: Ways<'_>) -> Vec<String> {
             because.push(format!(
                 "rule 3: the catalogue of {url} offers it, but the call has been on that host, and does not go back"
             ));
-        } else if notes.fetched.is_none() {
+        } else if checks.fetched.is_none() {
             silent += 1;
             let why =
-                notes.failure.map_or_else(|| "it was not answered yet".to_owned(), |(_, reason)| reason);
+                checks.failure.map_or_else(|| "it was not answered yet".to_owned(), |(_, reason)| reason);
             because.push(format!("rule 3: {url} has given no catalogue: {why}"));
         }
     }

@@ -20,7 +20,7 @@ use crate::base::{
 };
 use crate::config::Fallback;
 use crate::functions::{CallFuture, Dispatch, Function, Started, Table, Withdrawn};
-use crate::peers::Peer;
+use crate::peers::{Peer, PeerSpec};
 
 /// How long what is dropped may take to be gone.
 const DROP_GRACE: Duration = Duration::from_secs(1);
@@ -52,20 +52,30 @@ pub struct Router {
 /// What the config says of where calls go; replaced in one swap. A call keeps those that it began under.
 #[derive(Debug)]
 pub struct Routes {
-    /// The peers of each function that is configured to run on some, in the order of the config.
-    pub configured: HashMap<FunctionName, Vec<Arc<Peer>>>,
-    /// All peers, in the order of the config; what their catalogues offer runs there.
-    pub peers: Vec<Arc<Peer>>,
+    /// The peers of each function that is configured to run on some.
+    pub configured: HashMap<FunctionName, PeerSet>,
+    /// All peers; what their catalogues offer runs there.
+    pub all: PeerSet,
     /// What becomes of a call that provably did not run on its peers.
     pub fallback: Fallback,
     /// How long a call may wait for a peer to come back.
     pub wait: Duration,
 }
 
+/// Some peers, in the order of the config.
+#[derive(Debug, Default)]
+pub struct PeerSet {
+    /// The peers that calls can go to.
+    pub peers: Vec<Arc<Peer>>,
+    /// Those that discovery has not found yet, by the URL of the config.
+    pub pending: Vec<Arc<PeerSpec>>,
+}
+
 impl Routes {
     fn of<'a>(&'a self, name: &FunctionName, hops: &'a [HostId]) -> Ways<'a> {
-        let configured = self.configured.get(name).map_or(&[][..], Vec::as_slice);
-        Ways { configured, peers: &self.peers, hops, fallback: self.fallback }
+        let (configured, pending) =
+            self.configured.get(name).map_or((&[][..], &[][..]), |set| (&set.peers, &set.pending));
+        Ways { configured, pending, peers: &self.all.peers, hops, fallback: self.fallback }
     }
 }
 
@@ -142,7 +152,7 @@ impl Router {
     /// All peers, by URL.
     #[must_use]
     pub fn peers(&self) -> Vec<Arc<Peer>> {
-        let mut peers = self.routes.load().peers.clone();
+        let mut peers = self.routes.load().all.peers.clone();
         peers.sort_by(|one, other| one.url().cmp(other.url()));
         peers
     }
@@ -287,7 +297,7 @@ impl Router {
         let known = local.chain(routes.configured.keys()).filter(|known| *known != name);
         let known = known.filter(|known| invocation.caller.may_see(known));
         let offered =
-            super::offers::names_like(name, &routes.peers, |known| invocation.caller.may_see(known));
+            super::offers::names_like(name, &routes.all.peers, |known| invocation.caller.may_see(known));
         let known = known.chain(&offered).map(FunctionName::as_str);
         let known: std::collections::BTreeSet<&str> = known.collect();
         let near = nearest(name.as_str(), known, 3);
@@ -310,6 +320,7 @@ impl Router {
                 self.start_local(&function, invocation, arguments, context, Instant::now())
             }
             Target::Nowhere => Started::Ready(Err(self.not_found(&invocation))),
+            Target::Pending(_) => self.start_pending(invocation, arguments, context),
             Target::Peers(_) if invocation.hops.len() >= HOPS_MAX => {
                 let path = invocation.hops.iter().map(|hop| &**hop).collect::<Vec<_>>().join(" to ");
                 let text = format!(
@@ -325,6 +336,26 @@ impl Router {
                     Poll::Ready(outcome) => Started::Ready(outcome),
                     Poll::Pending => Started::Pending(future),
                 }
+            }
+        }
+    }
+
+    /// Begins a call none of whose peers has been found yet: here, if that is configured.
+    fn start_pending(
+        &self,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+        context: &mut Context<'_>,
+    ) -> Started {
+        let name = &invocation.function;
+        match self.table.snapshot().find(name.as_str()) {
+            Some(function) if self.routes.load().fallback == Fallback::Local => {
+                tracing::warn!(function = %name, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
+                self.start_local(function, invocation, arguments, context, Instant::now())
+            }
+            _ => {
+                let text = format!("none of the peers that function `{name}` runs on has been found yet");
+                refuse(ErrorCode::Unavailable, text)
             }
         }
     }

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use super::balance::{Candidate, pick, pick_for};
 use crate::base::Invocation;
-use crate::peers::{Admission, Admitted, Entry, Peer};
+use crate::peers::{BreakerState, NoPermit, Peer, PeerPermit};
 
 /// Where a call goes next.
 pub(super) enum Next {
     /// To this one of the list.
-    Peer(usize, Admitted),
+    Peer(usize, PeerPermit),
     /// A URL that leads back to this host is the best: the call runs here.
     Here,
     /// None may be asked before that time.
@@ -26,10 +26,10 @@ pub(super) fn next(left: &[Arc<Peer>], invocation: &Invocation, now: Instant) ->
     if let [only] = left
         && !only.is_itself()
     {
-        return match only.enter(now) {
-            Entry::In(admitted) => Next::Peer(0, admitted),
-            Entry::NotBefore(until) => Next::NotBefore(until),
-            Entry::Full => Next::Full,
+        return match only.acquire(now) {
+            Ok(permit) => Next::Peer(0, permit),
+            Err(NoPermit::NotBefore(until)) => Next::NotBefore(until),
+            Err(NoPermit::Full) => Next::Full,
         };
     }
     let mut places: Vec<usize> = (0..left.len()).collect();
@@ -67,11 +67,11 @@ pub(super) fn next(left: &[Arc<Peer>], invocation: &Invocation, now: Instant) ->
                 None => Next::Exhausted,
             };
         };
-        match left[places[picked]].enter(now) {
-            Entry::In(admitted) => return Next::Peer(places[picked], admitted),
-            // Somebody else took the trial, or the last place, since.
-            Entry::NotBefore(_) => {}
-            Entry::Full => is_full = true,
+        match left[places[picked]].acquire(now) {
+            Ok(permit) => return Next::Peer(places[picked], permit),
+            // Another call took the trial, or the last place, since.
+            Err(NoPermit::NotBefore(_)) => {}
+            Err(NoPermit::Full) => is_full = true,
         }
         places.swap_remove(picked);
     }
@@ -84,13 +84,13 @@ enum Look {
 }
 
 fn look(peer: &Peer, now: Instant) -> Look {
-    match peer.look(now) {
-        Admission::No(until) => Look::NotBefore(until),
-        Admission::Yes if !peer.is_itself() && !peer.bulkhead().has_room() => Look::Full,
+    match peer.breaker_state(now) {
+        BreakerState::Open(until) => Look::NotBefore(until),
+        BreakerState::Closed if !peer.is_itself() && !peer.bulkhead().has_room() => Look::Full,
         _ => Look::Open,
     }
 }
 
 fn candidate(peer: &Peer, now: Instant) -> Candidate {
-    Candidate { priority: peer.standing().priority, weight: peer.weight(now), load: peer.load(now) }
+    Candidate { priority: peer.spec().rank.priority, weight: peer.weight(now), load: peer.load(now) }
 }

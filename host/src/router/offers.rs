@@ -37,7 +37,7 @@ impl Router {
     #[must_use]
     pub fn offered_names(&self) -> BTreeSet<FunctionName> {
         let routes = self.routes();
-        let catalogues = routes.peers.iter().filter_map(|peer| peer.offers());
+        let catalogues = routes.all.peers.iter().filter_map(|peer| peer.offers());
         catalogues.flat_map(|catalogue| catalogue.names().cloned().collect::<Vec<_>>()).collect()
     }
 

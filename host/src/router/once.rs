@@ -15,7 +15,7 @@ use super::decision::Target;
 use super::repeats::{Found, SentTo, Told};
 use crate::base::{Caller, ErrorCode, Failure, Invocation, Outcome, Place, PlaceLimit, Places, ServedBy};
 use crate::functions::{CallFuture, Started, run};
-use crate::peers::{Answer, Entry};
+use crate::peers::{Answer, NoPermit};
 
 /// Most repeats that wait for the first call at once: as many as a host runs calls where its config says nothing.
 const JOINED_MAX: usize = 1024;
@@ -84,17 +84,17 @@ impl Router {
         let Some(peer) = peers.into_iter().find(|known| known.url().authority() == &*sent.authority) else {
             return unknown(NOT_ASKED);
         };
-        let admitted = match peer.enter(Instant::now()) {
-            Entry::In(admitted) => admitted,
-            Entry::NotBefore(_) => {
+        let permit = match peer.acquire(Instant::now()) {
+            Ok(permit) => permit,
+            Err(NoPermit::NotBefore(_)) => {
                 return unknown("the peer that may have run this call is paused after failures");
             }
-            Entry::Full => {
+            Err(NoPermit::Full) => {
                 return unknown("as many calls run at the peer that may have run this call as may");
             }
         };
         let _away = invocation.place.lend();
-        match peer.call(&invocation, arguments, admitted, sent.host.as_ref()).await.answer {
+        match peer.call(&invocation, arguments, permit, sent.host.as_ref()).await.answer {
             Answer::Outcome(outcome, served_by) => {
                 let ran = outcome.as_ref().err().is_none_or(|failure| failure.executed == Some(true));
                 served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));

@@ -16,9 +16,9 @@ use super::next::{Next, next};
 use super::offers::all_say_idempotent;
 use super::repeats::SentTo;
 use super::{Router, Target};
-use crate::base::{Deadline, ErrorCode, Failure, FunctionName, HostId, Invocation, Outcome, Place};
+use crate::base::{Deadline, ErrorCode, Failure, FunctionName, HostId, Invocation, Outcome, Place, jittered};
 use crate::config::Fallback;
-use crate::peers::{Admitted, Answer, Answered, Cure, Peer, PeerLimit};
+use crate::peers::{Answer, Answered, Cure, Peer, PeerLimit, PeerPermit};
 
 /// Most times that one call is made.
 const ATTEMPTS_MAX: u32 = 10;
@@ -116,12 +116,8 @@ impl Router {
     async fn try_peers(&self, peers: Vec<Arc<Peer>>, carried: &mut Carried) -> Ended {
         let mut peers = peers;
         loop {
-            peers.retain(|peer| {
-                !peer.is_unfound() && !carried.circles.iter().any(|circle| Arc::ptr_eq(circle, peer))
-            });
+            peers.retain(|peer| !carried.circles.iter().any(|circle| Arc::ptr_eq(circle, peer)));
             if peers.is_empty() {
-                let function = &carried.invocation.function;
-                carried.last.get_or_insert_with(|| Box::new(Peer::unfound_failure(function)));
                 return self.give_up(carried);
             }
             match self.ask_each(peers.clone(), carried).await {
@@ -137,7 +133,7 @@ impl Router {
             match self.target_of(&carried.invocation) {
                 Target::Peers(now) => peers = now,
                 Target::Local(_) => return Ended::Here,
-                Target::Nowhere => return self.give_up(carried),
+                Target::Pending(_) | Target::Nowhere => return self.give_up(carried),
             }
         }
     }
@@ -149,13 +145,12 @@ impl Router {
             let now = Instant::now();
             match next(&left, &carried.invocation, now) {
                 Next::Here => return Round::Ended(Ended::Here),
-                Next::Peer(place, admitted) => {
+                Next::Peer(place, permit) => {
                     let peer = left.swap_remove(place);
                     if !self.may_attempt(carried, now) {
-                        peer.give_back(admitted);
                         return Round::Over;
                     }
-                    match self.ask(&peer, admitted, carried).await {
+                    match self.ask(&peer, permit, carried).await {
                         Ok(cure) => may_help |= cure == Cure::Time,
                         Err(ended) => return Round::Ended(ended),
                     }
@@ -192,16 +187,16 @@ impl Router {
     }
 
     /// Makes the call at one peer. If it failed and may be made elsewhere, returns what may cure that.
-    async fn ask(&self, peer: &Arc<Peer>, admitted: Admitted, carried: &mut Carried) -> Result<Cure, Ended> {
+    async fn ask(&self, peer: &Arc<Peer>, permit: PeerPermit, carried: &mut Carried) -> Result<Cure, Ended> {
         let invocation = Arc::clone(&carried.invocation);
         let Invocation { function, id, .. } = &*invocation;
         carried.attempts += 1;
         if let Some(waiting) = &mut carried.waiting {
             waiting.place = None;
         }
-        tracing::debug!(%function, request_id = %id, peer = %peer.url(), is_trial = admitted.is_trial, attempt = carried.attempts, "the call goes to this peer");
+        tracing::debug!(%function, request_id = %id, peer = %peer.url(), is_trial = permit.is_trial(), attempt = carried.attempts, "the call goes to this peer");
         let arguments = carried.arguments.clone();
-        let Answered { answer, cure, sent_to } = peer.call(&invocation, arguments, admitted, None).await;
+        let Answered { answer, cure, sent_to } = peer.call(&invocation, arguments, permit, None).await;
         carried.executed = either(carried.executed, answer.executed());
         let ran = answer.executed() == Some(true);
         if let (true, Answer::Outcome(_, Some(who))) = (ran, &answer) {
@@ -378,9 +373,4 @@ fn nobody_more(function: &FunctionName) -> Box<Failure> {
         "the peer of function `{function}` is away, and as many calls wait for it as may ([plugins.proxy] in_flight_max)"
     );
     Box::new(Failure::not_executed(ErrorCode::Unavailable, text))
-}
-
-/// Half of it to all of it: callers that failed together do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random::<f64>().mul_add(0.5, 0.5))
 }

@@ -91,6 +91,15 @@ impl KeySet {
     }
 }
 
+/// By their id, which is derived from the secret along with the keys.
+impl PartialEq for KeySet {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for KeySet {}
+
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeySet")

@@ -69,14 +69,14 @@ fn every_address_of_a_name_is_a_peer_and_they_may_change() {
     until_serving(&a, &["b", "c"]);
     // Explained by what was found, and behind what.
     let explained = a.admin_get(&format!("explain/{FUNCTION}")).json()["because"].to_string();
-    for part in [at_b.url(), at_c.url(), format!("found behind {url}")] {
+    for part in [at_b.url(), at_c.url(), format!("discovered via {url}")] {
         assert!(explained.contains(&part), "{explained}");
     }
     let peers = a.admin_get("peers").json()["peers"].clone();
     let shown = json!([peers[0]["health"], peers[0]["found_behind"], peers[1]["found_behind"]]);
     assert_eq!(shown, json!(["ok", url, url]), "{peers}");
     let table = a.run(&["peers", "-o", "wide"]).stdout;
-    assert!(table.contains("FOUND BEHIND") && table.contains(&url) && table.contains(" ok "), "{table}");
+    assert!(table.contains("DISCOVERED VIA") && table.contains(&url) && table.contains(" ok "), "{table}");
     // One comes, one goes: the other connections are not touched, and no call fails.
     let d = server("d", at_d);
     dns.put_addresses("hosts.test", &[&at_c.ip(), &at_d.ip()]);

@@ -66,7 +66,7 @@ fn wide(peers: &[Value]) -> String {
         "RUNNING",
         "WAITING",
         "HOST",
-        "FOUND BEHIND",
+        "DISCOVERED VIA",
         "CLOCK OFFSET MS",
         "FETCHED",
         "LAST PROBE",
@@ -102,6 +102,7 @@ fn health(peer: &Value, now: &str) -> String {
         "failing" => with("since", &peer["failing_since"]),
         "paused" => with("until", &peer["paused_until"]),
         "itself" => "this host".to_owned(),
+        "not_found_yet" => "pending".to_owned(),
         other => other.replace('_', " "),
     }
 }

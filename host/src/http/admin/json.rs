@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{HostChange, HostRefusal};
 use crate::base::{FunctionName, rfc3339};
 use crate::http::Problem;
-use crate::peers::{Condition, Met, Moment, Notes, Peer, Recent};
+use crate::peers::{Condition, LastChecks, Met, Peer, PeerSpec, Recent, Timestamp};
 use crate::plugins::{Change, Difference, Failure, LastFailure, PluginStatus, Progress, Step, Zombie};
 use crate::wire::key_id_text;
 
@@ -67,11 +67,12 @@ pub(super) fn not_served_json(Failure { what, step, reason, since }: &Failure) -
 
 /// A peer, with what it offers.
 pub(super) fn peer_json(peer: &Peer) -> Value {
-    let Notes { fetched, failure, probe } = peer.known().notes();
+    let LastChecks { fetched, failure, probe } = peer.info().last_checks();
+    let PeerSpec { url, discovered_via, binding, rank, probes, .. } = peer.spec();
     let offers = peer.offers();
     let failure = failure.map(|(moment, reason)| json!({ "at": rfc3339(moment.date), "reason": reason }));
     let catalogue = json!({
-        "asked": peer.allowed().functions, "functions": offers.as_ref().map(|catalogue| catalogue.len()),
+        "asked": probes.catalogue, "functions": offers.as_ref().map(|catalogue| catalogue.len()),
         "host_id": offers.as_ref().and_then(|catalogue| catalogue.host_id.as_deref()),
         "fetched_at": fetched.map(|moment| rfc3339(moment.date)), "last_failure": failure,
     });
@@ -88,22 +89,41 @@ pub(super) fn peer_json(peer: &Peer) -> Value {
         |error| json!({ "at": rfc3339(error.at.date), "cause": error.cause.as_str(), "reason": error.reason }),
     );
     json!({
-        "found_behind": peer.found_behind().map(ToString::to_string), "health": condition.as_str(),
+        "found_behind": discovered_via.as_ref().map(ToString::to_string), "health": condition.as_str(),
         "failing_since": failing.map(|failing| rfc3339(failing.since.date)),
         "failures": failing.map_or(0, |failing| failing.failures), "paused_until": paused_until.map(rfc3339),
         "last_success_at": answered.map(|moment| rfc3339(moment.date)), "last_error": last_error,
-        "key_id": peer.key_id().map(key_id_text),
+        "key_id": peer.spec().key_id().map(key_id_text),
         "running": peer.stats().running(), "in_flight_max": peer.bulkhead().in_flight_max(),
-        "waiting": peer.bulkhead().waiting(), "priority": peer.standing().priority, "weight": peer.standing().weight,
-        "url": peer.url().to_string(), "itself": peer.is_itself(), "clock_offset_ms": peer.clock_offset_ms(),
-        "has_key": peer.key_id().is_some(), "catalogue": catalogue, "last_probe": probe,
-        "encrypted": peer.url().is_https(), "pinned": peer.binding().host_id.as_deref(), "bind": peer.binding().bind,
+        "waiting": peer.bulkhead().waiting(), "priority": rank.priority, "weight": rank.weight,
+        "url": url.to_string(), "itself": peer.is_itself(), "clock_offset_ms": peer.clock_offset_ms(),
+        "has_key": peer.spec().key_id().is_some(), "catalogue": catalogue, "last_probe": probe,
+        "encrypted": url.is_https(), "pinned": binding.host_id.as_deref(), "bind": binding.bind,
         "answered": peer.met().map(|met| met_json(&met)),
     })
 }
 
+/// The health of peers that discovery has not found yet.
+pub(super) const PENDING: &str = "not_found_yet";
+
+/// The peers behind a URL of which discovery has found none yet, in the form of one.
+pub(super) fn pending_json(spec: &PeerSpec) -> Value {
+    let PeerSpec { url, binding, rank, .. } = spec;
+    json!({
+        "found_behind": null, "health": PENDING, "failing_since": null, "failures": 0, "paused_until": null,
+        "last_success_at": null, "last_error": null, "key_id": spec.key_id().map(key_id_text), "running": 0,
+        "in_flight_max": null, "waiting": 0, "priority": rank.priority, "weight": rank.weight,
+        "url": url.to_string(), "itself": false, "clock_offset_ms": 0, "has_key": spec.key_id().is_some(),
+        "catalogue": {
+            "asked": false, "functions": null, "host_id": null, "fetched_at": null, "last_failure": null,
+        },
+        "last_probe": null, "encrypted": url.is_https(), "pinned": binding.host_id.as_deref(),
+        "bind": binding.bind, "answered": null,
+    })
+}
+
 /// Who answered at the URL of a peer last, and when.
-fn met_json((moment, met): &(Moment, Met)) -> Value {
+fn met_json((moment, met): &(Timestamp, Met)) -> Value {
     let (by, is_itself) = match met {
         Met::Host(by) => (Some(by), false),
         Met::Unbound => (None, false),

@@ -21,7 +21,7 @@ use super::Admin;
 use crate::base::{FunctionName, LOG_LINES_DROPPED, Places};
 use crate::functions::CallStats;
 use crate::http::{Problem, Response, accept, health};
-use crate::peers::{Condition, Moment, PeerLimit};
+use crate::peers::{Condition, PeerLimit, Timestamp};
 use crate::plugins::{functions_that_held_workers, workers_held};
 
 /// What every Prometheus of the last years asks for.
@@ -228,14 +228,14 @@ fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
         let up = match peer.condition(now) {
             Condition::Ok => 1.0,
             Condition::Failing(_) | Condition::Paused(_) | Condition::NoKey => 0.0,
-            Condition::Unknown | Condition::Itself | Condition::NotFoundYet => return None,
+            Condition::Unknown | Condition::Itself => return None,
         };
         Some(([("peer", url.as_str())], up))
     });
     let help = "1 for a peer that answered last, 0 for one that fails; nothing where that is not known.";
     gauges(to, "peer_up", help, up)?;
     let seconds =
-        |moment: Moment| moment.date.duration_since(UNIX_EPOCH).map_or(0.0, |date| date.as_secs_f64());
+        |moment: Timestamp| moment.date.duration_since(UNIX_EPOCH).map_or(0.0, |date| date.as_secs_f64());
     let answered = urls.iter().zip(&peers).filter_map(|(url, peer)| {
         Some(([("peer", url.as_str())], seconds(peer.history().recent().answered?)))
     });
@@ -249,7 +249,7 @@ fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     gauges(to, "peer_clock_offset_seconds", "What is added to this host's clock for the peer.", offsets)?;
     let known = || urls.iter().map(String::as_str).zip(&peers);
     let fetches = known().flat_map(|(url, peer)| {
-        peer.known()
+        peer.info()
             .fetches()
             .map(move |(result, count)| ([("peer", url), ("result", result.as_str())], count))
     });
@@ -263,9 +263,7 @@ fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
         .map(|(url, peer)| ([("peer", url)], peer.offers().map_or(0.0, |catalogue| catalogue.len() as f64)));
     gauges(to, "peer_catalogue_functions", "Functions that a peer's catalogue offers.", offered)?;
     let probes = known().flat_map(|(url, peer)| {
-        peer.known()
-            .probes()
-            .map(move |(result, count)| ([("peer", url), ("result", result.as_str())], count))
+        peer.info().probes().map(move |(result, count)| ([("peer", url), ("result", result.as_str())], count))
     });
     counters(
         to,

@@ -8,11 +8,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::json::{change_json, host_change_json, not_served_json, peer_json, plugin_json, refusal};
+use super::json::{
+    PENDING, change_json, host_change_json, not_served_json, peer_json, pending_json, plugin_json, refusal,
+};
 use super::who::Who;
 use super::{Admin, metrics};
 use crate::base::{ErrorCode, FunctionName, PlaceLimit, Places, rfc3339};
-use crate::config::{HEALTH_PATH, READY_PATH};
+use crate::config::{HEALTH_PATH, PeerUrl, READY_PATH};
 use crate::http::health::{self, Detail, json_response};
 use crate::http::{Problem, Response, body};
 use crate::plugins::{Change, PluginError};
@@ -330,7 +332,12 @@ fn limit_json(places: &Places) -> Option<Value> {
 }
 
 fn peers(admin: &Admin) -> Value {
-    let peers: Vec<Value> = admin.router.peers().iter().map(|peer| peer_json(peer)).collect();
+    let routes = admin.router.routes();
+    let mut peers: Vec<(&PeerUrl, Value)> =
+        routes.all.peers.iter().map(|peer| (peer.url(), peer_json(peer))).collect();
+    peers.extend(routes.all.pending.iter().map(|pending| (&pending.url, pending_json(pending))));
+    peers.sort_by_key(|(url, _)| *url);
+    let peers: Vec<Value> = peers.into_iter().map(|(_, peer)| peer).collect();
     json!({ "peers": peers, "now": rfc3339(SystemTime::now()) })
 }
 
@@ -339,7 +346,12 @@ fn explain(admin: &Admin, name: &str) -> Result<Value, Problem> {
         .map_err(|error| Problem::of_code(ErrorCode::InvalidArgument, &error.to_string()))?;
     let Decision { target, fallback, because } = admin.router.explain(&function);
     let mut explained = json!({ "function": name, "runs": runs(&target), "because": because });
-    if let Some(peer) = target.first_peer(Instant::now()) {
+    if let Target::Pending(url) = &target {
+        explained["peer"] = url.to_string().into();
+        explained["peer_health"] = PENDING.into();
+        explained["peer_has_answered"] = false.into();
+        explained["fallback"] = fallback.map(|_| "local").into();
+    } else if let Some(peer) = target.first_peer(Instant::now()) {
         explained["peer"] = peer.url().to_string().into();
         explained["peer_health"] = peer.condition(Instant::now()).as_str().into();
         explained["peer_has_answered"] = peer.met().is_some().into();
@@ -351,7 +363,7 @@ fn explain(admin: &Admin, name: &str) -> Result<Value, Problem> {
 fn runs(target: &Target) -> &'static str {
     match target {
         Target::Local(_) => "local",
-        Target::Peers(_) => "peer",
+        Target::Peers(_) | Target::Pending(_) => "peer",
         Target::Nowhere => "nowhere",
     }
 }

@@ -12,7 +12,7 @@ use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::rdata::SRV;
 use tokio::time::timeout_at;
 
-use super::{Discovery, ENDPOINTS_MAX, Endpoint, Finding, Found, Lost};
+use super::{Discovery, DiscoveryError, ENDPOINTS_MAX, Endpoint, Endpoints, FindFuture};
 use crate::config::PeerUrl;
 
 /// How long one server may take to answer, and how often it is asked.
@@ -41,13 +41,13 @@ impl AddressDiscovery {
 }
 
 impl Discovery for AddressDiscovery {
-    fn find(&mut self) -> Finding<'_> {
+    fn find(&mut self) -> FindFuture<'_> {
         Box::pin(async move {
             let name = self.url.host();
             let answers = ask(&self.lookups.resolver()?, name, Instant::now() + ALL_TIMEOUT).await;
-            let Known { addresses, again, lost } = self.lookups.note(name, answers)?;
+            let Known { addresses, again, error } = self.lookups.note(name, answers)?;
             let endpoints = addresses.into_iter().map(|address| self.url.at(address, self.url.port()));
-            Ok(Found { endpoints: endpoints.map(Endpoint::at).collect(), again, lost })
+            Ok(Endpoints { endpoints: endpoints.map(Endpoint::at).collect(), again, error })
         })
     }
 }
@@ -65,7 +65,7 @@ impl ServiceDiscovery {
 }
 
 impl Discovery for ServiceDiscovery {
-    fn find(&mut self) -> Finding<'_> {
+    fn find(&mut self) -> FindFuture<'_> {
         Box::pin(async move {
             let in_time = Instant::now() + ALL_TIMEOUT;
             let resolver = self.lookups.resolver()?;
@@ -96,46 +96,46 @@ impl ServiceDiscovery {
         targets: &[SRV],
         answers: BTreeMap<String, Answers>,
         mut again: Duration,
-    ) -> Result<Found, Lost> {
+    ) -> Result<Endpoints, DiscoveryError> {
         self.lookups.known.retain(|name, _| answers.contains_key(name));
-        let mut lost = None;
+        let mut error = None;
         for (name, answers) in answers {
             let reason = match self.lookups.note(&name, answers) {
                 Ok(known) => {
                     again = again.min(known.again);
-                    known.lost
+                    known.error
                 }
                 Err(reason) => Some(reason),
             };
             if reason.is_some() {
-                (again, lost) = (AGAIN_MIN, lost.or(reason));
+                (again, error) = (AGAIN_MIN, error.or(reason));
             }
         }
         let priorities: BTreeSet<u16> = targets.iter().map(|srv| srv.priority).collect();
         let mut endpoints = BTreeSet::new();
         for srv in targets {
-            let rank = priorities.iter().position(|priority| *priority == srv.priority).unwrap_or_default();
-            let rank = u8::try_from(rank).unwrap_or(u8::MAX);
+            let priority = priorities.iter().position(|known| *known == srv.priority).unwrap_or_default();
+            let priority = u8::try_from(priority).unwrap_or(u8::MAX);
             let weight = srv.weight.max(1);
-            let endpoint = |address| Endpoint { url: self.url.at(address, srv.port), rank, weight };
+            let endpoint = |address| Endpoint { url: self.url.at(address, srv.port), priority, weight };
             endpoints.extend(self.lookups.last(&srv.target.to_utf8()).into_iter().map(endpoint));
         }
-        match lost {
+        match error {
             Some(reason) if endpoints.is_empty() => Err(reason),
-            lost => Ok(Found { endpoints, again, lost }),
+            error => Ok(Endpoints { endpoints, again, error }),
         }
     }
 }
 
 /// What one look-up of a name says, and for how long: IPv4, then IPv6.
-type Answers = [Result<(Vec<IpAddr>, Duration), Lost>; 2];
+type Answers = [Result<(Vec<IpAddr>, Duration), DiscoveryError>; 2];
 
 /// What is known of a name.
 struct Known {
     addresses: Vec<IpAddr>,
     again: Duration,
     /// Why one family is what it was before.
-    lost: Option<Lost>,
+    error: Option<DiscoveryError>,
 }
 
 /// Looks up both families of a name, each until then at the latest.
@@ -191,7 +191,7 @@ impl Lookups {
         Self { servers: servers.to_vec(), resolver: None, known: HashMap::new() }
     }
 
-    fn resolver(&mut self) -> Result<TokioResolver, Lost> {
+    fn resolver(&mut self) -> Result<TokioResolver, DiscoveryError> {
         if let Some(resolver) = &self.resolver {
             return Ok(resolver.clone());
         }
@@ -220,8 +220,8 @@ impl Lookups {
     }
 
     /// Puts in what was said of a name. Where only one family cannot be looked up, those that are known of it stay.
-    fn note(&mut self, name: &str, answers: Answers) -> Result<Known, Lost> {
-        let (mut lost, mut answered, mut again) = (None, false, AGAIN_MAX);
+    fn note(&mut self, name: &str, answers: Answers) -> Result<Known, DiscoveryError> {
+        let (mut error, mut answered, mut again) = (None, false, AGAIN_MAX);
         let known = self.known.entry(name.to_owned()).or_default();
         for (family, answer) in known.iter_mut().zip(answers) {
             match answer {
@@ -229,15 +229,15 @@ impl Lookups {
                     (answered, again) = (true, again.min(valid));
                     *family = addresses;
                 }
-                Err(reason) => lost = Some(format!("`{name}`: {reason}")),
+                Err(reason) => error = Some(format!("`{name}`: {reason}")),
             }
         }
         let addresses: Vec<IpAddr> = known.iter().flatten().copied().collect();
-        match lost {
+        match error {
             Some(reason) if addresses.is_empty() || !answered => Err(reason),
-            Some(_) => Ok(Known { addresses, again: AGAIN_MIN, lost }),
+            Some(_) => Ok(Known { addresses, again: AGAIN_MIN, error }),
             None if addresses.is_empty() => Err(format!("`{name}` has no addresses")),
-            None => Ok(Known { addresses, again, lost }),
+            None => Ok(Known { addresses, again, error }),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::task::JoinHandle;
 
-use super::{Discovery, ENDPOINTS_MAX, Endpoint, Finding, Found, Lost};
+use super::{Discovery, DiscoveryError, ENDPOINTS_MAX, Endpoint, Endpoints, FindFuture};
 use crate::config::{PeerUrl, read_bounded};
 
 /// Longest file in bytes.
@@ -23,7 +23,7 @@ pub(super) struct FileDiscovery {
     url: PeerUrl,
     path: PathBuf,
     /// Goes on also if nobody waits for it any more: a file system that hangs costs one thread, not one each time.
-    reading: Option<JoinHandle<Result<BTreeSet<Endpoint>, Lost>>>,
+    reading: Option<JoinHandle<Result<BTreeSet<Endpoint>, DiscoveryError>>>,
 }
 
 /// One entry of the file.
@@ -55,7 +55,7 @@ impl FileDiscovery {
 }
 
 impl Discovery for FileDiscovery {
-    fn find(&mut self) -> Finding<'_> {
+    fn find(&mut self) -> FindFuture<'_> {
         Box::pin(async move {
             let (path, is_https) = (self.path.clone(), self.url.is_https());
             let reading = self.reading.get_or_insert_with(|| {
@@ -66,18 +66,18 @@ impl Discovery for FileDiscovery {
             let read = reading.await;
             self.reading = None;
             let endpoints = read.map_err(|_| "the thread that read the file died".to_owned())??;
-            Ok(Found { endpoints, again: AGAIN, lost: None })
+            Ok(Endpoints { endpoints, again: AGAIN, error: None })
         })
     }
 }
 
-fn read(path: &Path, is_https: bool) -> Result<BTreeSet<Endpoint>, Lost> {
+fn read(path: &Path, is_https: bool) -> Result<BTreeSet<Endpoint>, DiscoveryError> {
     let bytes = read_bounded(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
     parse(&bytes, is_https)
 }
 
 /// The peers of a file, all of which are reached with TLS, or none is.
-pub(super) fn parse(bytes: &[u8], is_https: bool) -> Result<BTreeSet<Endpoint>, Lost> {
+pub(super) fn parse(bytes: &[u8], is_https: bool) -> Result<BTreeSet<Endpoint>, DiscoveryError> {
     let entries: Vec<Entry> = serde_json::from_slice(bytes).map_err(|error| {
         format!(
             "a JSON list of URLs, or of {{ url, priority, weight }}, is expected: line {}, column {}",
@@ -98,7 +98,7 @@ pub(super) fn parse(bytes: &[u8], is_https: bool) -> Result<BTreeSet<Endpoint>, 
             let scheme = if is_https { "https" } else { "http" };
             return Err(format!("entry {}: the peers of this URL are reached by {scheme}", place + 1));
         }
-        Ok(Endpoint { url, rank: priority, weight: weight.max(1) })
+        Ok(Endpoint { url, priority, weight: weight.max(1) })
     };
     entries.into_iter().enumerate().map(endpoint).collect()
 }

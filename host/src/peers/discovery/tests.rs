@@ -1,12 +1,12 @@
 use super::*;
 
-fn endpoint(url: &str, rank: u8, weight: u16) -> Endpoint {
-    Endpoint { url: PeerUrl::new(url).unwrap(), rank, weight }
+fn endpoint(url: &str, priority: u8, weight: u16) -> Endpoint {
+    Endpoint { url: PeerUrl::new(url).unwrap(), priority, weight }
 }
 
-fn found(urls: &[&str]) -> Found {
+fn found(urls: &[&str]) -> Endpoints {
     let endpoints = urls.iter().map(|url| Endpoint::at(PeerUrl::new(url).unwrap())).collect();
-    Found { endpoints, again: Duration::from_secs(1), lost: None }
+    Endpoints { endpoints, again: Duration::from_secs(1), error: None }
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn what_may_not_be_called_is_left_out() {
 #[test]
 fn a_peer_that_is_found_twice_is_one() {
     let twice = [endpoint("http://b", 3, 2), endpoint("http://b", 1, 4), endpoint("http://c", 0, 1)];
-    let found = Found { endpoints: twice.into(), again: Duration::ZERO, lost: None };
+    let found = Endpoints { endpoints: twice.into(), again: Duration::ZERO, error: None };
     let left = permitted(found, &AllowedAddresses::default()).unwrap().endpoints;
     assert_eq!(left, BTreeSet::from([endpoint("http://b", 1, 6), endpoint("http://c", 0, 1)]));
 }
@@ -73,7 +73,7 @@ fn a_peer_that_is_found_twice_is_one() {
 struct Scripted(std::vec::IntoIter<Result<&'static [&'static str], &'static str>>);
 
 impl Discovery for Scripted {
-    fn find(&mut self) -> Finding<'_> {
+    fn find(&mut self) -> FindFuture<'_> {
         let next = self.0.next();
         Box::pin(async move {
             match next {
@@ -99,11 +99,13 @@ async fn only_what_is_new_is_told() {
     let url = PeerUrl::new("http://all").unwrap();
     let tasks = Tasks::default();
     let scripted = Box::new(Scripted(script.into_iter()));
-    let following = Following::start(url, scripted, AllowedAddresses::default(), to, &tasks);
+    let allowed = AllowedAddresses::default();
+    let spec = DiscoverySpec { url, discover: Discover::Static, dns_servers: Vec::new(), allowed };
+    let task = DiscoveryTask::run(&spec, scripted, to, &tasks);
     for expected in [Ok(2), Err("gone"), Ok(2), Ok(1), Err("no answer within 10 s")] {
         let outcome = told.recv().await.unwrap().outcome;
         assert_eq!(outcome.map(|found| found.len()), expected.map_err(str::to_owned));
     }
-    drop(following);
+    drop(task);
     assert!(told.recv().await.is_none(), "it has ended");
 }

@@ -1,164 +1,205 @@
-//! Whether a peer is asked at all: a circuit breaker. Pure but for its memory: times and chance are passed in.
+//! The circuit breaker of one peer. Pure but for its memory: times and chance are passed in.
 //!
-//! Several failures in a row, or more failures than successes over the last calls, open it: for a while, that grows from
-//! opening to opening and is never the same twice, the peer is not asked. Then one call is let through to find out; the
-//! others go elsewhere until that one has ended. Successes of calls that began before it opened do not close it.
+//! Several failures in a row, or more failures than successes over the last calls, open it: calls go elsewhere for a
+//! while, which grows from opening to opening and varies by chance. Then it is half-open and admits one call as a trial:
+//! its success closes the breaker, its failure opens it again. Results of calls that began before it opened change
+//! nothing.
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::Mutex;
 
-/// Failures in a row that open it.
+/// Failures in a row that open the breaker.
 const FAILURES_IN_A_ROW: u32 = 5;
-/// Of how many calls the share that failed is watched, about: a moving average forgets.
+/// The number of calls over which the share of failures is averaged, about: a moving average forgets.
 const WATCHED_CALLS: f64 = 20.0;
-/// The share of failed calls that opens it.
+/// The share of failed calls that opens the breaker.
 const FAILED_SHARE: f64 = 0.5;
-/// For how long it opens first, and at most. The last one bounds how long a peer that is back stays unasked.
+/// The first and the longest time that the breaker stays open. The longest bounds how late a recovered peer is tried.
 const OPEN_FIRST: Duration = Duration::from_millis(250);
 const OPEN_MAX: Duration = Duration::from_secs(4);
-/// How long the one call that finds out may take before another one may.
+/// The time after which a trial that has not ended makes way for another one.
 const TRIAL_MAX: Duration = Duration::from_secs(5);
-/// How long a peer that came back gets less than its share.
+/// The time during which a recovered peer gets less than its share.
 const SLOW_START: Duration = Duration::from_secs(10);
 
 /// The breaker of one peer.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<State>);
+pub struct Breaker(Mutex<Circuit>);
 
-#[derive(Debug, Default)]
-struct State {
-    failures_in_a_row: u32,
-    /// Of the last calls, as moving averages.
-    failed_share: f64,
-    /// How many calls that average is made of, up to [`WATCHED_CALLS`].
-    watched: f64,
-    open: Option<Open>,
-    /// How often it opened without a success between.
-    openings: u32,
-    /// When it closed last.
-    closed_at: Option<Instant>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Open {
-    until: Instant,
-    /// Until when one call is finding out.
-    trial_until: Option<Instant>,
-}
-
-/// Whether a call may go to the peer now.
+/// What a breaker admits at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Yes.
-    Yes,
-    /// Yes, as the one that finds out whether the peer is back.
-    Trial,
-    /// No, until then at least.
-    No(Instant),
+pub enum BreakerState {
+    /// Every call.
+    Closed,
+    /// One call, as the trial.
+    HalfOpen,
+    /// No call before this time.
+    Open(Instant),
 }
 
-impl Health {
-    /// Whether a call could go to the peer now, without taking the trial.
+/// Leave for one call, whose result is recorded with it. Dropping the permit of a trial lets another call be the trial.
+#[derive(Debug)]
+pub struct BreakerPermit {
+    /// The half-open breaker that the call is the trial of.
+    trial_of: Option<Arc<Breaker>>,
+}
+
+#[derive(Debug)]
+enum Circuit {
+    Closed(Closed),
+    Open {
+        until: Instant,
+        /// How often it has opened without a success in between.
+        openings: u32,
+    },
+    /// A trial runs.
+    Trial {
+        begun: Instant,
+        openings: u32,
+    },
+}
+
+/// The last calls of a closed breaker.
+#[derive(Debug, Default)]
+struct Closed {
+    failures_in_a_row: u32,
+    /// A moving average.
+    failed_share: f64,
+    /// The number of calls in that average, up to [`WATCHED_CALLS`].
+    watched: f64,
+    /// The end of the last trial; nothing if the breaker has never opened.
+    since: Option<Instant>,
+}
+
+impl Breaker {
+    /// Returns what the breaker admits at `now`.
     #[must_use]
-    pub fn look(&self, now: Instant) -> Admission {
-        self.state().admission(now)
+    pub fn peek(&self, now: Instant) -> BreakerState {
+        self.0.lock().state(now)
     }
 
-    /// Whether this call may go to the peer now; it may have taken the trial.
-    pub fn admit(&self, now: Instant) -> Admission {
-        let mut state = self.state();
-        let admission = state.admission(now);
-        if let (Admission::Trial, Some(open)) = (admission, &mut state.open) {
-            open.trial_until = Some(now + TRIAL_MAX);
+    /// Admits a call, as the trial if the breaker is half-open.
+    ///
+    /// # Errors
+    /// The time before which it admits none.
+    pub fn acquire(self: &Arc<Self>, now: Instant) -> Result<BreakerPermit, Instant> {
+        let mut circuit = self.0.lock();
+        let openings = match *circuit {
+            Circuit::Closed(_) => return Ok(BreakerPermit { trial_of: None }),
+            Circuit::Open { openings, .. } | Circuit::Trial { openings, .. } => openings,
+        };
+        if let BreakerState::Open(until) = circuit.state(now) {
+            return Err(until);
         }
-        admission
+        *circuit = Circuit::Trial { begun: now, openings };
+        Ok(BreakerPermit { trial_of: Some(Arc::clone(self)) })
     }
 
-    /// Notes that the peer answered. `trial` says that the call was the one to find out.
-    pub fn succeeded(&self, now: Instant, trial: bool) {
-        let mut state = self.state();
-        if state.open.is_some() && !trial {
-            return;
-        }
-        if state.open.take().is_some() {
-            *state = State { closed_at: Some(now), ..State::default() };
-        }
-        state.failures_in_a_row = 0;
-        state.openings = 0;
-        state.watch(0.0);
-    }
-
-    /// Notes that the peer failed; `chance`, 0 to 1, varies how long it is left alone. Answers whether it opened.
-    pub fn failed(&self, now: Instant, trial: bool, chance: f64) -> bool {
-        let mut state = self.state();
-        if state.open.is_some() {
-            // Of a call that began before it opened: nothing new.
-            if !trial {
-                return false;
+    /// Records that the peer answered.
+    pub fn record_success(&self, permit: BreakerPermit, now: Instant) {
+        let is_trial = permit.redeem();
+        let mut circuit = self.0.lock();
+        match &mut *circuit {
+            Circuit::Closed(closed) => {
+                closed.failures_in_a_row = 0;
+                closed.average(0.0);
             }
-            state.reopen(now, chance);
-            return true;
+            Circuit::Open { .. } | Circuit::Trial { .. } if is_trial => {
+                let mut closed = Closed { since: Some(now), ..Closed::default() };
+                closed.average(0.0);
+                *circuit = Circuit::Closed(closed);
+            }
+            Circuit::Open { .. } | Circuit::Trial { .. } => {}
         }
-        state.failures_in_a_row += 1;
-        state.watch(1.0);
-        let too_often = state.watched >= WATCHED_CALLS && state.failed_share > FAILED_SHARE;
-        if state.failures_in_a_row < FAILURES_IN_A_ROW && !too_often {
-            return false;
-        }
-        state.reopen(now, chance);
+    }
+
+    /// Records that the peer failed, and returns true if that opened the breaker. `chance`, 0 to 1, varies for how long.
+    pub fn record_failure(&self, permit: BreakerPermit, now: Instant, chance: f64) -> bool {
+        let is_trial = permit.redeem();
+        let mut circuit = self.0.lock();
+        let openings = match &mut *circuit {
+            Circuit::Closed(closed) => {
+                closed.failures_in_a_row += 1;
+                closed.average(1.0);
+                let is_too_often = closed.watched >= WATCHED_CALLS && closed.failed_share > FAILED_SHARE;
+                if closed.failures_in_a_row < FAILURES_IN_A_ROW && !is_too_often {
+                    return false;
+                }
+                0
+            }
+            Circuit::Open { openings, .. } | Circuit::Trial { openings, .. } if is_trial => *openings,
+            Circuit::Open { .. } | Circuit::Trial { .. } => return false,
+        };
+        let doubled = OPEN_FIRST.saturating_mul(1 << openings.min(16)).min(OPEN_MAX);
+        // At least three quarters of it: peers that failed together are not tried together.
+        let until = now + doubled.mul_f64(chance.clamp(0.0, 1.0).mul_add(0.25, 0.75));
+        *circuit = Circuit::Open { until, openings: openings.saturating_add(1) };
         true
     }
 
-    /// Notes that the one call that was to find out never did: another one may.
-    pub fn trial_ended(&self) {
-        if let Some(open) = &mut self.state().open {
-            open.trial_until = None;
+    /// Makes an open breaker half-open: the peer says that it is ready, and the next call finds out.
+    pub fn half_open(&self, now: Instant) {
+        if let Circuit::Open { until, .. } = &mut *self.0.lock() {
+            *until = now;
         }
     }
 
-    /// Notes that the peer says of itself that it is ready: a call may find out at once.
-    pub fn says_ready(&self, now: Instant) {
-        if let Some(open) = &mut self.state().open {
-            open.until = now;
-        }
-    }
-
-    /// The part of its share that the peer gets, 0.1 to 1: less for a while after it came back.
+    /// Returns the part of its share that the peer gets, 0.1 to 1: less for a while after its recovery.
     #[must_use]
     pub fn share(&self, now: Instant) -> f64 {
-        let since = self.state().closed_at.map(|closed_at| now.saturating_duration_since(closed_at));
-        since.map_or(1.0, |since| (since.as_secs_f64() / SLOW_START.as_secs_f64()).clamp(0.1, 1.0))
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock()
+        let Circuit::Closed(Closed { since: Some(since), .. }) = *self.0.lock() else { return 1.0 };
+        let passed = now.saturating_duration_since(since);
+        (passed.as_secs_f64() / SLOW_START.as_secs_f64()).clamp(0.1, 1.0)
     }
 }
 
-impl State {
-    fn admission(&self, now: Instant) -> Admission {
-        match self.open {
-            None => Admission::Yes,
-            Some(Open { until, .. }) if now < until => Admission::No(until),
-            Some(Open { trial_until: Some(until), .. }) if now < until => Admission::No(until),
-            Some(_) => Admission::Trial,
+impl BreakerPermit {
+    /// Returns true if the call finds out whether the peer is back.
+    #[must_use]
+    pub fn is_trial(&self) -> bool {
+        self.trial_of.is_some()
+    }
+
+    /// Takes the trial out, so that dropping the permit does not give it back.
+    fn redeem(mut self) -> bool {
+        self.trial_of.take().is_some()
+    }
+}
+
+impl Drop for BreakerPermit {
+    fn drop(&mut self) {
+        let Some(breaker) = self.trial_of.take() else { return };
+        let mut circuit = breaker.0.lock();
+        if let Circuit::Trial { begun, openings } = *circuit {
+            *circuit = Circuit::Open { until: begun, openings };
         }
     }
+}
 
-    fn watch(&mut self, failed: f64) {
+impl Default for Circuit {
+    fn default() -> Self {
+        Self::Closed(Closed::default())
+    }
+}
+
+impl Circuit {
+    fn state(&self, now: Instant) -> BreakerState {
+        let until = match *self {
+            Self::Closed(_) => return BreakerState::Closed,
+            Self::Open { until, .. } => until,
+            Self::Trial { begun, .. } => begun + TRIAL_MAX,
+        };
+        if now < until { BreakerState::Open(until) } else { BreakerState::HalfOpen }
+    }
+}
+
+impl Closed {
+    /// Takes the result of one call into the average: 1 for a failure, 0 for a success.
+    fn average(&mut self, failed: f64) {
         self.watched = (self.watched + 1.0).min(WATCHED_CALLS);
         self.failed_share += (failed - self.failed_share) / self.watched;
-    }
-
-    fn reopen(&mut self, now: Instant, chance: f64) {
-        let doubled = OPEN_FIRST.saturating_mul(1 << self.openings.min(16)).min(OPEN_MAX);
-        self.openings = self.openings.saturating_add(1);
-        // Three quarters of it at least: peers that failed together are not asked again together.
-        let until = now + doubled.mul_f64(chance.clamp(0.0, 1.0).mul_add(0.25, 0.75));
-        self.open = Some(Open { until, trial_until: None });
-        self.failures_in_a_row = 0;
-        self.failed_share = 0.0;
-        self.watched = 0.0;
     }
 }
 
@@ -166,79 +207,99 @@ impl State {
 mod tests {
     use super::*;
 
-    fn open(health: &Health, now: Instant) {
+    fn fail(breaker: &Arc<Breaker>, now: Instant, chance: f64) -> bool {
+        breaker.record_failure(breaker.acquire(now).unwrap(), now, chance)
+    }
+
+    fn succeed(breaker: &Arc<Breaker>, now: Instant) {
+        breaker.record_success(breaker.acquire(now).unwrap(), now);
+    }
+
+    fn open(breaker: &Arc<Breaker>, now: Instant) {
         for _ in 0..FAILURES_IN_A_ROW - 1 {
-            assert!(!health.failed(now, false, 1.0));
-            assert_eq!(health.look(now), Admission::Yes);
+            assert!(!fail(breaker, now, 1.0));
+            assert_eq!(breaker.peek(now), BreakerState::Closed);
         }
-        assert!(health.failed(now, false, 1.0));
+        assert!(fail(breaker, now, 1.0));
     }
 
     #[test]
     fn failures_in_a_row_open_it_and_one_call_finds_out() {
-        let (health, start) = (Health::default(), Instant::now());
-        open(&health, start);
+        let (breaker, start) = (Arc::<Breaker>::default(), Instant::now());
+        let from_before = breaker.acquire(start).unwrap();
+        open(&breaker, start);
         let until = start + OPEN_FIRST;
-        assert_eq!(health.admit(start), Admission::No(until));
-        assert_eq!(health.admit(until), Admission::Trial);
-        assert_eq!(health.admit(until), Admission::No(until + TRIAL_MAX), "one at a time");
-        health.succeeded(until, false);
-        assert_eq!(health.admit(until), Admission::No(until + TRIAL_MAX), "a call from before says nothing");
-        health.trial_ended();
-        assert_eq!(health.admit(until), Admission::Trial, "the first one was dropped");
-        health.succeeded(until, true);
-        assert_eq!(health.admit(until), Admission::Yes);
-        assert!((health.share(until) - 0.1).abs() < 1e-9);
-        assert!((health.share(until + SLOW_START / 2) - 0.5).abs() < 1e-9);
-        assert!((health.share(until + SLOW_START * 2) - 1.0).abs() < 1e-9);
+        assert_eq!(breaker.acquire(start).unwrap_err(), until);
+        assert_eq!(breaker.peek(until), BreakerState::HalfOpen);
+        let trial = breaker.acquire(until).unwrap();
+        assert!(trial.is_trial());
+        assert_eq!(breaker.acquire(until).unwrap_err(), until + TRIAL_MAX, "one at a time");
+        breaker.record_success(from_before, until);
+        assert_eq!(
+            breaker.peek(until),
+            BreakerState::Open(until + TRIAL_MAX),
+            "a call from before changes nothing"
+        );
+        drop(trial);
+        let trial = breaker.acquire(until).unwrap();
+        assert!(trial.is_trial(), "the first trial was dropped");
+        breaker.record_success(trial, until);
+        assert_eq!(breaker.peek(until), BreakerState::Closed);
+        assert!((breaker.share(until) - 0.1).abs() < 1e-9);
+        assert!((breaker.share(until + SLOW_START / 2) - 0.5).abs() < 1e-9);
+        assert!((breaker.share(until + SLOW_START * 2) - 1.0).abs() < 1e-9);
     }
 
     #[test]
     fn each_opening_is_longer_up_to_the_most() {
-        let (health, mut now) = (Health::default(), Instant::now());
-        open(&health, now);
+        let (breaker, mut now) = (Arc::<Breaker>::default(), Instant::now());
+        open(&breaker, now);
         let mut lengths = Vec::new();
         for _ in 0..7 {
-            let Admission::No(until) = health.look(now) else { panic!("it is open") };
+            let BreakerState::Open(until) = breaker.peek(now) else { panic!("it is open") };
             lengths.push((until - now).as_millis());
             now = until;
-            assert_eq!(health.admit(now), Admission::Trial);
-            health.failed(now, true, 1.0);
+            assert!(fail(&breaker, now, 1.0));
         }
         assert_eq!(lengths, [250, 500, 1000, 2000, 4000, 4000, 4000]);
-        health.failed(now, true, 0.0);
-        assert_eq!(health.look(now), Admission::No(now + OPEN_MAX * 3 / 4), "chance takes up to a quarter");
+        now += OPEN_MAX;
+        assert!(fail(&breaker, now, 0.0));
+        assert_eq!(
+            breaker.peek(now),
+            BreakerState::Open(now + OPEN_MAX * 3 / 4),
+            "chance takes up to a quarter"
+        );
     }
 
     #[test]
     fn more_failures_than_successes_open_it() {
-        let (health, now) = (Health::default(), Instant::now());
+        let (breaker, now) = (Arc::<Breaker>::default(), Instant::now());
         let mut calls = 0;
         // Two of three fail, never five in a row.
-        while health.look(now) == Admission::Yes {
+        while breaker.peek(now) == BreakerState::Closed {
             match calls % 3 {
-                0 => health.succeeded(now, false),
-                _ => drop(health.failed(now, false, 1.0)),
+                0 => succeed(&breaker, now),
+                _ => _ = fail(&breaker, now, 1.0),
             }
             calls += 1;
             assert!(calls < 60, "it never opened");
         }
         assert!(calls >= 20, "{calls} calls are too few to judge by");
-        let health = Health::default();
+        let breaker = Arc::<Breaker>::default();
         for call in 0..1000 {
             match call % 3 {
-                0 => drop(health.failed(now, false, 1.0)),
-                _ => health.succeeded(now, false),
+                0 => _ = fail(&breaker, now, 1.0),
+                _ => succeed(&breaker, now),
             }
         }
-        assert_eq!(health.look(now), Admission::Yes, "one of three may fail");
+        assert_eq!(breaker.peek(now), BreakerState::Closed, "one of three may fail");
     }
 
     #[test]
     fn a_peer_that_says_that_it_is_ready_is_tried_at_once() {
-        let (health, now) = (Health::default(), Instant::now());
-        open(&health, now);
-        health.says_ready(now);
-        assert_eq!(health.admit(now), Admission::Trial);
+        let (breaker, now) = (Arc::<Breaker>::default(), Instant::now());
+        open(&breaker, now);
+        breaker.half_open(now);
+        assert!(breaker.acquire(now).unwrap().is_trial());
     }
 }

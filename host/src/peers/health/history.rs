@@ -3,12 +3,13 @@
 //! What proves little takes back little: a catalogue that could be fetched does not prove that the peer accepts this
 //! host's key, and a hello that was answered does not prove that calls are.
 
-use super::{Cause, Moment};
+use super::Timestamp;
 use crate::base::{Mutex, MutexGuard};
+use crate::peers::Cause;
 
 /// How far a request came before it failed, or was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub enum Reached {
     /// A connection was made, or could not be.
     Connection,
     /// So was a hello, which proves the key and who answers.
@@ -25,7 +26,7 @@ pub struct History(Mutex<Recent>);
 #[derive(Debug, Clone, Default)]
 pub struct Recent {
     /// The last answer: to a call, to a hello, or a catalogue.
-    pub answered: Option<Moment>,
+    pub answered: Option<Timestamp>,
     /// A hello or a call was answered: this host has a key that the peer accepts, or had.
     pub was_greeted: bool,
     /// Since when it fails; nothing where it does not.
@@ -38,18 +39,18 @@ pub struct Recent {
 #[derive(Debug, Clone, Copy)]
 pub struct Failing {
     /// The first of them.
-    pub since: Moment,
+    pub since: Timestamp,
     /// How many there were.
     pub failures: u64,
     /// How far the one came that came furthest.
-    step: Step,
+    reached: Reached,
 }
 
 /// An error that a peer made, or that was made on the way to it.
 #[derive(Debug, Clone)]
 pub struct LastError {
     /// When.
-    pub at: Moment,
+    pub at: Timestamp,
     /// Why.
     pub cause: Cause,
     /// The same in words, for operators only: it may name keys and addresses.
@@ -57,31 +58,31 @@ pub struct LastError {
 }
 
 impl History {
-    /// Notes an answer that came so far.
-    pub fn answered(&self, step: Step, now: Moment) {
+    /// LastChecks an answer that came so far.
+    pub fn record_answer(&self, reached: Reached, now: Timestamp) {
         let mut recent = self.lock();
         recent.answered = Some(now);
-        recent.was_greeted |= step >= Step::Hello;
-        recent.failing = recent.failing.filter(|failing| failing.step > step);
+        recent.was_greeted |= reached >= Reached::Hello;
+        recent.failing = recent.failing.filter(|failing| failing.reached > reached);
     }
 
-    /// Notes that the host at the other end was reached, and said nothing of use.
-    pub fn reached(&self) {
+    /// LastChecks that the host at the other end was reached, and said nothing of use.
+    pub fn record_contact(&self) {
         let mut recent = self.lock();
-        recent.failing = recent.failing.filter(|failing| failing.step > Step::Connection);
+        recent.failing = recent.failing.filter(|failing| failing.reached > Reached::Connection);
     }
 
-    /// Notes a failure that says how the peer is.
-    pub fn failed(&self, step: Step, cause: Cause, reason: String, now: Moment) {
+    /// LastChecks a failure that says how the peer is.
+    pub fn record_failure(&self, reached: Reached, cause: Cause, reason: String, now: Timestamp) {
         let mut recent = self.lock();
-        let failing = recent.failing.get_or_insert(Failing { since: now, failures: 0, step });
+        let failing = recent.failing.get_or_insert(Failing { since: now, failures: 0, reached });
         failing.failures += 1;
-        failing.step = failing.step.max(step);
+        failing.reached = failing.reached.max(reached);
         recent.last_error = Some(LastError { at: now, cause, reason });
     }
 
-    /// Notes an error that says nothing of how the peer is.
-    pub fn erred(&self, cause: Cause, reason: String, now: Moment) {
+    /// LastChecks an error that says nothing of how the peer is.
+    pub fn record_error(&self, cause: Cause, reason: String, now: Timestamp) {
         self.lock().last_error = Some(LastError { at: now, cause, reason });
     }
 
@@ -107,29 +108,29 @@ impl History {
 mod tests {
     use super::*;
 
-    fn fail(history: &History, step: Step, cause: Cause) {
-        history.failed(step, cause, format!("{cause:?}"), Moment::now());
+    fn fail(history: &History, reached: Reached, cause: Cause) {
+        history.record_failure(reached, cause, format!("{cause:?}"), Timestamp::now());
     }
 
     #[test]
     fn an_answer_takes_back_what_did_not_come_further() {
         let history = History::default();
         assert!(history.recent().answered.is_none(), "nothing is known");
-        fail(&history, Step::Connection, Cause::NotConnected);
+        fail(&history, Reached::Connection, Cause::NotConnected);
         let since = history.recent().failing.unwrap().since.at;
-        fail(&history, Step::Hello, Cause::Unsealed(401));
+        fail(&history, Reached::Hello, Cause::Unsealed(401));
         let failing = history.recent().failing.unwrap();
         assert_eq!((failing.since.at, failing.failures), (since, 2), "the first one began it");
         assert_eq!(history.failing_of(), Some(Cause::Unsealed(401)));
-        history.reached();
-        history.answered(Step::Connection, Moment::now());
+        history.record_contact();
+        history.record_answer(Reached::Connection, Timestamp::now());
         assert!(history.recent().failing.is_some(), "a catalogue says nothing of the key");
-        history.answered(Step::Hello, Moment::now());
+        history.record_answer(Reached::Hello, Timestamp::now());
         assert!(history.recent().failing.is_none());
-        fail(&history, Step::Call, Cause::Broken);
-        history.answered(Step::Hello, Moment::now());
+        fail(&history, Reached::Call, Cause::Broken);
+        history.record_answer(Reached::Hello, Timestamp::now());
         assert!(history.recent().failing.is_some(), "a hello says nothing of calls");
-        history.answered(Step::Call, Moment::now());
+        history.record_answer(Reached::Call, Timestamp::now());
         let recent = history.recent();
         assert!(recent.failing.is_none() && recent.answered.is_some());
         assert_eq!(recent.last_error.unwrap().cause, Cause::Broken, "the last error stays");
@@ -139,12 +140,12 @@ mod tests {
     #[test]
     fn what_is_a_matter_of_the_call_is_no_failure_of_the_peer() {
         let history = History::default();
-        history.erred(Cause::TooLarge, "too large".to_owned(), Moment::now());
+        history.record_error(Cause::TooLarge, "too large".to_owned(), Timestamp::now());
         let recent = history.recent();
         assert!(recent.failing.is_none() && recent.answered.is_none());
         assert_eq!(recent.last_error.unwrap().reason, "too large");
-        fail(&history, Step::Connection, Cause::NotConnected);
-        history.reached();
+        fail(&history, Reached::Connection, Cause::NotConnected);
+        history.record_contact();
         assert!(history.recent().failing.is_none());
     }
 }

@@ -58,8 +58,8 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// A call begins; it ends with [`Latency::ended`].
-    pub fn began(&self, now: Instant) {
+    /// A call begins; it ends with [`Latency::end`].
+    pub fn begin(&self, now: Instant) {
         let since = now.saturating_duration_since(self.origin);
         let mut state = self.state();
         state.waiting += 1;
@@ -67,15 +67,15 @@ impl Latency {
     }
 
     /// A call that began at that time does not wait any more.
-    pub fn ended(&self, begun: Instant) {
+    pub fn end(&self, begun: Instant) {
         let since = begun.saturating_duration_since(self.origin);
         let mut state = self.state();
         state.waiting = state.waiting.saturating_sub(1);
         state.begun = state.begun.saturating_sub(since);
     }
 
-    /// Notes an answer.
-    pub fn answered(&self, took: Duration, now: Instant) {
+    /// LastChecks an answer.
+    pub fn record_answer(&self, took: Duration, now: Instant) {
         let mut state = self.state();
         state.errors_in_a_row = 0;
         state.last_took = Some(took);
@@ -85,9 +85,9 @@ impl Latency {
         state.note(took, now);
     }
 
-    /// Notes that the call was answered with an error of the function or of its caller: one is no reason to ask
+    /// LastChecks that the call was answered with an error of the function or of its caller: one is no reason to ask
     /// somebody else, nor that it came fast a reason to ask this peer.
-    pub fn erred(&self, took: Duration, now: Instant) {
+    pub fn record_error(&self, took: Duration, now: Instant) {
         let mut state = self.state();
         state.errors_in_a_row = state.errors_in_a_row.saturating_add(1);
         match state.errors_in_a_row {
@@ -99,15 +99,15 @@ impl Latency {
         }
     }
 
-    /// Notes a failure.
-    pub fn failed(&self, took: Duration, now: Instant) {
+    /// LastChecks a failure.
+    pub fn record_failure(&self, took: Duration, now: Instant) {
         let mut state = self.state();
         state.penalty = Some("it failed");
         state.note(took.max(FAILURE), now);
     }
 
-    /// Notes that no answer came for so long, to a call that was given up.
-    pub fn at_least(&self, took: Duration, now: Instant) {
+    /// LastChecks that no answer came for so long, to a call that was given up.
+    pub fn record_timeout(&self, took: Duration, now: Instant) {
         self.state().at_least(took, now);
     }
 
@@ -193,15 +193,15 @@ mod tests {
         };
         let check = |expected: f64| check_at(expected, start);
         check(0.001);
-        latency.answered(Duration::from_millis(10), start);
+        latency.record_answer(Duration::from_millis(10), start);
         check(0.010);
-        latency.answered(Duration::from_millis(500), start);
+        latency.record_answer(Duration::from_millis(500), start);
         check(0.5);
-        latency.answered(Duration::from_millis(10), start);
+        latency.record_answer(Duration::from_millis(10), start);
         check(0.5);
-        latency.answered(Duration::ZERO, start + DECAY);
+        latency.record_answer(Duration::ZERO, start + DECAY);
         check_at(0.5 * (-1.0_f64).exp(), start + DECAY);
-        latency.failed(Duration::from_micros(50), start + DECAY);
+        latency.record_failure(Duration::from_micros(50), start + DECAY);
         check_at(1.0, start + DECAY);
         // Nothing comes any more.
         check_at((-1.0_f64).exp(), start + 2 * DECAY);
@@ -212,17 +212,17 @@ mod tests {
     fn who_does_not_answer_looks_slower_and_slower() {
         let latency = Latency::default();
         let start = Instant::now();
-        latency.began(start);
+        latency.begin(start);
         assert!(latency.seconds(start) >= 1.0, "nobody knows whether it answers");
         let later = start + Duration::from_secs(10);
-        latency.began(later);
+        latency.begin(later);
         let seconds = latency.seconds(later + Duration::from_secs(10));
         assert!((seconds - 15.0).abs() < 0.01, "{seconds}: 20 and 10 on average");
-        latency.ended(start);
-        latency.ended(later);
+        latency.end(start);
+        latency.end(later);
         // Those who gave up say how long nothing came.
-        latency.at_least(Duration::from_secs(3), later);
-        latency.at_least(Duration::from_secs(2), later);
+        latency.record_timeout(Duration::from_secs(3), later);
+        latency.record_timeout(Duration::from_secs(2), later);
         assert!((latency.seconds(later) - 3.0).abs() < 0.01);
     }
 
@@ -230,30 +230,30 @@ mod tests {
     fn a_penalty_is_not_shown_as_a_time() {
         let (latency, now) = (Latency::default(), Instant::now());
         assert_eq!(latency.describe(now), "", "nothing was measured");
-        latency.answered(Duration::from_micros(1700), now);
+        latency.record_answer(Duration::from_micros(1700), now);
         assert_eq!(latency.describe(now), "; its last answer took 1.7 ms");
-        latency.failed(Duration::from_micros(50), now);
+        latency.record_failure(Duration::from_micros(50), now);
         let expected =
             "; its last answer took 1.7 ms; ranked as if an answer took 1000 ms, because it failed";
         assert_eq!(latency.describe(now), expected);
         assert_eq!(latency.describe(now + 20 * DECAY), "; its last answer took 1.7 ms");
         let asked = Latency::default();
-        asked.began(now);
+        asked.begin(now);
         assert_eq!(asked.describe(now), "; ranked as if an answer took 1000 ms, because calls wait for it");
     }
 
     #[test]
     fn fast_errors_do_not_look_fast() {
         let (latency, start) = (Latency::default(), Instant::now());
-        latency.answered(Duration::from_millis(50), start);
+        latency.record_answer(Duration::from_millis(50), start);
         for _ in 1..ERRORS_IN_A_ROW {
-            latency.erred(Duration::ZERO, start);
+            latency.record_error(Duration::ZERO, start);
         }
         assert!((latency.seconds(start) - 0.05).abs() < 1e-3);
-        latency.erred(Duration::ZERO, start);
+        latency.record_error(Duration::ZERO, start);
         assert!((latency.seconds(start) - 1.0).abs() < 1e-3);
-        latency.answered(Duration::from_millis(50), start);
-        latency.erred(Duration::ZERO, start + 20 * DECAY);
+        latency.record_answer(Duration::from_millis(50), start);
+        latency.record_error(Duration::ZERO, start + 20 * DECAY);
         assert!(latency.seconds(start + 20 * DECAY) < 0.05, "an answer ends the row");
     }
 }

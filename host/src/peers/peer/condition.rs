@@ -2,16 +2,14 @@
 
 use std::time::Instant;
 
-use super::{Peer, Standing};
+use super::{Peer, PeerSpec, ProbeResult, Rank};
 use crate::base::{ErrorCode, Failure, rfc3339};
-use crate::peers::{Admission, Cause, History, LastError, Moment, Probed, Recent, Step};
+use crate::peers::{BreakerState, Cause, History, LastError, Reached, Recent, Timestamp};
 use crate::wire::key_id_text;
 
 /// How a peer is.
 #[derive(Debug, Clone, Copy)]
 pub enum Condition {
-    /// None of the peers behind its URL has been found yet.
-    NotFoundYet,
     /// This host has no key that seals calls to it.
     NoKey,
     /// It is this very host.
@@ -21,7 +19,7 @@ pub enum Condition {
     /// It answered last.
     Ok,
     /// It has failed since then.
-    Failing(Moment),
+    Failing(Timestamp),
     /// It has failed so often that it gets no call until then.
     Paused(Instant),
 }
@@ -31,7 +29,6 @@ impl Condition {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::NotFoundYet => "not_found_yet",
             Self::NoKey => "no_key",
             Self::Itself => "itself",
             Self::Unknown => "unknown",
@@ -46,18 +43,15 @@ impl Peer {
     /// How it is.
     #[must_use]
     pub fn condition(&self, now: Instant) -> Condition {
-        if self.is_unfound {
-            return Condition::NotFoundYet;
-        }
         if self.is_itself() {
             return Condition::Itself;
         }
-        if self.key.is_none() {
+        if self.spec.key.is_none() {
             return Condition::NoKey;
         }
         let Recent { answered, failing, .. } = self.history.recent();
-        match (self.look(now), failing) {
-            (Admission::No(until), _) => Condition::Paused(until),
+        match (self.breaker_state(now), failing) {
+            (BreakerState::Open(until), _) => Condition::Paused(until),
             (_, Some(failing)) => Condition::Failing(failing.since),
             (_, None) if answered.is_some() => Condition::Ok,
             (_, None) => Condition::Unknown,
@@ -70,20 +64,20 @@ impl Peer {
         &self.history
     }
 
-    /// Notes a failure that says how it is.
-    pub(super) fn note_failure(&self, cause: Cause, failure: &Failure) {
-        let step = match cause {
-            Cause::NotConnected | Cause::Refused | Cause::CertificateRefused => Step::Connection,
-            _ if failure.executed == Some(false) => Step::Hello,
-            _ => Step::Call,
+    /// LastChecks a failure that says how it is.
+    pub(super) fn record_in_history(&self, cause: Cause, failure: &Failure) {
+        let reached = match cause {
+            Cause::NotConnected | Cause::Refused | Cause::CertificateRefused => Reached::Connection,
+            _ if failure.executed == Some(false) => Reached::Hello,
+            _ => Reached::Call,
         };
-        self.history.failed(step, cause, self.reason(cause, failure), Moment::now());
+        self.history.record_failure(reached, cause, self.reason(cause, failure), Timestamp::now());
     }
 
-    /// Notes a sealed answer that is no result: the peer is there, and perhaps says what it lacks.
+    /// LastChecks a sealed answer that is no result: the peer is there, and perhaps says what it lacks.
     pub(super) fn note_refusal(&self, failure: &Failure) {
-        let now = Moment::now();
-        self.history.answered(Step::Call, now);
+        let now = Timestamp::now();
+        self.history.record_answer(Reached::Call, now);
         let is_of_the_peer = matches!(
             failure.code,
             ErrorCode::Unavailable
@@ -96,13 +90,13 @@ impl Peer {
         );
         if is_of_the_peer && failure.executed != Some(true) {
             let cause = Cause::Told(failure.code);
-            self.history.erred(cause, format!("it {}: {}", cause.predicate(), failure.message), now);
+            self.history.record_error(cause, format!("it {}: {}", cause.predicate(), failure.message), now);
         }
     }
 
     /// A failure in words for operators.
     pub(super) fn reason(&self, cause: Cause, failure: &Failure) -> String {
-        match (cause, &self.key) {
+        match (cause, &self.spec.key) {
             (Cause::Unsealed(401), Some(key)) => {
                 format!("it does not accept this host's key {} (HTTP status 401)", key_id_text(key.id()))
             }
@@ -113,12 +107,9 @@ impl Peer {
     /// How it fares, in words.
     #[must_use]
     pub fn describe(&self) -> String {
-        if self.is_unfound {
-            return "none of the peers behind it has been found yet".to_owned();
-        }
         let now = Instant::now();
-        let found = self.found_behind.as_ref().map(|url| format!("found behind {url}, "));
-        let Standing { priority, weight } = self.standing;
+        let PeerSpec { discovered_via, rank: Rank { priority, weight }, .. } = &self.spec;
+        let found = discovered_via.as_ref().map(|url| format!("discovered via {url}, "));
         let (running, waiting) = (self.bulkhead().running(), self.bulkhead().waiting());
         let most = self.bulkhead().in_flight_max().map(|most| format!(" of at most {most}"));
         format!(
@@ -145,7 +136,6 @@ impl Peer {
         });
         let since = since.unwrap_or_else(|| "failures".to_owned());
         match self.condition(now) {
-            Condition::NotFoundYet => "not found yet".to_owned(),
             Condition::Itself => "it is this very host".to_owned(),
             Condition::NoKey => {
                 "this host has no key that seals calls to it (plugins.proxy.auth.rules)".to_owned()
@@ -164,21 +154,21 @@ impl Peer {
 
     /// What is known of its return while it is paused, or waits for the call that finds out.
     fn describe_return(&self, now: Instant) -> String {
-        let look = self.look(now);
-        if look == Admission::Yes || self.is_itself() {
+        let state = self.breaker_state(now);
+        if state == BreakerState::Closed || self.is_itself() {
             return String::new();
         }
-        let notes = self.known.notes();
+        let notes = self.info.last_checks();
         let probed = notes.probe.map(|(moment, probed)| {
             let said = match probed {
-                Probed::Ready => "said that it is ready",
-                Probed::NotReady => "did not say that it is ready",
-                Probed::Failed => "gave no answer",
+                ProbeResult::Ready => "said that it is ready",
+                ProbeResult::NotReady => "did not say that it is ready",
+                ProbeResult::Failed => "gave no answer",
             };
             format!("; asked whether it is ready {}, it {said}", moment.ago())
         });
         let trial =
-            if look == Admission::Trial { "; the next call finds out whether it is back" } else { "" };
+            if state == BreakerState::HalfOpen { "; the next call finds out whether it is back" } else { "" };
         probed.unwrap_or_default() + trial
     }
 }

@@ -6,14 +6,24 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 
+mod acquaintance;
+mod connections;
+mod receiver;
+
+pub use acquaintance::{Binding, Met};
+
+pub(super) use acquaintance::Acquaintance;
+pub(super) use connections::{Connections, GreetedConnection, IDLE_MAX};
+pub(super) use receiver::{AnsweredBy, Receiver, answered_by, executed};
+
+use acquaintance::{Introduced, Unwelcome, Welcome};
+use connections::PeerClock;
+
 use super::Peer;
-use super::calling::Missed;
-use super::failures::{refused, unsent};
-use crate::base::{ErrorCode, Failure};
-use crate::peers::acquaintance::{Binding, Introduced, Met, Unwelcome, Welcome};
-use crate::peers::client::{Connection, SendError};
-use crate::peers::connections::{Greeted, PeerClock};
-use crate::peers::{Cause, Moment, Step};
+use super::call::{AttemptError, refused, unsent};
+use crate::base::{ErrorCode, Failure, milliseconds};
+use crate::peers::transport::{Connection, SendError};
+use crate::peers::{Cause, Reached, Timestamp};
 use crate::wire::{self, Compression, KeySet, RequestEnvelope, ResponseEnvelope};
 
 /// How long a hello may take, within the deadline of the call.
@@ -24,45 +34,45 @@ const CLOCKS_APART: Duration = Duration::from_secs(1);
 /// A connection that began.
 pub(super) enum Begun {
     /// Calls may be sent over it.
-    Greeted(Greeted),
+    Greeted(GreetedConnection),
     /// It leads back to this process.
     Itself,
 }
 
 impl Peer {
     /// Proves that the URL leads back to this process, over a new connection; if it does not, it counts as another host.
-    pub(in super::super) async fn prove_home(self: &Arc<Self>) {
-        let Some(key) = self.key.clone() else { return };
+    pub(in crate::peers) async fn prove_home(self: &Arc<Self>) {
+        let Some(key) = self.spec.key.clone() else { return };
         match self.begin(&key).await {
             Ok(Begun::Itself) => {}
             Ok(Begun::Greeted(_)) => {
-                tracing::warn!(peer = %self.url, "the URL no longer leads back to this host: calls go to the host that answers there");
+                tracing::warn!(peer = %self.spec.url, "the URL no longer leads back to this host: calls go to the host that answers there");
             }
             Err(missed) => {
-                self.known.acquaintance.doubt();
-                tracing::warn!(peer = %self.url, "the URL is not known to lead back to this host any more: {}", missed.failure);
+                self.info.acquaintance.doubt();
+                tracing::warn!(peer = %self.spec.url, "the URL is not known to lead back to this host any more: {}", missed.failure);
             }
         }
     }
 
     /// Says hello where no call is made, to learn whether there is a host that calls can be made to.
-    pub(in super::super) async fn greet(self: &Arc<Self>) {
-        let Some(key) = self.key.clone() else { return };
+    pub(in crate::peers) async fn greet(self: &Arc<Self>) {
+        let Some(key) = self.spec.key.clone() else { return };
         match self.begin(&key).await {
             // The connection ends with it: the first call is made over one of its own.
             Ok(Begun::Greeted(_) | Begun::Itself) => {}
-            Err(Missed { failure, cause, .. }) => {
+            Err(AttemptError { failure, cause, .. }) => {
                 let is_news = self.history.failing_of() != Some(cause);
-                self.note_failure(cause, &failure);
+                self.record_in_history(cause, &failure);
                 if is_news {
-                    tracing::warn!(peer = %self.url, "no call can be made to the peer: {}", self.reason(cause, &failure));
+                    tracing::warn!(peer = %self.spec.url, "no call can be made to the peer: {}", self.reason(cause, &failure));
                 }
             }
         }
     }
 
     /// Makes a connection and says hello. Nothing of a call is sent, so no failure of it has run anything.
-    pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<Begun, Missed> {
+    pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<Begun, AttemptError> {
         let open = self.connections.open();
         let mut connection = self.connect().await?;
         let hello = tokio::time::timeout(WITHIN, self.say_hello(&mut connection, key));
@@ -71,37 +81,37 @@ impl Peer {
             Err(before_the_call(Failure::not_executed(ErrorCode::Unavailable, text), Cause::NoHello))
         })?;
         self.follow_clock(clock);
-        let met = self.known.acquaintance.meet(&introduced, self.client.identity(), &self.binding);
+        let met = self.info.acquaintance.meet(&introduced, self.spec.client.identity(), &self.spec.binding);
         match met {
             Ok((Welcome::Itself, news)) => {
-                self.history.answered(Step::Hello, Moment::now());
+                self.history.record_answer(Reached::Hello, Timestamp::now());
                 if news.0 {
-                    tracing::warn!(peer = %self.url, "the URL leads back to this very host: functions that run there run here while it does");
-                    self.client.identity().tell_home();
+                    tracing::warn!(peer = %self.spec.url, "the URL leads back to this very host: functions that run there run here while it does");
+                    self.spec.client.identity().tell_home();
                 }
-                self.known.is_home.notify_one();
+                self.info.is_home.notify_one();
                 Ok(Begun::Itself)
             }
             Ok((Welcome::Call(receiver), news)) => {
-                self.history.answered(Step::Hello, Moment::now());
+                self.history.record_answer(Reached::Hello, Timestamp::now());
                 match &introduced.by {
                     Some(by) if news.0 => {
-                        tracing::info!(peer = %self.url, host_id = %by.host_id, instance = %by.instance, "the peer said who it is");
+                        tracing::info!(peer = %self.spec.url, host_id = %by.host_id, instance = %by.instance, "the peer said who it is");
                     }
                     None if news.0 => {
-                        tracing::warn!(peer = %self.url, host_id = %answer.host_id, "the peer does not say who it is, so frames to it also open elsewhere: update that host; plugins.proxy.require_receiver refuses such peers");
+                        tracing::warn!(peer = %self.spec.url, host_id = %answer.host_id, "the peer does not say who it is, so frames to it also open elsewhere: update that host; plugins.proxy.require_receiver refuses such peers");
                     }
                     _ => {}
                 }
-                Ok(Begun::Greeted(Greeted { connection, receiver, clock, _open: open }))
+                Ok(Begun::Greeted(GreetedConnection { connection, receiver, clock, _open: open }))
             }
             Err(unwelcome) => Err(self.turn_away(&unwelcome)),
         }
     }
 
     /// Makes a connection, and says nothing yet.
-    pub(super) async fn connect(&self) -> Result<Connection, Missed> {
-        self.client.connect(&self.destination).await.map_err(|error| unsaid(&error))
+    pub(super) async fn connect(&self) -> Result<Connection, AttemptError> {
+        self.spec.client.connect(&self.destination).await.map_err(|error| unsaid(&error))
     }
 
     /// Sends a hello, and once more by the peer's clock if that is asked for.
@@ -109,22 +119,21 @@ impl Peer {
         &self,
         connection: &mut Connection,
         key: &KeySet,
-    ) -> Result<(ResponseEnvelope, Introduced, PeerClock), Missed> {
-        let identity = self.client.identity();
-        let remaining_ms = u64::try_from(WITHIN.as_millis()).unwrap_or(u64::MAX);
-        let hello = RequestEnvelope::hello(identity, remaining_ms);
+    ) -> Result<(ResponseEnvelope, Introduced, PeerClock), AttemptError> {
+        let identity = self.spec.client.identity();
+        let hello = RequestEnvelope::hello(identity, milliseconds(WITHIN));
         let mut clock = PeerClock { now_ms: unix_ms(), at: Instant::now() };
         let mut is_second = false;
         loop {
             let (request_id, frame) = wire::seal_request(key, clock.now_ms(), &hello, Compression::Never);
             let sent = identity.hello(request_id);
-            let answer = self.client.post(connection, &self.destination, frame.into()).await;
+            let answer = self.spec.client.post(connection, &self.destination, frame.into()).await;
             let answer = answer.map_err(|error| unsaid(&error))?;
             if answer.status != StatusCode::OK || !answer.is_sealed {
                 return Err(before_the_call(refused(&answer), Cause::of_answer(&answer)));
             }
             let envelope =
-                wire::open_response(key, request_id, answer.body, &self.limits).map_err(|error| {
+                wire::open_response(key, request_id, answer.body, &self.spec.limits).map_err(|error| {
                     let text = format!("the peer's answer to a hello cannot be read: {error}");
                     before_the_call(Failure::not_executed(ErrorCode::Unavailable, text), Cause::Unreadable)
                 })?;
@@ -153,12 +162,12 @@ impl Peer {
 
     /// How calls get there, and who answered last, in words.
     pub(super) fn describe_way(&self) -> String {
-        let mut said = match (self.url.is_https(), self.url.is_loopback()) {
+        let mut said = match (self.spec.url.is_https(), self.spec.url.is_loopback()) {
             (true, _) => "sealed and encrypted".to_owned(),
             (false, true) => "sealed, not encrypted (http on this machine)".to_owned(),
             (false, false) => "sealed, not encrypted (http)".to_owned(),
         };
-        match &self.binding {
+        match &self.spec.binding {
             Binding { host_id: Some(host_id), .. } => said.push_str(&format!(", pinned to host `{host_id}`")),
             Binding { bind: false, .. } => said.push_str(", not bound to a receiver (bind = false)"),
             Binding { host_id: None, .. } => said.push_str(", not pinned to a host"),
@@ -175,8 +184,8 @@ impl Peer {
         }
     }
 
-    fn turn_away(&self, unwelcome: &Unwelcome) -> Missed {
-        tracing::error!(peer = %self.url, "the host that answers at this URL is not called: {unwelcome}");
+    fn turn_away(&self, unwelcome: &Unwelcome) -> AttemptError {
+        tracing::error!(peer = %self.spec.url, "the host that answers at this URL is not called: {unwelcome}");
         let (code, text) = match unwelcome {
             Unwelcome::SameId(_) => (ErrorCode::LoopDetected, unwelcome.to_string()),
             _ => (
@@ -191,29 +200,25 @@ impl Peer {
     fn follow_clock(&self, clock: PeerClock) {
         let (ours, peers) = (unix_ms(), clock.now_ms());
         let offset = i64::try_from(i128::from(peers) - i128::from(ours)).unwrap_or(0);
-        let offset_ms = if offset.unsigned_abs() < millis(CLOCKS_APART) { 0 } else { offset };
+        let offset_ms = if offset.unsigned_abs() < milliseconds(CLOCKS_APART) { 0 } else { offset };
         let before = self.clock_offset_ms.swap(offset_ms, Ordering::Relaxed);
-        if offset_ms.abs_diff(before) >= millis(CLOCKS_APART) {
-            tracing::warn!(peer = %self.url, our_clock_ms = ours, peer_clock_ms = peers, offset_ms, "the peer's clock differs from this host's: calls are stamped by the peer's");
+        if offset_ms.abs_diff(before) >= milliseconds(CLOCKS_APART) {
+            tracing::warn!(peer = %self.spec.url, our_clock_ms = ours, peer_clock_ms = peers, offset_ms, "the peer's clock differs from this host's: calls are stamped by the peer's");
         }
     }
 }
 
 /// A failure from before anything of the call was sent.
-fn before_the_call(failure: Failure, cause: Cause) -> Missed {
+fn before_the_call(failure: Failure, cause: Cause) -> AttemptError {
     let failure = Box::new(Failure { executed: Some(false), ..failure });
-    Missed { failure, cause, is_excused: false }
+    AttemptError { failure, cause, not_the_peers_fault: false }
 }
 
-fn unsaid(error: &SendError) -> Missed {
+fn unsaid(error: &SendError) -> AttemptError {
     before_the_call(unsent(error), Cause::of_send(error))
 }
 
-/// Unix time in milliseconds.
-pub(super) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// Returns the Unix time in milliseconds.
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, milliseconds)
 }

@@ -4,57 +4,47 @@
 //! while the peer is away.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
-use super::acquaintance::Acquaintance;
-use super::{Bulkhead, Catalogue};
+use super::hello::Acquaintance;
 use crate::base::{Counter, FunctionName, Mutex, MutexGuard};
+use crate::peers::{Bulkhead, Catalogue, Timestamp};
 
 /// The knowledge of one peer.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct PeerInfo {
     catalogue: ArcSwapOption<Catalogue>,
-    notes: Mutex<Notes>,
+    checks: Mutex<LastChecks>,
     /// Who has answered at the URL.
-    pub(super) acquaintance: Acquaintance,
-    fetches: [Counter; Fetched::ALL.len()],
-    probes: [Counter; Probed::ALL.len()],
+    pub(in crate::peers) acquaintance: Acquaintance,
+    fetches: [Counter; FetchResult::ALL.len()],
+    probes: [Counter; ProbeResult::ALL.len()],
     /// How many calls may run there and wait for it.
-    pub(super) bulkhead: Bulkhead,
+    pub(in crate::peers) bulkhead: Bulkhead,
     /// The catalogue seems to be out of date.
-    pub(super) is_stale: Notify,
+    pub(in crate::peers) is_stale: Notify,
     /// The breaker has opened.
-    pub(super) has_failed: Notify,
+    pub(in crate::peers) has_failed: Notify,
     /// The URL leads back to this process.
-    pub(super) is_home: Notify,
+    pub(in crate::peers) is_home: Notify,
 }
 
 /// When things happened last.
 #[derive(Debug, Clone, Default)]
-pub struct Notes {
+pub struct LastChecks {
     /// The catalogue was there, or as before.
-    pub fetched: Option<Moment>,
+    pub fetched: Option<Timestamp>,
     /// It was not, for that reason, which is for operators only. Nothing once it is there again.
-    pub failure: Option<(Moment, String)>,
+    pub failure: Option<(Timestamp, String)>,
     /// The peer was asked whether it is ready.
-    pub probe: Option<(Moment, Probed)>,
-}
-
-/// A moment by both clocks.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    /// For how long ago it was.
-    pub at: Instant,
-    /// For people.
-    pub date: SystemTime,
+    pub probe: Option<(Timestamp, ProbeResult)>,
 }
 
 /// What came of asking for a catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fetched {
+pub enum FetchResult {
     /// A new one is in force.
     Ok,
     /// It is as it was.
@@ -69,7 +59,7 @@ pub enum Fetched {
 
 /// What came of asking whether a peer is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Probed {
+pub enum ProbeResult {
     /// It says so.
     Ready,
     /// It answered something else.
@@ -78,7 +68,7 @@ pub enum Probed {
     Failed,
 }
 
-impl Fetched {
+impl FetchResult {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Ok, Self::Unchanged, Self::Failed, Self::TooLarge, Self::Malformed];
 
@@ -95,7 +85,7 @@ impl Fetched {
     }
 }
 
-impl Probed {
+impl ProbeResult {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Ready, Self::NotReady, Self::Failed];
 
@@ -110,94 +100,78 @@ impl Probed {
     }
 }
 
-impl Moment {
-    /// This one.
-    #[must_use]
-    pub fn now() -> Self {
-        Self { at: Instant::now(), date: SystemTime::now() }
-    }
-
-    /// How long ago it was, in words.
-    #[must_use]
-    pub fn ago(&self) -> String {
-        let passed = self.at.elapsed();
-        match passed.as_secs() {
-            0..10 => format!("{:.1} s ago", passed.as_secs_f64()),
-            seconds @ 10..600 => format!("{seconds} s ago"),
-            seconds => format!("{} min ago", seconds / 60),
-        }
-    }
-}
-
-impl Known {
+impl PeerInfo {
     /// What the peer offered last.
-    pub(super) fn catalogue(&self) -> Option<Arc<Catalogue>> {
+    pub(in crate::peers) fn catalogue(&self) -> Option<Arc<Catalogue>> {
         self.catalogue.load_full()
     }
 
     /// Looks at what the peer offered last, without waiting.
-    pub(super) fn with_catalogue<T>(&self, look: impl FnOnce(&Catalogue) -> Option<T>) -> Option<T> {
+    pub(in crate::peers) fn with_catalogue<T>(
+        &self,
+        look: impl FnOnce(&Catalogue) -> Option<T>,
+    ) -> Option<T> {
         self.catalogue.load().as_deref().and_then(look)
     }
 
     /// When things happened last.
     #[must_use]
-    pub fn notes(&self) -> Notes {
+    pub fn last_checks(&self) -> LastChecks {
         self.lock().clone()
     }
 
     /// How often the catalogue was asked for, by what came of it.
-    pub fn fetches(&self) -> impl Iterator<Item = (Fetched, u64)> {
-        Fetched::ALL.into_iter().zip(self.fetches.iter().map(Counter::get))
+    pub fn fetches(&self) -> impl Iterator<Item = (FetchResult, u64)> {
+        FetchResult::ALL.into_iter().zip(self.fetches.iter().map(Counter::get))
     }
 
     /// How often the peer was asked whether it is ready, by what came of it.
-    pub fn probes(&self) -> impl Iterator<Item = (Probed, u64)> {
-        Probed::ALL.into_iter().zip(self.probes.iter().map(Counter::get))
+    pub fn probes(&self) -> impl Iterator<Item = (ProbeResult, u64)> {
+        ProbeResult::ALL.into_iter().zip(self.probes.iter().map(Counter::get))
     }
 
     /// Takes a new catalogue; answers whether it has other functions than the one before.
-    pub(super) fn take(&self, catalogue: Catalogue) -> bool {
+    pub(in crate::peers) fn take(&self, catalogue: Catalogue) -> bool {
         let catalogue = Arc::new(catalogue);
         let before = self.catalogue.swap(Some(Arc::clone(&catalogue)));
-        self.note_fetch(Fetched::Ok);
+        self.note_fetch(FetchResult::Ok);
         before.is_none_or(|before| !before.has_names_of(&catalogue))
     }
 
     /// The catalogue is as it was.
-    pub(super) fn confirm(&self) {
-        self.note_fetch(Fetched::Unchanged);
+    pub(in crate::peers) fn confirm(&self) {
+        self.note_fetch(FetchResult::Unchanged);
     }
 
-    fn note_fetch(&self, fetched: Fetched) {
+    fn note_fetch(&self, fetched: FetchResult) {
         self.fetches[fetched as usize].count();
-        let mut notes = self.lock();
-        notes.fetched = Some(Moment::now());
-        notes.failure = None;
+        let mut checks = self.lock();
+        checks.fetched = Some(Timestamp::now());
+        checks.failure = None;
     }
 
     /// The catalogue could not be had: the one before stays. Answers whether that is new.
-    pub(super) fn miss(&self, fetched: Fetched, reason: &str) -> bool {
+    pub(in crate::peers) fn miss(&self, fetched: FetchResult, reason: &str) -> bool {
         self.fetches[fetched as usize].count();
-        let failure = Some((Moment::now(), reason.to_owned()));
+        let failure = Some((Timestamp::now(), reason.to_owned()));
         let before = std::mem::replace(&mut self.lock().failure, failure);
         before.is_none_or(|(_, before)| before != reason)
     }
 
     /// The peer was asked whether it is ready.
-    pub(super) fn note_probe(&self, probed: Probed) {
+    pub(in crate::peers) fn note_probe(&self, probed: ProbeResult) {
         self.probes[probed as usize].count();
-        self.lock().probe = Some((Moment::now(), probed));
+        self.lock().probe = Some((Timestamp::now(), probed));
     }
 
     /// The peer says that it has no such function: if it offers it, it is asked again soon.
-    pub(super) fn lacks(&self, name: &FunctionName) {
+    pub(in crate::peers) fn lacks(&self, name: &FunctionName) {
         if self.with_catalogue(|catalogue| catalogue.find(name).map(|_| ())).is_some() {
             self.is_stale.notify_one();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock()
+    fn lock(&self) -> MutexGuard<'_, LastChecks> {
+        self.checks.lock()
     }
 }

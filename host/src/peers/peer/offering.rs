@@ -3,40 +3,34 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Client, Destination, Peer};
+use super::{Client, Destination, Peer, PeerInfo};
 use crate::base::{FunctionName, HostId};
 use crate::config::{FUNCTIONS_PATH, PeerUrl, READY_PATH};
-use crate::peers::client::{Got, SendError};
-use crate::peers::{Catalogue, Cause, Known, Moment, Offered, Step};
+use crate::peers::transport::{GetResponse, SendError};
+use crate::peers::{Catalogue, Cause, Offered, Reached, Timestamp};
 
-/// What the config allows to ask a peer besides calls.
+/// The requests besides calls that the config allows to make of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Allowed {
-    /// For calls, and so for who it is.
-    pub calls: bool,
-    /// For its catalogue.
-    pub functions: bool,
-    /// Whether it is ready.
-    pub ready: bool,
+pub struct Probes {
+    /// Hellos, which show who answers, as calls do.
+    pub hello: bool,
+    /// Requests for its catalogue.
+    pub catalogue: bool,
+    /// Requests whether it is ready.
+    pub readiness: bool,
 }
 
-/// The same, with where that is.
-pub(in super::super) struct Reach {
-    pub(in super::super) calls: bool,
-    pub(in super::super) functions: bool,
-    pub(in super::super) functions_at: Destination,
-    pub(in super::super) ready: bool,
-    pub(in super::super) ready_at: Destination,
+/// The destinations of those requests.
+pub(in crate::peers) struct ProbeTargets {
+    pub(in crate::peers) catalogue: Destination,
+    pub(in crate::peers) readiness: Destination,
 }
 
-impl Reach {
-    pub(super) fn new(allowed: Allowed, client: &Client, url: &PeerUrl) -> Self {
+impl ProbeTargets {
+    pub(super) fn new(client: &Client, url: &PeerUrl) -> Self {
         Self {
-            calls: allowed.calls,
-            functions: allowed.functions,
-            functions_at: client.destination(url.uri(FUNCTIONS_PATH)),
-            ready: allowed.ready,
-            ready_at: client.destination(url.uri(READY_PATH)),
+            catalogue: client.destination(url.uri(FUNCTIONS_PATH)),
+            readiness: client.destination(url.uri(READY_PATH)),
         }
     }
 }
@@ -44,28 +38,18 @@ impl Reach {
 impl Peer {
     /// What is known of it besides its calls.
     #[must_use]
-    pub fn known(&self) -> &Arc<Known> {
-        &self.known
+    pub fn info(&self) -> &Arc<PeerInfo> {
+        &self.info
     }
 
-    /// What it may be asked besides calls.
-    #[must_use]
-    pub fn allowed(&self) -> Allowed {
-        Allowed { calls: self.reach.calls, functions: self.reach.functions, ready: self.reach.ready }
-    }
-
-    pub(in super::super) fn reach(&self) -> &Reach {
-        &self.reach
-    }
-
-    pub(in super::super) fn client(&self) -> &Client {
-        &self.client
+    pub(in crate::peers) fn targets(&self) -> &ProbeTargets {
+        &self.targets
     }
 
     /// What it offers: nothing if it must not be asked, has not answered yet, or is this very host.
     #[must_use]
     pub fn offers(&self) -> Option<Arc<Catalogue>> {
-        if self.reach.functions && !self.is_itself() { self.known.catalogue() } else { None }
+        if self.spec.probes.catalogue && !self.is_itself() { self.info.catalogue() } else { None }
     }
 
     /// What it says of a function that it offers.
@@ -79,7 +63,7 @@ impl Peer {
     #[must_use]
     pub fn describe_lack(&self, name: &FunctionName) -> String {
         let lacks = self.look_up(|catalogue| (!catalogue.lists(name)).then_some(()));
-        let fetched = self.known.notes().fetched.filter(|_| lacks.is_some());
+        let fetched = self.info.last_checks().fetched.filter(|_| lacks.is_some());
         fetched
             .map(|moment| format!("; its catalogue, fetched {}, does not list the function", moment.ago()))
             .unwrap_or_default()
@@ -96,35 +80,34 @@ impl Peer {
     /// sealed, as calls are.
     #[must_use]
     pub fn says_idempotent(&self, name: &FunctionName) -> bool {
-        let is_authentic = self.url.is_https() || self.url.is_loopback();
-        is_authentic && self.offered(name).is_some_and(|offered| offered.idempotent)
+        self.spec.is_proven_way() && self.offered(name).is_some_and(|offered| offered.idempotent)
     }
 
     fn look_up<T>(&self, look: impl FnOnce(&Catalogue) -> Option<T>) -> Option<T> {
-        if self.reach.functions && !self.is_itself() { self.known.with_catalogue(look) } else { None }
+        if self.spec.probes.catalogue && !self.is_itself() { self.info.with_catalogue(look) } else { None }
     }
 
     /// It answered that it does not have the function.
     pub(crate) fn lacks(&self, name: &FunctionName) {
-        self.known.lacks(name);
+        self.info.lacks(name);
     }
 
-    /// It says of itself that it is ready.
-    pub(in super::super) fn says_ready(&self) {
-        self.health.says_ready(Instant::now());
+    /// Makes its open breaker half-open: it says of itself that it is ready.
+    pub(in crate::peers) fn half_open(&self) {
+        self.breaker.half_open(Instant::now());
     }
 
-    /// Notes what asking it for something else than a call shows of it.
-    pub(in super::super) fn note_contact(&self, got: &Option<Result<Got, SendError>>) {
+    /// LastChecks what asking it for something else than a call shows of it.
+    pub(in crate::peers) fn note_contact(&self, got: &Option<Result<GetResponse, SendError>>) {
         match got {
-            Some(Ok(_)) => self.history.reached(),
+            Some(Ok(_)) => self.history.record_contact(),
             Some(Err(
                 error @ (SendError::NotConnected(_)
                 | SendError::Refused(_)
                 | SendError::CertificateRefused(_)),
             )) => {
                 let (cause, text) = (Cause::of_send(error), error.to_string());
-                self.history.failed(Step::Connection, cause, text, Moment::now());
+                self.history.record_failure(Reached::Connection, cause, text, Timestamp::now());
             }
             // It may be slow at this, and fast at calls.
             Some(Err(_)) | None => {}

@@ -37,7 +37,7 @@ impl PeerCertificate {
         }
     }
 
-    /// Returns true if a new handshake would succeed. Asked before each request, and cheap unless time has passed.
+    /// Returns true if a new handshake would succeed. GetRequest before each request, and cheap unless time has passed.
     pub(super) fn is_good(&self) -> bool {
         let time_s = UnixTime::now().as_secs();
         if time_s <= self.good_until_s.load(Ordering::Relaxed) {

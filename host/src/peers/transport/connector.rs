@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use super::expiry::PeerCertificate;
+use super::certificate::PeerCertificate;
 use super::resolver::{self, Resolver};
 use super::tunnel::{self, TunnelError};
 use crate::config::{AllowedAddresses, OutboundProxies, OutboundProxy, PeerTls, Proxy, why_distrusted};
@@ -176,6 +176,15 @@ impl Service<Uri> for Connector {
         })
     }
 }
+
+/// By what they are made from. The outbound proxies come from the environment, which stays the same.
+impl PartialEq for Connector {
+    fn eq(&self, other: &Self) -> bool {
+        self.tls == other.tls && self.tls_name == other.tls_name && self.allowed == other.allowed
+    }
+}
+
+impl Eq for Connector {}
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

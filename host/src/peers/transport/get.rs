@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, ETAG, IF_NONE_MATCH, LOCATION};
+use http::header::{ACCEPT, AUTHORIZATION, ETAG, IF_NONE_MATCH, LOCATION};
 use http::{HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 
-use super::{Client, Destination, SendError, causes};
+use super::{Client, Destination, SendError, read_body};
 
 /// Longest entity tag that is kept.
 const TAG_BYTES_MAX: usize = 256;
 
 /// One `GET`.
 #[derive(Debug)]
-pub(in super::super) struct Asked<'a> {
+pub(in super::super) struct GetRequest<'a> {
     pub(in super::super) to: &'a Destination,
     /// Never shown: it is marked as sensitive.
     pub(in super::super) authorization: Option<HeaderValue>,
@@ -28,7 +28,7 @@ pub(in super::super) struct Asked<'a> {
 
 /// What came back, before anything of it is believed.
 #[derive(Debug)]
-pub(in super::super) struct Got {
+pub(in super::super) struct GetResponse {
     pub(in super::super) status: StatusCode,
     pub(in super::super) tag: Option<HeaderValue>,
     /// It would lead elsewhere.
@@ -38,8 +38,11 @@ pub(in super::super) struct Got {
 
 impl Client {
     /// Asks for one document. `None` if it did not come in time.
-    pub(in super::super) async fn get(&self, asked: Asked<'_>) -> Option<Result<Got, SendError>> {
-        let Asked { to, authorization, known, bytes_max, within } = asked;
+    pub(in super::super) async fn get(
+        &self,
+        asked: GetRequest<'_>,
+    ) -> Option<Result<GetResponse, SendError>> {
+        let GetRequest { to, authorization, known, bytes_max, within } = asked;
         let mut request = Request::new(Full::new(Bytes::new()));
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -56,24 +59,13 @@ impl Client {
         to: &Destination,
         request: Request<Full<Bytes>>,
         bytes_max: usize,
-    ) -> Result<Got, SendError> {
+    ) -> Result<GetResponse, SendError> {
         let mut connection = self.connect(to).await?;
         let response = connection.send(request, to).await?;
         let (head, body) = response.into_parts();
-        let claimed =
-            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if claimed.is_some_and(|claimed| claimed > bytes_max as u64) {
-            return Err(SendError::TooLarge(bytes_max));
-        }
-        let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                SendError::TooLarge(bytes_max)
-            } else {
-                SendError::Broken(causes(&*error))
-            }
-        })?;
+        let body = read_body(&head, body, bytes_max).await?;
         let tag = head.headers.get(ETAG).filter(|tag| tag.len() <= TAG_BYTES_MAX).cloned();
         let is_redirect = head.status.is_redirection() && head.headers.contains_key(LOCATION);
-        Ok(Got { status: head.status, tag, is_redirect, body: body.to_bytes() })
+        Ok(GetResponse { status: head.status, tag, is_redirect, body })
     }
 }

@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::calling::{Calling, Missed};
-use super::hello::{Begun, millis};
 use super::progress::Progress;
+use super::recorder::{AttemptError, CallRecorder};
 use super::{Answer, Peer, failed};
-use crate::base::{Deadline, ErrorCode, Failure, Invocation};
+use crate::base::{Deadline, ErrorCode, Failure, Invocation, milliseconds};
 use crate::peers::Cause;
-use crate::peers::client::SendError;
-use crate::peers::connections::{Greeted, IDLE_MAX};
-use crate::peers::receiver::{Mouth, executed, mouth};
+use crate::peers::peer::hello::{AnsweredBy, Begun, GreetedConnection, IDLE_MAX, answered_by, executed};
+use crate::peers::transport::SendError;
 use crate::wire::{self, KeySet, RequestEnvelope, RequestExtensions, ResponseEnvelope};
 
 /// How often a call is sealed again that provably did not run, since its connection led to an earlier life of the host.
@@ -25,7 +23,7 @@ const CLOSED_MAX: usize = IDLE_MAX + 1;
 
 /// What an attempt came to.
 #[derive(Debug)]
-pub(super) enum Attempted {
+pub(super) enum AttemptResult {
     /// A sealed answer from one who may give it, or the failure that stands for one that proves nothing.
     Answered(Box<ResponseEnvelope>),
     /// The URL leads back to this process.
@@ -36,16 +34,16 @@ pub(super) enum Attempted {
 
 impl Peer {
     /// Calls `invocation.function` there.
-    pub(super) async fn call_uncounted(
+    pub(super) async fn call_unrecorded(
         self: &Arc<Self>,
         invocation: &Invocation,
         arguments: Bytes,
         progress: &Arc<Progress>,
-        calling: &mut Calling<'_>,
+        recorder: &mut CallRecorder<'_>,
     ) -> Answer {
-        let Some(key) = &self.key else {
-            tracing::warn!(peer = %self.url, "no key seals calls to this peer: set plugins.proxy.auth.rules");
-            calling.missed(Cause::NoKey, false);
+        let Some(key) = &self.spec.key else {
+            tracing::warn!(peer = %self.spec.url, "no key seals calls to this peer: set plugins.proxy.auth.rules");
+            recorder.miss(Cause::NoKey, false);
             return failed(Failure::not_executed(
                 ErrorCode::Unavailable,
                 "this host has no key that seals calls to it (plugins.proxy.auth.rules)",
@@ -62,34 +60,34 @@ impl Peer {
         match tokio::time::timeout(remaining, attempt.as_mut()).await {
             Err(_) => {
                 let is_unsent = progress.give_up();
-                calling.wait_for_late(attempt);
-                tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "no answer in time");
+                recorder.wait_for_late(attempt);
+                tracing::warn!(peer = %self.spec.url, function = %invocation.function, request_id = %invocation.id, "no answer in time");
                 failed(if is_unsent { unsent_in_time(invocation) } else { unanswered_in_time(invocation) })
             }
-            Ok(Err(Missed { failure, cause, is_excused })) => {
-                calling.missed(cause, is_excused);
+            Ok(Err(AttemptError { failure, cause, not_the_peers_fault })) => {
+                recorder.miss(cause, not_the_peers_fault);
                 if failure.executed.is_none() {
                     invocation.served_by.lost();
                 }
-                tracing::warn!(peer = %self.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
+                tracing::warn!(peer = %self.spec.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
                 Answer::Outcome(Err(failure), None)
             }
-            Ok(Ok(Attempted::Answered(response))) => {
+            Ok(Ok(AttemptResult::Answered(response))) => {
                 if response.extensions.repeated {
                     invocation.served_by.repeats_at_peer();
                 }
                 Answer::Outcome(response.outcome, Some(response.host_id))
             }
-            Ok(Ok(Attempted::Itself)) => Answer::Itself,
+            Ok(Ok(AttemptResult::Itself)) => Answer::Itself,
             // Only once it was given up, which it was not.
-            Ok(Ok(Attempted::GivenUp)) => failed(unsent_in_time(invocation)),
+            Ok(Ok(AttemptResult::GivenUp)) => failed(unsent_in_time(invocation)),
         }
     }
 
     fn envelope(&self, invocation: &Invocation, arguments: Bytes) -> RequestEnvelope {
-        let sealing = self.key.as_ref().map(|key| key.id()).unwrap_or_default();
+        let sealing = self.spec.key.as_ref().map(|key| key.id()).unwrap_or_default();
         let mut hops = invocation.hops.clone();
-        hops.push(Arc::clone(self.client.identity().host_id()));
+        hops.push(Arc::clone(self.spec.client.identity().host_id()));
         RequestEnvelope {
             function: invocation.function.clone(),
             arguments,
@@ -115,7 +113,7 @@ impl Peer {
         mut envelope: RequestEnvelope,
         deadline: Deadline,
         progress: Arc<Progress>,
-    ) -> Result<Attempted, Missed> {
+    ) -> Result<AttemptResult, AttemptError> {
         let (mut successors, mut closed, mut next) = (0, 0, None);
         loop {
             let kept = match next.take() {
@@ -126,7 +124,7 @@ impl Peer {
                 Some(greeted) => (greeted, false),
                 None => match self.begin(&key).await {
                     Ok(Begun::Greeted(greeted)) => (greeted, true),
-                    Ok(Begun::Itself) => return Ok(Attempted::Itself),
+                    Ok(Begun::Itself) => return Ok(AttemptResult::Itself),
                     Err(missed) => return Err(missed),
                 },
             };
@@ -136,26 +134,26 @@ impl Peer {
                 }
                 let text = "another host answers now than the one that may have run this call";
                 let failure = Box::new(Failure::new(ErrorCode::Unavailable, text));
-                return Err(Missed { failure, cause: Cause::Unwelcome, is_excused: true });
+                return Err(AttemptError { failure, cause: Cause::Unwelcome, not_the_peers_fault: true });
             }
             if !progress.send() {
                 self.connections.give_back(greeted);
-                return Ok(Attempted::GivenUp);
+                return Ok(AttemptResult::GivenUp);
             }
             // Below a millisecond, 0 would mean that there is no deadline.
-            envelope.remaining_ms = deadline.remaining().map_or(0, millis).max(1);
+            envelope.remaining_ms = deadline.remaining().map_or(0, milliseconds).max(1);
             envelope.extensions.to = greeted.receiver.to();
             if envelope.idempotency_key.is_some() {
                 progress.note(&greeted.receiver);
             }
             let sealed_at = Instant::now();
             let (request_id, frame) =
-                wire::seal_request(&key, greeted.clock.now_ms(), &envelope, self.compression);
+                wire::seal_request(&key, greeted.clock.now_ms(), &envelope, self.spec.compression);
             let sealed = (request_id, Bytes::from(frame));
             let may_repeat = || !is_new && progress.is_awaited();
             let Some(response) = self.exchange(&key, &mut greeted, sealed, may_repeat).await? else {
                 if closed == CLOSED_MAX {
-                    return Err(self.missed(&SendError::NotSent));
+                    return Err(self.attempt_error(&SendError::NotSent));
                 }
                 progress.begin_again();
                 closed += 1;
@@ -169,7 +167,7 @@ impl Peer {
             match self.believed(&greeted, response, sealed_at.elapsed()) {
                 Believed::Answer(response) => {
                     self.connections.give_back(greeted);
-                    return Ok(Attempted::Answered(response));
+                    return Ok(AttemptResult::Answered(response));
                 }
                 Believed::NotRun if successors < SUCCESSORS_MAX => {
                     // All older ones lead there as well, or nowhere.
@@ -180,33 +178,38 @@ impl Peer {
                 Believed::NotRun => {
                     let text = "the peer was replaced by its next life again and again";
                     let failure = Failure::not_executed(ErrorCode::Unavailable, text);
-                    return Err(Missed {
+                    return Err(AttemptError {
                         failure: Box::new(failure),
                         cause: Cause::Broken,
-                        is_excused: false,
+                        not_the_peers_fault: false,
                     });
                 }
                 Believed::Nothing(failure) => {
-                    return Err(Missed { failure, cause: Cause::Stranger, is_excused: true });
+                    return Err(AttemptError { failure, cause: Cause::Stranger, not_the_peers_fault: true });
                 }
             }
         }
     }
 
     /// What an authentic answer proves, `took` after its frame was sealed.
-    fn believed(&self, greeted: &Greeted, mut response: ResponseEnvelope, took: Duration) -> Believed {
+    fn believed(
+        &self,
+        greeted: &GreetedConnection,
+        mut response: ResponseEnvelope,
+        took: Duration,
+    ) -> Believed {
         let is_misdirected =
             response.outcome.as_ref().err().is_some_and(|failure| failure.code == ErrorCode::Misdirected);
-        let mouth = mouth(&greeted.receiver, &response.extensions, is_misdirected, took);
-        match mouth {
-            Mouth::Successor => {
-                tracing::info!(peer = %self.url, "the peer was restarted behind its connection: the call is sealed for the process that runs now");
+        let by = answered_by(&greeted.receiver, &response.extensions, is_misdirected, took);
+        match by {
+            AnsweredBy::Successor => {
+                tracing::info!(peer = %self.spec.url, "the peer was restarted behind its connection: the call is sealed for the process that runs now");
                 Believed::NotRun
             }
-            Mouth::Stranger => {
+            AnsweredBy::Stranger => {
                 let by = response.extensions.by.as_ref();
                 tracing::warn!(
-                    peer = %self.url,
+                    peer = %self.spec.url,
                     made_for = greeted.receiver.host_id(),
                     answered_by = by.map(|by| &*by.host_id),
                     "another process answered than the one that the call was made for, which may have run it: a balancer \
@@ -215,10 +218,10 @@ impl Peer {
                 let text = "another process answered than the one that the call was made for";
                 Believed::Nothing(Box::new(Failure::new(ErrorCode::Unavailable, text)))
             }
-            Mouth::Receiver | Mouth::Any => {
-                let is_proven_way = self.url.is_https() || self.url.is_loopback();
+            AnsweredBy::Receiver | AnsweredBy::Any => {
+                let is_proven_way = self.spec.is_proven_way();
                 if let Err(failure) = &mut response.outcome {
-                    failure.executed = executed(mouth, failure, is_proven_way);
+                    failure.executed = executed(by, failure, is_proven_way);
                 }
                 Believed::Answer(Box::new(response))
             }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::calling::Missed;
 use super::failures::{refused, unsent};
-use super::hello::Begun;
+use super::recorder::AttemptError;
 use super::{Peer, PeerLimit};
 use crate::base::{ErrorCode, Failure, RequestId};
 use crate::peers::Cause;
-use crate::peers::client::{HttpAnswer, SendError};
-use crate::peers::connections::Greeted;
+use crate::peers::peer::hello::{Begun, GreetedConnection};
+use crate::peers::transport::{HttpAnswer, SendError};
 use crate::wire::{self, KeySet, ResponseEnvelope, ResponseError};
 
 impl Peer {
@@ -23,15 +22,15 @@ impl Peer {
     pub(super) async fn exchange(
         self: &Arc<Self>,
         key: &KeySet,
-        greeted: &mut Greeted,
+        greeted: &mut GreetedConnection,
         (request_id, frame): (RequestId, Bytes),
         may_repeat: impl Fn() -> bool + Send,
-    ) -> Result<Option<ResponseEnvelope>, Missed> {
-        let posted = self.client.post(&mut greeted.connection, &self.destination, frame.clone()).await;
+    ) -> Result<Option<ResponseEnvelope>, AttemptError> {
+        let posted = self.spec.client.post(&mut greeted.connection, &self.destination, frame.clone()).await;
         let (answer, broke) = match posted {
             Err(SendError::NotSent) => return Ok(None),
             Err(error @ SendError::NoAnswer(_)) if may_repeat() => {
-                let missed = self.missed(&error);
+                let missed = self.attempt_error(&error);
                 match self.post_again(key, greeted, frame).await {
                     Some(answer) => (answer, Some(missed)),
                     None => return Err(missed),
@@ -39,7 +38,7 @@ impl Peer {
             }
             posted => (self.taken(posted)?, None),
         };
-        let response = wire::open_response(key, request_id, answer.body, &self.limits)
+        let response = wire::open_response(key, request_id, answer.body, &self.spec.limits)
             .map_err(|error| self.unreadable(&error))?;
         match broke {
             // The first copy arrived, and its answer is lost.
@@ -53,35 +52,40 @@ impl Peer {
     async fn post_again(
         self: &Arc<Self>,
         key: &KeySet,
-        greeted: &mut Greeted,
+        greeted: &mut GreetedConnection,
         frame: Bytes,
     ) -> Option<HttpAnswer> {
         greeted.receiver.to()?;
         let Ok(Begun::Greeted(fresh)) = self.begin(key).await else { return None };
         self.repeated.count();
-        tracing::debug!(peer = %self.url, "a kept connection broke before the peer answered: the same frame is sent over a new one");
+        tracing::debug!(peer = %self.spec.url, "a kept connection broke before the peer answered: the same frame is sent over a new one");
         // What was sealed for a process stays so, whichever answers now: another one refuses it.
-        *greeted = Greeted { receiver: greeted.receiver.clone(), ..fresh };
-        let mut posted = self.client.post(&mut greeted.connection, &self.destination, frame.clone()).await;
+        *greeted = GreetedConnection { receiver: greeted.receiver.clone(), ..fresh };
+        let mut posted =
+            self.spec.client.post(&mut greeted.connection, &self.destination, frame.clone()).await;
         if matches!(posted, Err(SendError::NotSent)) {
             // A proxy that closes after each answer, as that to the hello.
             greeted.connection = self.connect().await.ok()?;
-            posted = self.client.post(&mut greeted.connection, &self.destination, frame).await;
+            posted = self.spec.client.post(&mut greeted.connection, &self.destination, frame).await;
         }
         self.taken(posted).ok()
     }
 
     /// The sealed answer, if one came.
-    fn taken(&self, answer: Result<HttpAnswer, SendError>) -> Result<HttpAnswer, Missed> {
-        let answer = answer.map_err(|error| self.missed(&error))?;
+    fn taken(&self, answer: Result<HttpAnswer, SendError>) -> Result<HttpAnswer, AttemptError> {
+        let answer = answer.map_err(|error| self.attempt_error(&error))?;
         if answer.status == StatusCode::OK && answer.is_sealed {
             return Ok(answer);
         }
-        let is_excused = answer.status == StatusCode::PAYLOAD_TOO_LARGE;
-        Err(Missed { failure: Box::new(refused(&answer)), cause: Cause::of_answer(&answer), is_excused })
+        let not_the_peers_fault = answer.status == StatusCode::PAYLOAD_TOO_LARGE;
+        Err(AttemptError {
+            failure: Box::new(refused(&answer)),
+            cause: Cause::of_answer(&answer),
+            not_the_peers_fault,
+        })
     }
 
-    fn unreadable(&self, error: &ResponseError) -> Missed {
+    fn unreadable(&self, error: &ResponseError) -> AttemptError {
         let limit = match error {
             ResponseError::Decode(error) => error.limit().map(PeerLimit::from),
             _ => None,
@@ -90,16 +94,20 @@ impl Peer {
         let text = format!("the peer's answer cannot be read: {error}");
         let failure = Box::new(Failure::new(ErrorCode::Unavailable, text));
         let cause = if limit.is_some() { Cause::TooLarge } else { Cause::Unreadable };
-        Missed { failure, cause, is_excused: limit.is_some() }
+        AttemptError { failure, cause, not_the_peers_fault: limit.is_some() }
     }
 
     /// Why there is no answer.
-    pub(super) fn missed(&self, error: &SendError) -> Missed {
+    pub(super) fn attempt_error(&self, error: &SendError) -> AttemptError {
         let is_too_large = matches!(error, SendError::TooLarge(_));
         if is_too_large {
             self.limit(PeerLimit::AnswerSize);
         }
-        Missed { failure: Box::new(unsent(error)), cause: Cause::of_send(error), is_excused: is_too_large }
+        AttemptError {
+            failure: Box::new(unsent(error)),
+            cause: Cause::of_send(error),
+            not_the_peers_fault: is_too_large,
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use super::Answer;
 use crate::base::{ErrorCode, Failure, FunctionName};
 use crate::peers::Cause;
-use crate::peers::client::{HttpAnswer, SendError};
+use crate::peers::transport::{HttpAnswer, SendError};
 
-pub(super) fn unsent(error: &SendError) -> Failure {
+pub(in super::super) fn unsent(error: &SendError) -> Failure {
     match error {
         SendError::NotConnected(_)
         | SendError::NotSent
@@ -20,7 +20,7 @@ pub(super) fn unsent(error: &SendError) -> Failure {
 }
 
 /// What an answer that is not sealed means. It proves nothing, so nobody knows whether the function ran.
-pub(super) fn refused(answer: &HttpAnswer) -> Failure {
+pub(in super::super) fn refused(answer: &HttpAnswer) -> Failure {
     let (status, bytes) = (answer.status.as_u16(), answer.body.len());
     Failure::new(
         ErrorCode::Unavailable,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::base::{HostId, Mutex};
-use crate::peers::receiver::Receiver;
+use crate::peers::peer::hello::Receiver;
 
 /// How far an attempt is: who waits for it and the attempt itself agree on that, whatever happens at once.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl Progress {
         self.only.as_deref().is_none_or(|only| receiver.host_id() == Some(only))
     }
 
-    /// Notes where the call goes: of what was sent before, it is known that it did not run.
+    /// LastChecks where the call goes: of what was sent before, it is known that it did not run.
     pub(super) fn note(&self, receiver: &Receiver) {
         let host = match receiver {
             Receiver::Bound(by) => Some(Arc::clone(&by.host_id)),

@@ -1,49 +1,57 @@
-//! What one call says of its peer: counts, load, health.
+//! Records what one call shows of its peer: counts, latency, history and the breaker.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::Attempted;
+use super::attempt::AttemptResult;
 use super::{Answer, Peer};
-use crate::base::{ErrorCode, Failure};
-use crate::peers::{Cause, Cure, Moment, Step};
+use crate::base::{ErrorCode, Failure, Outcome};
+use crate::peers::{BreakerPermit, Cause, Cure, Reached, Timestamp};
 
-/// How long an answer that comes too late for its caller is waited for, to learn whether the peer answers at all.
+/// How long a late answer is waited for, to learn whether the peer answers at all.
 const LATE_MAX: Duration = Duration::from_secs(1);
 
-/// Counts a call, and notes what it says of the peer; also if it is dropped.
-pub(super) struct Calling<'a> {
+/// Records one call, also if it is dropped.
+pub(super) struct CallRecorder<'a> {
     peer: &'a Arc<Peer>,
     begun: Instant,
-    is_trial: bool,
-    /// What went wrong says nothing of how the peer is.
-    is_excused: bool,
-    /// Why there is no sealed answer.
+    /// Taken when the result is recorded, or by the task that waits for a late answer.
+    permit: Option<BreakerPermit>,
+    not_the_peers_fault: bool,
+    /// The reason why there is no sealed answer.
     cause: Option<Cause>,
     ended: bool,
 }
 
-impl<'a> Calling<'a> {
-    pub(super) fn begin(peer: &'a Arc<Peer>, is_trial: bool) -> Self {
+/// An attempt without a sealed answer.
+#[derive(Debug)]
+pub(in super::super) struct AttemptError {
+    pub(in super::super) failure: Box<Failure>,
+    pub(in super::super) cause: Cause,
+    /// It does not count against the peer.
+    pub(in super::super) not_the_peers_fault: bool,
+}
+
+impl<'a> CallRecorder<'a> {
+    pub(super) fn begin(peer: &'a Arc<Peer>, permit: BreakerPermit) -> Self {
         let begun = Instant::now();
         peer.stats.begin();
-        peer.latency.began(begun);
-        Self { peer, begun, is_trial, is_excused: false, cause: None, ended: false }
+        peer.latency.begin(begun);
+        Self { peer, begun, permit: Some(permit), not_the_peers_fault: false, cause: None, ended: false }
     }
 
-    /// There is no sealed answer, and why. If there is too much of something, that is a matter of the call, and says
-    /// nothing of how the peer is.
-    pub(super) fn missed(&mut self, cause: Cause, is_excused: bool) {
+    /// Records why there is no sealed answer.
+    pub(super) fn miss(&mut self, cause: Cause, not_the_peers_fault: bool) {
         self.cause = Some(cause);
-        self.is_excused |= is_excused;
+        self.not_the_peers_fault |= not_the_peers_fault;
     }
 
-    /// Why there is no sealed answer, where there is none.
+    /// The reason why there is no sealed answer, if there is none.
     pub(super) fn cause(&self) -> Option<Cause> {
         self.cause
     }
 
-    /// What may cure it that the call has no result, if it has none.
+    /// Returns what may cure a failure.
     pub(super) fn cure(&self, answer: &Answer) -> Cure {
         let cause = match answer {
             Answer::Outcome(Err(failure), Some(_)) => Cause::Told(failure.code),
@@ -53,43 +61,41 @@ impl<'a> Calling<'a> {
         cause.cure()
     }
 
-    /// The caller's time is over. That alone says nothing of the peer, as callers choose the time: a sealed answer that
-    /// is late, which says perhaps that the time was over there as well, shows that it is well, and silence that it is
-    /// not.
+    /// Waits for the answer of an attempt whose deadline has passed.
+    ///
+    /// The deadline alone shows nothing of the peer, as callers choose it. A late sealed answer shows that the peer is
+    /// well, even one that says that the time was over there as well; silence shows that it is not.
     pub(super) fn wait_for_late(
         &mut self,
-        attempt: impl Future<Output = Result<Attempted, Missed>> + Send + 'static,
+        attempt: impl Future<Output = Result<AttemptResult, AttemptError>> + Send + 'static,
     ) {
-        self.is_excused = true;
-        // A flood of calls with little time must not hold connections without end.
-        let Ok(place) = Arc::clone(&self.peer.late).try_acquire_owned() else { return };
+        self.not_the_peers_fault = true;
+        // A flood of calls with short deadlines must not hold connections without end.
+        let Ok(late) = Arc::clone(&self.peer.late).try_acquire_owned() else { return };
+        let Some(permit) = self.permit.take() else { return };
         let (peer, begun) = (Arc::clone(self.peer), self.begun);
-        let is_trial = std::mem::take(&mut self.is_trial);
-        let token = self.peer.client.tasks().token().clone();
-        let _owned = self.peer.client.tasks().spawn(async move {
+        let token = self.peer.client().tasks().token().clone();
+        let _owned = self.peer.client().tasks().spawn(async move {
             let answered = tokio::select! {
                 answered = tokio::time::timeout(LATE_MAX, attempt) => answered,
                 () = token.cancelled() => return,
             };
-            match answered {
+            let (cause, failure) = match answered {
                 Ok(Ok(_)) => {
-                    peer.history.answered(Step::Call, Moment::now());
-                    peer.health.succeeded(Instant::now(), is_trial);
+                    peer.history.record_answer(Reached::Call, Timestamp::now());
+                    return peer.breaker.record_success(permit, Instant::now());
                 }
-                Ok(Err(missed)) if missed.is_excused => peer.give_back_trial(is_trial),
-                Ok(Err(Missed { failure, cause, .. })) => {
-                    peer.note_cure(Cure::Time);
-                    peer.note_failure(cause, &failure);
-                    peer.failed(begun.elapsed(), is_trial);
-                }
+                Ok(Err(AttemptError { not_the_peers_fault: true, .. })) => return,
+                Ok(Err(AttemptError { failure, cause, .. })) => (cause, failure),
                 Err(_) => {
                     let text = format!("no answer to a call within {} ms", begun.elapsed().as_millis());
-                    peer.note_cure(Cure::Time);
-                    peer.note_failure(Cause::OutOfTime, &Failure::new(ErrorCode::DeadlineExceeded, text));
-                    peer.failed(begun.elapsed(), is_trial);
+                    (Cause::OutOfTime, Box::new(Failure::new(ErrorCode::DeadlineExceeded, text)))
                 }
-            }
-            drop(place);
+            };
+            peer.note_cure(Cure::Time);
+            peer.record_in_history(cause, &failure);
+            peer.record_failure(permit, begun.elapsed());
+            drop(late);
         });
     }
 
@@ -97,66 +103,62 @@ impl<'a> Calling<'a> {
         let (peer, now) = (self.peer, Instant::now());
         let took = now.saturating_duration_since(self.begun);
         let Answer::Outcome(outcome, served_by) = answer else { return };
-        peer.latency.ended(self.begun);
+        peer.latency.end(self.begun);
         peer.stats.end(outcome, took);
         self.ended = true;
+        let Some(permit) = self.permit.take() else { return self.spare(outcome, took, now) };
         match (outcome, served_by) {
             (Ok(_), Some(_)) => {
-                peer.history.answered(Step::Call, Moment::now());
-                peer.latency.answered(took, now);
-                peer.health.succeeded(now, self.is_trial);
+                peer.history.record_answer(Reached::Call, Timestamp::now());
+                peer.latency.record_answer(took, now);
+                peer.breaker.record_success(permit, now);
             }
             (Err(failure), Some(_)) => {
                 peer.note_refusal(failure);
                 match failure.code {
-                    // It is there, and has enough to do, or cannot do it.
+                    // It is there, and is busy or cannot run the call.
                     ErrorCode::Overloaded
                     | ErrorCode::Unavailable
                     | ErrorCode::NotFound
                     | ErrorCode::Panic
-                    | ErrorCode::Internal => peer.latency.failed(took, now),
-                    _ => peer.latency.erred(took, now),
+                    | ErrorCode::Internal => peer.latency.record_failure(took, now),
+                    _ => peer.latency.record_error(took, now),
                 }
-                peer.health.succeeded(now, self.is_trial);
+                peer.breaker.record_success(permit, now);
             }
-            // Nothing was sent, or it is a matter of the call.
-            (Err(failure), None)
-                if self.is_excused
-                    || (failure.code == ErrorCode::DeadlineExceeded && failure.executed == Some(false)) =>
-            {
-                if let Some(cause) = self.cause {
-                    peer.history.erred(cause, peer.reason(cause, failure), Moment::now());
-                }
-                peer.latency.at_least(took, now);
-                peer.give_back_trial(self.is_trial);
+            (Err(failure), None) if self.not_the_peers_fault || is_unsent_in_time(failure) => {
+                self.spare(outcome, took, now);
             }
             (outcome, None) => {
                 let cause = self.cause.unwrap_or(Cause::OutOfTime);
                 peer.note_cure(self.cause.map_or(Cure::Time, Cause::cure));
-                outcome.as_ref().err().into_iter().for_each(|failure| peer.note_failure(cause, failure));
-                peer.failed(took, self.is_trial);
+                outcome.as_ref().err().into_iter().for_each(|failure| peer.record_in_history(cause, failure));
+                peer.record_failure(permit, took);
             }
         }
     }
+
+    /// Records a failure that does not count against the peer.
+    fn spare(&self, outcome: &Outcome, took: Duration, now: Instant) {
+        if let (Some(cause), Err(failure)) = (self.cause, outcome) {
+            let reason = self.peer.reason(cause, failure);
+            self.peer.history.record_error(cause, reason, Timestamp::now());
+        }
+        self.peer.latency.record_timeout(took, now);
+    }
 }
 
-impl Drop for Calling<'_> {
+impl Drop for CallRecorder<'_> {
     fn drop(&mut self) {
         if !self.ended {
             let took = self.begun.elapsed();
-            self.peer.latency.ended(self.begun);
-            self.peer.latency.at_least(took, Instant::now());
+            self.peer.latency.end(self.begun);
+            self.peer.latency.record_timeout(took, Instant::now());
             self.peer.stats.cancel(took);
-            self.peer.give_back_trial(self.is_trial);
         }
     }
 }
 
-/// No sealed answer.
-#[derive(Debug)]
-pub(super) struct Missed {
-    pub(super) failure: Box<Failure>,
-    pub(super) cause: Cause,
-    /// It says nothing of how the peer is.
-    pub(super) is_excused: bool,
+fn is_unsent_in_time(failure: &Failure) -> bool {
+    failure.code == ErrorCode::DeadlineExceeded && failure.executed == Some(false)
 }

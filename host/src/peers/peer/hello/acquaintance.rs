@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Moment;
 use super::receiver::Receiver;
-use crate::base::{HostId, Identity, Mutex, MutexGuard};
+use crate::base::{HostId, Identity, Mutex, MutexGuard, milliseconds};
+use crate::peers::Timestamp;
 use crate::wire::By;
 
-/// How long it counts that a URL has led back to this process. [`super::Watch`] proves it anew within that time.
+/// How long it counts that a URL has led back to this process. [`crate::peers::Monitor`] proves it anew within that time.
 const ITSELF_FOR: Duration = Duration::from_secs(3);
 
 /// What the config asks of those who answer at a URL.
@@ -30,7 +30,7 @@ impl Default for Binding {
 
 /// Who has answered at one URL.
 #[derive(Debug)]
-pub(super) struct Acquaintance {
+pub(in crate::peers) struct Acquaintance {
     state: Mutex<State>,
     made: Instant,
     /// Until when the URL counts as this process, in milliseconds since `made`; 0 for not at all.
@@ -43,7 +43,7 @@ struct State {
     was_other: bool,
     /// A host that knows no hellos has answered, which was logged.
     was_unbound: bool,
-    last: Option<(Moment, Met)>,
+    last: Option<(Timestamp, Met)>,
 }
 
 /// Who answered last.
@@ -59,16 +59,16 @@ pub enum Met {
 
 /// Whose answer a hello had.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Introduced {
+pub(in crate::peers) struct Introduced {
     /// Who it says it is, if it says so.
-    pub(super) by: Option<By>,
+    pub(in crate::peers) by: Option<By>,
     /// The hello arrived at the listener of this process.
-    pub(super) arrived_here: bool,
+    pub(in crate::peers) arrived_here: bool,
 }
 
 /// Why the one who answered is not called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unwelcome {
+pub(in crate::peers) enum Unwelcome {
     #[error("it does not say who it is, though a host at this URL did before")]
     NoLongerBound,
     #[error("it does not say who it is, which `plugins.proxy.require_receiver` demands: update that host")]
@@ -89,7 +89,7 @@ pub(super) enum Unwelcome {
 
 /// What follows from a hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Welcome {
+pub(in crate::peers) enum Welcome {
     /// Calls go there.
     Call(Receiver),
     /// The URL leads back to this process.
@@ -104,7 +104,7 @@ impl Default for Acquaintance {
 
 impl Acquaintance {
     /// Takes note of an answer to a hello, and decides what follows from it.
-    pub(super) fn meet(
+    pub(in crate::peers) fn meet(
         &self,
         introduced: &Introduced,
         own: &Identity,
@@ -117,8 +117,8 @@ impl Acquaintance {
         }
         let (met, welcome) = match welcome? {
             Welcome::Itself => {
-                let until = (self.made.elapsed() + ITSELF_FOR).as_millis();
-                self.itself_until_ms.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+                let until = milliseconds(self.made.elapsed() + ITSELF_FOR);
+                self.itself_until_ms.store(until, Ordering::Relaxed);
                 (Met::Itself, Welcome::Itself)
             }
             call @ Welcome::Call(_) => match &introduced.by {
@@ -134,23 +134,23 @@ impl Acquaintance {
                 News(!matches!(&state.last, Some((_, before)) if *before == met))
             }
         };
-        state.last = Some((Moment::now(), met));
+        state.last = Some((Timestamp::now(), met));
         Ok((welcome, news))
     }
 
     /// Whether the URL leads back to this process, as was proven within the last seconds.
-    pub(super) fn is_itself(&self) -> bool {
+    pub(in crate::peers) fn is_itself(&self) -> bool {
         let until_ms = self.itself_until_ms.load(Ordering::Relaxed);
         until_ms > 0 && self.made.elapsed().as_millis() < u128::from(until_ms)
     }
 
     /// The URL no longer counts as this process.
-    pub(super) fn doubt(&self) {
+    pub(in crate::peers) fn doubt(&self) {
         self.itself_until_ms.store(0, Ordering::Relaxed);
     }
 
     /// Who answered last, and when.
-    pub(super) fn last(&self) -> Option<(Moment, Met)> {
+    pub(in crate::peers) fn last(&self) -> Option<(Timestamp, Met)> {
         self.state().last.clone()
     }
 
@@ -161,7 +161,7 @@ impl Acquaintance {
 
 /// Whether what was met is another than before, and worth a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct News(pub(super) bool);
+pub(in crate::peers) struct News(pub(in crate::peers) bool);
 
 fn judge(
     state: &State,

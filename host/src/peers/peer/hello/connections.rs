@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::client::Connection;
 use super::receiver::Receiver;
-use crate::base::{Mutex, MutexGuard};
+use crate::base::{Mutex, MutexGuard, milliseconds};
+use crate::peers::transport::Connection;
 
 /// Idle connections that are kept at most.
-pub(super) const IDLE_MAX: usize = 32;
+pub(in super::super) const IDLE_MAX: usize = 32;
 /// So many connections are made as they are needed. With more, a call waits for one to be given back before it makes its
 /// own: about 16 cost least (DESIGN section 12).
 const OPEN_SOON_MAX: usize = 16;
@@ -20,7 +20,7 @@ const GIVEN_BACK_WITHIN: Duration = Duration::from_millis(2);
 
 /// The connections to one peer: those that are idle, and the number of all.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(in super::super) struct Connections {
     /// How long an idle one is kept: less than the peer keeps it, and what is before the peer, as they may close it just
     /// when a call is being sent.
     idle_timeout: Duration,
@@ -32,38 +32,38 @@ pub(super) struct Connections {
 
 #[derive(Debug)]
 struct Idle {
-    greeted: Greeted,
+    greeted: GreetedConnection,
     since: Instant,
 }
 
 /// A connection whose hello was answered.
 #[derive(Debug)]
-pub(super) struct Greeted {
-    pub(super) connection: Connection,
+pub(in super::super) struct GreetedConnection {
+    pub(in super::super) connection: Connection,
     /// Who opens the frames that are sent over it.
-    pub(super) receiver: Receiver,
+    pub(in super::super) receiver: Receiver,
     /// The clock by which its frames are stamped.
-    pub(super) clock: PeerClock,
-    pub(super) _open: Open,
+    pub(in super::super) clock: PeerClock,
+    pub(in super::super) _open: Open,
 }
 
 /// The clock of a peer, as it was in a hello, and what a clock that does not jump says since.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PeerClock {
-    pub(super) now_ms: u64,
-    pub(super) at: Instant,
+pub(in super::super) struct PeerClock {
+    pub(in super::super) now_ms: u64,
+    pub(in super::super) at: Instant,
 }
 
 impl PeerClock {
     /// Unix time in milliseconds.
-    pub(super) fn now_ms(self) -> u64 {
-        self.now_ms.saturating_add(u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    pub(in super::super) fn now_ms(self) -> u64 {
+        self.now_ms.saturating_add(milliseconds(self.at.elapsed()))
     }
 }
 
 /// One open connection, as long as it lives.
 #[derive(Debug)]
-pub(super) struct Open(Arc<AtomicUsize>);
+pub(in super::super) struct Open(Arc<AtomicUsize>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -72,12 +72,12 @@ impl Drop for Open {
 }
 
 impl Connections {
-    pub(super) fn new(idle_timeout: Duration) -> Self {
+    pub(in super::super) fn new(idle_timeout: Duration) -> Self {
         Self { idle_timeout, idle: Mutex::default(), open: Arc::default(), given_back: Notify::new() }
     }
 
     /// Takes an idle connection that may carry a request, the one that was used last; `None` if one is to be made.
-    pub(super) async fn take(&self) -> Option<Greeted> {
+    pub(in super::super) async fn take(&self) -> Option<GreetedConnection> {
         if let Some(greeted) = self.take_idle().await {
             return Some(greeted);
         }
@@ -88,7 +88,7 @@ impl Connections {
         self.take_idle().await
     }
 
-    async fn take_idle(&self) -> Option<Greeted> {
+    async fn take_idle(&self) -> Option<GreetedConnection> {
         loop {
             // The lock is not held while one is waited for.
             let Idle { mut greeted, since } = self.idle().pop()?;
@@ -99,13 +99,13 @@ impl Connections {
     }
 
     /// Counts a connection that is about to be made.
-    pub(super) fn open(&self) -> Open {
+    pub(in super::super) fn open(&self) -> Open {
         self.open.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(&self.open))
     }
 
     /// Keeps a connection for the next call, if there is room.
-    pub(super) fn give_back(&self, greeted: Greeted) {
+    pub(in super::super) fn give_back(&self, greeted: GreetedConnection) {
         if greeted.connection.is_closed() {
             return;
         }
@@ -119,12 +119,12 @@ impl Connections {
     }
 
     /// Closes those that have been idle for too long.
-    pub(super) fn close_idle(&self) {
+    pub(in super::super) fn close_idle(&self) {
         self.idle().retain(|idle| idle.since.elapsed() < self.idle_timeout);
     }
 
     /// Closes all that are idle.
-    pub(super) fn close_all(&self) {
+    pub(in super::super) fn close_all(&self) {
         self.idle().clear();
     }
 

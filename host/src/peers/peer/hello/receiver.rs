@@ -7,7 +7,7 @@ use crate::wire::{By, ResponseExtensions};
 
 /// Who opens the frames of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Receiver {
+pub(in crate::peers) enum Receiver {
     /// This process: it said so in a hello, and every frame names it.
     Bound(By),
     /// Any process with the key: a host that knows no hellos, or a URL that is configured with `bind = false`.
@@ -16,7 +16,7 @@ pub(super) enum Receiver {
 
 impl Receiver {
     /// The id of its host, where one was named.
-    pub(super) fn host_id(&self) -> Option<&str> {
+    pub(in crate::peers) fn host_id(&self) -> Option<&str> {
         match self {
             Self::Bound(by) => Some(&by.host_id),
             Self::Any => None,
@@ -24,7 +24,7 @@ impl Receiver {
     }
 
     /// The process that frames name.
-    pub(super) fn to(&self) -> Option<InstanceId> {
+    pub(in crate::peers) fn to(&self) -> Option<InstanceId> {
         match self {
             Self::Bound(by) => Some(by.instance),
             Self::Any => None,
@@ -34,7 +34,7 @@ impl Receiver {
 
 /// Who gave an authentic answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mouth {
+pub(in crate::peers) enum AnsweredBy {
     /// The process that the frame was made for.
     Receiver,
     /// The next life of that process's host, which had begun before the frame was sealed: so that process had ended, and
@@ -50,35 +50,35 @@ pub(super) enum Mouth {
 ///
 /// Both times are durations by clocks that do not go back. The answer was given at most `took` after the frame was
 /// sealed; so if its process had taken over more than `took` before it answered, it had before the frame was sealed.
-pub(super) fn mouth(
+pub(in crate::peers) fn answered_by(
     receiver: &Receiver,
     answer: &ResponseExtensions,
     is_misdirected: bool,
     took: Duration,
-) -> Mouth {
-    let Some(to) = receiver.to() else { return Mouth::Any };
+) -> AnsweredBy {
+    let Some(to) = receiver.to() else { return AnsweredBy::Any };
     if answer.by.as_ref().is_some_and(|by| by.instance == to) {
-        return Mouth::Receiver;
+        return AnsweredBy::Receiver;
     }
     let took_over = answer.took_over_ms.map(Duration::from_millis);
     if is_misdirected && answer.by.is_some() && took_over.is_some_and(|ago| ago > took) {
-        return Mouth::Successor;
+        return AnsweredBy::Successor;
     }
-    Mouth::Stranger
+    AnsweredBy::Stranger
 }
 
-/// Whether a call ran of which `mouth` says that it failed.
+/// Whether a call ran of which `by` says that it failed.
 ///
 /// `is_proven_way` says that the connection itself proves who answers: TLS, or an address of this machine.
-pub(super) fn executed(mouth: Mouth, failure: &Failure, is_proven_way: bool) -> Option<bool> {
-    match mouth {
+pub(in crate::peers) fn executed(by: AnsweredBy, failure: &Failure, is_proven_way: bool) -> Option<bool> {
+    match by {
         // Of a frame that was seen before, or whose stamp is refused, a copy may have run.
         _ if failure.code == ErrorCode::Replayed => None,
-        Mouth::Receiver => failure.executed,
-        Mouth::Successor => Some(false),
-        Mouth::Any if is_proven_way => failure.executed,
-        Mouth::Any => failure.executed.filter(|executed| *executed),
-        Mouth::Stranger => None,
+        AnsweredBy::Receiver => failure.executed,
+        AnsweredBy::Successor => Some(false),
+        AnsweredBy::Any if is_proven_way => failure.executed,
+        AnsweredBy::Any => failure.executed.filter(|executed| *executed),
+        AnsweredBy::Stranger => None,
     }
 }
 

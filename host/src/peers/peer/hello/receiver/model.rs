@@ -138,9 +138,9 @@ impl World {
         let Some(call) = call else { return };
         let Some((_, receiver, sealed_at)) = call.waits.take() else { return };
         let took = Duration::from_millis(self.now - sealed_at);
-        let mouth = mouth(&receiver, &said, failure.code == ErrorCode::Misdirected, took);
+        let by = answered_by(&receiver, &said, failure.code == ErrorCode::Misdirected, took);
         // What provably did not run is made again, here or on a peer.
-        call.has_ended = executed(mouth, &failure, true) != Some(false);
+        call.has_ended = executed(by, &failure, true) != Some(false);
     }
 
     fn restart(&mut self) {

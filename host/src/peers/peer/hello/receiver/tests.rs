@@ -16,19 +16,19 @@ fn answer(by: Option<InstanceId>, took_over_ms: Option<u64>) -> ResponseExtensio
 fn only_the_receiver_and_a_successor_from_before_the_call_speak_for_it() {
     let took = Duration::from_millis(50);
     for (answer, is_misdirected, expected) in [
-        (answer(Some(TO), None), false, Mouth::Receiver),
-        (answer(Some(TO), None), true, Mouth::Receiver),
-        (answer(Some(OTHER), None), false, Mouth::Stranger),
-        (answer(Some(OTHER), None), true, Mouth::Stranger),
-        (answer(None, None), true, Mouth::Stranger),
-        (answer(None, Some(1000)), true, Mouth::Stranger),
-        (answer(Some(OTHER), Some(51)), true, Mouth::Successor),
-        (answer(Some(OTHER), Some(51)), false, Mouth::Stranger),
-        (answer(Some(OTHER), Some(50)), true, Mouth::Stranger),
-        (answer(Some(OTHER), Some(0)), true, Mouth::Stranger),
+        (answer(Some(TO), None), false, AnsweredBy::Receiver),
+        (answer(Some(TO), None), true, AnsweredBy::Receiver),
+        (answer(Some(OTHER), None), false, AnsweredBy::Stranger),
+        (answer(Some(OTHER), None), true, AnsweredBy::Stranger),
+        (answer(None, None), true, AnsweredBy::Stranger),
+        (answer(None, Some(1000)), true, AnsweredBy::Stranger),
+        (answer(Some(OTHER), Some(51)), true, AnsweredBy::Successor),
+        (answer(Some(OTHER), Some(51)), false, AnsweredBy::Stranger),
+        (answer(Some(OTHER), Some(50)), true, AnsweredBy::Stranger),
+        (answer(Some(OTHER), Some(0)), true, AnsweredBy::Stranger),
     ] {
-        assert_eq!(mouth(&bound(), &answer, is_misdirected, took), expected, "{answer:?}");
-        assert_eq!(mouth(&Receiver::Any, &answer, is_misdirected, took), Mouth::Any, "{answer:?}");
+        assert_eq!(answered_by(&bound(), &answer, is_misdirected, took), expected, "{answer:?}");
+        assert_eq!(answered_by(&Receiver::Any, &answer, is_misdirected, took), AnsweredBy::Any, "{answer:?}");
     }
 }
 
@@ -38,18 +38,18 @@ fn what_another_mouth_says_proves_nothing() {
     let not_found = failure(ErrorCode::NotFound, Some(false));
     let panic = failure(ErrorCode::Panic, Some(true));
     let replayed = failure(ErrorCode::Replayed, Some(false));
-    for (mouth, failure, is_proven_way, expected) in [
-        (Mouth::Receiver, &not_found, false, Some(false)),
-        (Mouth::Receiver, &panic, false, Some(true)),
-        (Mouth::Receiver, &replayed, true, None),
-        (Mouth::Successor, &not_found, false, Some(false)),
-        (Mouth::Stranger, &not_found, true, None),
-        (Mouth::Stranger, &panic, true, None),
-        (Mouth::Any, &not_found, true, Some(false)),
-        (Mouth::Any, &not_found, false, None),
-        (Mouth::Any, &panic, false, Some(true)),
-        (Mouth::Any, &replayed, true, None),
+    for (by, failure, is_proven_way, expected) in [
+        (AnsweredBy::Receiver, &not_found, false, Some(false)),
+        (AnsweredBy::Receiver, &panic, false, Some(true)),
+        (AnsweredBy::Receiver, &replayed, true, None),
+        (AnsweredBy::Successor, &not_found, false, Some(false)),
+        (AnsweredBy::Stranger, &not_found, true, None),
+        (AnsweredBy::Stranger, &panic, true, None),
+        (AnsweredBy::Any, &not_found, true, Some(false)),
+        (AnsweredBy::Any, &not_found, false, None),
+        (AnsweredBy::Any, &panic, false, Some(true)),
+        (AnsweredBy::Any, &replayed, true, None),
     ] {
-        assert_eq!(executed(mouth, failure, is_proven_way), expected, "{mouth:?} {failure}");
+        assert_eq!(executed(by, failure, is_proven_way), expected, "{by:?} {failure}");
     }
 }

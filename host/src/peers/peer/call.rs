@@ -1,0 +1,81 @@
+//! One call of a peer: seals it, sends it, and believes only what opens.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Peer, PeerLimit, PeerPermit};
+use crate::base::{Failure, HostId, Invocation, Outcome};
+use crate::peers::Cure;
+
+mod attempt;
+mod exchange;
+mod failures;
+mod progress;
+mod recorder;
+
+pub(super) use failures::{refused, unsent};
+pub(super) use recorder::AttemptError;
+
+use failures::for_callers;
+use progress::Progress;
+use recorder::CallRecorder;
+
+/// A peer's answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// The outcome, from the host of that id if it is known.
+    Outcome(Outcome, Option<HostId>),
+    /// The URL leads back to this very process: nothing was run.
+    Itself,
+}
+
+/// An answer, and what follows from it for other attempts.
+#[derive(Debug)]
+pub struct Answered {
+    /// The answer.
+    pub answer: Answer,
+    /// What may cure the failure; of no meaning for a result.
+    pub cure: Cure,
+    /// The host that a call with an idempotency key was sent to, if its frame named one.
+    pub sent_to: Option<HostId>,
+}
+
+impl Answer {
+    /// Returns whether the peer ran the call; nothing if that is not known.
+    #[must_use]
+    pub fn executed(&self) -> Option<bool> {
+        match self {
+            Self::Outcome(Ok(_), _) => Some(true),
+            Self::Outcome(Err(failure), _) => failure.executed,
+            Self::Itself => Some(false),
+        }
+    }
+}
+
+impl Peer {
+    /// Calls `invocation.function` there, within its deadline; if `only` names a host, on that host or not at all.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the connection, so that the peer drops the call as well.
+    pub async fn call(
+        self: &Arc<Self>,
+        invocation: &Invocation,
+        arguments: Bytes,
+        permit: PeerPermit,
+        only: Option<&HostId>,
+    ) -> Answered {
+        let PeerPermit { breaker, _place } = permit;
+        let mut recorder = CallRecorder::begin(self, breaker);
+        let progress = Arc::new(Progress::to(only));
+        let answer = self.call_unrecorded(invocation, arguments, &progress, &mut recorder).await;
+        recorder.end(&answer);
+        let cure = recorder.cure(&answer);
+        let answer = for_callers(answer, &invocation.function, recorder.cause());
+        Answered { answer, cure, sent_to: progress.sent_to() }
+    }
+}
+
+fn failed(failure: Failure) -> Answer {
+    Answer::Outcome(Err(Box::new(failure)), None)
+}
