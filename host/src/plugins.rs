@@ -5,57 +5,34 @@
 //! Layer: above `functions`. It alone sees ABI types; nothing of them leaves it. It must never run plugin code
 //! on a worker thread other than calls, nor touch the operator's file after it was staged.
 
-mod abi;
-mod call;
-mod candidate;
-mod change;
-mod companions;
-mod compatibility;
-mod descriptor;
 mod directory;
-mod entry;
 mod error;
-mod failures;
-mod generation;
-mod host_table;
-mod library;
-mod look;
-mod mapper;
-mod maps;
+mod file;
+mod lifecycle;
+mod load;
 #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), path = "plugins/native_elsewhere.rs")]
 mod native;
-mod nested_call;
-mod object_file;
-mod on_disk;
-mod on_thread;
-mod publish;
-mod record;
+mod process;
 mod registry;
-mod report;
-mod retire;
-mod stage;
-mod start;
-mod tries;
-mod trust;
-mod unmap;
-mod waker;
-mod watchdog;
+mod run;
+mod services;
+mod settings;
+mod status;
 
-pub use abi::Services;
-pub use candidate::{Inspection, inspect};
-pub use descriptor::Description;
-pub use directory::{Asker, Prepared};
+pub use directory::Plugins;
+pub use directory::reload::{Asker, Prepared};
 pub use error::PluginError;
-pub use failures::Failure;
+pub use file::candidate::{Inspection, inspect};
+pub use file::descriptor::Description;
+pub use file::stage::{Staged, Stager};
+pub use file::trust::{Distrust, SignatureInfo};
 pub use native::enter_worker;
-pub use registry::{PluginConfig, Plugins, Settings};
-pub use report::{Change, Difference, LastFailure, LoadReport, PluginStatus, Progress, Step, Zombie};
-pub use stage::{Staged, Stager};
-pub use trust::{Distrust, SignatureInfo};
-pub use watchdog::Watchdog;
-pub(crate) use watchdog::{held as functions_that_held_workers, workers_held};
-
-use native::touch_worker;
+pub use registry::failures::Failure;
+pub use run::watchdog::Watchdog;
+pub(crate) use run::watchdog::{held as functions_that_held_workers, workers_held};
+pub use services::Services;
+pub use settings::{PluginConfig, Settings};
+pub use status::{Change, Difference, LastFailure, LoadReport, PluginStatus, Progress, Step, Zombie};
 
 /// Checks the bytes of a plugin file, as before it is mapped; for fuzzing.
 ///
@@ -64,7 +41,7 @@ use native::touch_worker;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub fn check_plugin_file(bytes: &[u8]) -> Result<Description, String> {
-    object_file::check(bytes).map(|file| file.description).map_err(|error| error.to_string())
+    file::object_file::check(bytes).map(|file| file.description).map_err(|error| error.to_string())
 }
 
 /// Reads the descriptor of a plugin; for fuzzing.

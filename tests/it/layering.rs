@@ -11,10 +11,8 @@ const ORDER: [&str; 10] =
 
 /// The files that may have hand-written `unsafe`, or emit it.
 const UNSAFE: [&str; 26] = [
-    "host/src/plugins/call.rs",
-    "host/src/plugins/generation.rs",
-    "host/src/plugins/host_table.rs",
-    "host/src/plugins/library.rs",
+    "host/src/plugins/load/generation.rs",
+    "host/src/plugins/load/library.rs",
     "host/src/plugins/native/callbacks.rs",
     "host/src/plugins/native/contained.rs",
     "host/src/plugins/native/environment.rs",
@@ -24,8 +22,10 @@ const UNSAFE: [&str; 26] = [
     "host/src/plugins/native/spawned.rs",
     "host/src/plugins/native/standing.rs",
     "host/src/plugins/native/thread_exit.rs",
-    "host/src/plugins/nested_call.rs",
-    "host/src/plugins/waker.rs",
+    "host/src/plugins/run/call.rs",
+    "host/src/plugins/run/host_table.rs",
+    "host/src/plugins/run/nested_call.rs",
+    "host/src/plugins/run/waker.rs",
     "plugin-sdk/abi/src/descriptor.rs",
     "plugin-sdk/abi/src/future.rs",
     "plugin-sdk/abi/src/host.rs",
@@ -115,7 +115,7 @@ fn uses_are_found() {
     assert_eq!(modules_used("fn f(a: crate::wire::Key) -> crate::http::Door {"), ["wire", "http"]);
     assert_eq!(modules_used("use crate::{base, http::Door};"), ["base", "http"]);
     assert!(modules_used("use super::crate_name;").is_empty());
-    assert_eq!(module_of("host/src/plugins/call.rs"), Some("plugins"));
+    assert_eq!(module_of("host/src/plugins/run/call.rs"), Some("plugins"));
     assert_eq!(module_of("host/src/app.rs"), Some("app"));
     assert_eq!(module_of("host/src/cli/check.rs"), None);
 }

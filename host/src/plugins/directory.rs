@@ -1,299 +1,304 @@
-//! The plugin directory when the host is reloaded: compared with what serves.
+//! The plugins of this host, by name.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod change;
+mod look;
+pub(super) mod reload;
+mod startup;
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 
-use super::candidate::Candidate;
-use super::entry::Entry;
-use super::failures::Failed;
-use super::on_disk::Held;
-use super::publish::{Leaving, Origin, Ready, Turn};
-use super::registry::Settings;
-use super::report::{Change, Stopwatch};
-use super::{PluginError, Plugins};
+use crate::base::{FunctionName, Mutex, Tasks};
+use crate::config::Trust;
+use crate::files::DirFault;
+use crate::functions::Table;
+use crate::plugins::error::PluginError;
+use crate::plugins::file::candidate::Candidate;
+use crate::plugins::file::on_disk::{Held, Now, OnDisk};
+use crate::plugins::file::stage::Stager;
+use crate::plugins::file::trust;
+use crate::plugins::native;
+use crate::plugins::registry::entry::Entry;
+use crate::plugins::registry::failures::{Failure, Failures};
+use crate::plugins::registry::record::Records;
+use crate::plugins::registry::tries::Tries;
+use crate::plugins::services::Services;
+use crate::plugins::settings::Settings;
+use crate::plugins::status::{Difference, PluginStatus, Stopwatch};
 
-/// What `reload` of the whole host found in the directory, started and not yet published.
-pub struct Prepared {
-    settings: Arc<Settings>,
-    ready: Vec<Ready>,
-    leaving: Vec<Leaving>,
-    /// What stays as it is, and is not served.
-    failed: Vec<Failed>,
-    /// The digests of files that stay as they are.
-    kept: BTreeSet<String>,
-    /// The plugins that are as they were.
-    pub unchanged: Vec<String>,
-    /// Plugins whose file is gone, and which serve all the same.
-    pub without_file: Vec<String>,
-    /// What is allowed and still likely not what the operator wants; in the log already.
-    pub warnings: Vec<String>,
+/// The plugins of this host.
+pub struct Plugins {
+    pub(crate) services: Arc<Services>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) stager: Arc<Stager>,
+    pub(crate) records: Records,
+    pub(crate) settings: ArcSwap<Settings>,
+    entries: Mutex<BTreeMap<String, Arc<Entry>>>,
+    pub(crate) failures: Failures,
+    pub(crate) on_disk: Arc<OnDisk>,
+    pub(crate) tries: Tries,
+    on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    pub(crate) stopping: AtomicBool,
+    /// What waits for generations that did not end in time.
+    pub(crate) late: Tasks,
 }
 
-impl std::fmt::Debug for Prepared {
+impl std::fmt::Debug for Plugins {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared").field("unchanged", &self.unchanged).finish_non_exhaustive()
+        f.debug_struct("Plugins").finish_non_exhaustive()
     }
-}
-
-/// Who asks for a reload of the directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asker {
-    /// An operator: what is not there any more goes, and what was refused before is tried again.
-    Operator,
-    /// The watcher: a file that is gone for a moment is no reason to withdraw a plugin, and a build that was refused
-    /// is not tried again.
-    Watcher,
-}
-
-/// What is to become of a plugin.
-enum Plan {
-    Stays,
-    /// A new build, with the digest of its file.
-    Build(Candidate, String),
-    /// What serves is started again, as its config is new; with the digest of the file that it stands for.
-    Again(Candidate, Option<String>),
-    /// Its build ended the host when it was loaded.
-    LeftOut(Failed),
-}
-
-/// A plugin that is to be started.
-struct Starting {
-    turn: Turn,
-    candidate: Candidate,
-    seen: Option<String>,
-    is_new: bool,
 }
 
 impl Plugins {
-    /// Compares the directory with what serves, and starts what is new or different, also in its `[plugins.NAME]`.
-    ///
-    /// Nothing is published yet, and nobody else changes a plugin that is to be changed until that has happened. What was
-    /// not served before, for the same reason, is a warning.
+    /// No plugins yet. `folder` is used by this process alone: staged copies lie there, and the record of what serves.
     ///
     /// # Errors
-    /// All that is wrong and was not so before, by file or plugin; then nothing has changed.
-    pub async fn prepare(
-        &self,
+    /// [`DirFault`] for what others than this user may have put into the folder, and what the system says of it.
+    pub fn open(
+        services: Arc<Services>,
+        table: Arc<Table>,
+        folder: &Path,
         settings: Settings,
-        required: Option<&[String]>,
-        allow_breaking: bool,
-        asker: Asker,
-    ) -> Result<Prepared, Vec<(String, PluginError)>> {
-        let mut prepared = Prepared {
-            settings: Arc::new(settings),
-            ready: Vec::new(),
-            leaving: Vec::new(),
-            failed: Vec::new(),
-            kept: BTreeSet::new(),
-            unchanged: Vec::new(),
-            without_file: Vec::new(),
-            warnings: Vec::new(),
-        };
-        match self.prepare_all(&mut prepared, required, allow_breaking, asker).await {
-            Ok(()) => {
-                let left = prepared.failed.iter().map(|failed| format!("left as it was: {}", failed.error));
-                let left: Vec<String> = left.inspect(|left| tracing::warn!("{left}")).collect();
-                prepared.warnings.extend(left);
-                Ok(prepared)
-            }
-            Err(failed) => {
-                for Failed { what, error, .. } in &failed {
-                    tracing::warn!(plugin = what, step = error.step(), "{error}; nothing has changed");
-                    if let Ok(entry) = self.known(what) {
-                        entry.note_failure(error);
-                    }
-                }
-                let all = prepared.failed.iter().chain(&failed).filter(|failed| !failed.what.is_empty());
-                self.failures.replace(all.cloned(), &prepared.kept);
-                self.discard_prepared(prepared).await;
-                Err(failed.into_iter().map(|failed| (failed.what, failed.error)).collect())
-            }
-        }
+    ) -> Result<Self, DirFault> {
+        native::prepare();
+        let mut records = Records::read(folder)?;
+        let (staged, needed) = records.copies();
+        let stager = Stager::new(staged, &needed)?;
+        Ok(Self {
+            services,
+            table,
+            stager: Arc::new(stager),
+            records,
+            settings: ArcSwap::from_pointee(settings),
+            entries: Mutex::default(),
+            failures: Failures::default(),
+            on_disk: Arc::default(),
+            tries: Tries::read(folder)?,
+            on_change: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            late: Tasks::default(),
+        })
     }
 
-    async fn prepare_all(
-        &self,
-        prepared: &mut Prepared,
-        required: Option<&[String]>,
-        allow_breaking: bool,
-        asker: Asker,
-    ) -> Result<(), Vec<Failed>> {
-        let this = |error: PluginError| vec![Failed::of_plugin("", error, None)];
-        let settings = Arc::clone(&prepared.settings);
-        let mut found = self.look(&settings, required).await.map_err(this)?;
-        prepared.warnings = std::mem::take(&mut found.warnings);
-        // In the order of the names, so that two who do this cannot wait for each other.
-        let mut entries: BTreeMap<String, Arc<Entry>> = self.entries().into_iter().collect();
-        for plugin in found.plugins.keys() {
-            entries.insert(plugin.clone(), self.entry(plugin));
-        }
-        let stands: BTreeSet<String> = entries
-            .iter()
-            .filter(|(plugin, entry)| {
-                let state = entry.state();
-                let file = state.path.as_ref().and_then(|path| path.file_name());
-                state.published.is_some() && file.is_some_and(|file| found.stands_for(plugin, file))
-            })
-            .map(|(plugin, _)| plugin.clone())
-            .collect();
-        found.failed.retain(|failed| !stands.contains(&failed.what));
-        let mut new = Vec::new();
-        for failed in found.failed {
-            let is_decided = matches!(failed.error, PluginError::Duplicate { .. });
-            let list = if is_decided || self.failures.has(&failed) { &mut prepared.failed } else { &mut new };
-            list.push(failed);
-        }
-        if !new.is_empty() {
-            return Err(new);
-        }
-        let mut starting = Vec::new();
-        for (plugin, entry) in entries {
-            let turn = self.turn(&entry).await.map_err(this)?;
-            let held = found.plugins.remove(&plugin);
-            if held.is_some() || stands.contains(&plugin) {
-                let sha256 = held.as_ref().map(|held| held.sha256.clone());
-                let plan = self.plan(&settings, (&plugin, &entry), held, asker).await;
-                let plan = plan.map_err(|error| vec![Failed::of_plugin(&plugin, error, None)])?;
-                let (candidate, seen, is_new) = match plan {
-                    Plan::Build(candidate, seen) => (candidate, Some(seen), true),
-                    Plan::Again(candidate, seen) => {
-                        prepared.kept.extend(sha256);
-                        (candidate, seen, false)
-                    }
-                    Plan::LeftOut(failed) => {
-                        prepared.failed.push(failed);
-                        continue;
-                    }
-                    Plan::Stays => {
-                        prepared.kept.extend(sha256);
-                        prepared.unchanged.push(plugin);
-                        continue;
-                    }
-                };
-                starting.push(Starting { turn, candidate, seen, is_new });
-            } else if entry.state().published.is_none() {
-            } else if asker == Asker::Watcher {
-                prepared.without_file.push(plugin);
-            } else {
-                let mut watch = Stopwatch::start("unload");
-                watch.show_in(&entry);
-                watch.begin("publish");
-                prepared.leaving.push(Leaving { turn, name: plugin.into(), watch });
-            }
-        }
-        self.start_all(prepared, starting, allow_breaking).await
+    /// What the config says at present.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
     }
 
-    /// Starts what is to be published.
-    ///
-    /// # Errors
-    /// What failed and did not fail before.
-    async fn start_all(
-        &self,
-        prepared: &mut Prepared,
-        starting: Vec<Starting>,
-        allow_breaking: bool,
-    ) -> Result<(), Vec<Failed>> {
-        let mut new = Vec::new();
-        for Starting { turn, candidate, seen, is_new } in starting {
-            let (plugin, entry) = (candidate.name().to_owned(), Arc::clone(&turn.entry));
-            let sha256 = candidate.staged.sha256.clone();
-            let settings = Arc::clone(&prepared.settings);
-            let origin = Origin { settings, generation: None, seen, allow_breaking, must_note: true };
-            let error = match self.make_ready(turn, candidate, origin, Stopwatch::start("reload")).await {
-                Ok(ready) => {
-                    prepared.warnings.extend(ready.warnings());
-                    prepared.ready.push(ready);
-                    continue;
-                }
-                Err(error) => error,
-            };
-            if !is_new {
-                // Its config is at fault, or the times: what serves goes on as it is.
-                new.push(Failed::of_plugin(&plugin, error, None));
-                continue;
-            }
-            self.note_refused(&entry, &plugin, &sha256, &error).await;
-            let failed = Failed::of_plugin(&plugin, error, Some(sha256));
-            if self.failures.has(&failed) {
-                entry.note_failure(&failed.error);
-                prepared.failed.push(failed);
-                prepared.unchanged.push(plugin);
-            } else {
-                new.push(failed);
-            }
-        }
-        if new.is_empty() { Ok(()) } else { Err(new) }
+    /// Sets who is told when functions were published or withdrawn; the first one stays.
+    pub fn on_change(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.on_change.get_or_init(|| Box::new(tell));
     }
 
-    /// Decides what is to become of a plugin whose file is there; without `held`, that cannot be taken for it any more.
-    async fn plan(
+    pub(crate) fn tell_change(&self) {
+        self.on_change.get().into_iter().for_each(|tell| tell());
+    }
+
+    /// Stages a file of the plugin directory, off the workers.
+    pub(crate) async fn stage(&self, settings: &Settings, path: &Path) -> Result<Candidate, PluginError> {
+        trust::check_directory(&settings.trust, &settings.directory)?;
+        let candidate = self.stage_copy(settings, path).await?;
+        if let Some(warning) = &candidate.warning {
+            tracing::warn!("{warning}");
+        }
+        Ok(candidate)
+    }
+
+    async fn stage_copy(&self, settings: &Settings, path: &Path) -> Result<Candidate, PluginError> {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let path = path.to_owned();
+        let on_disk = Arc::clone(&self.on_disk);
+        self.off_the_workers(settings, file, move |stager, trust| on_disk.stage(&path, stager, trust)).await
+    }
+
+    /// The copy of a file that was looked at, made now if there is none.
+    pub(crate) async fn candidate(&self, settings: &Settings, held: Held) -> Result<Candidate, PluginError> {
+        let Held { path, plugin, candidate, .. } = held;
+        if let Some(candidate) = candidate {
+            return Ok(candidate);
+        }
+        let candidate = self.stage_copy(settings, &path).await?;
+        if candidate.name() != plugin {
+            let file = candidate.staged.file.clone();
+            let reason = format!("holds plugin `{}` now, and held `{plugin}` a moment ago", candidate.name());
+            return Err(PluginError::NotALibrary { file, reason });
+        }
+        Ok(candidate)
+    }
+
+    /// Runs what stages a file where it may block.
+    pub(crate) async fn off_the_workers(
         &self,
         settings: &Settings,
-        (plugin, entry): (&str, &Entry),
-        held: Option<Held>,
-        asker: Asker,
-    ) -> Result<Plan, PluginError> {
-        let config = (settings.config_of)(plugin);
-        let sha256 = held.as_ref().map(|held| held.sha256.clone());
-        let is_left_out = sha256.as_ref().is_some_and(|sha256| self.is_left_out(sha256));
-        let (serving, path) = {
-            let state = entry.state();
-            let refused = asker == Asker::Watcher && state.tried == sha256;
-            let stays = held.is_none() || is_left_out || state.seen == sha256 || refused;
-            let published = state.published.as_ref().filter(|_| stays);
-            let serving = published.map(|published| {
-                (Arc::clone(&published.generation.staged), published.config.table == config.table)
-            });
-            (serving, state.path.clone())
-        };
-        let left_out = |held: &Held| {
-            let (file, serves) = (held.file(), entry.state().published.is_some());
-            held.refused(PluginError::EndedHost { file, plugin: plugin.to_owned(), serves })
-        };
-        match (serving, held) {
-            (Some((_, true)), Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
-            (Some((_, true)), _) => Ok(Plan::Stays),
-            // Only its config is new: what serves is started again, also where that is not what the file holds.
-            (Some((staged, false)), held) => {
-                let path = held.map(|held| held.path).or(path);
-                let path = path.unwrap_or_else(|| settings.directory.join(&staged.file));
-                let copy = (staged.copy.as_str(), staged.sha256.as_str());
-                let (candidate, seen) = self.stage_again(settings, copy, &staged.file, path).await?;
-                Ok(Plan::Again(candidate, seen))
+        file: String,
+        stage: impl FnOnce(&Stager, &Arc<Trust>) -> Result<Candidate, PluginError> + Send + 'static,
+    ) -> Result<Candidate, PluginError> {
+        let (stager, trust) = (Arc::clone(&self.stager), Arc::clone(&settings.trust));
+        let staged = tokio::task::spawn_blocking(move || stage(&stager, &trust)).await;
+        let lost = |_| PluginError::Load { file, reason: "the thread that read it died".to_owned() };
+        staged.map_err(lost)?
+    }
+
+    /// The entry of a plugin, made if there is none: only for names that came out of a checked file.
+    pub(crate) fn entry(&self, name: &str) -> Arc<Entry> {
+        let mut entries = self.entries.lock();
+        Arc::clone(entries.entry(name.to_owned()).or_default())
+    }
+
+    /// The entry of a plugin that was loaded at some time.
+    pub(crate) fn known(&self, name: &str) -> Result<Arc<Entry>, PluginError> {
+        let entries = self.entries.lock();
+        entries.get(name).map(Arc::clone).ok_or_else(|| {
+            let near = crate::base::nearest(name, entries.keys().map(String::as_str), 3);
+            PluginError::Unknown { plugin: name.chars().take(64).collect(), near: near.join("`, `") }
+        })
+    }
+
+    pub(crate) fn entries(&self) -> Vec<(String, Arc<Entry>)> {
+        let entries = self.entries.lock();
+        entries.iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect()
+    }
+
+    /// Tells every plugin which of its own functions run here.
+    pub fn write_routes(&self, runs_here: &dyn Fn(&FunctionName) -> bool) {
+        for (_, entry) in self.entries() {
+            if let Some(published) = &entry.state().published {
+                published.generation.write_routes(runs_here);
             }
-            (None, Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
-            (None, Some(held)) => {
-                let candidate = self.candidate(settings, held).await?;
-                let sha256 = candidate.staged.sha256.clone();
-                Ok(Plan::Build(candidate, sha256))
-            }
-            (None, None) => Ok(Plan::Stays),
         }
     }
 
-    /// Publishes all that was prepared in one swap; `also` runs right after it.
-    ///
-    /// # Errors
-    /// [`PluginError::Publish`] and [`PluginError::Record`]; then nothing has changed.
-    pub async fn publish_prepared(
-        &self,
-        prepared: Prepared,
-        also: impl FnOnce(),
-    ) -> Result<Vec<Change>, PluginError> {
-        let Prepared { settings, ready, leaving, failed, kept, .. } = prepared;
-        let publish_settings = || {
-            self.settings.store(settings);
-            self.failures.replace(failed, &kept);
-            also();
-        };
-        self.publish(ready, leaving, true, publish_settings).await
+    /// The plugins that were ever published, by name, without a look at their files.
+    #[must_use]
+    pub fn loaded(&self) -> Vec<PluginStatus> {
+        self.entries().iter().filter_map(|(_, entry)| entry.status()).collect()
     }
 
-    /// Stops all that was prepared.
-    pub async fn discard_prepared(&self, prepared: Prepared) {
-        join_all(prepared.ready.into_iter().map(|ready| self.discard(ready))).await;
+    /// The plugins that were ever published, by name. Looks at the times of their files, and reads none. Blocks on the
+    /// disk.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<PluginStatus> {
+        let status = |(name, entry): &(String, Arc<Entry>)| {
+            let mut status = entry.status()?;
+            status.differs_from_file = self.difference(name, entry);
+            Some(status)
+        };
+        self.entries().iter().filter_map(status).collect()
+    }
+
+    /// Reads the files whose times alone may be new, so that what is said of them next is exact.
+    pub async fn look_again(&self) {
+        let paths: Vec<PathBuf> =
+            self.entries().iter().filter_map(|(_, entry)| entry.state().path.clone()).collect();
+        let on_disk = Arc::clone(&self.on_disk);
+        // One that cannot be read stays as it was looked at last.
+        let _read =
+            tokio::task::spawn_blocking(move || paths.iter().for_each(|path| on_disk.refresh(path))).await;
+    }
+
+    /// How the file of a published plugin differs from what serves.
+    fn difference(&self, name: &str, entry: &Entry) -> Option<Difference> {
+        let (path, serves, seen, published_at) = {
+            let state = entry.state();
+            let staged = &state.published.as_ref()?.generation.staged;
+            (state.path.clone()?, staged.sha256.clone(), state.seen.clone(), state.published_at())
+        };
+        let (sha256, now) = self.on_disk.now(&path);
+        let of = |reason: &str, since| Some(Difference { reason: reason.to_owned(), since });
+        match now {
+            Now::Changed(at) => {
+                return of("its file was written since it was looked at, and was not loaded", Some(at));
+            }
+            Now::Gone => return of("its file is gone", None),
+            Now::Same if sha256.is_none() && path.symlink_metadata().is_err() => {
+                return of("its file is gone", None);
+            }
+            Now::Same if sha256.as_ref() == Some(&serves) => return None,
+            Now::Same => {}
+        }
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let failure = self.failures.of(name).or_else(|| self.failures.of(&file));
+        match failure {
+            Some((reason, since)) => of(&reason, Some(since)),
+            None if self.on_disk.fault(&path).is_some() => {
+                of(&self.on_disk.fault(&path).unwrap_or_default(), None)
+            }
+            None if seen == sha256 => {
+                of("another build was brought back, and its file was not loaded since", published_at)
+            }
+            None => of("its file holds another build, which was not loaded", published_at),
+        }
+    }
+
+    /// The files and plugins that are not served, by name. Blocks on the disk.
+    #[must_use]
+    pub fn failures(&self) -> Vec<Failure> {
+        self.failures.all()
+    }
+
+    /// Notes that the host ends as it was told to, whatever is being loaded.
+    pub async fn forgive_tries(&self) {
+        self.tries.forgive().await;
+    }
+
+    /// How many libraries are mapped without serving, and how many may be before somebody should act.
+    #[must_use]
+    pub fn zombies(&self) -> (usize, usize) {
+        let count = self.entries().iter().map(|(_, entry)| entry.state().zombies().len()).sum();
+        (count, self.settings().zombies_max)
+    }
+
+    /// Whether the host is being stopped.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Changes how long a call may take that begins in a plugin, outside of any invocation.
+    pub fn set_call_timeout(&self, call_timeout: Duration) {
+        self.services.set_call_timeout(call_timeout);
+    }
+
+    /// Drops the calls that have suspended in any plugin; their callers are told that they ran.
+    pub fn cancel_calls(&self) {
+        for (_, entry) in self.entries() {
+            if let Some(published) = &entry.state().published {
+                published.generation.cancel_calls();
+            }
+        }
+    }
+
+    /// Changes the part of a call's time, in percent, that a layer may take before what it stands around begins.
+    pub fn set_layer_percent(&self, percent: usize) {
+        self.services.set_layer_percent(percent);
+    }
+
+    /// Stops all plugins: no new calls, then `on_stop` of each once its last call has ended.
+    ///
+    /// A plugin that does not drain in time is left as it is: its code may still be in use.
+    pub async fn stop(&self, drain_timeout: Duration) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.late.token().cancel();
+        let deadline = tokio::time::Instant::now() + drain_timeout;
+        join_all(self.entries().into_iter().map(|(name, entry)| self.stop_one(name, entry, deadline))).await;
+    }
+
+    async fn stop_one(&self, name: String, entry: Arc<Entry>, deadline: tokio::time::Instant) {
+        // A change that is under way ends first; it is bounded by its own deadlines.
+        let Ok(_turn) = tokio::time::timeout_at(deadline, entry.turn.lock()).await else {
+            return tracing::warn!(plugin = name, "not stopped: a change of it did not end");
+        };
+        let Some(old) = entry.state().published.take() else { return };
+        if let Err(error) = self.table.publish(vec![(name.as_str().into(), Vec::new())]) {
+            tracing::error!(plugin = name, "{error}");
+        }
+        self.tell_change();
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        self.retire(&entry, old, left, &mut Stopwatch::start("stop")).await;
     }
 }

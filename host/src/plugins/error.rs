@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Distrust;
 use crate::functions::NameTaken;
+use crate::plugins::file::trust::Distrust;
 
 /// A step of a plugin's life that failed. Each text names what was found and what is needed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -289,18 +289,18 @@ pub enum PluginError {
 
 impl PluginError {
     /// Makes the error for a plugin file that could not be `action`, of an error of the system.
-    pub(super) fn file(file: &str, action: &'static str) -> impl Fn(std::io::Error) -> Self {
+    pub(crate) fn file(file: &str, action: &'static str) -> impl Fn(std::io::Error) -> Self {
         let file = file.to_owned();
         move |source| Self::File { file: file.clone(), action, source: Arc::new(source) }
     }
 
     /// Makes the error for a plugin file that is a folder, a pipe or the like.
-    pub(super) fn not_a_file(file: &str) -> Self {
+    pub(crate) fn not_a_file(file: &str) -> Self {
         Self::NotALibrary { file: file.to_owned(), reason: "is not a regular file".to_owned() }
     }
 
     /// Returns true for what lies in the bytes of the file alone, whatever the host and its state directory are like.
-    pub(super) fn is_of_the_file(&self) -> bool {
+    pub(crate) fn is_of_the_file(&self) -> bool {
         matches!(
             self,
             Self::TooLarge { .. }
@@ -311,18 +311,18 @@ impl PluginError {
     }
 
     /// Returns true if the build may start in another life of the host, or where that has more room.
-    pub(super) fn is_of_this_process(&self) -> bool {
+    pub(crate) fn is_of_this_process(&self) -> bool {
         match self {
             Self::NoExec { .. } | Self::OldCompanion { .. } | Self::Thread { .. } | Self::Record { .. } => {
                 true
             }
-            Self::Load { reason, .. } => reason.contains(super::library::STATIC_TLS),
+            Self::Load { reason, .. } => reason.contains(crate::plugins::load::library::STATIC_TLS),
             _ => false,
         }
     }
 
     /// The same of the file that the operator knows, where a kept copy of it was at fault.
-    pub(super) fn of_file(self, original: &str) -> Self {
+    pub(crate) fn of_file(self, original: &str) -> Self {
         match self {
             Self::Untrusted { why, .. } => Self::Untrusted { file: original.to_owned(), why },
             Self::File { action, source, .. } => Self::File { file: original.to_owned(), action, source },

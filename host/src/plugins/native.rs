@@ -33,7 +33,7 @@ pub(super) use thread_exit::{
     enter_mapper, flush, run_and_flush, touch as touch_worker, watch, while_mapping,
 };
 
-use super::maps;
+use super::process::maps;
 use crate::base::{Mutex, MutexGuard};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -113,7 +113,7 @@ fn settle_dependencies() {
         if settled.contains(&path) || !hooks.iter().any(|address| range.contains(address)) {
             continue;
         }
-        match super::library::settle(&path) {
+        match super::load::library::settle(&path) {
             Ok(()) => tracing::info!(
                 library = path,
                 "stays mapped for the life of the process: a plugin brought it, and signals or ends of threads call its code"

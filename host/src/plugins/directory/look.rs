@@ -1,0 +1,199 @@
+//! What lies in the plugin directory: at most one file for each plugin, and what is wrong with the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Plugins;
+use crate::base::nearest;
+use crate::plugins::error::PluginError;
+use crate::plugins::file::candidate::{self, Files};
+use crate::plugins::file::on_disk::{Held, Look};
+use crate::plugins::file::trust::{self, Distrust};
+use crate::plugins::registry::failures::Failed;
+use crate::plugins::settings::Settings;
+
+/// Most names that are logged of what was passed over.
+const NAMES_MAX: usize = 10;
+
+/// What was found.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) plugins: BTreeMap<String, Held>,
+    pub(crate) failed: Vec<Failed>,
+    /// What is allowed and still likely not what the operator wants; in the log already.
+    pub(crate) warnings: Vec<String>,
+    /// The digests of all files that could be read.
+    pub(crate) digests: BTreeSet<String>,
+    /// Files that are not taken for plugins, by name.
+    others: Vec<String>,
+}
+
+impl Found {
+    /// Returns true if a plugin's own file is there, and cannot be taken for it: then it stands for what it held before.
+    pub(crate) fn stands_for(&self, plugin: &str, file: &OsStr) -> bool {
+        self.failed.iter().any(|failed| match &failed.error {
+            PluginError::Ambiguous { plugin: of, .. } => **of == *plugin,
+            PluginError::Duplicate { .. } => false,
+            _ => failed.path().is_some_and(|path| path.file_name() == Some(file)),
+        })
+    }
+
+    /// The names of files that were passed over, if they are likely to be meant as plugins.
+    pub(crate) fn passed_over(&self) -> Option<String> {
+        let none_is_taken = self.plugins.is_empty() && self.failed.is_empty();
+        let meant = |name: &&String| none_is_taken || candidate::is_misnamed(name);
+        let names: Vec<&str> = self.others.iter().filter(meant).map(String::as_str).collect();
+        let more = names.len().saturating_sub(NAMES_MAX);
+        let listed = names[..names.len() - more].join(", ");
+        match (names.len(), more) {
+            (0, _) => None,
+            (_, 0) => Some(listed),
+            _ => Some(format!("{listed} and {more} more")),
+        }
+    }
+}
+
+impl Plugins {
+    /// Looks at the files of the directory, and copies those that are new.
+    ///
+    /// # Errors
+    /// [`PluginError::Directory`], and [`PluginError::WritableDirectory`].
+    pub(crate) async fn look(
+        &self,
+        settings: &Settings,
+        required: Option<&[String]>,
+    ) -> Result<Found, PluginError> {
+        let mut found = Found::default();
+        if !settings.directory.exists() && settings.directory_may_be_missing && required.is_none() {
+            let directory = settings.directory.display();
+            tracing::warn!(%directory, "there is no plugin directory, so no plugins are loaded");
+            return Ok(found);
+        }
+        let warning = trust::check_directory(&settings.trust, &settings.directory)?;
+        found.warnings.extend(warning);
+        let Files { plugins: files, others } = candidate::files(&settings.directory)?;
+        self.on_disk.keep(&files);
+        found.others = others;
+        let is_wanted = |name: &String| required.is_none_or(|required| required.contains(name));
+        let (mut held, mut unwanted): (BTreeMap<String, Vec<Held>>, _) = (BTreeMap::new(), Vec::new());
+        for path in files {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Look { held: look, sha256, stamp, warning } = self.look_at(settings, path.clone()).await;
+            found.warnings.extend(warning);
+            found.digests.extend(sha256.clone());
+            match look {
+                Err(PluginError::Untrusted {
+                    why: Distrust::Unlisted { plugin, .. } | Distrust::OtherDigest { plugin, .. },
+                    ..
+                }) if !is_wanted(&plugin) => tracing::debug!(file, plugin, "not in load_plugins"),
+                Err(error) => found.failed.push(Failed::of_file(file, error, sha256, (path, stamp))),
+                Ok(one) if !is_wanted(&one.plugin) => {
+                    tracing::debug!(file, plugin = one.plugin, "not in load_plugins");
+                    unwanted.push(one.plugin);
+                }
+                Ok(one) => held.entry(one.plugin.clone()).or_default().push(one),
+            }
+        }
+        for warning in &found.warnings {
+            tracing::warn!("{warning}");
+        }
+        // What a plugin brings along may lie beside it, and is no plugin that failed.
+        let brought: BTreeSet<PathBuf> =
+            held.values().flatten().flat_map(|held| held.companions.iter().cloned()).collect();
+        found.failed.retain(|failed| failed.path().is_none_or(|path| !brought.contains(path)));
+        for (plugin, files) in held {
+            self.choose(plugin, files, &mut found);
+        }
+        for plugin in required.into_iter().flatten().filter(|plugin| !found.plugins.contains_key(*plugin)) {
+            let directory = settings.directory.clone();
+            let near = nearest(plugin, unwanted.iter().map(String::as_str), 1).join("`, `");
+            let error = PluginError::Missing { plugin: plugin.clone(), directory, near };
+            found.failed.push(Failed::of_plugin(plugin, error, None));
+        }
+        Ok(found)
+    }
+
+    async fn look_at(&self, settings: &Settings, path: PathBuf) -> Look {
+        let (on_disk, stager, trust) =
+            (Arc::clone(&self.on_disk), Arc::clone(&self.stager), Arc::clone(&settings.trust));
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let looked = tokio::task::spawn_blocking(move || on_disk.look(&path, &stager, &trust)).await;
+        looked.unwrap_or_else(|_| {
+            let reason = "the thread that read it died".to_owned();
+            Look::failed(PluginError::Load { file, reason })
+        })
+    }
+
+    /// Takes one of the files that hold a plugin; the others are named.
+    fn choose(&self, plugin: String, mut files: Vec<Held>, found: &mut Found) {
+        let known = self.known(&plugin).map(|entry| {
+            let state = entry.state();
+            (state.path.clone(), state.seen.clone())
+        });
+        let (file, seen) = known.unwrap_or_default();
+        let file = file.as_deref().and_then(|path| path.file_name());
+        let names = |files: &[Held]| files.iter().map(Held::file).collect::<Vec<_>>();
+        let Some(chosen) = chosen(&files, file, seen.as_deref()) else {
+            let all = names(&files);
+            for held in files {
+                let others = all.iter().filter(|name| **name != held.file()).cloned().collect();
+                let error =
+                    PluginError::Ambiguous { file: held.file(), plugin: plugin.as_str().into(), others };
+                found.failed.push(held.refused(error));
+            }
+            return;
+        };
+        let chosen = files.swap_remove(chosen);
+        for held in files {
+            let (plugin, other) = (plugin.as_str().into(), chosen.file());
+            let error = PluginError::Duplicate { file: held.file(), plugin, other };
+            found.failed.push(held.refused(error));
+        }
+        found.plugins.insert(plugin, chosen);
+    }
+}
+
+/// Which of the files that hold a plugin counts, by the record of what served: the one of the same name, or else the
+/// only one with the same content. Where neither is recorded, none is guessed.
+fn chosen(files: &[Held], file: Option<&OsStr>, seen: Option<&str>) -> Option<usize> {
+    if files.len() == 1 {
+        return Some(0);
+    }
+    let of_name = files.iter().position(|held| held.path.file_name() == file && file.is_some());
+    let is_seen = |held: &Held| seen == Some(held.sha256.as_str());
+    let of_digest = || {
+        let first = files.iter().position(is_seen)?;
+        (files.iter().filter(|held| is_seen(held)).count() == 1).then_some(first)
+    };
+    of_name.or_else(of_digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_on_record_counts_and_none_is_guessed() {
+        let held = |(file, sha256): &(&str, &str)| Held {
+            path: PathBuf::from("/plugins").join(file),
+            plugin: "x".to_owned(),
+            sha256: (*sha256).to_owned(),
+            companions: Vec::new(),
+            candidate: None,
+        };
+        let check =
+            |files: &[(&str, &str)], file: Option<&str>, seen: Option<&str>, expected: Option<usize>| {
+                let files: Vec<Held> = files.iter().map(held).collect();
+                assert_eq!(chosen(&files, file.map(OsStr::new), seen), expected);
+            };
+        check(&[("a.so", "1")], None, None, Some(0));
+        check(&[("a.so", "1"), ("b.so", "2")], None, None, None);
+        check(&[("a.so", "1"), ("b.so", "2")], Some("b.so"), Some("1"), Some(1));
+        check(&[("a.so", "1"), ("b.so", "2")], Some("c.so"), Some("1"), Some(0));
+        check(&[("a.so", "1"), ("b.so", "1")], Some("c.so"), Some("1"), None);
+        check(&[("a.so", "1"), ("b.so", "2")], Some("c.so"), Some("3"), None);
+        check(&[("a.so", "1"), ("b.so", "1")], None, None, None);
+    }
+}

@@ -1,0 +1,300 @@
+//! The plugin directory when the host is reloaded: compared with what serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::Plugins;
+use crate::plugins::error::PluginError;
+use crate::plugins::file::candidate::Candidate;
+use crate::plugins::file::on_disk::Held;
+use crate::plugins::lifecycle::publish::{Leaving, Origin, Ready, Turn};
+use crate::plugins::registry::entry::Entry;
+use crate::plugins::registry::failures::Failed;
+use crate::plugins::settings::Settings;
+use crate::plugins::status::{Change, Stopwatch};
+
+/// What `reload` of the whole host found in the directory, started and not yet published.
+pub struct Prepared {
+    settings: Arc<Settings>,
+    ready: Vec<Ready>,
+    leaving: Vec<Leaving>,
+    /// What stays as it is, and is not served.
+    failed: Vec<Failed>,
+    /// The digests of files that stay as they are.
+    kept: BTreeSet<String>,
+    /// The plugins that are as they were.
+    pub unchanged: Vec<String>,
+    /// Plugins whose file is gone, and which serve all the same.
+    pub without_file: Vec<String>,
+    /// What is allowed and still likely not what the operator wants; in the log already.
+    pub warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("unchanged", &self.unchanged).finish_non_exhaustive()
+    }
+}
+
+/// Who asks for a reload of the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// An operator: what is not there any more goes, and what was refused before is tried again.
+    Operator,
+    /// The watcher: a file that is gone for a moment is no reason to withdraw a plugin, and a build that was refused
+    /// is not tried again.
+    Watcher,
+}
+
+/// What is to become of a plugin.
+enum Plan {
+    Stays,
+    /// A new build, with the digest of its file.
+    Build(Candidate, String),
+    /// What serves is started again, as its config is new; with the digest of the file that it stands for.
+    Again(Candidate, Option<String>),
+    /// Its build ended the host when it was loaded.
+    LeftOut(Failed),
+}
+
+/// A plugin that is to be started.
+struct Starting {
+    turn: Turn,
+    candidate: Candidate,
+    seen: Option<String>,
+    is_new: bool,
+}
+
+impl Plugins {
+    /// Compares the directory with what serves, and starts what is new or different, also in its `[plugins.NAME]`.
+    ///
+    /// Nothing is published yet, and nobody else changes a plugin that is to be changed until that has happened. What was
+    /// not served before, for the same reason, is a warning.
+    ///
+    /// # Errors
+    /// All that is wrong and was not so before, by file or plugin; then nothing has changed.
+    pub async fn prepare(
+        &self,
+        settings: Settings,
+        required: Option<&[String]>,
+        allow_breaking: bool,
+        asker: Asker,
+    ) -> Result<Prepared, Vec<(String, PluginError)>> {
+        let mut prepared = Prepared {
+            settings: Arc::new(settings),
+            ready: Vec::new(),
+            leaving: Vec::new(),
+            failed: Vec::new(),
+            kept: BTreeSet::new(),
+            unchanged: Vec::new(),
+            without_file: Vec::new(),
+            warnings: Vec::new(),
+        };
+        match self.prepare_all(&mut prepared, required, allow_breaking, asker).await {
+            Ok(()) => {
+                let left = prepared.failed.iter().map(|failed| format!("left as it was: {}", failed.error));
+                let left: Vec<String> = left.inspect(|left| tracing::warn!("{left}")).collect();
+                prepared.warnings.extend(left);
+                Ok(prepared)
+            }
+            Err(failed) => {
+                for Failed { what, error, .. } in &failed {
+                    tracing::warn!(plugin = what, step = error.step(), "{error}; nothing has changed");
+                    if let Ok(entry) = self.known(what) {
+                        entry.note_failure(error);
+                    }
+                }
+                let all = prepared.failed.iter().chain(&failed).filter(|failed| !failed.what.is_empty());
+                self.failures.replace(all.cloned(), &prepared.kept);
+                self.discard_prepared(prepared).await;
+                Err(failed.into_iter().map(|failed| (failed.what, failed.error)).collect())
+            }
+        }
+    }
+
+    async fn prepare_all(
+        &self,
+        prepared: &mut Prepared,
+        required: Option<&[String]>,
+        allow_breaking: bool,
+        asker: Asker,
+    ) -> Result<(), Vec<Failed>> {
+        let this = |error: PluginError| vec![Failed::of_plugin("", error, None)];
+        let settings = Arc::clone(&prepared.settings);
+        let mut found = self.look(&settings, required).await.map_err(this)?;
+        prepared.warnings = std::mem::take(&mut found.warnings);
+        // In the order of the names, so that two who do this cannot wait for each other.
+        let mut entries: BTreeMap<String, Arc<Entry>> = self.entries().into_iter().collect();
+        for plugin in found.plugins.keys() {
+            entries.insert(plugin.clone(), self.entry(plugin));
+        }
+        let stands: BTreeSet<String> = entries
+            .iter()
+            .filter(|(plugin, entry)| {
+                let state = entry.state();
+                let file = state.path.as_ref().and_then(|path| path.file_name());
+                state.published.is_some() && file.is_some_and(|file| found.stands_for(plugin, file))
+            })
+            .map(|(plugin, _)| plugin.clone())
+            .collect();
+        found.failed.retain(|failed| !stands.contains(&failed.what));
+        let mut new = Vec::new();
+        for failed in found.failed {
+            let is_decided = matches!(failed.error, PluginError::Duplicate { .. });
+            let list = if is_decided || self.failures.has(&failed) { &mut prepared.failed } else { &mut new };
+            list.push(failed);
+        }
+        if !new.is_empty() {
+            return Err(new);
+        }
+        let mut starting = Vec::new();
+        for (plugin, entry) in entries {
+            let turn = self.turn(&entry).await.map_err(this)?;
+            let held = found.plugins.remove(&plugin);
+            if held.is_some() || stands.contains(&plugin) {
+                let sha256 = held.as_ref().map(|held| held.sha256.clone());
+                let plan = self.plan(&settings, (&plugin, &entry), held, asker).await;
+                let plan = plan.map_err(|error| vec![Failed::of_plugin(&plugin, error, None)])?;
+                let (candidate, seen, is_new) = match plan {
+                    Plan::Build(candidate, seen) => (candidate, Some(seen), true),
+                    Plan::Again(candidate, seen) => {
+                        prepared.kept.extend(sha256);
+                        (candidate, seen, false)
+                    }
+                    Plan::LeftOut(failed) => {
+                        prepared.failed.push(failed);
+                        continue;
+                    }
+                    Plan::Stays => {
+                        prepared.kept.extend(sha256);
+                        prepared.unchanged.push(plugin);
+                        continue;
+                    }
+                };
+                starting.push(Starting { turn, candidate, seen, is_new });
+            } else if entry.state().published.is_none() {
+            } else if asker == Asker::Watcher {
+                prepared.without_file.push(plugin);
+            } else {
+                let mut watch = Stopwatch::start("unload");
+                watch.show_in(&entry);
+                watch.begin("publish");
+                prepared.leaving.push(Leaving { turn, name: plugin.into(), watch });
+            }
+        }
+        self.start_all(prepared, starting, allow_breaking).await
+    }
+
+    /// Starts what is to be published.
+    ///
+    /// # Errors
+    /// What failed and did not fail before.
+    async fn start_all(
+        &self,
+        prepared: &mut Prepared,
+        starting: Vec<Starting>,
+        allow_breaking: bool,
+    ) -> Result<(), Vec<Failed>> {
+        let mut new = Vec::new();
+        for Starting { turn, candidate, seen, is_new } in starting {
+            let (plugin, entry) = (candidate.name().to_owned(), Arc::clone(&turn.entry));
+            let sha256 = candidate.staged.sha256.clone();
+            let settings = Arc::clone(&prepared.settings);
+            let origin = Origin { settings, generation: None, seen, allow_breaking, must_note: true };
+            let error = match self.make_ready(turn, candidate, origin, Stopwatch::start("reload")).await {
+                Ok(ready) => {
+                    prepared.warnings.extend(ready.warnings());
+                    prepared.ready.push(ready);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if !is_new {
+                // Its config is at fault, or the times: what serves goes on as it is.
+                new.push(Failed::of_plugin(&plugin, error, None));
+                continue;
+            }
+            self.note_refused(&entry, &plugin, &sha256, &error).await;
+            let failed = Failed::of_plugin(&plugin, error, Some(sha256));
+            if self.failures.has(&failed) {
+                entry.note_failure(&failed.error);
+                prepared.failed.push(failed);
+                prepared.unchanged.push(plugin);
+            } else {
+                new.push(failed);
+            }
+        }
+        if new.is_empty() { Ok(()) } else { Err(new) }
+    }
+
+    /// Decides what is to become of a plugin whose file is there; without `held`, that cannot be taken for it any more.
+    async fn plan(
+        &self,
+        settings: &Settings,
+        (plugin, entry): (&str, &Entry),
+        held: Option<Held>,
+        asker: Asker,
+    ) -> Result<Plan, PluginError> {
+        let config = (settings.config_of)(plugin);
+        let sha256 = held.as_ref().map(|held| held.sha256.clone());
+        let is_left_out = sha256.as_ref().is_some_and(|sha256| self.is_left_out(sha256));
+        let (serving, path) = {
+            let state = entry.state();
+            let refused = asker == Asker::Watcher && state.tried == sha256;
+            let stays = held.is_none() || is_left_out || state.seen == sha256 || refused;
+            let published = state.published.as_ref().filter(|_| stays);
+            let serving = published.map(|published| {
+                (Arc::clone(&published.generation.staged), published.config.table == config.table)
+            });
+            (serving, state.path.clone())
+        };
+        let left_out = |held: &Held| {
+            let (file, serves) = (held.file(), entry.state().published.is_some());
+            held.refused(PluginError::EndedHost { file, plugin: plugin.to_owned(), serves })
+        };
+        match (serving, held) {
+            (Some((_, true)), Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
+            (Some((_, true)), _) => Ok(Plan::Stays),
+            // Only its config is new: what serves is started again, also where that is not what the file holds.
+            (Some((staged, false)), held) => {
+                let path = held.map(|held| held.path).or(path);
+                let path = path.unwrap_or_else(|| settings.directory.join(&staged.file));
+                let copy = (staged.copy.as_str(), staged.sha256.as_str());
+                let (candidate, seen) = self.stage_again(settings, copy, &staged.file, path).await?;
+                Ok(Plan::Again(candidate, seen))
+            }
+            (None, Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
+            (None, Some(held)) => {
+                let candidate = self.candidate(settings, held).await?;
+                let sha256 = candidate.staged.sha256.clone();
+                Ok(Plan::Build(candidate, sha256))
+            }
+            (None, None) => Ok(Plan::Stays),
+        }
+    }
+
+    /// Publishes all that was prepared in one swap; `also` runs right after it.
+    ///
+    /// # Errors
+    /// [`PluginError::Publish`] and [`PluginError::Record`]; then nothing has changed.
+    pub async fn publish_prepared(
+        &self,
+        prepared: Prepared,
+        also: impl FnOnce(),
+    ) -> Result<Vec<Change>, PluginError> {
+        let Prepared { settings, ready, leaving, failed, kept, .. } = prepared;
+        let publish_settings = || {
+            self.settings.store(settings);
+            self.failures.replace(failed, &kept);
+            also();
+        };
+        self.publish(ready, leaving, true, publish_settings).await
+    }
+
+    /// Stops all that was prepared.
+    pub async fn discard_prepared(&self, prepared: Prepared) {
+        join_all(prepared.ready.into_iter().map(|ready| self.discard(ready))).await;
+    }
+}

@@ -1,0 +1,152 @@
+//! Libraries that a plugin brings along, as the run path of its file says (`$ORIGIN`, `/opt/...`).
+//!
+//! The plugin is mapped from a copy elsewhere, so they are found from where its file lies, copied like it, and mapped
+//! before it: the system's loader takes a library that is mapped already by its SONAME. For the same reason a second
+//! build of the same SONAME would never be used, so it is refused. They stay mapped until the host ends.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::object_file::{self, Needs};
+use super::stage::{Staged, Stager};
+use super::trust;
+use crate::base::{Mutex, MutexGuard};
+use crate::config::Trust;
+use crate::files::open_regular;
+use crate::plugins::error::PluginError;
+use crate::plugins::load::library;
+
+/// Most libraries that one plugin brings.
+const COMPANIONS_MAX: usize = 64;
+
+/// A library that a plugin brings along.
+pub(crate) struct Companion {
+    /// The operator's file.
+    pub(crate) path: PathBuf,
+    soname: String,
+    staged: Staged,
+}
+
+/// A companion that is mapped.
+#[derive(Clone)]
+struct Mapped {
+    sha256: String,
+    /// The plugin that brought it.
+    plugin: String,
+}
+
+/// Those of all plugins, by SONAME.
+static MAPPED: Mutex<BTreeMap<String, Mapped>> = Mutex::new(BTreeMap::new());
+
+/// What is being staged.
+struct Search<'a> {
+    plugin: &'a str,
+    file: &'a str,
+    stager: &'a Stager,
+    trust: &'a Trust,
+    found: Vec<Companion>,
+}
+
+/// Finds and copies what the plugin in `file` needs besides the system's libraries; each after those that it needs
+/// itself. `original` is where the plugin's file lies. Blocks on the disk.
+///
+/// # Errors
+/// As staging a plugin file does, and [`PluginError::Load`] for what the loader could not use.
+pub(crate) fn stage(
+    (plugin, file): (&str, &str),
+    original: &Path,
+    needs: &Needs,
+    stager: &Stager,
+    trust: &Trust,
+) -> Result<Vec<Companion>, PluginError> {
+    let mut search = Search { plugin, file, stager, trust, found: Vec::new() };
+    search.add(original, needs, &[], 0)?;
+    Ok(search.found)
+}
+
+impl Search<'_> {
+    fn add(
+        &mut self,
+        original: &Path,
+        needs: &Needs,
+        inherited: &[PathBuf],
+        depth: usize,
+    ) -> Result<(), PluginError> {
+        let mut folders = needs.folders(original.parent().unwrap_or(Path::new("/")));
+        folders.extend_from_slice(inherited);
+        for soname in &needs.libraries {
+            let is_found = self.found.iter().any(|companion| companion.soname == *soname);
+            let candidates = folders.iter().map(|folder| folder.join(soname));
+            let there = candidates.into_iter().find(|path| path.is_file());
+            let Some(path) = there.filter(|_| !is_found && !is_of_the_system(soname)) else { continue };
+            if self.found.len() >= COMPANIONS_MAX || depth >= COMPANIONS_MAX {
+                return Err(self.refuse(format!("it brings more than {COMPANIONS_MAX} libraries")));
+            }
+            let (staged, of_library) = self.copy(&path)?;
+            if of_library.soname.as_ref() != Some(soname) {
+                return Err(self.refuse(format!(
+                    "it needs `{soname}`, and {} does not have this SONAME: build that with -Wl,-soname,{soname}",
+                    path.display()
+                )));
+            }
+            self.add(&path, &of_library, &folders, depth + 1)?;
+            self.found.push(Companion { path, soname: soname.clone(), staged });
+        }
+        Ok(())
+    }
+
+    fn copy(&self, path: &Path) -> Result<(Staged, Needs), PluginError> {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let opened = open_regular(path).map_err(PluginError::file(&file, "opened"))?;
+        let (source, metadata) = opened.ok_or_else(|| PluginError::not_a_file(&file))?;
+        // As of any plugin file: without [trust], `check` warns of the folder.
+        let _warning = trust::check_file(self.trust, &file, &metadata)?;
+        let staged = self.stager.stage(source, &file)?;
+        trust::check_signature(self.trust, path, &staged)?;
+        trust::check_digest(self.trust, self.plugin, &staged)?;
+        let copy = staged.open().map_err(PluginError::file(&file, "read"))?;
+        let needs = object_file::needs(&object::ReadCache::new(copy));
+        let needs = needs.map_err(|reason| PluginError::NotALibrary { file, reason })?;
+        Ok((staged, needs))
+    }
+
+    fn refuse(&self, reason: String) -> PluginError {
+        PluginError::Load { file: self.file.to_owned(), reason }
+    }
+}
+
+/// Returns true for a library that is mapped, and that no plugin brought.
+fn is_of_the_system(soname: &str) -> bool {
+    let brought = mapped().contains_key(soname);
+    !brought && library::is_mapped(soname)
+}
+
+/// Maps what a plugin brings; constructors run.
+///
+/// # Errors
+/// [`PluginError::Load`]; then some of it may stay mapped.
+pub(crate) fn map(companions: Vec<Companion>, plugin: &str, file: &str) -> Result<(), PluginError> {
+    let refuse = |reason: String| PluginError::Load { file: file.to_owned(), reason };
+    for Companion { soname, staged, path } in companions {
+        let known = mapped().get(&soname).cloned();
+        match known {
+            Some(known) if known.sha256 == staged.sha256 => continue,
+            Some(known) => {
+                let folder = path.parent().unwrap_or(&path).to_owned();
+                let (file, plugin) = (file.to_owned(), known.plugin);
+                return Err(PluginError::OldCompanion { file, soname, folder, plugin });
+            }
+            None => {}
+        }
+        // Without the lock: constructors may hang. One library is mapped at a time, so nobody else does this.
+        library::map_for_good(&staged)
+            .map_err(|reason| refuse(format!("its library `{soname}`: {reason}")))?;
+        let known = Mapped { sha256: staged.sha256.clone(), plugin: plugin.to_owned() };
+        mapped().insert(soname, known);
+    }
+    Ok(())
+}
+
+fn mapped() -> MutexGuard<'static, BTreeMap<String, Mapped>> {
+    MAPPED.lock()
+}

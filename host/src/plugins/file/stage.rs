@@ -1,0 +1,200 @@
+//! Staging: a private copy of a plugin file, hashed while it is copied; only the copy is used from then on.
+//!
+//! The operator may overwrite, truncate or delete the original at any time: overwriting a mapped file kills the
+//! process, and the same path or inode would give the old code again.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use crate::files::{DirFault, PrivateDir, PrivatePath, open_regular};
+use crate::plugins::error::PluginError;
+
+/// Largest plugin file in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+/// How much is read at a time.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// A folder of staged copies; only this process uses it.
+#[derive(Debug)]
+pub struct Stager {
+    folder: PrivatePath,
+    /// Random: no two processes that used the folder give the same name.
+    process: u64,
+    next: AtomicU64,
+}
+
+/// A private copy of a plugin file. The copy is removed when this is dropped, unless the commit record names it;
+/// a mapped library stays mapped.
+#[derive(Debug)]
+pub struct Staged {
+    /// Name of the copy in its folder, never used twice.
+    pub(crate) copy: String,
+    /// Where the copy is.
+    pub(crate) folder: PrivatePath,
+    /// Name of the operator's file.
+    pub file: String,
+    /// SHA-256 of the copied bytes, in hex.
+    pub sha256: String,
+    /// Size of the copy.
+    pub bytes: u64,
+    /// The commit record names the copy: the next start may need it.
+    pub(crate) recorded: AtomicBool,
+}
+
+impl Staged {
+    /// Opens the copy.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        Ok(self.folder.open()?.read(&self.copy)?)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.recorded.load(Ordering::Relaxed)
+            && let Ok(folder) = self.folder.open()
+        {
+            remove_copy(&folder, &self.copy);
+        }
+    }
+}
+
+/// Removes a copy and its signature; what is left behind is removed at the next start.
+pub(crate) fn remove_copy(folder: &PrivateDir, copy: &str) {
+    let _left_behind = folder.remove(copy);
+    super::trust::forget_signature(folder, copy);
+}
+
+impl Stager {
+    /// Takes the folder; of what an earlier process left in it, only `needed` stays.
+    ///
+    /// # Errors
+    /// [`DirFault`] for a folder that others than this user may write to, and what the system says, with the entry that
+    /// cannot be removed.
+    pub fn new(folder: PrivatePath, needed: &BTreeSet<String>) -> Result<Self, DirFault> {
+        let opened = folder.open()?;
+        let system = |path: PathBuf| move |source| DirFault::System { path, source };
+        for name in opened.names().map_err(system(opened.path().to_owned()))? {
+            let shown = name.to_string_lossy();
+            if !needed.contains(super::trust::copy_of_signature(&shown).unwrap_or(&shown)) {
+                opened.remove(&name).map_err(system(opened.path().join(&name)))?;
+            }
+        }
+        Ok(Self { folder, process: rand::random(), next: AtomicU64::new(1) })
+    }
+
+    /// Where the copies are.
+    pub(crate) fn folder(&self) -> &PrivatePath {
+        &self.folder
+    }
+
+    /// Copies `source`, which is the operator's file of the name `file`, under a name that is never used again.
+    ///
+    /// # Errors
+    /// [`PluginError::File`] and [`PluginError::TooLarge`].
+    pub(crate) fn stage(&self, mut source: impl Read, file: &str) -> Result<Staged, PluginError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{:016x}-{number}{}", self.process, std::env::consts::DLL_SUFFIX);
+        let refuse = PluginError::file(file, "copied to the state directory");
+        let folder = self.folder.open().map_err(|fault| refuse(fault.into()))?;
+        let mut copy = folder.create(&name, 0o500).map_err(&refuse)?;
+        let mut staged = Staged {
+            copy: name,
+            folder: self.folder.clone(),
+            file: file.to_owned(),
+            sha256: String::new(),
+            bytes: 0,
+            recorded: AtomicBool::new(false),
+        };
+        let mut digest = Sha256::new();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let read = source.read(&mut chunk).map_err(PluginError::file(file, "read"))?;
+            if read == 0 {
+                break;
+            }
+            staged.bytes += read as u64;
+            if staged.bytes > FILE_BYTES_MAX {
+                return Err(PluginError::TooLarge { file: file.to_owned(), bytes_max: FILE_BYTES_MAX });
+            }
+            digest.update(&chunk[..read]);
+            copy.write_all(&chunk[..read]).map_err(&refuse)?;
+        }
+        staged.sha256 = hex(&digest.finalize());
+        Ok(staged)
+    }
+}
+
+/// SHA-256 of a file in hex, without staging it; `None` if it cannot be read. Blocks on the disk.
+pub(crate) fn digest(path: &Path) -> Option<String> {
+    let (file, _) = open_regular(path).ok()??;
+    digest_of(&file).ok()
+}
+
+/// SHA-256 in hex of what can be read, up to the size of the largest plugin file. Blocks on the disk.
+pub(crate) fn digest_of(file: impl Read) -> io::Result<String> {
+    let mut file = file.take(FILE_BYTES_MAX);
+    let mut digest = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(hex(&digest.finalize())),
+            read => digest.update(&chunk[..read]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A stager of a folder of the scratch directory.
+    pub(crate) fn stager(scratch: &Path) -> Stager {
+        Stager::new(PrivatePath::inside(scratch, "staged"), &BTreeSet::new()).unwrap()
+    }
+
+    #[test]
+    fn a_copy_is_private_hashed_and_never_reused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let original = scratch.path().join("libx.so");
+        fs::write(&original, b"other").unwrap();
+        let folder = scratch.path().join("staged");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("litter"), b"").unwrap();
+        std::os::unix::fs::symlink(&original, folder.join("link")).unwrap();
+        fs::write(folder.join("needed"), b"").unwrap();
+        let needed = BTreeSet::from(["needed".to_owned()]);
+        let stager = Stager::new(PrivatePath::inside(scratch.path(), "staged"), &needed).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert!(folder.join("needed").exists() && original.exists());
+        let first = stager.stage(&b"abc"[..], "libx.so").unwrap();
+        let second = stager.stage(File::open(&original).unwrap(), "libx.so").unwrap();
+        let (one, two) = (folder.join(&first.copy), folder.join(&second.copy));
+        assert_ne!(one, two);
+        assert_eq!(fs::read(&one).unwrap(), b"abc");
+        assert_eq!(first.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(digest(&one).as_deref(), Some(first.sha256.as_str()));
+        second.recorded.store(true, Ordering::Relaxed);
+        drop((first, second));
+        assert!(!one.exists() && two.exists());
+    }
+
+    #[test]
+    fn a_folder_that_is_in_the_way_is_named() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::create_dir_all(scratch.path().join("staged/inner")).unwrap();
+        let refused = Stager::new(PrivatePath::inside(scratch.path(), "staged"), &BTreeSet::new());
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("staged/inner: Is a directory"), "{refused}");
+    }
+}

@@ -1,0 +1,201 @@
+//! Mapping a library, and the layout check. One of the files with hand-written `unsafe` (ARCHITECTURE.md).
+#![expect(unsafe_code, reason = "maps a library and looks symbols up")]
+
+use std::error::Error as _;
+use std::mem::ManuallyDrop;
+use std::ops::Range;
+
+use framex_abi::layout::{CheckingGlobals, StableAbi, check_layout_compatibility_with_globals};
+use framex_abi::{ABI_MINOR, AbiSurface, DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, LayoutFn, PluginDescriptor};
+use libloading::os::unix::{Library as Handle, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
+
+use crate::base::{Mutex, MutexGuard};
+use crate::plugins::error::PluginError;
+use crate::plugins::file::object_file::ObjectFile;
+use crate::plugins::file::stage::Staged;
+use crate::plugins::native;
+use crate::plugins::process::maps;
+
+/// A mapped plugin library whose descriptor and layouts fit.
+///
+/// Dropping it leaves it mapped, since a thread may still come back to its code; `close` is for a generation
+/// that is known to be at rest.
+#[derive(Debug)]
+pub(crate) struct Library {
+    /// Taken by `close`.
+    handle: Mutex<Option<ManuallyDrop<Handle>>>,
+    descriptor: *const PluginDescriptor,
+}
+
+// SAFETY: the descriptor is an immutable static of a library that stays mapped.
+unsafe impl Send for Library {}
+// SAFETY: as above.
+unsafe impl Sync for Library {}
+
+impl Library {
+    /// Maps the staged copy. Its constructors run, so the thread must be the one that maps (`mapper`).
+    ///
+    /// # Errors
+    /// [`PluginError::Load`] and [`PluginError::Incompatible`].
+    pub(crate) fn open(staged: &Staged, object: &ObjectFile) -> Result<Self, PluginError> {
+        let refuse = |reason: String| PluginError::Load { file: staged.file.clone(), reason };
+        // Through the descriptor of its folder, which was checked: what is mapped is the file that was hashed. Its name
+        // is never used twice: the loader takes what it has by path or by inode, and both are new.
+        let folder = staged.folder.open().map_err(|fault| refuse(fault.to_string()))?;
+        let copy = folder.entry(&staged.copy);
+        native::check_room().map_err(refuse)?;
+        // SAFETY: loading runs the library's constructors. That is what the operator asked for by putting the file
+        // into the plugin directory; the file is a private copy, whole, and never written to again.
+        let open = || unsafe { Handle::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) };
+        let handle = native::while_mapping(|| {
+            let handle = open();
+            maps::range(&staged.copy).into_iter().for_each(native::watch);
+            handle
+        });
+        // `Display` of libloading says "dlopen failed" only; the cause has the loader's words, which begin with
+        // the path of the copy: nothing for those who read what failed.
+        let handle = handle.map_err(|error| {
+            let words = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            let path = format!("{}: ", copy.display());
+            refuse(with_advice(words.strip_prefix(&path).unwrap_or(&words)))
+        })?;
+        // SAFETY: the symbol was found in the file as a static that begins with the descriptor's magic.
+        let descriptor = unsafe { handle.get::<*const PluginDescriptor>(DESCRIPTOR_SYMBOL) };
+        let descriptor = *descriptor.map_err(|error| refuse(error.to_string()))?;
+        // From here on nothing of the library goes away, whatever it may have started already.
+        let library = Self { handle: Mutex::new(Some(ManuallyDrop::new(handle))), descriptor };
+        if object.has_layout && object.description.abi_minor == ABI_MINOR {
+            library.check_layout().map_err(|reason| {
+                library.give_back(staged);
+                PluginError::Incompatible { file: staged.file.clone(), reason }
+            })?;
+        }
+        Ok(library)
+    }
+
+    /// Runs `look` on the plugin's exported static; `None` once the library was closed.
+    ///
+    /// The caller keeps the library from being closed meanwhile: a generation is closed after its last call.
+    pub(crate) fn with_descriptor<T>(&self, look: impl FnOnce(&PluginDescriptor) -> T) -> Option<T> {
+        self.handle().as_ref()?;
+        // SAFETY: checked for magic, version and size in the file; the library is mapped.
+        Some(look(unsafe { &*self.descriptor }))
+    }
+
+    /// Gives the library back to the system, which unmaps it if nothing else pins it. Its destructors run, so the thread
+    /// must be the one that maps.
+    ///
+    /// # Errors
+    /// What would still call its code, and what the loader says.
+    pub(crate) fn close(&self, range: &Range<usize>) -> Result<(), String> {
+        native::close(range, || {
+            let Some(handle) = self.handle().take() else { return Ok(()) };
+            let closed = ManuallyDrop::into_inner(handle).close();
+            closed.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))
+        })
+    }
+
+    /// Closes a library of which nothing but constructors has run.
+    fn give_back(&self, staged: &Staged) {
+        let Some(range) = maps::range(&staged.copy) else { return };
+        if let Err(reason) = self.close(&range) {
+            return tracing::warn!(file = staged.file, reason, "the library stays mapped");
+        }
+        if maps::mapped_bytes(&staged.copy) == 0 {
+            native::forget(&range);
+        }
+    }
+
+    fn handle(&self) -> MutexGuard<'_, Option<ManuallyDrop<Handle>>> {
+        self.handle.lock()
+    }
+
+    /// Compares the layouts of everything that crosses, with a map of its own:
+    /// abi_stable's global one would keep references into the library.
+    fn check_layout(&self) -> Result<(), String> {
+        let handle = self.handle();
+        let handle = handle.as_ref().ok_or("was closed")?;
+        // SAFETY: the symbol was found in the file; by the ABI's rules it is a `LayoutFn`.
+        let layout = unsafe { handle.get::<LayoutFn>(LAYOUT_SYMBOL) };
+        let layout = layout.map_err(|error| format!("has no usable `{LAYOUT_SYMBOL}`: {error}"))?;
+        let found = layout();
+        check_layout_compatibility_with_globals(
+            <AbiSurface as StableAbi>::LAYOUT,
+            found,
+            &CheckingGlobals::new(),
+        )
+        .map_err(|error| {
+            format!("has other layouts of the ABI's types than this host: {}", first_line(&error.to_string()))
+        })
+    }
+}
+
+/// Keeps a library that is mapped already mapped for the life of the process.
+///
+/// # Errors
+/// What the loader says.
+pub(crate) fn settle(path: &str) -> Result<(), String> {
+    // SAFETY: nothing is mapped and nothing runs: the library is there, or this fails.
+    let found = unsafe { Handle::open(Some(path), RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    let found =
+        found.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))?;
+    let _kept = ManuallyDrop::new(found);
+    Ok(())
+}
+
+/// Has the system's loader look again at libraries that were closed while something pinned them.
+///
+/// It does so when a library is really unmapped, so this needs one that nobody else has mapped: glibc still ships
+/// some that are empty since their functions moved into `libc.so.6`.
+pub(crate) fn nudge() {
+    // SAFETY: an empty library of glibc; opening it runs nothing.
+    let opened = unsafe { Handle::open(Some("libutil.so.1"), RTLD_NOW | RTLD_LOCAL) };
+    // Where it cannot be opened, the next reload does the same.
+    let _closed = opened.map(Handle::close);
+}
+
+/// Returns true if a library of this SONAME is mapped.
+pub(crate) fn is_mapped(soname: &str) -> bool {
+    // SAFETY: opens only what is mapped, and runs nothing.
+    let opened = unsafe { Handle::open(Some(soname), RTLD_NOW | libc::RTLD_NOLOAD) };
+    opened.is_ok()
+}
+
+/// Maps a copy of a library that a plugin needs, and leaves it mapped. Its constructors run.
+///
+/// # Errors
+/// What the loader says.
+pub(crate) fn map_for_good(staged: &Staged) -> Result<(), String> {
+    let folder = staged.folder.open().map_err(|fault| fault.to_string())?;
+    let copy = folder.entry(&staged.copy);
+    // SAFETY: as of the plugin that needs it: a private copy, whole, and never written to again.
+    let handle = unsafe { Handle::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) };
+    let handle = handle.map_err(|error| {
+        let words = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        with_advice(words.strip_prefix(&format!("{}: ", copy.display())).unwrap_or(&words))
+    })?;
+    let _stays = ManuallyDrop::new(handle);
+    Ok(())
+}
+
+/// What the loader says where the block for thread-locals is full.
+pub(crate) const STATIC_TLS: &str = "static TLS block";
+
+/// Says what helps, where the loader's words do not.
+fn with_advice(words: &str) -> String {
+    if !words.contains(STATIC_TLS) {
+        return words.to_owned();
+    }
+    format!(
+        "{words}: it was built to keep thread-locals in the static block (initial-exec), of which a process has little and \
+         of which each load takes a part that unmapping does not give back; restart the host, start it with \
+         GLIBC_TUNABLES=glibc.rtld.optional_static_tls=65536 or more in its environment, or build the library with \
+         -ftls-model=global-dynamic"
+    )
+}
+
+/// The report of abi_stable is pages long; its first lines that say something are enough to act on.
+fn first_line(report: &str) -> String {
+    let lines = report.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('-'));
+    lines.take(3).collect::<Vec<_>>().join(" ").chars().take(300).collect()
+}

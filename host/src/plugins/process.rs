@@ -1,0 +1,3 @@
+//! What is mapped into this process.
+
+pub(super) mod maps;

@@ -1,0 +1,75 @@
+//! What of a file is mapped into this process, as the system tells it: `dlclose` returning 0 says nothing.
+
+use std::ops::Range;
+
+/// Bytes of the file of this name that are mapped; 0 where the system does not tell.
+pub(crate) fn mapped_bytes(file: &str) -> u64 {
+    segments(&read(), file).map(|segment| (segment.end - segment.start) as u64).sum()
+}
+
+/// From the first to the last mapped byte of the file of this name; `None` if nothing of it is mapped, or the system does not tell.
+pub(crate) fn range(file: &str) -> Option<Range<usize>> {
+    let maps = read();
+    let start = segments(&maps, file).map(|segment| segment.start).min()?;
+    let end = segments(&maps, file).map(|segment| segment.end).max()?;
+    Some(start..end)
+}
+
+/// All files that are mapped, with the address ranges that each has.
+pub(crate) fn objects() -> Vec<(Range<usize>, String)> {
+    let maps = read();
+    let objects = maps.lines().filter_map(|line| {
+        let path = line.splitn(6, ' ').nth(5).unwrap_or_default().trim_start();
+        Some((segment(line)?, path.strip_suffix(" (deleted)").unwrap_or(path).to_owned()))
+    });
+    objects.filter(|(_, path)| path.starts_with('/')).collect()
+}
+
+fn read() -> String {
+    std::fs::read_to_string("/proc/self/maps").unwrap_or_default()
+}
+
+/// Lines are `from-to rwxp offset device inode path`; a removed file has ` (deleted)` behind its path.
+///
+/// Files are told apart by their names, which are never used twice: the system shows the path of the folder as it is
+/// now, which may have been renamed.
+fn segments<'a>(maps: &'a str, file: &str) -> impl Iterator<Item = Range<usize>> + 'a {
+    let file = format!("/{file}");
+    let of_file = maps.lines().filter(move |line| {
+        let path = line.splitn(6, ' ').nth(5).unwrap_or_default();
+        path.strip_suffix(" (deleted)").unwrap_or(path).ends_with(&file)
+    });
+    of_file.filter_map(segment)
+}
+
+/// The addresses of a line.
+fn segment(line: &str) -> Option<Range<usize>> {
+    let (from, to) = line.split(' ').next()?.split_once('-')?;
+    let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
+    (from <= to).then_some(from..to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_segments_of_one_file_add_up() {
+        let maps = "\
+7f0000000000-7f0000001000 r--p 00000000 fe:00 123                        /state/staged/1-1.so
+7f0000001000-7f0000003000 r-xp 00001000 fe:00 123                        /state/staged/1-1.so (deleted)
+7f0000003000-7f0000004000 r--p 00000000 fe:00 124                        /state/staged/1-11.so
+7f0000003000-7f0000004000 r--p 00000000 fe:00 125                        /state/staged/01-1.so
+7f0000004000-7f0000005000 rw-p 00000000 00:00 0
+";
+        let found: Vec<_> = segments(maps, "1-1.so").collect();
+        assert_eq!(found, [0x7f00_0000_0000..0x7f00_0000_1000, 0x7f00_0000_1000..0x7f00_0000_3000]);
+        assert_eq!(segments(maps, "none").count(), 0);
+    }
+
+    #[test]
+    fn this_program_is_mapped() {
+        let program = std::env::current_exe().unwrap();
+        assert!(mapped_bytes(program.file_name().unwrap().to_str().unwrap()) > 0);
+    }
+}

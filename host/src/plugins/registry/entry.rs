@@ -1,0 +1,258 @@
+//! What the host keeps of one plugin: the published generation, those that can come back, those still mapped.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::record::{Build, PluginRecord};
+use crate::base::{FunctionName, Mutex, MutexGuard};
+use crate::plugins::error::PluginError;
+use crate::plugins::file::stage::Staged;
+use crate::plugins::load::generation::{Generation, Lease};
+use crate::plugins::process::maps;
+use crate::plugins::settings::PluginConfig;
+use crate::plugins::status::{LastFailure, PluginStatus, Progress, Zombie};
+
+/// One plugin, by name, for as long as the host runs.
+#[derive(Default)]
+pub(crate) struct Entry {
+    /// Held for the length of a change: changes of one plugin come one after the other.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+    state: Mutex<State>,
+}
+
+/// What is known of a plugin.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) published: Option<Published>,
+    /// A generation is draining.
+    pub(crate) draining: bool,
+    /// Last number that was given out.
+    pub(crate) last_generation: u64,
+    /// Retired generations whose files are kept for `rollback`, newest first.
+    pub(crate) kept: VecDeque<Kept>,
+    /// Retired or failed generations whose libraries are mapped.
+    pub(crate) mapped: Vec<Mapped>,
+    /// The operator's file that held it last.
+    pub(crate) path: Option<PathBuf>,
+    /// Digest of that file when what is published was committed to.
+    pub(crate) seen: Option<String>,
+    /// Digest of a build in that file that was tried since, and refused.
+    pub(crate) tried: Option<String>,
+    /// What was published last.
+    shown: Option<Shown>,
+    pub(crate) change: Option<Progress>,
+    pub(crate) last_failure: Option<LastFailure>,
+}
+
+/// The generation that serves.
+pub(crate) struct Published {
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) functions: Vec<FunctionName>,
+    /// `[plugins.NAME]` that it was started with.
+    pub(crate) config: PluginConfig,
+    /// Gone once the generation drains.
+    pub(crate) lease: Lease,
+}
+
+/// A build that `rollback` can bring back.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    pub(crate) generation: u64,
+    pub(crate) version: String,
+    pub(crate) staged: Arc<Staged>,
+}
+
+/// What the admin API shows of a plugin that is not published at present, too.
+#[derive(Clone)]
+struct Shown {
+    name: String,
+    build: Kept,
+    published_at: SystemTime,
+}
+
+/// A library that is mapped and serves nothing.
+pub(crate) struct Mapped {
+    pub(crate) generation: u64,
+    /// Name of the staged copy.
+    pub(crate) copy: String,
+    pub(crate) reason: String,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").finish_non_exhaustive()
+    }
+}
+
+impl Entry {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(crate) fn next_generation(&self) -> u64 {
+        let mut state = self.state();
+        state.last_generation += 1;
+        state.last_generation
+    }
+
+    /// Puts a new generation in the place of the published one; answers that.
+    pub(crate) fn install(
+        &self,
+        new: Published,
+        path: PathBuf,
+        seen: Option<String>,
+        published_at: SystemTime,
+    ) -> Option<Published> {
+        let mut state = self.state();
+        let generation = &new.generation;
+        let number = generation.number;
+        state.shown =
+            Some(Shown { name: generation.plugin.to_string(), build: Kept::of(generation), published_at });
+        state.path = Some(path);
+        state.seen = seen;
+        state.tried = None;
+        state.last_failure = None;
+        state.kept.retain(|kept| kept.generation != number);
+        state.published.replace(new)
+    }
+
+    /// Keeps the build of a retired generation for `rollback`, and lets go of the oldest beyond `most`. Their copies go
+    /// when the next record no longer names them.
+    pub(crate) fn keep(&self, retired: &Generation, most: usize) {
+        let mut state = self.state();
+        state.kept = state.kept_with(Some(retired), most);
+    }
+
+    /// Notes a library that is still mapped.
+    pub(crate) fn note_mapped(&self, generation: u64, copy: &str, reason: impl Into<String>) {
+        let mut state = self.state();
+        // Some went later than they were waited for.
+        state.mapped.retain(|mapped| mapped.generation != generation && maps::mapped_bytes(&mapped.copy) > 0);
+        if maps::mapped_bytes(copy) > 0 {
+            state.mapped.push(Mapped { generation, copy: copy.to_owned(), reason: reason.into() });
+        }
+    }
+
+    /// What the code of the published generation changed of the process, one sentence each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let state = self.state();
+        state.published.as_ref().map(|published| published.generation.warnings()).unwrap_or_default()
+    }
+
+    /// Notes a change that failed.
+    pub(crate) fn note_failure(&self, error: &PluginError) {
+        let failure = LastFailure { step: error.step(), reason: error.to_string(), at: SystemTime::now() };
+        self.state().last_failure = Some(failure);
+    }
+
+    /// The plugin as the admin API shows it; `None` if it never got as far as being published.
+    pub(crate) fn status(&self) -> Option<PluginStatus> {
+        let state = self.state();
+        let Shown { name, build, published_at } = state.shown.clone()?;
+        let published = state.published.as_ref();
+        let stage = match (published, state.draining) {
+            (Some(_), _) => "published",
+            (None, true) => "draining",
+            (None, false) => "retired",
+        };
+        Some(PluginStatus {
+            name,
+            version: build.version,
+            state: stage,
+            generation: build.generation,
+            sha256: build.staged.sha256.clone(),
+            file: build.staged.file.clone(),
+            functions: published.map(|published| published.functions.clone()).unwrap_or_default(),
+            in_flight: published.map_or(0, Published::in_flight),
+            direct_calls: published.map_or(0, |published| published.generation.direct_calls()),
+            layer_failures: published
+                .map(|published| published.generation.layer_failures())
+                .unwrap_or_default(),
+            mapped_bytes: maps::mapped_bytes(&build.staged.copy),
+            published_at,
+            warnings: published.map(|published| published.generation.warnings()).unwrap_or_default(),
+            zombies: state.zombies(),
+            kept: state.kept.iter().map(|kept| kept.generation).collect(),
+            differs_from_file: None,
+            change: state.change.clone(),
+            last_failure: state.last_failure.clone(),
+        })
+    }
+}
+
+impl State {
+    /// When what was published last was published.
+    pub(crate) fn published_at(&self) -> Option<SystemTime> {
+        self.shown.as_ref().map(|shown| shown.published_at)
+    }
+
+    /// Returns true for the build that serves, and for those that did and are kept.
+    pub(crate) fn has_served(&self, sha256: &str) -> bool {
+        let published = self.published.as_ref().map(|published| &published.generation.staged);
+        let kept = self.kept.iter().map(|kept| &kept.staged);
+        published.into_iter().chain(kept).any(|staged| staged.sha256 == sha256)
+    }
+
+    pub(crate) fn zombies(&self) -> Vec<Zombie> {
+        let zombie = |mapped: &Mapped| Zombie {
+            generation: mapped.generation,
+            reason: mapped.reason.clone(),
+            mapped_bytes: maps::mapped_bytes(&mapped.copy),
+        };
+        self.mapped.iter().map(zombie).filter(|zombie| zombie.mapped_bytes > 0).collect()
+    }
+
+    /// What will be kept once `retired` is.
+    fn kept_with(&self, retired: Option<&Generation>, most: usize) -> VecDeque<Kept> {
+        retired.map(Kept::of).into_iter().chain(self.kept.iter().cloned()).take(most).collect()
+    }
+
+    /// What is recorded of what is published now.
+    pub(crate) fn record(&self, most: usize) -> PluginRecord {
+        PluginRecord {
+            last_generation: self.last_generation,
+            committed: self.published.as_ref().map(|published| Kept::of(&published.generation).build()),
+            seen: self.seen.clone(),
+            tried: self.tried.clone(),
+            kept: self.kept_with(None, most).iter().map(Kept::build).collect(),
+        }
+    }
+
+    /// What is recorded once `new` is published.
+    pub(crate) fn record_with(&self, new: &Generation, seen: Option<String>, most: usize) -> PluginRecord {
+        let old = self.published.as_ref().map(|old| &*old.generation);
+        PluginRecord {
+            last_generation: self.last_generation,
+            committed: Some(Kept::of(new).build()),
+            seen,
+            tried: None,
+            kept: self.kept_with(old, most).iter().map(Kept::build).collect(),
+        }
+    }
+}
+
+impl Kept {
+    fn of(generation: &Generation) -> Self {
+        let staged = Arc::clone(&generation.staged);
+        Self { generation: generation.number, version: generation.description.version.clone(), staged }
+    }
+
+    /// A build that an earlier process kept.
+    pub(crate) fn recorded(build: &Build, staged: Staged) -> Self {
+        Self { generation: build.generation, version: build.version.clone(), staged: Arc::new(staged) }
+    }
+
+    fn build(&self) -> Build {
+        Build::of(self.generation, &self.version, &self.staged)
+    }
+}
+
+impl Published {
+    /// Calls and replies that hold its code: all leases but ours, and the one that the table has for each function.
+    fn in_flight(&self) -> usize {
+        self.lease.downgrade().count().saturating_sub(1 + self.functions.len())
+    }
+}

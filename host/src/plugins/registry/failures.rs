@@ -1,0 +1,141 @@
+//! What of the plugin directory is not served at present, and since when: what `/ready`, `plugins list` and the metrics
+//! say, and what a reload of the host knows already.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::base::{Mutex, MutexGuard};
+use crate::files::Stamp;
+use crate::plugins::error::PluginError;
+use crate::plugins::file::on_disk::{Held, Now, now};
+
+/// A file or plugin that is not served.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    /// Name of the file or plugin.
+    pub(crate) what: String,
+    pub(crate) error: PluginError,
+    /// Digest of the file, if it could be read.
+    pub(crate) sha256: Option<String>,
+    /// The file, and its stamp when it failed.
+    file: Option<(PathBuf, Option<Stamp>)>,
+}
+
+impl Failed {
+    pub(crate) fn of_file(
+        file: String,
+        error: PluginError,
+        sha256: Option<String>,
+        at: (PathBuf, Option<Stamp>),
+    ) -> Self {
+        Self { what: file, error, sha256, file: Some(at) }
+    }
+
+    pub(crate) fn of_plugin(plugin: &str, error: PluginError, sha256: Option<String>) -> Self {
+        Self { what: plugin.to_owned(), error, sha256, file: None }
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|(path, _)| path.as_path())
+    }
+}
+
+impl Held {
+    /// Name of the file.
+    pub(crate) fn file(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The file as one that is not served.
+    pub(crate) fn refused(&self, error: PluginError) -> Failed {
+        let at = (self.path.clone(), Stamp::at(&self.path));
+        Failed::of_file(self.file(), error, Some(self.sha256.clone()), at)
+    }
+}
+
+/// A file or plugin that is not served, as others see it.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Name of the file or plugin.
+    pub what: String,
+    /// The step that failed.
+    pub step: &'static str,
+    /// Why.
+    pub reason: String,
+    /// Since when it is so.
+    pub since: SystemTime,
+}
+
+/// All that is not served.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Mutex<BTreeMap<String, (Failed, SystemTime)>>);
+
+impl Failures {
+    /// Replaces all, but for what was known of the builds with these digests.
+    pub(crate) fn replace(&self, failed: impl IntoIterator<Item = Failed>, kept: &BTreeSet<String>) {
+        let mut noted = self.locked();
+        let before = std::mem::take(&mut *noted);
+        for failed in failed {
+            let since = before.get(&failed.what).filter(|(known, _)| is_same(known, &failed));
+            let since = since.map_or_else(SystemTime::now, |(_, since)| *since);
+            noted.insert(failed.what.clone(), (failed, since));
+        }
+        for (what, known) in before {
+            if known.0.sha256.as_ref().is_some_and(|sha256| kept.contains(sha256)) {
+                noted.entry(what).or_insert(known);
+            }
+        }
+    }
+
+    pub(crate) fn note(&self, failed: Failed) {
+        let mut noted = self.locked();
+        let since = noted.get(&failed.what).filter(|(known, _)| is_same(known, &failed));
+        let since = since.map_or_else(SystemTime::now, |(_, since)| *since);
+        noted.insert(failed.what.clone(), (failed, since));
+    }
+
+    pub(crate) fn forget(&self, what: &str) {
+        self.locked().remove(what);
+    }
+
+    /// Returns true if this was so before.
+    pub(crate) fn has(&self, failed: &Failed) -> bool {
+        self.locked().get(&failed.what).is_some_and(|(known, _)| is_same(known, failed))
+    }
+
+    /// What is wrong with a file or plugin, and since when.
+    pub(crate) fn of(&self, what: &str) -> Option<(String, SystemTime)> {
+        self.locked().get(what).map(|(failed, since)| (failed.error.to_string(), *since))
+    }
+
+    /// What is so now: files that are gone since are none of it.
+    pub(crate) fn all(&self) -> Vec<Failure> {
+        let noted = self.locked();
+        let all = noted.values().filter_map(|(failed, since)| {
+            let mut reason = failed.error.to_string();
+            match failed.file.as_ref().map(|(path, stamp)| (path, *stamp)) {
+                Some((path, None)) if path.symlink_metadata().is_err() => return None,
+                Some((path, Some(stamp))) => match now(path, stamp) {
+                    Now::Same => {}
+                    Now::Changed(_) => reason.push_str("; it was written since, which a reload looks at"),
+                    Now::Gone => return None,
+                },
+                _ => {}
+            }
+            Some(Failure { what: failed.what.clone(), step: failed.error.step(), reason, since: *since })
+        });
+        all.collect()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, (Failed, SystemTime)>> {
+        self.0.lock()
+    }
+}
+
+/// The same is wrong with the same build.
+fn is_same(known: &Failed, failed: &Failed) -> bool {
+    // A plugin without a file is never the same: what the config requires has to be there.
+    let is_something = failed.sha256.is_some() || failed.file.is_some();
+    is_something && known.sha256 == failed.sha256 && known.error.to_string() == failed.error.to_string()
+}

@@ -1,0 +1,303 @@
+//! The commit record: which build of each plugin the next start serves, and which ones it can go back to.
+//!
+//! `plugins.json` in the state directory, replaced by rename after it has reached the disk, and always before what it
+//! says is published: a host that dies at any moment comes back with the generation that it last committed to.
+//! A build is noted as tried before any of its code runs, so that one that kills the host is not tried twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::files::{DirFault, PrivateDir, PrivatePath};
+use crate::plugins::file::stage::{Staged, remove_copy};
+
+/// The name of the record.
+const NAME: &str = "plugins.json";
+
+/// Longest record that is read.
+const RECORD_BYTES_MAX: u64 = 16 << 20;
+/// The form of the file.
+const VERSION: u32 = 1;
+
+/// What is on disk of all plugins, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Book {
+    version: u32,
+    plugins: BTreeMap<String, PluginRecord>,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self { version: VERSION, plugins: BTreeMap::new() }
+    }
+}
+
+impl Book {
+    fn copies(&self) -> BTreeSet<String> {
+        let builds = self.plugins.values().flat_map(|plugin| plugin.committed.iter().chain(&plugin.kept));
+        builds.map(|build| build.copy.clone()).collect()
+    }
+}
+
+/// What is on disk of one plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PluginRecord {
+    /// Last number that was given out.
+    pub(crate) last_generation: u64,
+    /// What the next start serves, unless the operator's file has changed.
+    pub(crate) committed: Option<Build>,
+    /// Digest of the operator's file when that was committed: after a rollback, not that of the build.
+    pub(crate) seen: Option<String>,
+    /// Digest of an operator's file that was tried since, and did not get as far.
+    pub(crate) tried: Option<String>,
+    /// What `rollback` can bring back, newest first.
+    pub(crate) kept: Vec<Build>,
+}
+
+/// One build on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Build {
+    pub(crate) generation: u64,
+    pub(crate) version: String,
+    pub(crate) sha256: String,
+    /// Name of the operator's file.
+    pub(crate) file: String,
+    /// Name of the copy in the folder of staged files.
+    copy: String,
+}
+
+impl Build {
+    pub(crate) fn of(generation: u64, version: &str, staged: &Staged) -> Self {
+        let (sha256, file, copy) = (staged.sha256.clone(), staged.file.clone(), staged.copy.clone());
+        Self { generation, version: version.to_owned(), sha256, file, copy }
+    }
+
+    /// The name of its copy in the folder of staged files.
+    pub(crate) fn copy(&self) -> &str {
+        &self.copy
+    }
+
+    /// Its copy in the folder of staged files, if that is there.
+    pub(crate) fn staged(&self, folder: &PrivatePath) -> io::Result<Staged> {
+        let bytes = folder.open()?.read(&self.copy)?.metadata()?.len();
+        Ok(Staged {
+            copy: self.copy.clone(),
+            folder: folder.clone(),
+            file: self.file.clone(),
+            sha256: self.sha256.clone(),
+            bytes,
+            recorded: true.into(),
+        })
+    }
+}
+
+/// The record, and who may change it: whoever publishes holds [`Records::open_book`] while they do.
+#[derive(Debug)]
+pub(crate) struct Records {
+    folder: PrivatePath,
+    /// Where the copies are.
+    staged: PrivatePath,
+    book: Mutex<Book>,
+}
+
+impl Records {
+    /// Reads the record in `folder`, of copies in its folder `staged`. One that cannot be read is set aside: what is in the plugin directory serves then.
+    ///
+    /// # Errors
+    /// For a record that others than this user may have written.
+    pub(crate) fn read(folder: &Path) -> Result<Self, DirFault> {
+        let staged = PrivatePath::inside(folder, "staged");
+        let opened = PrivateDir::open(folder)?;
+        let book = match read_book(&opened) {
+            Ok(book) => book,
+            Err(Unread::Unsafe(fault)) => return Err(fault),
+            Err(Unread::Unreadable(error)) => {
+                let set_aside = opened.rename(NAME, "plugins.json.unreadable");
+                let file = folder.join(NAME);
+                tracing::error!(file = %file.display(), set_aside = set_aside.is_ok(), "the record of plugins cannot be read: {error}; the files of the plugin directory are loaded as they are");
+                Book::default()
+            }
+        };
+        Ok(Self { folder: PrivatePath::new(folder), staged, book: Mutex::new(book) })
+    }
+
+    /// The folder of staged copies, and the names of those that the record needs.
+    pub(crate) fn copies(&mut self) -> (PrivatePath, BTreeSet<String>) {
+        (self.staged.clone(), self.book.get_mut().copies())
+    }
+
+    /// What is recorded of each plugin.
+    pub(crate) async fn plugins(&self) -> BTreeMap<String, PluginRecord> {
+        self.book.lock().await.plugins.clone()
+    }
+
+    /// Takes the record, to change it and to publish what it says then. One change at a time.
+    pub(crate) async fn open_book(&self) -> OpenBook<'_> {
+        OpenBook { records: self, book: self.book.lock().await }
+    }
+}
+
+/// The record while it is being changed.
+#[derive(Debug)]
+pub(crate) struct OpenBook<'a> {
+    records: &'a Records,
+    book: MutexGuard<'a, Book>,
+}
+
+impl OpenBook<'_> {
+    /// Changes what is recorded and waits until it has reached the disk, with the `staged` copies that it names.
+    /// Copies that it no longer names are removed.
+    ///
+    /// # Errors
+    /// What the system says; then the record is what it was.
+    pub(crate) async fn write(
+        &mut self,
+        staged: Vec<Arc<Staged>>,
+        change: impl FnOnce(&mut BTreeMap<String, PluginRecord>),
+    ) -> io::Result<()> {
+        let mut next = self.book.clone();
+        change(&mut next.plugins);
+        if next == *self.book {
+            return Ok(());
+        }
+        let text = serde_json::to_vec_pretty(&next)?;
+        let (folder, copies) = (self.records.folder.clone(), self.records.staged.clone());
+        let obsolete: Vec<String> = self.book.copies().difference(&next.copies()).cloned().collect();
+        let written = tokio::task::spawn_blocking(move || {
+            let copies = copies.open()?;
+            for copy in &staged {
+                copies.read(&copy.copy)?.sync_all()?;
+                crate::plugins::file::trust::sync_signature(&copies, &copy.copy)?;
+            }
+            folder.open()?.replace(NAME, &text)?;
+            for copy in &staged {
+                copy.recorded.store(true, Ordering::Relaxed);
+            }
+            obsolete.iter().for_each(|copy| remove_copy(&copies, copy));
+            Ok::<(), io::Error>(())
+        });
+        written.await.map_err(io::Error::other)??;
+        *self.book = next;
+        Ok(())
+    }
+}
+
+/// A record that cannot be used.
+enum Unread {
+    /// Another user may have written it.
+    Unsafe(DirFault),
+    Unreadable(io::Error),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+fn read_book(folder: &PrivateDir) -> Result<Book, Unread> {
+    let mut bytes = Vec::new();
+    match folder.read(NAME) {
+        Ok(opened) => opened.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes)?,
+        Err(DirFault::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(Book::default());
+        }
+        Err(DirFault::System { source, .. }) => return Err(source.into()),
+        Err(fault) => return Err(Unread::Unsafe(fault)),
+    };
+    if bytes.len() as u64 > RECORD_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {RECORD_BYTES_MAX} bytes")).into());
+    }
+    let book: Book = serde_json::from_slice(&bytes).map_err(io::Error::from)?;
+    if book.version != VERSION {
+        return Err(io::Error::other(format!(
+            "it is of version {}, this host knows {VERSION}",
+            book.version
+        ))
+        .into());
+    }
+    let builds = book.plugins.values().flat_map(|plugin| plugin.committed.iter().chain(&plugin.kept));
+    for build in builds {
+        if Path::new(&build.copy).file_name().is_none_or(|name| name != build.copy.as_str()) {
+            return Err(io::Error::other(format!("`{}` is not the name of a copy", build.copy)).into());
+        }
+    }
+    Ok(book)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn read(folder: &Path) -> Records {
+        Records::read(folder).unwrap()
+    }
+
+    fn build(copy: &str) -> Build {
+        let text = |text: &str| text.to_owned();
+        Build {
+            generation: 3,
+            version: text("1"),
+            sha256: text("ab"),
+            file: text("libx.so"),
+            copy: text(copy),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_read_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let records = read(scratch.path());
+        let record = PluginRecord {
+            last_generation: 4,
+            committed: Some(build("a-3.so")),
+            seen: Some("cd".to_owned()),
+            tried: None,
+            kept: vec![build("a-1.so")],
+        };
+        let written = record.clone();
+        let change = |plugins: &mut BTreeMap<_, _>| drop(plugins.insert("x".to_owned(), written));
+        records.open_book().await.write(Vec::new(), change).await.unwrap();
+        fs::write(scratch.path().join("plugins.json.new"), "{").unwrap();
+        let mut again = read(scratch.path());
+        assert_eq!(again.plugins().await.get("x"), Some(&record));
+        assert_eq!(again.copies().1.into_iter().collect::<Vec<_>>(), ["a-1.so", "a-3.so"]);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_written_is_what_it_was() {
+        let scratch = tempfile::tempdir().unwrap();
+        let records = read(&scratch.path().join("gone"));
+        fs::remove_dir_all(scratch.path().join("gone")).unwrap();
+        fs::write(scratch.path().join("gone"), "in the way").unwrap();
+        let change =
+            |plugins: &mut BTreeMap<_, _>| drop(plugins.insert("x".to_owned(), PluginRecord::default()));
+        records.open_book().await.write(Vec::new(), change).await.unwrap_err();
+        assert!(records.plugins().await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_record_is_set_aside() {
+        for text in [
+            "{",
+            "{\"version\": 2, \"plugins\": {}}",
+            r#"{"version":1,"plugins":{"x":{"last_generation":1,
+            "committed":{"generation":1,"version":"1","sha256":"","file":"f","copy":"../../etc/passwd"},"kept":[]}}}"#,
+        ] {
+            let scratch = tempfile::tempdir().unwrap();
+            fs::write(scratch.path().join("plugins.json"), text).unwrap();
+            assert!(read(scratch.path()).plugins().await.is_empty(), "{text}");
+            assert_eq!(fs::read_to_string(scratch.path().join("plugins.json.unreadable")).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Builds that are being loaded, on disk while their code runs for the first time in this process: one that ends the
+//! process is known to the next start, and is left out there.
+//!
+//! `tries.json` in the state directory is there only while it has something to say. It need not survive a crash of the
+//! system, which no build is to blame for, so nothing waits for the disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Mutex, MutexGuard};
+use crate::files::{DirFault, PrivateDir, PrivatePath};
+
+/// The name of the file.
+const NAME: &str = "tries.json";
+/// Longest file that is read.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// The builds that are being tried, and those that ended the host, by digest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Notes {
+    trying: BTreeMap<String, Build>,
+    ended: BTreeMap<String, Build>,
+}
+
+/// One build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Build {
+    plugin: String,
+    /// Name of the operator's file.
+    file: String,
+    /// How many lives of the host in a row ended while it was being loaded.
+    times: u32,
+}
+
+/// The notes, and the file that has them.
+#[derive(Debug, Clone)]
+pub(crate) struct Tries {
+    folder: PrivatePath,
+    notes: Arc<Mutex<Notes>>,
+}
+
+impl Tries {
+    /// Reads what the last life of the host left in `folder`: whatever it was trying has ended it.
+    ///
+    /// # Errors
+    /// For a file that others than this user may have written.
+    pub(crate) fn read(folder: &Path) -> Result<Self, DirFault> {
+        let opened = PrivateDir::open(folder)?;
+        let Notes { trying, mut ended } = match opened.read(NAME) {
+            Ok(file) => {
+                let mut bytes = Vec::new();
+                let read = file.take(BYTES_MAX).read_to_end(&mut bytes).map(|_| ());
+                let notes = read.and_then(|()| Ok(serde_json::from_slice(&bytes)?));
+                notes.unwrap_or_else(|error| {
+                    tracing::warn!(file = %folder.join(NAME).display(), "builds that ended the host are not known: {error}");
+                    Notes::default()
+                })
+            }
+            Err(DirFault::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Notes::default()
+            }
+            Err(fault) => return Err(fault),
+        };
+        for (sha256, build) in trying {
+            let times = ended.get(&sha256).map_or(0, |before| before.times).saturating_add(1);
+            ended.insert(sha256, Build { times, ..build });
+        }
+        let notes = Arc::new(Mutex::new(Notes { trying: BTreeMap::new(), ended }));
+        Ok(Self { folder: PrivatePath::new(folder), notes })
+    }
+
+    /// How many lives of the host in a row ended while they loaded the build of this digest.
+    pub(crate) fn ended(&self, sha256: &str) -> u32 {
+        self.notes().ended.get(sha256).map_or(0, |build| build.times)
+    }
+
+    /// Notes that code of a build is about to run for the first time.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) async fn begin(&self, sha256: &str, plugin: &str, file: &str) -> io::Result<()> {
+        let build = Build { plugin: plugin.to_owned(), file: file.to_owned(), times: 1 };
+        let sha256 = sha256.to_owned();
+        self.change(move |notes| drop(notes.trying.insert(sha256, build))).await
+    }
+
+    /// Notes that the host goes on, whatever came of it.
+    pub(crate) async fn survived(&self, sha256: &str) {
+        let sha256 = sha256.to_owned();
+        self.change_or_warn(move |notes| {
+            notes.trying.remove(&sha256);
+            notes.ended.remove(&sha256);
+        })
+        .await;
+    }
+
+    /// Forgets the builds that ended the host and that are in none of these files.
+    pub(crate) async fn keep_ended(&self, present: BTreeSet<String>) {
+        self.change_or_warn(move |notes| notes.ended.retain(|sha256, _| present.contains(sha256))).await;
+    }
+
+    /// Notes that the host ends as it was told to: what is being tried is not to blame.
+    pub(crate) async fn forgive(&self) {
+        self.change_or_warn(|notes| notes.trying.clear()).await;
+    }
+
+    async fn change_or_warn(&self, change: impl FnOnce(&mut Notes) + Send + 'static) {
+        if let Err(error) = self.change(change).await {
+            tracing::warn!(
+                "the state directory cannot be written to: {error}; the next start may leave out a build"
+            );
+        }
+    }
+
+    async fn change(&self, change: impl FnOnce(&mut Notes) + Send + 'static) -> io::Result<()> {
+        let tries = self.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            // Held until it is written, so that the file has what was noted last.
+            let mut notes = tries.notes();
+            let before = notes.clone();
+            change(&mut notes);
+            if *notes == before { Ok(()) } else { tries.write(&notes) }
+        });
+        written.await.map_err(io::Error::other)?
+    }
+
+    fn write(&self, notes: &Notes) -> io::Result<()> {
+        let folder = self.folder.open()?;
+        if *notes == Notes::default() {
+            return match folder.remove(NAME) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            };
+        }
+        folder.replace_soon(NAME, &serde_json::to_vec_pretty(notes)?)
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_being_tried_has_ended_the_host() {
+        let scratch = tempfile::tempdir().unwrap();
+        let read = || Tries::read(scratch.path()).unwrap();
+        let file = scratch.path().join(NAME);
+        read().begin("aa", "x", "libx.so").await.unwrap();
+        for times in 1..4 {
+            let tries = read();
+            assert_eq!((tries.ended("aa"), tries.ended("bb")), (times, 0));
+            tries.begin("aa", "x", "libx.so").await.unwrap();
+            tries.begin("bb", "y", "liby.so").await.unwrap();
+            tries.survived("bb").await;
+        }
+        let tries = read();
+        tries.begin("aa", "x", "libx.so").await.unwrap();
+        tries.forgive().await;
+        assert_eq!(read().ended("aa"), 4, "of those before it is not forgiven");
+        tries.keep_ended(BTreeSet::from(["aa".to_owned()])).await;
+        assert!(file.exists());
+        tries.survived("aa").await;
+        assert!(!file.exists());
+        assert_eq!(read().ended("aa"), 0);
+        fs::write(&file, "{").unwrap();
+        assert_eq!(read().ended("aa"), 0);
+    }
+}

@@ -1,0 +1,310 @@
+//! The table of functions that a plugin gets: registering, resolving, logging; calling is in `nested_call.rs`.
+//! One of the files with hand-written `unsafe`. No panic leaves it.
+#![expect(unsafe_code, reason = "the C functions that plugins call")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use framex_abi::{
+    Buffer, CallContext, FUNCTION_IDEMPOTENT, Host, HostWithOrigins, LogRecord, NO_DEADLINE, NO_FUNCTION,
+    Registration, RouteCell, STATUS_ERR, STATUS_OK, Slice,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::call::{PluginFunction, call_context};
+use super::nested_call::call;
+use crate::base::{FunctionName, Invocation, Mutex, PlaceLimit, Places};
+use crate::functions::DeclaredLimit;
+use crate::plugins::load::generation::{Lease, WeakLease};
+use crate::plugins::services::Services;
+use crate::plugins::settings::PluginConfig;
+
+/// Most functions of one plugin.
+const FUNCTIONS_MAX: usize = 4096;
+/// Longest description or schema in bytes.
+const TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Longest log line in bytes; the rest is cut off.
+const LOG_BYTES_MAX: usize = 16 * 1024;
+
+/// Most calls at once that one generation makes outside of any invocation. Such a call begins a chain anew, with a
+/// depth of 0: so it is their number that ends what would go on without an end over tasks that a plugin spawns.
+const OWN_CALLS_MAX: usize = 1024;
+
+/// What a plugin registered, copied out of its memory.
+pub(crate) struct Registered {
+    pub(crate) name: FunctionName,
+    pub(crate) description: String,
+    pub(crate) arguments_schema: serde_json::Value,
+    pub(crate) result_schema: serde_json::Value,
+    pub(crate) idempotent: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) limit: DeclaredLimit,
+    pub(crate) function: PluginFunction,
+    pub(crate) route: *const RouteCell,
+}
+
+// SAFETY: `route` is a static of atomics in the plugin's library.
+unsafe impl Send for Registered {}
+
+/// What a plugin's `instance` handle points to. It lives as long as the library is mapped.
+pub(crate) struct HostSide {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) generation: u64,
+    pub(crate) services: Arc<Services>,
+    /// Open while `on_start` runs.
+    pub(crate) staged: Mutex<Option<Vec<Registered>>>,
+    pub(crate) lease: OnceLock<WeakLease>,
+    /// The first function that the plugin called while `on_start` ran.
+    pub(crate) called_early: OnceLock<String>,
+    /// Cancelled when the generation is out of the table.
+    pub(crate) retired: CancellationToken,
+    /// The places of the calls that the plugin makes outside of any invocation.
+    pub(crate) own_calls: Arc<Places>,
+}
+
+impl HostSide {
+    /// Ends registering; answers what was registered.
+    pub(crate) fn close(&self) -> Vec<Registered> {
+        self.staged.lock().take().unwrap_or_default()
+    }
+
+    /// The places of the calls of one generation outside of any invocation.
+    pub(crate) fn own_calls() -> Arc<Places> {
+        Arc::new(Places::new(PlaceLimit { in_flight_max: OWN_CALLS_MAX, queue_max: 0 }))
+    }
+
+    pub(crate) fn lease(&self) -> Option<Lease> {
+        self.lease.get()?.upgrade()
+    }
+}
+
+/// The table for one plugin; all that is passed in lives as long as the table is used.
+pub(crate) fn host_table(
+    side: &'static HostSide,
+    host_id: &'static str,
+    config: &'static PluginConfig,
+) -> HostWithOrigins {
+    let host = Host {
+        struct_size: size_of::<HostWithOrigins>() as u32,
+        flags: 0,
+        instance: std::ptr::from_ref(side).cast(),
+        generation: side.generation,
+        host_id: Slice::new(host_id.as_bytes()),
+        config: Slice::new(config.table.as_bytes()),
+        register,
+        resolve,
+        call,
+        retain,
+        release,
+        log_level,
+        log,
+        describe,
+    };
+    HostWithOrigins {
+        host,
+        config_origins: Slice::new(config.origins.as_bytes()),
+        layer_percent: &raw const side.services.layer_percent,
+    }
+}
+
+/// # Safety
+/// `instance` is the handle of a [`Host`] table that [`host_table`] made.
+pub(crate) unsafe fn side(instance: *const ()) -> &'static HostSide {
+    // SAFETY: the caller vouches for the handle, which points to a `HostSide` that is never freed.
+    unsafe { &*instance.cast::<HostSide>() }
+}
+
+/// # Safety
+/// `slice` is valid for the length of the call that it was passed to.
+unsafe fn text<'a>(slice: Slice, what: &str) -> Result<&'a str, String> {
+    if slice.len > TEXT_BYTES_MAX {
+        return Err(format!("its {what} has {} bytes, the most is {TEXT_BYTES_MAX}", slice.len));
+    }
+    // SAFETY: the caller vouches for the slice.
+    std::str::from_utf8(unsafe { slice.as_bytes() }).map_err(|_| format!("its {what} is not UTF-8"))
+}
+
+unsafe extern "C" fn register(
+    instance: *const (),
+    registration: *const Registration,
+    error: *mut Buffer,
+) -> i32 {
+    let registered = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the plugin passes its handle.
+        let side = unsafe { side(instance) };
+        // SAFETY: the plugin passes a registration that lives until we return.
+        let registration = unsafe { &*registration };
+        // SAFETY: as do its texts.
+        let registered = unsafe { read_registration(registration) }?;
+        add(side, registered)
+    }));
+    let reason = match registered {
+        Ok(Ok(())) => return STATUS_OK,
+        Ok(Err(reason)) => reason,
+        Err(_) => "the host failed to register it".to_owned(),
+    };
+    // SAFETY: the plugin passes a pointer that may be written to.
+    unsafe { *error = Buffer::from_vec(reason.into_bytes()) };
+    STATUS_ERR
+}
+
+/// # Safety
+/// The slices of `registration` are valid.
+unsafe fn read_registration(registration: &Registration) -> Result<Registered, String> {
+    if (registration.struct_size as usize) < size_of::<Registration>() {
+        return Err(format!(
+            "a registration has {} bytes, this host needs {}",
+            registration.struct_size,
+            size_of::<Registration>()
+        ));
+    }
+    // SAFETY: the caller vouches for the slices.
+    let name = unsafe { text(registration.name, "function name") }?;
+    let shown: String = name.chars().take(80).collect();
+    let name = FunctionName::new(name)
+        .map_err(|error| format!("`{shown}` is not the name of a function: {error}"))?;
+    let schema = |slice: Slice, what: &str| {
+        // SAFETY: the caller of `read_registration` vouches for the slices.
+        let schema = unsafe { text(slice, what) }?;
+        if schema.is_empty() {
+            return Ok(serde_json::Value::Bool(true));
+        }
+        serde_json::from_str(schema).map_err(|error| format!("the {what} of `{name}` is not JSON: {error}"))
+    };
+    let arguments_schema = schema(registration.arguments_schema, "schema of arguments")?;
+    let result_schema = schema(registration.result_schema, "schema of the result")?;
+    // SAFETY: as above.
+    let description = unsafe { text(registration.description, "description") }?.to_owned();
+    let function = PluginFunction::new(registration, &name).ok_or_else(|| format!("`{name}` has no code"))?;
+    Ok(Registered {
+        name,
+        description,
+        arguments_schema,
+        result_schema,
+        idempotent: registration.flags & FUNCTION_IDEMPOTENT != 0,
+        timeout: (registration.timeout_ms != NO_DEADLINE)
+            .then(|| Duration::from_millis(registration.timeout_ms)),
+        limit: DeclaredLimit {
+            max_concurrency: registration.max_concurrency as usize,
+            max_queue: registration.max_queue as usize,
+        },
+        function,
+        route: registration.route,
+    })
+}
+
+fn add(side: &HostSide, registered: Registered) -> Result<(), String> {
+    let mut staged = side.staged.lock();
+    let name = &registered.name;
+    let Some(functions) = staged.as_mut() else {
+        return Err(format!("`{name}` is registered too late: functions are registered while on_start runs"));
+    };
+    if functions.iter().any(|known| known.name == *name) {
+        return Err(format!("function `{name}` is registered twice"));
+    }
+    if functions.len() >= FUNCTIONS_MAX {
+        return Err(format!("function `{name}` is one too many: a plugin may register {FUNCTIONS_MAX}"));
+    }
+    functions.push(registered);
+    Ok(())
+}
+
+unsafe extern "C" fn resolve(instance: *const (), name: Slice) -> u32 {
+    let resolved = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the plugin passes its handle.
+        let side = unsafe { side(instance) };
+        // SAFETY: the plugin passes a slice that lives until we return.
+        let name = unsafe { text(name, "function name") }.ok()?;
+        side.services.names.resolve(&FunctionName::new(name).ok()?)
+    }));
+    resolved.ok().flatten().map_or(NO_FUNCTION, |number| number.0)
+}
+
+unsafe extern "C" fn retain(invocation: *const ()) {
+    if !invocation.is_null() {
+        // SAFETY: the handle is `Arc::as_ptr` of an invocation that is alive: served, or retained.
+        unsafe { Arc::increment_strong_count(invocation.cast::<Invocation>()) };
+    }
+}
+
+unsafe extern "C" fn release(invocation: *const ()) {
+    if !invocation.is_null() {
+        // SAFETY: ends what `retain` began.
+        unsafe { Arc::decrement_strong_count(invocation.cast::<Invocation>()) };
+    }
+}
+
+unsafe extern "C" fn describe(invocation: *const (), context: *mut CallContext) -> i32 {
+    // SAFETY: null, or the handle of an invocation that is alive.
+    let Some(described) = (unsafe { invocation.cast::<Invocation>().as_ref() }) else { return STATUS_ERR };
+    // SAFETY: the plugin passes a context of its own, with its size filled in.
+    let struct_size = unsafe { (*context).struct_size };
+    if (struct_size as usize) < size_of::<CallContext>() {
+        return STATUS_ERR;
+    }
+    // SAFETY: as above, and it is as large as what is written.
+    unsafe { *context = call_context(described, invocation) };
+    STATUS_OK
+}
+
+unsafe extern "C" fn log_level(_: *const ()) -> u32 {
+    // Of lines of plugins: others, as those of the audit log, may be shown at more levels.
+    let shown = [
+        tracing::enabled!(target: "plugin", tracing::Level::ERROR),
+        tracing::enabled!(target: "plugin", tracing::Level::WARN),
+        tracing::enabled!(target: "plugin", tracing::Level::INFO),
+        tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
+        tracing::enabled!(target: "plugin", tracing::Level::TRACE),
+    ];
+    shown.into_iter().map(u32::from).sum()
+}
+
+unsafe extern "C" fn log(instance: *const (), record: *const LogRecord) {
+    // Nobody is left to tell if logging itself panics.
+    let _contained = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the plugin passes its handle.
+        let side = unsafe { side(instance) };
+        // SAFETY: the plugin passes a record that lives until we return.
+        let record = unsafe { &*record };
+        // SAFETY: the texts live until we return, as do those below.
+        let message = lossy(unsafe { record.message.as_bytes() });
+        // SAFETY: as above.
+        let fields = lossy(unsafe { record.fields.as_bytes() });
+        // SAFETY: as above.
+        let module = lossy(unsafe { record.target.as_bytes() });
+        // SAFETY: null, or the handle of an invocation that is alive.
+        let invocation = unsafe { record.invocation.cast::<Invocation>().as_ref() };
+        write_log(side, record.level, &module, &message, &fields, invocation);
+    }));
+}
+
+fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(LOG_BYTES_MAX)])
+}
+
+fn write_log(
+    side: &HostSide,
+    level: u32,
+    module: &str,
+    message: &str,
+    fields: &str,
+    invocation: Option<&Invocation>,
+) {
+    let request_id = invocation.map(|invocation| tracing::field::display(invocation.id));
+    let fields = (!fields.is_empty()).then_some(fields);
+    macro_rules! write_at {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "plugin", plugin = &*side.plugin, generation = side.generation, module, request_id, fields, "{message}"
+            )
+        };
+    }
+    match level {
+        0 | 1 => write_at!(error),
+        2 => write_at!(warn),
+        3 => write_at!(info),
+        4 => write_at!(debug),
+        _ => write_at!(trace),
+    }
+}

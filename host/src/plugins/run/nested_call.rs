@@ -1,0 +1,280 @@
+//! Calls that a plugin makes through the host: each goes on where the invocation that it serves stands.
+//! One of the files with hand-written `unsafe`. No panic leaves it.
+#![expect(unsafe_code, reason = "C functions that plugins call")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use framex_abi::{
+    self as abi, Buffer, CallOptions, NO_DEADLINE, OwnedBuffer, STATUS_ERR, STATUS_OK, STATUS_PENDING,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::call::bytes_of;
+use super::host_table::{HostSide, side};
+use super::waker::with_std_waker;
+use crate::base::{
+    Caller, DEPTH_MAX, Deadline, ErrorCode, Failure, Held, Invocation, Outcome, RequestId, ServedBy,
+};
+use crate::functions::{CallFuture, FunctionNumber, Started};
+use crate::plugins::load::generation::Lease;
+use crate::plugins::services::Services;
+use crate::wire;
+
+/// [`abi::Host::call`].
+pub(crate) unsafe extern "C" fn call(
+    instance: *const (),
+    invocation: *const (),
+    function: u32,
+    arguments: Buffer,
+    options: *const CallOptions,
+    waker: *const abi::Waker,
+    out: *mut Buffer,
+    future: *mut abi::Future,
+) -> i32 {
+    // SAFETY: the plugin hands the buffer over.
+    let arguments = unsafe { OwnedBuffer::new(arguments) };
+    let started = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the plugin passes its handle.
+        let side = unsafe { side(instance) };
+        let lease = side.lease().ok_or_else(|| no_lease(side, function))?;
+        // SAFETY: null, or the handle of an invocation that the plugin is serving or has retained.
+        let parent = unsafe { invocation.cast::<Invocation>().as_ref() };
+        if parent.is_none() && side.retired.is_cancelled() {
+            return Err(not_executed(ErrorCode::Unavailable, "the plugin was replaced or withdrawn"));
+        }
+        let is_of_its_own = parent.is_none();
+        // SAFETY: null, or options that live until we return.
+        let options = unsafe { options.as_ref() };
+        let invocation = nested(side, parent, function, options)?;
+        let dispatch = side
+            .services
+            .dispatch()
+            .ok_or_else(|| not_executed(ErrorCode::Unavailable, "the host is stopping"))?;
+        let arguments = bytes_of(arguments, lease.clone());
+        // A plugin may call from a thread of its own, where no runtime of ours is entered.
+        let _entered = enter(&side.services);
+        let invocation = Arc::new(invocation);
+        let start = |waker: &Waker| {
+            let context = &mut Context::from_waker(waker);
+            match dispatch.start(invocation, arguments, context) {
+                Started::Pending(future) if is_of_its_own => until_retired(future, &side.retired, context),
+                started => started,
+            }
+        };
+        // SAFETY: the plugin passes a waker that lives until we return.
+        let started = unsafe { with_std_waker(waker, &lease, start) };
+        match started {
+            Started::Ready(outcome) => outcome.map(Begun::Ended),
+            Started::Pending(future) => {
+                Ok(Begun::Suspended(NestedCall { future, services: Arc::clone(&side.services), lease }))
+            }
+        }
+    }));
+    match started {
+        Ok(Ok(Begun::Suspended(nested))) => {
+            // SAFETY: the plugin passes a pointer that may be written to.
+            unsafe { *future = nested.into_raw() };
+            STATUS_PENDING
+        }
+        // SAFETY: as above.
+        Ok(Ok(Begun::Ended(bytes))) => unsafe { finish(Ok(bytes), out) },
+        // SAFETY: as above.
+        Ok(Err(failure)) => unsafe { finish(Err(failure), out) },
+        // SAFETY: as above.
+        Err(_) => unsafe { finish(Err(host_panicked()), out) },
+    }
+}
+
+/// The refusal of a call from a generation that cannot call: not yet, or not any more.
+fn no_lease(side: &HostSide, function: u32) -> Box<Failure> {
+    if side.lease.get().is_some() {
+        return not_executed(
+            ErrorCode::Unavailable,
+            "the plugin was retired, so it cannot call others any more",
+        );
+    }
+    let function = side.services.names.name(FunctionNumber(function));
+    let function =
+        side.called_early.get_or_init(|| function.map_or_else(String::new, |name| name.to_string()));
+    let text = format!(
+        "plugin `{}` calls `{function}` while its own on_start runs, and can call others only once that has returned: \
+         call it from a function, or from a task that on_start begins and that waits",
+        side.plugin
+    );
+    Box::new(Failure::not_executed(ErrorCode::Unavailable, text))
+}
+
+/// A call that ends when its caller's generation is retired.
+fn until_retired(call: CallFuture, retired: &CancellationToken, context: &mut Context<'_>) -> Started {
+    let retired = retired.clone();
+    let mut call: CallFuture = Box::pin(async move {
+        tokio::select! {
+            biased;
+            outcome = call => outcome,
+            () = retired.cancelled() => {
+                Err(Box::new(Failure::new(ErrorCode::Cancelled, "the plugin that made the call was replaced or withdrawn")))
+            }
+        }
+    });
+    // Has the retirement know the task.
+    match call.as_mut().poll(context) {
+        Poll::Ready(outcome) => Started::Ready(outcome),
+        Poll::Pending => Started::Pending(call),
+    }
+}
+
+enum Begun {
+    Ended(Bytes),
+    Suspended(NestedCall),
+}
+
+fn not_executed(code: ErrorCode, message: &str) -> Box<Failure> {
+    Box::new(Failure::not_executed(code, message))
+}
+
+fn too_many(side: &HostSide) -> Box<Failure> {
+    let most = side.own_calls.limit().map_or(0, |limit| limit.in_flight_max);
+    let text = format!(
+        "plugin `{}` makes {most} calls from tasks or threads of its own, which is the most at once",
+        side.plugin
+    );
+    Box::new(Failure::not_executed(ErrorCode::Overloaded, text))
+}
+
+fn host_panicked() -> Box<Failure> {
+    tracing::error!("the host panicked while it served a plugin's call");
+    Box::new(Failure::new(ErrorCode::Internal, "the host failed to make the call"))
+}
+
+fn enter(services: &Services) -> Option<tokio::runtime::EnterGuard<'_>> {
+    tokio::runtime::Handle::try_current().is_err().then(|| services.runtime.enter())
+}
+
+/// The invocation of a nested call: it goes on where its parent stands.
+fn nested(
+    side: &HostSide,
+    parent: Option<&Invocation>,
+    function: u32,
+    options: Option<&CallOptions>,
+) -> Result<Invocation, Box<Failure>> {
+    let function = side.services.names.name(FunctionNumber(function));
+    let function = function
+        .ok_or_else(|| not_executed(ErrorCode::NotFound, "a function number that was never given out"))?;
+    let depth = parent.map_or(0, |parent| parent.depth + 1);
+    if depth > DEPTH_MAX {
+        return Err(Box::new(Failure::too_deep(&function)));
+    }
+    let held = match parent {
+        Some(parent) => parent.held.clone(),
+        None => Held::default().with(side.own_calls.try_enter().ok_or_else(|| too_many(side))?),
+    };
+    let mut deadline =
+        parent.map_or_else(|| Deadline::after(side.services.call_timeout()), |parent| parent.deadline);
+    let mut idempotency_key = None;
+    if let Some(options) = options.filter(|options| options.struct_size as usize >= size_of::<CallOptions>())
+    {
+        if options.timeout_ms != NO_DEADLINE {
+            deadline = deadline.min(Deadline::after(Duration::from_millis(options.timeout_ms)));
+        }
+        // SAFETY: the options live until the call returns.
+        let key = unsafe { options.idempotency_key.as_bytes() };
+        if key.len() > crate::base::IDEMPOTENCY_KEY_BYTES_MAX {
+            return Err(not_executed(ErrorCode::InvalidArgument, "an idempotency key has at most 64 bytes"));
+        }
+        idempotency_key = (!key.is_empty()).then(|| Bytes::copy_from_slice(key));
+    }
+    Ok(Invocation {
+        id: parent.map_or_else(RequestId::random, |parent| parent.id),
+        function,
+        caller: Caller::Plugin(Arc::clone(&side.plugin)),
+        deadline,
+        hops: parent.map(|parent| parent.hops.clone()).unwrap_or_default(),
+        depth,
+        traceparent: parent.and_then(|parent| parent.traceparent.clone()),
+        idempotency_key,
+        served_by: ServedBy::default(),
+        held,
+        place: parent.map(|parent| parent.place.clone()).unwrap_or_default(),
+        within: parent.map(|parent| parent.within.clone()).unwrap_or_default(),
+    })
+}
+
+/// Writes an outcome for a plugin and answers its status.
+///
+/// # Safety
+/// `out` may be written to.
+unsafe fn finish(outcome: Outcome, out: *mut Buffer) -> i32 {
+    let (status, buffer) = match outcome {
+        Ok(bytes) => (STATUS_OK, buffer_of(bytes)),
+        Err(failure) => (STATUS_ERR, Buffer::from_vec(wire::encode_failure(&failure))),
+    };
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { *out = buffer };
+    status
+}
+
+/// Lends bytes to a plugin without copying: `cap` carries the owner.
+fn buffer_of(bytes: Bytes) -> Buffer {
+    unsafe extern "C" fn free(_: *mut u8, _: usize, cap: usize) {
+        let owner: *mut Bytes = std::ptr::with_exposed_provenance_mut(cap);
+        // SAFETY: `cap` is the box made below, handed back once.
+        drop(unsafe { Box::from_raw(owner) });
+    }
+    let owner = Box::new(bytes);
+    let (ptr, len) = (owner.as_ptr().cast_mut(), owner.len());
+    Buffer { ptr, len, cap: Box::into_raw(owner).expose_provenance(), free: Some(free) }
+}
+
+/// A call on its way that a plugin holds.
+struct NestedCall {
+    future: CallFuture,
+    services: Arc<Services>,
+    /// Last: the caller's code stays while the call may wake it.
+    lease: Lease,
+}
+
+impl NestedCall {
+    fn into_raw(self) -> abi::Future {
+        abi::Future {
+            state: Box::into_raw(Box::new(self)).cast(),
+            poll: Some(poll_nested),
+            drop: Some(drop_nested),
+        }
+    }
+}
+
+unsafe extern "C" fn poll_nested(state: *mut (), waker: *const abi::Waker, out: *mut Buffer) -> i32 {
+    // SAFETY: `into_raw` made it; the plugin polls from one thread at a time and not after it was dropped.
+    let nested = unsafe { &mut *state.cast::<NestedCall>() };
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        let _entered = enter(&nested.services);
+        let future = Pin::new(&mut nested.future);
+        // SAFETY: the plugin passes a waker that lives until we return.
+        unsafe { with_std_waker(waker, &nested.lease, |waker| future.poll(&mut Context::from_waker(waker))) }
+    }));
+    match polled {
+        Ok(Poll::Pending) => STATUS_PENDING,
+        // SAFETY: the plugin passes a pointer that may be written to.
+        Ok(Poll::Ready(outcome)) => unsafe { finish(outcome, out) },
+        // SAFETY: as above.
+        Err(_) => unsafe { finish(Err(host_panicked()), out) },
+    }
+}
+
+unsafe extern "C" fn drop_nested(state: *mut ()) {
+    // SAFETY: `into_raw` made it, and the plugin drops it once.
+    let nested = unsafe { Box::from_raw(state.cast::<NestedCall>()) };
+    let dropped = catch_unwind(AssertUnwindSafe(|| {
+        let _entered = enter(&nested.services.clone());
+        drop(nested);
+    }));
+    if dropped.is_err() {
+        host_panicked();
+    }
+}

@@ -1,0 +1,180 @@
+//! What the admin API, the log and the command line get to know of plugins.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::base::FunctionName;
+use crate::plugins::error::PluginError;
+use crate::plugins::registry::entry::Entry;
+
+/// What came of loading a directory.
+#[derive(Debug, Default)]
+pub struct LoadReport {
+    /// Names of the plugins that are published.
+    pub published: Vec<String>,
+    /// What failed: the file or plugin, and why.
+    pub failed: Vec<(String, PluginError)>,
+    /// What is allowed and still likely not what the operator wants, one sentence each; in the log already.
+    pub warnings: Vec<String>,
+}
+
+/// One plugin as the admin API shows it.
+#[derive(Debug, Clone)]
+pub struct PluginStatus {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Where its published generation stands, or the newest one if none is.
+    pub state: &'static str,
+    /// Number of the published generation.
+    pub generation: u64,
+    /// Digest of the file.
+    pub sha256: String,
+    /// Name of the operator's file.
+    pub file: String,
+    /// What it registered.
+    pub functions: Vec<FunctionName>,
+    /// Calls and replies that hold its code.
+    pub in_flight: usize,
+    /// Calls inside the plugin that did not pass through the host.
+    pub direct_calls: u64,
+    /// How often layers of its functions failed: those that did, by name.
+    pub layer_failures: Vec<(FunctionName, u32)>,
+    /// Bytes of its library that are mapped.
+    pub mapped_bytes: u64,
+    /// When it was published.
+    pub published_at: SystemTime,
+    /// What the code of the published generation changed of the process, one sentence each.
+    pub warnings: Vec<String>,
+    /// Retired generations that are still mapped.
+    pub zombies: Vec<Zombie>,
+    /// Generations that `rollback` can bring back, newest first.
+    pub kept: Vec<u64>,
+    /// How its file differs from what serves.
+    pub differs_from_file: Option<Difference>,
+    /// The change that is under way.
+    pub change: Option<Progress>,
+    /// The last change that failed, if none has succeeded since.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// What serves is not what the plugin's file holds.
+#[derive(Debug, Clone)]
+pub struct Difference {
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Since when, if that is known.
+    pub since: Option<SystemTime>,
+}
+
+/// A retired generation whose code is still mapped.
+#[derive(Debug, Clone)]
+pub struct Zombie {
+    /// Its number.
+    pub generation: u64,
+    /// Why it is not unmapped.
+    pub reason: String,
+    /// Bytes of it that are mapped.
+    pub mapped_bytes: u64,
+}
+
+/// One step of a change, and how long it took.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// `stage`, `load`, `start`, `commit` (to disk), `publish`, `drain`, `stop`, `retire`.
+    pub step: &'static str,
+    /// Its time.
+    pub took: Duration,
+}
+
+/// A change of one plugin that is done.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The plugin.
+    pub plugin: String,
+    /// The generation that is published now; none after `unload`.
+    pub generation: Option<u64>,
+    /// The generation that was published before.
+    pub previous: Option<u64>,
+    /// Digest of what is published now.
+    pub sha256: Option<String>,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// Calls that were dropped at the drain deadline.
+    pub cancelled_calls: usize,
+}
+
+/// A change that is under way.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// `reload`, `load`, `rollback`, `unload`.
+    pub action: &'static str,
+    /// The step that it is at.
+    pub step: &'static str,
+    /// For how long.
+    pub since: Instant,
+    /// The steps that are done.
+    pub done: Vec<Step>,
+}
+
+/// A change that failed; it has changed nothing.
+#[derive(Debug, Clone)]
+pub struct LastFailure {
+    /// The step that failed.
+    pub step: &'static str,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// Times the steps of a change, and shows how far it is.
+#[derive(Debug)]
+pub(crate) struct Stopwatch {
+    progress: Progress,
+    shown_in: Option<Arc<Entry>>,
+}
+
+impl Stopwatch {
+    /// The change begins, with the step `stage`.
+    pub(crate) fn start(action: &'static str) -> Self {
+        let progress = Progress { action, step: "stage", since: Instant::now(), done: Vec::new() };
+        Self { progress, shown_in: None }
+    }
+
+    /// From now on `entry`, whose turn the change has, shows how far it is.
+    pub(crate) fn show_in(&mut self, entry: &Arc<Entry>) {
+        entry.state().change = Some(self.progress.clone());
+        self.shown_in = Some(Arc::clone(entry));
+    }
+
+    /// A step ends and the next one begins.
+    pub(crate) fn begin(&mut self, step: &'static str) {
+        self.end_step();
+        self.progress.step = step;
+        if let Some(entry) = &self.shown_in {
+            entry.state().change = Some(self.progress.clone());
+        }
+    }
+
+    /// The last step ends.
+    pub(crate) fn steps(mut self) -> Vec<Step> {
+        self.end_step();
+        std::mem::take(&mut self.progress.done)
+    }
+
+    fn end_step(&mut self) {
+        let Progress { step, since, .. } = self.progress;
+        self.progress.done.push(Step { step, took: since.elapsed() });
+        self.progress.since = Instant::now();
+    }
+}
+
+impl Drop for Stopwatch {
+    fn drop(&mut self) {
+        if let Some(entry) = &self.shown_in {
+            entry.state().change = None;
+        }
+    }
+}
