@@ -46,6 +46,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::api::{FUNCTIONS_PATH, HEALTH_PATH, OPENAPI_PATH, READY_PATH, REMOTE_PATH};
 use crate::base::HostId;
 
 pub use access::{Access, Closed, SealedCalls};
@@ -68,17 +69,6 @@ pub use rules::{AuthRules, PathPattern, PathPatterns};
 pub use secret::{PUBLIC_KEY, PresentedKey, Secret, SecretSource};
 pub use tls::{PeerTls, ServerTls, why_distrusted};
 pub use trust::{KeyId, Trust, TrustedKey};
-
-/// Where peers call each other; its rule's keys are the secrets that seal (DESIGN section 6).
-pub const REMOTE_PATH: &str = "/api/v1/proxy/remote";
-/// The catalogue: what can be called, and where it runs.
-pub const FUNCTIONS_PATH: &str = "/api/v1/functions";
-/// OpenAPI of the same.
-pub const OPENAPI_PATH: &str = "/api/v1/openapi.json";
-/// Says that the process answers.
-pub const HEALTH_PATH: &str = "/health";
-/// Where a host says whether it serves.
-pub const READY_PATH: &str = "/ready";
 
 /// The whole configuration of one host, checked.
 #[derive(Debug, Clone)]

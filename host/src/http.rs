@@ -55,16 +55,5 @@ pub fn comes_in_without_key(names: &[String], head: &http::request::Parts) -> bo
     asked::check(names, head).is_ok()
 }
 
-/// Names this call in logs and answers.
-pub(crate) const REQUEST_ID_HEADER: &str = "x-framex-request-id";
-/// Id of the host that ran the body of the function; without it, none did.
-pub(crate) const SERVED_BY_HEADER: &str = "x-framex-served-by";
-/// Makes a repeat of a call recognisable.
-pub(crate) const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
-/// Says that an answer is the outcome of an earlier call with the same idempotency key; by the name that Stripe gave it.
-pub(crate) const REPLAYED_HEADER: &str = "idempotent-replayed";
-/// Deadline of a call, in milliseconds.
-pub(crate) const TIMEOUT_HEADER: &str = "x-framex-timeout-ms";
-
 /// Every answer has its body at hand.
 type Response = http::Response<http_body_util::Full<bytes::Bytes>>;

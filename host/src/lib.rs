@@ -4,6 +4,8 @@
 //! each uses only those above it in this list.
 
 pub mod base;
+
+pub mod api;
 pub mod files;
 
 pub mod config;

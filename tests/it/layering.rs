@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of the host from the bottom up; each uses those before it, and itself.
-const ORDER: [&str; 10] =
-    ["base", "files", "config", "wire", "functions", "plugins", "peers", "router", "http", "app"];
+const ORDER: [&str; 11] =
+    ["base", "api", "files", "config", "wire", "functions", "plugins", "peers", "router", "http", "app"];
 
 /// The files that may have hand-written `unsafe`, or emit it.
 const UNSAFE: [&str; 26] = [

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use framex_host::api::{FUNCTIONS_PATH, OPENAPI_PATH};
 use framex_host::app::{AppError, start_plugins};
 use framex_host::base::{Identity, one_line};
-use framex_host::config::{Config, FUNCTIONS_PATH, Known, OPENAPI_PATH, SealedCalls};
+use framex_host::config::{Config, Known, SealedCalls};
 use framex_host::files::PrivateDir;
 use framex_host::functions::{Dispatch, Table};
 use framex_host::plugins::{LoadReport, PluginStatus};
@@ -61,7 +62,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
         "failed_plugins": failed,
     });
     if report.failed.is_empty() {
-        return output.show(&shown, |_| text(&config, &statuses, &keys));
+        return output.show(&shown, || text(&config, &statuses, &keys));
     }
     let sentences = report.failed.iter().map(|(_, error)| error.to_string());
     Err(Failed::several(sentences).with_json(shown))
@@ -143,8 +144,7 @@ fn plugin_json(status: &PluginStatus) -> Value {
 }
 
 fn text(config: &Config, statuses: &[PluginStatus], keys: &[keys::Listed]) -> String {
-    let mut rows =
-        vec![vec!["PLUGIN".to_owned(), "VERSION".to_owned(), "FUNCTION".to_owned(), "RUNS".to_owned()]];
+    let mut rows = Vec::new();
     for status in statuses {
         for function in &status.functions {
             let runs = match config.proxy.urls_of(function) {
@@ -160,7 +160,6 @@ fn text(config: &Config, statuses: &[PluginStatus], keys: &[keys::Listed]) -> St
             rows.push(vec!["-".to_owned(), "-".to_owned(), function.to_string(), runs]);
         }
     }
-    let heads = ["PEER", "SEALED", "ENCRYPTED", "BOUND TO"].map(str::to_owned).to_vec();
     let peers = config.proxy.peers.iter().map(|peer| {
         let bound = match (&peer.host_id, peer.bind) {
             (Some(host_id), _) => format!("host {host_id}"),
@@ -170,11 +169,13 @@ fn text(config: &Config, statuses: &[PluginStatus], keys: &[keys::Listed]) -> St
         let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
         vec![peer.url.to_string(), yes_no(true), yes_no(peer.url.is_https()), bound]
     });
-    let peers: Vec<_> = std::iter::once(heads).chain(peers).collect();
-    let peers = if peers.len() > 1 { format!("\n\n{}", table(&peers)) } else { String::new() };
+    let peers = match config.proxy.peers.is_empty() {
+        true => String::new(),
+        false => format!("\n\n{}", table(&["PEER", "SEALED", "ENCRYPTED", "BOUND TO"], peers)),
+    };
     format!(
         "{}{peers}{}\n\n{} is good: {} would listen on {}, where {}",
-        table(&rows),
+        table(&["PLUGIN", "VERSION", "FUNCTION", "RUNS"], rows),
         keys::text(keys),
         config.file.display(),
         config.said_host_id().map_or_else(|| "the host".to_owned(), |id| format!("host {id}")),

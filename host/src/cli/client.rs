@@ -5,6 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use framex_host::api::{
+    CatalogueView, FUNCTIONS_PATH, JSON, OfferView, ProblemView, REQUEST_ID_HEADER, SERVED_BY_HEADER,
+    TIMEOUT_HEADER,
+};
 use framex_host::base::printable_json;
 use framex_host::config::{Config, Environment, Overrides, PeerUrl, Secret};
 use framex_host::peers::Connector;
@@ -17,7 +21,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::arguments::{Call, Target};
-use super::output::{Output, table};
+use super::output::{Output, table, view};
 use super::{Failed, daemon};
 
 /// Longest answer in bytes.
@@ -26,17 +30,14 @@ const ANSWER_BYTES_MAX: usize = 1 << 30;
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// How long after the deadline of a call the host's answer may come.
 const GRACE: Duration = Duration::from_secs(5);
-/// The header that names a call.
-const REQUEST_ID: &str = "x-framex-request-id";
 
 pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Failed> {
     let arguments = arguments(&call.json)?;
-    let path = format!("/api/v1/functions/{}", call.function);
+    let path = format!("{FUNCTIONS_PATH}/{}", call.function);
     let deadline = call.timeout_ms.map(Duration::from_millis);
     let (headers, result) = request(config, &call.target, Method::POST, &path, Some(arguments), deadline)?;
-    let served_by =
-        headers.get("x-framex-served-by").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    output.show(&json!({ "result": result, "served_by": served_by }), |_| match &result {
+    let served_by = headers.get(SERVED_BY_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    output.show(&json!({ "result": result, "served_by": served_by }), || match &result {
         // A text may have lines of its own.
         Value::String(text) => text.clone(),
         other => printable_json(&serde_json::to_string_pretty(other).unwrap_or_default()).into_owned(),
@@ -44,16 +45,13 @@ pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Fai
 }
 
 pub(crate) fn functions(config: &Path, target: &Target, output: Output) -> Result<(), Failed> {
-    let (_, catalogue) = request(config, target, Method::GET, "/api/v1/functions", None, None)?;
-    output.show(&catalogue, |catalogue| {
-        let heads = ["FUNCTION", "PLUGIN", "RUNS", "DESCRIPTION"].map(str::to_owned).to_vec();
-        let functions = catalogue["functions"].as_array().into_iter().flatten();
-        let rows = functions.map(|function| {
-            let text = |key: &str| function[key].as_str().unwrap_or("-").to_owned();
-            let description = text("description").lines().next().unwrap_or_default().to_owned();
-            vec![text("name"), text("plugin"), text("runs"), description]
+    let (_, catalogue) = request(config, target, Method::GET, FUNCTIONS_PATH, None, None)?;
+    output.show_view(&catalogue, |CatalogueView { functions, .. }| {
+        let rows = functions.into_iter().map(|OfferView { name, plugin, runs, description, .. }| {
+            let description = description.lines().next().unwrap_or_default().to_owned();
+            vec![name, plugin.unwrap_or_else(|| "-".to_owned()), runs, description]
         });
-        table(&std::iter::once(heads).chain(rows).collect::<Vec<_>>())
+        table(&["FUNCTION", "PLUGIN", "RUNS", "DESCRIPTION"], rows)
     })
 }
 
@@ -99,12 +97,10 @@ fn request(
     deadline: Option<Duration>,
 ) -> Result<(HeaderMap, Value), Failed> {
     let url = url(config, target)?;
-    let mut request = Request::builder()
-        .method(method)
-        .uri(format!("{url}{path}"))
-        .header(CONTENT_TYPE, "application/json");
+    let mut request =
+        Request::builder().method(method).uri(format!("{url}{path}")).header(CONTENT_TYPE, JSON);
     if let Some(deadline) = deadline {
-        request = request.header("x-framex-timeout-ms", deadline.as_millis().to_string());
+        request = request.header(TIMEOUT_HEADER, deadline.as_millis().to_string());
     }
     if let Some(said) = &target.key {
         let key = Secret::of_command(said).map_err(|why| Failed::usage(format!("--key {why}")))?;
@@ -187,17 +183,17 @@ fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {
 
 /// Why there is no result, with the id by which the logs of all hosts on the way name the call.
 fn refused(head: &http::response::Parts, has_key: bool, mut problem: Value) -> Failed {
-    let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
-    let code = match problem["app_code"].as_str() {
-        Some(app_code) => format!("{} ({app_code})", text("code")),
-        None => text("code"),
+    let ProblemView { code, app_code, detail, .. } = match view(&problem) {
+        Ok(view) => view,
+        Err(failed) => return failed,
     };
+    let code = app_code.map_or(code.to_string(), |app_code| format!("{code} ({app_code})"));
     let advice = match head.status {
         StatusCode::UNAUTHORIZED if !has_key => "; name it with --key or FRAMEX_KEY",
         _ => "",
     };
-    let message = format!("{code}, HTTP status {}: {}{advice}", head.status.as_u16(), text("detail"));
-    let id = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let message = format!("{code}, HTTP status {}: {detail}{advice}", head.status.as_u16());
+    let id = head.headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
     let message = id.map_or(message.clone(), |id| format!("{message} (request id {id})"));
     if let (Some(id), Some(problem)) = (id, problem.as_object_mut()) {
         problem.insert("request_id".to_owned(), id.into());

@@ -21,7 +21,7 @@ pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), Fa
     let rules = Rules::read(config);
     let inspected = inspect(plugin, &stager, &rules.trust);
     let inspected = inspected.map_err(|error| Failed::new(error.to_string()))?;
-    output.show(&as_json(plugin, &inspected, &rules), |_| as_text(&inspected, &rules))
+    output.show(&as_json(plugin, &inspected, &rules), || as_text(&inspected, &rules))
 }
 
 /// The `[trust]` of the config file, if there is any.
@@ -87,7 +87,7 @@ fn as_text(inspected: &Inspection, rules: &Rules) -> String {
         (None, reason) => format!("not configured: {}", reason.unwrap_or_default()),
     };
     let row = |name: &str, value: String| vec![name.to_owned(), value];
-    table(&[
+    let rows = [
         row("plugin", description.name.clone()),
         row("version", description.version.clone()),
         row("ABI", abi(inspected)),
@@ -97,5 +97,6 @@ fn as_text(inspected: &Inspection, rules: &Rules) -> String {
         row("sha256", inspected.sha256.clone()),
         row("signature", signature),
         row("trusted", trusted),
-    ])
+    ];
+    table(&[], rows)
 }

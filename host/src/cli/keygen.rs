@@ -33,7 +33,7 @@ pub(crate) fn run(out: Option<&Path>, output: Output) -> Result<(), Failed> {
     let key = generate_secret();
     let id = id_of(&key)?;
     let Some(file) = out else {
-        output.show(&json!({ "key": key, "id": id }), |_| key.clone())?;
+        output.show(&json!({ "key": key, "id": id }), || key.clone())?;
         if let Some(mode) = open_mode_of_output() {
             output.remark(&format!(
                 "warning: others may read the file that this key was written to (mode {mode:04o}): `chmod 600` it, or let \
@@ -56,7 +56,7 @@ pub(crate) fn run(out: Option<&Path>, output: Output) -> Result<(), Failed> {
         )),
         _ => Failed::new(format!("{shown} cannot be written: {error}")),
     })?;
-    output.show(&json!({ "file": shown, "id": id }), |_| format!("a new key is in {shown}; its id is {id}"))
+    output.show(&json!({ "file": shown, "id": id }), || format!("a new key is in {shown}; its id is {id}"))
 }
 
 /// Shows the id of the key in a file, as frames, logs and `check` name it.
@@ -72,7 +72,7 @@ pub(crate) fn show_id(file: &Path, output: Output) -> Result<(), Failed> {
     // As the config reads a file: without its last line end.
     let secret = secret.strip_suffix('\n').unwrap_or(&secret);
     let id = id_of(secret.strip_suffix('\r').unwrap_or(secret))?;
-    output.show(&json!({ "file": shown, "id": id }), |_| id.clone())
+    output.show(&json!({ "file": shown, "id": id }), || id.clone())
 }
 
 fn id_of(secret: &str) -> Result<String, Failed> {

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 
 use framex_host::base::{one_line, printable, printable_json};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::arguments::Format;
@@ -48,15 +49,32 @@ impl Output {
         self.0 == Format::Wide
     }
 
-    /// Prints a result. `text` gets the JSON with every text of it in one line: none can look like another row.
+    /// Prints a result, as JSON or as `text`.
     ///
     /// # Errors
-    /// What the system says of the standard output, unless its reader has closed it.
-    pub(crate) fn show(self, json: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Failed> {
+    /// The system's error for the standard output, unless its reader has closed it.
+    pub(crate) fn show(self, json: &Value, text: impl FnOnce() -> String) -> Result<(), Failed> {
         match self.0 {
             Format::Json => print(&as_line(json)),
-            Format::Text | Format::Wide => print(&line(&text(&in_lines(json)))),
+            Format::Text | Format::Wide => print(&line(&text())),
         }
+    }
+
+    /// Prints what a host answered, as JSON or as `text`, which gets every string in one line: none can look like another
+    /// row.
+    ///
+    /// # Errors
+    /// As [`Output::show`] and [`view`].
+    pub(crate) fn show_view<V: DeserializeOwned>(
+        self,
+        json: &Value,
+        text: impl FnOnce(V) -> String,
+    ) -> Result<(), Failed> {
+        if !self.is_text() {
+            return print(&as_line(json));
+        }
+        let view = view(&in_lines(json))?;
+        print(&line(&text(view)))
     }
 
     /// Prints why there is no result: to the error output, and as JSON to where a script reads.
@@ -108,6 +126,16 @@ pub(crate) fn print_usage(error: &clap::Error) -> Result<u8, Failed> {
     Ok(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
+/// Reads what a host answered.
+///
+/// # Errors
+/// If it has another form than this version knows.
+pub(crate) fn view<V: DeserializeOwned>(json: &Value) -> Result<V, Failed> {
+    V::deserialize(json).map_err(|error| {
+        Failed::new(format!("the host answered in a form that this version does not know: {error}"))
+    })
+}
+
 fn as_line(json: &Value) -> String {
     format!("{}\n", printable_json(&json.to_string()))
 }
@@ -129,10 +157,11 @@ fn in_lines(json: &Value) -> Value {
     }
 }
 
-/// Rows as columns, the first row as their heads.
-pub(crate) fn table(rows: &[Vec<String>]) -> String {
-    let in_line = |row: &Vec<String>| row.iter().map(|cell| one_line(cell).into_owned()).collect::<Vec<_>>();
-    let rows: Vec<Vec<String>> = rows.iter().map(in_line).collect();
+/// Returns the rows as aligned columns below their heads.
+pub(crate) fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let heads = (!heads.is_empty()).then(|| heads.iter().map(|head| (*head).to_owned()).collect());
+    let in_line = |row: Vec<String>| row.iter().map(|cell| one_line(cell).into_owned()).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = heads.into_iter().chain(rows).map(in_line).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -150,15 +179,13 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows =
-            [vec!["NAME".to_owned(), "RUNS".to_owned()], vec!["demo.f".to_owned(), "local".to_owned()]];
-        assert_eq!(table(&rows), "NAME    RUNS\ndemo.f  local");
+        let rows = [vec!["demo.f".to_owned(), "local".to_owned()]];
+        assert_eq!(table(&["NAME", "RUNS"], rows), "NAME    RUNS\ndemo.f  local");
     }
 
     #[test]
     fn no_text_of_elsewhere_makes_a_line() {
-        let rows = [vec!["NAME".to_owned()], vec!["a\nfake".to_owned()]];
-        assert_eq!(table(&rows), "NAME\na\\nfake");
+        assert_eq!(table(&["NAME"], [vec!["a\nfake".to_owned()]]), "NAME\na\\nfake");
         let json = serde_json::json!({"a\n": ["b\r", {"c": "d\x1b"}], "e": 1});
         assert_eq!(in_lines(&json), serde_json::json!({"a\\n": ["b\\r", {"c": "d\\u{1b}"}], "e": 1}));
         let printed = line("one\n\ttwo \x1b]0;title\x07\u{202e}\n");

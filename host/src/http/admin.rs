@@ -4,12 +4,12 @@
 
 mod connections;
 mod gate;
-mod json;
 mod metrics;
 mod routes;
 mod seats;
 mod socket;
 mod tcp;
+mod views;
 mod who;
 
 use std::fmt;

@@ -11,19 +11,15 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::body::Guest;
-use super::door::FUNCTIONS_PATH;
 use super::transcode::{JsonError, NoJson};
-use super::{
-    Door, IDEMPOTENCY_KEY_HEADER, Limit, Limits, Policy, Problem, REPLAYED_HEADER, Response, TIMEOUT_HEADER,
-    accept, auth, body, head, transcode,
-};
+use super::{Door, Limit, Limits, Policy, Problem, Response, accept, auth, body, head, transcode};
+use crate::api::{FUNCTIONS_PATH, IDEMPOTENCY_KEY_HEADER, JSON, REPLAYED_HEADER, TIMEOUT_HEADER};
 use crate::base::{
     Caller, Deadline, ErrorCode, Failure, FunctionName, Held, HeldPlaces, HostPlace,
     IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
 };
 use crate::wire::{self, check_arguments, check_value};
 
-const JSON: &str = "application/json";
 const MESSAGE_PACK: &str = "application/msgpack";
 /// All names of it.
 const PACKED: [&str; 3] = [MESSAGE_PACK, "application/vnd.msgpack", "application/x-msgpack"];

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::api::{CatalogueView, OfferView};
 use crate::base::{Caller, FunctionName};
 use crate::config::PeerUrl;
 use crate::functions::Function;
@@ -86,21 +87,23 @@ pub(super) fn entries(router: &Router, caller: &Caller) -> Vec<Entry> {
     names.into_iter().filter(|name| caller.may_see(name)).filter_map(entry).collect()
 }
 
-/// The whole document.
-pub(super) fn document(router: &Router, caller: &Caller) -> Value {
-    let functions: Vec<Value> = entries(router, caller).iter().map(describe).collect();
-    json!({ "host_id": &**router.host_id(), "functions": functions })
+/// Returns the whole document.
+pub(super) fn document(router: &Router, caller: &Caller) -> CatalogueView {
+    let functions = entries(router, caller).iter().map(OfferView::from).collect();
+    CatalogueView { host_id: router.host_id().to_string(), functions }
 }
 
-fn describe(entry: &Entry) -> Value {
-    json!({
-        "name": entry.name.as_str(),
-        "description": entry.description(),
-        "plugin": entry.plugin(),
-        "generation": entry.function.as_ref().map(|function| function.generation),
-        "idempotent": entry.idempotent(),
-        "arguments": entry.arguments_schema(),
-        "result": entry.result_schema(),
-        "runs": entry.runs,
-    })
+impl From<&Entry> for OfferView {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            name: entry.name.to_string(),
+            description: entry.description().to_owned(),
+            plugin: entry.plugin().map(str::to_owned),
+            generation: entry.function.as_ref().map(|function| function.generation),
+            idempotent: entry.idempotent(),
+            arguments: entry.arguments_schema(),
+            result: entry.result_schema(),
+            runs: entry.runs.clone(),
+        }
+    }
 }

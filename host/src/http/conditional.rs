@@ -8,6 +8,7 @@ use http_body_util::Full;
 use sha2::{Digest, Sha256};
 
 use super::Response;
+use crate::api::JSON;
 
 /// How many bytes of the digest make the tag.
 const TAG_BYTES: usize = 16;
@@ -56,7 +57,7 @@ impl Document {
         let mut response = Response::new(Full::new(body));
         let own = response.headers_mut();
         if !is_known {
-            own.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            own.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         }
         // Each client may be shown something else.
         own.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));

@@ -7,8 +7,6 @@
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::conditional::Document;
 use super::{Policy, Problem, catalogue, openapi};
 use crate::base::{Caller, ErrorCode, Mutex, MutexGuard};
@@ -174,8 +172,8 @@ impl Documents {
 }
 
 fn make(router: &Router, policy: &Policy, which: Which, caller: &Caller) -> Vec<u8> {
-    let document: Value = match which {
-        Which::Catalogue => catalogue::document(router, caller),
+    let document = match which {
+        Which::Catalogue => serde_json::to_value(catalogue::document(router, caller)).unwrap_or_default(),
         Which::OpenApi => openapi::document(router, &policy.access, caller),
     };
     document.to_string().into_bytes()

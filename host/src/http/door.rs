@@ -18,15 +18,17 @@ use super::connections::Connections;
 use super::documents::{Documents, Which};
 use super::health::Detail;
 use super::{
-    Admission, BodyMemory, Credential, InForce, Limit, Meters, Problem, REQUEST_ID_HEADER, Response,
-    SERVED_BY_HEADER, auth, call, ending::Ending, head, health, remote,
+    Admission, BodyMemory, Credential, InForce, Limit, Meters, Problem, Response, auth, call, ending::Ending,
+    head, health, remote,
+};
+use crate::api::{
+    FUNCTIONS_PATH, HEALTH_PATH, OPENAPI_PATH, READY_PATH, REMOTE_PATH, REQUEST_ID_HEADER, SERVED_BY_HEADER,
 };
 use crate::base::{
     Caller, CertificateName, Clock, ErrorCode, Failure, HostId, HostPlace, Invocation, NamedCaller, Outcome,
     RequestId,
 };
-use crate::config::{Access, HEALTH_PATH, READY_PATH, REMOTE_PATH};
-pub(super) use crate::config::{FUNCTIONS_PATH, OPENAPI_PATH};
+use crate::config::Access;
 use crate::functions::{Dispatch, run};
 use crate::plugins::Plugins;
 use crate::router::Router;

@@ -8,7 +8,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
 
 use super::conditional::Tags;
-use super::{IDEMPOTENCY_KEY_HEADER, Limit, Problem, TIMEOUT_HEADER};
+use super::{Limit, Problem};
+use crate::api::{IDEMPOTENCY_KEY_HEADER, TIMEOUT_HEADER};
 
 /// Most header lines of a request, over HTTP/2 as over HTTP/1: a line may be one byte on the wire and a hundred in memory.
 const LINES_MAX: usize = 100;

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::time::timeout;
 
 use super::in_force::Gap;
 use super::{Door, Problem, Response};
+use crate::api::{AliveView, ConfigGapView, FailedPlugin, JSON, ReadyView};
 use crate::base::{ErrorCode, rfc3339};
 use crate::plugins::{Difference, Failure, PluginStatus, workers_held};
 
@@ -20,8 +21,8 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// The process answers.
 pub(super) fn alive(door: &Door) -> Response {
-    let version = env!("CARGO_PKG_VERSION");
-    json_response(&json!({ "status": "ok", "host_id": &**door.router.host_id(), "version": version }))
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    json_response(&AliveView { status: "ok".to_owned(), host_id: door.router.host_id().to_string(), version })
 }
 
 /// How much is said of what failed.
@@ -93,34 +94,31 @@ struct Seen {
 
 fn said(door: &Door, detail: Detail, seen: Seen) -> Response {
     let Seen { failures, statuses, gap, is_all } = seen;
-    let failure = |failure: Failure| match detail {
-        Detail::Names => json!({ "plugin": failure.what }),
-        Detail::Reasons => {
-            json!({ "plugin": failure.what, "reason": failure.reason, "since": rfc3339(failure.since) })
-        }
+    let failed = |failure: &Failure| match detail {
+        Detail::Names => FailedPlugin { plugin: failure.what.clone(), ..FailedPlugin::default() },
+        Detail::Reasons => FailedPlugin { step: None, ..failure.into() },
     };
-    let failed: Vec<Value> = failures.into_iter().map(failure).collect();
     let published = statuses.iter().filter(|status| status.state == "published");
-    let plugins: Vec<&str> = published.map(|status| status.name.as_str()).collect();
-    let not_in_force = gap.as_ref().map(|gap| match detail {
-        Detail::Names => json!({ "since": gap.since.map(rfc3339) }),
-        Detail::Reasons => json!({ "since": gap.since.map(rfc3339), "reason": gap.reason }),
+    let config_not_in_force = gap.as_ref().map(|gap| ConfigGapView {
+        since: gap.since.map(rfc3339),
+        reason: (detail == Detail::Reasons).then(|| gap.reason.clone()),
     });
     let mut warnings = warnings(door, detail, gap.as_ref(), &statuses);
     if !is_all {
         warnings.push("the disk did not answer in time: what differs there is not known".to_owned());
     }
     let is_ending = door.ending.is_announced();
-    let mut response = json_response(&json!({
-        "status": if is_ending { "stopping" } else { "ready" },
-        "reason": is_ending.then_some("the host was told to stop: it still serves, and will not take new calls soon"),
-        "warnings": warnings,
-        "host_id": &**door.router.host_id(),
-        "plugins": plugins,
-        "failed_plugins": failed,
-        "config_not_in_force": not_in_force,
-        "uptime_ms": u64::try_from(door.clock.uptime().as_millis()).unwrap_or(u64::MAX),
-    }));
+    let reason = "the host was told to stop: it still serves, and will not take new calls soon";
+    let mut response = json_response(&ReadyView {
+        status: if is_ending { ReadyView::STOPPING } else { ReadyView::READY }.to_owned(),
+        reason: is_ending.then(|| reason.to_owned()),
+        warnings,
+        host_id: door.router.host_id().to_string(),
+        plugins: published.map(|status| status.name.clone()).collect(),
+        failed_plugins: failures.iter().map(failed).collect(),
+        config_not_in_force,
+        uptime_ms: u64::try_from(door.clock.uptime().as_millis()).unwrap_or(u64::MAX),
+    });
     if is_ending {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
@@ -164,11 +162,12 @@ fn warnings(door: &Door, detail: Detail, gap: Option<&Gap>, statuses: &[PluginSt
     warnings
 }
 
-pub(super) fn json_response(value: &Value) -> Response {
-    let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
-    *response.status_mut() = StatusCode::OK;
+/// Returns a response with the JSON of `view`, its fields by name.
+pub(super) fn json_response(view: &impl Serialize) -> Response {
+    let json = serde_json::to_value(view).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(json.to_string())));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 use components::Components;
 
 use super::catalogue::{Entry, entries};
-use super::{IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, REQUEST_ID_HEADER, SERVED_BY_HEADER, TIMEOUT_HEADER};
+use crate::api::{
+    FUNCTIONS_PATH, IDEMPOTENCY_KEY_HEADER, JSON, PROBLEM_JSON, REPLAYED_HEADER, REQUEST_ID_HEADER,
+    SERVED_BY_HEADER, TIMEOUT_HEADER,
+};
 use crate::base::{Caller, ErrorCode, IDEMPOTENCY_KEY_BYTES_MAX};
 use crate::config::Access;
 use crate::router::Router;
@@ -51,7 +54,7 @@ fn of_entries(entries: &[Entry], host_id: &str) -> Value {
         entries.iter().partition(|entry| entry.plugin().is_some());
     for entry in own.into_iter().chain(offered) {
         paths.insert(
-            format!("/api/v1/functions/{}", entry.name),
+            format!("{FUNCTIONS_PATH}/{}", entry.name),
             json!({ "post": operation(entry, &mut components) }),
         );
     }
@@ -76,8 +79,7 @@ fn operation(entry: &Entry, components: &mut Components) -> Value {
         Some(line) if !line.trim().is_empty() => line,
         _ => name,
     };
-    let problem =
-        json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+    let problem = json!({ PROBLEM_JSON: { "schema": { "$ref": "#/components/schemas/Problem" } } });
     json!({
         "operationId": name,
         "summary": summary,
@@ -85,13 +87,13 @@ fn operation(entry: &Entry, components: &mut Components) -> Value {
         "tags": entry.plugin().map(|plugin| vec![plugin]).unwrap_or_default(),
         "parameters": parameters(),
         "requestBody": {
-            "required": needs_arguments, "content": { "application/json": { "schema": arguments } },
+            "required": needs_arguments, "content": { JSON: { "schema": arguments } },
         },
         "responses": {
             "200": {
                 "description": "The bare result.",
                 "headers": headers(),
-                "content": { "application/json": { "schema": result } },
+                "content": { JSON: { "schema": result } },
             },
             "default": {
                 "description": "No result; `code` says why.", "headers": headers(), "content": problem,

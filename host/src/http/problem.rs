@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body_util::Full;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Limit, Meters, Response, transcode};
+use crate::api::{FailedPlugin, PROBLEM_JSON, ProblemView};
 use crate::base::{ErrorCode, Failure};
 use crate::wire;
 
@@ -19,20 +20,38 @@ pub struct Problem {
     code: ErrorCode,
     limit: Option<Limit>,
     status: StatusCode,
-    /// The code as the answer has it.
-    name: &'static str,
     detail: String,
-    /// What the answer says besides.
-    more: Map<String, Value>,
+    /// Of a call: whether the body of its function ran, if that is known.
+    executed: Option<Option<bool>>,
+    /// The function's own code.
+    app_code: Option<Box<str>>,
     /// The function's own details as JSON text: they may be long, and are not taken apart.
     details: Option<Vec<u8>>,
+    reload: Option<Box<FailedReload>>,
     header: Option<Box<(HeaderName, HeaderValue)>>,
+}
+
+/// A change of plugins that failed, and so changed nothing.
+#[derive(Debug)]
+struct FailedReload {
+    step: &'static str,
+    /// Of a reload of the whole host: the plugins that made it fail.
+    plugins: Option<Vec<FailedPlugin>>,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: ErrorCode, detail: &str) -> Self {
-        let (name, detail) = (code.as_str(), detail.to_owned());
-        Self { code, limit: None, status, name, detail, more: Map::new(), details: None, header: None }
+        Self {
+            code,
+            limit: None,
+            status,
+            detail: detail.to_owned(),
+            executed: None,
+            app_code: None,
+            details: None,
+            reload: None,
+            header: None,
+        }
     }
 
     /// Counts it.
@@ -171,17 +190,14 @@ impl Problem {
         problem
     }
 
-    /// A change of a plugin that failed; nothing has changed.
-    pub(super) fn reload_failed(step: &str, detail: &str) -> Self {
-        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::Failed, detail);
-        problem.name = "reload_failed";
-        problem.with("step", step.into())
-    }
-
-    /// The same, and one thing more that scripts read.
-    pub(super) fn with(mut self, key: &str, value: Value) -> Self {
-        self.more.insert(key.to_owned(), value);
-        self
+    /// A change of plugins that failed; nothing has changed.
+    pub(super) fn reload_failed(
+        step: &'static str,
+        detail: &str,
+        plugins: Option<Vec<FailedPlugin>>,
+    ) -> Self {
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::Failed, detail);
+        Self { reload: Some(Box::new(FailedReload { step, plugins })), ..problem }
     }
 
     /// The same in other words.
@@ -191,11 +207,9 @@ impl Problem {
 
     /// A call that has no result.
     pub(super) fn of_failure(failure: &Failure) -> Self {
-        let problem = Self::of_code(failure.code, &failure.message);
-        let mut problem = problem.with("executed", failure.executed.into());
-        if let Some(app_code) = &failure.app_code {
-            problem = problem.with("app_code", app_code.as_str().into());
-        }
+        let mut problem = Self::of_code(failure.code, &failure.message);
+        problem.executed = Some(failure.executed);
+        problem.app_code = failure.app_code.as_deref().map(Box::from);
         if let Some(details) = &failure.details {
             // Details that are no MessagePack, or too long, are a plugin's fault that its own error must not suffer from.
             let text = transcode::to_json(details, DETAILS_BYTES_MAX);
@@ -212,20 +226,20 @@ impl Problem {
 
     /// One of a call, which did not run unless it says something else.
     pub(super) fn of_call(mut self) -> Self {
-        self.more.entry("executed").or_insert(Value::Bool(false));
+        self.executed.get_or_insert(Some(false));
         self
     }
 
     /// Whether it says of a call that the body of its function ran.
     pub(super) fn says_executed(&self) -> bool {
-        self.more.get("executed") == Some(&Value::Bool(true))
+        self.executed == Some(Some(true))
     }
 
     pub(super) fn into_response(self) -> Response {
         let mut response = Response::new(Full::new(Bytes::from(self.body())));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some((name, value)) = self.header.map(|header| *header) {
             headers.insert(name, value);
         }
@@ -234,23 +248,27 @@ impl Problem {
 }
 
 impl Problem {
-    /// Its JSON, put together by hand: strangers get many of these, and details may be long.
+    /// Returns its JSON. The details are appended as they are: they may be long.
     fn body(&self) -> Vec<u8> {
-        let Self { name, status, .. } = self;
-        let title = status.canonical_reason().unwrap_or_default();
-        let (status, detail) = (status.as_u16(), Value::from(self.detail.as_str()));
-        let begin = format!(
-            r#"{{"type":"urn:framex:error:{name}","title":"{title}","status":{status},"detail":{detail},"code":"{name}""#
-        );
-        let mut body = begin.into_bytes();
-        for (key, value) in &self.more {
-            body.extend_from_slice(format!(",{}:{value}", Value::from(key.as_str())).as_bytes());
-        }
+        let code = if self.reload.is_some() { "reload_failed" } else { self.code.as_str() };
+        let view = ProblemView {
+            kind: format!("urn:framex:error:{code}").into(),
+            title: self.status.canonical_reason().unwrap_or_default().into(),
+            status: self.status.as_u16(),
+            detail: self.detail.as_str().into(),
+            code: code.into(),
+            app_code: self.app_code.as_deref().map(Into::into),
+            executed: self.executed,
+            failed_plugins: self.reload.as_ref().and_then(|reload| reload.plugins.as_deref()).map(Into::into),
+            step: self.reload.as_ref().map(|reload| reload.step.into()),
+        };
+        let mut body = serde_json::to_vec(&view).unwrap_or_default();
         if let Some(details) = &self.details {
+            body.pop();
             body.extend_from_slice(b",\"details\":");
             body.extend_from_slice(details);
+            body.push(b'}');
         }
-        body.push(b'}');
         body
     }
 }

@@ -9,8 +9,9 @@ use tokio::sync::Semaphore;
 
 use super::transport::Destination;
 use super::{Breaker, BreakerPermit, BreakerState, Bulkhead, Client, Cure, History, Latency, Timestamp};
+use crate::api::REMOTE_PATH;
 use crate::base::{Counter, Place};
-use crate::config::{PeerUrl, REMOTE_PATH};
+use crate::config::PeerUrl;
 use crate::functions::CallStats;
 
 mod call;

@@ -7,8 +7,9 @@ use tokio::sync::mpsc;
 
 use super::super::keys::Keys;
 use super::compression;
+use crate::api::{READY_PATH, REMOTE_PATH};
 use crate::base::Tasks;
-use crate::config::{self, Config, Discover, READY_PATH, REMOTE_PATH};
+use crate::config::{self, Config, Discover};
 use crate::peers::{
     Binding, CatalogueOptions, Client, Discovered, DiscoverySpec, DiscoveryTask, DiscoveryTaskId, Endpoint,
     Monitor, Peer, PeerSpec, Probes, Rank,

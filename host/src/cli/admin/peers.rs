@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use http::Method;
-use serde_json::Value;
+use framex_host::api::{AdminPath, FailedFetchView, LastErrorView, PeerView, PeersView, ProbeView};
 
-use super::socket::request;
+use super::show::or_dash;
+use super::socket::get;
 use crate::cli::Failed;
 use crate::cli::output::{Output, table};
 
@@ -17,45 +17,50 @@ const ERROR_CHARS_MIN: usize = 24;
 const GAP: usize = 2;
 
 pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {
-    let answer = request(config, Method::GET, "peers", None)?;
-    output.show(&answer, |answer| {
-        let now = answer["now"].as_str().unwrap_or_default();
-        let peers = answer["peers"].as_array().map_or(&[][..], Vec::as_slice);
-        if output.is_wide() { wide(peers) } else { narrow(peers, now) }
-    })
+    let answer = get(config, AdminPath::Peers)?;
+    output.show_view(
+        &answer,
+        |PeersView { peers, now }| {
+            if output.is_wide() { wide(&peers) } else { narrow(&peers, &now) }
+        },
+    )
 }
 
-/// What matters first.
-fn narrow(peers: &[Value], now: &str) -> String {
-    let heads = ["PEER", "HEALTH", "LAST SUCCESS", "FUNCTIONS", "LAST ERROR"].map(str::to_owned).to_vec();
-    let rows = peers.iter().map(|peer| {
-        let at = |time: &Value| short_time(time, now);
-        vec![
-            text(&peer["url"]),
+/// Returns the columns that matter most.
+fn narrow(peers: &[PeerView], now: &str) -> String {
+    let heads = ["PEER", "HEALTH", "LAST SUCCESS", "FUNCTIONS", "LAST ERROR"];
+    let row = |peer: &PeerView| {
+        let error = peer.last_error.as_ref();
+        let error = error.map(|LastErrorView { at, reason, .. }| format!("{} {reason}", short_time(at, now)));
+        [
+            peer.url.clone(),
             health(peer, now),
-            at(&peer["last_success_at"]),
-            text(&peer["catalogue"]["functions"]),
-            both(&at(&peer["last_error"]["at"]), &peer["last_error"]["reason"]),
+            or_dash(peer.last_success_at.as_deref().map(|at| short_time(at, now))),
+            or_dash(peer.catalogue.functions),
+            or_dash(error),
         ]
-    });
-    let mut rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    };
+    let mut rows: Vec<[String; 5]> = peers.iter().map(row).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.fold(heads[column].len(), usize::max)
+    };
     let before: usize = (0..4).map(|column| width(column) + GAP).sum();
     let left = COLUMNS.saturating_sub(before).max(ERROR_CHARS_MIN);
     let mut cut = Vec::new();
-    for row in &mut rows {
-        if row[4].chars().count() > left {
-            cut.push(format!("{}: {}", row[0], row[4]));
-            row[4] = row[4].chars().take(left - 3).chain("...".chars()).collect();
+    for [url, .., error] in &mut rows {
+        if error.chars().count() > left {
+            cut.push(format!("{url}: {error}"));
+            *error = error.chars().take(left - 3).chain("...".chars()).collect();
         }
     }
-    // What does not fit is the cause: it follows as a whole.
-    let whole = if cut.is_empty() { String::new() } else { format!("\n\n{}", cut.join("\n")) };
-    format!("{}{whole}", table(&rows))
+    // The end of an error is its cause: errors that do not fit follow in full.
+    let in_full = if cut.is_empty() { String::new() } else { format!("\n\n{}", cut.join("\n")) };
+    format!("{}{in_full}", table(&heads, rows.into_iter().map(Vec::from)))
 }
 
-/// All that is known.
-fn wide(peers: &[Value]) -> String {
+/// Returns all columns.
+fn wide(peers: &[PeerView]) -> String {
     let heads = [
         "PEER",
         "HEALTH",
@@ -73,64 +78,55 @@ fn wide(peers: &[Value]) -> String {
         "LAST FAILURE TO FETCH",
     ];
     let rows = peers.iter().map(|peer| {
-        let (catalogue, probe) = (&peer["catalogue"], &peer["last_probe"]);
+        let (catalogue, error) = (&peer.catalogue, peer.last_error.as_ref());
+        let (probe, failure) = (peer.last_probe.as_ref(), catalogue.last_failure.as_ref());
         vec![
-            text(&peer["url"]),
+            peer.url.clone(),
             health(peer, ""),
-            text(&peer["last_success_at"]),
-            text(&catalogue["functions"]),
-            both(&text(&peer["last_error"]["at"]), &peer["last_error"]["reason"]),
-            text(&peer["key_id"]),
-            text(&peer["running"]),
-            text(&peer["waiting"]),
-            text(&peer["answered"]["host_id"]),
-            text(&peer["found_behind"]),
-            text(&peer["clock_offset_ms"]),
-            text(&catalogue["fetched_at"]),
-            both(&text(&probe["at"]), &probe["result"]),
-            both(&text(&catalogue["last_failure"]["at"]), &catalogue["last_failure"]["reason"]),
+            or_dash(peer.last_success_at.as_ref()),
+            or_dash(catalogue.functions),
+            or_dash(error.map(|LastErrorView { at, reason, .. }| format!("{at} {reason}"))),
+            or_dash(peer.key_id.as_ref()),
+            peer.running.to_string(),
+            peer.waiting.to_string(),
+            or_dash(peer.answered.as_ref().and_then(|answered| answered.host_id.as_ref())),
+            or_dash(peer.found_behind.as_ref()),
+            peer.clock_offset_ms.to_string(),
+            or_dash(catalogue.fetched_at.as_ref()),
+            or_dash(probe.map(|ProbeView { at, result }| format!("{at} {result}"))),
+            or_dash(failure.map(|FailedFetchView { at, reason }| format!("{at} {reason}"))),
         ]
     });
-    table(&std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>())
+    table(&heads, rows)
 }
 
-/// Whether a peer answers, and since or until when not.
-fn health(peer: &Value, now: &str) -> String {
-    let health = peer["health"].as_str().unwrap_or_default();
-    let with = |word: &str, time: &Value| format!("{health} {word} {}", short_time(time, now));
+/// Returns the health of a peer, and since or until when it does not get calls.
+fn health(peer: &PeerView, now: &str) -> String {
+    let health = peer.health.as_str();
+    let with = |word: &str, time: Option<&String>| {
+        let time = or_dash(time.map(|time| short_time(time, now)));
+        format!("{health} {word} {time}")
+    };
     match health {
-        "failing" => with("since", &peer["failing_since"]),
-        "paused" => with("until", &peer["paused_until"]),
+        "failing" => with("since", peer.failing_since.as_ref()),
+        "paused" => with("until", peer.paused_until.as_ref()),
         "itself" => "this host".to_owned(),
         "not_found_yet" => "pending".to_owned(),
         other => other.replace('_', " "),
     }
 }
 
-/// A time without its date, where that is the date of `now`.
-fn short_time(time: &Value, now: &str) -> String {
-    let shown = text(time);
-    match (shown.split_once('T'), now.split_once('T')) {
+/// Returns a time, without its date if that is today.
+fn short_time(time: &str, now: &str) -> String {
+    match (time.split_once('T'), now.split_once('T')) {
         (Some((date, time)), Some((today, _))) if date == today => time.to_owned(),
-        _ => shown,
-    }
-}
-
-fn both(at: &str, what: &Value) -> String {
-    what.as_str().map_or_else(|| "-".to_owned(), |what| format!("{at} {what}"))
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        _ => time.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use framex_host::api::PeerCatalogueView;
 
     use super::*;
 
@@ -138,16 +134,26 @@ mod tests {
     fn the_short_table_fits_a_terminal() {
         let reason = "it does not accept this host's key 1f15f1d7e2ba2734 (HTTP status 401)";
         let at = "2026-11-27T10:07:45Z";
+        let peer = |url: &str, health: &str| PeerView {
+            url: url.to_owned(),
+            health: health.to_owned(),
+            ..PeerView::default()
+        };
+        let error =
+            LastErrorView { at: at.to_owned(), reason: reason.to_owned(), ..LastErrorView::default() };
         let peers = [
-            json!({
-                "url": "http://b.internal:8080", "health": "failing", "failing_since": at, "last_success_at": null,
-                "catalogue": {"functions": 12}, "last_error": {"at": at, "reason": reason},
-            }),
-            json!({
-                "url": "http://c.internal:8080", "health": "paused", "paused_until": "2026-11-28T00:00:01Z",
-                "last_success_at": "2026-11-26T10:07:45Z", "catalogue": {"functions": null}, "last_error": null,
-            }),
-            json!({"url": "http://d.internal:8080", "health": "itself", "catalogue": {}}),
+            PeerView {
+                failing_since: Some(at.to_owned()),
+                catalogue: PeerCatalogueView { functions: Some(12), ..PeerCatalogueView::default() },
+                last_error: Some(error),
+                ..peer("http://b.internal:8080", "failing")
+            },
+            PeerView {
+                paused_until: Some("2026-11-28T00:00:01Z".to_owned()),
+                last_success_at: Some("2026-11-26T10:07:45Z".to_owned()),
+                ..peer("http://c.internal:8080", "paused")
+            },
+            peer("http://d.internal:8080", "itself"),
         ];
         let shown = narrow(&peers, "2026-11-27T10:08:00Z");
         assert!(shown.lines().take(4).all(|line| line.chars().count() <= COLUMNS), "{shown}");

@@ -5,10 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use framex_host::api::{AdminPath, HostView};
 use framex_host::config::{Config, absolute_file};
 use http::Method;
 
 use super::socket::exchange;
+use crate::cli::output::view;
 use crate::cli::{Failed, daemon};
 
 /// The admin socket of the host that `config/framex-host.service` runs.
@@ -47,12 +49,13 @@ pub(super) fn find(config: &Path) -> Result<PathBuf, Failed> {
 
 /// Refuses a host of another config.
 fn check_config(socket: &Path, config: &Path) -> Result<(), Failed> {
-    let asked = exchange(socket, Method::GET, "host", None);
+    let asked = exchange(socket, Method::GET, AdminPath::Host, None);
     let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, asked).await });
     let silent = |_| Failed::new(format!("the host on {} did not answer", socket.display()));
     let answer = answered.map_err(silent)??;
-    let (found, wanted) = (answer["config"].as_str().unwrap_or_default(), absolute_file(config));
-    if Path::new(found) == wanted {
+    let HostView { config: found, .. } = view(&answer)?;
+    let wanted = absolute_file(config);
+    if Path::new(&found) == wanted {
         return Ok(());
     }
     Err(Failed::new(format!(

@@ -1,70 +1,80 @@
-//! One plugin, for people: a row for each thing that is known, `-` where there is nothing.
+//! One plugin, for people: a row for each field, `-` for none.
 
-use serde_json::Value;
+use framex_host::api::{DifferenceView, FailedChangeView, PluginView, ProgressView, ZombieView};
 
 use crate::cli::output::table;
 
-/// What stands for nothing.
-const NOTHING: &str = "-";
-
-/// The plugin as rows, in the order of the answer.
-pub(super) fn text(plugin: &Value) -> String {
-    let rows = plugin.as_object().into_iter().flatten();
-    let rows: Vec<_> = rows.map(|(key, value)| vec![key.replace('_', " "), cell(key, value)]).collect();
-    table(&rows)
+/// Returns the plugin as rows.
+pub(super) fn text(plugin: PluginView) -> String {
+    let kept: Vec<String> = plugin.kept.iter().map(u64::to_string).collect();
+    // Nothing is mapped of a plugin that was withdrawn.
+    let mapped_bytes = Some(plugin.mapped_bytes).filter(|bytes| *bytes > 0);
+    let zombies: Vec<String> = plugin.zombies.iter().map(zombie).collect();
+    let rows = [
+        ("change", or_dash(plugin.change.as_ref().map(progress))),
+        ("differs from file", or_dash(plugin.differs_from_file.map(difference))),
+        ("direct calls", plugin.direct_calls.to_string()),
+        ("file", plugin.file),
+        ("functions", list(&plugin.functions)),
+        ("generation", plugin.generation.to_string()),
+        ("in flight", plugin.in_flight.to_string()),
+        ("kept", list(&kept)),
+        ("last failure", or_dash(plugin.last_failure.as_ref().map(failure))),
+        ("mapped bytes", or_dash(mapped_bytes)),
+        ("name", plugin.name),
+        ("published at", plugin.published_at),
+        ("sha256", plugin.sha256),
+        ("state", plugin.state),
+        ("version", plugin.version),
+        ("warnings", list(&plugin.warnings)),
+        ("zombies", list(&zombies)),
+    ];
+    table(&[], rows.map(|(name, cell)| vec![name.to_owned(), cell]))
 }
 
-fn cell(key: &str, value: &Value) -> String {
-    match value {
-        Value::Null => NOTHING.to_owned(),
-        Value::Array(values) if values.is_empty() => NOTHING.to_owned(),
-        Value::Array(values) => values.iter().map(|value| cell(key, value)).collect::<Vec<_>>().join(", "),
-        // Nothing is mapped of a plugin that was withdrawn.
-        Value::Number(number) if key == "mapped_bytes" && number.as_u64() == Some(0) => NOTHING.to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Object(_) => sentence(key, value),
-        other => other.to_string(),
-    }
+/// Returns the cell of a value that may be absent.
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// What has parts of its own.
-fn sentence(key: &str, value: &Value) -> String {
-    let text = |name: &str| value[name].as_str().unwrap_or(NOTHING);
-    match key {
-        "differs_from_file" => match value["since"].as_str() {
-            Some(since) => format!("since {since}: {}", text("reason")),
-            None => text("reason").to_owned(),
-        },
-        "last_failure" => format!("at the step {}, {}: {}", text("step"), text("at"), text("reason")),
-        "change" => {
-            let seconds = value["ms"].as_f64().unwrap_or_default() / 1000.0;
-            format!("{}, at the step {} for {seconds:.1} s", text("action"), text("step"))
-        }
-        "zombies" => format!(
-            "generation {}: {} ({} bytes)",
-            value["generation"],
-            text("reason"),
-            value["mapped_bytes"]
-        ),
-        // Of a newer host.
-        _ => value.to_string(),
-    }
+fn list(values: &[String]) -> String {
+    or_dash((!values.is_empty()).then(|| values.join(", ")))
+}
+
+fn progress(ProgressView { action, step, ms, .. }: &ProgressView) -> String {
+    format!("{action}, at the step {step} for {:.1} s", ms / 1000.0)
+}
+
+fn difference(DifferenceView { reason, since }: DifferenceView) -> String {
+    since.map_or(reason.clone(), |since| format!("since {since}: {reason}"))
+}
+
+fn failure(FailedChangeView { step, reason, at }: &FailedChangeView) -> String {
+    format!("at the step {step}, {at}: {reason}")
+}
+
+fn zombie(ZombieView { generation, reason, mapped_bytes }: &ZombieView) -> String {
+    format!("generation {generation}: {reason} ({mapped_bytes} bytes)")
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn nothing_is_a_dash_and_what_has_parts_is_a_sentence() {
-        let plugin = json!({
-            "kept": [], "mapped_bytes": 0, "functions": ["a.b", "a.c"], "in_flight": 0, "change": null,
-            "last_failure": { "step": "start", "reason": "no luck", "at": "2026-11-23T00:00:00Z" },
-            "zombies": [{ "generation": 1, "reason": "a thread", "mapped_bytes": 7 }],
+        let last_failure = FailedChangeView {
+            step: "start".to_owned(),
+            reason: "no luck".to_owned(),
+            at: "2026-11-23T00:00:00Z".to_owned(),
+        };
+        let zombie = ZombieView { generation: 1, reason: "a thread".to_owned(), mapped_bytes: 7 };
+        let text = text(PluginView {
+            functions: vec!["a.b".to_owned(), "a.c".to_owned()],
+            last_failure: Some(last_failure),
+            zombies: vec![zombie],
+            ..PluginView::default()
         });
-        let text = text(&plugin);
         let row = |key: &str| {
             let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
             line[key.len()..].trim().to_owned()
@@ -73,6 +83,5 @@ mod tests {
         assert_eq!((row("functions"), row("in flight")), ("a.b, a.c".into(), "0".into()));
         assert_eq!(row("last failure"), "at the step start, 2026-11-23T00:00:00Z: no luck");
         assert_eq!(row("zombies"), "generation 1: a thread (7 bytes)");
-        assert!(!text.contains('{'), "{text}");
     }
 }

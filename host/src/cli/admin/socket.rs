@@ -5,16 +5,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use framex_host::api::{AdminPath, JSON, PluginView, PluginsView, ProblemView, ProgressView, READY_PATH};
 use framex_host::base::one_line;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::place;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, view};
 use crate::cli::{Failed, daemon};
 
 /// Longest answer in bytes.
@@ -26,31 +28,32 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often somebody who waits is told how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// Asks for something and answers it.
-pub(super) fn request(
-    config: &Path,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<Value, Failed> {
+/// Returns what the host says of a resource.
+pub(super) fn get(config: &Path, path: AdminPath<'_>) -> Result<Value, Failed> {
     let socket = place::find(config)?;
-    let asked = exchange(&socket, method, path, body);
+    let asked = exchange(&socket, Method::GET, path, None);
     daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, asked).await }).map_err(no_answer)?
 }
 
-/// Asks whether the host is ready, and answers what it says of that, whatever it is.
+/// Returns what the host says of its readiness, whether it is ready or not.
 pub(super) fn ready(config: &Path) -> Result<Value, Failed> {
     let socket = place::find(config)?;
-    let asked = ask(&socket, Method::GET, "/ready", None);
+    let asked = ask(&socket, Method::GET, READY_PATH, None);
     let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(PROBE_TIMEOUT, asked).await });
     let (_, answer) = answered.map_err(no_answer)??;
     Ok(answer)
 }
 
-/// Asks for a change and answers what came of it; on a terminal, the step that it is at shows meanwhile.
-pub(super) fn change(config: &Path, path: &str, body: &Value, output: Output) -> Result<Value, Failed> {
+/// Makes a change and returns its result; on a terminal, the current step shows meanwhile.
+pub(super) fn change(
+    config: &Path,
+    path: AdminPath<'_>,
+    options: &impl Serialize,
+    output: Output,
+) -> Result<Value, Failed> {
     let socket = place::find(config)?;
-    let asked = exchange(&socket, Method::POST, path, Some(body));
+    let options = serde_json::to_vec(options).map_err(|error| Failed::new(error.to_string()))?;
+    let asked = exchange(&socket, Method::POST, path, Some(options.into()));
     let shows = output.is_text() && std::io::stderr().is_terminal();
     daemon::runtime()?.block_on(async {
         tokio::select! {
@@ -69,22 +72,20 @@ pub(super) fn change(config: &Path, path: &str, body: &Value, output: Output) ->
 async fn show_progress<T>(socket: &Path) -> T {
     loop {
         tokio::time::sleep(PROGRESS_EVERY).await;
-        if let Ok(answer) = exchange(socket, Method::GET, "plugins", None).await {
-            let plugins = answer["plugins"].as_array().into_iter().flatten();
-            let lines: Vec<String> = plugins.filter_map(progress_text).collect();
+        if let Ok(answer) = exchange(socket, Method::GET, AdminPath::Plugins, None).await
+            && let Ok(PluginsView { plugins, .. }) = view(&answer)
+        {
+            let lines: Vec<String> = plugins.iter().filter_map(progress_text).collect();
             status_line(&lines.join("; "));
         }
     }
 }
 
-/// How far the change of a plugin is, if one is under way.
-fn progress_text(plugin: &Value) -> Option<String> {
-    let change = plugin["change"].as_object()?;
-    let done = change.get("done")?.as_array()?.iter().filter_map(|step| step["step"].as_str());
-    let done: Vec<&str> = done.collect();
-    let seconds = change.get("ms")?.as_f64()? / 1000.0;
-    let step = change.get("step")?.as_str()?;
-    Some(format!("{}: {} > {step} for {seconds:.1} s", plugin["name"].as_str()?, done.join(" > ")))
+/// Returns the progress of the change of a plugin, if one is under way.
+fn progress_text(PluginView { name, change, .. }: &PluginView) -> Option<String> {
+    let ProgressView { step, ms, done, .. } = change.as_ref()?;
+    let done: Vec<&str> = done.iter().map(|step| step.step.as_str()).collect();
+    Some(format!("{name}: {} > {step} for {:.1} s", done.join(" > "), ms / 1000.0))
 }
 
 /// Replaces the last line of the terminal.
@@ -102,18 +103,19 @@ fn no_answer(_: tokio::time::error::Elapsed) -> Failed {
 pub(super) async fn exchange(
     socket: &Path,
     method: Method,
-    path: &str,
-    body: Option<&Value>,
+    path: AdminPath<'_>,
+    body: Option<Bytes>,
 ) -> Result<Value, Failed> {
-    let (status, json) = ask(socket, method, &format!("/admin/v1/{path}"), body).await?;
+    let (status, json) = ask(socket, method, &path.to_string(), body).await?;
     if status == StatusCode::OK {
         return Ok(json);
     }
-    let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
-    let step = json["step"].as_str().map(|step| format!(" at the step {step}")).unwrap_or_default();
-    let message = format!("{}{step}: {}", text("code"), text("detail"));
-    // A bad config is one whoever finds it: this process, or the host.
-    let failed = if json["step"] == "config" { Failed::usage(message) } else { Failed::new(message) };
+    let ProblemView { code, step, detail, .. } = view(&json)?;
+    let at_step = step.as_ref().map(|step| format!(" at the step {step}")).unwrap_or_default();
+    let message = format!("{code}{at_step}: {detail}");
+    // A wrong config has the same exit code whether this process finds it or the host.
+    let is_config = step.as_deref() == Some("config");
+    let failed = if is_config { Failed::usage(message) } else { Failed::new(message) };
     Err(failed.with_json(json))
 }
 
@@ -121,14 +123,14 @@ async fn ask(
     socket: &Path,
     method: Method,
     path: &str,
-    body: Option<&Value>,
+    body: Option<Bytes>,
 ) -> Result<(StatusCode, Value), Failed> {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header(HOST, "localhost")
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))
+        .header(CONTENT_TYPE, JSON)
+        .body(Full::new(body.unwrap_or_default()))
         .map_err(|_| Failed::usage(format!("`{path}` has characters that a name cannot have")))?;
     let stream = UnixStream::connect(socket)
         .await

@@ -1,6 +1,7 @@
 //! The ids of the keys of a config, by which the operators of two hosts can compare what each of them has.
 
-use framex_host::config::{Config, ConfiguredCaller, REMOTE_PATH, Secret};
+use framex_host::api::REMOTE_PATH;
+use framex_host::config::{Config, ConfiguredCaller, Secret};
 use framex_host::wire::{KeyError, KeySet, key_id_text};
 use serde_json::{Value, json};
 
@@ -40,7 +41,6 @@ pub(super) fn text(keys: &[Listed]) -> String {
     if keys.is_empty() {
         return String::new();
     }
-    let heads = ["KEY OF", "USE", "KEY ID"].map(str::to_owned).to_vec();
     let rows = keys.iter().map(|Listed { of, usage, id }| vec![of.clone(), (*usage).to_owned(), id.clone()]);
-    format!("\n\n{}", table(&std::iter::once(heads).chain(rows).collect::<Vec<_>>()))
+    format!("\n\n{}", table(&["KEY OF", "USE", "KEY ID"], rows))
 }

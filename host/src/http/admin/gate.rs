@@ -8,6 +8,7 @@ use http::header::{HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, Method, Request};
 
 use super::Token;
+use crate::api::JSON;
 use crate::base::ErrorCode;
 use crate::http::{Problem, asked, auth, body};
 
@@ -44,7 +45,7 @@ impl Refusal {
         match self {
             Self::Host | Self::Origin => Problem::of_code(ErrorCode::PermissionDenied, &self.to_string()),
             Self::Token => Problem::unauthenticated(),
-            Self::ContentType => Problem::unsupported_type("application/json"),
+            Self::ContentType => Problem::unsupported_type(JSON),
         }
     }
 
@@ -73,7 +74,7 @@ impl Gate {
             return Err(Refusal::Token);
         }
         // Also where there is no body: no page may send this type to another origin without asking first.
-        if request.method() == Method::POST && body::media_type(headers) != "application/json" {
+        if request.method() == Method::POST && body::media_type(headers) != JSON {
             return Err(Refusal::ContentType);
         }
         Ok(())

@@ -4,17 +4,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, Request};
 use hyper::body::Incoming;
-use serde::Deserialize;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 
-use super::json::{
-    PENDING, change_json, host_change_json, not_served_json, peer_json, pending_json, plugin_json, refusal,
-};
+use super::views::{PENDING, pending_view, refusal};
 use super::who::Who;
 use super::{Admin, metrics};
-use crate::base::{ErrorCode, FunctionName, PlaceLimit, Places, rfc3339};
-use crate::config::{HEALTH_PATH, PeerUrl, READY_PATH};
+use crate::api::{
+    AdminPath, ChangeView, ExplainView, ExplainedPeer, FailedPlugin, FunctionView, FunctionsView,
+    HEALTH_PATH, HostView, JSON, LimitView, LoadOptions, METRICS_PATH, PeerView, PeersView, PluginAction,
+    PluginView, PluginsView, READY_PATH, ReloadOptions, ReloadView, RollbackOptions, UnloadOptions,
+};
+use crate::base::{ErrorCode, FunctionName, rfc3339};
+use crate::config::PeerUrl;
 use crate::http::health::{self, Detail, json_response};
 use crate::http::{Problem, Response, body};
 use crate::plugins::{Change, PluginError};
@@ -24,31 +26,6 @@ use crate::router::{Decision, Target};
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ReloadOptions {
-    /// Also if callers of the old build break.
-    allow_breaking: bool,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RollbackOptions {
-    /// Which one; the newest that is kept without it.
-    generation: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UnloadOptions {}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LoadOptions {
-    /// Name of a file in the plugin directory.
-    file: String,
-}
 
 /// A change that was asked for.
 enum Asked {
@@ -64,7 +41,7 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Who) 
     if let Some(answered) = probe(admin, &request, Detail::Reasons).await {
         return answered.unwrap_or_else(Problem::into_response);
     }
-    if request.uri().path() == "/metrics" {
+    if request.uri().path() == METRICS_PATH {
         let allowed = matches!(*request.method(), Method::GET | Method::HEAD);
         let answered = if allowed {
             metrics::answer(admin, request.headers()).await
@@ -73,10 +50,7 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Who) 
         };
         return answered.unwrap_or_else(Problem::into_response);
     }
-    match route(admin, request, who).await {
-        Ok(value) => json_response(&value),
-        Err(problem) => problem.into_response(),
-    }
+    route(admin, request, who).await.unwrap_or_else(Problem::into_response)
 }
 
 /// Answers what a probe asks, on every listener in the same form; `None` for other paths.
@@ -97,43 +71,44 @@ pub(super) async fn probe<B>(
     Some(Ok(if alive { health::alive(door) } else { health::ready(door, detail).await }))
 }
 
-async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Value, Problem> {
+async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    let path = head.uri.path().strip_prefix("/admin/v1/").ok_or_else(Problem::no_such_path)?;
-    let parts: Vec<&str> = path.split('/').collect();
-    match (&head.method, parts.as_slice()) {
-        (&Method::GET, ["host"]) => Ok(host(admin)),
-        (&Method::GET, ["plugins"]) => all_plugins(admin).await,
-        (&Method::GET, ["plugins", name]) => one_plugin(admin, name).await,
-        (&Method::GET, ["functions"]) => Ok(functions(admin)),
-        (&Method::GET, ["peers"]) => Ok(peers(admin)),
-        (&Method::GET, ["explain", name]) => explain(admin, name),
-        (&Method::POST, ["reload"]) => {
+    let path = AdminPath::parse(head.uri.path()).ok_or_else(Problem::no_such_path)?;
+    let allowed = match path {
+        AdminPath::Plugins => "GET, POST",
+        AdminPath::Reload | AdminPath::Change(..) => "POST",
+        _ => "GET",
+    };
+    match (&head.method, path) {
+        (&Method::GET, AdminPath::Host) => Ok(json_response(&host(admin))),
+        (&Method::GET, AdminPath::Plugins) => all_plugins(admin).await.map(|plugins| json_response(&plugins)),
+        (&Method::GET, AdminPath::Plugin(name)) => {
+            one_plugin(admin, name).await.map(|plugin| json_response(&plugin))
+        }
+        (&Method::GET, AdminPath::Functions) => Ok(json_response(&functions(admin))),
+        (&Method::GET, AdminPath::Peers) => Ok(json_response(&peers(admin))),
+        (&Method::GET, AdminPath::Explain(name)) => {
+            explain(admin, name).map(|explained| json_response(&explained))
+        }
+        (&Method::POST, AdminPath::Reload) => {
             change(admin, Asked::ReloadHost(options_or_default(&head.headers, body).await?), who).await
         }
-        (&Method::POST, ["plugins"]) => {
+        (&Method::POST, AdminPath::Plugins) => {
             change(admin, Asked::Load(options(&head.headers, body).await?), who).await
         }
-        (&Method::POST, ["plugins", name, "reload"]) => {
-            let options = options_or_default(&head.headers, body).await?;
-            change(admin, Asked::Reload((*name).to_owned(), options), who).await
+        (&Method::POST, AdminPath::Change(name, action)) => {
+            let (name, headers) = (name.to_owned(), &head.headers);
+            let asked = match action {
+                PluginAction::Reload => Asked::Reload(name, options_or_default(headers, body).await?),
+                PluginAction::Rollback => Asked::Rollback(name, options_or_default(headers, body).await?),
+                PluginAction::Unload => {
+                    let UnloadOptions {} = options_or_default(headers, body).await?;
+                    Asked::Unload(name)
+                }
+            };
+            change(admin, asked, who).await
         }
-        (&Method::POST, ["plugins", name, "rollback"]) => {
-            let options = options_or_default(&head.headers, body).await?;
-            change(admin, Asked::Rollback((*name).to_owned(), options), who).await
-        }
-        (&Method::POST, ["plugins", name, "unload"]) => {
-            let UnloadOptions {} = options_or_default(&head.headers, body).await?;
-            change(admin, Asked::Unload((*name).to_owned()), who).await
-        }
-        (_, ["reload"] | ["plugins", _, "reload" | "rollback" | "unload"]) => {
-            Err(Problem::method_not_allowed("POST"))
-        }
-        (_, ["plugins"]) => Err(Problem::method_not_allowed("GET, POST")),
-        (_, ["host" | "functions" | "peers"] | ["plugins" | "explain", _]) => {
-            Err(Problem::method_not_allowed("GET"))
-        }
-        _ => Err(Problem::no_such_path()),
+        _ => Err(Problem::method_not_allowed(allowed)),
     }
 }
 
@@ -144,8 +119,8 @@ async fn read(headers: &http::HeaderMap, mut body: Incoming) -> Result<bytes::By
         body::Bounds { bytes_max: BODY_BYTES_MAX, within: BODY_TIMEOUT, memory: &memory, guest: None };
     body::check_encoding(headers)?;
     let (bytes, _taken) = body::read(body::announced(headers), &mut body, bounds, None).await?;
-    if !bytes.is_empty() && body::media_type(headers) != "application/json" {
-        return Err(Problem::unsupported_type("application/json"));
+    if !bytes.is_empty() && body::media_type(headers) != JSON {
+        return Err(Problem::unsupported_type(JSON));
     }
     Ok(bytes)
 }
@@ -187,79 +162,83 @@ async fn refuse_from_inside(who: Who) -> Result<(), Problem> {
     Err(Problem::of_code(ErrorCode::PermissionDenied, text))
 }
 
-/// Makes a change, as a task of its own, and writes the line of the audit log.
-async fn change(admin: &Admin, asked: Asked, who: Who) -> Result<Value, Problem> {
+/// Makes a change, as a task of its own, and writes the lines of the audit log.
+async fn change(admin: &Admin, asked: Asked, who: Who) -> Result<Response, Problem> {
     refuse_from_inside(who).await?;
     let Admin { plugins, host, .. } = admin.clone();
     let changed = admin.changes.spawn_on(&admin.workers, async move {
         let (action, target) = asked.words();
         let changed = match asked {
-            Asked::ReloadHost(options) => {
-                host.reload(options.allow_breaking).await.map(|change| host_change_json(&change)).map_err(
-                    |error| {
-                        Box::new(Refused { step: error.step, problem: refusal(&error), reason: error.detail })
-                    },
-                )
-            }
+            Asked::ReloadHost(options) => match host.reload(options.allow_breaking).await {
+                Ok(change) => Ok(Changed::Host(change.into())),
+                Err(error) => Err(Box::new(Refused {
+                    step: error.step,
+                    problem: refusal(&error),
+                    reason: error.detail,
+                })),
+            },
             Asked::Reload(name, options) => of_plugin(plugins.reload(&name, options.allow_breaking).await),
             Asked::Rollback(name, options) => of_plugin(plugins.rollback(&name, options.generation).await),
             Asked::Unload(name) => of_plugin(plugins.unload(&name).await),
             Asked::Load(options) => of_plugin(plugins.load(&options.file).await),
         };
-        audit(action, &target, who, &changed);
+        audit(action, &target, who, changed.as_ref().map_err(|refused| &**refused));
         changed
     });
     let lost = |_| Problem::of_code(ErrorCode::Internal, "the change was lost; the log has more");
-    changed.await.map_err(lost)?.map_err(|refused| refused.problem)
+    match changed.await.map_err(lost)? {
+        Ok(changed) => Ok(json_response(&changed)),
+        Err(refused) => Err(refused.problem),
+    }
 }
 
-/// What came of a change: what it answers.
-type Changed = Result<Value, Box<Refused>>;
+/// A finished change.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Changed {
+    Plugin(ChangeView),
+    Host(ReloadView),
+}
 
-/// The step of a change that failed, why, and what that answers.
+/// A change that failed: the step, the cause, and the response.
 struct Refused {
     step: &'static str,
     reason: String,
     problem: Problem,
 }
 
-fn of_plugin(changed: Result<Change, PluginError>) -> Changed {
-    changed.map(|change| change_json(&change)).map_err(|error| {
+fn of_plugin(changed: Result<Change, PluginError>) -> Result<Changed, Box<Refused>> {
+    changed.map(|change| Changed::Plugin((&change).into())).map_err(|error| {
         Box::new(Refused { step: error.step(), reason: error.to_string(), problem: refused(&error) })
     })
 }
 
 impl Asked {
-    /// What is asked for, and of which plugin or file.
+    /// Returns the action, and the plugin or file that it is for.
     fn words(&self) -> (&'static str, String) {
         match self {
             Self::ReloadHost(_) => ("reload", "*".to_owned()),
-            Self::Reload(name, _) => ("reload", name.clone()),
-            Self::Rollback(name, _) => ("rollback", name.clone()),
-            Self::Unload(name) => ("unload", name.clone()),
+            Self::Reload(name, _) => (PluginAction::Reload.as_str(), name.clone()),
+            Self::Rollback(name, _) => (PluginAction::Rollback.as_str(), name.clone()),
+            Self::Unload(name) => (PluginAction::Unload.as_str(), name.clone()),
             Self::Load(options) => ("load", options.file.clone()),
         }
     }
 }
 
-/// Lines of the audit log, one for each plugin; also where nobody waits for the answer any more.
-fn audit(action: &str, target: &str, who: Who, changed: &Changed) {
+/// Writes the audit log, one line for each plugin, even if the client has gone.
+fn audit(action: &str, target: &str, who: Who, changed: Result<&Changed, &Refused>) {
     let (uid, who) = (who.uid(), who.token());
+    let done = |ChangeView { plugin, sha256, generation, .. }: &ChangeView| {
+        tracing::info!(target: "audit", action, plugin, uid, who, sha256, generation, result = "done");
+    };
     match changed {
-        Ok(change) => {
-            let plugins = change["plugins"].as_array();
-            let each = plugins.map_or(std::slice::from_ref(change), Vec::as_slice);
-            for change in each {
-                let (plugin, sha256) = (change["plugin"].as_str(), change["sha256"].as_str());
-                let generation = change["generation"].as_u64();
-                tracing::info!(target: "audit", action, plugin, uid, who, sha256, generation, result = "done");
-            }
-            if plugins.is_some() {
-                tracing::info!(target: "audit", action, plugin = target, uid, who, result = "done");
-            }
+        Ok(Changed::Plugin(change)) => done(change),
+        Ok(Changed::Host(reload)) => {
+            reload.plugins.iter().for_each(done);
+            tracing::info!(target: "audit", action, plugin = target, uid, who, result = "done");
         }
-        Err(refused) => {
-            let Refused { step, reason, .. } = &**refused;
+        Err(Refused { step, reason, .. }) => {
             tracing::info!(target: "audit", action, plugin = target, uid, who, step, result = reason);
         }
     }
@@ -276,88 +255,78 @@ fn refused(error: &PluginError) -> Problem {
         | PluginError::AlreadyLoaded { .. }
         | PluginError::NotKept { .. } => Problem::of_code(ErrorCode::InvalidArgument, &text),
         PluginError::Stopping => Problem::of_code(ErrorCode::Unavailable, &text),
-        _ => Problem::reload_failed(error.step(), &text),
+        _ => Problem::reload_failed(error.step(), &text, None),
     }
 }
 
-/// Which host this is, so that nobody takes it for another one.
-fn host(admin: &Admin) -> Value {
-    json!({
-        "host_id": &**admin.router.host_id(), "config": admin.config_file.display().to_string(),
-        "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"),
-    })
+fn host(admin: &Admin) -> HostView {
+    HostView {
+        host_id: admin.router.host_id().to_string(),
+        config: admin.config_file.display().to_string(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
-async fn all_plugins(admin: &Admin) -> Result<Value, Problem> {
+async fn all_plugins(admin: &Admin) -> Result<PluginsView, Problem> {
     admin.plugins.look_again().await;
     let seen = health::look(&admin.door, |door| (door.plugins.statuses(), door.plugins.failures()));
     let (statuses, failures) = seen.await?;
-    let served: Vec<Value> = statuses.iter().map(plugin_json).collect();
-    let failed: Vec<Value> = failures.iter().map(not_served_json).collect();
-    Ok(json!({ "plugins": served, "failed_plugins": failed }))
+    Ok(PluginsView {
+        plugins: statuses.iter().map(PluginView::from).collect(),
+        failed_plugins: failures.iter().map(FailedPlugin::from).collect(),
+    })
 }
 
-async fn one_plugin(admin: &Admin, name: &str) -> Result<Value, Problem> {
+async fn one_plugin(admin: &Admin, name: &str) -> Result<PluginView, Problem> {
     admin.plugins.look_again().await;
     let statuses = health::look(&admin.door, |door| door.plugins.statuses()).await?;
     let status = statuses.iter().find(|status| status.name == name);
     status
-        .map(plugin_json)
+        .map(PluginView::from)
         .ok_or_else(|| Problem::of_code(ErrorCode::NotFound, "there is no plugin of this name"))
 }
 
-fn functions(admin: &Admin) -> Value {
+fn functions(admin: &Admin) -> FunctionsView {
     let table = std::sync::Arc::clone(&admin.router.table().snapshot());
-    let functions: Vec<Value> = table
-        .sorted()
-        .into_iter()
-        .map(|(name, function)| {
-            let target = admin.router.target(&function.name);
-            json!({
-                "name": name, "plugin": &*function.plugin, "generation": function.generation, "runs": runs(&target),
-                "limit": limit_json(&function.places.function), "plugin_limit": limit_json(&function.places.plugin),
-            })
-        })
-        .collect();
-    json!({ "functions": functions })
+    let view = |(name, function): (&str, &std::sync::Arc<crate::functions::Function>)| FunctionView {
+        name: name.to_owned(),
+        plugin: function.plugin.to_string(),
+        generation: function.generation,
+        runs: runs(&admin.router.target(&function.name)).to_owned(),
+        limit: LimitView::of(&function.places.function),
+        plugin_limit: LimitView::of(&function.places.plugin),
+    };
+    FunctionsView { functions: table.sorted().into_iter().map(view).collect() }
 }
 
-/// Nothing where there is no limit.
-fn limit_json(places: &Places) -> Option<Value> {
-    let PlaceLimit { in_flight_max, queue_max } = places.limit()?;
-    let (running, waiting) = (places.running(), places.waiting());
-    Some(
-        json!({ "in_flight_max": in_flight_max, "queue_max": queue_max, "running": running, "waiting": waiting }),
-    )
-}
-
-fn peers(admin: &Admin) -> Value {
+fn peers(admin: &Admin) -> PeersView {
     let routes = admin.router.routes();
-    let mut peers: Vec<(&PeerUrl, Value)> =
-        routes.all.peers.iter().map(|peer| (peer.url(), peer_json(peer))).collect();
-    peers.extend(routes.all.pending.iter().map(|pending| (&pending.url, pending_json(pending))));
+    let found = routes.all.peers.iter().map(|peer| (peer.url(), PeerView::from(&**peer)));
+    let pending = routes.all.pending.iter().map(|spec| (&spec.url, pending_view(spec)));
+    let mut peers: Vec<(&PeerUrl, PeerView)> = found.chain(pending).collect();
     peers.sort_by_key(|(url, _)| *url);
-    let peers: Vec<Value> = peers.into_iter().map(|(_, peer)| peer).collect();
-    json!({ "peers": peers, "now": rfc3339(SystemTime::now()) })
+    PeersView { peers: peers.into_iter().map(|(_, peer)| peer).collect(), now: rfc3339(SystemTime::now()) }
 }
 
-fn explain(admin: &Admin, name: &str) -> Result<Value, Problem> {
+fn explain(admin: &Admin, name: &str) -> Result<ExplainView, Problem> {
     let function = FunctionName::new(name)
         .map_err(|error| Problem::of_code(ErrorCode::InvalidArgument, &error.to_string()))?;
     let Decision { target, fallback, because } = admin.router.explain(&function);
-    let mut explained = json!({ "function": name, "runs": runs(&target), "because": because });
-    if let Target::Pending(url) = &target {
-        explained["peer"] = url.to_string().into();
-        explained["peer_health"] = PENDING.into();
-        explained["peer_has_answered"] = false.into();
-        explained["fallback"] = fallback.map(|_| "local").into();
-    } else if let Some(peer) = target.first_peer(Instant::now()) {
-        explained["peer"] = peer.url().to_string().into();
-        explained["peer_health"] = peer.condition(Instant::now()).as_str().into();
-        explained["peer_has_answered"] = peer.met().is_some().into();
-        explained["fallback"] = fallback.map(|_| "local").into();
-    }
-    Ok(explained)
+    let now = Instant::now();
+    let peer = match &target {
+        Target::Pending(url) => Some((url, PENDING, false)),
+        target => target
+            .first_peer(now)
+            .map(|peer| (peer.url(), peer.condition(now).as_str(), peer.met().is_some())),
+    };
+    let peer = peer.map(|(url, health, has_answered)| ExplainedPeer {
+        url: url.to_string(),
+        health: health.to_owned(),
+        has_answered,
+        fallback: fallback.map(|_| "local".to_owned()),
+    });
+    Ok(ExplainView { function: name.to_owned(), runs: runs(&target).to_owned(), because, peer })
 }
 
 fn runs(target: &Target) -> &'static str {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Client, Destination, Peer, PeerInfo};
+use crate::api::{FUNCTIONS_PATH, READY_PATH};
 use crate::base::{FunctionName, HostId};
-use crate::config::{FUNCTIONS_PATH, PeerUrl, READY_PATH};
+use crate::config::PeerUrl;
 use crate::peers::transport::{GetResponse, SendError};
 use crate::peers::{Catalogue, Cause, Offered, Reached, Timestamp};
 
