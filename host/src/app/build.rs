@@ -1,19 +1,22 @@
 //! From a config to connected parts.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::active::{ActiveConfig, Carryover};
 use super::discovery::Findings;
-use super::live::{Lasting, Live};
-use super::{AppError, StateDir, clock, judge, lives};
+use super::file_watcher::Watched;
+use super::listeners::Listeners;
+use super::reloader::{Parts, Reloader};
+use super::{AppError, Reread, StateDir, clock, lives};
 use crate::base::{FunctionName, Identity, InstanceId, Tasks};
 use crate::config::{Config, Known};
 use crate::files::DirFault;
 use crate::functions::{Dispatch, Table};
-use crate::http::{BodyMemory, Documents, Door, Ending, Files, InForce};
+use crate::http::{Admission, BodyMemory, Documents, Door, Ending, Files, InForce, admin};
 use crate::plugins::{LoadReport, PluginConfig, PluginError, Plugins, Services, Settings};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
@@ -21,67 +24,86 @@ use crate::wire::ReplayGuard;
 /// How many findings may wait until they are put into force; who finds more waits as well.
 const FINDINGS: usize = 16;
 
-/// The parts of a daemon.
-pub(super) struct Parts {
-    pub(super) door: Arc<Door>,
-    pub(super) plugins: Arc<Plugins>,
-    pub(super) live: Live,
-    pub(super) findings: Findings,
-}
-
-/// Builds the parts; `opened` gets the plugins before any of them is loaded.
+/// Builds the parts and brings the config into force. No plugin is loaded yet.
 pub(super) async fn build(
     config: Config,
+    reread: Reread,
     state_dir: &StateDir,
-    client_tasks: &Tasks,
-    opened: &OnceLock<Arc<Plugins>>,
-) -> Result<Parts, AppError> {
+    listeners: &Listeners,
+) -> Result<(Arc<Reloader>, Findings), AppError> {
     let clock = clock::start(state_dir.lock_file());
     let files = Files::look(config.files());
-    let table = Arc::new(Table::default());
     let (discovered, findings) = mpsc::channel(FINDINGS);
-    let lasting = Lasting::first(&config, identity(&config, state_dir));
-    let live = Live::make(config, lasting, client_tasks, discovered).await?;
-    // While plugins start, which takes longer than peers take to answer.
-    live.watch_peers(client_tasks);
-    let config = &live.config;
-    table.set_limits(config.limits.clone(), config.server.in_flight_per_function_max);
-    let router = Router::new(live.identity(), Arc::clone(&table), live.routes());
-    router.repeats().set_bounds(live.repeats());
-    router.set_answer_bytes_max(config.server.answer_bytes_max);
-    let policy = live.policy()?;
+    let carryover = Carryover {
+        identity: Arc::new(identity(&config, state_dir)),
+        admission: Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
+        client_tasks: Tasks::default(),
+        discovered,
+    };
+    let active = ActiveConfig::prepare(config, Arc::default(), carryover).await?;
+    let config = &active.config;
+    let table = Arc::new(Table::default());
+    let router = Router::new(Arc::clone(&active.carryover.identity), Arc::clone(&table), active.routes());
     let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
     let plugins = open_plugins(config, state_dir.path(), table, &dispatch)
         .map_err(|fault| AppError::state(&config.state_dir, fault))?;
-    opened.get_or_init(|| Arc::clone(&plugins));
-    let report = plugins.load_directory(config.load_plugins.as_deref()).await.map_err(AppError::Plugin)?;
-    let failed = report.failed.iter().map(|(what, _)| what.clone()).collect();
-    if let Err(error) = judge(config, report) {
-        plugins.stop(config.reload.drain_timeout).await;
-        return Err(error);
-    }
-    for warning in config.warnings_of_names(&known(&plugins, failed)) {
-        tracing::warn!("{warning}");
-    }
-    write_routes(&router, &plugins);
-    keep_routes(&router, &plugins);
+    let policy = Arc::new(active.policy()?);
     let door = Door {
         router,
-        plugins: Arc::clone(&plugins),
+        plugins,
         replays: ReplayGuard::new(
             ReplayGuard::WINDOW_DEFAULT,
             ReplayGuard::IDS_MAX_DEFAULT,
             clock.started_at_ms(),
         ),
-        policy: ArcSwap::from_pointee(policy),
+        policy: ArcSwap::new(Arc::clone(&policy)),
         clock,
         meters: Arc::default(),
-        body_memory: BodyMemory::new(live.config.server.body_memory_max),
+        body_memory: BodyMemory::new(config.server.body_memory_max),
         documents: Documents::default(),
         ending: Ending::default(),
         in_force: InForce::new(files),
     };
-    Ok(Parts { door: Arc::new(door), plugins, live, findings })
+    let parts = Parts {
+        door: Arc::new(door),
+        admin_token: listeners.admin_tcp.as_ref().map(admin::Tcp::token),
+        tls: listeners.tls.clone(),
+        watched: watch::channel(Watched::of(config)).0,
+    };
+    Ok((Arc::new(Reloader::start(reread, parts, active, policy)), findings))
+}
+
+/// Loads the plugins of the config that is in force, while peers answer already.
+pub(super) async fn load_plugins(reloader: &Reloader) -> Result<(), AppError> {
+    let (config, plugins, router) = (reloader.config(), reloader.plugins(), &reloader.door().router);
+    let report = plugins.load_directory(config.load_plugins.as_deref()).await.map_err(AppError::Plugin)?;
+    let failed = report.failed.iter().map(|(what, _)| what.clone()).collect();
+    if let Err(error) = report_load(&config, report) {
+        plugins.stop(config.reload.drain_timeout).await;
+        return Err(error);
+    }
+    for warning in config.warnings_of_names(&known(plugins, failed)) {
+        tracing::warn!("{warning}");
+    }
+    write_routes(router, plugins);
+    keep_routes(router, plugins);
+    Ok(())
+}
+
+/// Logs what came of loading.
+///
+/// # Errors
+/// The first plugin that the config requires and that failed.
+fn report_load(config: &Config, report: LoadReport) -> Result<(), AppError> {
+    let required = config.load_plugins.as_deref().unwrap_or_default();
+    let mut missed = None;
+    for (what, error) in report.failed {
+        tracing::error!(plugin = what, step = error.step(), "{error}");
+        if required.contains(&what) {
+            missed.get_or_insert(error);
+        }
+    }
+    missed.map_or(Ok(()), |error| Err(AppError::Plugin(error)))
 }
 
 /// This process, as the next life of those that held the state directory before.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::reload::Host;
+use super::reloader::Reloader;
 use crate::base::Tasks;
+use crate::config::Discover;
 use crate::peers::Discovered;
 
 /// How long the start waits for what is found first: calls that come sooner are refused.
@@ -17,13 +18,14 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 pub(super) type Findings = mpsc::Receiver<Discovered>;
 
 /// Waits until there was one answer for each URL whose peers are to be found.
-pub(super) async fn first(host: &Host, findings: &mut Findings, urls: usize) {
+pub(super) async fn first(reloader: &Reloader, findings: &mut Findings) {
+    let urls = reloader.config().proxy.peers.iter().filter(|peer| peer.discover != Discover::Static).count();
     let answered = async {
         let mut answered = HashSet::new();
         while answered.len() < urls {
             let Some(discovered) = findings.recv().await else { return };
             answered.insert(discovered.url.clone());
-            host.take(discovered);
+            reloader.take(discovered);
         }
     };
     if tokio::time::timeout(FIRST_WAIT, answered).await.is_err() {
@@ -34,14 +36,14 @@ pub(super) async fn first(host: &Host, findings: &mut Findings, urls: usize) {
 }
 
 /// Goes on until the host stops.
-pub(super) async fn run(host: Arc<Host>, mut findings: Findings, tasks: Tasks) {
+pub(super) async fn run(reloader: Arc<Reloader>, mut findings: Findings, tasks: Tasks) {
     loop {
         let discovered = tokio::select! {
             () = tasks.token().cancelled() => None,
             discovered = findings.recv() => discovered,
         };
         match discovered {
-            Some(discovered) => host.take(discovered),
+            Some(discovered) => reloader.take(discovered),
             None => return,
         }
     }

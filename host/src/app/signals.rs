@@ -11,6 +11,8 @@ use signal_hook::consts::{SIGALRM, SIGHUP, SIGIO, SIGPROF, SIGTERM, SIGUSR1, SIG
 use signal_hook::{flag, iterator};
 use tokio::sync::mpsc;
 
+use super::AppError;
+
 /// Signals that wait to be taken; more are as good as these.
 const WAITING_MAX: usize = 4;
 
@@ -46,6 +48,17 @@ impl Signals {
             }
         })?;
         Ok((Self { arrived, handle }, hangups))
+    }
+
+    /// Runs `work` unless a signal comes first.
+    ///
+    /// # Errors
+    /// [`AppError::Stopped`]; the work was dropped.
+    pub(super) async fn or_stop<T>(&mut self, work: impl Future<Output = T>) -> Result<T, AppError> {
+        tokio::select! {
+            done = work => Ok(done),
+            signal = self.next() => Err(AppError::Stopped(signal)),
+        }
     }
 
     /// The number of the next one.

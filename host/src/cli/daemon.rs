@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use framex_host::app::{App, AppError, Ended, Sockets};
+use framex_host::app::{AppError, Daemon, Exit, Sockets};
 use framex_host::config::{Config, Overrides};
 
 use super::arguments::RunFlags;
@@ -28,17 +28,17 @@ pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
     }
     let runtime = runtime()?;
     let own = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
-    let started = runtime.block_on(App::start(config, Box::new(reread), sockets));
+    let started = runtime.block_on(Daemon::start(config, Box::new(reread), sockets));
     let ended = started
         .map_err(|error| not_started(&error))
-        .and_then(|app| own.block_on(app.run()).map_err(|error| Failed::new(error.to_string())));
+        .and_then(|daemon| own.block_on(daemon.run()).map_err(|error| Failed::new(error.to_string())));
     own.shutdown_background();
     let code = match ended? {
-        Ended::Drained => {
+        Exit::Drained => {
             runtime.shutdown_timeout(RUNTIME_GRACE);
             ExitCode::SUCCESS
         }
-        Ended::Forced(signal) => {
+        Exit::Forced(signal) => {
             // What is in flight is given up; its threads end with the process.
             runtime.shutdown_background();
             ExitCode::from(code_of(signal))

@@ -12,7 +12,7 @@ use group::{Group, Members, PeerFactory};
 use super::AppError;
 use super::keys::Keys;
 use crate::base::{Identity, Tasks};
-use crate::config::{self, Config, Discover, PeerUrl, Server};
+use crate::config::{self, Config, PeerUrl, Server};
 use crate::http::{Admission, Limits, Policy, Sealing};
 use crate::peers::{Client, Discovered};
 use crate::router::{PeerSet, RepeatBounds, Routes};
@@ -23,46 +23,36 @@ const COMPRESS_BYTES_MIN: usize = 1024;
 /// What an envelope may have around arguments or a result of the largest body.
 const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
-/// A config and what was made of it. What is the same in the next one is taken over: connections to peers,
-/// what is known of them, places of calls.
-pub(super) struct Live {
+/// A config and what is made from it. The next one keeps what stays the same: connections to peers, what is known of
+/// them, permits of calls.
+pub(super) struct ActiveConfig {
     pub(super) config: Config,
+    pub(super) carryover: Carryover,
     keys: Arc<Keys>,
     client: Client,
     groups: HashMap<PeerUrl, Group>,
-    discovered: mpsc::Sender<Discovered>,
-    admission: Arc<Admission>,
-    identity: Arc<Identity>,
 }
 
-/// What goes on from one config to the next, whatever is in them.
-pub(super) struct Lasting {
-    keys: Arc<Keys>,
-    admission: Arc<Admission>,
-    identity: Arc<Identity>,
+/// The things that go on from one config to the next.
+#[derive(Clone)]
+pub(super) struct Carryover {
+    /// This process, as peers know it.
+    pub(super) identity: Arc<Identity>,
+    pub(super) admission: Arc<Admission>,
+    /// Own the connections to peers.
+    pub(super) client_tasks: Tasks,
+    /// Receives what is found.
+    pub(super) discovered: mpsc::Sender<Discovered>,
 }
 
-impl Lasting {
-    /// What the first config of a process begins with.
-    pub(super) fn first(config: &Config, identity: Identity) -> Self {
-        Self {
-            identity: Arc::new(identity),
-            keys: Arc::default(),
-            admission: Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
-        }
-    }
-}
-
-impl Live {
-    /// Derives keys and makes peers, all of them new; nothing is in force yet. `client_tasks` own the connections to
-    /// peers, `discovered` gets what is found.
-    pub(super) async fn make(
+impl ActiveConfig {
+    /// Derives the keys, but for those in `known`. Nothing is in force yet, and there are no peers
+    /// ([`ActiveConfig::take_over`]).
+    pub(super) async fn prepare(
         config: Config,
-        lasting: Lasting,
-        client_tasks: &Tasks,
-        discovered: mpsc::Sender<Discovered>,
+        known: Arc<Keys>,
+        carryover: Carryover,
     ) -> Result<Self, AppError> {
-        let Lasting { keys: known, admission, identity } = lasting;
         let keys = {
             let config = config.clone();
             tokio::task::spawn_blocking(move || Keys::derive(&config, &known))
@@ -70,39 +60,25 @@ impl Live {
                 .map_err(|_| AppError::Thread)??
         };
         let bytes_max = answer_limits(&config).plaintext_bytes_max;
-        let client = Client::new(&config.proxy, client_tasks, Arc::clone(&identity), bytes_max);
-        let groups = HashMap::new();
-        let mut made = Self { config, keys: Arc::new(keys), client, groups, discovered, admission, identity };
-        made.groups = made.grouped(None);
-        Ok(made)
+        let identity = Arc::clone(&carryover.identity);
+        let client = Client::new(&config.proxy, &carryover.client_tasks, identity, bytes_max);
+        Ok(Self { config, carryover, keys: Arc::new(keys), client, groups: HashMap::new() })
     }
 
-    /// What the next one begins with.
-    pub(super) fn lasting(&self) -> Lasting {
-        Lasting {
-            keys: Arc::clone(&self.keys),
-            admission: Arc::clone(&self.admission),
-            identity: Arc::clone(&self.identity),
-        }
+    /// The derived keys.
+    pub(super) fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys)
     }
 
-    /// This process, as peers know it.
-    pub(super) fn identity(&self) -> Arc<Identity> {
-        Arc::clone(&self.identity)
-    }
-
-    /// Takes over what is the same in the one that was in force until this moment, with all that was found by now.
-    pub(super) fn take_over(&mut self, before: &Self) {
-        self.groups = self.grouped(Some(before));
-    }
-
-    fn grouped(&self, before: Option<&Self>) -> HashMap<PeerUrl, Group> {
+    /// Makes the peers, and keeps those of the config before that stay the same.
+    pub(super) fn take_over(&mut self, before: Option<&Self>) {
         let factory = self.factory();
         let group = |peer: &config::Peer| {
             let before = before.and_then(|before| before.groups.get(&peer.url));
             (peer.url.clone(), factory.group(peer, before))
         };
-        self.config.proxy.peers.iter().map(group).collect()
+        let groups = self.config.proxy.peers.iter().map(group).collect();
+        self.groups = groups;
     }
 
     fn factory(&self) -> PeerFactory<'_> {
@@ -114,18 +90,7 @@ impl Live {
         }
     }
 
-    /// Who is told what is found.
-    pub(super) fn discovered(&self) -> mpsc::Sender<Discovered> {
-        self.discovered.clone()
-    }
-
-    /// How many URLs stand for peers that are to be found.
-    pub(super) fn to_be_found(&self) -> usize {
-        self.config.proxy.peers.iter().filter(|peer| peer.discover != Discover::Static).count()
-    }
-
-    /// Puts in what was found behind a URL, unless that was asked for by a config that is gone; answers whether anything
-    /// is different now.
+    /// Takes what was found behind a URL, unless a config that is gone asked for it. Returns true if that changes anything.
     pub(super) fn take(&mut self, discovered: Discovered) -> bool {
         let Discovered { url, by, outcome: Ok(found) } = discovered else { return false };
         let peer = self.config.proxy.peer(&url);
@@ -173,13 +138,9 @@ impl Live {
 
     /// Begins to monitor its peers and to discover others, as far as that has not begun yet. Monitors of peers that are no
     /// longer there ended with the config before.
-    pub(super) fn watch_peers(&self, client_tasks: &Tasks) {
-        self.groups.values().for_each(|group| group.start(&self.discovered, client_tasks));
-    }
-
-    /// Lets as many calls in as its config says.
-    pub(super) fn limit_admission(&self) {
-        self.admission.set(self.config.server.in_flight_max, self.config.server.queue_max);
+    pub(super) fn start_peers(&self) {
+        let Carryover { discovered, client_tasks, .. } = &self.carryover;
+        self.groups.values().for_each(|group| group.start(discovered, client_tasks));
     }
 
     /// How much is kept of calls with idempotency keys.
@@ -198,7 +159,7 @@ impl Live {
                 require_receiver: self.config.proxy.require_receiver,
                 compression: compression(&self.config, false),
             },
-            admission: Arc::clone(&self.admission),
+            admission: Arc::clone(&self.carryover.admission),
             limits: Limits {
                 body_bytes_max: self.config.server.body_bytes_max,
                 answer_bytes_max: self.config.server.answer_bytes_max,

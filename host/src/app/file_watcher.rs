@@ -12,7 +12,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::reload::Host;
+use super::reloader::Reloader;
 use crate::base::{Mutex, MutexGuard, Tasks};
 use crate::config::Config;
 use crate::files::Links;
@@ -108,12 +108,12 @@ struct Seen {
 }
 
 /// Reloads the host whenever something that it watches has changed, until the token of `tasks` is cancelled.
-pub(super) async fn run(host: Arc<Host>, tasks: Tasks) {
-    let mut plan = host.watched();
+pub(super) async fn run(reloader: Arc<Reloader>, tasks: Tasks) {
+    let mut plan = reloader.watched();
     let mut fault = String::new();
     loop {
         let watched = plan.borrow_and_update().clone();
-        let watching = watch_for_a_while(&host, watched, &mut fault);
+        let watching = watch_for_a_while(&reloader, watched, &mut fault);
         tokio::select! {
             () = tasks.token().cancelled() => return,
             changed = plan.changed() => if changed.is_err() { return },
@@ -123,7 +123,7 @@ pub(super) async fn run(host: Arc<Host>, tasks: Tasks) {
 }
 
 /// Ends if other folders are to be watched, or after a while if they cannot be: `fault` is what was said of that last.
-async fn watch_for_a_while(host: &Host, watched: Watched, fault: &mut String) {
+async fn watch_for_a_while(reloader: &Reloader, watched: Watched, fault: &mut String) {
     if watched == Watched::default() {
         return std::future::pending().await;
     }
@@ -151,7 +151,7 @@ async fn watch_for_a_while(host: &Host, watched: Watched, fault: &mut String) {
         if tokio::time::timeout(RETRY, stirred.notified()).await.is_ok() {
             settle(&seen, &stirred).await;
             let changed = std::mem::take(&mut locked(&seen).changed);
-            if changed && let Err(refused) = host.reload(false, Asker::Watcher).await {
+            if changed && let Err(refused) = reloader.reload(false, Asker::Watcher).await {
                 tracing::error!(step = refused.step, "what was changed is not in force: {}", refused.detail);
             }
         }

@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::reload::Host;
+use super::reloader::Reloader;
 use super::signals::SIGINT;
 use crate::base::{Tasks, milliseconds};
-use crate::http::Door;
-use crate::plugins::Plugins;
 
 /// How long calls may take to be answered after the drain deadline, when all of them are told that they are given up.
 const ANSWER_GRACE: Duration = Duration::from_millis(500);
@@ -19,42 +17,40 @@ const STOP_GRACE: Duration = Duration::from_secs(20);
 /// How long what is dropped may take to be gone, and workers to show that they are not held.
 const DROP_GRACE: Duration = Duration::from_secs(1);
 
-/// What ends.
-pub(super) struct End<'a> {
-    pub(super) host: Arc<Host>,
-    pub(super) door: Arc<Door>,
-    pub(super) plugins: Arc<Plugins>,
-    /// The runtime of the workers: the end itself runs elsewhere, and waits for none of them without a deadline.
+/// The shutdown of a daemon. It runs outside of the workers, and waits for none of them without a deadline.
+pub(super) struct Shutdown<'a> {
+    pub(super) reloader: &'a Reloader,
+    /// The runtime of the workers.
     pub(super) workers: &'a Handle,
-    pub(super) server_tasks: Tasks,
-    pub(super) changes: Tasks,
-    /// Connections to peers, which calls in flight need until the end.
-    pub(super) client_tasks: Tasks,
+    /// Own the listeners, their connections and the calls that came in over them.
+    pub(super) tasks: &'a Tasks,
+    /// Own the changes that the admin API was asked for.
+    pub(super) changes: &'a Tasks,
 }
 
-impl End<'_> {
+impl Shutdown<'_> {
     /// Ends all of it, after a signal.
     pub(super) async fn run(self, signal: i32) {
-        self.door.ending.announce();
+        self.reloader.door().ending.announce();
         self.serve_on(signal).await;
-        let drain_timeout = self.host.drain_timeout();
+        let drain_timeout = self.reloader.config().server.drain_timeout;
         let drain_timeout_ms = milliseconds(drain_timeout);
         tracing::info!(signal, drain_timeout_ms, "stopping: calls in flight may end");
         let deadline = Instant::now() + drain_timeout;
-        if !self.server_tasks.end(drain_timeout).await {
+        if !self.tasks.end(drain_timeout).await {
             self.give_up().await;
         }
         let left = || deadline.saturating_duration_since(Instant::now());
-        self.door.router.end(left()).await;
+        self.reloader.door().router.end(left()).await;
         self.stop_plugins(left().max(DROP_GRACE)).await;
         self.changes.end(DROP_GRACE).await;
-        self.client_tasks.end(DROP_GRACE).await;
+        self.reloader.client_tasks().end(DROP_GRACE).await;
     }
 
     /// Serves on for a while, so that whatever sends calls here can learn that the host is to end. Not after SIGINT: that
     /// is somebody at a terminal.
     async fn serve_on(&self, signal: i32) {
-        let shutdown_delay = self.host.shutdown_delay();
+        let shutdown_delay = self.reloader.config().server.shutdown_delay;
         if signal == SIGINT || shutdown_delay.is_zero() {
             return;
         }
@@ -70,17 +66,17 @@ impl End<'_> {
     /// The drain deadline has passed: calls in flight are answered, and whatever does not take its answer is dropped.
     async fn give_up(&self) {
         tracing::warn!(
-            connections = self.server_tasks.count(),
+            connections = self.tasks.count(),
             "the drain deadline passed with calls in flight: they are dropped"
         );
         // Those that run in a plugin are told that they did.
-        self.plugins.cancel_calls();
-        if self.server_tasks.end(ANSWER_GRACE).await {
+        self.reloader.plugins().cancel_calls();
+        if self.tasks.end(ANSWER_GRACE).await {
             return;
         }
-        self.door.ending.give_up_calls();
-        if !self.server_tasks.end(ANSWER_GRACE).await {
-            self.server_tasks.abandon(DROP_GRACE).await;
+        self.reloader.door().ending.give_up_calls();
+        if !self.tasks.end(ANSWER_GRACE).await {
+            self.tasks.abandon(DROP_GRACE).await;
         }
     }
 
@@ -90,7 +86,7 @@ impl End<'_> {
         if timeout(DROP_GRACE, is_free).await.is_err() {
             return tracing::warn!("plugins are not stopped: functions hold all workers");
         }
-        let plugins = Arc::clone(&self.plugins);
+        let plugins = Arc::clone(self.reloader.plugins());
         let stopped = self.changes.spawn_on(self.workers, async move { plugins.stop(within).await });
         if timeout(within + STOP_GRACE, stopped).await.is_err() {
             tracing::warn!("plugins did not stop in time");

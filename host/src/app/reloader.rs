@@ -1,0 +1,221 @@
+//! Reload of the whole host: the config and the plugin directory are read again, and all that is different comes into
+//! force in one go, or nothing does.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::active::ActiveConfig;
+use super::build;
+use super::file_watcher::Watched;
+use super::supervisor::Reloading;
+use crate::base::{Mutex, MutexGuard, Tasks};
+use crate::config::{Config, ConfigError};
+use crate::http::admin::{HostChange, HostRefusal, ReloadHost, Token};
+use crate::http::{Door, Policy, Tls};
+use crate::peers::Discovered;
+use crate::plugins::{Asker, PluginError, Plugins, Prepared};
+
+/// Reads the config once more, from where it was read at the start.
+pub type Reread = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// Brings configs into force: the first one at the start, and others when a reload is asked for.
+pub(super) struct Reloader {
+    reread: Arc<Reread>,
+    parts: Parts,
+    /// Held for the length of a reload: one after the other.
+    reloading: tokio::sync::Mutex<()>,
+    /// Not held while a reload prepares: what is found meanwhile comes into force at once, and stays.
+    active: Mutex<ActiveConfig>,
+}
+
+/// The running parts that a config is applied to.
+pub(super) struct Parts {
+    pub(super) door: Arc<Door>,
+    /// The token of the admin API over TCP, if it is served.
+    pub(super) admin_token: Option<Token>,
+    /// The certificate of the public listener, if it speaks TLS.
+    pub(super) tls: Option<Tls>,
+    pub(super) watched: watch::Sender<Watched>,
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").finish_non_exhaustive()
+    }
+}
+
+impl Parts {
+    /// Brings a config into force, in place of the one before, if there is one.
+    fn apply(&self, next: &mut ActiveConfig, policy: Arc<Policy>, before: Option<&ActiveConfig>) {
+        next.take_over(before);
+        let (config, Door { router, plugins, .. }) = (&next.config, &*self.door);
+        router.set_routes(next.routes());
+        router.repeats().set_bounds(next.repeats());
+        router.set_answer_bytes_max(config.server.answer_bytes_max);
+        router.table().set_limits(config.limits.clone(), config.server.in_flight_per_function_max);
+        policy.admission.set(config.server.in_flight_max, config.server.queue_max);
+        self.door.policy.store(policy);
+        plugins.set_call_timeout(config.server.call_timeout);
+        plugins.set_layer_percent(config.server.layer_percent);
+        // The same certificate stays, and with it what clients know to resume their sessions.
+        if let (Some(tls), Some(now)) = (&self.tls, &config.server_tls)
+            && before.is_some_and(|before| before.config.server_tls.as_ref() != Some(now))
+        {
+            tls.replace(now);
+        }
+        if let (Some(token), Some(tcp)) = (&self.admin_token, &config.admin_tcp) {
+            token.store(Arc::new(tcp.token.clone()));
+        }
+        let watched = Watched::of(config);
+        // Watched anew only if it is something else: what changes in between would not be seen.
+        self.watched.send_if_modified(|now| {
+            let differs = *now != watched;
+            *now = watched;
+            differs
+        });
+        next.start_peers();
+    }
+}
+
+impl Reloader {
+    /// Brings the first config into force.
+    pub(super) fn start(reread: Reread, parts: Parts, mut first: ActiveConfig, policy: Arc<Policy>) -> Self {
+        parts.apply(&mut first, policy, None);
+        let (reread, reloading) = (Arc::new(reread), tokio::sync::Mutex::default());
+        Self { reread, parts, reloading, active: Mutex::new(first) }
+    }
+
+    /// The public listener's state.
+    pub(super) fn door(&self) -> &Arc<Door> {
+        &self.parts.door
+    }
+
+    /// The plugins.
+    pub(super) fn plugins(&self) -> &Arc<Plugins> {
+        &self.parts.door.plugins
+    }
+
+    /// The config in force.
+    pub(super) fn config(&self) -> Config {
+        self.active().config.clone()
+    }
+
+    /// Own the connections to peers, which calls in flight need until the end.
+    pub(super) fn client_tasks(&self) -> Tasks {
+        self.active().carryover.client_tasks.clone()
+    }
+
+    /// Puts into force what was found behind a URL of the config.
+    pub(super) fn take(&self, discovered: Discovered) {
+        let mut active = self.active();
+        if !active.take(discovered) {
+            return;
+        }
+        self.door().router.set_routes(active.routes());
+        active.start_peers();
+        drop(active);
+        // The plugins' own functions may run elsewhere now.
+        self.door().router.tell_routes();
+    }
+
+    fn active(&self) -> MutexGuard<'_, ActiveConfig> {
+        self.active.lock()
+    }
+
+    /// The files to watch, now and later.
+    pub(super) fn watched(&self) -> watch::Receiver<Watched> {
+        self.parts.watched.subscribe()
+    }
+
+    /// Brings everything that has changed into force, or nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub(super) async fn reload(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
+        let _one_by_one = self.reloading.lock().await;
+        let _told = Reloading::begin();
+        // Before they are read: what is written meanwhile is not in force.
+        let files = self.door().in_force.files_now();
+        let reloaded = self.reload_once(allow_breaking, asker).await;
+        match &reloaded {
+            Ok(change) => {
+                let files = files.with(self.active().config.files());
+                self.door().in_force.taken(files, change.restart_required.clone());
+            }
+            Err(refused) => self.door().in_force.refused(&refused.detail),
+        }
+        reloaded
+    }
+
+    async fn reload_once(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
+        let reread = Arc::clone(&self.reread);
+        let read = tokio::task::spawn_blocking(move || (*reread)()).await;
+        let mut config = match read {
+            Ok(Ok(config)) => config,
+            Ok(Err(error)) => return Err(of_config(error.to_string())),
+            Err(_) => return Err(of_config("the thread that read the config died".to_owned())),
+        };
+        let mut warnings = config.warnings();
+        let (restart_required, keys, carryover) = {
+            let active = self.active();
+            (config.keep_until_restart(&active.config), active.keys(), active.carryover.clone())
+        };
+        let next = ActiveConfig::prepare(config, keys, carryover).await;
+        let mut next = next.map_err(|error| of_config(error.to_string()))?;
+        let policy = next.policy().map(Arc::new).map_err(|error| of_config(error.to_string()))?;
+        let config = &next.config;
+        let prepared = self
+            .plugins()
+            .prepare(build::settings(config), config.load_plugins.as_deref(), allow_breaking, asker)
+            .await
+            .map_err(of_plugins)?;
+        let Prepared { unchanged, without_file, warnings: of_files, .. } = &prepared;
+        let (unchanged, of_files) = (unchanged.clone(), of_files.clone());
+        warnings.extend(without_file.iter().map(|plugin| {
+            format!("the file of plugin `{plugin}` is gone; it serves until it is unloaded, or the host is reloaded by an operator")
+        }));
+        let bring_into_force = move || {
+            // Only now: what was found while plugins started is taken over as well.
+            let mut active = self.active();
+            self.parts.apply(&mut next, policy, Some(&active));
+            *active = next;
+        };
+        let published = self.plugins().publish_prepared(prepared, bring_into_force).await;
+        let plugins = published.map_err(|error| of_plugins(vec![(String::new(), error)]))?;
+        for key in &restart_required {
+            warnings.push(format!(
+                "`{key}` was changed, and keeps its old value until the host is started again"
+            ));
+        }
+        warnings.extend(self.active().config.warnings_of_names(&build::known(self.plugins(), Vec::new())));
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        warnings.extend(of_files);
+        tracing::info!(changed_plugins = plugins.len(), "reloaded");
+        Ok(HostChange { plugins, unchanged, restart_required, warnings })
+    }
+}
+
+impl ReloadHost for Reloader {
+    fn reload<'a>(
+        &'a self,
+        allow_breaking: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<HostChange, HostRefusal>> + Send + 'a>> {
+        Box::pin(self.reload(allow_breaking, Asker::Operator))
+    }
+}
+
+fn of_config(detail: String) -> HostRefusal {
+    HostRefusal { step: "config", detail, plugins: Vec::new() }
+}
+
+fn of_plugins(failed: Vec<(String, PluginError)>) -> HostRefusal {
+    let step = failed.first().map_or("stage", |(_, error)| error.step());
+    let sentences: Vec<String> = failed.iter().map(|(_, error)| error.to_string()).collect();
+    let plugins = failed.into_iter().map(|(what, error)| (what, error.step(), error.to_string())).collect();
+    HostRefusal { step, detail: sentences.join("; "), plugins }
+}
