@@ -99,14 +99,14 @@ impl Daemon {
         let server = Server::new(Arc::clone(reloader.door()), tasks.clone(), listening(&config, tls));
         on_workers.spawn(Arc::clone(&server).serve(public));
         let held = Workers { runtime: workers.clone(), all_held: watchdog.all_held() };
-        let _owned = tasks.spawn(server.stand_in(stand_in, held));
+        tasks.spawn(server.stand_in(stand_in, held));
         let api = admin_api(&reloader, &config, &workers);
         let changes = api.changes.clone();
         if let Some(tcp) = admin_tcp {
             tracing::info!(address = %tcp.address(), "the admin API listens");
-            let _owned = tasks.spawn(tcp.serve(api.clone(), tasks.clone()));
+            tasks.spawn(tcp.serve(api.clone(), tasks.clone()));
         }
-        let _owned = tasks.spawn(admin::serve(admin, api, tasks.clone()));
+        tasks.spawn(admin::serve(admin, api, tasks.clone()));
         on_workers.spawn(discovery::run(Arc::clone(&reloader), findings, tasks.clone()));
         on_workers.spawn(file_watcher::run(Arc::clone(&reloader), tasks.clone()));
         on_workers.spawn(reload_on_hangup(Arc::clone(&reloader), hangups, tasks.clone()));
@@ -145,7 +145,7 @@ struct OnWorkers<'a> {
 
 impl OnWorkers<'_> {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let _owned = self.tasks.spawn_on(self.workers, task);
+        self.tasks.spawn_on(self.workers, task);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The owner of every task: who spawns through it also waits through it.
+//! The owner of every task: a part that spawns through it also waits through it.
 
 use std::future::Future;
 use std::time::Duration;
@@ -17,16 +17,12 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Runs `task` until it ends; it listens to [`Tasks::token`] if it would otherwise run for ever.
-    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        self.tracker.spawn(task)
+    /// Runs `task` until it ends; a task that would otherwise run forever listens to [`Tasks::token`].
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.tracker.spawn(task));
     }
 
-    /// Runs `task` in another runtime than the caller's.
+    /// Runs `task` in `runtime`, perhaps another one than the caller's; the handle gives its result.
     pub fn spawn_on<F>(&self, runtime: &Handle, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -47,18 +43,19 @@ impl Tasks {
         &self.abandoned
     }
 
-    /// How many run.
+    /// Returns the number of tasks that run.
     #[must_use]
     pub fn count(&self) -> usize {
         self.tracker.len()
     }
 
-    /// Tells all tasks to end and waits; answers whether all had ended within `grace`.
+    /// Tells all tasks to end and waits; returns whether all of them ended within `grace`.
     pub async fn end(&self, grace: Duration) -> bool {
         self.token.cancel();
         self.tracker.close();
         tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
     }
+
     /// Tells all tasks that listen to [`Tasks::abandoned`] to drop what they do, and waits until they have.
     pub async fn abandon(&self, grace: Duration) -> bool {
         self.abandoned.cancel();

@@ -191,7 +191,7 @@ impl Server {
             workers: instead_of.cloned().map(Box::new),
         };
         let tls = self.tls.clone();
-        let _owned = self.tasks.spawn(async move {
+        self.tasks.spawn(async move {
             connection.serve(stream, from, tls).await;
             drop(permit);
         });
@@ -437,7 +437,7 @@ where
 {
     fn execute(&self, stream: F) {
         let tasks = self.0.clone();
-        let _owned = self.0.spawn(async move {
+        self.0.spawn(async move {
             tokio::select! {
                 _ = stream => {}
                 () = tasks.abandoned().cancelled() => {}

@@ -141,7 +141,7 @@ impl DiscoveryTask {
         let id = DiscoveryTaskId(STARTED.fetch_add(1, Ordering::Relaxed));
         let ended = CancellationToken::new();
         let (token, stopping) = (ended.clone(), tasks.token().clone());
-        let _owned = tasks.spawn(async move {
+        tasks.spawn(async move {
             tokio::select! {
                 () = token.cancelled() => {}
                 () = stopping.cancelled() => {}

@@ -95,7 +95,7 @@ impl Monitor {
         }
         let (peer, options) = (Arc::clone(&self.peer), self.options.clone());
         let (ended, stopping) = (self.ended.clone(), tasks.token().clone());
-        let _owned = tasks.spawn(async move {
+        tasks.spawn(async move {
             tokio::select! {
                 () = ended.cancelled() => {}
                 () = stopping.cancelled() => {}

@@ -175,7 +175,7 @@ impl Client {
         let (sender, driver) = handshake.map_err(|error| SendError::NotConnected(causes(&error)))?;
         let token = self.tasks.token().clone();
         // It ends with its sender or with the host, whichever comes first.
-        let _owned = self.tasks.spawn(async move {
+        self.tasks.spawn(async move {
             tokio::select! {
                 _ = driver => {}
                 () = token.cancelled() => {}

@@ -52,7 +52,7 @@ impl Router {
                 };
                 let abandoned = self.once_tasks.abandoned().clone();
                 let this = Arc::clone(&self);
-                let _owned = self.once_tasks.spawn(async move {
+                self.once_tasks.spawn(async move {
                     let ran = async {
                         match sent_before {
                             Some(sent) => this.call_again(&sent, invocation, arguments).await,

@@ -15,7 +15,8 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Router;
 use crate::base::{ErrorCode, Failure, Invocation, Outcome};
@@ -49,7 +50,8 @@ impl Router {
             };
             run(start).await
         };
-        let mut future: CallFuture = Box::pin(OwnTask(tasks.spawn(call)));
+        let mut future: CallFuture =
+            Box::pin(OwnTask(AbortOnDropHandle::new(tasks.spawn_on(&Handle::current(), call))));
         match future.as_mut().poll(context) {
             Poll::Ready(outcome) => Started::Ready(outcome),
             Poll::Pending => Started::Pending(future),
@@ -58,13 +60,7 @@ impl Router {
 }
 
 /// A call that runs as a task; dropping it cancels the call.
-struct OwnTask(JoinHandle<Outcome>);
-
-impl Drop for OwnTask {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
+struct OwnTask(AbortOnDropHandle<Outcome>);
 
 impl Future for OwnTask {
     type Output = Outcome;

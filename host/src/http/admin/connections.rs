@@ -52,7 +52,7 @@ pub(super) async fn accept<L: Listener, F: Future<Output = ()> + Send + 'static>
         match accepted {
             Ok((accepted, Some(taken))) => {
                 let connection = serve(accepted, Arc::clone(taken.seat()));
-                let _owned = tasks.spawn(async move {
+                tasks.spawn(async move {
                     connection.await;
                     drop(taken);
                 });
@@ -125,7 +125,7 @@ mod tests {
     fn connect(tasks: &Tasks) -> DuplexStream {
         let (near, far) = tokio::io::duplex(4096);
         let answer = |_| async { Response::new(Full::new(Bytes::from_static(b"done"))) };
-        let _owned = tasks.spawn(serve(far, answer, tasks.clone(), Arc::default()));
+        tasks.spawn(serve(far, answer, tasks.clone(), Arc::default()));
         near
     }
 

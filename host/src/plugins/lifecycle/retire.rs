@@ -83,7 +83,7 @@ impl Plugins {
         entry.note_mapped(number, &generation.staged.copy, reason);
         let (entry, generation) = (Arc::clone(entry), Arc::clone(generation));
         let (settings, ending) = (self.settings(), self.late.token().clone());
-        let _owned = self.late.spawn(async move {
+        self.late.spawn(async move {
             tokio::select! {
                 () = ending.cancelled() => return,
                 () = generation.drained() => {}

@@ -161,7 +161,7 @@ impl Watchdog {
                 all_held_tx
                     .send_if_modified(|held| std::mem::replace(held, found.all_held) != found.all_held);
                 if found.has_long_ones {
-                    let _owned = wake_ups.spawn_on(&runtime, std::future::ready(()));
+                    wake_ups.spawn_on(&runtime, std::future::ready(()));
                 }
             }
         })?;

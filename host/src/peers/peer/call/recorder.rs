@@ -75,7 +75,7 @@ impl<'a> CallRecorder<'a> {
         let Some(permit) = self.permit.take() else { return };
         let (peer, begun) = (Arc::clone(self.peer), self.begun);
         let token = self.peer.client().tasks().token().clone();
-        let _owned = self.peer.client().tasks().spawn(async move {
+        self.peer.client().tasks().spawn(async move {
             let answered = tokio::select! {
                 answered = tokio::time::timeout(LATE_MAX, attempt) => answered,
                 () = token.cancelled() => return,
