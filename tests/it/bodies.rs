@@ -222,7 +222,7 @@ fn check_sealed(host: &Daemon, client: &Client, flags: u8, what: &str, plaintext
     let answer = client.send("POST", &url, &[("content-type", wire::CONTENT_TYPE)], &frame);
     let failure = frames::open(&frames::key(), id, &answer).outcome.expect_err("it is refused");
     assert_eq!(
-        (failure.code, failure.executed),
+        (failure.code, failure.executed.known()),
         (ErrorCode::InvalidArgument, Some(false)),
         "{what}: {failure}"
     );

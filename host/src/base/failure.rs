@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{DEPTH_MAX, ErrorCode, FunctionName};
+use super::{DEPTH_MAX, ErrorCode, Executed, FunctionName};
 
 /// Why a call has no result, as the caller may see it: no paths, keys or addresses in the texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,9 +13,8 @@ pub struct Failure {
     pub code: ErrorCode,
     /// One sentence for people.
     pub message: String,
-    /// Whether the body of the function ran: `None` if nobody can know.
-    /// Only `Some(false)` allows the call to be made again elsewhere.
-    pub executed: Option<bool>,
+    /// Whether the body of the function ran.
+    pub executed: Executed,
     /// The plugin's own code; with [`ErrorCode::Failed`] only.
     pub app_code: Option<String>,
     /// The plugin's own details, one MessagePack value; with [`ErrorCode::Failed`] only.
@@ -23,16 +22,16 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of which nobody knows whether the body ran.
+    /// A failure of a call whose body may have run.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), executed: None, app_code: None, details: None }
+        Self { code, message: message.into(), executed: Executed::Unknown, app_code: None, details: None }
     }
 
     /// A failure before the body ran.
     #[must_use]
     pub fn not_executed(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { executed: Some(false), ..Self::new(code, message) }
+        Self { executed: Executed::No, ..Self::new(code, message) }
     }
 
     /// The function ran, and what it gives is longer than `bytes_max`: a fault of the function, or of its arguments, that
@@ -77,7 +76,7 @@ impl Failure {
     /// A failure after the body began.
     #[must_use]
     pub fn executed(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { executed: Some(true), ..Self::new(code, message) }
+        Self { executed: Executed::Yes, ..Self::new(code, message) }
     }
 }
 

@@ -56,6 +56,7 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Executed;
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
@@ -64,10 +65,10 @@ mod tests {
         let admission = Admission::new(1, 0);
         let _place = admission.enter(deadline).await.unwrap();
         let refused = admission.enter(deadline).await.unwrap_err();
-        assert_eq!((refused.code, refused.executed), (ErrorCode::Overloaded, Some(false)));
+        assert_eq!((refused.code, refused.executed), (ErrorCode::Overloaded, Executed::No));
         let admission = Admission::new(1, 1);
         let _place = admission.enter(deadline).await.unwrap();
         let refused = admission.enter(deadline).await.unwrap_err();
-        assert_eq!((refused.code, refused.executed), (ErrorCode::DeadlineExceeded, Some(false)));
+        assert_eq!((refused.code, refused.executed), (ErrorCode::DeadlineExceeded, Executed::No));
     }
 }

@@ -208,7 +208,7 @@ impl Problem {
     /// A call that has no result.
     pub(super) fn of_failure(failure: &Failure) -> Self {
         let mut problem = Self::of_code(failure.code, &failure.message);
-        problem.executed = Some(failure.executed);
+        problem.executed = Some(failure.executed.known());
         problem.app_code = failure.app_code.as_deref().map(Box::from);
         if let Some(details) = &failure.details {
             // Details that are no MessagePack, or too long, are a plugin's fault that its own error must not suffer from.

@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use super::Router;
 use super::decision::Target;
 use super::repeats::{Found, SentTo, Told};
-use crate::base::{Caller, ErrorCode, Failure, Invocation, Outcome, Place, PlaceLimit, Places, ServedBy};
+use crate::base::{
+    Caller, ErrorCode, Executed, Failure, Invocation, Outcome, Place, PlaceLimit, Places, ServedBy,
+};
 use crate::functions::{CallFuture, Started, run};
 use crate::peers::{Answer, NoPermit};
 
@@ -96,7 +98,7 @@ impl Router {
         let _away = invocation.place.lend();
         match peer.call(&invocation, arguments, permit, sent.host.as_ref()).await.answer {
             Answer::Outcome(outcome, served_by) => {
-                let ran = outcome.as_ref().err().is_none_or(|failure| failure.executed == Some(true));
+                let ran = outcome.as_ref().err().is_none_or(|failure| failure.executed == Executed::Yes);
                 served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));
                 outcome
             }

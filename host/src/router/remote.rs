@@ -16,7 +16,9 @@ use super::next::{Next, next};
 use super::offers::all_say_idempotent;
 use super::repeats::SentTo;
 use super::{Router, Target};
-use crate::base::{Deadline, ErrorCode, Failure, FunctionName, HostId, Invocation, Outcome, Place, jittered};
+use crate::base::{
+    Deadline, ErrorCode, Executed, Failure, FunctionName, HostId, Invocation, Outcome, Place, jittered,
+};
 use crate::config::Fallback;
 use crate::peers::{Answer, Answered, Cure, Peer, PeerLimit, PeerPermit};
 
@@ -51,7 +53,7 @@ struct Carried {
     is_idempotent: bool,
     attempts: u32,
     /// Whether any attempt ran so far.
-    executed: Option<bool>,
+    executed: Executed,
     /// The host on which the last of those did: another peer may have refused the call after that.
     ran_on: Option<HostId>,
     /// Those that a call goes in circles from: where hosts send calls is no matter of time.
@@ -104,12 +106,11 @@ impl Router {
             Ended::With(outcome) => outcome,
             Ended::Here => self.call_here(invocation, arguments).await,
         };
-        if outcome.as_ref().is_err_and(|failure| failure.executed != Some(true)) {
+        if outcome.as_ref().is_err_and(|failure| failure.executed != Executed::Yes) {
             ran_on.into_iter().for_each(|host| served_by.set(host));
         }
         // Of all attempts together: whoever refuses the last one knows nothing of the others.
-        outcome
-            .map_err(|failure| Box::new(Failure { executed: either(executed, failure.executed), ..*failure }))
+        outcome.map_err(|failure| Box::new(Failure { executed: executed.or(failure.executed), ..*failure }))
     }
 
     /// Asks peers, round by round, for as long as something may come of it.
@@ -197,12 +198,12 @@ impl Router {
         tracing::debug!(%function, request_id = %id, peer = %peer.url(), is_trial = permit.is_trial(), attempt = carried.attempts, "the call goes to this peer");
         let arguments = carried.arguments.clone();
         let Answered { answer, cure, sent_to } = peer.call(&invocation, arguments, permit, None).await;
-        carried.executed = either(carried.executed, answer.executed());
-        let ran = answer.executed() == Some(true);
+        carried.executed = carried.executed.or(answer.executed());
+        let ran = answer.executed() == Executed::Yes;
         if let (true, Answer::Outcome(_, Some(who))) = (ran, &answer) {
             carried.ran_on = Some(Arc::clone(who));
         }
-        if answer.executed().is_none() {
+        if answer.executed() == Executed::Unknown {
             let sent = SentTo { authority: peer.url().authority().into(), host: sent_to };
             self.repeats.lose(&invocation, sent, carried.is_idempotent);
         }
@@ -245,7 +246,7 @@ impl Router {
         let longest = self.routes().wait;
         // What may have run waits only if it may run twice. So does what a peer has answered: that one is not away, and
         // what it says is news to the caller. What may run here does not wait at all.
-        let may_wait = carried.is_idempotent || (carried.executed == Some(false) && !carried.last_was_told);
+        let may_wait = carried.is_idempotent || (carried.executed == Executed::No && !carried.last_was_told);
         if longest.is_zero() || !may_wait || carried.attempts >= ATTEMPTS_MAX || self.falls_back(&invocation)
         {
             return false;
@@ -279,7 +280,7 @@ impl Router {
     /// No peer ran the call: it runs here if that is configured, and it may.
     fn give_up(&self, carried: &mut Carried) -> Ended {
         let Carried { invocation, executed, is_idempotent, last, .. } = carried;
-        let is_safe = *executed == Some(false) || *is_idempotent;
+        let is_safe = *executed == Executed::No || *is_idempotent;
         if is_safe && self.falls_back(invocation) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
             return Ended::Here;
@@ -299,7 +300,7 @@ impl Carried {
             arguments,
             is_idempotent,
             attempts: 0,
-            executed: Some(false),
+            executed: Executed::No,
             ran_on: None,
             circles: Vec::new(),
             last: None,
@@ -310,25 +311,16 @@ impl Carried {
     }
 }
 
-/// Whether one of two attempts ran, if that is known.
-fn either(one: Option<bool>, other: Option<bool>) -> Option<bool> {
-    match (one, other) {
-        (Some(true), _) | (_, Some(true)) => Some(true),
-        (Some(false), Some(false)) => Some(false),
-        _ => None,
-    }
-}
-
 /// Whether the call may be made elsewhere: it provably did not run, or may run twice, and something else may come of it.
 fn may_go_on(failure: &Failure, cure: Cure, is_idempotent: bool) -> bool {
-    let is_safe = failure.executed == Some(false) || is_idempotent;
+    let is_safe = failure.executed == Executed::No || is_idempotent;
     is_safe && cure > Cure::Nothing
 }
 
 /// Whether the peer itself says that it does not have the function.
 fn says_not_found(answer: &Answer) -> bool {
     let Answer::Outcome(Err(failure), Some(_)) = answer else { return false };
-    failure.code == ErrorCode::NotFound && failure.executed == Some(false)
+    failure.code == ErrorCode::NotFound && failure.executed == Executed::No
 }
 
 /// Whether a call may go on to the next peer after `who` has answered that it went in a circle, or through too many hosts.

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::base::{
-    Caller, Counter, Credential, ErrorCode, Failure, HostId, Invocation, Mutex, MutexGuard, Outcome,
+    Caller, Counter, Credential, ErrorCode, Executed, Failure, HostId, Invocation, Mutex, MutexGuard, Outcome,
 };
 use crate::wire;
 
@@ -225,10 +225,10 @@ impl Repeats {
         let mut state = self.state();
         let Some(Entry { caller, arguments, progress, .. }) = state.remove(id) else { return };
         let lost = if let Progress::Runs { lost, .. } = progress { lost } else { None };
-        let executed = told.outcome.as_ref().map_or_else(|failure| failure.executed, |_| Some(true));
+        let executed = told.outcome.as_ref().map_or_else(|failure| failure.executed, |_| Executed::Yes);
         let (progress, bytes) = match (executed, lost) {
-            (Some(false), _) | (None, Some(Lost::Harmlessly)) => return,
-            (None, Some(Lost::On(peer))) => (Progress::Lost(peer), 0),
+            (Executed::No, _) | (Executed::Unknown, Some(Lost::Harmlessly)) => return,
+            (Executed::Unknown, Some(Lost::On(peer))) => (Progress::Lost(peer), 0),
             _ => kept(told, state.bounds.bytes_max / OUTCOME_PART, state.room(caller)).unwrap_or_else(
                 |unkept| {
                     self.unkept.count();
@@ -371,9 +371,9 @@ impl Running {
         // This one did not run; an earlier one may have.
         if let Err(failure) = &mut told.outcome
             && self.is_repeat
-            && failure.executed == Some(false)
+            && failure.executed == Executed::No
         {
-            failure.executed = None;
+            failure.executed = Executed::Unknown;
         }
         self.tell(told);
     }

@@ -217,14 +217,15 @@ impl DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Executed;
 
     #[test]
     fn a_stale_frame_may_be_sealed_again_and_a_seen_one_may_not() {
         let stale = Refusal::Stale { now_ms: 7 };
         assert_eq!(stale.now_ms(), Some(7));
-        assert_eq!(stale.to_failure().executed, Some(false));
+        assert_eq!(stale.to_failure().executed, Executed::No);
         assert_eq!(Refusal::Seen.now_ms(), None);
-        assert_eq!(Refusal::Seen.to_failure().executed, None);
+        assert_eq!(Refusal::Seen.to_failure().executed, Executed::Unknown);
         assert_eq!(Refusal::Seen.to_failure().code, ErrorCode::Replayed);
     }
 

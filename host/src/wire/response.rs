@@ -191,7 +191,7 @@ fn write_failure(writer: &mut Writer, failure: &Failure) {
     writer.text("message");
     writer.text(&failure.message);
     writer.text("executed");
-    match failure.executed {
+    match failure.executed.known() {
         Some(executed) => writer.boolean(executed),
         None => writer.nil(),
     }
@@ -251,7 +251,7 @@ fn read_failure(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<Failure, De
     }
     let wire_code = code.ok_or(DecodeError::Missing { field: "failure code" })?;
     let message = message.ok_or(DecodeError::Missing { field: "failure message" })?;
-    let executed = executed.flatten();
+    let executed = executed.flatten().into();
     let Some(code) = ErrorCode::from_wire(wire_code) else {
         let message = format!("the peer failed with the unknown code {wire_code:?}: {message}");
         return Ok(Failure { executed, ..Failure::new(ErrorCode::Internal, message) });

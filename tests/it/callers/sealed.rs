@@ -36,7 +36,7 @@ fn sealed(host: &Daemon, secret: &str, function: &str) -> Result<(), (ErrorCode,
     match answer.outcome {
         Ok(_) => Ok(()),
         Err(failure) => {
-            assert_eq!(failure.executed, Some(false));
+            assert_eq!(failure.executed.known(), Some(false));
             Err((failure.code, failure.message))
         }
     }

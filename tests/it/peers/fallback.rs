@@ -44,7 +44,7 @@ fn what_may_have_run_does_not_run_here() {
         Failure::not_executed(ErrorCode::DeadlineExceeded, "too late"),
     ];
     for refusal in answers {
-        let (code, executed) = (refusal.code, refusal.executed);
+        let (code, executed) = (refusal.code, refusal.executed.known());
         let peer = authentic(move |_, _| failure(refusal.clone()));
         let a = with_fallback(&peer.url());
         let problem = call(&a).json();

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::Executed;
 
 fn named(patterns: &[&str]) -> Caller {
     let patterns = patterns.iter().map(|text| FunctionPattern::new(text).unwrap()).collect();
@@ -81,7 +82,7 @@ fn only_callers_with_names_are_limited() {
     let caller = named(&["demo.g"]);
     assert!(!caller.may_see(&function) && caller.may_see(&name("demo.g")));
     let refused = caller.authorise(&function).unwrap_err();
-    assert_eq!((refused.code, refused.executed), (ErrorCode::PermissionDenied, Some(false)));
+    assert_eq!((refused.code, refused.executed), (ErrorCode::PermissionDenied, Executed::No));
     assert_eq!(refused.message, "caller `web` may not call function `demo.f`");
     assert!(Caller::Unnamed.may_see(&function) && !Caller::Unnamed.may_call(&function));
     let refused = Caller::Unnamed.authorise(&function).unwrap_err();

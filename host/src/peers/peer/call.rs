@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Peer, PeerLimit, PeerPermit};
-use crate::base::{Failure, HostId, Invocation, Outcome};
+use crate::base::{Executed, Failure, HostId, Invocation, Outcome};
 use crate::peers::Cure;
 
 mod attempt;
@@ -42,13 +42,13 @@ pub struct Answered {
 }
 
 impl Answer {
-    /// Returns whether the peer ran the call; nothing if that is not known.
+    /// Returns whether the peer ran the call.
     #[must_use]
-    pub fn executed(&self) -> Option<bool> {
+    pub fn executed(&self) -> Executed {
         match self {
-            Self::Outcome(Ok(_), _) => Some(true),
+            Self::Outcome(Ok(_), _) => Executed::Yes,
             Self::Outcome(Err(failure), _) => failure.executed,
-            Self::Itself => Some(false),
+            Self::Itself => Executed::No,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Peer, PeerSpec, ProbeResult, Rank};
-use crate::base::{ErrorCode, Failure, rfc3339};
+use crate::base::{ErrorCode, Executed, Failure, rfc3339};
 use crate::peers::{BreakerState, Cause, History, LastError, Reached, Recent, Timestamp};
 use crate::wire::key_id_text;
 
@@ -68,7 +68,7 @@ impl Peer {
     pub(super) fn record_in_history(&self, cause: Cause, failure: &Failure) {
         let reached = match cause {
             Cause::NotConnected | Cause::Refused | Cause::CertificateRefused => Reached::Connection,
-            _ if failure.executed == Some(false) => Reached::Hello,
+            _ if failure.executed == Executed::No => Reached::Hello,
             _ => Reached::Call,
         };
         self.history.record_failure(reached, cause, self.reason(cause, failure), Timestamp::now());
@@ -88,7 +88,7 @@ impl Peer {
                 | ErrorCode::Replayed
                 | ErrorCode::Misdirected
         );
-        if is_of_the_peer && failure.executed != Some(true) {
+        if is_of_the_peer && failure.executed != Executed::Yes {
             let cause = Cause::Told(failure.code);
             self.history.record_error(cause, format!("it {}: {}", cause.predicate(), failure.message), now);
         }

@@ -21,7 +21,7 @@ use connections::PeerClock;
 
 use super::Peer;
 use super::call::{AttemptError, refused, unsent};
-use crate::base::{ErrorCode, Failure, milliseconds};
+use crate::base::{ErrorCode, Executed, Failure, milliseconds};
 use crate::peers::transport::{Connection, SendError};
 use crate::peers::{Cause, Reached, Timestamp};
 use crate::wire::{self, Compression, KeySet, RequestEnvelope, ResponseEnvelope};
@@ -210,7 +210,7 @@ impl Peer {
 
 /// A failure from before anything of the call was sent.
 fn before_the_call(failure: Failure, cause: Cause) -> AttemptError {
-    let failure = Box::new(Failure { executed: Some(false), ..failure });
+    let failure = Box::new(Failure { executed: Executed::No, ..failure });
     AttemptError { failure, cause, not_the_peers_fault: false }
 }
 

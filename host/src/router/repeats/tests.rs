@@ -45,7 +45,7 @@ fn ended(found: Found) -> Outcome {
     }
 }
 
-fn failure(code: ErrorCode, executed: Option<bool>) -> Outcome {
+fn failure(code: ErrorCode, executed: Executed) -> Outcome {
     Err(Box::new(Failure { executed, ..Failure::new(code, "text") }))
 }
 
@@ -54,8 +54,8 @@ fn an_outcome_is_kept_for_its_time() {
     let (repeats, now) = (memory(1000, 1 << 20), Instant::now());
     first(begin(&repeats, "k", now)).0.end(Ok(Bytes::from_static(b"result")));
     assert_eq!(ended(begin(&repeats, "k", now)), Ok(Bytes::from_static(b"result")));
-    first(begin(&repeats, "other", now)).0.end(failure(ErrorCode::Failed, Some(true)));
-    assert_eq!(ended(begin(&repeats, "other", now)), failure(ErrorCode::Failed, Some(true)));
+    first(begin(&repeats, "other", now)).0.end(failure(ErrorCode::Failed, Executed::Yes));
+    assert_eq!(ended(begin(&repeats, "other", now)), failure(ErrorCode::Failed, Executed::Yes));
     let later = Instant::now() + Duration::from_millis(1000);
     drop(first(begin(&repeats, "k", later)));
     assert_eq!((repeats.unkept.get(), repeats.answered.get()), (0, 2));
@@ -64,7 +64,7 @@ fn an_outcome_is_kept_for_its_time() {
 #[test]
 fn what_provably_did_not_run_may_run() {
     let (repeats, now) = (memory(1000, 1 << 20), Instant::now());
-    first(begin(&repeats, "k", now)).0.end(failure(ErrorCode::Overloaded, Some(false)));
+    first(begin(&repeats, "k", now)).0.end(failure(ErrorCode::Overloaded, Executed::No));
     assert_eq!(repeats.size(), (0, 0));
     first(begin(&repeats, "k", now)).0.end(Ok(Bytes::new()));
     assert_eq!(ended(begin(&repeats, "k", now)), Ok(Bytes::new()));
@@ -73,13 +73,13 @@ fn what_provably_did_not_run_may_run() {
 #[test]
 fn a_lost_call_runs_on_its_peer_or_not_at_all() {
     let (repeats, now) = (memory(1000, 1 << 20), Instant::now());
-    let unknown = || failure(ErrorCode::Unavailable, None);
+    let unknown = || failure(ErrorCode::Unavailable, Executed::Unknown);
     let (running, sent_before) = first(begin(&repeats, "k", now));
     assert_eq!(sent_before, None);
     repeats.lose(&invocation("k"), at("b:1"), false);
     running.end(unknown());
     // Again and again: also where this attempt did not run.
-    for outcome in [unknown(), failure(ErrorCode::Unavailable, Some(false)), unknown()] {
+    for outcome in [unknown(), failure(ErrorCode::Unavailable, Executed::No), unknown()] {
         let (running, sent_before) = first(begin(&repeats, "k", now));
         assert_eq!(sent_before, Some(at("b:1")));
         let outcome_of_all = running.outcome();
@@ -104,7 +104,7 @@ fn one_that_was_given_up_is_not_run_again() {
     let told = outcome.borrow().clone().unwrap().outcome;
     assert_eq!(
         (told.as_ref().unwrap_err().code, told.as_ref().unwrap_err().executed),
-        (ErrorCode::Cancelled, None)
+        (ErrorCode::Cancelled, Executed::Unknown)
     );
     assert_eq!(ended(begin(&repeats, "k", now)), told);
 }
@@ -134,7 +134,7 @@ fn a_caller_has_what_is_left_free_and_nothing_goes_before_its_time() {
     let fill = |caller: u8, bytes: usize| {
         let fits = (0..100).take_while(|key| call(caller, &format!("k{key}"), bytes).is_ok()).count();
         let refused = call(caller, "more", 0).unwrap_err().unwrap_err();
-        assert_eq!((refused.code, refused.executed), (ErrorCode::Overloaded, Some(false)));
+        assert_eq!((refused.code, refused.executed), (ErrorCode::Overloaded, Executed::No));
         assert!(repeats.size().1 <= MAX);
         fits
     };
@@ -175,14 +175,14 @@ fn calls_that_run_take_of_the_share_and_what_has_no_room_is_known_to_have_run() 
     let unkept: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
     assert!(unkept.len() < 32 && unkept.len() as u64 == repeats.unkept.get());
     for failure in unkept {
-        assert_eq!((failure.code, failure.executed), (ErrorCode::Internal, Some(true)));
+        assert_eq!((failure.code, failure.executed), (ErrorCode::Internal, Executed::Yes));
         assert!(failure.message.ends_with("found this caller's share full"), "{failure}");
     }
     // What is too large is not kept either.
     let repeats = memory(1_000_000, MAX);
     first(begin(&repeats, "large", now)).0.end(Ok(Bytes::from(vec![0; 8 * ENTRY_BYTES + 1])));
     let told = ended(begin(&repeats, "large", now)).unwrap_err();
-    assert_eq!((told.code, told.executed), (ErrorCode::Internal, Some(true)));
+    assert_eq!((told.code, told.executed), (ErrorCode::Internal, Executed::Yes));
     assert!(told.message.ends_with("was too large to keep"), "{told}");
 }
 
@@ -191,7 +191,7 @@ fn other_arguments_callers_and_functions_are_told_apart() {
     let (repeats, now) = (memory(1000, 1 << 20), Instant::now());
     first(begin(&repeats, "k", now)).0.end(Ok(Bytes::new()));
     let refused = ended(repeats.begin(&invocation("k"), b"others", now).unwrap()).unwrap_err();
-    assert_eq!((refused.code, refused.executed), (ErrorCode::InvalidArgument, Some(false)));
+    assert_eq!((refused.code, refused.executed), (ErrorCode::InvalidArgument, Executed::No));
     let of = |caller: Caller, function: &str| Invocation {
         caller,
         function: FunctionName::new(function).unwrap(),

@@ -166,7 +166,7 @@ fn failures() -> impl Strategy<Value = Failure> {
     )
         .prop_map(|(code, message, executed, app_code, details)| {
             let details = details.map(|details| rmp_serde::to_vec(&details).unwrap().into());
-            let failure = Failure { code, message, executed, app_code, details };
+            let failure = Failure { code, message, executed: executed.into(), app_code, details };
             if code == ErrorCode::Failed {
                 failure
             } else {

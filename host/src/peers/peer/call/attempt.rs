@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::progress::Progress;
 use super::recorder::{AttemptError, CallRecorder};
 use super::{Answer, Peer, failed};
-use crate::base::{Deadline, ErrorCode, Failure, Invocation, milliseconds};
+use crate::base::{Deadline, ErrorCode, Executed, Failure, Invocation, milliseconds};
 use crate::peers::Cause;
 use crate::peers::peer::hello::{AnsweredBy, Begun, GreetedConnection, IDLE_MAX, answered_by, executed};
 use crate::peers::transport::SendError;
@@ -66,7 +66,7 @@ impl Peer {
             }
             Ok(Err(AttemptError { failure, cause, not_the_peers_fault })) => {
                 recorder.miss(cause, not_the_peers_fault);
-                if failure.executed.is_none() {
+                if failure.executed == Executed::Unknown {
                     invocation.served_by.lost();
                 }
                 tracing::warn!(peer = %self.spec.url, function = %invocation.function, request_id = %invocation.id, "{failure}");

@@ -1,7 +1,7 @@
 //! What a call that has no sealed answer means, for this host and for callers.
 
 use super::Answer;
-use crate::base::{ErrorCode, Failure, FunctionName};
+use crate::base::{ErrorCode, Executed, Failure, FunctionName};
 use crate::peers::Cause;
 use crate::peers::transport::{HttpAnswer, SendError};
 
@@ -41,7 +41,7 @@ pub(super) fn for_callers(answer: Answer, function: &FunctionName, cause: Option
             let message = format!("{the_peer} {}", cause.predicate());
             Box::new(Failure { message, ..*failure })
         }
-        (_, Some(_)) if failure.executed != Some(true) => of_this_host(failure, &the_peer),
+        (_, Some(_)) if failure.executed != Executed::Yes => of_this_host(failure, &the_peer),
         _ => failure,
     };
     Answer::Outcome(Err(failure), who)

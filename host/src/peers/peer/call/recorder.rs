@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::AttemptResult;
 use super::{Answer, Peer};
-use crate::base::{ErrorCode, Failure, Outcome};
+use crate::base::{ErrorCode, Executed, Failure, Outcome};
 use crate::peers::{BreakerPermit, Cause, Cure, Reached, Timestamp};
 
 /// How long a late answer is waited for, to learn whether the peer answers at all.
@@ -160,5 +160,5 @@ impl Drop for CallRecorder<'_> {
 }
 
 fn is_unsent_in_time(failure: &Failure) -> bool {
-    failure.code == ErrorCode::DeadlineExceeded && failure.executed == Some(false)
+    failure.code == ErrorCode::DeadlineExceeded && failure.executed == Executed::No
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::{ErrorCode, Failure, InstanceId};
+use crate::base::{ErrorCode, Executed, Failure, InstanceId};
 use crate::wire::{By, ResponseExtensions};
 
 /// Who opens the frames of a connection.
@@ -70,15 +70,15 @@ pub(in crate::peers) fn answered_by(
 /// Whether a call ran of which `by` says that it failed.
 ///
 /// `is_proven_way` says that the connection itself proves who answers: TLS, or an address of this machine.
-pub(in crate::peers) fn executed(by: AnsweredBy, failure: &Failure, is_proven_way: bool) -> Option<bool> {
+pub(in crate::peers) fn executed(by: AnsweredBy, failure: &Failure, is_proven_way: bool) -> Executed {
     match by {
         // Of a frame that was seen before, or whose stamp is refused, a copy may have run.
-        _ if failure.code == ErrorCode::Replayed => None,
+        _ if failure.code == ErrorCode::Replayed => Executed::Unknown,
         AnsweredBy::Receiver => failure.executed,
-        AnsweredBy::Successor => Some(false),
+        AnsweredBy::Successor => Executed::No,
         AnsweredBy::Any if is_proven_way => failure.executed,
-        AnsweredBy::Any => failure.executed.filter(|executed| *executed),
-        AnsweredBy::Stranger => None,
+        AnsweredBy::Any if failure.executed == Executed::Yes => Executed::Yes,
+        AnsweredBy::Any | AnsweredBy::Stranger => Executed::Unknown,
     }
 }
 

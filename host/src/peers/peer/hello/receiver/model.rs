@@ -140,7 +140,7 @@ impl World {
         let took = Duration::from_millis(self.now - sealed_at);
         let by = answered_by(&receiver, &said, failure.code == ErrorCode::Misdirected, took);
         // What provably did not run is made again, here or on a peer.
-        call.has_ended = executed(by, &failure, true) != Some(false);
+        call.has_ended = executed(by, &failure, true) != Executed::No;
     }
 
     fn restart(&mut self) {

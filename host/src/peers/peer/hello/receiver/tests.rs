@@ -35,20 +35,20 @@ fn only_the_receiver_and_a_successor_from_before_the_call_speak_for_it() {
 #[test]
 fn what_another_mouth_says_proves_nothing() {
     let failure = |code, executed| Failure { executed, ..Failure::new(code, "") };
-    let not_found = failure(ErrorCode::NotFound, Some(false));
-    let panic = failure(ErrorCode::Panic, Some(true));
-    let replayed = failure(ErrorCode::Replayed, Some(false));
+    let not_found = failure(ErrorCode::NotFound, Executed::No);
+    let panic = failure(ErrorCode::Panic, Executed::Yes);
+    let replayed = failure(ErrorCode::Replayed, Executed::No);
     for (by, failure, is_proven_way, expected) in [
-        (AnsweredBy::Receiver, &not_found, false, Some(false)),
-        (AnsweredBy::Receiver, &panic, false, Some(true)),
-        (AnsweredBy::Receiver, &replayed, true, None),
-        (AnsweredBy::Successor, &not_found, false, Some(false)),
-        (AnsweredBy::Stranger, &not_found, true, None),
-        (AnsweredBy::Stranger, &panic, true, None),
-        (AnsweredBy::Any, &not_found, true, Some(false)),
-        (AnsweredBy::Any, &not_found, false, None),
-        (AnsweredBy::Any, &panic, false, Some(true)),
-        (AnsweredBy::Any, &replayed, true, None),
+        (AnsweredBy::Receiver, &not_found, false, Executed::No),
+        (AnsweredBy::Receiver, &panic, false, Executed::Yes),
+        (AnsweredBy::Receiver, &replayed, true, Executed::Unknown),
+        (AnsweredBy::Successor, &not_found, false, Executed::No),
+        (AnsweredBy::Stranger, &not_found, true, Executed::Unknown),
+        (AnsweredBy::Stranger, &panic, true, Executed::Unknown),
+        (AnsweredBy::Any, &not_found, true, Executed::No),
+        (AnsweredBy::Any, &not_found, false, Executed::Unknown),
+        (AnsweredBy::Any, &panic, false, Executed::Yes),
+        (AnsweredBy::Any, &replayed, true, Executed::Unknown),
     ] {
         assert_eq!(executed(by, failure, is_proven_way), expected, "{by:?} {failure}");
     }
