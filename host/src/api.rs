@@ -28,7 +28,7 @@ pub use plugins::{
 };
 pub use problem::ProblemView;
 
-/// Sealed calls of peers; the keys of its rule seal them (DESIGN section 6).
+/// Sealed calls of peers; the keys of its rule seal them (`host/WIRE.md`).
 pub const REMOTE_PATH: &str = "/api/v1/proxy/remote";
 /// The catalogue: each function, and where it runs. A function is called at `/NAME` below it.
 pub const FUNCTIONS_PATH: &str = "/api/v1/functions";

@@ -1,4 +1,4 @@
-//! The command line (DESIGN section 8): what was asked for, and the exit code of how it went.
+//! The command line: parses the arguments, runs the command and returns its exit code.
 //!
 //! Exit codes: 0 done, 1 failed, 2 bad usage or config; 128 + N after a second signal N,
 //! or one that comes before the daemon is ready.

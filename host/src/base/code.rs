@@ -1,4 +1,4 @@
-//! The stable error codes (DESIGN section 6), as callers, peers and plugins see them.
+//! The stable error codes, as callers, peers and plugins see them.
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Every code, in the order of DESIGN section 6.
+    /// Every code, in the order of `index`.
     pub const ALL: [Self; 15] = [
         Self::NotFound,
         Self::InvalidArgument,

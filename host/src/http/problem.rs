@@ -273,7 +273,7 @@ impl Problem {
     }
 }
 
-/// The HTTP status of a code (DESIGN section 7).
+/// Returns the HTTP status of a code.
 fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidArgument | ErrorCode::Incompatible => StatusCode::BAD_REQUEST,

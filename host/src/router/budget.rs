@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use crate::base::Mutex;
 
-/// The part of calls that may be made again (DESIGN section 5 and its issue: 20 %).
+/// The part of calls that may be made again (20 %).
 const PART: f64 = 0.2;
 /// How many may be made again a second besides.
 const PER_SECOND: f64 = 10.0;

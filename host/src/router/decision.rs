@@ -1,4 +1,4 @@
-//! The decision itself: a pure function of what is configured, published and known of peers (DESIGN section 5).
+//! Decides where a call runs: a pure function of what is configured, published and known of peers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A call on one of several peers: which one, and whether it may be made again (DESIGN section 5, "Fallback is safe").
+//! Carries a call to one of several peers, and to the next one where that is safe.
 //!
 //! A call goes on to the next peer, and in the end to the body here where that is configured, only if it provably did
 //! not run; one of an idempotent function also if it may have. Whatever is made again takes of the retry budget, and is

@@ -15,7 +15,7 @@ pub(super) const EXPANSION_MAX: usize = 255;
 
 /// Whether frames to one peer are compressed.
 ///
-/// It costs more CPU than it saves on links faster than about 3 Gbit/s (DESIGN section 12).
+/// It costs more CPU than it saves on links faster than about 3 Gbit/s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// Never.

@@ -13,7 +13,7 @@ use crate::peers::transport::Connection;
 /// Idle connections that are kept at most.
 pub(in super::super) const IDLE_MAX: usize = 32;
 /// So many connections are made as they are needed. With more, a call waits for one to be given back before it makes its
-/// own: about 16 cost least (DESIGN section 12).
+/// own: about 16 cost least.
 const OPEN_SOON_MAX: usize = 16;
 /// How long it waits.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_millis(2);
