@@ -28,7 +28,7 @@ const ORDER: [&str; 12] = [
 ];
 
 /// The files that may have hand-written `unsafe`, or emit it.
-const UNSAFE: [&str; 26] = [
+const UNSAFE: [&str; 29] = [
     "host/src/plugins/load/generation.rs",
     "host/src/plugins/load/library.rs",
     "host/src/plugins/native/callbacks.rs",
@@ -40,9 +40,12 @@ const UNSAFE: [&str; 26] = [
     "host/src/plugins/native/spawned.rs",
     "host/src/plugins/native/standing.rs",
     "host/src/plugins/native/thread_exit.rs",
+    "host/src/plugins/process/linker.rs",
     "host/src/plugins/run/call.rs",
+    "host/src/plugins/run/handle.rs",
     "host/src/plugins/run/host_table.rs",
     "host/src/plugins/run/nested_call.rs",
+    "host/src/plugins/run/routes.rs",
     "host/src/plugins/run/waker.rs",
     "plugin-sdk/abi/src/descriptor.rs",
     "plugin-sdk/abi/src/future.rs",

@@ -27,10 +27,11 @@ use crate::plugins::native;
 use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::failures::{Failure, Failures};
 use crate::plugins::registry::record::Records;
+use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::registry::tries::Tries;
 use crate::plugins::services::Services;
 use crate::plugins::settings::Settings;
-use crate::plugins::status::{Difference, PluginStatus, Stopwatch};
+use crate::plugins::status::{Difference, PluginStatus};
 
 /// The plugins of this host.
 pub struct Plugins {
@@ -169,7 +170,7 @@ impl Plugins {
     pub fn write_routes(&self, runs_here: &dyn Fn(&FunctionName) -> bool) {
         for (_, entry) in self.entries() {
             if let Some(published) = &entry.state().published {
-                published.generation.write_routes(runs_here);
+                published.generation.routes.write(runs_here);
             }
         }
     }
@@ -268,7 +269,7 @@ impl Plugins {
     pub fn cancel_calls(&self) {
         for (_, entry) in self.entries() {
             if let Some(published) = &entry.state().published {
-                published.generation.cancel_calls();
+                published.generation.leases.cancel_calls();
             }
         }
     }

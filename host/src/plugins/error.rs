@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::functions::NameTaken;
-use crate::plugins::file::trust::Distrust;
+use crate::plugins::file::trust::trust_error::TrustError;
+
+/// The loader's words where the block for thread-locals is full.
+pub(crate) const STATIC_TLS: &str = "static TLS block";
 
 /// A step of a plugin's life that failed. Each text names what was found and what is needed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,7 +38,7 @@ pub enum PluginError {
         /// Name of the file.
         file: String,
         /// Why not.
-        why: Distrust,
+        why: TrustError,
     },
     /// Every user of the machine may put files where trusted ones are expected.
     #[error(
@@ -316,7 +319,7 @@ impl PluginError {
             Self::NoExec { .. } | Self::OldCompanion { .. } | Self::Thread { .. } | Self::Record { .. } => {
                 true
             }
-            Self::Load { reason, .. } => reason.contains(crate::plugins::load::library::STATIC_TLS),
+            Self::Load { reason, .. } => reason.contains(STATIC_TLS),
             _ => false,
         }
     }

@@ -3,6 +3,8 @@
 pub(super) mod candidate;
 pub(super) mod companions;
 pub(super) mod descriptor;
+pub(super) mod inspect;
+pub(super) mod listing;
 pub(super) mod object_file;
 pub(super) mod on_disk;
 pub(super) mod stage;

@@ -19,6 +19,7 @@ mod callbacks;
 mod contained;
 mod environment;
 mod keys;
+mod libraries;
 mod original;
 mod signals;
 mod spawned;
@@ -28,17 +29,12 @@ mod thread_exit;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+pub(super) use libraries::watch;
 pub use thread_exit::enter_worker;
-pub(super) use thread_exit::{
-    enter_mapper, flush, run_and_flush, touch as touch_worker, watch, while_mapping,
-};
+pub(super) use thread_exit::{enter_mapper, flush, run_and_flush, touch as touch_worker, while_mapping};
 
 use super::process::maps;
-use crate::base::{Mutex, MutexGuard};
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
-}
+use crate::base::Mutex;
 
 /// Notes what the process is like before any plugin code runs in it: what [`look`] puts back. Only the first call does.
 pub(super) fn prepare() {
@@ -49,7 +45,7 @@ pub(super) fn prepare() {
     spawned::prepare();
     standing::prepare();
     signals::prepare();
-    let mut settled = lock(&SETTLED);
+    let mut settled = SETTLED.lock();
     if settled.is_empty() {
         settled.extend(maps::objects().into_iter().map(|(_, path)| path));
     }
@@ -90,7 +86,7 @@ pub(super) fn close(
 
 /// Forgets a library that is no longer mapped.
 pub(super) fn forget(library: &Range<usize>) {
-    thread_exit::forget(library);
+    libraries::forget(library);
     signals::forget(library);
     keys::forget(library);
 }
@@ -104,16 +100,16 @@ fn settle_dependencies() {
     let mut hooks = keys::destructors();
     hooks.extend(signals::handlers());
     hooks.extend(callbacks::functions());
-    hooks.retain(|address| !original::is_of_host(*address) && !thread_exit::is_watched(*address));
+    hooks.retain(|address| !original::is_of_host(*address) && !libraries::is_watched(*address));
     if hooks.is_empty() {
         return;
     }
-    let mut settled = lock(&SETTLED);
+    let mut settled = SETTLED.lock();
     for (range, path) in maps::objects() {
         if settled.contains(&path) || !hooks.iter().any(|address| range.contains(address)) {
             continue;
         }
-        match super::load::library::settle(&path) {
+        match super::process::linker::settle(&path) {
             Ok(()) => tracing::info!(
                 library = path,
                 "stays mapped for the life of the process: a plugin brought it, and signals or ends of threads call its code"

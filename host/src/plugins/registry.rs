@@ -3,4 +3,5 @@
 pub(super) mod entry;
 pub(super) mod failures;
 pub(super) mod record;
+pub(super) mod stopwatch;
 pub(super) mod tries;

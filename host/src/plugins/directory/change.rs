@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use super::Plugins;
 use crate::plugins::error::PluginError;
-use crate::plugins::file::candidate::{Candidate, files, is_plugin_file};
+use crate::plugins::file::candidate::Candidate;
+use crate::plugins::file::listing::{is_plugin_file, list};
 use crate::plugins::file::stage::digest;
 use crate::plugins::lifecycle::publish::{Leaving, Origin, Ready, Turn};
 use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::failures::Failed;
+use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::settings::Settings;
-use crate::plugins::status::{Change, Stopwatch};
+use crate::plugins::status::Change;
 
 impl Plugins {
     /// Loads the new build of a plugin from the plugin directory and puts it in the place of the old one.
@@ -149,7 +151,7 @@ impl Plugins {
             }
         }
         let mut untrusted = None;
-        for path in files(&settings.directory)?.plugins {
+        for path in list(&settings.directory)?.plugins {
             match self.stage(&settings, &path).await {
                 Ok(candidate) if candidate.name() == name => return Ok(candidate),
                 Err(error @ (PluginError::Untrusted { .. } | PluginError::WritableDirectory { .. })) => {

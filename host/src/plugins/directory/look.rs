@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::Plugins;
 use crate::base::nearest;
 use crate::plugins::error::PluginError;
-use crate::plugins::file::candidate::{self, Files};
+use crate::plugins::file::listing::{self, Listing};
 use crate::plugins::file::on_disk::{Held, Look};
-use crate::plugins::file::trust::{self, Distrust};
+use crate::plugins::file::trust;
+use crate::plugins::file::trust::trust_error::TrustError;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::settings::Settings;
 
@@ -43,7 +44,7 @@ impl Found {
     /// The names of files that were passed over, if they are likely to be meant as plugins.
     pub(crate) fn passed_over(&self) -> Option<String> {
         let none_is_taken = self.plugins.is_empty() && self.failed.is_empty();
-        let meant = |name: &&String| none_is_taken || candidate::is_misnamed(name);
+        let meant = |name: &&String| none_is_taken || listing::is_misnamed(name);
         let names: Vec<&str> = self.others.iter().filter(meant).map(String::as_str).collect();
         let more = names.len().saturating_sub(NAMES_MAX);
         let listed = names[..names.len() - more].join(", ");
@@ -73,7 +74,7 @@ impl Plugins {
         }
         let warning = trust::check_directory(&settings.trust, &settings.directory)?;
         found.warnings.extend(warning);
-        let Files { plugins: files, others } = candidate::files(&settings.directory)?;
+        let Listing { plugins: files, others } = listing::list(&settings.directory)?;
         self.on_disk.keep(&files);
         found.others = others;
         let is_wanted = |name: &String| required.is_none_or(|required| required.contains(name));
@@ -85,7 +86,7 @@ impl Plugins {
             found.digests.extend(sha256.clone());
             match look {
                 Err(PluginError::Untrusted {
-                    why: Distrust::Unlisted { plugin, .. } | Distrust::OtherDigest { plugin, .. },
+                    why: TrustError::Unlisted { plugin, .. } | TrustError::OtherDigest { plugin, .. },
                     ..
                 }) if !is_wanted(&plugin) => tracing::debug!(file, plugin, "not in load_plugins"),
                 Err(error) => found.failed.push(Failed::of_file(file, error, sha256, (path, stamp))),

@@ -12,8 +12,9 @@ use crate::plugins::file::on_disk::Held;
 use crate::plugins::lifecycle::publish::{Leaving, Origin, Ready, Turn};
 use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::failures::Failed;
+use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::settings::Settings;
-use crate::plugins::status::{Change, Stopwatch};
+use crate::plugins::status::Change;
 
 /// What `reload` of the whole host found in the directory, started and not yet published.
 pub struct Prepared {

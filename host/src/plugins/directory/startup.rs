@@ -13,7 +13,8 @@ use crate::plugins::lifecycle::publish::Origin;
 use crate::plugins::registry::entry::{Entry, Kept};
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::record::{Build, PluginRecord};
-use crate::plugins::status::{LoadReport, Stopwatch};
+use crate::plugins::registry::stopwatch::Stopwatch;
+use crate::plugins::status::LoadReport;
 
 /// In how many lives of the host in a row a build that has served may end it while it is loaded, before it is left out:
 /// one end may have another cause.

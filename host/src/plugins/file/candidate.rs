@@ -4,10 +4,9 @@ use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
 use super::companions::{self, Companion};
-use super::descriptor::Description;
 use super::object_file::{self, ObjectFile, Unfit};
 use super::stage::{Staged, Stager};
-use super::trust::{self, SignatureInfo, Verdict};
+use super::trust;
 use crate::config::Trust;
 use crate::files::open_regular;
 use crate::plugins::error::PluginError;
@@ -101,84 +100,52 @@ impl Candidate {
     }
 }
 
-/// A plugin file that was looked at, without running any of it.
-#[derive(Debug, Clone)]
-pub struct Inspection {
-    /// What it says of itself.
-    pub description: Description,
-    /// Digest of the file.
-    pub sha256: String,
-    /// Size of the file.
-    pub bytes: u64,
-    /// It exports the layouts of the ABI types, as Rust plugins do.
-    pub has_layout: bool,
-    /// What its signature says, if one lies beside it; an error is a sentence.
-    pub signature: Result<Option<SignatureInfo>, String>,
-    /// Whether a host with this `[trust]` would take it, and why not; nothing where there is no such table.
-    pub trusted: Option<Result<(), String>>,
-}
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
-/// Looks at a plugin file, without running any of it.
-///
-/// # Errors
-/// As loading it, up to the step before it is mapped, but for trust.
-pub fn inspect(path: &Path, stager: &Stager, trust: &Trust) -> Result<Inspection, PluginError> {
-    let candidate = Candidate::stage(path, stager, &Trust::default())?;
-    let Verdict { signature, trusted } = trust::judge(trust, &candidate);
-    Ok(Inspection {
-        description: candidate.object.description,
-        sha256: candidate.staged.sha256.clone(),
-        bytes: candidate.staged.bytes,
-        has_layout: candidate.object.has_layout,
-        signature,
-        trusted: trusted.map(|trusted| trusted.map_err(|error| error.to_string())),
-    })
-}
+    use super::*;
+    use crate::plugins::file::stage::tests::stager;
+    use crate::plugins::file::trust::signature::tests::{KEY, SIGNATURE, SIGNED};
+    use crate::plugins::file::trust::tests::keys;
 
-/// Whether a file of the plugin directory is taken for a plugin, by its name: the system's ending for libraries,
-/// and not hidden.
-pub(crate) fn is_plugin_file(name: &str) -> bool {
-    name.ends_with(std::env::consts::DLL_SUFFIX) && !name.starts_with('.')
-}
-
-/// Whether a file that is not taken for a plugin looks like one under another name.
-pub(crate) fn is_misnamed(name: &str) -> bool {
-    let suffix = std::env::consts::DLL_SUFFIX;
-    !name.starts_with('.')
-        && !name.ends_with(".minisig")
-        && ([".dll", ".dylib", ".so"].iter().any(|ending| name.ends_with(ending))
-            || name.contains(&format!("{suffix}.")))
-}
-
-/// The files of a directory.
-#[derive(Debug, Default)]
-pub(crate) struct Files {
-    /// Those that are taken for plugins, by name.
-    pub(crate) plugins: Vec<PathBuf>,
-    /// The names of the others, but for hidden ones.
-    pub(crate) others: Vec<String>,
-}
-
-/// Lists the files of a directory. Blocks on the disk.
-///
-/// # Errors
-/// [`PluginError::Directory`].
-pub(crate) fn files(directory: &Path) -> Result<Files, PluginError> {
-    let refuse = |source: std::io::Error| {
-        let (directory, source) = (directory.to_owned(), source.into());
-        PluginError::Directory { directory, source }
-    };
-    let mut files = Files::default();
-    for entry in std::fs::read_dir(directory).map_err(refuse)? {
-        let path = entry.map_err(refuse)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if is_plugin_file(&name) {
-            files.plugins.push(path);
-        } else if !name.starts_with('.') && !path.is_dir() {
-            files.others.push(name);
-        }
+    /// Why the file is refused: if it were trusted, it would be found not to be a library.
+    fn refused(file: &Path, stager: &Stager, trust: &Trust) -> String {
+        Candidate::stage(file, stager, trust).err().map(|error| error.to_string()).unwrap_or_default()
     }
-    files.plugins.sort();
-    files.others.sort();
-    Ok(files)
+
+    #[test]
+    fn the_signature_is_checked_before_the_file_is_looked_into() {
+        let scratch = tempfile::tempdir().unwrap();
+        let stager = stager(scratch.path());
+        let file = scratch.path().join("libx.so");
+        fs::write(&file, SIGNED).unwrap();
+        assert_eq!(
+            refused(&file, &stager, &keys(&[KEY])),
+            "plugin file `libx.so` has no signature: sign it with `minisign -S -m libx.so` and put libx.so.minisig \
+             beside it, or take `keys` out of [trust]"
+        );
+        fs::write(scratch.path().join("libx.so.minisig"), SIGNATURE).unwrap();
+        let no_library = "plugin file `libx.so` is not a library: its first bytes are of no known format";
+        assert_eq!(refused(&file, &stager, &keys(&[KEY])), no_library);
+        assert_eq!(refused(&file, &stager, &Trust::default()), no_library);
+        fs::write(&file, b"other").unwrap();
+        let changed = refused(&file, &stager, &keys(&[KEY]));
+        assert!(changed.contains("is not the file that its signature was made for"), "{changed}");
+        let left = fs::read_dir(scratch.path().join("staged")).unwrap().count();
+        assert_eq!(left, 0, "what is refused leaves nothing");
+    }
+
+    #[test]
+    fn a_link_is_refused_for_the_mode_of_its_target() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("libx.so");
+        fs::write(&file, SIGNED).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o777)).unwrap();
+        let link = scratch.path().join("libl.so");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let followed = refused(&link, &stager(&scratch.path().join("s")), &keys(&[KEY]));
+        assert!(followed.contains("can be changed by every user"), "what a link leads to counts: {followed}");
+    }
 }

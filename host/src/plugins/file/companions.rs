@@ -4,17 +4,15 @@
 //! before it: the system's loader takes a library that is mapped already by its SONAME. For the same reason a second
 //! build of the same SONAME would never be used, so it is refused. They stay mapped until the host ends.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::object_file::{self, Needs};
 use super::stage::{Staged, Stager};
 use super::trust;
-use crate::base::{Mutex, MutexGuard};
 use crate::config::Trust;
 use crate::files::open_regular;
 use crate::plugins::error::PluginError;
-use crate::plugins::load::library;
+use crate::plugins::process::brought;
 
 /// Most libraries that one plugin brings.
 const COMPANIONS_MAX: usize = 64;
@@ -23,20 +21,9 @@ const COMPANIONS_MAX: usize = 64;
 pub(crate) struct Companion {
     /// The operator's file.
     pub(crate) path: PathBuf,
-    soname: String,
-    staged: Staged,
+    pub(crate) soname: String,
+    pub(crate) staged: Staged,
 }
-
-/// A companion that is mapped.
-#[derive(Clone)]
-struct Mapped {
-    sha256: String,
-    /// The plugin that brought it.
-    plugin: String,
-}
-
-/// Those of all plugins, by SONAME.
-static MAPPED: Mutex<BTreeMap<String, Mapped>> = Mutex::new(BTreeMap::new());
 
 /// What is being staged.
 struct Search<'a> {
@@ -78,7 +65,9 @@ impl Search<'_> {
             let is_found = self.found.iter().any(|companion| companion.soname == *soname);
             let candidates = folders.iter().map(|folder| folder.join(soname));
             let there = candidates.into_iter().find(|path| path.is_file());
-            let Some(path) = there.filter(|_| !is_found && !is_of_the_system(soname)) else { continue };
+            let Some(path) = there.filter(|_| !is_found && !brought::is_of_the_system(soname)) else {
+                continue;
+            };
             if self.found.len() >= COMPANIONS_MAX || depth >= COMPANIONS_MAX {
                 return Err(self.refuse(format!("it brings more than {COMPANIONS_MAX} libraries")));
             }
@@ -113,40 +102,4 @@ impl Search<'_> {
     fn refuse(&self, reason: String) -> PluginError {
         PluginError::Load { file: self.file.to_owned(), reason }
     }
-}
-
-/// Returns true for a library that is mapped, and that no plugin brought.
-fn is_of_the_system(soname: &str) -> bool {
-    let brought = mapped().contains_key(soname);
-    !brought && library::is_mapped(soname)
-}
-
-/// Maps what a plugin brings; constructors run.
-///
-/// # Errors
-/// [`PluginError::Load`]; then some of it may stay mapped.
-pub(crate) fn map(companions: Vec<Companion>, plugin: &str, file: &str) -> Result<(), PluginError> {
-    let refuse = |reason: String| PluginError::Load { file: file.to_owned(), reason };
-    for Companion { soname, staged, path } in companions {
-        let known = mapped().get(&soname).cloned();
-        match known {
-            Some(known) if known.sha256 == staged.sha256 => continue,
-            Some(known) => {
-                let folder = path.parent().unwrap_or(&path).to_owned();
-                let (file, plugin) = (file.to_owned(), known.plugin);
-                return Err(PluginError::OldCompanion { file, soname, folder, plugin });
-            }
-            None => {}
-        }
-        // Without the lock: constructors may hang. One library is mapped at a time, so nobody else does this.
-        library::map_for_good(&staged)
-            .map_err(|reason| refuse(format!("its library `{soname}`: {reason}")))?;
-        let known = Mapped { sha256: staged.sha256.clone(), plugin: plugin.to_owned() };
-        mapped().insert(soname, known);
-    }
-    Ok(())
-}
-
-fn mapped() -> MutexGuard<'static, BTreeMap<String, Mapped>> {
-    MAPPED.lock()
 }

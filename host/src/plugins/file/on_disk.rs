@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use super::candidate::Candidate;
 use super::stage::{Stager, digest, digest_of};
 use super::trust;
+use super::trust::signature_file::signature_stamp;
 use crate::base::{Mutex, MutexGuard};
 use crate::config::Trust;
 use crate::files::{Stamp, open_regular};
@@ -193,7 +194,7 @@ struct Opened {
 impl Opened {
     fn open(path: &Path) -> Result<Self, PluginError> {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (at, signature) = (SystemTime::now(), trust::signature_stamp(path));
+        let (at, signature) = (SystemTime::now(), signature_stamp(path));
         let opened = open_regular(path).map_err(PluginError::file(&file, "opened"))?;
         let (source, metadata) = opened.ok_or_else(|| PluginError::not_a_file(&file))?;
         let stamp = Stamp::of(&metadata);

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use super::trust::signature_file::{copy_of_signature, forget_signature};
 use crate::files::{DirFault, PrivateDir, PrivatePath, open_regular};
 use crate::plugins::error::PluginError;
 
@@ -66,7 +67,7 @@ impl Drop for Staged {
 /// Removes a copy and its signature; what is left behind is removed at the next start.
 pub(crate) fn remove_copy(folder: &PrivateDir, copy: &str) {
     let _left_behind = folder.remove(copy);
-    super::trust::forget_signature(folder, copy);
+    forget_signature(folder, copy);
 }
 
 impl Stager {
@@ -80,7 +81,7 @@ impl Stager {
         let system = |path: PathBuf| move |source| DirFault::System { path, source };
         for name in opened.names().map_err(system(opened.path().to_owned()))? {
             let shown = name.to_string_lossy();
-            if !needed.contains(super::trust::copy_of_signature(&shown).unwrap_or(&shown)) {
+            if !needed.contains(copy_of_signature(&shown).unwrap_or(&shown)) {
                 opened.remove(&name).map_err(system(opened.path().join(&name)))?;
             }
         }

@@ -3,22 +3,21 @@
 //! A signature is checked over the private copy, before anything else looks at its bytes; a digest once the copy
 //! has said which plugin it holds. It must never look at the operator's plugin file again after it was staged.
 
-mod distrust;
-mod signature;
+pub(crate) mod signature;
+pub(crate) mod signature_file;
+pub(crate) mod trust_error;
 
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-pub use distrust::Distrust;
-pub use signature::SignatureInfo;
-use signature::{FileSignature, signature_name, signature_path};
+use signature::FileSignature;
+use signature_file::signature_name;
+use trust_error::TrustError;
 
-use super::candidate::Candidate;
 use super::stage::Staged;
 use crate::config::Trust;
-use crate::files::{DirFault, PrivateDir, Stamp};
 use crate::plugins::error::PluginError;
 
 /// Every user may write.
@@ -43,32 +42,8 @@ pub(crate) fn check_signature(trust: &Trust, file: &Path, staged: &Staged) -> Re
     kept.map_err(PluginError::file(&staged.file, "copied to the state directory"))
 }
 
-fn untrusted(staged: &Staged, why: Distrust) -> PluginError {
+pub(crate) fn untrusted(staged: &Staged, why: TrustError) -> PluginError {
     PluginError::Untrusted { file: staged.file.clone(), why }
-}
-
-/// The stamp of the signature beside a file, if there is one.
-pub(crate) fn signature_stamp(file: &Path) -> Option<Stamp> {
-    Stamp::at(&signature_path(file))
-}
-
-/// The name of the copy that a file of this name is the signature of.
-pub(crate) fn copy_of_signature(name: &str) -> Option<&str> {
-    name.strip_suffix(signature::ENDING)
-}
-
-/// Waits until a copy's signature, where there is one, has reached the disk.
-pub(crate) fn sync_signature(folder: &PrivateDir, copy: &str) -> io::Result<()> {
-    match folder.read(&signature_name(copy)) {
-        Ok(signature) => signature.sync_all(),
-        Err(DirFault::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(fault) => Err(fault.into()),
-    }
-}
-
-/// Removes a copy's signature, where there is one.
-pub(crate) fn forget_signature(folder: &PrivateDir, copy: &str) {
-    let _none = folder.remove(signature_name(copy));
 }
 
 /// Checks the digest of a file that holds `plugin`.
@@ -76,17 +51,17 @@ pub(crate) fn check_digest(trust: &Trust, plugin: &str, staged: &Staged) -> Resu
     digest_fits(trust, plugin, &staged.sha256).map_err(|why| untrusted(staged, why))
 }
 
-fn digest_fits(trust: &Trust, plugin: &str, sha256: &str) -> Result<(), Distrust> {
+fn digest_fits(trust: &Trust, plugin: &str, sha256: &str) -> Result<(), TrustError> {
     let found = || (plugin.to_owned(), sha256.to_owned());
     match trust.sha256.get(plugin) {
         Some(pinned) if pinned.iter().any(|pinned| pinned == sha256) => Ok(()),
         Some(_) => {
             let (plugin, sha256) = found();
-            Err(Distrust::OtherDigest { plugin, sha256 })
+            Err(TrustError::OtherDigest { plugin, sha256 })
         }
         None if trust.keys.is_empty() && trust.is_configured() => {
             let (plugin, sha256) = found();
-            Err(Distrust::Unlisted { plugin, sha256 })
+            Err(TrustError::Unlisted { plugin, sha256 })
         }
         None => Ok(()),
     }
@@ -103,7 +78,7 @@ pub(crate) fn check_file(
         return Ok(None);
     }
     if trust.is_configured() {
-        return Err(PluginError::Untrusted { file: name.to_owned(), why: Distrust::Writable });
+        return Err(PluginError::Untrusted { file: name.to_owned(), why: TrustError::Writable });
     }
     Ok(Some(format!("plugin file `{name}` can be changed by every user of this machine: `chmod o-w {name}`")))
 }
@@ -127,46 +102,16 @@ fn is_writable_by_all(found: &Metadata) -> bool {
     found.mode() & WRITABLE_BY_ALL != 0
 }
 
-/// What there is to say of a file's signature, and whether the file would be taken.
-#[derive(Debug)]
-pub(crate) struct Verdict {
-    /// Nothing without a signature file; an error is a sentence.
-    pub(crate) signature: Result<Option<SignatureInfo>, String>,
-    /// Nothing where nothing is checked.
-    pub(crate) trusted: Option<Result<(), PluginError>>,
-}
-
-/// Looks at a file and its staged copy as loading it would.
-pub(crate) fn judge(trust: &Trust, candidate: &Candidate) -> Verdict {
-    let (file, staged) = (&candidate.path, &candidate.staged);
-    let found = FileSignature::beside(file);
-    let is_ours = |signature: &FileSignature| {
-        signature.verify(&trust.keys, || staged.open()).is_ok_and(|verified| verified.is_ok())
-    };
-    let signature = match found {
-        Ok(signature) => Ok(Some(signature.info(is_ours(&signature)))),
-        Err(Distrust::Unsigned) => Ok(None),
-        Err(why) => Err(untrusted(staged, why).to_string()),
-    };
-    let passes = || {
-        check_file(trust, &staged.file, &candidate.opened)?;
-        check_signature(trust, file, staged)?;
-        check_digest(trust, candidate.name(), staged)
-    };
-    Verdict { signature, trusted: trust.is_configured().then(passes) }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::signature::tests::{KEY, OTHER_KEY, SIGNATURE, SIGNED};
     use super::*;
     use crate::config::TrustedKey;
-    use crate::plugins::file::stage::Stager;
     use crate::plugins::file::stage::tests::stager;
 
-    fn keys(keys: &[&str]) -> Trust {
+    pub(crate) fn keys(keys: &[&str]) -> Trust {
         let mut trust = Trust::default();
         trust.keys.extend(keys.iter().filter_map(|key| TrustedKey::from_base64(key)));
         trust
@@ -176,33 +121,6 @@ mod tests {
         let mut trust = Trust::default();
         trust.sha256.insert(plugin.to_owned(), digests.iter().map(|&digest| digest.to_owned()).collect());
         trust
-    }
-
-    /// Why the file is not taken: as trusted, it would be found to be no library.
-    fn refused(file: &Path, stager: &Stager, trust: &Trust) -> String {
-        Candidate::stage(file, stager, trust).err().map(|error| error.to_string()).unwrap_or_default()
-    }
-
-    #[test]
-    fn the_signature_is_checked_before_the_file_is_looked_into() {
-        let scratch = tempfile::tempdir().unwrap();
-        let stager = stager(scratch.path());
-        let file = scratch.path().join("libx.so");
-        fs::write(&file, SIGNED).unwrap();
-        assert_eq!(
-            refused(&file, &stager, &keys(&[KEY])),
-            "plugin file `libx.so` has no signature: sign it with `minisign -S -m libx.so` and put libx.so.minisig \
-             beside it, or take `keys` out of [trust]"
-        );
-        fs::write(scratch.path().join("libx.so.minisig"), SIGNATURE).unwrap();
-        let no_library = "plugin file `libx.so` is not a library: its first bytes are of no known format";
-        assert_eq!(refused(&file, &stager, &keys(&[KEY])), no_library);
-        assert_eq!(refused(&file, &stager, &Trust::default()), no_library);
-        fs::write(&file, b"other").unwrap();
-        let changed = refused(&file, &stager, &keys(&[KEY]));
-        assert!(changed.contains("is not the file that its signature was made for"), "{changed}");
-        let left = fs::read_dir(scratch.path().join("staged")).unwrap().count();
-        assert_eq!(left, 0, "what is refused leaves nothing");
     }
 
     #[test]
@@ -272,9 +190,5 @@ mod tests {
         check(0o775, false);
         check(0o757, true);
         check(0o1777, true);
-        let link = scratch.path().join("libl.so");
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        let followed = refused(&link, &stager(&scratch.path().join("s")), &keys(&[KEY]));
-        assert!(followed.contains("can be changed by every user"), "what a link leads to counts: {followed}");
     }
 }

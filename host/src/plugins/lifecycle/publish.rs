@@ -14,17 +14,18 @@ use crate::functions::{Function, Publication};
 use crate::plugins::directory::Plugins;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
-use crate::plugins::file::companions;
 use crate::plugins::file::stage::Staged;
-use crate::plugins::load::generation::{FailedStart, Generation, Lease, StartedGeneration};
+use crate::plugins::load::generation::{FailedStart, Generation, StartedGeneration};
 use crate::plugins::load::library::Library;
-use crate::plugins::load::mapper;
 use crate::plugins::load::on_thread::Lost;
+use crate::plugins::load::{companions, mapper};
 use crate::plugins::native;
 use crate::plugins::registry::entry::{Entry, Published};
 use crate::plugins::registry::record::PluginRecord;
+use crate::plugins::registry::stopwatch::Stopwatch;
+use crate::plugins::run::lease::Lease;
 use crate::plugins::settings::{PluginConfig, Settings};
-use crate::plugins::status::{Change, Stopwatch};
+use crate::plugins::status::Change;
 
 /// The right to change a plugin.
 pub(crate) struct Turn {

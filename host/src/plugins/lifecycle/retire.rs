@@ -9,7 +9,7 @@ use crate::plugins::directory::Plugins;
 use crate::plugins::load::generation::Generation;
 use crate::plugins::load::unmap::unmap;
 use crate::plugins::registry::entry::{Entry, Published};
-use crate::plugins::status::Stopwatch;
+use crate::plugins::registry::stopwatch::Stopwatch;
 
 /// How long `on_stop` may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ impl Plugins {
         drop(lease);
         entry.state().draining = true;
         let mut cancelled_calls = 0;
-        let mut drained = generation.drain(drain_timeout).await;
+        let mut drained = generation.leases.drain(drain_timeout).await;
         if !drained {
             cancelled_calls = leases.count();
             tracing::warn!(
@@ -43,8 +43,8 @@ impl Plugins {
                 calls = cancelled_calls,
                 "the drain deadline passed: calls are dropped"
             );
-            generation.cancel_calls();
-            drained = generation.drain(CANCEL_TIMEOUT).await;
+            generation.leases.cancel_calls();
+            drained = generation.leases.drain(CANCEL_TIMEOUT).await;
         }
         if drained {
             watch.begin("stop");
@@ -63,7 +63,7 @@ impl Plugins {
 
     /// Stops a generation that was never published.
     pub(crate) async fn end(&self, entry: &Arc<Entry>, generation: &Arc<Generation>) {
-        if generation.drain(STOP_TIMEOUT).await {
+        if generation.leases.drain(STOP_TIMEOUT).await {
             generation.stop(STOP_TIMEOUT).await;
             self.lay_to_rest(entry, generation).await;
         } else {
@@ -86,7 +86,7 @@ impl Plugins {
         self.late.spawn(async move {
             tokio::select! {
                 () = ending.cancelled() => return,
-                () = generation.drained() => {}
+                () = generation.leases.drained() => {}
             }
             generation.stop(STOP_TIMEOUT).await;
             lay_to_rest(&entry, &generation, settings.unmap).await;

@@ -1,28 +1,25 @@
 //! One loaded version of a plugin: started on a thread of its own, leased by whatever uses its code, stopped
 //! when the last lease is gone. One of the files with hand-written `unsafe`.
-#![expect(unsafe_code, reason = "calls on_start and on_stop, and writes the plugin's route cells")]
+#![expect(unsafe_code, reason = "calls on_start and on_stop")]
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use framex_abi::{
-    Buffer, Host, HostWithOrigins, OwnedBuffer, ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell, STATUS_OK,
-    STATUS_PANIC,
-};
-use tokio::sync::Notify;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use framex_abi::{Buffer, Host, HostWithOrigins, OwnedBuffer, STATUS_OK, STATUS_PANIC};
 
 use super::library::Library;
 use super::on_thread::{Lost, on_thread};
-use crate::base::{FunctionName, Mutex, MutexGuard};
+use crate::base::Mutex;
 use crate::functions::{Function, FunctionPlaces};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::descriptor::Description;
 use crate::plugins::file::stage::Staged;
 use crate::plugins::native;
-use crate::plugins::run::host_table::{HostSide, Registered, host_table};
+use crate::plugins::run::handle::{PluginHandle, Registered};
+use crate::plugins::run::host_table::host_table;
+use crate::plugins::run::lease::{Lease, Leases};
+use crate::plugins::run::routes::Routes;
 use crate::plugins::services::Services;
 use crate::plugins::settings::PluginConfig;
 
@@ -33,57 +30,18 @@ pub(crate) struct Generation {
     pub(crate) number: u64,
     pub(crate) description: Description,
     /// Emptied before the library is closed, which they lie in.
-    routes: Mutex<Vec<(FunctionName, RoutePointer)>>,
+    pub(crate) routes: Routes,
     /// Why part of its code may never return, once `on_start` or `on_stop` did not end as it should.
     stuck: OnceLock<&'static str>,
     instance: OnceLock<InstancePointer>,
-    drained: Notify,
-    cancelled: CancellationToken,
-    /// What the plugin's own calls go through.
-    side: &'static HostSide,
+    pub(crate) leases: Arc<Leases>,
+    handle: &'static PluginHandle,
     /// What its code changed of the process, one sentence each.
     warnings: Mutex<Vec<String>>,
     pub(crate) staged: Arc<Staged>,
     /// Last: the code stays until all above is gone.
     library: Library,
 }
-
-/// Keeps a generation's code in use. Whatever holds something of a plugin holds one, as its last field.
-#[derive(Clone)]
-pub(crate) struct Lease(Arc<Leased>);
-
-/// A lease that does not keep the code in use.
-#[derive(Clone)]
-pub(crate) struct WeakLease(Weak<Leased>);
-
-struct Leased {
-    generation: Arc<Generation>,
-}
-
-impl Drop for Leased {
-    fn drop(&mut self) {
-        self.generation.drained.notify_one();
-    }
-}
-
-impl WeakLease {
-    pub(crate) fn upgrade(&self) -> Option<Lease> {
-        self.0.upgrade().map(Lease)
-    }
-
-    /// How many leases there are.
-    pub(crate) fn count(&self) -> usize {
-        self.0.strong_count()
-    }
-}
-
-/// A route cell: a static of the library.
-struct RoutePointer(*const RouteCell);
-
-// SAFETY: a static of atomics in a library that stays mapped.
-unsafe impl Send for RoutePointer {}
-// SAFETY: as above.
-unsafe impl Sync for RoutePointer {}
 
 /// What `on_start` made, for `on_stop`.
 #[derive(Clone, Copy)]
@@ -124,45 +82,36 @@ impl Generation {
         within: Duration,
     ) -> Result<StartedGeneration, FailedStart> {
         let plugin: Arc<str> = description.name.as_str().into();
+        let handle = PluginHandle::new(Arc::clone(&plugin), number, Arc::clone(services));
         // Kept for the life of the process: a thread that the plugin leaves behind may call at any time.
-        let side: &'static HostSide = Box::leak(Box::new(HostSide {
-            plugin: Arc::clone(&plugin),
-            generation: number,
-            services: Arc::clone(services),
-            staged: Mutex::new(Some(Vec::new())),
-            lease: OnceLock::new(),
-            called_early: OnceLock::new(),
-            retired: CancellationToken::new(),
-            own_calls: HostSide::own_calls(),
-        }));
+        let handle: &'static PluginHandle = Box::leak(Box::new(handle));
         let host_id: &'static str = Box::leak(services.host_id.to_string().into_boxed_str());
         let config: &'static PluginConfig = Box::leak(Box::new(config));
-        let host: &'static HostWithOrigins = Box::leak(Box::new(host_table(side, host_id, config)));
+        let host: &'static HostWithOrigins = Box::leak(Box::new(host_table(handle, host_id, config)));
         let generation = Arc::new(Self {
             plugin,
             number,
             description,
-            routes: Mutex::default(),
+            routes: Routes::default(),
             stuck: OnceLock::new(),
             instance: OnceLock::new(),
-            drained: Notify::new(),
-            cancelled: CancellationToken::new(),
-            side,
+            leases: Arc::default(),
+            handle,
             warnings: Mutex::default(),
             staged: Arc::new(staged),
             library,
         });
         generation.note_changed(&changed);
         let started = generation.run_on_start(HostTable(host), within).await;
-        let registered = side.close();
+        let registered = handle.end_registration();
         if let Err(error) = started {
             drop(registered);
             generation.stop(within).await;
             return Err(FailedStart { error, generation });
         }
-        let lease = Lease(Arc::new(Leased { generation: Arc::clone(&generation) }));
-        // Set once: this is the only place, run once for each side.
-        let _first = side.lease.set(WeakLease(Arc::downgrade(&lease.0)));
+        let lease = generation.leases.first();
+        // Set once: this is the only place, run once for each handle.
+        let _first = handle.lease.set(lease.downgrade());
         let functions = generation.take_functions(registered, &lease);
         Ok(StartedGeneration { generation, lease, functions })
     }
@@ -187,7 +136,7 @@ impl Generation {
             }
             Err(Lost::Hangs) => {
                 self.note_stuck(HANGS);
-                let called = self.side.called_early.get().cloned();
+                let called = self.handle.called_early.get().cloned();
                 Err(PluginError::StartTimeout { plugin, after: within, called })
             }
         }
@@ -214,9 +163,7 @@ impl Generation {
         let mut routes = Vec::new();
         let mut functions = Vec::new();
         for function in registered {
-            if !function.route.is_null() {
-                routes.push((function.name.clone(), RoutePointer(function.route)));
-            }
+            routes.extend(function.route.map(|route| (function.name.clone(), route)));
             functions.push(Function {
                 name: function.name,
                 plugin: Arc::clone(&self.plugin),
@@ -232,56 +179,14 @@ impl Generation {
                 handler: Box::new(function.function.leased(lease.clone())),
             });
         }
-        *self.routes() = routes;
+        self.routes.set(routes);
         functions
-    }
-
-    /// Tells the plugin where calls of its own functions from its own code go.
-    pub(crate) fn write_routes(&self, runs_here: &dyn Fn(&FunctionName) -> bool) {
-        for (name, RoutePointer(cell)) in self.routes().iter() {
-            let route = if runs_here(name) { ROUTE_HERE } else { ROUTE_ELSEWHERE };
-            // SAFETY: the plugin registered a static of its library, which is mapped as long as the list has it.
-            unsafe { &**cell }.route.store(route, Ordering::Relaxed);
-        }
-    }
-
-    /// Calls that ran inside the plugin without passing through the host.
-    pub(crate) fn direct_calls(&self) -> u64 {
-        // SAFETY: the plugin registered a static of its library, which is mapped as long as the list has it.
-        self.routes()
-            .iter()
-            .map(|(_, RoutePointer(cell))| unsafe { &**cell }.calls.load(Ordering::Relaxed))
-            .sum()
-    }
-
-    /// How often layers of its functions failed: those that did, by name.
-    pub(crate) fn layer_failures(&self) -> Vec<(FunctionName, u32)> {
-        let failures = |(name, RoutePointer(cell)): &(FunctionName, RoutePointer)| {
-            // SAFETY: the plugin registered a static of its library, which is mapped as long as the list has it.
-            (name.clone(), unsafe { &**cell }.layer_failures.load(Ordering::Relaxed))
-        };
-        self.routes().iter().map(failures).filter(|(_, failures)| *failures > 0).collect()
-    }
-
-    /// Waits until no lease is left, however long that takes.
-    pub(crate) async fn drained(&self) {
-        self.drained.notified().await;
-    }
-
-    /// Waits until no lease is left; answers whether that came before the deadline.
-    pub(crate) async fn drain(&self, within: Duration) -> bool {
-        tokio::time::timeout(within, self.drained.notified()).await.is_ok()
     }
 
     /// Refuses calls that the plugin makes outside of any invocation from now on, and ends those that it has made:
     /// `on_stop`, which ends what makes them, waits for the last lease, and each of them holds one.
     pub(crate) fn begin_retirement(&self) {
-        self.side.retired.cancel();
-    }
-
-    /// Drops the calls that have suspended; their callers get `cancelled`.
-    pub(crate) fn cancel_calls(&self) {
-        self.cancelled.cancel();
+        self.handle.retired.cancel();
     }
 
     /// Runs `on_stop` on a thread of its own, under the deadline. No lease may be left.
@@ -335,7 +240,7 @@ impl Generation {
 
     /// Closes the library, after the last call and `on_stop`; `range` is where it is mapped.
     pub(crate) fn close(&self, range: &Range<usize>) -> Result<(), String> {
-        self.routes().clear();
+        self.routes.clear();
         self.library.close(range)
     }
 
@@ -355,10 +260,6 @@ impl Generation {
         self.warnings.lock().push(warning);
     }
 
-    fn routes(&self) -> MutexGuard<'_, Vec<(FunctionName, RoutePointer)>> {
-        self.routes.lock()
-    }
-
     fn call_on_stop(&self, InstancePointer(instance): InstancePointer) -> Result<(), String> {
         let Some(on_stop) = self.library.with_descriptor(|descriptor| descriptor.on_stop).flatten() else {
             return Ok(());
@@ -367,17 +268,6 @@ impl Generation {
         // SAFETY: `instance` is what this plugin's `on_start` made; `stop` is called once, without leases.
         let status = unsafe { on_stop(instance, &raw mut reason) };
         read_status(status, reason)
-    }
-}
-
-impl Lease {
-    /// Ends when the calls of the generation are to be dropped.
-    pub(crate) fn cancelled(&self) -> WaitForCancellationFutureOwned {
-        self.0.generation.cancelled.clone().cancelled_owned()
-    }
-
-    pub(crate) fn downgrade(&self) -> WeakLease {
-        WeakLease(Arc::downgrade(&self.0))
     }
 }
 

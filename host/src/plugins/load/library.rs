@@ -1,19 +1,19 @@
 //! Mapping a library, and the layout check. One of the files with hand-written `unsafe` (ARCHITECTURE.md).
 #![expect(unsafe_code, reason = "maps a library and looks symbols up")]
 
-use std::error::Error as _;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 
 use framex_abi::layout::{CheckingGlobals, StableAbi, check_layout_compatibility_with_globals};
 use framex_abi::{ABI_MINOR, AbiSurface, DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, LayoutFn, PluginDescriptor};
-use libloading::os::unix::{Library as Handle, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
+use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 
 use crate::base::{Mutex, MutexGuard};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::object_file::ObjectFile;
 use crate::plugins::file::stage::Staged;
 use crate::plugins::native;
+use crate::plugins::process::linker::{in_words, with_advice};
 use crate::plugins::process::maps;
 
 /// A mapped plugin library whose descriptor and layouts fit.
@@ -52,10 +52,9 @@ impl Library {
             maps::range(&staged.copy).into_iter().for_each(native::watch);
             handle
         });
-        // `Display` of libloading says "dlopen failed" only; the cause has the loader's words, which begin with
-        // the path of the copy: nothing for those who read what failed.
+        // The loader's words begin with the path of the copy, which means nothing to a reader.
         let handle = handle.map_err(|error| {
-            let words = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            let words = in_words(&error);
             let path = format!("{}: ", copy.display());
             refuse(with_advice(words.strip_prefix(&path).unwrap_or(&words)))
         })?;
@@ -90,8 +89,7 @@ impl Library {
     pub(crate) fn close(&self, range: &Range<usize>) -> Result<(), String> {
         native::close(range, || {
             let Some(handle) = self.handle().take() else { return Ok(()) };
-            let closed = ManuallyDrop::into_inner(handle).close();
-            closed.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))
+            ManuallyDrop::into_inner(handle).close().map_err(|error| in_words(&error))
         })
     }
 
@@ -128,70 +126,6 @@ impl Library {
             format!("has other layouts of the ABI's types than this host: {}", first_line(&error.to_string()))
         })
     }
-}
-
-/// Keeps a library that is mapped already mapped for the life of the process.
-///
-/// # Errors
-/// What the loader says.
-pub(crate) fn settle(path: &str) -> Result<(), String> {
-    // SAFETY: nothing is mapped and nothing runs: the library is there, or this fails.
-    let found = unsafe { Handle::open(Some(path), RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
-    let found =
-        found.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))?;
-    let _kept = ManuallyDrop::new(found);
-    Ok(())
-}
-
-/// Has the system's loader look again at libraries that were closed while something pinned them.
-///
-/// It does so when a library is really unmapped, so this needs one that nobody else has mapped: glibc still ships
-/// some that are empty since their functions moved into `libc.so.6`.
-pub(crate) fn nudge() {
-    // SAFETY: an empty library of glibc; opening it runs nothing.
-    let opened = unsafe { Handle::open(Some("libutil.so.1"), RTLD_NOW | RTLD_LOCAL) };
-    // Where it cannot be opened, the next reload does the same.
-    let _closed = opened.map(Handle::close);
-}
-
-/// Returns true if a library of this SONAME is mapped.
-pub(crate) fn is_mapped(soname: &str) -> bool {
-    // SAFETY: opens only what is mapped, and runs nothing.
-    let opened = unsafe { Handle::open(Some(soname), RTLD_NOW | libc::RTLD_NOLOAD) };
-    opened.is_ok()
-}
-
-/// Maps a copy of a library that a plugin needs, and leaves it mapped. Its constructors run.
-///
-/// # Errors
-/// What the loader says.
-pub(crate) fn map_for_good(staged: &Staged) -> Result<(), String> {
-    let folder = staged.folder.open().map_err(|fault| fault.to_string())?;
-    let copy = folder.entry(&staged.copy);
-    // SAFETY: as of the plugin that needs it: a private copy, whole, and never written to again.
-    let handle = unsafe { Handle::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) };
-    let handle = handle.map_err(|error| {
-        let words = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        with_advice(words.strip_prefix(&format!("{}: ", copy.display())).unwrap_or(&words))
-    })?;
-    let _stays = ManuallyDrop::new(handle);
-    Ok(())
-}
-
-/// What the loader says where the block for thread-locals is full.
-pub(crate) const STATIC_TLS: &str = "static TLS block";
-
-/// Says what helps, where the loader's words do not.
-fn with_advice(words: &str) -> String {
-    if !words.contains(STATIC_TLS) {
-        return words.to_owned();
-    }
-    format!(
-        "{words}: it was built to keep thread-locals in the static block (initial-exec), of which a process has little and \
-         of which each load takes a part that unmapping does not give back; restart the host, start it with \
-         GLIBC_TUNABLES=glibc.rtld.optional_static_tls=65536 or more in its environment, or build the library with \
-         -ftls-model=global-dynamic"
-    )
 }
 
 /// The report of abi_stable is pages long; its first lines that say something are enough to act on.

@@ -10,7 +10,7 @@ use super::generation::Generation;
 use super::mapper;
 use super::on_thread::Lost;
 use crate::plugins::native;
-use crate::plugins::process::maps;
+use crate::plugins::process::{linker, maps};
 
 /// How often, and how long apart, the system is asked whether the library is gone.
 const LOOKS: u32 = 20;
@@ -46,7 +46,7 @@ pub(crate) async fn unmap(generation: &Arc<Generation>) -> Result<(), String> {
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
         // glibc looks again at libraries whose last thread has ended when some other library is closed.
-        super::library::nudge();
+        linker::nudge();
     }
     Err("something keeps it mapped: a thread of the plugin that still runs, or a library that asks never to be unmapped"
         .to_owned())

@@ -7,7 +7,6 @@
 use std::ffi::c_void;
 use std::ops::Range;
 
-use super::lock;
 use super::original::{Original, is_of_host};
 use crate::base::Mutex;
 
@@ -34,14 +33,14 @@ pub(super) fn prepare() {
 
 /// What in a library may still be called.
 pub(super) fn hook_in(library: &Range<usize>) -> Option<String> {
-    let callbacks = lock(&CALLBACKS);
+    let callbacks = CALLBACKS.lock();
     let held = callbacks.iter().find(|callback| library.contains(&callback.function))?;
     Some(held.what.to_owned())
 }
 
 /// The functions that may still be called.
 pub(super) fn functions() -> Vec<usize> {
-    lock(&CALLBACKS).iter().map(|callback| callback.function).collect()
+    CALLBACKS.lock().iter().map(|callback| callback.function).collect()
 }
 
 /// In front of glibc's function of this name.
@@ -56,7 +55,7 @@ unsafe extern "C" fn on_exit(function: unsafe extern "C" fn(i32, *mut c_void), a
     let original = unsafe { std::mem::transmute::<*mut c_void, OnExit>(original) };
     let callback =
         Callback { function: function as usize, what: "its handler of the process's end", timer: None };
-    lock(&CALLBACKS).push(callback);
+    CALLBACKS.lock().push(callback);
     // SAFETY: the arguments are those of our caller.
     unsafe { original(function, argument) }
 }
@@ -88,7 +87,7 @@ unsafe extern "C" fn timer_create(
         // SAFETY: glibc has just written to it.
         let timer = unsafe { *timer }.addr();
         if !is_of_host(function) {
-            lock(&CALLBACKS).push(Callback { function, what: "its timer", timer: Some(timer) });
+            CALLBACKS.lock().push(Callback { function, what: "its timer", timer: Some(timer) });
         }
     }
     status
@@ -103,7 +102,7 @@ unsafe extern "C" fn timer_delete(timer: libc::timer_t) -> i32 {
     type Delete = unsafe extern "C" fn(libc::timer_t) -> i32;
     let Some(original) = TIMER_DELETE.address() else { return -1 };
     // Not afterwards: then another timer may have its number.
-    lock(&CALLBACKS).retain(|callback| callback.timer != Some(timer.addr()));
+    CALLBACKS.lock().retain(|callback| callback.timer != Some(timer.addr()));
     // SAFETY: glibc's function of this name has this type.
     let original = unsafe { std::mem::transmute::<*mut c_void, Delete>(original) };
     // SAFETY: the argument is that of our caller.

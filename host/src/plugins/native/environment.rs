@@ -12,7 +12,6 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::lock;
 use crate::base::Mutex;
 
 /// The most bytes that changes of the environment may take in the life of the process.
@@ -161,7 +160,7 @@ fn places_of(entries: &[*mut c_char], name: &[u8]) -> Vec<usize> {
 
 /// Makes a change; the answer is that of a function of the C library.
 fn change(change: impl FnOnce(&mut Made) -> Result<(), Full>) -> c_int {
-    match change(lock(&MADE).get_or_insert_default()) {
+    match change(MADE.lock().get_or_insert_default()) {
         Ok(()) => 0,
         Err(Full) => fail(libc::ENOMEM),
     }
@@ -255,7 +254,7 @@ mod tests {
     fn variables_change_while_others_read_them_and_nothing_piles_up() {
         let others = std::env::vars_os().count();
         let read = |name| std::env::var(name).ok();
-        let bytes = || lock(&MADE).as_ref().map_or(0, |made| made.bytes);
+        let bytes = || MADE.lock().as_ref().map_or(0, |made| made.bytes);
         with(c"OF_A_TEST_1", c"a=b");
         with(c"OF_A_TEST_2", c"");
         assert_eq!((read("OF_A_TEST_1").as_deref(), read("OF_A_TEST_2").as_deref()), (Some("a=b"), Some("")));

@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::libraries::is_watched;
 use super::original::{Destructor, Original, is_of_host};
 
 /// `PTHREAD_KEYS_MAX` of glibc.
@@ -165,7 +166,7 @@ fn note_deleted(key: libc::pthread_key_t) -> bool {
     let (start, end) = CLOSING.get();
     if start < end {
         let destructor = slot.destructor.load(Ordering::Relaxed);
-        let is_of_another = super::thread_exit::is_watched(destructor) && !(start..end).contains(&destructor);
+        let is_of_another = is_watched(destructor) && !(start..end).contains(&destructor);
         if is_of_another || is_of_host(destructor) {
             FOREIGN_DELETED.store(true, Ordering::Relaxed);
             return false;

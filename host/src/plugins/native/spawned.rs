@@ -14,8 +14,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::libraries::is_watched;
 use super::original::{Original, is_of_host};
-use super::thread_exit::{is_watched, register_with_glibc};
+use super::thread_exit::register_with_glibc;
 
 /// How long a thread may take to begin.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(1);

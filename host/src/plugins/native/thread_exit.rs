@@ -28,9 +28,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::contained::{self, Aborted};
+use super::keys;
+use super::libraries::is_watched;
 use super::original::{Destructor, Original, is_of_host};
-use super::{keys, lock};
-use crate::base::{Mutex, RwLock};
+use crate::base::Mutex;
 
 /// Why a library of which a destructor has aborted stays mapped.
 const ABORTED_TEXT: &str = "a destructor of one of its thread-locals aborted, as a panic in one does: part of its code will never return";
@@ -102,8 +103,6 @@ static FLUSHES: AtomicU64 = AtomicU64::new(0);
 static FLUSHING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 static WORKERS: Mutex<Vec<Arc<Worker>>> = Mutex::new(Vec::new());
-/// Where plugin libraries are mapped.
-static LIBRARIES: RwLock<Vec<Range<usize>>> = RwLock::new(Vec::new());
 
 thread_local! {
     /// This thread's record, if it is a worker. Const and without a destructor, so that reading it registers nothing.
@@ -119,7 +118,7 @@ impl Drop for Guard {
         CURRENT.set(ptr::null());
         // What aborts now would have ended the process, which ends.
         while run(&self.0, |_| true).is_err() {}
-        lock(&WORKERS).retain(|worker| !Arc::ptr_eq(worker, &self.0));
+        WORKERS.lock().retain(|worker| !Arc::ptr_eq(worker, &self.0));
     }
 }
 
@@ -131,7 +130,7 @@ pub(super) fn prepare() {
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
 pub fn enter_worker() {
     let worker = Arc::new(Worker { signal_stack: SignalStack::current(), ..Worker::default() });
-    lock(&WORKERS).push(Arc::clone(&worker));
+    WORKERS.lock().push(Arc::clone(&worker));
     CURRENT.set(Arc::as_ptr(&worker));
     GUARD.set(Some(Guard(worker)));
 }
@@ -168,7 +167,7 @@ pub(in crate::plugins) fn enter_mapper() {
     CURRENT.set(Box::leak(Box::default()));
 }
 
-/// Maps a library by `map`, which calls [`watch`] for it. On the thread that maps.
+/// Maps a library by `map`, which calls `libraries::watch` for it. On the thread that maps.
 pub(in crate::plugins) fn while_mapping<T>(map: impl FnOnce() -> T) -> T {
     // SAFETY: null, or the record that this thread keeps.
     let Some(mapper) = (unsafe { CURRENT.get().as_ref() }) else { return map() };
@@ -177,7 +176,7 @@ pub(in crate::plugins) fn while_mapping<T>(map: impl FnOnce() -> T) -> T {
     mapper.mapping.store(false, Ordering::Relaxed);
     // What libraries registered that the plugin brought along: the C library keeps them mapped for it.
     let others: Vec<Recorded> = {
-        let mut recorded = lock(&mapper.recorded);
+        let mut recorded = mapper.recorded.lock();
         recorded.extract_if(.., |recorded| !is_watched(recorded.library.addr())).collect()
     };
     for Recorded { destructor, object, library } in others {
@@ -185,22 +184,6 @@ pub(in crate::plugins) fn while_mapping<T>(map: impl FnOnce() -> T) -> T {
         unsafe { register_with_glibc(destructor, object, library) };
     }
     mapped
-}
-
-/// Notes where a plugin library is mapped, before any call of it.
-pub(in crate::plugins) fn watch(library: Range<usize>) {
-    LIBRARIES.write().push(library);
-}
-
-/// Whether an address lies in a plugin library.
-pub(super) fn is_watched(address: usize) -> bool {
-    let libraries = LIBRARIES.read();
-    libraries.iter().any(|known| known.contains(&address))
-}
-
-/// Forgets a library that is no longer mapped.
-pub(super) fn forget(library: &Range<usize>) {
-    LIBRARIES.write().retain(|known| known != library);
 }
 
 /// Runs what a library registered on the thread that maps, which this is.
@@ -222,7 +205,7 @@ pub(super) fn flush_mapper(library: &Range<usize>) -> Result<(), String> {
 pub(in crate::plugins) async fn flush(library: &Range<usize>) -> Result<(), String> {
     let _turn = FLUSHING.lock().await;
     let number = FLUSHES.fetch_add(1, Ordering::Relaxed) + 1;
-    let workers = lock(&WORKERS).len();
+    let workers = WORKERS.lock().len();
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     // As many tasks as workers, each ready all the time, bring every worker to take one.
     let tasks: Vec<_> = (0..workers)
@@ -243,7 +226,7 @@ pub(in crate::plugins) async fn flush(library: &Range<usize>) -> Result<(), Stri
             tracing::error!("a destructor of a plugin's thread-local panicked");
         }
     }
-    if lock(&ABORTED).contains(library) {
+    if ABORTED.lock().contains(library) {
         Err(ABORTED_TEXT.to_owned())
     } else if all_flushed(number) && !holds(library) {
         Ok(())
@@ -255,7 +238,7 @@ pub(in crate::plugins) async fn flush(library: &Range<usize>) -> Result<(), Stri
 /// Whether some worker has a destructor of the library left.
 fn holds(library: &Range<usize>) -> bool {
     let of_library = |recorded: &Recorded| library.contains(&recorded.library.addr());
-    lock(&WORKERS).iter().any(|worker| lock(&worker.recorded).iter().any(of_library))
+    WORKERS.lock().iter().any(|worker| worker.recorded.lock().iter().any(of_library))
 }
 
 /// Whether every worker that may have something of a plugin took part in a flush.
@@ -263,7 +246,7 @@ fn all_flushed(number: u64) -> bool {
     let done = |worker: &Arc<Worker>| {
         !worker.touched.load(Ordering::Relaxed) || worker.flushed.load(Ordering::Relaxed) >= number
     };
-    lock(&WORKERS).iter().all(done)
+    WORKERS.lock().iter().all(done)
 }
 
 /// Runs what the library registered on this very thread. No plugin frame is on the stack: a task of ours calls it.
@@ -274,7 +257,7 @@ fn flush_here(library: &Range<usize>, number: u64) {
         return;
     }
     if destroy(worker, library).is_err() {
-        lock(&ABORTED).push(library.clone());
+        ABORTED.lock().push(library.clone());
     }
     worker.put_stack_back();
     worker.flushed.store(number, Ordering::Relaxed);
@@ -289,7 +272,7 @@ fn destroy(worker: &Worker, library: &Range<usize>) -> Result<(), Aborted> {
 /// Runs what fits, last one first, until nothing of the kind is left: a destructor may register another one.
 fn run(worker: &Worker, fits: impl Fn(&Recorded) -> bool) -> Result<(), Aborted> {
     let next = || {
-        let mut recorded = lock(&worker.recorded);
+        let mut recorded = worker.recorded.lock();
         recorded.iter().rposition(&fits).map(|place| recorded.remove(place))
     };
     let mut first = next();
@@ -320,7 +303,7 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
     if let Some(worker) = unsafe { current.as_ref() } {
         let may_be_mapped_now = worker.mapping.load(Ordering::Relaxed) && !is_of_host(library.addr());
         if may_be_mapped_now || is_watched(library.addr()) {
-            lock(&worker.recorded).push(Recorded { destructor, object, library });
+            worker.recorded.lock().push(Recorded { destructor, object, library });
             return 0;
         }
     }
@@ -349,6 +332,7 @@ pub(super) unsafe fn register_with_glibc(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugins::native::libraries::watch;
     use std::sync::atomic::AtomicUsize;
 
     static RUNS: AtomicUsize = AtomicUsize::new(0);

@@ -10,8 +10,9 @@ use super::record::{Build, PluginRecord};
 use crate::base::{FunctionName, Mutex, MutexGuard};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::stage::Staged;
-use crate::plugins::load::generation::{Generation, Lease};
+use crate::plugins::load::generation::Generation;
 use crate::plugins::process::maps;
+use crate::plugins::run::lease::Lease;
 use crate::plugins::settings::PluginConfig;
 use crate::plugins::status::{LastFailure, PluginStatus, Progress, Zombie};
 
@@ -167,9 +168,9 @@ impl Entry {
             file: build.staged.file.clone(),
             functions: published.map(|published| published.functions.clone()).unwrap_or_default(),
             in_flight: published.map_or(0, Published::in_flight),
-            direct_calls: published.map_or(0, |published| published.generation.direct_calls()),
+            direct_calls: published.map_or(0, |published| published.generation.routes.direct_calls()),
             layer_failures: published
-                .map(|published| published.generation.layer_failures())
+                .map(|published| published.generation.routes.layer_failures())
                 .unwrap_or_default(),
             mapped_bytes: maps::mapped_bytes(&build.staged.copy),
             published_at,

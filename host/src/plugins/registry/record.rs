@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::files::{DirFault, PrivateDir, PrivatePath};
 use crate::plugins::file::stage::{Staged, remove_copy};
+use crate::plugins::file::trust::signature_file::sync_signature;
 
 /// The name of the record.
 const NAME: &str = "plugins.json";
@@ -175,7 +176,7 @@ impl OpenBook<'_> {
             let copies = copies.open()?;
             for copy in &staged {
                 copies.read(&copy.copy)?.sync_all()?;
-                crate::plugins::file::trust::sync_signature(&copies, &copy.copy)?;
+                sync_signature(&copies, &copy.copy)?;
             }
             folder.open()?.replace(NAME, &text)?;
             for copy in &staged {

@@ -14,11 +14,11 @@ use framex_abi::{
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::lease::Lease;
 use super::waker::with_abi_waker;
 use super::watchdog::{Number, Polling};
 use crate::base::{ErrorCode, Failure, FunctionName, Invocation, Outcome};
 use crate::functions::{Handler, Started};
-use crate::plugins::load::generation::Lease;
 use crate::wire;
 
 /// `Registration::call`.

@@ -3,21 +3,20 @@
 #![expect(unsafe_code, reason = "the C functions that plugins call")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use framex_abi::{
     Buffer, CallContext, FUNCTION_IDEMPOTENT, Host, HostWithOrigins, LogRecord, NO_DEADLINE, NO_FUNCTION,
-    Registration, RouteCell, STATUS_ERR, STATUS_OK, Slice,
+    Registration, STATUS_ERR, STATUS_OK, Slice,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::call::{PluginFunction, call_context};
+use super::handle::{PluginHandle, Registered};
 use super::nested_call::call;
-use crate::base::{FunctionName, Invocation, Mutex, PlaceLimit, Places};
+use super::routes::RoutePointer;
+use crate::base::{FunctionName, Invocation};
 use crate::functions::DeclaredLimit;
-use crate::plugins::load::generation::{Lease, WeakLease};
-use crate::plugins::services::Services;
 use crate::plugins::settings::PluginConfig;
 
 /// Most functions of one plugin.
@@ -27,69 +26,17 @@ const TEXT_BYTES_MAX: usize = 256 * 1024;
 /// Longest log line in bytes; the rest is cut off.
 const LOG_BYTES_MAX: usize = 16 * 1024;
 
-/// Most calls at once that one generation makes outside of any invocation. Such a call begins a chain anew, with a
-/// depth of 0: so it is their number that ends what would go on without an end over tasks that a plugin spawns.
-const OWN_CALLS_MAX: usize = 1024;
-
-/// What a plugin registered, copied out of its memory.
-pub(crate) struct Registered {
-    pub(crate) name: FunctionName,
-    pub(crate) description: String,
-    pub(crate) arguments_schema: serde_json::Value,
-    pub(crate) result_schema: serde_json::Value,
-    pub(crate) idempotent: bool,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) limit: DeclaredLimit,
-    pub(crate) function: PluginFunction,
-    pub(crate) route: *const RouteCell,
-}
-
-// SAFETY: `route` is a static of atomics in the plugin's library.
-unsafe impl Send for Registered {}
-
-/// What a plugin's `instance` handle points to. It lives as long as the library is mapped.
-pub(crate) struct HostSide {
-    pub(crate) plugin: Arc<str>,
-    pub(crate) generation: u64,
-    pub(crate) services: Arc<Services>,
-    /// Open while `on_start` runs.
-    pub(crate) staged: Mutex<Option<Vec<Registered>>>,
-    pub(crate) lease: OnceLock<WeakLease>,
-    /// The first function that the plugin called while `on_start` ran.
-    pub(crate) called_early: OnceLock<String>,
-    /// Cancelled when the generation is out of the table.
-    pub(crate) retired: CancellationToken,
-    /// The places of the calls that the plugin makes outside of any invocation.
-    pub(crate) own_calls: Arc<Places>,
-}
-
-impl HostSide {
-    /// Ends registering; answers what was registered.
-    pub(crate) fn close(&self) -> Vec<Registered> {
-        self.staged.lock().take().unwrap_or_default()
-    }
-
-    /// The places of the calls of one generation outside of any invocation.
-    pub(crate) fn own_calls() -> Arc<Places> {
-        Arc::new(Places::new(PlaceLimit { in_flight_max: OWN_CALLS_MAX, queue_max: 0 }))
-    }
-
-    pub(crate) fn lease(&self) -> Option<Lease> {
-        self.lease.get()?.upgrade()
-    }
-}
-
 /// The table for one plugin; all that is passed in lives as long as the table is used.
 pub(crate) fn host_table(
-    side: &'static HostSide,
+    handle: &'static PluginHandle,
     host_id: &'static str,
     config: &'static PluginConfig,
 ) -> HostWithOrigins {
     let host = Host {
         struct_size: size_of::<HostWithOrigins>() as u32,
         flags: 0,
-        instance: std::ptr::from_ref(side).cast(),
-        generation: side.generation,
+        instance: std::ptr::from_ref(handle).cast(),
+        generation: handle.generation,
         host_id: Slice::new(host_id.as_bytes()),
         config: Slice::new(config.table.as_bytes()),
         register,
@@ -104,15 +51,8 @@ pub(crate) fn host_table(
     HostWithOrigins {
         host,
         config_origins: Slice::new(config.origins.as_bytes()),
-        layer_percent: &raw const side.services.layer_percent,
+        layer_percent: &raw const handle.services.layer_percent,
     }
-}
-
-/// # Safety
-/// `instance` is the handle of a [`Host`] table that [`host_table`] made.
-pub(crate) unsafe fn side(instance: *const ()) -> &'static HostSide {
-    // SAFETY: the caller vouches for the handle, which points to a `HostSide` that is never freed.
-    unsafe { &*instance.cast::<HostSide>() }
 }
 
 /// # Safety
@@ -132,12 +72,12 @@ unsafe extern "C" fn register(
 ) -> i32 {
     let registered = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the plugin passes its handle.
-        let side = unsafe { side(instance) };
+        let handle = unsafe { PluginHandle::from_raw(instance) };
         // SAFETY: the plugin passes a registration that lives until we return.
         let registration = unsafe { &*registration };
         // SAFETY: as do its texts.
         let registered = unsafe { read_registration(registration) }?;
-        add(side, registered)
+        add(handle, registered)
     }));
     let reason = match registered {
         Ok(Ok(())) => return STATUS_OK,
@@ -190,14 +130,14 @@ unsafe fn read_registration(registration: &Registration) -> Result<Registered, S
             max_queue: registration.max_queue as usize,
         },
         function,
-        route: registration.route,
+        route: RoutePointer::new(registration.route),
     })
 }
 
-fn add(side: &HostSide, registered: Registered) -> Result<(), String> {
-    let mut staged = side.staged.lock();
+fn add(handle: &PluginHandle, registered: Registered) -> Result<(), String> {
+    let mut so_far = handle.registered.lock();
     let name = &registered.name;
-    let Some(functions) = staged.as_mut() else {
+    let Some(functions) = so_far.as_mut() else {
         return Err(format!("`{name}` is registered too late: functions are registered while on_start runs"));
     };
     if functions.iter().any(|known| known.name == *name) {
@@ -213,10 +153,10 @@ fn add(side: &HostSide, registered: Registered) -> Result<(), String> {
 unsafe extern "C" fn resolve(instance: *const (), name: Slice) -> u32 {
     let resolved = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the plugin passes its handle.
-        let side = unsafe { side(instance) };
+        let handle = unsafe { PluginHandle::from_raw(instance) };
         // SAFETY: the plugin passes a slice that lives until we return.
         let name = unsafe { text(name, "function name") }.ok()?;
-        side.services.names.resolve(&FunctionName::new(name).ok()?)
+        handle.services.names.resolve(&FunctionName::new(name).ok()?)
     }));
     resolved.ok().flatten().map_or(NO_FUNCTION, |number| number.0)
 }
@@ -264,7 +204,7 @@ unsafe extern "C" fn log(instance: *const (), record: *const LogRecord) {
     // Nobody is left to tell if logging itself panics.
     let _contained = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the plugin passes its handle.
-        let side = unsafe { side(instance) };
+        let handle = unsafe { PluginHandle::from_raw(instance) };
         // SAFETY: the plugin passes a record that lives until we return.
         let record = unsafe { &*record };
         // SAFETY: the texts live until we return, as do those below.
@@ -275,7 +215,7 @@ unsafe extern "C" fn log(instance: *const (), record: *const LogRecord) {
         let module = lossy(unsafe { record.target.as_bytes() });
         // SAFETY: null, or the handle of an invocation that is alive.
         let invocation = unsafe { record.invocation.cast::<Invocation>().as_ref() };
-        write_log(side, record.level, &module, &message, &fields, invocation);
+        write_log(handle, record.level, &module, &message, &fields, invocation);
     }));
 }
 
@@ -284,7 +224,7 @@ fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
 }
 
 fn write_log(
-    side: &HostSide,
+    handle: &PluginHandle,
     level: u32,
     module: &str,
     message: &str,
@@ -296,7 +236,7 @@ fn write_log(
     macro_rules! write_at {
         ($level:ident) => {
             tracing::$level!(
-                target: "plugin", plugin = &*side.plugin, generation = side.generation, module, request_id, fields, "{message}"
+                target: "plugin", plugin = &*handle.plugin, generation = handle.generation, module, request_id, fields, "{message}"
             )
         };
     }

@@ -16,13 +16,13 @@ use framex_abi::{
 use tokio_util::sync::CancellationToken;
 
 use super::call::bytes_of;
-use super::host_table::{HostSide, side};
+use super::handle::PluginHandle;
+use super::lease::Lease;
 use super::waker::with_std_waker;
 use crate::base::{
     Caller, DEPTH_MAX, Deadline, ErrorCode, Failure, Held, Invocation, Outcome, RequestId, ServedBy,
 };
 use crate::functions::{CallFuture, FunctionNumber, Started};
-use crate::plugins::load::generation::Lease;
 use crate::plugins::services::Services;
 use crate::wire;
 
@@ -41,29 +41,29 @@ pub(crate) unsafe extern "C" fn call(
     let arguments = unsafe { OwnedBuffer::new(arguments) };
     let started = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the plugin passes its handle.
-        let side = unsafe { side(instance) };
-        let lease = side.lease().ok_or_else(|| no_lease(side, function))?;
+        let handle = unsafe { PluginHandle::from_raw(instance) };
+        let lease = handle.lease().ok_or_else(|| no_lease(handle, function))?;
         // SAFETY: null, or the handle of an invocation that the plugin is serving or has retained.
         let parent = unsafe { invocation.cast::<Invocation>().as_ref() };
-        if parent.is_none() && side.retired.is_cancelled() {
+        if parent.is_none() && handle.retired.is_cancelled() {
             return Err(not_executed(ErrorCode::Unavailable, "the plugin was replaced or withdrawn"));
         }
         let is_of_its_own = parent.is_none();
         // SAFETY: null, or options that live until we return.
         let options = unsafe { options.as_ref() };
-        let invocation = nested(side, parent, function, options)?;
-        let dispatch = side
+        let invocation = nested(handle, parent, function, options)?;
+        let dispatch = handle
             .services
             .dispatch()
             .ok_or_else(|| not_executed(ErrorCode::Unavailable, "the host is stopping"))?;
         let arguments = bytes_of(arguments, lease.clone());
         // A plugin may call from a thread of its own, where no runtime of ours is entered.
-        let _entered = enter(&side.services);
+        let _entered = enter(&handle.services);
         let invocation = Arc::new(invocation);
         let start = |waker: &Waker| {
             let context = &mut Context::from_waker(waker);
             match dispatch.start(invocation, arguments, context) {
-                Started::Pending(future) if is_of_its_own => until_retired(future, &side.retired, context),
+                Started::Pending(future) if is_of_its_own => until_retired(future, &handle.retired, context),
                 started => started,
             }
         };
@@ -72,7 +72,7 @@ pub(crate) unsafe extern "C" fn call(
         match started {
             Started::Ready(outcome) => outcome.map(Begun::Ended),
             Started::Pending(future) => {
-                Ok(Begun::Suspended(NestedCall { future, services: Arc::clone(&side.services), lease }))
+                Ok(Begun::Suspended(NestedCall { future, services: Arc::clone(&handle.services), lease }))
             }
         }
     }));
@@ -92,20 +92,20 @@ pub(crate) unsafe extern "C" fn call(
 }
 
 /// The refusal of a call from a generation that cannot call: not yet, or not any more.
-fn no_lease(side: &HostSide, function: u32) -> Box<Failure> {
-    if side.lease.get().is_some() {
+fn no_lease(handle: &PluginHandle, function: u32) -> Box<Failure> {
+    if handle.lease.get().is_some() {
         return not_executed(
             ErrorCode::Unavailable,
             "the plugin was retired, so it cannot call others any more",
         );
     }
-    let function = side.services.names.name(FunctionNumber(function));
+    let function = handle.services.names.name(FunctionNumber(function));
     let function =
-        side.called_early.get_or_init(|| function.map_or_else(String::new, |name| name.to_string()));
+        handle.called_early.get_or_init(|| function.map_or_else(String::new, |name| name.to_string()));
     let text = format!(
         "plugin `{}` calls `{function}` while its own on_start runs, and can call others only once that has returned: \
          call it from a function, or from a task that on_start begins and that waits",
-        side.plugin
+        handle.plugin
     );
     Box::new(Failure::not_executed(ErrorCode::Unavailable, text))
 }
@@ -138,11 +138,11 @@ fn not_executed(code: ErrorCode, message: &str) -> Box<Failure> {
     Box::new(Failure::not_executed(code, message))
 }
 
-fn too_many(side: &HostSide) -> Box<Failure> {
-    let most = side.own_calls.limit().map_or(0, |limit| limit.in_flight_max);
+fn too_many(handle: &PluginHandle) -> Box<Failure> {
+    let most = handle.own_calls.limit().map_or(0, |limit| limit.in_flight_max);
     let text = format!(
         "plugin `{}` makes {most} calls from tasks or threads of its own, which is the most at once",
-        side.plugin
+        handle.plugin
     );
     Box::new(Failure::not_executed(ErrorCode::Overloaded, text))
 }
@@ -158,12 +158,12 @@ fn enter(services: &Services) -> Option<tokio::runtime::EnterGuard<'_>> {
 
 /// The invocation of a nested call: it goes on where its parent stands.
 fn nested(
-    side: &HostSide,
+    handle: &PluginHandle,
     parent: Option<&Invocation>,
     function: u32,
     options: Option<&CallOptions>,
 ) -> Result<Invocation, Box<Failure>> {
-    let function = side.services.names.name(FunctionNumber(function));
+    let function = handle.services.names.name(FunctionNumber(function));
     let function = function
         .ok_or_else(|| not_executed(ErrorCode::NotFound, "a function number that was never given out"))?;
     let depth = parent.map_or(0, |parent| parent.depth + 1);
@@ -172,10 +172,10 @@ fn nested(
     }
     let held = match parent {
         Some(parent) => parent.held.clone(),
-        None => Held::default().with(side.own_calls.try_enter().ok_or_else(|| too_many(side))?),
+        None => Held::default().with(handle.own_calls.try_enter().ok_or_else(|| too_many(handle))?),
     };
     let mut deadline =
-        parent.map_or_else(|| Deadline::after(side.services.call_timeout()), |parent| parent.deadline);
+        parent.map_or_else(|| Deadline::after(handle.services.call_timeout()), |parent| parent.deadline);
     let mut idempotency_key = None;
     if let Some(options) = options.filter(|options| options.struct_size as usize >= size_of::<CallOptions>())
     {
@@ -192,7 +192,7 @@ fn nested(
     Ok(Invocation {
         id: parent.map_or_else(RequestId::random, |parent| parent.id),
         function,
-        caller: Caller::Plugin(Arc::clone(&side.plugin)),
+        caller: Caller::Plugin(Arc::clone(&handle.plugin)),
         deadline,
         hops: parent.map(|parent| parent.hops.clone()).unwrap_or_default(),
         depth,

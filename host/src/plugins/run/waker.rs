@@ -6,7 +6,7 @@ use std::task::{Wake, Waker};
 
 use framex_abi as abi;
 
-use crate::plugins::load::generation::Lease;
+use super::lease::Lease;
 
 /// Behind `data`: a `&Waker` for a borrowed one, a `Box<Waker>` for a clone. Both are a pointer to a `Waker`.
 ///

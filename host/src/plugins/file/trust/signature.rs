@@ -1,39 +1,19 @@
 //! The signature that lies beside a plugin file, in the form of minisign.
 
-use std::ffi::OsString;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use minisign_verify::{Error as MinisignError, Signature};
 
-use super::Distrust;
+use super::signature_file::{LEGACY_BYTES_MAX, SIGNATURE_BYTES_MAX, signature_path};
+use super::trust_error::TrustError;
 use crate::config::{KeyId, TrustedKey};
 use crate::files::open_regular;
 
-/// Longest signature file in bytes; minisign writes about 300, most of it comments.
-pub(super) const SIGNATURE_BYTES_MAX: u64 = 4096;
-/// Largest plugin file in bytes for a signature of the old kind, which is over the file itself: all of it has to be
-/// in memory at once.
-pub(super) const LEGACY_BYTES_MAX: u64 = 128 << 20;
 /// Longest comment of a signature that is shown, in characters.
 const COMMENT_CHARS_MAX: usize = 200;
-/// What the name of a signature file has after that of the plugin file.
-pub(super) const ENDING: &str = ".minisig";
-
-/// The name of the signature of a file, beside which it lies.
-pub(super) fn signature_name(file: &str) -> String {
-    format!("{file}{ENDING}")
-}
-
-/// Where the signature of a file lies.
-pub(super) fn signature_path(file: &Path) -> PathBuf {
-    let mut path = OsString::from(file);
-    path.push(ENDING);
-    path.into()
-}
-
 /// What a signature says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureInfo {
@@ -46,53 +26,53 @@ pub struct SignatureInfo {
 }
 
 /// A signature as it lay beside a plugin file.
-pub(super) struct FileSignature {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct FileSignature {
+    pub(crate) bytes: Vec<u8>,
     signature: Signature,
     key_id: KeyId,
 }
 
 impl FileSignature {
     /// Reads the signature that lies beside a file.
-    pub(super) fn beside(file: &Path) -> Result<Self, Distrust> {
+    pub(crate) fn beside(file: &Path) -> Result<Self, TrustError> {
         let opened = open_regular(&signature_path(file)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Distrust::Unsigned,
-            _ => Distrust::Unreadable(error.into()),
+            io::ErrorKind::NotFound => TrustError::Unsigned,
+            _ => TrustError::Unreadable(error.into()),
         })?;
-        let (opened, metadata) = opened.ok_or(Distrust::NotASignature)?;
+        let (opened, metadata) = opened.ok_or(TrustError::NotASignature)?;
         if metadata.len() > SIGNATURE_BYTES_MAX {
-            return Err(Distrust::SignatureTooLarge);
+            return Err(TrustError::SignatureTooLarge);
         }
         let mut bytes = Vec::new();
         // It may grow meanwhile.
         opened
             .take(SIGNATURE_BYTES_MAX + 1)
             .read_to_end(&mut bytes)
-            .map_err(|error| Distrust::Unreadable(error.into()))?;
+            .map_err(|error| TrustError::Unreadable(error.into()))?;
         Self::parse(bytes)
     }
 
-    fn parse(bytes: Vec<u8>) -> Result<Self, Distrust> {
+    fn parse(bytes: Vec<u8>) -> Result<Self, TrustError> {
         if bytes.len() as u64 > SIGNATURE_BYTES_MAX {
-            return Err(Distrust::SignatureTooLarge);
+            return Err(TrustError::SignatureTooLarge);
         }
-        let text = std::str::from_utf8(&bytes).map_err(|_| Distrust::NotASignature)?;
-        let signature = Signature::decode(text).map_err(|_| Distrust::NotASignature)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| TrustError::NotASignature)?;
+        let signature = Signature::decode(text).map_err(|_| TrustError::NotASignature)?;
         let second = text.lines().nth(1).and_then(|line| STANDARD.decode(line).ok());
-        let key_id = second.and_then(|decoded| KeyId::of(&decoded)).ok_or(Distrust::NotASignature)?;
+        let key_id = second.and_then(|decoded| KeyId::of(&decoded)).ok_or(TrustError::NotASignature)?;
         Ok(Self { bytes, signature, key_id })
     }
 
     /// Whether one of the keys made it, of these bytes. The outer error is that of reading them.
-    pub(super) fn verify<R: Read>(
+    pub(crate) fn verify<R: Read>(
         &self,
         keys: &[TrustedKey],
         open: impl Fn() -> io::Result<R>,
-    ) -> io::Result<Result<(), Distrust>> {
+    ) -> io::Result<Result<(), TrustError>> {
         let mut named = keys.iter().filter(|key| key.id() == self.key_id).peekable();
         if named.peek().is_none() {
             let trusted = keys.iter().map(TrustedKey::id).collect();
-            return Ok(Err(Distrust::OtherKey { found: self.key_id, trusted }));
+            return Ok(Err(TrustError::OtherKey { found: self.key_id, trusted }));
         }
         // Nothing keeps two keys from having one id.
         for key in named {
@@ -102,17 +82,17 @@ impl FileSignature {
                 Err(distrust) => return Ok(Err(distrust)),
             }
         }
-        Ok(Err(Distrust::Changed))
+        Ok(Err(TrustError::Changed))
     }
 
-    fn is_by(&self, key: &TrustedKey, mut bytes: impl Read) -> io::Result<Result<bool, Distrust>> {
+    fn is_by(&self, key: &TrustedKey, mut bytes: impl Read) -> io::Result<Result<bool, TrustError>> {
         let mut verifier = match key.key().verify_stream(&self.signature) {
             Ok(verifier) => verifier,
             Err(MinisignError::UnsupportedLegacyMode) => {
                 let mut whole = Vec::new();
                 bytes.take(LEGACY_BYTES_MAX + 1).read_to_end(&mut whole)?;
                 if whole.len() as u64 > LEGACY_BYTES_MAX {
-                    return Ok(Err(Distrust::TooLargeForLegacy));
+                    return Ok(Err(TrustError::TooLargeForLegacy));
                 }
                 return Ok(Ok(key.key().verify(&whole, &self.signature, true).is_ok()));
             }
@@ -127,7 +107,7 @@ impl FileSignature {
         }
     }
 
-    pub(super) fn info(&self, verified: bool) -> SignatureInfo {
+    pub(crate) fn info(&self, verified: bool) -> SignatureInfo {
         let comment = self.signature.trusted_comment().chars();
         SignatureInfo {
             key_id: self.key_id.to_string(),
@@ -158,7 +138,7 @@ pub(in crate::plugins) mod tests {
         trusted comment: a legacy one\n\
         b8T7fMHRF7GZ3anDfLUeZMronRNX1sUYRbyIfbMgRLICkxcEgLnL0ao6NFLrs/jgkFOdo7frGkxvPUNj7QElAw==\n";
 
-    fn verify(signature: &str, keys: &[&str], bytes: &[u8]) -> Result<(), Distrust> {
+    fn verify(signature: &str, keys: &[&str], bytes: &[u8]) -> Result<(), TrustError> {
         let keys: Vec<_> = keys.iter().map(|key| TrustedKey::from_base64(key).unwrap()).collect();
         FileSignature::parse(signature.into())?.verify(&keys, || Ok(bytes)).unwrap()
     }
@@ -168,8 +148,8 @@ pub(in crate::plugins) mod tests {
         for signature in [SIGNATURE, LEGACY, &SIGNATURE.replace('\n', "\r\n")] {
             assert!(verify(signature, &[KEY], SIGNED).is_ok());
             assert!(verify(signature, &[OTHER_KEY, KEY], SIGNED).is_ok());
-            assert!(matches!(verify(signature, &[KEY], b"tesu"), Err(Distrust::Changed)));
-            assert!(matches!(verify(signature, &[KEY], b""), Err(Distrust::Changed)));
+            assert!(matches!(verify(signature, &[KEY], b"tesu"), Err(TrustError::Changed)));
+            assert!(matches!(verify(signature, &[KEY], b""), Err(TrustError::Changed)));
         }
     }
 
@@ -177,7 +157,7 @@ pub(in crate::plugins) mod tests {
     fn the_trusted_comment_is_signed_too() {
         for (signature, other) in [(SIGNATURE, "a prehashed two"), (LEGACY, "a legacy two")] {
             let changed = signature.replace("a prehashed one", other).replace("a legacy one", other);
-            assert!(matches!(verify(&changed, &[KEY], SIGNED), Err(Distrust::Changed)));
+            assert!(matches!(verify(&changed, &[KEY], SIGNED), Err(TrustError::Changed)));
         }
         let info = FileSignature::parse(SIGNATURE.into()).unwrap().info(true);
         assert_eq!(
@@ -199,7 +179,7 @@ pub(in crate::plugins) mod tests {
         let mut forged = STANDARD.decode(OTHER_KEY).unwrap();
         forged[2..10].copy_from_slice(&id(KEY));
         let forged = STANDARD.encode(forged);
-        assert!(matches!(verify(SIGNATURE, &[&forged], SIGNED), Err(Distrust::Changed)));
+        assert!(matches!(verify(SIGNATURE, &[&forged], SIGNED), Err(TrustError::Changed)));
         assert!(verify(SIGNATURE, &[&forged, KEY], SIGNED).is_ok(), "two keys may have one id");
     }
 
@@ -215,12 +195,12 @@ pub(in crate::plugins) mod tests {
             SIGNATURE.replace("trusted comment: a", "comment: a"),
             SIGNATURE.replace("RUTn", "RVTn"),
         ] {
-            assert!(matches!(verify(&text, &[KEY], SIGNED), Err(Distrust::NotASignature)), "{text:?}");
+            assert!(matches!(verify(&text, &[KEY], SIGNED), Err(TrustError::NotASignature)), "{text:?}");
         }
         let binary = FileSignature::parse(vec![0xff; 300]).err();
-        assert!(matches!(binary, Some(Distrust::NotASignature)));
+        assert!(matches!(binary, Some(TrustError::NotASignature)));
         let long = SIGNATURE.replace("a prehashed one", &"x".repeat(4096));
-        assert!(matches!(verify(&long, &[KEY], SIGNED), Err(Distrust::SignatureTooLarge)));
+        assert!(matches!(verify(&long, &[KEY], SIGNED), Err(TrustError::SignatureTooLarge)));
     }
 
     #[test]
@@ -228,6 +208,6 @@ pub(in crate::plugins) mod tests {
         let keys = [TrustedKey::from_base64(KEY).unwrap()];
         let large = || Ok(io::repeat(0).take(u64::MAX));
         let refused = FileSignature::parse(LEGACY.into()).unwrap().verify(&keys, large).unwrap();
-        assert!(matches!(refused, Err(Distrust::TooLargeForLegacy)));
+        assert!(matches!(refused, Err(TrustError::TooLargeForLegacy)));
     }
 }

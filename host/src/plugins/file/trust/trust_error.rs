@@ -3,13 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
-use super::signature::{ENDING, LEGACY_BYTES_MAX, SIGNATURE_BYTES_MAX};
+use super::signature_file::{ENDING, LEGACY_BYTES_MAX, SIGNATURE_BYTES_MAX};
 use crate::config::KeyId;
 
 /// Why a plugin file is not trusted.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum Distrust {
+pub enum TrustError {
     /// Every user of the machine may change it.
     Writable,
     /// Nothing lies beside it.
@@ -47,7 +47,7 @@ pub enum Distrust {
     },
 }
 
-impl Distrust {
+impl TrustError {
     /// Completes the sentence "plugin file X ...", with the way out.
     pub(crate) fn sentence(&self, file: &str) -> String {
         let sign = format!("`minisign -S -m {file}`");

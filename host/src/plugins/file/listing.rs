@@ -1,0 +1,53 @@
+//! The files of the plugin directory, by name alone.
+
+use std::path::{Path, PathBuf};
+
+use crate::plugins::error::PluginError;
+
+/// Whether a file of the plugin directory is taken for a plugin, by its name: the system's ending for libraries,
+/// and not hidden.
+pub(crate) fn is_plugin_file(name: &str) -> bool {
+    name.ends_with(std::env::consts::DLL_SUFFIX) && !name.starts_with('.')
+}
+
+/// Whether a file that is not taken for a plugin looks like one under another name.
+pub(crate) fn is_misnamed(name: &str) -> bool {
+    let suffix = std::env::consts::DLL_SUFFIX;
+    !name.starts_with('.')
+        && !name.ends_with(".minisig")
+        && ([".dll", ".dylib", ".so"].iter().any(|ending| name.ends_with(ending))
+            || name.contains(&format!("{suffix}.")))
+}
+
+/// The files of a directory.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Those that are taken for plugins, by name.
+    pub(crate) plugins: Vec<PathBuf>,
+    /// The names of the others, but for hidden ones.
+    pub(crate) others: Vec<String>,
+}
+
+/// Lists the files of a directory. Blocks on the disk.
+///
+/// # Errors
+/// [`PluginError::Directory`].
+pub(crate) fn list(directory: &Path) -> Result<Listing, PluginError> {
+    let refuse = |source: std::io::Error| {
+        let (directory, source) = (directory.to_owned(), source.into());
+        PluginError::Directory { directory, source }
+    };
+    let mut listing = Listing::default();
+    for entry in std::fs::read_dir(directory).map_err(refuse)? {
+        let path = entry.map_err(refuse)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if is_plugin_file(&name) {
+            listing.plugins.push(path);
+        } else if !name.starts_with('.') && !path.is_dir() {
+            listing.others.push(name);
+        }
+    }
+    listing.plugins.sort();
+    listing.others.sort();
+    Ok(listing)
+}
