@@ -156,9 +156,9 @@ fn open_plugins(
         Arc::clone(&config.host_id),
         tokio::runtime::Handle::current(),
         config.server.call_timeout,
+        dispatch,
     ));
     services.set_layer_percent(config.server.layer_percent);
-    services.connect(dispatch);
     Plugins::open(services, table, folder, settings(config)).map(Arc::new)
 }
 
