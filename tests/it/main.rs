@@ -43,5 +43,6 @@ mod terminal;
 mod tls;
 mod trust;
 mod types;
+mod voice;
 mod watchdog;
 mod written;
