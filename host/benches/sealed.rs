@@ -1,4 +1,4 @@
-//! What a sealed call costs the server, against a bare hyper echo in the same run, and a few figures of the daemon.
+//! The cost of a sealed call for the server, against a bare hyper echo in the same run, and a few figures of the daemon.
 //!
 //! Run it with `scripts/bench.sh`. Servers are processes of their own, so that their CPU time is theirs alone;
 //! the rounds of them alternate, so that all meet the same machine. `BENCH_OTHER_HOST` names the daemon of another
@@ -131,7 +131,7 @@ impl Server {
                 break line;
             }
         };
-        // Whatever it says from here on is read, so that it never waits for us.
+        // All further output is read, so that it never waits for us.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         let json: Value = serde_json::from_str(&line)?;
         let address = json["address"].as_str().context("the line names the address")?.to_owned();

@@ -46,7 +46,7 @@ fn check_no_cors(answer: &Answer) {
     assert_eq!(answer.headers.iter().find(shares), None);
 }
 
-/// The lines of the audit log, once there are so many.
+/// Waits for `count` lines of the audit log and returns them.
 #[track_caller]
 fn audit(host: &Daemon, count: usize) -> Vec<Value> {
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -237,7 +237,7 @@ fn the_audit_log_names_the_token_and_whom_it_refused() {
     let lines = audit(&host, 2);
     assert!(lines[1].get("who").is_none() && lines[1]["uid"].is_u64(), "{}", lines[1]);
 
-    // Looking is no change, and a wrong type is no attempt of a stranger.
+    // Reading changes nothing, and a wrong type is not an attack.
     check_refused(&ask(&host, "GET", LIST, &[("host", &address)]), 401, "unauthenticated");
     let rebound = [("host", "x"), ("authorization", TOKEN), ("content-type", "application/json")];
     check_refused(&ask(&host, "POST", RELOAD, &rebound), 403, "permission_denied");
@@ -296,7 +296,7 @@ fn strangers_who_stay_lock_nobody_out_of_the_socket_and_do_not_hold_up_the_end()
     assert_eq!(host.reload("changing").status, 200);
     drop(silent);
     assert_eq!(ask_well(&host, "GET", LIST, &[]).status, 200, "places are given back");
-    // Without `connection: close`: whoever is refused is not kept.
+    // Without `connection: close`: a refused client does not keep its connection.
     let refused = host.admin_raw(format!("GET {LIST} HTTP/1.1\r\nhost: {address}\r\n\r\n"));
     assert_eq!(refused.header("connection"), Some("close"));
     let _silent = TcpStream::connect(&address).unwrap();

@@ -10,7 +10,7 @@ const ECHO: &str = "misbehave.functions.echo";
 const SAME_NUMBER: &str = "misbehave.functions.same_number";
 const LOGS: &str = "misbehave.functions.logs";
 const DEMO: &str = "demo.some.example_func";
-/// How much more may be resident at any moment after a first round: what fits is held, by each of the threads.
+/// Maximum growth of resident memory after a first round: each thread holds what fits.
 const GROWTH_BYTES_MAX: usize = 10 << 20;
 
 fn host() -> Daemon {
@@ -22,7 +22,7 @@ fn host() -> Daemon {
         .start()
 }
 
-/// What is wrong with some bytes as arguments, the bytes, and a part of what is said of them.
+/// Invalid arguments: the fault, the bytes, and a part of the error.
 struct Bad {
     what: &'static str,
     function: &'static str,
@@ -106,7 +106,7 @@ fn packed() -> Vec<Bad> {
     all
 }
 
-/// JSON that is none, or says what nothing can hold.
+/// Invalid JSON, and JSON with values that nothing can hold.
 fn json_bodies() -> Vec<Bad> {
     let deep = |open: &str, close: &str| {
         format!("{{\"data\":{}1{}}}", open.repeat(100_000), close.repeat(100_000)).into_bytes()
@@ -282,7 +282,7 @@ fn hostile_compression_is_refused() {
     host.stop();
 }
 
-/// What the two doors take, and say that they do.
+/// The content types that the two listeners accept, and say that they accept.
 #[test]
 fn numbers_and_repeated_names_that_are_allowed_arrive() {
     let host = host();

@@ -1,4 +1,4 @@
-//! A plugin in C against the generated header, and that the header is the one of the ABI's source.
+//! A plugin in C against the generated header, which must match the ABI's source.
 
 use std::fs;
 use std::path::{Path, PathBuf};

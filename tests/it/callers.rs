@@ -120,7 +120,7 @@ fn what_a_caller_may_not_call_is_the_same_whether_it_exists_or_not() {
          content-type: text/plain\r\nx-framex-timeout-ms: x\r\ncontent-length: 1000000\r\n\r\n"
     );
     check_denied(&host.raw(head), "caller `web` may not call function `misbehave.functions.logs`");
-    // One that it may call, and that is not there, is offered with those that it may see.
+    // A missing function that it may call is answered with the names that it may see.
     for near in ["demo.some.exampel_func", "demo.functions.logs"] {
         let (status, _, detail) = call(&host, near, Some(WEB), &json!({})).problem();
         assert_eq!(status, 404, "{detail}");
@@ -220,7 +220,7 @@ fn rules_and_callers_go_together() {
     ] {
         assert_eq!(ask(&host, "GET", path, key, &json!({})).status, status, "{path} {key:?}");
     }
-    // A key of a rule opens its paths, and is nobody who may call.
+    // A key of a rule opens its paths, but does not name a caller.
     assert_eq!(catalogue(&host, "rule-key"), catalogue(&host, OPS));
     assert_eq!(ask(&host, "GET", OPENAPI, Some("rule-key"), &json!({})).status, 200);
     for function in [DEMO, LOGS, "there.is.none"] {

@@ -54,7 +54,7 @@ fn host_of(id: &str, server: &MariaDb) -> DaemonBuilder {
     host(id, "database_url = \"env:DATABASE_URL\"\ncreate = true").variable("DATABASE_URL", &server.url())
 }
 
-/// What an answer says, without what differs from call to call.
+/// Returns the answer without the parts that differ from call to call.
 fn said(answer: &Answer) -> (u16, Value) {
     let mut body = answer.json();
     if let Some(problem) = body.as_object_mut().filter(|_| answer.status != 200) {

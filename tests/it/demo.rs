@@ -1,4 +1,4 @@
-//! `scripts/demo.sh`, with the build that is there already in the place of the one that it makes.
+//! `scripts/demo.sh`, with the existing build instead of the one that it makes.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -101,7 +101,7 @@ fn a_chain_goes_on_as_deep_as_it_is_on_the_next_host() {
     // `ping` here, the rest there, which calls itself on.
     assert_eq!(a.call("misbehave.nested.ping", &json!({"depth": 9})).json(), json!(9));
     check_too_deep(&a.call("misbehave.nested.ping", &json!({"depth": DEPTH_MAX + 1})));
-    // Whoever seals a call says how deep it is: the last one that is allowed has no room for another one within.
+    // The sender of a sealed call states its depth: the deepest allowed call cannot make another one.
     let sealed = |depth: u64, function: &str| {
         let envelope = framex_host::wire::RequestEnvelope {
             extensions: framex_host::wire::RequestExtensions { depth, ..Default::default() },

@@ -42,7 +42,7 @@ fn begin_and_leave(host: &Daemon, key: &str, arguments: &Value) {
     drop(caller);
 }
 
-/// How many bookings began on a host, and how many ended.
+/// Returns how many bookings began on a host, and how many ended.
 fn booked(host: &Daemon) -> (u64, u64) {
     serde_json::from_value(host.call(BOOKED, &json!({})).json()).unwrap()
 }
@@ -68,7 +68,7 @@ fn a_repeat_gets_the_outcome_of_the_first() {
     host.stop();
 }
 
-/// Whether an answer says that it is the outcome of an earlier call.
+/// Returns whether an answer says that it is the outcome of an earlier call.
 fn is_replayed(answer: &Answer) -> bool {
     answer.header("idempotent-replayed") == Some("true")
 }
@@ -153,7 +153,7 @@ fn a_call_goes_on_without_its_caller_and_its_repeats_join_it() {
         assert_eq!((answer.status, answer.json()), (200, json!("seat 1")));
     }
     assert_eq!(booked(&host), (1, 1));
-    // Those that may wait for less long learn that it runs.
+    // Repeats with a shorter deadline learn that it runs.
     begin_and_leave(&host, "order-2", &arguments);
     let url = format!("{}/api/v1/functions/{BOOKS}", host.url());
     let headers =
@@ -378,13 +378,13 @@ fn a_repeat_of_a_call_that_may_have_run_goes_nowhere_else() {
     let seat = json!({"order": "seat"});
     assert_eq!(book(&a, "order-1", &seat).json()["executed"], Value::Null);
     drop(lossy);
-    // The peer is gone: nobody knows, and neither C nor A itself may run it.
+    // The peer is gone: whether it ran is unknown, so neither C nor A may run it.
     for _ in 0..3 {
         let repeat = book(&a, "order-1", &seat);
         assert_eq!((repeat.status, &repeat.json()["executed"]), (503, &Value::Null), "{}", repeat.json());
     }
     assert_eq!((booked(&b).0, booked(&c).0, booked(&a).0), (1, 0, 0));
-    // Another call is nobody's repeat.
+    // Another call does not repeat it.
     assert_eq!(book(&a, "order-2", &seat).json(), json!("seat 1"));
     assert_eq!(booked(&c).0, 1);
     [a, b, c].into_iter().for_each(Daemon::stop);

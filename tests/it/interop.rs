@@ -19,7 +19,7 @@ fn client(arguments: &[&str]) -> Exit {
     exit
 }
 
-/// What the client printed of a call, and its exit status.
+/// The client's output for a call, and its exit status.
 fn call(host: &Daemon, secret: &str, function: &str, arguments: &Value) -> (Option<i32>, Value) {
     let arguments = arguments.to_string();
     let url = host.url();

@@ -14,7 +14,7 @@ fn host() -> DaemonBuilder {
     Daemon::builder().plugin("misbehave")
 }
 
-/// Sets what the layer does; answers what was noted before, and how often bodies ran.
+/// Sets what the layer does, and returns what it noted before and how often bodies ran.
 #[track_caller]
 fn set_mood(host: &Daemon, mood: &str) -> (Vec<String>, u64) {
     let answer = host.call("misbehave.layers.set_mood", &json!({ "mood": mood }));
@@ -22,7 +22,7 @@ fn set_mood(host: &Daemon, mood: &str) -> (Vec<String>, u64) {
     serde_json::from_value(answer.json()).unwrap()
 }
 
-/// Checks what a mood makes of a call, in this order of events, in which the body runs so often.
+/// Checks the result of a call under a mood, its events in order, and the number of runs of the body.
 #[track_caller]
 fn check(host: &Daemon, function: &str, mood: &str, status: u16, events: &[&str]) -> Value {
     let (_, before) = set_mood(host, mood);

@@ -1,4 +1,4 @@
-//! What strangers can make a host spend, and that others are served meanwhile.
+//! Limits on what strangers can make a host spend; others are served meanwhile.
 
 mod answers;
 mod contents;
@@ -30,7 +30,7 @@ fn connect(host: &Daemon) -> TcpStream {
     stream
 }
 
-/// Waits until the other end has closed; answers what it sent before.
+/// Waits until the other end has closed, and returns what it sent before.
 #[track_caller]
 fn closed(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
@@ -167,7 +167,7 @@ fn bodies_take_so_much_memory_together() {
     check_serves(&host);
 }
 
-/// What comes after the client has said that nothing more will come.
+/// Bytes that arrive after the client has announced the end.
 fn closed_after_answer(stream: TcpStream) -> String {
     stream.shutdown(Shutdown::Write).unwrap_or_default();
     closed(stream)

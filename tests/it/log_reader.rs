@@ -1,4 +1,4 @@
-//! The other end of the log: gone, stuck, slow, full. Whatever it is, the host does what it would do.
+//! The reader of the log is gone, stuck, slow or full, and the host works as before.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
@@ -8,7 +8,7 @@ use framex_tests::{Daemon, DaemonBuilder, FreeAddress, host_command};
 use serde_json::{Value, json};
 
 const DROPPED: &str = "framex_log_lines_dropped_total";
-/// What a pipe takes before it is full, on Linux.
+/// The capacity of a pipe on Linux.
 const PIPE_BYTES: usize = 65_536;
 
 fn builder() -> DaemonBuilder {
@@ -36,7 +36,7 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
 fn check_works(mut host: Daemon) {
     log(&host, 50);
     assert_eq!(host.get("/health").status, 200);
-    let panics = host.call("misbehave.functions.panics", &json!({ "message": "said to nobody" }));
+    let panics = host.call("misbehave.functions.panics", &json!({ "message": "said to a closed pipe" }));
     assert_eq!(panics.problem().1, "panic");
     assert_eq!(host.call("there.only", &json!({})).problem().1, "unavailable");
     assert_eq!(host.reload("misbehave").status, 200);
@@ -66,7 +66,7 @@ fn a_reader_that_goes_away_changes_nothing() {
     check_works(host);
 }
 
-/// What is said of it goes nowhere, and must not end what accepts connections.
+/// The log line about it goes nowhere, and must not end the task that accepts connections.
 #[test]
 fn a_lack_of_descriptors_that_nobody_reads_of_closes_no_port() {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -107,7 +107,7 @@ fn the_form_is_the_one_that_the_client_asks_for() {
     }
 }
 
-/// What `promtool check metrics` says of a host's metrics; nothing if it finds no fault.
+/// Returns what `promtool check metrics` reports for a host's metrics; nothing if it finds no fault.
 fn faults(host: &Daemon) -> String {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])

@@ -1,5 +1,5 @@
-//! What native libraries do to the process that they are mapped into: nothing ends the host, what it relies on is put
-//! back with the plugin named, and what stays mapped is counted with its reason.
+//! Effects of native libraries on the process that they are mapped into: nothing ends the host, what it relies on is
+//! put back with the plugin named, and what stays mapped is counted with its reason.
 
 mod ends;
 mod environment;
@@ -40,7 +40,7 @@ fn check_works(host: &Daemon) {
     assert_eq!((answer.status, answer.json()), (200, json!("works")), "{}", host.log());
 }
 
-/// Reloads a plugin so many times.
+/// Reloads a plugin this number of times.
 #[track_caller]
 fn reload(host: &Daemon, plugin: &str, times: usize) {
     for _ in 0..times {
@@ -55,7 +55,7 @@ fn unload(host: &Daemon, plugin: &str) {
     assert_eq!(answer.status, 200, "{}\n{}", answer.json(), host.log());
 }
 
-/// Why retired libraries of a plugin are still mapped, the oldest first.
+/// The reasons why retired libraries of a plugin are still mapped, the oldest first.
 #[track_caller]
 fn zombies(host: &Daemon, plugin: &str) -> Vec<String> {
     let status = host.plugin_status(plugin);
@@ -63,7 +63,7 @@ fn zombies(host: &Daemon, plugin: &str) -> Vec<String> {
     zombies.iter().map(|zombie| zombie["reason"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What the code of a plugin changed of the process, as the operator reads it.
+/// The changes that a plugin's code made to the process, as the operator reads them.
 #[track_caller]
 fn warnings(host: &Daemon, plugin: &str) -> Value {
     host.plugin_status(plugin)["warnings"].clone()

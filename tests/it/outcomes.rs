@@ -1,4 +1,4 @@
-//! What becomes of a call that began: results, the author's errors, panics, deadlines, limits, log lines.
+//! Outcomes of calls that began: results, the author's errors, panics, deadlines, limits, log lines.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ fn call_within(host: &Daemon, timeout_ms: &str, ms: u64) -> Answer {
     send("POST", &url, &headers, json!({ "ms": ms }).to_string().as_bytes())
 }
 
-/// Checks the status, code and `executed` of a call that failed; answers the detail.
+/// Checks the status, code and `executed` of a failed call, and returns the detail.
 fn check(answer: &Answer, status: u16, code: &str, executed: bool) -> String {
     let problem = answer.problem();
     assert_eq!((problem.0, problem.1.as_str()), (status, code), "{}", problem.2);

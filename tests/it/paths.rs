@@ -1,4 +1,4 @@
-//! Methods and paths: each path is taken as it is, or is none of this host.
+//! Methods and paths: the host takes each path literally, or does not have it.
 
 use framex_tests::{Answer, Daemon, send};
 

@@ -26,9 +26,9 @@ use framex_host::wire::{self, RequestEnvelope, ResponseEnvelope};
 use framex_tests::{Answer, Daemon, DaemonBuilder, FaultyPeer, frames, http_answer};
 use serde_json::{Value, json};
 
-/// The function that runs on a peer; wherever it runs, the log says so.
+/// The function that runs on a peer; the log of the host that runs it says so.
 const FUNCTION: &str = "misbehave.functions.logs";
-/// What it logs.
+/// The line that it logs.
 const TRACE: &str = "the function ran on this host";
 
 /// Host `id` with the plugins; `function` is configured to run at each of `urls`, the first of them first. Peers are
@@ -69,9 +69,9 @@ fn check_failed(answer: &Answer, status: u16, code: &str, executed: Option<bool>
     );
 }
 
-/// How often [`FUNCTION`] ran on a host. Ask each host once: the line that it waits for stays in the log.
+/// Returns how often [`FUNCTION`] ran on a host. Ask each host once: the line that it waits for stays in the log.
 fn runs(host: &Daemon) -> usize {
-    // The log is in order: when this line is there, whatever ran before has left its own.
+    // The log is in order: when this line is there, every call before has left its own.
     assert_eq!(host.call("misbehave.functions.sleeps", &json!({"ms": 0})).status, 200);
     host.wait_for_log("begins to sleep");
     host.log().lines().filter(|line| line.contains(TRACE) && line.contains("an info")).count()

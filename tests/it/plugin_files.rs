@@ -1,4 +1,4 @@
-//! Files in the plugin directory that are no plugins, or not for this host: each is named with the reason,
+//! Files in the plugin directory that are not plugins, or not for this host: each is named with the reason,
 //! and the good plugin beside it answers.
 
 use std::fs;
@@ -198,7 +198,7 @@ fn a_library_that_the_loader_refuses() {
     let reason = host.failure("unlinked").unwrap();
     assert!(reason.contains("undefined symbol: not_there"), "{reason}");
     let folder = host.folder().to_str().unwrap();
-    assert!(!reason.contains(folder), "{reason:?} shows a path to whoever may ask");
+    assert!(!reason.contains(folder), "{reason:?} shows a path to any client");
     check_demo(&host);
     host.stop();
 }
@@ -269,7 +269,7 @@ fn load_plugins_restricts_what_is_loaded() {
     let host = Daemon::builder()
         .config("load_plugins = [\"demo\"]")
         .plugin("misbehave")
-        .plugin_bytes("libbroken.so", b"broken, and nobody asked for it")
+        .plugin_bytes("libbroken.so", b"broken, and not required")
         .plugin("demo")
         .start();
     let ready = host.get("/ready").json();

@@ -1,4 +1,4 @@
-//! Reloads of a running daemon: under load, of bad builds, of many at once, with whatever builds leave behind.
+//! Reloads of a running daemon: under load, of bad builds, of many at once, with the remains of builds.
 
 mod admin;
 mod bad_builds;
@@ -31,12 +31,12 @@ fn host() -> DaemonBuilder {
     Daemon::builder().build(Build::new(1))
 }
 
-/// A daemon with a peer's calls in mind: those that are sealed with the tests' secret.
+/// A daemon for the sealed calls of a peer with the tests' secret.
 fn sealed(builder: DaemonBuilder) -> DaemonBuilder {
     builder.config(&frames::rules(&[frames::SECRET]))
 }
 
-/// What `build` answers if it is `build` alone that answers.
+/// Returns what `build` returns if `build` alone serves.
 fn of_build(build: Build) -> Value {
     json!([build.name(), build.name(), build.name()])
 }
@@ -55,7 +55,7 @@ fn check_done(answer: &Answer) -> Value {
     answer.json()
 }
 
-/// Checks that a change was refused; answers the step that failed and the detail.
+/// Checks that a change was refused, and returns the step that failed and the detail.
 #[track_caller]
 fn check_refused(answer: &Answer, status: u16, code: &str) -> (String, String) {
     let (found, found_code, detail) = answer.problem();

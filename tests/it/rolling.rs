@@ -8,11 +8,11 @@ use framex_tests::{Client, Daemon, FreeAddress, Nginx, until};
 use serde_json::json;
 
 const DEMO: &str = "demo.some.example_func";
-/// How long nginx leaves a host alone that it could not reach; 10 s by default.
+/// The time for which nginx avoids a host that it could not reach; 10 s by default.
 const FAIL_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn host(address: FreeAddress) -> Daemon {
-    // What is sent to hosts that stop is none of nginx's business here: it finds out by itself.
+    // Nothing tells nginx here which hosts stop: it finds out by itself.
     Daemon::builder()
         .plugin("demo")
         .listen(address)

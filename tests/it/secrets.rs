@@ -1,4 +1,4 @@
-//! Secrets stay where they are: canaries are planted wherever a secret can be, everything that can go wrong is made to
+//! Secrets stay where they are: canaries are planted everywhere a secret can be, everything that can go wrong is made to
 //! go wrong, and nothing that the daemon or the command line say shows any of them, or a part of one.
 
 mod canaries;
@@ -49,7 +49,7 @@ fn host(canaries: &Canaries, config: &str) -> DaemonBuilder {
     builder.plugin("demo").plugin("misbehave")
 }
 
-/// A config with a secret wherever one can be.
+/// A config with a secret everywhere one can be.
 fn good_config(canaries: &Canaries, unreachable: &str, faulty: &str) -> String {
     format!(
         r#"
@@ -262,7 +262,7 @@ fn check_admin(canaries: &Canaries, host: &Daemon) {
     let requests = [
         ("GET", "plugins", ""),
         ("GET", "plugins/demo", ""),
-        ("GET", "plugins/nobody", ""),
+        ("GET", "plugins/absent", ""),
         ("GET", "functions", ""),
         ("GET", "peers", ""),
         ("GET", "explain/far.away", ""),
@@ -270,7 +270,7 @@ fn check_admin(canaries: &Canaries, host: &Daemon) {
         ("GET", "nowhere", ""),
         ("POST", "plugins", "{\"file\": \"../x.so\"}"),
         ("POST", "plugins", "{\"file\": \"libnobody.so\"}"),
-        ("POST", "plugins/nobody/reload", "{}"),
+        ("POST", "plugins/absent/reload", "{}"),
         ("POST", "plugins/demo/reload", "{}"),
         ("POST", "plugins/demo/rollback", "{\"generation\": 99}"),
         ("POST", "plugins/demo/reload", "[1]"),
@@ -304,8 +304,8 @@ fn check_command_line(canaries: &Canaries, host: &Daemon) {
         "functions",
         "plugins list",
         "plugins show demo",
-        "plugins show nobody",
-        "plugins reload nobody",
+        "plugins show absent",
+        "plugins reload absent",
         "reload",
         "peers",
         "explain far.away",

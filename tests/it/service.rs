@@ -14,12 +14,12 @@ use framex_tests::{Daemon, DaemonBuilder, host_binary, run_to_end};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// How long the watchdog of these tests waits, in microseconds: a sign of life comes twice in it.
+/// The time that the watchdog of these tests waits, in microseconds: the host signals twice in it.
 const WATCHDOG_USEC: u64 = 200_000;
 /// The exposure that `systemd-analyze security` may find, times 10.
 const EXPOSURE_MAX: &str = "--threshold=12";
 
-/// What systemd is to a service.
+/// A stand-in for systemd.
 struct Supervisor {
     socket: UnixDatagram,
     folder: TempDir,
@@ -52,7 +52,7 @@ impl Supervisor {
         self.within(Duration::from_secs(60)).expect("the daemon says something in time")
     }
 
-    /// The next message that is no sign of life.
+    /// Returns the next message besides signs of life.
     #[track_caller]
     fn next_change(&self) -> String {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -146,7 +146,7 @@ fn signs_of_life_come_until_the_runtime_is_stuck() {
                 Err(_) => std::thread::yield_now(),
             }
         }
-        // Those that come later are refused with the listener.
+        // Later connections are refused with the listener.
         drop(listener);
         for mut stream in held {
             stream.write_all(b"go\n").unwrap();

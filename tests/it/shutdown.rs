@@ -8,7 +8,7 @@ use serde_json::json;
 
 const SLEEPS: &str = "misbehave.functions.sleeps";
 
-/// A daemon with a call of so many milliseconds in flight.
+/// A daemon with a call of this number of milliseconds in flight.
 fn busy(config: &str, ms: u64) -> (Daemon, Pending) {
     let host = Daemon::builder().config(config).plugin("misbehave").start();
     let call = host.begin(SLEEPS, &json!({ "ms": ms }));
@@ -16,7 +16,7 @@ fn busy(config: &str, ms: u64) -> (Daemon, Pending) {
     (host, call)
 }
 
-/// Waits until nobody listens any more.
+/// Waits until the listener is gone.
 fn check_refuses_connections(host: &Daemon) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while TcpStream::connect(host.address()).is_ok() {
@@ -134,7 +134,7 @@ fn a_host_that_was_killed_leaves_nothing_in_the_way_of_the_next() {
     next.stop();
 }
 
-/// A call that a peer runs, and that nobody stops there, is given up with an answer as well.
+/// The host also gives up, with an answer, a call that a peer runs and does not stop.
 #[test]
 fn past_the_drain_deadline_calls_at_peers_are_answered() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

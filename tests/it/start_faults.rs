@@ -158,7 +158,7 @@ fn what_a_plugin_prints_is_none_of_a_result() {
     assert_eq!(json["name"], "misbehave");
 }
 
-/// A library that keeps so many bytes in the static block of thread-locals.
+/// A library that keeps this number of bytes in the static block of thread-locals.
 fn with_static_thread_locals(bytes: usize) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source.c");
@@ -185,7 +185,7 @@ fn static_thread_locals_that_run_out_are_explained_and_can_be_had() {
             break;
         }
     }
-    let refused = refused.expect("the system has not so much of it");
+    let refused = refused.expect("the system has less than that");
     assert!(refused.contains("cannot allocate memory in static TLS block"), "{refused}");
     assert!(refused.contains("GLIBC_TUNABLES=glibc.rtld.optional_static_tls=65536"), "{refused}");
     assert!(refused.contains("-ftls-model=global-dynamic"), "{refused}");

@@ -35,7 +35,7 @@ fn check_serves(host: &Daemon, build: Build) {
     assert_eq!((answer.status, &answer.json()[0]), (200, &json!(build.name())), "{}", host.log());
 }
 
-/// A change was refused; answers the step that failed and the detail.
+/// Checks that a change was refused, and returns the step that failed and the detail.
 #[track_caller]
 fn check_refused(answer: &Answer) -> (String, String) {
     let (status, code, detail) = answer.problem();
@@ -102,7 +102,7 @@ fn one_that_every_user_may_replace_is_refused() {
     let host = host.config("state_dir = \"above/state\"");
     check_not_taken(&host, "can be replaced by every user of this machine, who may write to ");
 
-    // As in `/tmp`, where nobody may rename what is somebody else's.
+    // As in `/tmp`, where no user may rename another user's files.
     let (host, _) = self::host();
     let above = host.folder().join("above");
     fs::create_dir(&above).unwrap();

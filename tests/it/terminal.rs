@@ -1,4 +1,4 @@
-//! What plugins, callers and peers say cannot make a line of the log or of a command's output, nor drive a terminal.
+//! Text of plugins, callers and peers cannot make a line of the log or of a command's output, nor drive a terminal.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// backwards; separators that some take for line breaks.
 const FORGED: &str = "x\r\n2026-01-01T00:00:00.000000Z  INFO audit: forged action=\"reload\" \u{1b}[2J\u{9b}2J\u{7f}\u{202e}\u{2028}\u{85}";
 
-/// Whether a terminal or a reader of lines acts on it.
+/// Returns whether a terminal or a reader of lines acts on it.
 fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

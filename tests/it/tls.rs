@@ -112,7 +112,7 @@ fn slow_handshakes_end_at_the_deadline_and_hold_nobody_up() {
     }
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(1400) && took < SOON, "{took:?}");
-    // Those who are slow after the handshake are no better off.
+    // Clients that are slow after the handshake fare no better.
     let mut stream = client(&authority).connect(host.address()).unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\n").unwrap();
     let _closed = stream.read_to_end(&mut Vec::new());

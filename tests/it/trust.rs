@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 const FILE: &str = "libchanging.so";
 const SIGNATURE: &str = "libchanging.so.minisig";
 
-/// Somebody who signs builds.
+/// A signer of builds.
 struct Signer(KeyPair);
 
 impl Signer {
@@ -183,7 +183,7 @@ fn at_the_start_bad_files_are_named_and_nothing_of_them_is_mapped() {
         let reason = host.failure(&file).unwrap_or_else(|| panic!("{file} is not refused:\n{}", host.log()));
         let expected = format!("plugin file `{file}` {}", bad.reason);
         assert!(reason.starts_with(&expected), "{reason:?} is not {expected:?}");
-        assert!(!reason.contains('/'), "{reason:?} shows a path to whoever may ask");
+        assert!(!reason.contains('/'), "{reason:?} shows a path to any client");
         let logged = host.logged(&reason);
         assert_eq!((&logged["level"], &logged["step"]), (&json!("ERROR"), &json!("stage")));
         assert!(checked.stdout.contains(&bad.reason), "check says nothing of {file}: {}", checked.stdout);

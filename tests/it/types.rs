@@ -1,4 +1,4 @@
-//! A value is the same wherever its function runs: in its plugin, from another one, on a peer, and in JSON; or it is
+//! A value is the same in its plugin, from another plugin, on a peer and in JSON; or it is
 //! refused.
 
 mod clients;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How the paths begin whose words are not clean yet. An entry goes when its files are clean.
+/// Beginnings of the paths whose words are not clean yet. An entry goes when its files are clean.
 const UNCLEAN: &[&str] = &[
     "config",
     "host/benches",
@@ -29,7 +29,7 @@ const UNCLEAN: &[&str] = &[
     "tests/src",
 ];
 
-/// Where words are looked at, besides the Markdown files at the top.
+/// The folders that are checked, besides the Markdown files at the top.
 const FOLDERS: [&str; 7] = ["config", "docs", "host", "plugin-sdk", "plugins", "scripts", "tests"];
 const EXTENSIONS: [&str; 7] = ["md", "py", "rs", "service", "sh", "socket", "toml"];
 /// These two have to name what they replace.

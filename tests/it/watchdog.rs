@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 const HOLDS: &str = "misbehave.functions.holds_worker";
 
-/// What `holds_worker` waits for: a socket that says nothing for a while.
+/// The wait of `holds_worker`: a socket that is silent for a while.
 struct Hold {
     folder: TempDir,
     release: mpsc::Sender<()>,
@@ -34,7 +34,7 @@ impl Hold {
                     Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
                 }
             }
-            // Those that come later are refused with the listener.
+            // Later connections are refused with the listener.
             drop(listener);
             for mut stream in held {
                 // The host may have ended.

@@ -1,4 +1,4 @@
-//! Results of commands that cannot be written: a failure, unless whoever read them has closed the pipe.
+//! Results of commands that cannot be written: a failure, unless the reader has closed the pipe.
 
 use std::fs::File;
 use std::process::{Command, Stdio};

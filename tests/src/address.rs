@@ -1,9 +1,9 @@
-//! Addresses that are known before anybody listens on them.
+//! Addresses that are known before a listener exists.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// An address of this machine where nobody listens, and where no other test will.
+/// An address of this machine without a listener, which no other test will use.
 ///
 /// Each has a loopback address of its own: the tests that let the system choose a port do so on 127.0.0.1,
 /// so the port cannot be taken before it is used, however long that takes.

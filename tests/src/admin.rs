@@ -58,7 +58,7 @@ impl Daemon {
         self.try_admin_post(path, body).expect("the connection ended without an answer")
     }
 
-    /// As [`Daemon::admin_post`]; `None` if nobody listens, or the connection ends without an answer.
+    /// As [`Daemon::admin_post`]; `None` if nothing listens, or the connection ends without an answer.
     #[must_use]
     pub fn try_admin_post(&self, path: &str, body: &Value) -> Option<Answer> {
         self.admin("POST", path, &body.to_string())
@@ -78,7 +78,7 @@ impl Daemon {
     /// The value of a metric, with its labels as they are shown; 0 if it is not there.
     ///
     /// # Panics
-    /// If it is no number.
+    /// If it is not a number.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
         let metrics = self.metrics();
@@ -139,7 +139,7 @@ impl Daemon {
         self.admin_post(&format!("plugins/{plugin}/reload"), &json!({}))
     }
 
-    /// What the admin API says of one plugin.
+    /// Returns what the admin API says about one plugin.
     #[must_use]
     #[track_caller]
     pub fn plugin_status(&self, plugin: &str) -> Value {

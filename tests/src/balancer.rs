@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long a connection may be silent.
+/// The longest silence of a connection.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Several hosts behind one URL.
@@ -27,7 +27,7 @@ struct Shared {
 #[derive(Debug)]
 struct Target {
     address: String,
-    /// Connections so far, and those that are open.
+    /// Connections so far, and open ones.
     connections: AtomicUsize,
     open: AtomicUsize,
 }
@@ -55,7 +55,7 @@ impl Balancer {
                     return;
                 }
                 let shared = Arc::clone(&of_acceptor);
-                // Whatever goes wrong ends the connection.
+                // Any fault ends the connection.
                 std::thread::spawn(move || {
                     let target = &shared.targets[number % shared.targets.len()];
                     target.connections.fetch_add(1, Ordering::SeqCst);

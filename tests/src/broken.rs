@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::{plugin_file, run_to_end};
 
-/// Where fields of the descriptor begin (`framex_abi::PluginDescriptor`); written out, as they never move.
+/// Offsets of the descriptor's fields (`framex_abi::PluginDescriptor`); written out, as they never move.
 pub const DESCRIPTOR_ABI_MAJOR: usize = 12;
 /// As above.
 pub const DESCRIPTOR_ABI_MINOR: usize = 14;

@@ -34,28 +34,28 @@ impl Build {
         self
     }
 
-    /// How it starts: `g`ood, `f`ails, `p`anics, `h`angs, `a`borts the process.
+    /// The way it starts: `g`ood, `f`ails, `p`anics, `h`angs, `a`borts the process.
     #[must_use]
     pub fn start(mut self, start: u8) -> Self {
         self.start = start;
         self
     }
 
-    /// What it registers: `a` everything, `b` no `sometimes`, `c` another type for `typed`.
+    /// Its functions: `a` everything, `b` no `sometimes`, `c` another type for `typed`.
     #[must_use]
     pub fn shape(mut self, shape: u8) -> Self {
         self.shape = shape;
         self
     }
 
-    /// What it leaves behind: `n`othing, a `t`hread, a tas`k`, ti`m`ers.
+    /// Its remains: `n`othing, a `t`hread, a tas`k`, ti`m`ers.
     #[must_use]
     pub fn leaves(mut self, leaves: u8) -> Self {
         self.leaves = leaves;
         self
     }
 
-    /// What its functions answer.
+    /// The result of its functions.
     #[must_use]
     pub fn name(self) -> String {
         format!("build-{:04}", self.number)
@@ -81,10 +81,10 @@ impl Build {
     }
 }
 
-/// What all builds of a plugin are made of.
+/// The file that all builds of a plugin are made of.
 struct Base {
     bytes: Vec<u8>,
-    /// Where the marker is.
+    /// The offset of the marker.
     marker: usize,
 }
 
@@ -111,7 +111,7 @@ impl Base {
     }
 }
 
-/// Where a text is in a library.
+/// Returns the offset of a text in a library.
 fn places(bytes: &[u8], text: &[u8]) -> Vec<usize> {
     let found = bytes.windows(text.len()).enumerate().filter(|(_, window)| *window == text);
     found.map(|(at, _)| at).collect()
@@ -132,7 +132,7 @@ impl Daemon {
         self.folder().join("plugins")
     }
 
-    /// Puts a file into the plugin directory as operators should: whole, in the place of the old one.
+    /// Puts a file into the plugin directory as operators should: whole, replacing the old one.
     ///
     /// # Panics
     /// If the system does not let it.

@@ -124,7 +124,7 @@ impl Daemon {
         begin(&self.address, request.as_ref()).answer()
     }
 
-    /// What `/ready` tells the operator of a file or plugin that is not served; nothing for one that is.
+    /// Returns what `/ready` tells the operator about a file or plugin that is not served; nothing for one that is.
     #[must_use]
     pub fn failure(&self, what: &str) -> Option<String> {
         let ready = self.admin_get_at("/ready").json();
@@ -186,7 +186,7 @@ impl Daemon {
         wait(&mut self.child).unwrap_or_else(|| panic!("the daemon goes on:\n{}", self.log.text()))
     }
 
-    /// Starts another daemon in the place of this one, which is killed if it still runs: with its folder, its
+    /// Replaces this daemon, which is killed if it still runs, with another one: with its folder, its
     /// variables and flags, and `config.toml` as it is now.
     ///
     /// # Panics

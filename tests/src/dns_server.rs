@@ -74,7 +74,7 @@ impl DnsServer {
     }
 
     fn put(&self, name: &str, kind: RecordType, data: Vec<RData>) {
-        let mut records = self.shared.records.lock().expect("nobody panics with it");
+        let mut records = self.shared.records.lock().expect("no thread panics while it holds the lock");
         records.insert((name_of(name), kind), data);
     }
 
@@ -86,17 +86,17 @@ impl DnsServer {
     /// It answers nothing that is asked of this name.
     ///
     /// # Panics
-    /// If the name is none.
+    /// If the name is invalid.
     pub fn silence_name(&self, name: &str) {
-        self.shared.silent.lock().expect("nobody panics with it").insert(name_of(name));
+        self.shared.silent.lock().expect("no thread panics while it holds the lock").insert(name_of(name));
     }
 
-    /// Whether it says the addresses of targets along with a service.
+    /// Sets whether it sends the addresses of targets along with a service.
     pub fn tell_along(&self, tells: bool) {
         self.shared.tells_along.store(tells, Ordering::SeqCst);
     }
 
-    /// How many queries there were.
+    /// Returns the number of queries.
     #[must_use]
     pub fn queries(&self) -> usize {
         self.shared.queries.load(Ordering::SeqCst)
@@ -126,7 +126,7 @@ fn serve(socket: &UdpSocket, shared: &Shared) {
         if let Some(answer) =
             Message::from_bytes(&bytes[..length]).ok().and_then(|query| answer(&query, shared))
         {
-            // Nobody may be there any more.
+            // The client may be gone.
             let _gone = socket.send_to(&answer, from);
         }
     }

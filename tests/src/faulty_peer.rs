@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::frames;
 
-/// How long a script may wait for a host before it gives up.
+/// The time that a script waits for a host before it gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest frame that may be a hello.
 const HELLO_BYTES_MAX: usize = 512;
@@ -221,7 +221,7 @@ impl Conversation {
         Some(String::from_utf8_lossy(&head).to_ascii_lowercase())
     }
 
-    /// Sends bytes; answers whether the other side still takes them.
+    /// Sends bytes, and returns whether the other side still takes them.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         let sent = self.stream.write_all(bytes).is_ok();
         if sent {

@@ -1,4 +1,4 @@
-//! Where the build put things.
+//! The files of the build.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ pub(crate) fn host_command_under(wrapper: &[String], binary: PathBuf) -> Command
     command
 }
 
-/// Whether the daemons run under a tool that takes memory for itself, so that figures of memory say nothing:
+/// Returns whether the daemons run under a tool that takes memory for itself, so that figures of memory say nothing:
 /// `scripts/sanitize.sh` sets `FRAMEX_TEST_INSTRUMENTED`.
 #[must_use]
 pub fn is_instrumented() -> bool {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long a connection may be silent.
+/// The longest silence of a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -24,11 +24,11 @@ pub struct ForwardProxy {
 struct Shared {
     name: String,
     target: String,
-    /// What it says when it has opened a tunnel.
+    /// Its answer when it has opened a tunnel.
     welcome: &'static str,
-    /// What it answers instead of doing its work.
+    /// Its answer instead of doing its work.
     refusal: Option<&'static str>,
-    /// What it wants in `proxy-authorization`.
+    /// The `proxy-authorization` that it requires.
     authorization: Option<&'static str>,
     stopping: AtomicBool,
     heads: Mutex<Vec<String>>,
@@ -94,7 +94,7 @@ impl ForwardProxy {
                     return;
                 }
                 let shared = Arc::clone(&of_acceptor);
-                // Whatever goes wrong ends the connection, as with a real proxy.
+                // Any fault ends the connection, as with a real proxy.
                 std::thread::spawn(move || shared.serve(stream));
             }
         });
@@ -113,14 +113,14 @@ impl ForwardProxy {
         self.shared.heads.lock().expect("no thread panics with the lock").clone()
     }
 
-    /// Whether these bytes passed, in one piece.
+    /// Returns whether these bytes passed, in one piece.
     #[must_use]
     pub fn saw(&self, bytes: &[u8]) -> bool {
         let seen = self.shared.seen.lock().expect("no thread panics with the lock");
         seen.windows(bytes.len()).any(|window| window == bytes)
     }
 
-    /// How many bytes passed.
+    /// Returns how many bytes passed.
     #[must_use]
     pub fn passed(&self) -> usize {
         self.shared.seen.lock().expect("no thread panics with the lock").len()

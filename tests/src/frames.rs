@@ -22,7 +22,7 @@ use sha2::Sha256;
 
 use crate::{Answer, http_answer, send};
 
-/// A generated secret; it is the one of the test vectors.
+/// A generated secret, which the test vectors use as well.
 pub const SECRET: &str = "fxk1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 /// Another one.
 pub const OTHER_SECRET: &str = "fxk1_ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
@@ -39,7 +39,7 @@ pub fn key() -> KeySet {
 /// The keys of a secret.
 ///
 /// # Panics
-/// If it is none.
+/// If it is not one.
 #[must_use]
 pub fn key_of(secret: &str) -> KeySet {
     KeySet::derive(secret).expect("tests use well-formed secrets")
@@ -64,7 +64,7 @@ pub fn now_ms() -> u64 {
 /// A call with named arguments, 10 s and no hops.
 ///
 /// # Panics
-/// If the name is none.
+/// If the name is invalid.
 #[must_use]
 pub fn envelope(function: &str, arguments: &impl Serialize) -> RequestEnvelope {
     RequestEnvelope {
@@ -101,7 +101,7 @@ pub fn open_request(frame: &[u8]) -> Option<(OpenedKey, RequestEnvelope)> {
     Some((OpenedKey { key: opened.key, id: opened.request_id }, envelope))
 }
 
-/// What seals the answer to a frame.
+/// The keys and ids that seal the answer to a frame.
 #[derive(Debug, Clone)]
 pub struct OpenedKey {
     /// The keys that opened the frame.
@@ -174,7 +174,7 @@ pub fn sent_at_ms(frame: &[u8]) -> u64 {
 /// The result of a function as JSON.
 ///
 /// # Panics
-/// If it is no MessagePack.
+/// If it is not MessagePack.
 #[must_use]
 pub fn result_json(result: &Bytes) -> serde_json::Value {
     rmp_serde::from_slice(result).expect("results are MessagePack")
@@ -217,7 +217,7 @@ impl RawKeys {
         (id, self.frame([1, flags, zero[0], zero[1]], id, plaintext))
     }
 
-    /// Seals any bytes with the keys of requests or those of responses, as a frame of any form: the bytes of a header
+    /// Seals any bytes with the keys of requests or of responses, as a frame of any form: the bytes of a header
     /// from the fifth to the eighth.
     #[must_use]
     pub fn seal_form(&self, as_request: bool, form: [u8; 4], plaintext: &[u8]) -> Vec<u8> {

@@ -22,7 +22,7 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Panics
-    /// If it is none.
+    /// If it is not one.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
@@ -32,7 +32,7 @@ impl Answer {
     /// The status, the code and the detail of a problem.
     ///
     /// # Panics
-    /// If it is none.
+    /// If it is not one.
     #[must_use]
     pub fn problem(&self) -> (u16, String, String) {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
@@ -118,7 +118,7 @@ pub fn post(url: &str, body: &Value) -> Answer {
 }
 
 /// An address that refuses connections for as long as this lives: the near end of a connection to ourselves,
-/// so that nobody else is given the port.
+/// so that the system gives the port to no other process.
 #[derive(Debug)]
 pub struct ClosedPort {
     near: TcpStream,

@@ -1,4 +1,4 @@
-//! What the whole-daemon tests share: real daemons in scratch folders, real plugin files, scripted peers.
+//! The harness of the whole-daemon tests: real daemons in scratch folders, real plugin files, scripted peers.
 //!
 //! Build the workspace before running them (`scripts/test.sh` does): they use the binary and the plugins
 //! of the same target folder that they were built into.

@@ -10,7 +10,7 @@ use crate::log::Log;
 use crate::process::run_to_end;
 use crate::{FreeAddress, Issued};
 
-/// What the account is called.
+/// The name of the account.
 const USER: &str = "reports";
 /// Its password, as it is, and as a URL has it.
 const PASSWORD: [&str; 2] = ["canary/of@the:database", "canary%2Fof%40the%3Adatabase"];
@@ -133,7 +133,7 @@ impl MariaDb {
         assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     }
 
-    /// Where it listens, with or without a server there.
+    /// Its address, with or without a server there.
     #[must_use]
     pub fn address(&self) -> String {
         self.address.url().replace("http://", "")
@@ -165,7 +165,7 @@ impl MariaDb {
         format!("mysql://{user}:{}@{}/flights", PASSWORD[1], self.address())
     }
 
-    /// Whether a text shows the password, in any form.
+    /// Returns whether a text shows the password, in any form.
     #[must_use]
     pub fn is_betrayed_by(&self, text: &str) -> bool {
         PASSWORD.iter().any(|password| text.contains(password)) || text.contains("canary")

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::process::say_skipped;
 use crate::{Daemon, DaemonBuilder, Exit, run_to_end};
 
-/// The right to give a daemon mounts of its own: root has it, and where the system allows user namespaces everybody.
+/// The right to give a daemon mounts of its own: root has it, and every user where the system allows user namespaces.
 #[derive(Debug)]
 pub struct Mounts {
     unshare: &'static [&'static str],

@@ -20,7 +20,7 @@ pub struct Nginx {
 
 impl Nginx {
     /// Starts nginx with one server, and waits until it listens. `http` has directives of the block `http`, such as an
-    /// `upstream`; `server` those of the block `server`, without `listen`.
+    /// `upstream`; `server` has the lines of the block `server`, without `listen`.
     ///
     /// # Panics
     /// If nginx is not installed, or does not take the directives.
@@ -60,7 +60,7 @@ impl Nginx {
         self.address.url()
     }
 
-    /// What nginx has said of errors so far.
+    /// Returns nginx's error log so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.log.text()

@@ -1,4 +1,4 @@
-//! What Linux tells of a daemon's process.
+//! A daemon's process, as Linux reports it.
 
 use std::collections::BTreeSet;
 use std::fs;

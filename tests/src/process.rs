@@ -4,10 +4,10 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a daemon may take to start or stop before the test fails.
+/// The time in which a daemon must start or stop, or the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a process ended, and all that it said.
+/// The exit status of a process, and all its output.
 #[derive(Debug)]
 pub struct Exit {
     /// Exit code; `None` after a signal.

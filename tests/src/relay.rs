@@ -14,12 +14,12 @@ use framex_host::wire::CONTENT_TYPE;
 use crate::faulty_peer::content_length;
 use crate::{FreeAddress, frames, http_answer};
 
-/// How long a connection may be silent.
+/// The longest silence of a connection.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a relay that waits for the host looks whether the client is still there.
+/// The interval at which a relay that waits for the host checks that the client is still there.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What becomes of one request.
+/// The fate of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// It is passed on, and so is the answer.
@@ -85,7 +85,7 @@ impl fmt::Debug for Shared {
 }
 
 impl Relay {
-    /// Starts one before the host at `target`, an address. `choose` says what becomes of each call, a `POST` that is no hello, by
+    /// Starts one before the host at `target`, an address. `choose` decides about each call, a `POST` that is not a hello, by
     /// its number from 0; other requests are passed on.
     ///
     /// # Panics
@@ -113,7 +113,7 @@ impl Relay {
         self.at.url()
     }
 
-    /// How many calls came, whatever became of them.
+    /// Returns how many calls arrived, with any fate.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.shared.calls.load(Ordering::SeqCst)
@@ -125,7 +125,7 @@ impl Relay {
         locked(&self.shared.copied).clone()
     }
 
-    /// Closes all connections; from now on, new ones are refused by the system, as where nobody listens.
+    /// Closes all connections; from now on, the system refuses new ones, as without a listener.
     pub fn leave(&mut self) {
         self.shared.is_away.store(true, Ordering::SeqCst);
         // Wakes the acceptor; if it cannot be reached, it has ended already.
@@ -145,7 +145,7 @@ impl Relay {
     /// If the system does not let it.
     pub fn come_back(&mut self) {
         let listener =
-            TcpListener::bind((self.at.ip(), self.at.port())).expect("the address is nobody else's");
+            TcpListener::bind((self.at.ip(), self.at.port())).expect("no other process has the address");
         self.shared.is_away.store(false, Ordering::SeqCst);
         let shared = Arc::clone(&self.shared);
         self.acceptor = Some(std::thread::spawn(move || {
@@ -171,7 +171,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Whatever goes wrong ends the connection.
+    /// Any fault ends the connection.
     fn serve(&self, client: TcpStream) {
         let number = self.connections.fetch_add(1, Ordering::SeqCst);
         let Ok(same) = client.try_clone() else { return };
@@ -241,7 +241,7 @@ impl Shared {
     }
 }
 
-/// What somebody between the hosts says in the place of an answer.
+/// The text that an attacker between the hosts sends instead of an answer.
 fn made_up(fault: Fault) -> Vec<u8> {
     if fault == Fault::BadGateway {
         let html = [("content-type", "text/html")];
@@ -258,7 +258,7 @@ struct Message {
 }
 
 impl Message {
-    /// A `POST` that is no hello.
+    /// A `POST` that is not a hello.
     fn is_call(&self) -> bool {
         let is_hello = || frames::greeting(self.body()).is_some();
         self.bytes.starts_with(b"POST ") && !is_hello()
@@ -289,7 +289,7 @@ impl Line {
         self.0.write_all(bytes)
     }
 
-    /// Reads a whole message, for as long as `goes_on` says so. Nobody sends the next one before this one is answered.
+    /// Reads a whole message, as long as `goes_on` says so. The peer sends the next one only after the answer to this one.
     fn message(&mut self, goes_on: impl Fn() -> bool) -> Result<Message> {
         let (mut bytes, mut chunk, begun) = (Vec::new(), [0; 16 << 10], Instant::now());
         loop {
@@ -310,7 +310,7 @@ impl Line {
         }
     }
 
-    /// Whether the other side has not closed yet.
+    /// Returns whether the other side has not closed yet.
     fn is_there(&self) -> bool {
         let looked = self.0.set_nonblocking(true).and_then(|()| self.0.peek(&mut [0]));
         let is_there = looked.map_or_else(|error| is_silence(&error), |count| count > 0);

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::Answer;
 use crate::http::read_answer;
 
-/// Somebody who signs certificates.
+/// An authority that signs certificates.
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -62,7 +62,7 @@ impl Authority {
         self.sign(params)
     }
 
-    /// As [`Authority::issue`], a certificate that is good for so long.
+    /// As [`Authority::issue`], for a certificate that is valid for `time`.
     #[must_use]
     pub fn issue_for(&self, names: &[&str], time: Duration) -> Issued {
         let mut params = Self::params(names);
@@ -97,7 +97,7 @@ impl Authority {
 }
 
 impl Issued {
-    /// Writes `NAME.pem` and `NAME-key.pem`, each in the place of what was there at once.
+    /// Writes `NAME.pem` and `NAME-key.pem`, each replacing the old one atomically.
     ///
     /// # Panics
     /// If the system does not let it.

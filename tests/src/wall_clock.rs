@@ -8,12 +8,12 @@ use tempfile::TempDir;
 use crate::DaemonBuilder;
 use crate::broken::compile_c;
 
-/// What a daemon takes for the time of day; it can be set while the daemon runs.
+/// The time of day for a daemon; a test can set it while the daemon runs.
 #[derive(Debug)]
 pub struct WallClock(TempDir);
 
 impl WallClock {
-    /// One that is ahead by so many seconds, or behind.
+    /// Returns one that is ahead by this number of seconds, or behind.
     ///
     /// # Panics
     /// If there is no C compiler.

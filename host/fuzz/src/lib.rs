@@ -1,4 +1,4 @@
-//! What the targets share: keys that everybody knows, and limits.
+//! Shared parts of the targets: public keys, and limits.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use framex_host::wire::{KeyRing, KeySet, Limits};
 /// The secret of the test vectors.
 pub const SECRET: &str = "fxk1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
-/// What a host takes from an authentic sender.
+/// The limits of a host for an authentic sender.
 pub const LIMITS: Limits = Limits::of_size(1 << 20);
 
 /// The keys of [`SECRET`].
@@ -16,7 +16,7 @@ pub fn key() -> &'static Arc<KeySet> {
     KEY.get_or_init(|| Arc::new(KeySet::derive(SECRET).expect("the secret is well-formed")))
 }
 
-/// The keys of [`SECRET`], and those of the passphrase of the test vectors.
+/// The keys of [`SECRET`], and of the passphrase of the test vectors.
 pub fn ring() -> &'static KeyRing {
     static RING: OnceLock<KeyRing> = OnceLock::new();
     RING.get_or_init(|| {

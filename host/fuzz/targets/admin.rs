@@ -1,4 +1,4 @@
-//! Any request to the admin API, as bytes of a connection, by somebody whom the listener has let in.
+//! Any request to the admin API, as bytes of a connection that the listener has accepted.
 //!
 //! The first line is method and target, the second one more header, the rest is the body; what starts with a NUL
 //! goes to the connection as it is.

@@ -1,4 +1,4 @@
-//! Any headers at the door of the admin API over TCP: nobody comes in without the token. And at the door of a public
+//! Any headers for the admin API over TCP: no request passes without the token. And for a public
 //! listener on loopback, without a key: nothing comes in by a name that is not the listener's.
 #![no_main]
 
@@ -28,7 +28,7 @@ fn token() -> Token {
     Arc::clone(FOUND.get_or_init(read))
 }
 
-/// Whether an authority is that of an address, of localhost, or of the listener's name, with any port.
+/// Returns whether an authority names an address, localhost, or the listener, with any port.
 fn is_own(authority: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(authority) else { return false };
     let port = text.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));

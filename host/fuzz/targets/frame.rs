@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|frame: &[u8]| {
     if let Ok(opened) = open_request(ring(), BytesMut::from(frame)) {
-        // Only a seed, as it is, is authentic: whatever its content, it is decoded or refused.
+        // Only an unchanged seed is authentic: it is decoded or refused, with any content.
         let _decoded = opened.plaintext.decode_request(&LIMITS);
     }
     let id = frame.get(16..32).and_then(|id| id.try_into().ok()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! An authentic frame that somebody on the way has changed: it never opens, unless it is what was sent.
+//! An authentic frame that an attacker on the path has changed: it never opens, unless it is what was sent.
 #![no_main]
 
 use arbitrary::Arbitrary;

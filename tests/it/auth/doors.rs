@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use super::{BODY, CALL, FUNCTIONS};
 
-/// What hosts of one machine seal with where no key is configured.
+/// The key that hosts of one machine seal with if none is configured.
 const PUBLIC: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const DEMO: &str = "demo.some.example_func";
 const OPENAPI: &str = "/api/v1/openapi.json";
 const KEY: &str = "a-key-of-16-bytes";
 
-/// What a config leaves open, as `check` says it.
+/// Returns what `check` says that a config leaves open.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     calls: bool,

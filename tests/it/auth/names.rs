@@ -107,7 +107,7 @@ fn pages_of_other_origins_are_refused() {
     for origin in [&*same, "https://app.test"] {
         assert_eq!(call(&host, &[own, ("origin", origin)]).status, 200, "{origin}");
     }
-    // A link that somebody follows: the page with the link reads nothing of the answer.
+    // A link that a user follows: the page with the link cannot read the answer.
     let followed = [own, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
     assert_eq!(ask(&host, "GET", FUNCTIONS, &followed, b"").status, 200);
     host.stop();

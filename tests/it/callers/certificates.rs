@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{DEMO, FUNCTIONS, LOGS, OPENAPI, OPS, WEB, ada, check_denied, check_unauthenticated, host};
 
-/// Nobody but this one has certificates and no key.
+/// The only caller with certificates and without a key.
 const ONLY_CERTIFICATE: &str =
     "robot = { certificates = [\"spiffe://test/robot\"], functions = [\"demo.*\"] }";
 

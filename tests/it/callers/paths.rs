@@ -4,7 +4,7 @@ use framex_tests::{Answer, Daemon};
 
 use super::{DEMO, LOGS, OPS, WEB, with_callers};
 
-/// What the function logs if it runs.
+/// The line that the function logs when it runs.
 const CANARY: &str = "canary-of-a-forbidden-call";
 
 fn post(host: &Daemon, target: &[u8], authorization: &str) -> Answer {
@@ -33,7 +33,7 @@ fn same(host: &Daemon, own: &str) -> Vec<String> {
     ]
 }
 
-/// What another reader could take for it, or what could be taken for the path of a function that is allowed.
+/// Paths that another parser could take for the function, or for that of an allowed function.
 fn odd(own: &str) -> Vec<Vec<u8>> {
     let mut targets: Vec<Vec<u8>> = [
         own.replace('.', "%2e"),

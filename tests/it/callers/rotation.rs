@@ -31,7 +31,7 @@ fn reload(host: &Daemon, toml: &str) {
 struct Clients {
     key: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
-    /// How many calls each has done.
+    /// The number of calls that each client has made.
     done: Vec<Arc<AtomicU64>>,
     threads: Vec<JoinHandle<Vec<String>>>,
 }

@@ -10,7 +10,7 @@ use super::{DEMO, LOGS, ada, call, host};
 const PEER: &str = frames::SECRET;
 /// A caller's that may call what is below `demo`.
 const WEB: &str = frames::OTHER_SECRET;
-/// What hosts of one machine seal with where no key is configured.
+/// The key that hosts of one machine seal with if none is configured.
 const PUBLIC: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const PASSPHRASE: &str = "a-passphrase-of-a-caller";
 
@@ -64,7 +64,7 @@ fn a_frame_of_a_caller_calls_its_functions_and_no_others() {
             assert_eq!(sealed(&host, secret, function), Ok(()), "{secret} {function}");
         }
     }
-    // Of its own functions it is told as everybody, of others nothing.
+    // It learns about its own functions like every caller, and nothing about others.
     let (code, text) = sealed(&host, WEB, "demo.functions.logs").unwrap_err();
     assert_eq!(code, ErrorCode::NotFound);
     assert!(!text.contains("misbehave"), "{text}");
@@ -76,7 +76,7 @@ fn a_frame_of_a_caller_calls_its_functions_and_no_others() {
 #[test]
 fn a_frame_of_a_caller_says_no_name_of_its_own() {
     let host = with_rule(host()).start();
-    // Whatever hosts it says that it came through, the key says whose it is.
+    // The key names the caller, regardless of the hosts that the frame lists.
     let mut envelope = frames::envelope(LOGS, &json!({"text": "x"}));
     envelope.hops = vec!["ops".into(), "host-a".into()];
     let answer = frames::call_sealed(&host.url(), &frames::key_of(WEB), &envelope);

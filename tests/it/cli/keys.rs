@@ -51,7 +51,7 @@ fn a_key_in_a_file_that_others_may_read_is_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let written = |mode: u32| {
         let path = folder.path().join(format!("{mode:o}"));
-        // Whatever the umask of this process is.
+        // Regardless of the umask of this process.
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         // The harness takes the output of its commands for itself.

@@ -1,4 +1,4 @@
-//! Exit codes by one rule: 0 done, 1 failed, 2 bad usage or a bad config, whoever finds it.
+//! Exit codes by one rule: 0 done, 1 failed, 2 bad usage or a bad config, found by the command or by the host.
 
 use framex_tests::Daemon;
 use serde_json::json;
@@ -21,7 +21,7 @@ fn a_reload_that_the_config_stops_is_a_bad_config_whoever_finds_it() {
     host.put_config("");
     let exit = host.run(&["reload"]);
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    // A plugin that does not start is no fault of the config.
+    // A plugin that does not start is not a fault of the config.
     std::fs::write(host.folder().join("plugins/libdemo.so"), b"").unwrap();
     assert_eq!(host.run(&["reload"]).code, Some(1));
     host.stop();

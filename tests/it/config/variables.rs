@@ -1,4 +1,4 @@
-//! Variables: those that are like no key are passed over, and those of plugins are text.
+//! Variables: the host ignores unknown ones, and plugins get theirs as text.
 
 use framex_tests::Daemon;
 use serde_json::json;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{ROUTES, check_answers, check_unreachable, host, host_of};
 
-/// What `on_start` says when there is no server.
+/// The error of `on_start` without a server.
 const WARNING: &str =
     "the database server cannot be reached: calls fail until it can, and nothing is checked or created";
 
@@ -30,7 +30,7 @@ fn a_host_starts_without_the_server_and_serves_once_it_is_there() {
     assert_eq!(host.get("/ready").status, 200);
     check_unreachable(&routes(&host));
     server.start();
-    // Nobody has filled it: that is done at the start of the plugin, and never under a call.
+    // It is empty: the plugin fills it at its start, and never during a call.
     let failed = routes(&host).json();
     assert_eq!((&failed["code"], &failed["app_code"]), (&json!("failed"), &json!("database")), "{failed}");
     assert_eq!(host.reload("reports").status, 200, "{}", host.log());
@@ -65,7 +65,7 @@ fn many_calls_under_an_outage_end_in_time_and_leave_nothing_behind() {
             let calls: Vec<_> = (0..16).map(|_| scope.spawn(call)).collect();
             calls.into_iter().map(|call| call.join().unwrap()).collect()
         });
-        // Those that found all places taken do not know why the others take so long.
+        // Calls that found all connections taken do not know why the others are slow.
         assert!(codes.iter().all(|code| code == "unreachable" || code == "busy"), "{codes:?}");
         assert!(codes.iter().any(|code| code == "unreachable"), "{codes:?}");
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());

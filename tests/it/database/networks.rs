@@ -23,7 +23,7 @@ fn host_a(url: &str) -> DaemonBuilder {
         .plugin("reports")
 }
 
-/// Whether somebody takes a connection.
+/// Returns whether a server accepts connections.
 fn reaches(ip: IpAddr, port: u16) -> bool {
     TcpStream::connect_timeout(&SocketAddr::new(ip, port), Duration::from_secs(2)).is_ok()
 }
@@ -57,7 +57,7 @@ fn a_host_without_a_database_asks_the_one_that_has_it_over_http_alone() {
     assert!(networks.in_a(|| reaches(Networks::B.into(), port(b.address()))));
     assert_eq!(networks.in_a(|| b.get("/health")).status, 200, "HTTP is the way");
 
-    // Real rows, the same as those that B gives itself.
+    // Real rows, the same that B returns itself.
     for (function, arguments) in questions() {
         let through_a = networks.in_a(|| a.call(function, &arguments));
         let of_b = networks.in_b(|| b.call(function, &arguments));
@@ -90,7 +90,7 @@ fn a_host_without_a_database_asks_the_one_that_has_it_over_http_alone() {
         check_answers(&routes(), &b);
     }
     for host in [&a, &b] {
-        assert_eq!(host.plugin_status("reports")["generation"], 1, "nobody has reloaded it");
+        assert_eq!(host.plugin_status("reports")["generation"], 1, "no reload has happened");
         assert!(!server.is_betrayed_by(&host.log()), "{}", host.log());
     }
     a.stop();

@@ -1,4 +1,4 @@
-//! What the plugin finds when it starts: a database to fill, one to use, or one that is not its own.
+//! The start of the plugin with a database to fill, one to use, or one that is not its own.
 
 use framex_tests::{Authority, MariaDb};
 use serde_json::json;

@@ -76,7 +76,7 @@ fn a_header_with_one_value_may_not_come_with_two() {
             detail,
             format!("the request has the header `{name}` several times, with different values: send one")
         );
-        assert_eq!(with(&[one, one]).status, 200, "{name}: the same twice is no contradiction");
+        assert_eq!(with(&[one, one]).status, 200, "{name}: the same value twice does not contradict");
     }
     // Where there are several, a trace begins anew (W3C Trace Context).
     let [one, other] = ["a", "b"].map(|digit| format!("00-{}-{}-01", digit.repeat(32), digit.repeat(16)));

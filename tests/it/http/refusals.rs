@@ -73,7 +73,7 @@ fn refusals_before_the_call() {
         Some(false),
     );
     check(&raw(&format!("host: a\r\n{kind}transfer-encoding: gzip, chunked\r\n")), 501, Some(false));
-    // What is no call does not say so.
+    // Other requests do not have it.
     let no_call = send("GET", &format!("{}/nothing", host.url()), &[], b"");
     assert_eq!((no_call.status, no_call.json().get("executed")), (404, None));
 }

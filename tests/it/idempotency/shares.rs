@@ -1,4 +1,4 @@
-//! Whose outcomes are kept, and how much of the memory each caller has.
+//! Outcomes belong to callers, and each caller has a share of the memory.
 
 use framex_host::base::ErrorCode;
 use framex_host::wire::RequestEnvelope;
@@ -16,7 +16,7 @@ fn small() -> DaemonBuilder {
     host("a", &[]).config("server.idempotency_bytes_max = 65536").config(RULE)
 }
 
-/// Calls with new keys until one is refused; answers how many ran.
+/// Calls with new keys until one is refused, and returns how many ran.
 #[track_caller]
 fn fill(host: &Daemon, caller: Option<&str>, bytes: u64) -> usize {
     let some = json!({"order": "seat", "bytes": bytes});
@@ -113,7 +113,7 @@ fn hosts_with_other_keys_are_callers_of_their_own() {
         frames::result_json(&call(secret, hop, "1", "seat").expect("it has an outcome"))
     };
     assert_eq!(booked(frames::SECRET, "a"), json!("seat 1"));
-    // Whatever it calls itself.
+    // Regardless of the name that it gives itself.
     assert_eq!(booked(frames::OTHER_SECRET, "a"), json!("seat 2"));
     assert_eq!(booked(frames::OTHER_SECRET, "c"), json!("seat 2"));
     assert_eq!(booked(frames::SECRET, "c"), json!("seat 1"));

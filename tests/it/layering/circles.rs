@@ -27,7 +27,7 @@ type Edges<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Vec<(usize, &'a str)>>>;
 /// Finds the circles inside the modules of the host.
 ///
 /// A file uses another where its code names an item that the other defines; re-exports are followed to there.
-/// Passing a name on is no use, and neither is what unit tests need.
+/// Passing a name on does not count as a use, and neither does code for unit tests.
 pub(super) fn find(host: &Host) -> Vec<Circle> {
     let mut edges = Edges::new();
     for module in host.modules.values() {

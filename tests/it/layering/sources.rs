@@ -74,11 +74,11 @@ pub(super) struct Module {
     pub(super) file: String,
     pub(super) uses: Vec<Use>,
     items: BTreeSet<String>,
-    /// Where the names lead that `use` brings in.
+    /// The targets of the names that `use` brings in.
     imports: HashMap<String, Parts>,
 }
 
-/// The modules of the host, by their paths; those of the binary beside those of the library.
+/// The modules of the host, by their paths; the binary's beside the library's.
 #[derive(Default)]
 pub(super) struct Host {
     pub(super) modules: BTreeMap<Parts, Module>,
@@ -232,7 +232,7 @@ fn paths(tokens: TokenStream, found: &mut Vec<(Parts, usize)>) {
             TokenTree::Group(group) => paths(group.stream(), found),
             TokenTree::Ident(first) if first == "use" => {
                 let end = (at..tokens.len()).find(|&end| is(end, ';')).unwrap_or(tokens.len() - 1);
-                // A `use<'a>` of a type is no statement, and names nothing.
+                // The `use<'a>` of a type is not a statement and names nothing.
                 if let Ok(item) = syn::parse2::<syn::ItemUse>(tokens[at..=end].iter().cloned().collect()) {
                     let mut names = Vec::new();
                     flatten(&item.tree, &mut Parts::new(), &mut names);

@@ -1,4 +1,4 @@
-//! Answers that clients take slowly, or hold back, and what becomes of their connections.
+//! Clients that read answers slowly or hold them back, and their connections.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -35,7 +35,7 @@ impl HoldsBack {
         Self { stream, requests: 0 }
     }
 
-    /// Whether the host still takes requests.
+    /// Returns whether the host still accepts requests.
     fn get(&mut self, path: &str) -> bool {
         let head = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "a")];
         let head: Vec<u8> = head.iter().flat_map(|(name, value)| field(name, value)).collect();
@@ -56,7 +56,7 @@ impl HoldsBack {
     }
 }
 
-/// Calls `echo` with so many bytes, and has read nothing of the answer.
+/// Calls `echo` with `bytes` bytes without reading the answer.
 fn begin_large(host: &Daemon, bytes: usize) -> TcpStream {
     let mut stream = connect(host);
     rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 64 << 10).unwrap();
@@ -71,7 +71,7 @@ fn begin_large(host: &Daemon, bytes: usize) -> TcpStream {
     stream
 }
 
-/// Reads up to so many bytes; how many there were.
+/// Reads up to that number of bytes and returns how many there were.
 fn take(stream: &mut TcpStream, bytes: usize) -> usize {
     let mut taken = Vec::with_capacity(bytes);
     // However it ends: what came is in there.
@@ -107,7 +107,7 @@ fn answers_that_are_held_back_are_given_up() {
     let deadline = Instant::now() + Duration::from_secs(30);
     // Requests do not keep it, nor does what is taken of other answers.
     while limited(&host, "write_time") == 0.0 {
-        assert!(Instant::now() < deadline, "the answer is held for ever");
+        assert!(Instant::now() < deadline, "the answer is held forever");
         client.get("/none");
         std::thread::park_timeout(Duration::from_millis(50));
     }

@@ -50,7 +50,7 @@ fn compressed(host: &Daemon, zeroes: usize) -> Result<Bytes, (ErrorCode, String)
 fn nesting_is_limited_as_configured() {
     let host = host("server.nesting_max = 4").start();
     let sentence = |answer: &Answer| answer.problem().2;
-    // What fits is refused by the function, whose argument is no list of lists.
+    // The function refuses what fits, because its argument is not a list of lists.
     let fits = sentence(&post(&host, "application/json", nested(4).as_bytes()));
     assert!(fits.contains("`data"), "{fits}");
     for levels in [5, 65, 127, 128, 100_000] {
@@ -125,7 +125,7 @@ fn what_is_compressed_takes_of_the_memory_what_it_becomes() {
     assert!(compressed(&host, 1_200_000).is_ok());
 }
 
-/// A peer that answers every call with so many zeroes.
+/// A peer that answers every call with this number of zeroes.
 fn answering(zeroes: usize, compression: Compression) -> FaultyPeer {
     let ring = KeyRing::new(vec![frames::key().into()]).unwrap();
     FaultyPeer::answering(move |body| {

@@ -42,7 +42,7 @@ fn documents_are_made_once_for_all_clients() {
         assert_eq!((known.status, known.body.len()), (304, 0));
         let head = client.send("HEAD", &url, &[], b"");
         assert_eq!((head.status, head.header("etag")), (200, Some(tag.as_str())));
-        // Sixteen clients that ask as fast as they can, and nobody else waits for that.
+        // Sixteen clients that ask as fast as they can; no other client waits for that.
         let ends = Instant::now() + Duration::from_secs(2);
         let (mut slowest, mut asked) = (Duration::ZERO, 0);
         std::thread::scope(|scope| {

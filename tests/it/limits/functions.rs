@@ -1,4 +1,4 @@
-//! Limits of functions and of plugins: so many run, so many wait, and the rest is refused at once.
+//! Limits of functions and of plugins: calls up to them run or wait, and the rest is refused at once.
 
 use framex_tests::{Answer, Build, Daemon, DaemonBuilder, Pending};
 use serde_json::{Value, json};
@@ -153,7 +153,7 @@ fn a_reload_changes_limits_under_those_who_run_and_wait() {
     host.put_config(&limits("2, queue_max = 4"));
     assert_eq!(host.reload_host().status, 200);
     shows(&host, QUEUED, 2, 1);
-    // Fewer: who runs goes on, and whoever waits does until there are so few.
+    // Fewer: running calls continue, and waiting calls wait until the number is below the new limit.
     host.put_config(&limits("1, queue_max = 0"));
     assert_eq!(host.reload_host().status, 200);
     shows(&host, QUEUED, 2, 1);

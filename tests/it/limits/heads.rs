@@ -15,7 +15,7 @@ const HEAD_BYTES: usize = 64 << 10;
 /// Streams of one connection.
 const STREAMS: u32 = 256;
 
-/// What SECURITY.md says that strangers on so many connections can have the host hold, in bytes, with two cores.
+/// The bound of SECURITY.md on the memory of strangers on this number of connections, in bytes, with two cores.
 fn bound(connections: usize) -> usize {
     let requests = (BODY_MEMORY / 4).max(16 << 20);
     BODY_MEMORY * 2 + requests + connections * (HEAD_BYTES * 3 + (64 << 10)) + 2 * (8 << 20)
@@ -37,7 +37,7 @@ impl Bomb {
         Some(Self { stream, next: 1 })
     }
 
-    /// One head with so many lines, and a byte of a body that does not end.
+    /// One head with `lines` lines, and a byte of a body that does not end.
     fn begin(&mut self, path: &str, content_type: &str, lines: usize) -> bool {
         // :method POST, :scheme http, :path and content-type written out (RFC 7541, appendix A and section 6.2).
         let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
@@ -54,7 +54,7 @@ impl Bomb {
     }
 }
 
-/// Opens so many connections, with all the streams that each may have, and holds them.
+/// Opens connections with all the streams that each may have, and holds them.
 fn attack(host: &Daemon, connections: usize, path: &str, content_type: &str, lines: usize) -> Vec<Bomb> {
     let mut held = Vec::new();
     for _ in 0..connections {

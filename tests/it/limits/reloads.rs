@@ -66,7 +66,7 @@ fn calls_that_wait_over_a_reload_get_their_places() {
     until("it runs", || daemon.metric("framex_calls_in_flight") == 1.0);
     let waits = [0, 1].map(|_| daemon.begin(HOLDS, &json!({"ms": 0})));
     until("they wait", || daemon.metric("framex_calls_queued") == 2.0);
-    // They stay where there is no queue any more, into which nobody else comes.
+    // They stay, although the queue is gone and no other call may enter it.
     reload_with(&daemon, &config, "in_flight_max = 1\nqueue_max = 0\nnesting_max = 63\n");
     check_counted(&daemon, 1.0, 2.0);
     assert_eq!(call(&daemon).status, 429);

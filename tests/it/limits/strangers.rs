@@ -36,7 +36,7 @@ fn head(length: usize) -> String {
     )
 }
 
-/// The first bytes of a frame by the key of this secret, as whoever sees frames on their way can repeat them.
+/// The first bytes of a frame by the key of this secret, as an attacker on the path can repeat them.
 fn begun_frame(secret: &str, bytes: usize) -> Vec<u8> {
     let (_, mut frame) = frames::seal(&frames::key_of(secret), &frames::envelope(ECHO, &json!({"data": ""})));
     frame.resize(bytes.max(frame.len()), 7);
@@ -114,7 +114,7 @@ fn a_frame_of_an_unknown_key_is_refused_by_its_first_bytes() {
     host.stop();
 }
 
-/// Strangers hold three quarters of the memory of bodies: what has arrived is taken in any case, until those that make
+/// Strangers hold three quarters of the memory of bodies: what has arrived is accepted in any case, until the ones that make
 /// room have left.
 fn check_part_of_strangers(host: &Daemon, memory: usize) {
     until("strangers hold their part alone", || {
@@ -128,7 +128,7 @@ fn hold_memory(host: &Daemon, begun: &[u8]) -> Vec<TcpStream> {
     hold_memory_after(host, 8, &[], begun)
 }
 
-/// The same, from so many addresses, over connections that begin with a whole frame, if there is one.
+/// The same from several addresses, over connections that begin with a whole frame, if there is one.
 fn hold_memory_after(host: &Daemon, addresses: u8, whole: &[u8], begun: &[u8]) -> Vec<TcpStream> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let path = text("/api/v1/proxy/remote");
@@ -200,7 +200,7 @@ fn bodies_of_strangers_leave_memory_to_callers_with_a_key() {
     host.stop();
 }
 
-/// Whoever sees a frame on its way can send it as well, and has no key for that.
+/// An attacker on the path can send a frame again, without a key.
 #[test]
 fn a_recorded_frame_makes_no_connection_that_of_a_caller_with_a_key() {
     const MEMORY: usize = 3 << 20;

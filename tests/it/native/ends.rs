@@ -1,4 +1,4 @@
-//! What a library leaves to be run later: at the end of the process, of a thread, at a timer.
+//! Code that a library leaves to run later: at the end of the process, of a thread, at a timer.
 
 use framex_tests::{Daemon, broken};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What all of the process shares: the umask, the working directory, the locale, limits, the standard streams.
+//! State that the whole process shares: the umask, the working directory, the locale, limits, the standard streams.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{check_works, host, proc_file, reload, warnings};
 
-/// What the system says of a process, as far as libraries change it.
+/// The state of a process that libraries can change, as the system reports it.
 fn standing(host: &Daemon) -> Vec<String> {
     let read = |name| fs::read_to_string(proc_file(host, name)).unwrap();
     let link = |name| fs::read_link(proc_file(host, name)).unwrap().display().to_string();

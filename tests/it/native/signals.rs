@@ -43,7 +43,7 @@ fn a_handler_that_was_taken_back_is_gone() {
     unload(&host, "native");
     assert_eq!(host.mapped_copies().len(), 0);
     host.signal("USR1");
-    assert_eq!(host.get("/health").status, 200, "a late signal is no harm: {}", host.log());
+    assert_eq!(host.get("/health").status, 200, "a late signal does no harm: {}", host.log());
     host.stop();
 }
 
@@ -157,7 +157,7 @@ fn workers_without_signals_and_with_a_stack_of_a_plugin_are_no_harm() {
     let stacks = everywhere("native.has_that_stack");
     assert!(stacks.iter().all(|has| has == "\"no\""), "each has its own again: {stacks:?}");
     assert_eq!(zombies(&host, "native"), [""; 0]);
-    // One of its threads takes it, whichever.
+    // Any one of its threads takes it.
     for tid in std::fs::read_dir(super::proc_file(&host, "task")).unwrap() {
         let sent = Command::new("kill").arg("-USR1").arg(tid.unwrap().file_name()).status();
         // Threads of the blocking pool end by themselves.

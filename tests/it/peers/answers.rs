@@ -14,7 +14,7 @@ use super::{FUNCTION, answer, authentic, call, check_failed, failure, host, runs
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// What a host says to a frame of another time, by a clock that shows `now_ms`.
+/// Returns a host's answer to a frame of another time, by a clock that shows `now_ms`.
 fn stale(now_ms: u64) -> ResponseEnvelope {
     let refused = Failure::not_executed(ErrorCode::Replayed, "the frame was sealed too long ago");
     let mut answer = failure(refused);
@@ -35,7 +35,7 @@ fn an_authentic_answer_is_believed() {
 
 #[test]
 fn an_answer_to_another_call_is_not_taken() {
-    // Sealed with the right keys by somebody who saw another call: for another id.
+    // Sealed with the right keys by an attacker who saw another call: for another id.
     let ring = KeyRing::new(vec![frames::key().into()]).unwrap();
     let peer = FaultyPeer::answering(move |body| {
         let opened = wire::open_request(&ring, BytesMut::from(body)).expect("the host seals");

@@ -28,7 +28,7 @@ pub(super) fn server(id: &str) -> DaemonBuilder {
         .plugin("misbehave")
 }
 
-/// Calls so often; answers how many ended with each status and host.
+/// Calls `times` times, and returns how many ended with each status and host.
 fn calls(host: &Daemon, function: &str, times: usize) -> BTreeMap<(u16, String), usize> {
     let mut ended = BTreeMap::new();
     for _ in 0..times {
@@ -124,10 +124,10 @@ fn a_peer_that_is_killed_and_comes_back_costs_no_idempotent_call_and_runs_nothin
         .collect();
     let skipped: u64 =
         numbers.windows(2).filter(|pair| pair[1] > pair[0]).map(|pair| pair[1] - pair[0] - 1).sum();
-    assert_eq!(skipped, 0, "a call ran that nobody was told of: {numbers:?}");
+    assert_eq!(skipped, 0, "a call ran without its caller knowing: {numbers:?}");
 }
 
-/// Waits until so many calls have come to a host since it started.
+/// Waits until a host has received this number of calls since it started.
 fn wait_for_calls(host: &Daemon, calls: f64) {
     let deadline = Instant::now() + Duration::from_secs(30);
     let count =

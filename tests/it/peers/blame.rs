@@ -1,5 +1,5 @@
-//! What a peer is blamed for, and what it is not: callers, functions and sizes must not cut a good peer off, and one
-//! that hangs, or fails at once, must not draw the calls to itself.
+//! Faults that count against a peer, and faults that do not: callers, functions and sizes must not cut a good peer off,
+//! and one that hangs, or fails at once, must not draw the calls to itself.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +44,7 @@ fn check_serves(a: &Daemon) {
     }
 }
 
-/// Calls and leaves after a while; answers the status, if it came before that.
+/// Calls and leaves after a while, and returns the status if it arrived before that.
 fn call_patiently(host: &Daemon, patience: Duration) -> Option<u16> {
     let body = json!({"ms": 20}).to_string();
     let mut stream = TcpStream::connect(host.address()).unwrap();
@@ -79,7 +79,7 @@ fn callers_with_little_time_do_not_cut_a_good_peer_off() {
 fn a_peer_that_gives_no_answer_to_anybody_is_left_alone() {
     let peer = hung();
     let a = caller(&[&peer.url()]).start();
-    until("it is left alone", || {
+    until("it is paused", || {
         a.call_within(SLEEPS, &json!({"ms": 1}), 50).json()["code"] == json!("unavailable")
     });
     a.stop();

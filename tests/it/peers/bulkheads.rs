@@ -13,7 +13,7 @@ use super::balancing::{IDEMPOTENT, ONCE, server};
 
 /// A function that runs on the caller's host.
 const LOCAL: &str = "misbehave.functions.with_defaults";
-/// How long an answer may take that needs no waiting, on a machine that has much else to do.
+/// The time limit for an answer that needs no waiting, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(3);
 /// Few enough that they can all be taken: 4 for each peer, 12 for each function.
 const NARROW: &str = "server.in_flight_max = 16\nserver.queue_max = 0";
@@ -50,14 +50,14 @@ fn slow_server(id: &str) -> Daemon {
     server(id).config("plugins.misbehave.slow_ms = 300").start()
 }
 
-/// Has so many connections to the peers that calls of `function` go to, each of which was answered: what is sent over
-/// them is waited for until its deadline, whereas a new connection is given up once its hello is not answered.
+/// Opens `count` connections to the peers that calls of `function` go to, each of which was answered: calls over
+/// them wait until their deadline, whereas a new connection is given up once its hello is not answered.
 fn connect(host: &Daemon, function: &str, count: usize) {
     let calls: Vec<Pending> = begin(host, function, count);
     calls.into_iter().for_each(|call| assert_eq!(call.answer().status, 200));
 }
 
-/// So many calls on their way; each may take an hour, as far as its caller is concerned.
+/// This number of calls in flight; each may take an hour, as far as its caller is concerned.
 fn begin(host: &Daemon, function: &str, count: usize) -> Vec<Pending> {
     (0..count).map(|_| host.begin(function, &json!({}))).collect()
 }
@@ -109,7 +109,7 @@ fn a_dead_peer_holds_up_its_own_calls_only_and_those_not_for_long() {
         assert!(metric_of(&a, "calls_waiting", &url) <= 4.0);
         for call in calls {
             let answer = call.answer();
-            // Those that came at once had no place to find out that it is gone.
+            // The first calls had no room to find out that it is gone.
             let code = answer.problem().1;
             assert!(matches!(code.as_str(), "unavailable" | "overloaded"), "{code}");
             assert_eq!(answer.json()["executed"], false);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{FUNCTION, call, check_failed};
 
-/// How often hosts of these tests ask for catalogues.
+/// The interval at which hosts of these tests fetch catalogues.
 const INTERVAL_MS: u64 = 150;
 
 /// A host with the plugin `demo` alone, which asks the peers at `urls` for their catalogues.
@@ -59,7 +59,7 @@ fn check_served_by(host: &Daemon, expected: &str) {
     assert_eq!((served.status, served.header("x-framex-served-by")), (200, Some(expected)), "{served:?}");
 }
 
-/// How often the catalogue of a peer was asked for, with this result.
+/// Returns how often the catalogue of a peer was fetched, with this result.
 fn fetches(host: &Daemon, url: &str, result: &str) -> f64 {
     host.metric(&format!("framex_peer_catalogue_fetches_total{{peer=\"{url}\",result=\"{result}\"}}"))
 }
@@ -68,7 +68,7 @@ fn because(host: &Daemon, function: &str) -> String {
     host.admin_get(&format!("explain/{function}")).json()["because"].to_string()
 }
 
-/// What a scripted peer answers to the request for its catalogue.
+/// The answer of a scripted peer to the request for its catalogue.
 fn catalogue_of(id: &str, entries: &Value) -> Vec<u8> {
     let body = json!({ "host_id": id, "functions": entries }).to_string();
     http_answer("200 OK", &[("content-type", "application/json")], body.as_bytes())
@@ -155,7 +155,7 @@ fn what_a_peer_offered_stays_while_it_is_away() {
 #[test]
 fn what_a_peer_no_longer_has_is_not_found() {
     let b = offerer("b").start();
-    // So long that only the answer to a call can have the catalogue fetched again.
+    // Long enough that only the answer to a call can trigger another fetch of the catalogue.
     let a = sealing_lister("a", &[&b.url()])
         .variable("FRAMEX_PLUGINS__PROXY__CATALOGUE_INTERVAL_MS", "3600000")
         .start();
@@ -241,7 +241,7 @@ fn calls_are_made_again_of_what_all_peers_say_may_run_twice() {
         assert_eq!(a.call(IDEMPOTENT, &json!({})).status, 200);
     }
     let a = host();
-    // Only one of the two says so of this one: whoever lies speaks for itself.
+    // Only one of the two says so: a peer that lies speaks for itself.
     let failed = (0..40).map(|_| a.call(ONCE, &json!({}))).find(|answer| answer.status != 200);
     let failed = failed.expect("the peer that resets was asked");
     check_failed(&failed, 503, "unavailable", None);

@@ -10,7 +10,7 @@ use super::check_failed;
 
 /// Hosts in the row.
 const HOSTS: usize = 30;
-/// Runs on the last host, wherever it is asked for.
+/// Runs on the last host, no matter which host is asked.
 const ALONG: &str = "misbehave.functions.counts";
 /// Runs nowhere: every host sends it to the next one, and the last one to the first.
 const AROUND: &str = "misbehave.functions.sleeps";
@@ -48,7 +48,7 @@ fn start_all(builders: Vec<DaemonBuilder>) -> Vec<Daemon> {
     hosts
 }
 
-/// Waits until so many lines of a log hold a text.
+/// Waits until this number of lines of a log hold a text.
 fn wait_for_lines(host: &Daemon, text: &str, lines: usize) {
     let patience = Instant::now() + Duration::from_secs(30);
     while host.log().lines().filter(|line| line.contains(text)).count() < lines {
@@ -57,7 +57,7 @@ fn wait_for_lines(host: &Daemon, text: &str, lines: usize) {
     }
 }
 
-/// How many calls a host has sent to its peers, whatever became of them.
+/// Returns how many calls a host has sent to its peers, with any outcome.
 fn sent(host: &Daemon) -> u64 {
     let metrics = host.metrics();
     let counts = metrics.lines().filter(|line| line.starts_with("framex_peer_calls_total{"));
@@ -68,7 +68,7 @@ fn sent_by_all(hosts: &[Daemon]) -> u64 {
     hosts.iter().map(sent).sum()
 }
 
-/// How often a function ran on a host.
+/// Returns how often a function ran on a host.
 fn ran(host: &Daemon, function: &str) -> u64 {
     let metrics = host.metrics();
     let of_function = format!("framex_function_calls_total{{function=\"{function}\"");
@@ -125,7 +125,7 @@ fn thirty_hosts_in_a_row_and_in_a_ring() {
     let runs: u64 = hosts.iter().map(|host| ran(host, ALONG)).sum();
     assert_eq!((ran(&hosts[HOSTS - 1], ALONG), runs), (3, 3));
 
-    // In a ring nothing runs, and whatever the hosts know of each other, one call stays a few.
+    // In a ring nothing runs, and one call stays a few, regardless of what the hosts know about each other.
     for (function, arguments, most) in [
         (AROUND, json!({"ms": 0}), HOPS_MAX),
         (AROUND_IDEMPOTENT, json!({}), HOPS_MAX),

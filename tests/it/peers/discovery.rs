@@ -40,7 +40,7 @@ fn put(file: &Path, text: &str) {
     std::fs::rename(incoming, file).unwrap();
 }
 
-/// Who served some calls, all of which ended well.
+/// Returns the hosts that served some calls, all of which succeeded.
 #[track_caller]
 fn serving(a: &Daemon) -> BTreeSet<String> {
     let calls = (0..20).map(|_| {
@@ -136,7 +136,7 @@ fn a_dead_address_beside_a_good_one_costs_no_call() {
     let dns = DnsServer::start();
     let at_b = FreeAddress::find();
     let b = server("b", at_b);
-    // Nobody listens on the port of the IPv6 loopback address, nor on another address.
+    // Nothing listens on the port of the IPv6 loopback address, nor on another address.
     dns.put_addresses("hosts.test", &["::1", &at_b.sibling().ip(), &at_b.ip()]);
     let a = caller(&format!("http://hosts.test:{}", at_b.port()), "dns", &asking(&dns)).start();
     assert_eq!(serving(&a).len(), 1);

@@ -32,8 +32,8 @@ fn what_provably_did_not_run_runs_here() {
 #[test]
 fn what_may_have_run_does_not_run_here() {
     let answers = [
-        Failure::new(ErrorCode::Unavailable, "nobody knows"),
-        Failure::new(ErrorCode::Overloaded, "nobody knows"),
+        Failure::new(ErrorCode::Unavailable, "it is unknown"),
+        Failure::new(ErrorCode::Overloaded, "it is unknown"),
         Failure::executed(ErrorCode::Unavailable, "a call of its own failed"),
         Failure::executed(ErrorCode::Failed, "its own error"),
         Failure::executed(ErrorCode::NotFound, "a call of its own failed"),
@@ -48,7 +48,7 @@ fn what_may_have_run_does_not_run_here() {
         let peer = authentic(move |_, _| failure(refusal.clone()));
         let a = with_fallback(&peer.url());
         let problem = call(&a).json();
-        // What one host may ask of the other is no matter of the client.
+        // The client is not concerned with what one host may ask of the other.
         let told = if code == ErrorCode::PermissionDenied { ErrorCode::Unavailable } else { code };
         assert_eq!((&problem["code"], &problem["executed"]), (&json!(told.as_str()), &json!(executed)));
         assert_eq!((runs(&a), peer.requests()), (0, 1), "{code}");
@@ -150,7 +150,7 @@ fn a_refusal_speaks_for_the_peers_that_were_asked_before_as_well() {
 fn a_refusal_by_the_body_here_speaks_for_the_peer_as_well() {
     let peer = authentic(|before, _| match before {
         0 => failure(Failure::not_executed(ErrorCode::LoopDetected, "not here")),
-        _ => failure(Failure::new(ErrorCode::Unavailable, "nobody knows")),
+        _ => failure(Failure::new(ErrorCode::Unavailable, "it is unknown")),
     });
     let limits = format!(
         "plugins.misbehave.slow_ms = 600000\nlimits.functions.{IDEMPOTENT:?} = {{ in_flight_max = 1 }}"

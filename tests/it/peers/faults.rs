@@ -10,10 +10,10 @@ use framex_tests::{Conversation, FaultyPeer, frames, http_answer, is_instrumente
 
 use super::{FUNCTION, call, call_within, check_failed, host, runs, success};
 
-/// How long an answer may take that needs no waiting.
+/// The time limit for an answer that needs no waiting.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A peer that behaves like this gives an `unavailable` of which nobody knows whether it ran.
+/// A call to a peer that behaves like this is `unavailable`, and whether it ran is unknown.
 #[track_caller]
 fn check_unusable(script: impl Fn(&mut Conversation) + Send + Sync + 'static) {
     let peer = FaultyPeer::start(script);
@@ -178,7 +178,7 @@ fn a_peer_of_another_version() {
     assert_eq!(peer.requests(), 1);
 }
 
-/// A peer that sends `head` and then `more` for as long as anybody reads.
+/// A peer that sends `head`, and then `more` as long as the client reads.
 #[track_caller]
 fn check_endless(head: &'static [u8], more: &'static [u8]) {
     let peer = FaultyPeer::start(move |conversation| {

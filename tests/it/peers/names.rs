@@ -21,7 +21,7 @@ fn host_a(mounts: &Mounts, port: &str, hosts: &str) -> Daemon {
     a.mount(mounts, script).start()
 }
 
-/// Writes into the file that is mounted: another in its place would not be seen.
+/// Writes into the mounted file: a replacement would not be seen.
 fn put_hosts(a: &Daemon, hosts: &str) {
     fs::write(a.folder().join("hosts"), hosts).unwrap();
 }
@@ -40,7 +40,7 @@ fn check_served_by(a: &Daemon, id: &str) {
     assert_eq!((served.status, served.header("x-framex-served-by")), (200, Some(id)), "{}", a.log());
 }
 
-/// Calls until another host serves; whatever fails meanwhile did not run.
+/// Calls until another host serves; calls that fail meanwhile did not run.
 #[track_caller]
 fn check_comes_to_serve(a: &Daemon, id: &str) {
     let patience = Instant::now() + Duration::from_secs(10);
@@ -73,12 +73,12 @@ fn a_dead_address_before_a_good_one_does_not_fail_a_call() {
     let Some(mounts) = Mounts::or_skip() else { return };
     let b = host("b", &[], FUNCTION).start();
     let hosts = format!("::1 {NAME}\n127.0.0.1 {NAME}\n");
-    // Nobody listens there: refused, or no such address where there is no IPv6.
+    // Nothing listens there: refused, or no such address if there is no IPv6.
     let a = host_a(&mounts, port(&b), &hosts);
     check_served_by(&a, "b");
     a.stop();
 
-    // Somebody listens, and takes no more connections: what is sent there is lost, as on a way that is broken.
+    // A listener that accepts no more connections: what is sent there is lost, as on a broken path.
     let at = SocketAddr::from((Ipv6Addr::LOCALHOST, port(&b).parse().unwrap()));
     let Ok(full) = TcpListener::bind(at) else { return };
     let brief = Duration::from_millis(200);

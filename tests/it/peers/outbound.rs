@@ -134,7 +134,7 @@ fn a_name_may_end_in_a_dot() {
     let head = &proxy.heads()[0];
     assert!(head.starts_with(&format!("CONNECT {name}:{} HTTP/1.1\r\n", port(&b))), "{head}");
     let (_b, a) = tls_hosts_at(&name);
-    // Not through the proxy: nobody but it knows the name.
+    // Not through the proxy, which alone knows the name.
     let a = a.variable("https_proxy", &url(&proxy)).variable("NO_PROXY", NAME).start();
     check_failed(&call(&a), 503, "unavailable", Some(false));
     assert_eq!(proxy.heads().len(), 1);
@@ -172,7 +172,7 @@ fn loopback_peers_and_those_of_no_proxy_are_called_directly() {
         let a = host("a", &[&peer], FUNCTION).variable("ALL_PROXY", &url(&proxy)).start();
         check_served_by_b(&a);
     }
-    // Nobody but the proxy knows the name.
+    // Only the proxy knows the name.
     let a = host_a(&b).variable("ALL_PROXY", &url(&proxy)).variable("NO_PROXY", "x.test, .test").start();
     check_failed(&call(&a), 503, "unavailable", Some(false));
     assert_eq!(proxy.heads(), [""; 0]);

@@ -1,11 +1,11 @@
-//! Which host a call ends up on: URLs that lead home, one config for all hosts, circles, and equal names.
+//! The host that a call ends up on: URLs that lead home, one config for all hosts, circles, and equal names.
 
 use framex_tests::{Daemon, FreeAddress, frames, until};
 use serde_json::{Value, json};
 
 use super::{FUNCTION, call, check_failed, host, runs};
 
-/// Where the catalogue of a host says that [`FUNCTION`] runs.
+/// Returns where the catalogue of a host says that [`FUNCTION`] runs.
 fn runs_at(host: &Daemon) -> String {
     let catalogue = host.get("/api/v1/functions").json();
     let functions = catalogue["functions"].as_array().expect("the catalogue is a list").clone();
@@ -13,7 +13,7 @@ fn runs_at(host: &Daemon) -> String {
     entry["runs"].as_str().expect("it says where").to_owned()
 }
 
-/// What `explain` says: the peer, and the sentences.
+/// Returns the answer of `explain`: the peer, and the sentences.
 fn explained(host: &Daemon) -> (Value, String) {
     let explained = host.admin_get(&format!("explain/{FUNCTION}")).json();
     (explained["peer"].clone(), explained["because"].to_string())
@@ -47,7 +47,7 @@ fn the_peer_is_named_that_calls_go_to_now() {
     assert!(because.contains("rule 1: peers of priority 0 are asked first"), "{because}");
     assert!(!because.contains("by their weights"), "each has a priority of its own: {because}");
     c.stop();
-    until("the one that is gone is left alone", || {
+    until("the host that is gone is paused", || {
         check_served_by(&a, "b");
         let (peer, because) = explained(&a);
         peer == later && because.contains("at present none of a lower priority than 5 may be asked")
@@ -144,7 +144,7 @@ fn one_config_that_names_one_host_serves_on_both() {
     let at_b = FreeAddress::find();
     let b = host("b", &[&at_b.url()], FUNCTION).listen(at_b).start();
     let a = host("a", &[&at_b.url()], FUNCTION).start();
-    // First by way of the other host, so that `b` meets its own URL inside somebody else's call.
+    // First through the other host, so that `b` meets its own URL inside another host's call.
     check_served_by(&a, "b");
     check_served_by(&b, "b");
     assert_eq!((runs_at(&b), runs_at(&a)), ("local".to_owned(), at_b.url()));
@@ -172,7 +172,7 @@ fn two_hosts_of_one_name_are_told_apart_and_told_so() {
         assert!(text.contains("two hosts have the id `twin`"), "{text}");
     }
     assert_eq!((runs(&a), runs(&b)), (0, 0));
-    assert_eq!(runs_at(&a), b.url(), "it is no URL that leads home");
+    assert_eq!(runs_at(&a), b.url(), "the URL does not lead home");
 }
 
 #[test]

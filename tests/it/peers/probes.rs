@@ -1,4 +1,4 @@
-//! Peers that are left alone are asked whether they are ready, and get one call once they say so.
+//! Paused peers are asked whether they are ready, and get one call once they are.
 
 use std::time::{Duration, Instant};
 
@@ -22,12 +22,12 @@ fn probes(host: &Daemon, url: &str, result: &str) -> f64 {
     host.metric(&format!("framex_peer_probes_total{{peer=\"{url}\",result=\"{result}\"}}"))
 }
 
-/// How many calls were made to a peer, whatever came of them.
+/// Returns how many calls were made to a peer, with any outcome.
 fn attempts(host: &Daemon, url: &str) -> f64 {
     host.metric(&format!("framex_peer_call_seconds_count{{peer=\"{url}\"}}"))
 }
 
-/// Calls until so many calls were made that found out that the peer is still away, so that it is left alone for long.
+/// Calls until enough calls found that the peer is still away, so that it is paused for long.
 fn keep_calling(host: &Daemon, url: &str, times: f64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while attempts(host, url) < times {
@@ -45,7 +45,7 @@ fn a_peer_that_was_away_for_long_is_back_soon() {
     let at_b = FreeAddress::find();
     let url = at_b.url();
     let a = caller(&url, "").start();
-    // 5 failures in a row, then one call after about 250, 500, 1000 and 2000 ms: it is left alone for about 4 s now.
+    // 5 failures in a row, then one call after about 250, 500, 1000 and 2000 ms: it is paused for about 4 s now.
     keep_calling(&a, &url, 9.0);
     assert!(probes(&a, &url, "failed") >= 1.0, "{}", a.metrics());
     assert_eq!((probes(&a, &url, "ready"), last_probe(&a)), (0.0, json!("failed")));
@@ -56,7 +56,7 @@ fn a_peer_that_was_away_for_long_is_back_soon() {
         assert!(begun.elapsed() < Duration::from_secs(30), "{}", a.metrics());
     }
     let took = begun.elapsed();
-    // At most a pause and a probe: well below the 3 to 4 s that it would be left alone otherwise.
+    // At most a pause and a probe: well below the 3 to 4 s that it would be paused otherwise.
     assert!(took < Duration::from_millis(2500), "{took:?}");
     assert_eq!(attempts(&a, &url), before, "nothing else found out");
     let explained = a.admin_get(&format!("explain/{FUNCTION}")).json()["because"].to_string();
@@ -84,7 +84,7 @@ fn a_ready_that_is_not_true_brings_one_call_at_a_time() {
         assert_eq!(call(&a).status, 503);
         calls += 1;
     }
-    // 5 open it; after that one for each probe, and those of the breaker itself.
+    // 5 open it; after that one for each probe, and the trial calls of the breaker.
     let (seconds, made) = (begun.elapsed().as_secs_f64(), attempts(&a, &liar.url()));
     assert!(made < 5.0 + 3.0 + 4.0 + seconds, "{made} of {calls} calls in {seconds} s");
     assert!(calls > 50, "too few calls to judge by: {calls}");
@@ -109,7 +109,7 @@ fn other_answers_than_200_change_nothing() {
         }
         assert_eq!(probes(&a, &peer.url(), "ready"), 0.0);
         assert!(attempts(&a, &peer.url()) < 5.0 + 4.0 + begun.elapsed().as_secs_f64(), "{}", a.metrics());
-        // Also while it is left alone.
+        // Also while it is paused.
         a.stop();
     }
 }
@@ -121,7 +121,7 @@ fn no_peer_is_asked_that_the_config_does_not_allow_to_ask() {
         false => http_answer("502 Bad Gateway", &[], b""),
     });
     let a = caller(&peer.url(), "plugins.proxy.white_list = [\"/api/v1/*\"]").start();
-    // Left alone for 250, 500 and 1000 ms in the meantime, without a probe.
+    // Paused for 250, 500 and 1000 ms meanwhile, without a probe.
     keep_calling(&a, &peer.url(), 8.0);
     for result in ["ready", "not_ready", "failed"] {
         assert_eq!(probes(&a, &peer.url(), result), 0.0, "{result}");

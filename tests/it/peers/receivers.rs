@@ -1,6 +1,6 @@
 //! Frames are bound to their receiver: what happens to copies of them, on their way and at their end.
 //!
-//! Whoever is on the way has no key, sees every frame, and may send it anywhere, in any order, as often as it likes.
+//! The attacker on the path has no key, sees every frame, and may send it anywhere, in any order, any number of times.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ fn pass_with(frame: &[u8], to: &str, connection: &str) -> Vec<u8> {
     http_answer(status, &[("content-type", &kind), ("connection", connection)], &answer.body)
 }
 
-/// Somebody on the way to `target`: hellos are passed on, `call` says what becomes of each call.
+/// An attacker on the path to `target` who passes hellos on; `call` decides about each call.
 fn on_the_way(target: &str, call: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> FaultyPeer {
     let target = target.to_owned();
     FaultyPeer::answering(move |frame| if is_hello(frame) { pass(frame, &target) } else { call(frame) })
@@ -44,7 +44,7 @@ fn instance_of(host: &Daemon) -> InstanceId {
     answer.extensions.by.expect("it says who it is").instance
 }
 
-/// How often [`FUNCTION`] ran on a host so far.
+/// Returns how often [`FUNCTION`] ran on a host so far.
 fn ran(host: &Daemon) -> usize {
     host.log().lines().filter(|line| line.contains(TRACE) && line.contains("an info")).count()
 }
@@ -224,7 +224,7 @@ fn frames_without_a_receiver_are_refused_where_one_is_required() {
     assert_eq!((runs(&a), runs(&b)), (0, 1));
 }
 
-/// A proxy that keeps its connections, whatever becomes of the host behind it.
+/// A proxy that keeps its connections when the host behind it ends.
 fn proxy(target: &FreeAddress) -> FaultyPeer {
     let target = target.url();
     FaultyPeer::answering(move |frame| pass(frame, &target)).knows_no_hellos()
@@ -267,7 +267,7 @@ fn a_host_that_cannot_prove_that_the_earlier_life_ended_makes_no_call_run_twice(
     assert_eq!((runs(&a), runs(&b)), (0, 1));
 }
 
-/// What a host of the build before answers to is called as before, and calls as before.
+/// A host of the build before is called as before, and calls as before.
 #[test]
 fn hosts_from_before_and_of_now_call_each_other() {
     let old = host("old", &[], FUNCTION).older().start();

@@ -1,4 +1,4 @@
-//! What is made again, and what is not: only where time or another peer may bring something else.
+//! Calls are retried only where time or another peer may help.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ fn check_not_repeated(peer: &FaultyPeer, code: &str) {
     assert_eq!(problem["code"], code, "{problem}");
     assert!(begun.elapsed() < AT_ONCE, "{code}: {:?}", begun.elapsed());
     assert_eq!(peer.requests(), 1, "{code}");
-    // Nor is the peer waited for once it is left alone for it.
+    // Nor does the call wait for the peer once it is paused for it.
     let begun = Instant::now();
     for _ in 0..10 {
         assert_ne!(a.call(IDEMPOTENT, &json!({})).status, 200);

@@ -1,4 +1,4 @@
-//! Ten thousand calls by way of relays that fail by a seeded schedule, to hosts that are killed and restarted meanwhile:
+//! Ten thousand calls through relays that fail by a seeded schedule, to hosts that are killed and restarted meanwhile:
 //! what callers were told is compared with what ran.
 //!
 //! `FRAMEX_TEST_SEED` sets the seed, which a failure prints. It decides what each client asks for, what becomes of the
@@ -26,7 +26,7 @@ const ROUNDS: usize = 25;
 const CLIENTS: usize = 16;
 const CALLS: usize = 25;
 
-/// What happens besides, in one round.
+/// The other events of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
     Nothing,
@@ -34,7 +34,7 @@ enum Event {
     Kill(usize),
     /// A host is stopped and started again.
     Restart(usize),
-    /// Nobody listens at the relay of a host for some calls.
+    /// Nothing listens at the relay of a host for some calls.
     Away(usize),
     /// The same, at both relays.
     BothAway,
@@ -43,7 +43,7 @@ enum Event {
 }
 
 impl Event {
-    /// Those of all rounds, in an order that `chance` chooses.
+    /// The events of all rounds, in an order that `chance` chooses.
     fn all(chance: &mut StdRng) -> Vec<Self> {
         let of_hosts = (0..2).flat_map(|host| [Self::Kill(host), Self::Restart(host), Self::Away(host)]);
         let others =
@@ -54,7 +54,7 @@ impl Event {
         events
     }
 
-    /// Whether what a host remembers of idempotency keys is lost.
+    /// Returns whether a host loses what it remembers of idempotency keys.
     fn is_forgetful(self) -> bool {
         matches!(self, Self::Kill(_) | Self::Restart(_))
     }
@@ -126,7 +126,7 @@ fn ten_thousand_calls_under_faults_end_as_they_are_told() {
         made.len(),
         wrong[..wrong.len().min(20)].join("\n")
     );
-    // A fifth of the calls and ten a second may be made again; at the beginning there are those of a second. Hosts that
+    // A fifth of the calls and ten a second may be retried, and ten at the beginning. Hosts that
     // were restarted had some of them sealed again for their clocks. Repeats that were answered from memory count for
     // nothing.
     let most = (requests - remembered) as f64 * 1.2 + took.as_secs_f64() * 10.0 + 110.0;

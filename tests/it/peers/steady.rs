@@ -14,14 +14,14 @@ const HOUR_S: i64 = 3600;
 /// A call that has ended: when, and how.
 type Ended = (Instant, Answer);
 
-/// What a test does meanwhile, with a count of the calls that have ended.
+/// The steps of a test meanwhile, with a count of the calls that have ended.
 struct Load<'a> {
     ended: &'a AtomicUsize,
     is_over: &'a AtomicBool,
 }
 
 impl Load<'_> {
-    /// Waits for so many more calls.
+    /// Waits for this number of further calls.
     fn pass(&self, calls: usize) {
         let until = self.ended.load(Ordering::Relaxed) + calls;
         let patience = Instant::now() + Duration::from_secs(60);
@@ -127,7 +127,7 @@ fn one_of_two_peers_is_restarted_under_a_steady_load_and_no_call_fails() {
         load.pass(60);
         for _ in 0..2 {
             let restarted = restart(peers.remove(0));
-            // It was left alone while it was away: the other one goes only when this one serves again, which a peer
+            // It was paused while it was away: the other one goes only when this one serves again, which a peer
             // that always answered well must not keep from it.
             let patience = Instant::now() + Duration::from_secs(60);
             while restarted.metric(&served) < 3.0 {
@@ -155,7 +155,7 @@ fn the_only_peer_is_restarted_under_a_steady_load_and_no_idempotent_call_fails()
         }
     });
     check_none_failed(&answers[..2]);
-    // The others are told at once that nobody can run them, and that they did not run.
+    // The others fail at once with `executed: false`, as no peer can run them.
     for (_, answer) in answers[2].iter().filter(|(_, answer)| answer.status != 200) {
         let problem = answer.json();
         assert_eq!(
@@ -213,7 +213,7 @@ fn all_peers_are_away_for_a_minute_and_come_back() {
         for (_, answer) in answers.iter().filter(|(_, answer)| answer.status != 200) {
             let problem = answer.json();
             let code = problem["code"].as_str().unwrap_or_default();
-            // Sent just when the peer came back, with too little time left: then nobody knows.
+            // Sent just when the peer came back, with too little time left: whether it ran is unknown.
             let may_be_unknown = code == "deadline_exceeded" && problem["executed"].is_null();
             assert!(matches!(code, "unavailable" | "deadline_exceeded"), "{problem}");
             assert!(may_be_unknown || problem["executed"] == false, "{problem}");

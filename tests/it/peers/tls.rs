@@ -32,7 +32,7 @@ fn check_refused(a: &Daemon, why: &str) {
     a.wait_for_log(why);
 }
 
-/// How many warnings of calls a host has logged.
+/// Returns how many warnings about calls a host has logged.
 fn warnings(a: &Daemon) -> usize {
     a.log().lines().filter(|line| line.contains("\"level\":\"WARN\"") && line.contains("request_id")).count()
 }
@@ -158,7 +158,7 @@ fn mutual_tls_lets_known_hosts_in_and_nobody_else() {
     b.stop();
 }
 
-/// How often [`FUNCTION`] ran on a host that is called over TLS; a call of it that has ended has left its line.
+/// Returns how often [`FUNCTION`] ran on a host that is called over TLS; each ended call has left its line.
 fn runs(host: &Daemon) -> usize {
     host.log().lines().filter(|line| line.contains(TRACE) && line.contains("an info")).count()
 }
@@ -166,7 +166,7 @@ fn runs(host: &Daemon) -> usize {
 #[test]
 fn https_is_never_spoken_without_tls() {
     let authority = Authority::default();
-    // It would answer whatever it can read; it waits for the end of a head, and the handshake gives up.
+    // It would answer anything that it can read; it waits for the end of a head, and the handshake gives up.
     let plain = FaultyPeer::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec());
     let a = host_a(&plain.url().replace("http://", "https://"), &authority, "").start();
     check_refused(&a, "no connection within 8 s");

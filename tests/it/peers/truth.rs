@@ -1,4 +1,4 @@
-//! What a host says of its peers is true: `peers`, `explain`, metrics, and the errors of calls.
+//! A host reports the true state of its peers: `peers`, `explain`, metrics, and the errors of calls.
 
 use framex_tests::{Answer, Daemon, DaemonBuilder, FaultyPeer, FreeAddress, frames, http_answer, until};
 use serde_json::{Value, json};

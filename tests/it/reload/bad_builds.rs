@@ -8,7 +8,7 @@ use super::{SOMETIMES, check_mapped, check_refused, check_serves, host};
 
 const FILE: &str = "libchanging.so";
 
-/// What can be wrong with a build, the step that finds it, and a part of the reason.
+/// Bad builds: the fault, the step that finds it, and a part of the reason.
 fn bad_builds() -> Vec<(Vec<u8>, &'static str, &'static str)> {
     let good = Build::new(9);
     let mut name = [0; 64];

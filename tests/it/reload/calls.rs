@@ -8,7 +8,7 @@ use serde_json::json;
 use super::load::Pair;
 use super::{BUILD, WAITS, check_done, check_mapped, check_refused, check_serves, host};
 
-/// A daemon and a call of so many milliseconds that has begun.
+/// A daemon, and a call of this number of milliseconds that has begun.
 fn busy(config: &str, ms: u64) -> (Daemon, Pending) {
     let host = host().config(config).start();
     let call = host.begin(WAITS, &json!({ "ms": ms }));
@@ -117,7 +117,7 @@ fn what_happens_to_the_file_does_not_touch_the_running_plugin() {
     let (step, detail) = check_refused(&pair.host.reload("changing"), 422, "reload_failed");
     assert_eq!(step, "stage", "{detail}");
     assert!(detail.contains("`changing`") && detail.contains("has no file any more"), "{detail}");
-    assert!(!detail.contains("load_plugins"), "nobody required it: {detail}");
+    assert!(!detail.contains("load_plugins"), "it was not required: {detail}");
 
     check_serves(&pair.host, Build::new(1));
     pair.host.put_build(Build::new(3));

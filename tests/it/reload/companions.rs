@@ -79,7 +79,7 @@ fn they_are_found_and_an_old_build_is_never_taken_for_a_new_one() {
         let first = plugin(&folder, 1, &run_path);
         let host = builder.plugin_bytes(TINY, &first).start();
         check_tiny(&host, 1);
-        assert_eq!(host.get("/ready").json()["failed_plugins"], json!([]), "it is no plugin that failed");
+        assert_eq!(host.get("/ready").json()["failed_plugins"], json!([]), "it is not a failed plugin");
         // The same library once more, with a new build of the plugin and without.
         check_done(&host.reload("tiny"));
         host.put(TINY, &[first.clone(), vec![0]].concat());

@@ -100,7 +100,7 @@ fn a_plugin_whose_config_changed_is_started_again() {
     host.put_config(&format!("{config}[plugins.changing]\nrelease = \"other\"\n"));
     let report = check_done(&host.reload_host());
     assert_eq!((changed(&report), &report["unchanged"]), (vec!["changing"], &json!(["demo"])));
-    // A rollback stands, whatever lies in the directory.
+    // A rollback stands, regardless of the files in the directory.
     host.put_build(Build::new(2));
     check_done(&host.reload_host());
     check_done(&host.admin_post("plugins/changing/rollback", &json!({})));

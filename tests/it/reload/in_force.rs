@@ -1,4 +1,4 @@
-//! What is on disk, what is recorded and what serves: each difference is named, everywhere, and only what is new is a
+//! The file, the record and what serves: each difference is named, everywhere, and only what is new is a
 //! reason to refuse a reload.
 
 use std::fs;
@@ -28,7 +28,7 @@ fn ready(host: &Daemon) -> Value {
     host.admin_get_at("/ready").json()
 }
 
-/// What `plugins list`, `/ready` and the metrics say of the plugin's difference: they agree.
+/// Returns what `plugins list`, `/ready` and the metrics say about the plugin's difference: they agree.
 #[track_caller]
 fn difference(host: &Daemon) -> Option<String> {
     let status = host.plugin_status("changing");
@@ -127,7 +127,7 @@ fn a_refused_reload_is_seen_until_the_config_is_in_force() {
                 .starts_with("the config on disk is not in force since 20")
         );
     }
-    // Whoever may ask learns that it is so, and not why.
+    // A client without a key learns that it is so, but not why.
     let public = host.get("/ready").json();
     assert!(public["config_not_in_force"]["since"].is_string(), "{public}");
     assert!(!public.to_string().contains("prot"), "{public}");
@@ -146,7 +146,7 @@ fn a_refused_reload_is_seen_until_the_config_is_in_force() {
 fn a_build_that_is_not_in_force_is_seen_everywhere() {
     let host = host().start();
     assert_eq!(difference(&host), None);
-    // Copied, and not asked for yet; the same bytes are no difference.
+    // Copied, and not requested yet; the same bytes do not differ.
     host.put_build(Build::new(1));
     assert_eq!(difference_in_list(&host), None);
     host.put_build(Build::new(2).start(b'f'));

@@ -103,7 +103,7 @@ fn what_was_replaced_is_unmapped_whatever_the_way_to_the_state_directory() {
     fs::create_dir_all(folder.path().join("real/state")).unwrap();
     fs::create_dir(folder.path().join("beside")).unwrap();
     std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
-    // By way of another folder, and by a link on the way.
+    // Through another folder, and through a link on the way.
     for way in ["beside/../real/state", "link/state"] {
         let state = format!("state_dir = {:?}", folder.path().join(way));
         let host = host().config(&state).config("admin.socket = \"state/admin.sock\"");

@@ -21,7 +21,7 @@ const WAYS: [(&str, &str); 3] = [
          FRAMEX_STATE_DIR=\"$0/state\" exec \"$@\"",
     ),
 ];
-/// What resident memory may grow by, in bytes: much less than one more build that stays mapped for each reload.
+/// Maximum growth of resident memory, in bytes: much less than one more build that stays mapped for each reload.
 const GROWTH_BYTES_MAX: usize = 24 << 20;
 
 /// A plugin that says, when it starts, which thread key comes next.

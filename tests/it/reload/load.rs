@@ -18,7 +18,7 @@ pub(super) struct Load {
     clients: Vec<JoinHandle<Tally>>,
 }
 
-/// What came of a load.
+/// The outcome of a load.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Calls that were answered as they should be, by build.
@@ -83,7 +83,7 @@ impl Load {
         Self { stop, done, clients }
     }
 
-    /// Waits until so many more calls were answered.
+    /// Waits until this number of further calls were answered.
     pub(super) fn pass(&self, calls: u64) {
         let until = self.done.load(Ordering::Relaxed) + calls;
         while self.done.load(Ordering::Relaxed) < until {
@@ -127,7 +127,7 @@ impl Pair {
         Load::start(&[kinds.clone(), kinds].concat())
     }
 
-    /// Puts a good build in the place of the last one, and checks that it came.
+    /// Replaces the last build with a good one, and checks that it serves.
     #[track_caller]
     pub(super) fn change_to(&self, build: Build, generation: u64) {
         self.host.put_build(build);

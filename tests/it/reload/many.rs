@@ -84,7 +84,7 @@ fn kept_generations_come_back_and_others_do_not() {
     let done = check_done(&rollback(json!({})));
     assert_eq!((&done["generation"], &done["previous"]), (&json!(6), &json!(5)), "{done}");
     check_serves(&host, Build::new(4));
-    // The operator's file is what a reload takes, whatever was rolled back to.
+    // A reload takes the operator's file, regardless of a rollback.
     check_done(&host.reload("changing"));
     check_serves(&host, Build::new(4));
     assert_eq!(host.plugin_status("changing")["file"], "libchanging.so");
@@ -107,7 +107,7 @@ fn a_reload_that_runs_when_the_host_ends_is_ended_first() {
     });
     assert_eq!(host.wait(), Some(0), "{}", host.log());
     let late = host.try_admin_post("plugins/changing/reload", &json!({}));
-    assert!(late.is_none(), "nobody listens any more: {late:?}");
+    assert!(late.is_none(), "the listener is gone: {late:?}");
     assert!(!host.admin_socket().exists());
 }
 

@@ -1,4 +1,4 @@
-//! What serves after a restart: the generation that was committed to last, whatever ended the host.
+//! After a restart, the last committed generation serves, no matter how the host ended.
 
 use std::collections::BTreeSet;
 use std::fs;

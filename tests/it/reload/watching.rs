@@ -212,7 +212,7 @@ fn a_directory_that_another_one_replaces_is_watched_from_then_on() {
     host.stop();
 }
 
-/// What is no file of the host's, in a folder that it watches, does not have it reload.
+/// A file that is not the host's, in a folder that it watches, does not trigger a reload.
 #[test]
 fn other_files_beside_are_none_of_it() {
     let host = watching();

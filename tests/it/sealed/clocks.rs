@@ -31,7 +31,7 @@ fn address(at: FreeAddress) -> String {
     at.url().replace("http://", "")
 }
 
-/// How often [`COUNTS`] ran on a host in this life; ask once, this is a call of it.
+/// Returns how often [`COUNTS`] ran on a host in this life; ask once, this is a call of it.
 fn runs(host: &Daemon) -> u64 {
     host.call(COUNTS, &json!({})).json().as_u64().expect("it answers a number") - 1
 }

@@ -15,7 +15,7 @@ fn raw_envelope(arguments: &[u8]) -> Vec<u8> {
     frames::RawKeys::request(DEMO, arguments)
 }
 
-/// Seals bytes that are no request, and reads why they are refused.
+/// Seals bytes that are not a request, and reads why they are refused.
 fn check_refused(host: &Daemon, flags: u8, plaintext: &[u8], expected: &str) {
     let (id, frame) = frames::RawKeys::of(frames::SECRET).seal(flags, [0, 0], plaintext);
     let answer = frames::open(&frames::key(), id, &frames::post_frame(&host.url(), &frame));

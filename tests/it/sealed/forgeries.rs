@@ -1,4 +1,4 @@
-//! Frames that nobody sealed like that: one answer for all of them, byte by byte, and in the same time.
+//! Forged frames: one answer for all of them, byte by byte, and in the same time.
 
 use std::time::{Duration, Instant};
 
@@ -111,8 +111,8 @@ fn other_versions_have_one_answer() {
     host.stop();
 }
 
-/// What is secret is the same in all of these; a difference of more than the noise would tell one from another.
-/// Frames are short: that a key id is known takes no secret to find out, whoever has seen a frame has seen it.
+/// All of these have the same secret part; a difference beyond the noise would tell one from another.
+/// Frames are short: it takes no secret to find out that a key id is known, since every frame shows it.
 #[test]
 fn no_cause_takes_longer_than_another() {
     const ROUNDS: usize = 200;

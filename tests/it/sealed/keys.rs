@@ -1,4 +1,4 @@
-//! Which keys open, which seal, and what happens without any.
+//! Keys that open, keys that seal, and hosts without any.
 
 use framex_host::base::ErrorCode;
 use framex_tests::{Daemon, frames};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{DEMO, ada, check_unauthentic, failure, host};
 
-/// What hosts of one machine seal with where no key is configured.
+/// The key that hosts of one machine seal with if none is configured.
 const PUBLIC_SECRET: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Host `a`, on which the function runs on the host at `url`.

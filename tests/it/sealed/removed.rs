@@ -28,7 +28,7 @@ struct Begun {
 }
 
 impl Begun {
-    /// Sends the head and so many bytes of the body, and waits until the host has those.
+    /// Sends the head and the first bytes of the body, and waits until the host has them.
     fn new(host: &Daemon, head: &str, body: &[u8], first: usize) -> Self {
         let before = host.metric("framex_body_memory_bytes");
         let mut stream = TcpStream::connect(host.address()).unwrap();

@@ -109,7 +109,7 @@ fn a_frame_from_before_the_start_is_refused_though_it_is_young() {
 
 const COUNTS: &str = "misbehave.functions.counts";
 
-/// How often [`COUNTS`] ran on a host; ask once, this is a call of it.
+/// Returns how often [`COUNTS`] ran on a host; ask once, this is a call of it.
 fn runs(host: &Daemon) -> u64 {
     host.call(COUNTS, &json!({})).json().as_u64().expect("it answers a number") - 1
 }
@@ -214,7 +214,7 @@ fn a_frame_for_one_host_does_not_open_on_another_with_a_key_of_its_own() {
     let answer = frames::post_frame(&b.url(), &frame);
     check_unauthentic(&c, "a frame that another host served", &frame);
     assert!(frames::open(&frames::key(), id, &answer).outcome.is_ok());
-    // What B answered is no request: not for C, not for B, and not with the kind changed.
+    // B's answer is not a request: not for C, not for B, and not with the kind changed.
     for kind in [2, 1] {
         let mut stolen = answer.body.clone();
         stolen[4] = kind;
@@ -228,7 +228,7 @@ fn a_frame_for_one_host_does_not_open_on_another_with_a_key_of_its_own() {
 
 #[test]
 fn what_another_host_answered_is_no_answer() {
-    // Between A and B stands somebody who keeps what B answers, and gives it out for the next call.
+    // An attacker between A and B keeps B's answer and hands it over for the next call.
     let b = host();
     let url = b.url();
     let kept: Mutex<Option<Vec<u8>>> = Mutex::new(None);

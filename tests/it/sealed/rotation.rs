@@ -22,7 +22,7 @@ struct Pair {
     configs: [String; 2],
 }
 
-/// What a host opens with; it seals with the first.
+/// The keys that a host opens with; it seals with the first.
 type Keys<'a> = &'a [&'a str];
 
 impl Pair {
@@ -71,7 +71,7 @@ impl Pair {
     }
 }
 
-/// The config's last lines: a rule with so many files.
+/// The config's last lines: a rule with this number of files.
 fn rules(keys: Keys<'_>) -> String {
     let files: Vec<String> = keys.iter().map(|key| format!("file:{}", file_of(key))).collect();
     format!("plugins.proxy.auth.rules = {{ \"/api/v1/proxy/remote\" = {files:?} }}\n")
@@ -133,7 +133,7 @@ impl Load {
         }
     }
 
-    /// Ends it; answers how many calls each client made, those of [`ON_B`] and of [`ON_A`] in turn, and what failed.
+    /// Ends it, and returns how many calls each client made, of [`ON_B`] and of [`ON_A`] in turn, and what failed.
     fn stop(self) -> (Vec<u64>, Vec<Value>) {
         self.stop.store(true, Ordering::Relaxed);
         let failed = self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
@@ -175,7 +175,7 @@ fn keys_rotate_in_every_order_without_a_failed_call() {
     let (calls, by_b) = (done.iter().sum::<u64>(), done.iter().skip(1).step_by(2).sum::<u64>());
     assert!(failed.is_empty(), "{} of {calls} failed: {failed:?}", failed.len());
     assert!(calls > 500, "{calls}");
-    // Nothing ran twice, or without somebody knowing.
+    // Nothing ran twice, or without its caller knowing.
     let counted = pair.a.call(ON_A, &json!({})).json().as_u64().unwrap();
     assert_eq!(counted - 1, by_b);
     pair.a.stop();
@@ -185,7 +185,7 @@ fn keys_rotate_in_every_order_without_a_failed_call() {
 #[test]
 fn the_key_of_one_peer_rotates_with_its_file() {
     let mut old = generate_secret();
-    // A seals what goes to B with the content of one file, whatever its rule says.
+    // A seals frames to B with the content of one file, regardless of its rule.
     let pair = Pair::start(&[&old], ["key = \"file:peer.key\"", ""]);
     let load = Load::start(&pair);
     load.pass();

@@ -1,4 +1,4 @@
-//! Secrets that are found again wherever a piece of one shows.
+//! Secrets that the tests recognise from any piece of them.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,10 +9,10 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use framex_host::wire;
 use framex_tests::{Answer, Exit};
 
-/// So many bytes of a secret in one piece count as shown.
+/// This number of bytes of a secret in one piece counts as shown.
 const PIECE: usize = 8;
 
-/// What must not show, by where it was planted.
+/// The secrets that must not show, by where they were planted.
 pub(super) struct Canaries {
     pub(super) secrets: HashMap<&'static str, String>,
     /// First bytes of every piece of every secret, in every form; the whole piece, and whose it is.
@@ -20,7 +20,7 @@ pub(super) struct Canaries {
 }
 
 impl Canaries {
-    /// New ones at each of these places; those that begin with `key` are generated keys, the others passphrases.
+    /// New secrets at each of these places: generated keys where the name begins with `key`, passphrases elsewhere.
     pub(super) fn plant(places: &[&'static str]) -> Self {
         let mut canaries = Self { secrets: HashMap::new(), pieces: HashMap::new() };
         for place in places {
@@ -66,7 +66,7 @@ impl Canaries {
         &self.secrets[place]
     }
 
-    /// Whose secret shows in a text.
+    /// Returns the places of the secrets that show in a text.
     pub(super) fn shown_in(&self, text: &[u8]) -> Option<&'static str> {
         let at = |at: usize| {
             let candidates = self.pieces.get(text[at..].first_chunk()?)?;

@@ -8,7 +8,7 @@ use framex_tests::{Exit, Mounts, host_binary, plugin_file, run_to_end, until};
 /// A user as `DynamicUser=` picks one (systemd.exec(5): 61184 to 65519).
 const DYNAMIC_USER: &str = "61184";
 const CONFIG: &str = "/etc/framex-host/config.toml";
-/// Where the binary is in the mounts of the service: `/usr/bin` stays as it is.
+/// The path of the binary in the mounts of the service: `/usr/bin` stays as it is.
 const BINARY: &str = "/etc/bin/framex-host";
 
 /// The directories of a machine with the service on it: `$0` is the binary, `$1` a plugin, `$2` the user, and the rest

@@ -40,7 +40,7 @@ fn nobody_else_is_served() {
     for version in [&TLS12, &TLS13] {
         check(&TlsClient::new(&authority, None, &[version]));
         for own in [
-            // The authority of the host is not the one of clients.
+            // The authority of the host is not that for clients.
             authority.issue(&["client-a.test"]),
             Authority::default().issue(&["client-a.test"]),
             of_clients.issue_expired(&["client-a.test"]),
@@ -82,7 +82,7 @@ fn the_command_line_speaks_tls_to_a_host_by_its_name() {
     };
     let exit = call(&["--ca", ca.to_str().unwrap()]);
     assert_eq!((exit.code, exit.stdout.as_str()), (Some(0), "7: Ada\n"), "{}", exit.stderr);
-    assert_ne!(call(&[]).code, Some(0), "nobody else vouches for the host");
+    assert_ne!(call(&[]).code, Some(0), "no other authority vouches for the host");
     let exit = call(&["--ca", "not.there"]);
     assert_eq!(exit.code, Some(2), "{}", exit.stderr);
     assert!(exit.stderr.starts_with("error: flag --ca: `plugins.proxy.tls.ca` is file `"), "{}", exit.stderr);

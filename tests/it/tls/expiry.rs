@@ -1,4 +1,4 @@
-//! What a handshake showed of a client counts only while a new one would show it: sessions are not resumed, and
+//! The identity that a handshake showed counts only while a new handshake would show it: sessions are not resumed, and
 //! connections end with the certificate, or with the authority that signed it.
 
 use std::io::{Read, Write};

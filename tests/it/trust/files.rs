@@ -1,4 +1,4 @@
-//! Who may write to the plugin directory and its files, and signature files that are none.
+//! Write access to the plugin directory and its files, and invalid signature files.
 
 use std::process::Command;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{FILE, SIGNATURE, Signer, host, set_mode, sha256};
 
-/// What `inspect` answers: JSON, and the lines of the text on signature and trust.
+/// Returns the output of `inspect`: JSON, and the lines of the text on signature and trust.
 fn inspect(builder: &DaemonBuilder) -> (Value, String) {
     let file = builder.plugins().join(FILE);
     let file = file.to_str().unwrap();

@@ -1,4 +1,4 @@
-//! What the OpenAPI document says of types; `clients` shows that generators read it so.
+//! The types of the OpenAPI document; `clients` shows that generators read them correctly.
 
 use framex_tests::get;
 use serde_json::{Value, json};

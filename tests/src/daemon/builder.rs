@@ -1,4 +1,4 @@
-//! What a daemon is started from: config, plugins, variables, flags.
+//! The parts that a daemon starts from: config, plugins, variables, flags.
 
 use std::fs;
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use crate::files::{host_binary, host_command_under, older_host_binary};
 use crate::log::Log;
 use crate::{Exit, FreeAddress, plugin_file, run_to_end};
 
-/// What a daemon is made of.
+/// The parts of a daemon.
 #[derive(Debug)]
 pub struct DaemonBuilder {
     scratch: TempDir,
@@ -28,7 +28,7 @@ pub struct DaemonBuilder {
 }
 
 impl DaemonBuilder {
-    /// What is started in this folder, without plugins, variables and flags.
+    /// Returns a builder for this folder, without plugins, variables and flags.
     pub(super) fn in_folder(scratch: TempDir, config: String) -> Self {
         Self {
             scratch,

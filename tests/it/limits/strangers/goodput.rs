@@ -1,5 +1,5 @@
-//! What strangers cost callers with a key, against what the same clients cost a bare hyper server: they share its
-//! processors, and nothing else may be in it.
+//! The cost of strangers for callers with a key, against the cost of the same clients for a bare hyper server: they
+//! share its processors, and nothing else may be in it.
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::{ECHO, KEY, begun_frame, connect_from, frame, head, http2_frames, with_keys};
 
-/// How long each of the four loads is measured in a round, and how many rounds there are.
+/// The duration of each of the four loads in a round, and the number of rounds.
 const ROUND: Duration = Duration::from_millis(1200);
 const ROUNDS: usize = 3;
 /// Callers with a key, each of which waits for its answer.
@@ -89,7 +89,7 @@ fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").into_bytes()
 }
 
-/// What callers with a key do: half of them seal their calls.
+/// The load of callers with a key: half of them seal their calls.
 fn call(number: usize, address: &str, stop: &AtomicBool, done: &AtomicUsize) {
     let mut stream = connect_from(1, address).unwrap();
     let plain = plain(&format!("authorization: {KEY}\r\n"));
@@ -106,7 +106,7 @@ fn call(number: usize, address: &str, stop: &AtomicBool, done: &AtomicUsize) {
     }
 }
 
-/// What a stranger does over and over again on one connection, or on many.
+/// The load of a stranger, repeated on one connection or on many.
 fn annoy(number: u8, address: &str, stop: &AtomicBool) {
     let unknown = begun_frame(frames::OTHER_SECRET, 300);
     let known = begun_frame(frames::SECRET, 300);
@@ -166,7 +166,7 @@ fn annoy(number: u8, address: &str, stop: &AtomicBool) {
     }
 }
 
-/// How many calls the callers get done in a round, with strangers from eight addresses or without.
+/// Returns how many calls the callers complete in a round, with strangers from eight addresses or without.
 fn goodput(address: &str, with_strangers: bool) -> usize {
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (stop, done) = (&stop, &done);

@@ -10,10 +10,10 @@ use super::{
     metric_of, server,
 };
 
-/// Makes calls until the peer is left alone.
+/// Makes calls until the peer is paused.
 fn open_breaker(host: &Daemon, function: &str) {
     let is_left_alone = || host.admin_get("peers").json()["peers"][0]["health"] == json!("paused");
-    until("the peer is left alone", || {
+    until("the peer is paused", || {
         is_left_alone() || host.call_within(function, &json!({}), 200).status != 200 && is_left_alone()
     });
 }

@@ -9,7 +9,7 @@ use super::{
     AT_ONCE, IDEMPOTENT, NARROW, ONCE, begin, check_local_calls, hang, host, host_of, metric_of, server,
 };
 
-/// Runs here, and asks for [`ONCE`] wherever that runs.
+/// Runs here, and calls [`ONCE`], here or on a peer.
 const ASKS: &str = "misbehave.nested.asks_count";
 
 #[test]

@@ -26,7 +26,7 @@ fn who_was_found_stays_when_others_are_asked_and_others_may_be_called() {
     let a = caller(&format!("http://hosts.test:{}", at_b.port()), "dns", &asking(&dns)).start();
     until_serving(&a, &["b"]);
     let config = fs::read_to_string(a.folder().join("config.toml")).unwrap();
-    // Nobody can be found now: neither by the old server nor by the new one.
+    // No peer can be found now: neither by the old server nor by the new one.
     dns.silence(true);
     let other = DnsServer::start();
     other.silence(true);
@@ -69,7 +69,7 @@ fn who_was_found_and_may_no_longer_be_called_goes_at_once() {
     reload_with(&a, &config);
     assert!(!lists_it());
     assert_eq!(serving(&a), ["b".to_owned()].into());
-    // And if that is everybody, none is found.
+    // And if those are all peers, none is found.
     put(&file, &json!([LINK_LOCAL]).to_string());
     reload_with(&a, &allowing);
     until("it is the only one", || {
@@ -90,7 +90,7 @@ fn finding_goes_on_while_a_reload_starts_plugins_and_what_it_finds_stays() {
     let a = caller("http://hosts.test", "file:peers.json", "");
     let file = a.folder().join("peers.json");
     put(&file, &json!([places[0].url()]).to_string());
-    // Who opens it to write waits until somebody reads: so long does the plugin start.
+    // Opening it for writing blocks until there is a reader, and delays the start of the plugin until then.
     let pipe = a.folder().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let a = a.start();

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{asking, call, caller, server, serving, until_serving};
 
 const SERVICE: &str = "_framex._tcp.hosts.test";
-/// What operators are told, once.
+/// The warning that operators get, once.
 const PARTLY: &str = "some peers of this URL cannot be found, those that are known stay";
 
 /// Host A, whose function runs at the targets of [`SERVICE`].
@@ -14,7 +14,7 @@ fn looking(dns: &DnsServer) -> Daemon {
     caller(&format!("http://{SERVICE}"), "srv", &asking(dns)).start()
 }
 
-/// How often the log has this.
+/// Returns how often the log has this.
 fn said(host: &Daemon, part: &str) -> usize {
     host.log().lines().filter(|line| line.contains(part)).count()
 }
@@ -35,7 +35,7 @@ fn a_service_says_ports_priorities_and_weights() {
     let peers = a.admin_get("peers").json();
     let listed: Vec<_> = peers["peers"].as_array().unwrap().iter().map(|peer| peer["url"].clone()).collect();
     assert!(listed.contains(&json!(at_b.url())) && listed.contains(&json!(at_c.url())), "{listed:?}");
-    // The one of the later priority serves when the first is gone.
+    // The host with the later priority serves when the first is gone.
     b.stop();
     until("the other one serves", || call(&a).header("x-framex-served-by") == Some("c"));
     [a, c].into_iter().for_each(Daemon::stop);

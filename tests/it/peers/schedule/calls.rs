@@ -1,4 +1,4 @@
-//! What a client asks for, and what it hears.
+//! The calls of a client, and the answers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(super) struct Plan {
     times: usize,
 }
 
-/// What came of one request.
+/// The outcome of one request.
 #[derive(Debug, Clone)]
 pub(super) enum Heard {
     /// The client left before that.
@@ -60,7 +60,7 @@ impl Made {
         })
     }
 
-    /// How much later than its deadline an answer came.
+    /// The delay of an answer beyond its deadline.
     pub(super) fn late(&self) -> Duration {
         let late = self.answers().map(|answer| answer.took.saturating_sub(self.plan.timeout));
         late.max().unwrap_or_default()
@@ -147,7 +147,7 @@ impl Plan {
     }
 }
 
-/// Makes the calls of one client in one round, and counts those that have ended.
+/// Makes the calls of one client in one round, and counts the ended ones.
 pub(super) fn client(
     host: &Daemon,
     name: &str,

@@ -1,4 +1,4 @@
-//! What callers may be told, of what ran.
+//! The answers that callers may get, given what ran.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::calls::{Answer, Heard, Made};
 use super::rig::Runs;
 
-/// How much later than its deadline an answer may come on a machine that has much else to do.
+/// Maximum delay of an answer beyond its deadline, on a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
-/// How much earlier than its deadline a call may be told that its time ran out: whole milliseconds count, at each host.
+/// Maximum time before its deadline that a call may end with `deadline_exceeded`: each host counts whole milliseconds.
 const EARLY: Duration = Duration::from_millis(20);
 /// The hosts, in the order of [`Runs`].
 const HOSTS: [&str; 3] = ["a", "b", "c"];
@@ -17,7 +17,7 @@ const HOSTS: [&str; 3] = ["a", "b", "c"];
 const CODES: [(&str, u16); 4] =
     [("unavailable", 503), ("deadline_exceeded", 504), ("replayed", 409), ("overloaded", 429)];
 
-/// What is wrong with a call, if anything is.
+/// Returns the fault of a call, if it has one.
 pub(super) fn wrong(made: &Made, runs: &Runs) -> Option<String> {
     let ran = runs.get(&made.plan.id).copied().unwrap_or_default();
     let found = wrong_runs(made, ran.iter().sum())
@@ -59,8 +59,8 @@ fn wrong_answer(made: &Made, answer: &Answer, ran: [usize; 3]) -> Option<&'stati
         let host = HOSTS.iter().position(|host| *host == answer.served_by);
         return match host {
             _ if answer.body != *plan.id => Some("it has the result of another call"),
-            None => Some("nobody served it"),
-            // A repeat is served by whoever remembers the first one.
+            None => Some("no host served it"),
+            // The host that remembers the first call serves a repeat.
             Some(host) if !plan.has_key && ran[host] == 0 => {
                 Some("it did not run on the host that served it")
             }
@@ -76,18 +76,18 @@ fn wrong_answer(made: &Made, answer: &Answer, ran: [usize; 3]) -> Option<&'stati
     }
     match (code, executed(answer)) {
         // The host ran what it saw before, a copy, or did not.
-        ("replayed", Some(_)) => Some("nobody can know whether a call ran of which there is a copy"),
+        ("replayed", Some(_)) => Some("a call with a copy cannot be known to have run"),
         ("unavailable", Some(true)) => Some("what ran was available"),
         _ => None,
     }
 }
 
-/// Whether the function ran, by an answer.
+/// Returns whether the function ran, by an answer.
 fn executed(answer: &Answer) -> Option<bool> {
     if answer.status == 200 { Some(true) } else { answer.body["executed"].as_bool() }
 }
 
-/// How many answers there were of each kind.
+/// The number of answers of each kind.
 pub(super) fn counts(made: &[Made]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for heard in made.iter().flat_map(|made| &made.heard) {

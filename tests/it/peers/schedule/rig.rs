@@ -12,7 +12,7 @@ use rand::RngExt as _;
 use super::calls::{IDEMPOTENT, Made, ONCE, client};
 use super::{CALLS, CLIENTS, Event, Seed, chance};
 
-/// What may become of a request, and how often beside the others. Delays have their time from elsewhere.
+/// The possible fates of a request, with their weights. Delays have their time from elsewhere.
 const FAULTS: [(Fault, u32); 13] = [
     (Fault::Delay(Duration::ZERO), 20),
     (Fault::CloseUnsent, 12),
@@ -29,7 +29,7 @@ const FAULTS: [(Fault, u32); 13] = [
     (Fault::CopyFirst, 6),
 ];
 
-/// How often something becomes of a request.
+/// The weights of the fates of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Weather {
     Fine,
@@ -51,7 +51,7 @@ impl Weather {
     }
 }
 
-/// What becomes of the request of that number at a relay.
+/// Returns the fate of the request of that number at a relay.
 fn fault(seed: u64, relay: u64, number: usize, percent: usize) -> Fault {
     let mut chance = chance(seed, [2, relay, number as u64]);
     if chance.random_range(0..100) >= percent {
@@ -70,10 +70,10 @@ fn fault(seed: u64, relay: u64, number: usize, percent: usize) -> Fault {
     }
 }
 
-/// What makes a host refuse calls now and then.
+/// Config that makes a host refuse calls now and then.
 const NARROW: &str = "server.in_flight_max = 3\nserver.queue_max = 1";
 
-/// How often each id ran, on each host.
+/// The number of runs of each id, on each host.
 pub(super) type Runs = HashMap<String, [usize; 3]>;
 
 /// The hosts and what is between them.
@@ -202,12 +202,12 @@ impl Rig {
         }
     }
 
-    /// How often peers were called.
+    /// Returns how often peers were called.
     pub(super) fn attempts(&self) -> usize {
         self.relays.iter().map(Relay::calls).sum()
     }
 
-    /// How many repeats the caller's host answered from memory.
+    /// Returns how many repeats the caller's host answered from memory.
     pub(super) fn remembered(&self) -> usize {
         self.a.metric("framex_idempotency_repeats_answered_total") as usize
     }
@@ -217,7 +217,7 @@ impl Rig {
         self.relays.iter().flat_map(Relay::copied).collect()
     }
 
-    /// Stops all hosts, and answers what ran on them.
+    /// Stops all hosts, and returns what ran on them.
     pub(super) fn stop(self) -> Runs {
         let mut runs = Runs::new();
         for (host, ledger) in self.ledgers.iter().enumerate() {
