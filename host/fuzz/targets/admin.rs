@@ -16,7 +16,7 @@ use framex_host::config::{Config, Environment, Fallback, Overrides, Unmap};
 use framex_host::functions::{Dispatch, Table};
 use framex_host::http::admin::{Admin, HostChange, HostRefusal, ReloadHost, serve_stream};
 use framex_host::http::{
-    Admission, BodyMemory, Documents, Door, Ending, Files, InForce, Limits, Policy, Sealing,
+    Admission, BodyMemory, ConfigFiles, Documents, Ending, InForce, Policy, RequestLimits, Sealing, Service,
 };
 use framex_host::plugins::{PluginConfig, Plugins, Services, Settings};
 use framex_host::router::{Router, Routes};
@@ -41,7 +41,7 @@ impl ReloadHost for Nothing {
 }
 
 /// The public listener, for what it counts.
-fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Door> {
+fn service(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Service> {
     let (second, bytes_max) = (Duration::from_secs(1), 1 << 20);
     let keys = KeySet::derive(&wire::generate_secret()).expect("a generated key is good");
     let policy = Policy {
@@ -53,7 +53,7 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
             compression: Compression::Never,
         },
         admission: Arc::new(Admission::new(1, 1)),
-        limits: Limits {
+        limits: RequestLimits {
             body_bytes_max: bytes_max,
             answer_bytes_max: bytes_max,
             body_timeout: second,
@@ -61,7 +61,7 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
             wire: wire::Limits::of_size(bytes_max),
         },
     };
-    Arc::new(Door {
+    Arc::new(Service {
         router: Arc::clone(router),
         plugins: Arc::clone(plugins),
         replays: ReplayGuard::new(second, 16, 0),
@@ -71,7 +71,7 @@ fn door(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc<Do
         body_memory: BodyMemory::new(bytes_max),
         documents: Documents::default(),
         ending: Ending::default(),
-        in_force: InForce::new(Files::default()),
+        in_force: InForce::new(ConfigFiles::default()),
     })
 }
 
@@ -114,10 +114,10 @@ fn host() -> &'static (Runtime, Admin) {
         let plugins =
             Plugins::open(services, table, &scratch, settings).expect("the scratch folder takes files");
         let plugins = Arc::new(plugins);
-        let door = door(&config, &router, &plugins);
+        let service = service(&config, &router, &plugins);
         let admin = Admin {
             plugins,
-            door,
+            service,
             router,
             host: Arc::new(Nothing),
             config_file: Path::new("config.toml").into(),

@@ -1,4 +1,4 @@
-//! What of a config can be replaced while the host runs: the policy of the door and the routes of the router.
+//! What of a config can be replaced while the host runs: the policy of the service and the routes of the router.
 
 mod group;
 
@@ -13,7 +13,7 @@ use super::AppError;
 use super::keys::Keys;
 use crate::base::{Identity, Tasks};
 use crate::config::{self, Config, PeerUrl, Server};
-use crate::http::{Admission, Limits, Policy, Sealing};
+use crate::http::{Admission, Policy, RequestLimits, Sealing};
 use crate::peers::{Client, Discovered};
 use crate::router::{PeerSet, RepeatBounds, Routes};
 use crate::wire::{Compression, KeyRing, Limits as WireLimits};
@@ -160,7 +160,7 @@ impl ActiveConfig {
                 compression: compression(&self.config, false),
             },
             admission: Arc::clone(&self.carryover.admission),
-            limits: Limits {
+            limits: RequestLimits {
                 body_bytes_max: self.config.server.body_bytes_max,
                 answer_bytes_max: self.config.server.answer_bytes_max,
                 body_timeout: self.config.server.body_timeout,

@@ -16,7 +16,7 @@ use crate::base::{FunctionName, Identity, InstanceId, Tasks};
 use crate::config::{Config, Known};
 use crate::files::DirFault;
 use crate::functions::{Dispatch, Table};
-use crate::http::{Admission, BodyMemory, Documents, Door, Ending, Files, InForce, admin};
+use crate::http::{Admission, BodyMemory, ConfigFiles, Documents, Ending, InForce, Service, admin};
 use crate::plugins::{LoadReport, PluginConfig, PluginError, Plugins, Services, Settings};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
@@ -32,7 +32,7 @@ pub(super) async fn build(
     listeners: &Listeners,
 ) -> Result<(Arc<Reloader>, Findings), AppError> {
     let clock = clock::start(state_dir.lock_file());
-    let files = Files::look(config.files());
+    let files = ConfigFiles::look(config.files());
     let (discovered, findings) = mpsc::channel(FINDINGS);
     let carryover = Carryover {
         identity: Arc::new(identity(&config, state_dir)),
@@ -48,7 +48,7 @@ pub(super) async fn build(
     let plugins = open_plugins(config, state_dir.path(), table, &dispatch)
         .map_err(|fault| AppError::state(&config.state_dir, fault))?;
     let policy = Arc::new(active.policy()?);
-    let door = Door {
+    let service = Service {
         router,
         plugins,
         replays: ReplayGuard::new(
@@ -65,7 +65,7 @@ pub(super) async fn build(
         in_force: InForce::new(files),
     };
     let parts = Parts {
-        door: Arc::new(door),
+        service: Arc::new(service),
         admin_token: listeners.admin_tcp.as_ref().map(admin::Tcp::token),
         tls: listeners.tls.clone(),
         watched: watch::channel(Watched::of(config)).0,
@@ -75,7 +75,7 @@ pub(super) async fn build(
 
 /// Loads the plugins of the config that is in force, while peers answer already.
 pub(super) async fn load_plugins(reloader: &Reloader) -> Result<(), AppError> {
-    let (config, plugins, router) = (reloader.config(), reloader.plugins(), &reloader.door().router);
+    let (config, plugins, router) = (reloader.config(), reloader.plugins(), &reloader.service().router);
     let report = plugins.load_directory(config.load_plugins.as_deref()).await.map_err(AppError::Plugin)?;
     let failed = report.failed.iter().map(|(what, _)| what.clone()).collect();
     if let Err(error) = report_load(&config, report) {

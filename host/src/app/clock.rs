@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Clock, Tasks};
-use crate::http::Door;
+use crate::http::Service;
 
 /// The interval of writes, while there are frames to remember.
 const EVERY: Duration = Duration::from_secs(15);
@@ -55,14 +55,14 @@ pub(super) fn start(file: &File) -> Clock {
 }
 
 /// Writes the time again and again, as long as there are frames.
-pub(super) async fn keep(file: Arc<File>, door: Arc<Door>, tasks: Tasks) {
+pub(super) async fn keep(file: Arc<File>, service: Arc<Service>, tasks: Tasks) {
     loop {
         tokio::select! {
             () = tasks.token().cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
-        if door.replays.remembered() > 0 {
-            let (file, mark) = (Arc::clone(&file), mark(door.clock, false));
+        if service.replays.remembered() > 0 {
+            let (file, mark) = (Arc::clone(&file), mark(service.clock, false));
             // A system that hangs costs one thread: the next turn waits for it.
             let _lost = tokio::task::spawn_blocking(move || write(&file, &mark)).await;
         }

@@ -17,7 +17,7 @@ use super::{AppError, Reread, Sockets, StateDir, build, clock, file_watcher, sup
 use crate::base::Tasks;
 use crate::config::Config;
 use crate::http::admin::{self, Admin};
-use crate::http::{Listening, Server, Tls, Workers};
+use crate::http::{ListenerConfig, Server, Tls, Workers};
 use crate::plugins::{Asker, Watchdog};
 
 /// How a run ended.
@@ -94,9 +94,9 @@ impl Daemon {
         let config = reloader.config();
         let tasks = Tasks::default();
         let on_workers = OnWorkers { workers: &workers, tasks: &tasks };
-        on_workers.spawn(clock::keep(Arc::clone(&lock), Arc::clone(reloader.door()), tasks.clone()));
+        on_workers.spawn(clock::keep(Arc::clone(&lock), Arc::clone(reloader.service()), tasks.clone()));
         let stand_in = TcpListener::from_std(public.as_fd().try_clone_to_owned()?.into())?;
-        let server = Server::new(Arc::clone(reloader.door()), tasks.clone(), listening(&config, tls));
+        let server = Server::new(Arc::clone(reloader.service()), tasks.clone(), listening(&config, tls));
         on_workers.spawn(Arc::clone(&server).serve(public));
         let held = Workers { runtime: workers.clone(), all_held: watchdog.all_held() };
         tasks.spawn(server.stand_in(stand_in, held));
@@ -120,7 +120,7 @@ impl Daemon {
             shutdown.run(first).await;
             // The next start would replace it as well.
             admin_place.leave();
-            clock::leave(&lock, reloader.door().clock);
+            clock::leave(&lock, reloader.service().clock);
         };
         let exit = tokio::select! {
             () = drained => {
@@ -149,9 +149,9 @@ impl OnWorkers<'_> {
     }
 }
 
-fn listening(config: &Config, tls: Option<Tls>) -> Listening {
+fn listening(config: &Config, tls: Option<Tls>) -> ListenerConfig {
     let server = &config.server;
-    Listening {
+    ListenerConfig {
         tls,
         connections_max: server.connections_max,
         connections_per_address_max: server.connections_per_address_max,
@@ -166,8 +166,8 @@ fn listening(config: &Config, tls: Option<Tls>) -> Listening {
 fn admin_api(reloader: &Arc<Reloader>, config: &Config, workers: &Handle) -> Admin {
     Admin {
         plugins: Arc::clone(reloader.plugins()),
-        door: Arc::clone(reloader.door()),
-        router: Arc::clone(&reloader.door().router),
+        service: Arc::clone(reloader.service()),
+        router: Arc::clone(&reloader.service().router),
         host: Arc::<Reloader>::clone(reloader),
         workers: workers.clone(),
         config_file: config.absolute_file().into(),

@@ -14,7 +14,7 @@ use super::supervisor::Reloading;
 use crate::base::{Mutex, MutexGuard, Tasks};
 use crate::config::{Config, ConfigError};
 use crate::http::admin::{HostChange, HostRefusal, ReloadHost, Token};
-use crate::http::{Door, Policy, Tls};
+use crate::http::{Policy, Service, Tls};
 use crate::peers::Discovered;
 use crate::plugins::{Asker, PluginError, Plugins, Prepared};
 
@@ -33,7 +33,7 @@ pub(super) struct Reloader {
 
 /// The running parts that a config is applied to.
 pub(super) struct Parts {
-    pub(super) door: Arc<Door>,
+    pub(super) service: Arc<Service>,
     /// The token of the admin API over TCP, if it is served.
     pub(super) admin_token: Option<Token>,
     /// The certificate of the public listener, if it speaks TLS.
@@ -51,13 +51,13 @@ impl Parts {
     /// Brings a config into force, in place of the one before, if there is one.
     fn apply(&self, next: &mut ActiveConfig, policy: Arc<Policy>, before: Option<&ActiveConfig>) {
         next.take_over(before);
-        let (config, Door { router, plugins, .. }) = (&next.config, &*self.door);
+        let (config, Service { router, plugins, .. }) = (&next.config, &*self.service);
         router.set_routes(next.routes());
         router.repeats().set_bounds(next.repeats());
         router.set_answer_bytes_max(config.server.answer_bytes_max);
         router.table().set_limits(config.limits.clone(), config.server.in_flight_per_function_max);
         policy.admission.set(config.server.in_flight_max, config.server.queue_max);
-        self.door.policy.store(policy);
+        self.service.policy.store(policy);
         plugins.set_call_timeout(config.server.call_timeout);
         plugins.set_layer_percent(config.server.layer_percent);
         // The same certificate stays, and with it what clients know to resume their sessions.
@@ -89,13 +89,13 @@ impl Reloader {
     }
 
     /// The public listener's state.
-    pub(super) fn door(&self) -> &Arc<Door> {
-        &self.parts.door
+    pub(super) fn service(&self) -> &Arc<Service> {
+        &self.parts.service
     }
 
     /// The plugins.
     pub(super) fn plugins(&self) -> &Arc<Plugins> {
-        &self.parts.door.plugins
+        &self.parts.service.plugins
     }
 
     /// The config in force.
@@ -114,11 +114,11 @@ impl Reloader {
         if !active.take(discovered) {
             return;
         }
-        self.door().router.set_routes(active.routes());
+        self.service().router.set_routes(active.routes());
         active.start_peers();
         drop(active);
         // The plugins' own functions may run elsewhere now.
-        self.door().router.tell_routes();
+        self.service().router.tell_routes();
     }
 
     fn active(&self) -> MutexGuard<'_, ActiveConfig> {
@@ -138,14 +138,14 @@ impl Reloader {
         let _one_by_one = self.reloading.lock().await;
         let _told = Reloading::begin();
         // Before they are read: what is written meanwhile is not in force.
-        let files = self.door().in_force.files_now();
+        let files = self.service().in_force.files_now();
         let reloaded = self.reload_once(allow_breaking, asker).await;
         match &reloaded {
             Ok(change) => {
                 let files = files.with(self.active().config.files());
-                self.door().in_force.taken(files, change.restart_required.clone());
+                self.service().in_force.taken(files, change.restart_required.clone());
             }
-            Err(refused) => self.door().in_force.refused(&refused.detail),
+            Err(refused) => self.service().in_force.refused(&refused.detail),
         }
         reloaded
     }

@@ -31,7 +31,7 @@ pub(super) struct Shutdown<'a> {
 impl Shutdown<'_> {
     /// Ends all of it, after a signal.
     pub(super) async fn run(self, signal: i32) {
-        self.reloader.door().ending.announce();
+        self.reloader.service().ending.announce();
         self.serve_on(signal).await;
         let drain_timeout = self.reloader.config().server.drain_timeout;
         let drain_timeout_ms = milliseconds(drain_timeout);
@@ -41,7 +41,7 @@ impl Shutdown<'_> {
             self.give_up().await;
         }
         let left = || deadline.saturating_duration_since(Instant::now());
-        self.reloader.door().router.end(left()).await;
+        self.reloader.service().router.end(left()).await;
         self.stop_plugins(left().max(DROP_GRACE)).await;
         self.changes.end(DROP_GRACE).await;
         self.reloader.client_tasks().end(DROP_GRACE).await;
@@ -74,7 +74,7 @@ impl Shutdown<'_> {
         if self.tasks.end(ANSWER_GRACE).await {
             return;
         }
-        self.reloader.door().ending.give_up_calls();
+        self.reloader.service().ending.give_up_calls();
         if !self.tasks.end(ANSWER_GRACE).await {
             self.tasks.abandon(DROP_GRACE).await;
         }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 
-use super::Door;
+use super::service::Service;
 use crate::base::Tasks;
 use crate::files::SocketPlace;
 use crate::plugins::{Change, Plugins};
@@ -36,7 +36,7 @@ pub struct Admin {
     /// The plugins.
     pub plugins: Arc<Plugins>,
     /// The public listener, for what it counts.
-    pub door: Arc<Door>,
+    pub service: Arc<Service>,
     /// Where calls go.
     pub router: Arc<Router>,
     /// What `POST /admin/v1/reload` does.
@@ -104,7 +104,7 @@ pub async fn serve_stream<S>(admin: Admin, stream: S, tasks: Tasks)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let answer = |request| routes::answer(&admin, request, who::Who::Process { uid: 0, pid: None });
+    let answer = |request| routes::answer(&admin, request, who::Requester::Process { uid: 0, pid: None });
     connections::serve(stream, answer, tasks, Arc::default()).await;
 }
 

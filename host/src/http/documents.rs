@@ -7,12 +7,15 @@
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::conditional::Document;
-use super::{Policy, Problem, catalogue, openapi};
+use super::policy::Policy;
+use super::response::{Document, Problem};
 use crate::base::{Caller, ErrorCode, Mutex, MutexGuard};
 use crate::functions::Snapshot;
 use crate::peers::{BreakerState, Catalogue, Peer};
 use crate::router::{Router, Routes};
+
+mod catalogue;
+mod openapi;
 
 /// Most documents that are kept: one for each caller of the config and each of the two, as long as they are few.
 const KEPT_MAX: usize = 64;
@@ -21,7 +24,7 @@ const KEPT_BYTES_MAX: usize = 64 << 20;
 
 /// Which document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
+pub(crate) enum Which {
     /// `GET /api/v1/functions`.
     Catalogue,
     /// `GET /api/v1/openapi.json`.
@@ -109,7 +112,7 @@ impl Documents {
     /// # Cancel safety
     /// One that is being made is made to its end, and kept, only if its first client waits for it; the next one makes it
     /// otherwise.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
         router: &Arc<Router>,
         policy: &Arc<Policy>,

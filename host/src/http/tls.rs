@@ -58,7 +58,7 @@ impl Tls {
     }
 
     /// Makes the handshake of one connection, within `timeout`.
-    pub(super) async fn accept<S>(&self, stream: S, timeout: Duration) -> io::Result<TlsStream<S>>
+    pub(crate) async fn accept<S>(&self, stream: S, timeout: Duration) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -104,7 +104,7 @@ impl Terms {
 
 /// What the handshake of a connection showed of its client. It counts for as long as a new handshake would succeed.
 #[derive(Debug)]
-pub struct Credential {
+pub struct ClientCertificate {
     tls: Tls,
     /// Ends with the certificate of an authority; nothing if the client was not asked for one.
     chain: Option<Vec<CertificateDer<'static>>>,
@@ -118,9 +118,9 @@ pub struct Credential {
     lost: Notify,
 }
 
-impl Credential {
+impl ClientCertificate {
     /// What the handshake of `stream` by `tls` showed.
-    pub(super) fn of<S>(tls: &Tls, stream: &TlsStream<S>) -> Self {
+    pub(crate) fn of<S>(tls: &Tls, stream: &TlsStream<S>) -> Self {
         let chain = stream.get_ref().1.peer_certificates().map(|chain| {
             chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>()
         });
@@ -136,12 +136,12 @@ impl Credential {
     }
 
     /// What the client is called.
-    pub(super) fn name(&self) -> Option<&CertificateName> {
+    pub(crate) fn name(&self) -> Option<&CertificateName> {
         self.name.as_ref()
     }
 
     /// Returns true if a new handshake would succeed. Asked before each request, and cheap unless something has changed.
-    pub(super) fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         if self.looked_at_by.load(Ordering::Acquire) != self.tls.version.load(Ordering::Acquire) {
             return self.look(now_s());
         }
@@ -176,7 +176,7 @@ impl Credential {
     }
 
     /// Ends once a new handshake would fail.
-    pub(super) async fn lost(&self) {
+    pub(crate) async fn lost(&self) {
         let mut terms = self.tls.terms.subscribe();
         loop {
             terms.mark_unchanged();

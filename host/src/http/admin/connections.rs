@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::seats::{Seat, Seats};
 use crate::base::Tasks;
-use crate::http::{Response, head};
+use crate::http::request::head;
+use crate::http::response::Response;
 
 /// How long a client may take for the head of a request, and keep a connection without asking anything.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

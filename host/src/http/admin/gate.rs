@@ -1,4 +1,4 @@
-//! Who may come in over TCP: no page of another origin, no name that was bound to this address, no one without
+//! Requester may come in over TCP: no page of another origin, no name that was bound to this address, no one without
 //! the token.
 //!
 //! A browser of the operator's machine can reach a loopback listener, and any page can have it send requests. What
@@ -10,7 +10,8 @@ use http::{HeaderMap, Method, Request};
 use super::Token;
 use crate::api::JSON;
 use crate::base::ErrorCode;
-use crate::http::{Problem, asked, auth, body};
+use crate::http::request::{auth, body, site};
+use crate::http::response::Problem;
 
 /// The port of a `Host` without one.
 const HTTP_PORT: u16 = 80;
@@ -25,7 +26,7 @@ pub(super) struct Gate {
 
 /// Why a request does not come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum GateError {
     /// A name, as DNS rebinding needs it; another port; none, or several.
     #[error("a request must have one `Host`, an IP address or localhost with the port of this listener")]
     Host,
@@ -40,7 +41,7 @@ pub(super) enum Refusal {
     ContentType,
 }
 
-impl Refusal {
+impl GateError {
     pub(super) fn problem(self) -> Problem {
         match self {
             Self::Host | Self::Origin => Problem::of_code(ErrorCode::PermissionDenied, &self.to_string()),
@@ -61,21 +62,21 @@ impl Gate {
     }
 
     /// Lets a request in; the first thing that is wrong decides.
-    pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+    pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), GateError> {
         let headers = request.headers();
-        let host = only(headers, &HOST).ok_or(Refusal::Host)?;
+        let host = only(headers, &HOST).ok_or(GateError::Host)?;
         // The target in absolute form says whom the client asks, whatever `Host` is (RFC 9112, section 3.2.2).
         let target = request.uri().authority().map_or(host, |authority| authority.as_str().as_bytes());
         if !self.is_here(host) || !self.is_here(target) {
-            return Err(Refusal::Host);
+            return Err(GateError::Host);
         }
         check_origin(headers, host)?;
         if !auth::carries(headers, std::slice::from_ref(&**self.token.load())) {
-            return Err(Refusal::Token);
+            return Err(GateError::Token);
         }
         // Also where there is no body: no page may send this type to another origin without asking first.
         if request.method() == Method::POST && body::media_type(headers) != JSON {
-            return Err(Refusal::ContentType);
+            return Err(GateError::ContentType);
         }
         Ok(())
     }
@@ -83,8 +84,8 @@ impl Gate {
     /// Whether `host:port` can only be this listener.
     fn is_here(&self, authority: &[u8]) -> bool {
         let Ok(authority) = std::str::from_utf8(authority) else { return false };
-        let Some((host, port)) = asked::split(authority) else { return false };
-        port.unwrap_or(HTTP_PORT) == self.port && asked::is_address_or_localhost(host)
+        let Some((host, port)) = site::split(authority) else { return false };
+        port.unwrap_or(HTTP_PORT) == self.port && site::is_address_or_localhost(host)
     }
 }
 
@@ -96,10 +97,10 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 }
 
 /// Browsers say where a page comes from: it must be from here. Other clients say nothing.
-fn check_origin(headers: &HeaderMap, host: &[u8]) -> Result<(), Refusal> {
+fn check_origin(headers: &HeaderMap, host: &[u8]) -> Result<(), GateError> {
     let own = |value: &http::HeaderValue| value.as_bytes().strip_prefix(b"http://") == Some(host);
-    let from_here = headers.get_all(ORIGIN).iter().all(own) && !asked::is_of_other_site(headers);
-    if from_here { Ok(()) } else { Err(Refusal::Origin) }
+    let from_here = headers.get_all(ORIGIN).iter().all(own) && !site::is_of_other_site(headers);
+    if from_here { Ok(()) } else { Err(GateError::Origin) }
 }
 
 #[cfg(test)]
@@ -117,7 +118,7 @@ mod tests {
     }
 
     /// Sends a `GET` of `target` with the token and other headers.
-    fn ask(port: u16, target: &str, headers: &[(&str, &str)]) -> Result<(), Refusal> {
+    fn ask(port: u16, target: &str, headers: &[(&str, &str)]) -> Result<(), GateError> {
         let mut request = Request::get(target).header("authorization", TOKEN);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn hosts_are_addresses_or_localhost_with_the_port() {
         let check = |port: u16, host: &str, comes_in: bool| {
-            let expected = if comes_in { Ok(()) } else { Err(Refusal::Host) };
+            let expected = if comes_in { Ok(()) } else { Err(GateError::Host) };
             assert_eq!(ask(port, "/x", &[("host", host)]), expected, "{host}");
             // The same by a target in absolute form, where it can be written.
             let target = format!("http://{host}/x");
@@ -167,15 +168,15 @@ mod tests {
         check(80, "127.0.0.1", true);
         check(80, "localhost:80", true);
         check(80, "[::1]", true);
-        assert_eq!(ask(9090, "/x", &[]), Err(Refusal::Host));
+        assert_eq!(ask(9090, "/x", &[]), Err(GateError::Host));
         let twice = [("host", "127.0.0.1:9090"), ("host", "127.0.0.1:9090")];
-        assert_eq!(ask(9090, "/x", &twice), Err(Refusal::Host));
+        assert_eq!(ask(9090, "/x", &twice), Err(GateError::Host));
     }
 
     #[test]
     fn pages_are_those_of_the_listener() {
         let host = ("host", "127.0.0.1:9090");
-        let check = |header: (&str, &str), expected: Result<(), Refusal>| {
+        let check = |header: (&str, &str), expected: Result<(), GateError>| {
             assert_eq!(ask(9090, "/x", &[host, header]), expected, "{header:?}");
         };
         check(("origin", "http://127.0.0.1:9090"), Ok(()));
@@ -189,26 +190,26 @@ mod tests {
             "null",
             "",
         ] {
-            check(("origin", origin), Err(Refusal::Origin));
+            check(("origin", origin), Err(GateError::Origin));
         }
         for site in ["same-origin", "none"] {
             check(("sec-fetch-site", site), Ok(()));
         }
         for site in ["cross-site", "same-site", "Same-Origin", ""] {
-            check(("sec-fetch-site", site), Err(Refusal::Origin));
+            check(("sec-fetch-site", site), Err(GateError::Origin));
         }
         let two = [host, ("origin", "http://127.0.0.1:9090"), ("origin", "http://evil.example")];
-        assert_eq!(ask(9090, "/x", &two), Err(Refusal::Origin));
+        assert_eq!(ask(9090, "/x", &two), Err(GateError::Origin));
     }
 
     #[test]
     fn the_first_thing_that_is_wrong_decides() {
         let mut headers: Vec<(&str, &str)> = Vec::new();
         for (expected, header) in [
-            (Refusal::Host, ("host", "localhost:1")),
-            (Refusal::Origin, ("origin", "http://localhost:1")),
-            (Refusal::Token, ("authorization", "Bearer 0123456789abcdef")),
-            (Refusal::ContentType, ("content-type", "Application/JSON; charset=utf-8")),
+            (GateError::Host, ("host", "localhost:1")),
+            (GateError::Origin, ("origin", "http://localhost:1")),
+            (GateError::Token, ("authorization", "Bearer 0123456789abcdef")),
+            (GateError::ContentType, ("content-type", "Application/JSON; charset=utf-8")),
         ] {
             let wrong = match header.0 {
                 "host" => "evil:1",

@@ -20,7 +20,9 @@ use prometheus_client::registry::Registry;
 use super::Admin;
 use crate::base::{FunctionName, LOG_LINES_DROPPED, Places};
 use crate::functions::CallStats;
-use crate::http::{Problem, Response, accept, health};
+use crate::http::request::accept;
+use crate::http::response::{Problem, Response};
+use crate::http::routes::health;
 use crate::peers::{Condition, PeerLimit, Timestamp};
 use crate::plugins::{functions_that_held_workers, workers_held};
 
@@ -31,8 +33,8 @@ const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Response, Problem> {
     let mut registry = Registry::with_prefix("framex");
-    registry.register_collector(Box::new(Everything(admin.clone())));
-    let encoded = health::look(&admin.door, move |_| {
+    registry.register_collector(Box::new(HostCollector(admin.clone())));
+    let encoded = health::look(&admin.service, move |_| {
         let mut shown = String::new();
         text::encode(&mut shown, &registry).map(|()| shown)
     });
@@ -64,9 +66,9 @@ fn wants_openmetrics(headers: &HeaderMap) -> bool {
 
 /// Reads all counts when it is asked to: nothing is registered while the host works.
 #[derive(Debug)]
-struct Everything(Admin);
+struct HostCollector(Admin);
 
-impl Collector for Everything {
+impl Collector for HostCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let to = &mut encoder;
         host(to, &self.0)?;
@@ -81,12 +83,12 @@ impl Collector for Everything {
 fn host(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     gauges(to, "build_info", "What runs.", [(version, 1.0)])?;
-    let uptime = admin.door.clock.uptime().as_secs_f64();
+    let uptime = admin.service.clock.uptime().as_secs_f64();
     gauges(to, "uptime_seconds", "How long the host has been running.", [([("", ""); 0], uptime)])?;
     let dropped = LOG_LINES_DROPPED.get();
     let help = "Lines of the log that its reader did not take, or that the system could not write.";
     counters(to, "log_lines_dropped", help, [([("", ""); 0], dropped)])?;
-    let (successful, last) = admin.door.in_force.last();
+    let (successful, last) = admin.service.in_force.last();
     let help = "1 if the last reload of the config was done, 0 if it was refused; the start counts.";
     let successful = f64::from(u8::from(successful));
     gauges(to, "config_last_reload_successful", help, [([("", ""); 0], successful)])?;
@@ -127,8 +129,8 @@ impl Process {
 
 fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let none = [("", ""); 0];
-    let (door, meters) = (&admin.door, &admin.door.meters);
-    let policy = door.policy.load();
+    let (service, meters) = (&admin.service, &admin.service.meters);
+    let policy = service.policy.load();
     gauges(to, "connections", "Connections that are open.", [(none, meters.open_connections() as f64)])?;
     counters(to, "connections_accepted", "Connections that were accepted.", [(none, meters.accepted.get())])?;
     gauges(
@@ -140,7 +142,7 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     gauges(to, "calls_queued", "Calls from outside that wait.", [(none, policy.admission.waiting() as f64)])?;
     let help =
         "What the bodies of requests, and answers that are not taken yet, have of server.body_memory_max.";
-    gauges(to, "body_memory_bytes", help, [(none, door.body_memory.taken() as f64)])?;
+    gauges(to, "body_memory_bytes", help, [(none, service.body_memory.taken() as f64)])?;
     let refused = meters.refused().map(|(code, count)| ([("code", code.as_str())], count));
     counters(to, "requests_refused", "Requests that were answered with an error, by code.", refused)?;
     let [functions, plugins] = admin.router.table().limits();
@@ -162,10 +164,10 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     counters(to, "idempotency_forgotten", help, [(none, repeats.unkept.get())])?;
     let help = "Calls that were refused, as the share of their caller of that memory was full.";
     counters(to, "idempotency_refused", help, [(none, repeats.refused.get())])?;
-    let window = door.replays.window(door.clock.now_ms()).as_secs_f64();
+    let window = service.replays.window(service.clock.now_ms()).as_secs_f64();
     let help = "How late a sealed frame may be: less than configured while the memory is full.";
     gauges(to, "replay_window_seconds", help, [(none, window)])?;
-    let remembered = door.replays.remembered() as f64;
+    let remembered = service.replays.remembered() as f64;
     gauges(to, "replay_frames_remembered", "Sealed frames that are remembered.", [(none, remembered)])
 }
 

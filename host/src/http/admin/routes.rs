@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::views::{PENDING, pending_view, refusal};
-use super::who::Who;
+use super::who::Requester;
 use super::{Admin, metrics};
 use crate::api::{
     AdminPath, ChangeView, ExplainView, ExplainedPeer, FailedPlugin, FunctionView, FunctionsView,
@@ -17,8 +17,10 @@ use crate::api::{
 };
 use crate::base::{ErrorCode, FunctionName, rfc3339};
 use crate::config::PeerUrl;
-use crate::http::health::{self, Detail, json_response};
-use crate::http::{Problem, Response, body};
+use crate::http::limits::BodyMemory;
+use crate::http::request::body;
+use crate::http::response::{Problem, Response};
+use crate::http::routes::health::{self, Detail, json_response};
 use crate::plugins::{Change, PluginError};
 use crate::router::{Decision, Target};
 
@@ -37,7 +39,7 @@ enum Asked {
 }
 
 /// Answers one request of `who`, whom the listener has let in.
-pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Who) -> Response {
+pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Requester) -> Response {
     if let Some(answered) = probe(admin, &request, Detail::Reasons).await {
         return answered.unwrap_or_else(Problem::into_response);
     }
@@ -67,11 +69,11 @@ pub(super) async fn probe<B>(
         return Some(Err(Problem::method_not_allowed("GET, HEAD")));
     }
     let alive = path == HEALTH_PATH;
-    let door = &admin.door;
-    Some(Ok(if alive { health::alive(door) } else { health::ready(door, detail).await }))
+    let service = &admin.service;
+    Some(Ok(if alive { health::alive(service) } else { health::ready(service, detail).await }))
 }
 
-async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Response, Problem> {
+async fn route(admin: &Admin, request: Request<Incoming>, who: Requester) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let path = AdminPath::parse(head.uri.path()).ok_or_else(Problem::no_such_path)?;
     let allowed = match path {
@@ -114,9 +116,9 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: Who) -> Result<Re
 
 async fn read(headers: &http::HeaderMap, mut body: Incoming) -> Result<bytes::Bytes, Problem> {
     // Few connections, each with one body: their number bounds the memory.
-    let memory = body::BodyMemory::new(BODY_BYTES_MAX);
+    let memory = BodyMemory::new(BODY_BYTES_MAX);
     let bounds =
-        body::Bounds { bytes_max: BODY_BYTES_MAX, within: BODY_TIMEOUT, memory: &memory, guest: None };
+        body::Bounds { bytes_max: BODY_BYTES_MAX, within: BODY_TIMEOUT, memory: &memory, client: None };
     body::check_encoding(headers)?;
     let (bytes, _taken) = body::read(body::announced(headers), &mut body, bounds, None).await?;
     if !bytes.is_empty() && body::media_type(headers) != JSON {
@@ -152,7 +154,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 /// Refuses a change that a plugin asks for, itself or by a process that it started: the drain would wait for the
 /// very call that asks.
-async fn refuse_from_inside(who: Who) -> Result<(), Problem> {
+async fn refuse_from_inside(who: Requester) -> Result<(), Problem> {
     if !who.is_inside().await {
         return Ok(());
     }
@@ -163,7 +165,7 @@ async fn refuse_from_inside(who: Who) -> Result<(), Problem> {
 }
 
 /// Makes a change, as a task of its own, and writes the lines of the audit log.
-async fn change(admin: &Admin, asked: Asked, who: Who) -> Result<Response, Problem> {
+async fn change(admin: &Admin, asked: Asked, who: Requester) -> Result<Response, Problem> {
     refuse_from_inside(who).await?;
     let Admin { plugins, host, .. } = admin.clone();
     let changed = admin.changes.spawn_on(&admin.workers, async move {
@@ -227,7 +229,7 @@ impl Asked {
 }
 
 /// Writes the audit log, one line for each plugin, even if the client has gone.
-fn audit(action: &str, target: &str, who: Who, changed: Result<&Changed, &Refused>) {
+fn audit(action: &str, target: &str, who: Requester, changed: Result<&Changed, &Refused>) {
     let (uid, who) = (who.uid(), who.token());
     let done = |ChangeView { plugin, sha256, generation, .. }: &ChangeView| {
         tracing::info!(target: "audit", action, plugin, uid, who, sha256, generation, result = "done");
@@ -270,7 +272,8 @@ fn host(admin: &Admin) -> HostView {
 
 async fn all_plugins(admin: &Admin) -> Result<PluginsView, Problem> {
     admin.plugins.look_again().await;
-    let seen = health::look(&admin.door, |door| (door.plugins.statuses(), door.plugins.failures()));
+    let seen =
+        health::look(&admin.service, |service| (service.plugins.statuses(), service.plugins.failures()));
     let (statuses, failures) = seen.await?;
     Ok(PluginsView {
         plugins: statuses.iter().map(PluginView::from).collect(),
@@ -280,7 +283,7 @@ async fn all_plugins(admin: &Admin) -> Result<PluginsView, Problem> {
 
 async fn one_plugin(admin: &Admin, name: &str) -> Result<PluginView, Problem> {
     admin.plugins.look_again().await;
-    let statuses = health::look(&admin.door, |door| door.plugins.statuses()).await?;
+    let statuses = health::look(&admin.service, |service| service.plugins.statuses()).await?;
     let status = statuses.iter().find(|status| status.name == name);
     status
         .map(PluginView::from)

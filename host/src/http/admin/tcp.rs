@@ -12,15 +12,15 @@ use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connections::{self, Listener};
-use super::gate::{Gate, Refusal};
+use super::gate::{Gate, GateError};
 use super::seats::Seat;
-use super::who::Who;
+use super::who::Requester;
 use super::{Admin, routes};
 use crate::base::Tasks;
 use crate::config::{AdminTcp, Secret};
-use crate::http::Response;
-use crate::http::health::Detail;
-use crate::http::throttle::Throttle;
+use crate::http::limits::Throttle;
+use crate::http::response::Response;
+use crate::http::routes::health::Detail;
 
 /// Longest method and path that the audit log repeats, in characters.
 const REQUEST_CHARS_MAX: usize = 200;
@@ -102,9 +102,9 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>, ta
 
 async fn answer(shared: &Shared, request: Request<Incoming>, from: SocketAddr) -> Response {
     match shared.gate.check(&request) {
-        Ok(()) => routes::answer(&shared.admin, request, Who::Token).await,
+        Ok(()) => routes::answer(&shared.admin, request, Requester::Token).await,
         Err(refusal) => {
-            if refusal == Refusal::Token
+            if refusal == GateError::Token
                 && let Some(Ok(response)) = routes::probe(&shared.admin, &request, Detail::Names).await
             {
                 return response;
@@ -119,7 +119,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>, from: SocketAddr) -
 }
 
 /// One line for a change that somebody without the right to asked for.
-fn audit(shared: &Shared, request: &Request<Incoming>, from: SocketAddr, refusal: Refusal) {
+fn audit(shared: &Shared, request: &Request<Incoming>, from: SocketAddr, refusal: GateError) {
     if request.method().is_safe() || !refusal.is_of_rights() {
         return;
     }

@@ -9,7 +9,7 @@ use crate::api::{
     ZombieView,
 };
 use crate::base::{PlaceLimit, Places, rfc3339};
-use crate::http::Problem;
+use crate::http::response::Problem;
 use crate::peers::{Condition, LastChecks, Met, Peer, PeerSpec, Recent, Timestamp};
 use crate::plugins::{Change, Difference, Failure, LastFailure, PluginStatus, Progress, Step, Zombie};
 use crate::wire::key_id_text;

@@ -1,4 +1,4 @@
-//! Who asks: a process of this machine, or whoever has the token.
+//! Requester asks: a process of this machine, or whoever has the token.
 
 use std::fs;
 
@@ -7,9 +7,9 @@ use tokio::net::unix::UCred;
 /// Most processes that are looked at between the one that asks and this host.
 const ANCESTORS_MAX: usize = 64;
 
-/// Who asks.
+/// Requester asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum Requester {
     /// A process of this machine, over the unix socket.
     Process {
         /// Its user.
@@ -21,14 +21,14 @@ pub(super) enum Who {
     Token,
 }
 
-impl From<UCred> for Who {
+impl From<UCred> for Requester {
     fn from(credentials: UCred) -> Self {
         let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
         Self::Process { uid: credentials.uid(), pid }
     }
 }
 
-impl Who {
+impl Requester {
     /// The user, for the audit log.
     pub(super) fn uid(self) -> Option<u32> {
         if let Self::Process { uid, .. } = self { Some(uid) } else { None }
@@ -94,18 +94,18 @@ mod tests {
         let grandchild: u32 = line.trim().parse().unwrap();
         let own = std::process::id();
         for pid in [own, shell.id(), grandchild] {
-            assert!(Who::Process { uid: 0, pid: Some(pid) }.is_inside().await, "{pid}");
+            assert!(Requester::Process { uid: 0, pid: Some(pid) }.is_inside().await, "{pid}");
         }
         assert!(descends_from(grandchild, shell.id()) && !descends_from(shell.id(), grandchild));
         drop(shell.stdin.take());
         shell.wait().unwrap();
         let parent = parent_of(own).unwrap();
         for who in [
-            Who::Process { uid: 0, pid: Some(parent) },
-            Who::Process { uid: 0, pid: Some(1) },
-            Who::Process { uid: 0, pid: Some(u32::MAX) },
-            Who::Process { uid: 0, pid: None },
-            Who::Token,
+            Requester::Process { uid: 0, pid: Some(parent) },
+            Requester::Process { uid: 0, pid: Some(1) },
+            Requester::Process { uid: 0, pid: Some(u32::MAX) },
+            Requester::Process { uid: 0, pid: None },
+            Requester::Token,
         ] {
             assert!(!who.is_inside().await, "{who:?}");
         }

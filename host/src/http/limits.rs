@@ -1,0 +1,21 @@
+//! What clients may use of the public listener: connections, requests, memory and calls; and counts of each limit that
+//! acted.
+
+mod activity;
+mod admission;
+mod connections;
+mod memory;
+mod meters;
+mod strangers;
+mod throttle;
+mod wrong_keys;
+
+pub use admission::Admission;
+pub use memory::BodyMemory;
+pub use meters::{Limit, Meters, OpenConnection};
+
+pub(crate) use activity::{Activity, InFlight, Times};
+pub(crate) use connections::{Connections, Slot};
+pub(crate) use memory::{MemoryPermit, OutOfMemory};
+pub(crate) use strangers::Strangers;
+pub(crate) use throttle::Throttle;

@@ -1,0 +1,223 @@
+//! The listener: accepts connections, limits them, and ends them gracefully.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
+
+use super::limits::{Connections, Limit, Slot, Strangers, Times};
+use super::service::Service;
+use super::tls::Tls;
+use crate::base::Tasks;
+use crate::config::Networks;
+
+mod connection;
+mod head_time;
+mod lingering;
+mod pace;
+mod tracked;
+mod write_timeout;
+
+use connection::{Connection, Streams, protocols, released};
+
+/// Pause after the system refused a connection, for lack of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Interval between evictions while a connection waits for a permit.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The settings of the listener.
+#[derive(Debug)]
+pub struct ListenerConfig {
+    /// TLS, if the listener speaks it.
+    pub tls: Option<Tls>,
+    /// Maximum number of open connections: for one more, the least active one is evicted.
+    pub connections_max: usize,
+    /// Maximum number of open connections from one address; more are closed.
+    pub connections_per_address_max: usize,
+    /// Addresses of reverse proxies: each of their connections counts as an address of its own.
+    pub proxies: Networks,
+    /// Largest head of a request in bytes.
+    pub header_bytes_max: usize,
+    /// Longest time for the TLS handshake, and for the head of a request once it has begun; for the first one, since the
+    /// connection was accepted.
+    pub header_timeout: Duration,
+    /// Longest time that a connection may do nothing after a request.
+    pub idle_timeout: Duration,
+    /// Longest time that a client may stop reading a response.
+    pub write_timeout: Duration,
+}
+
+/// The public server: what its connections share, on every runtime that accepts them.
+#[derive(Debug)]
+pub struct Server {
+    service: Arc<Service>,
+    tasks: Tasks,
+    tls: Option<Tls>,
+    times: Times,
+    connections_max: usize,
+    permits: Arc<Semaphore>,
+    connections: Arc<Connections>,
+    protocols: auto::Builder<Streams>,
+    /// Held by [`Server::stand_in`] while it has the socket.
+    stand_in: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The workers of the host, as the thread sees them that stands in for them.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    /// Their runtime.
+    pub runtime: Handle,
+    /// True while functions hold all of them.
+    pub all_held: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// Creates the server; its connections are tasks of `tasks`.
+    #[must_use]
+    pub fn new(service: Arc<Service>, tasks: Tasks, config: ListenerConfig) -> Arc<Self> {
+        let ListenerConfig { tls, connections_max, connections_per_address_max, proxies, .. } = config;
+        let times =
+            Times { header: config.header_timeout, idle: config.idle_timeout, write: config.write_timeout };
+        let strangers = Strangers::new(service.body_memory.max());
+        let of_address = (connections_per_address_max, proxies);
+        let connections = Connections::new(of_address, Arc::clone(&service.meters), strangers);
+        let permits = Arc::new(Semaphore::new(connections_max));
+        let protocols = protocols(times.header, config.header_bytes_max, tasks.clone());
+        let stand_in = Arc::default();
+        Arc::new(Self {
+            service,
+            tasks,
+            tls,
+            times,
+            connections_max,
+            permits,
+            connections,
+            protocols,
+            stand_in,
+        })
+    }
+
+    /// Accepts connections until the token of the tasks is cancelled; each is a task of the runtime that this runs on.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        self.accept(&listener, None).await;
+        // From here on, connections are refused: the other descriptor of the socket is closed as well.
+        let _closed = self.stand_in.lock().await;
+        // Those that the system has taken in already are served: a request may be on its way there, and its sender could
+        // not know whether it ran if the connection were reset.
+        for (stream, from) in waiting(listener, self.connections_max) {
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
+            if let Some(slot) = self.connections.enter(from) {
+                self.begin(stream, from, slot, permit, None);
+            }
+        }
+    }
+
+    /// Accepts connections while functions hold all workers, from a runtime with a thread of its own: probes are answered
+    /// there, everything else by the workers once they are free.
+    ///
+    /// `listener` is a second descriptor of the socket of [`Server::serve`].
+    pub async fn stand_in(self: Arc<Self>, listener: TcpListener, workers: Workers) {
+        let _has_the_socket = self.stand_in.lock().await;
+        let mut all_held = workers.all_held.clone();
+        loop {
+            tokio::select! {
+                () = self.tasks.token().cancelled() => return,
+                held = all_held.wait_for(|held| *held) => if held.is_err() { return },
+            }
+            self.accept(&listener, Some(&workers)).await;
+        }
+    }
+
+    /// Accepts connections until the host stops; in the slot of workers, until they are free.
+    async fn accept(&self, listener: &TcpListener, instead_of: Option<&Workers>) {
+        let ends = async {
+            tokio::select! {
+                () = self.tasks.token().cancelled() => {}
+                () = released(instead_of) => {}
+            }
+        };
+        tokio::pin!(ends);
+        loop {
+            let accepted = tokio::select! {
+                () = ends.as_mut() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, from)) => {
+                    let Some(slot) = self.connections.enter(from) else { continue };
+                    let permit = tokio::select! {
+                        // One that was accepted is served, also if the host stops just then.
+                        biased;
+                        permit = permit(&self.permits, &self.connections, &slot) => permit,
+                        () = self.tasks.token().cancelled() => return,
+                    };
+                    let Ok(permit) = permit else { return };
+                    self.begin(stream, from, slot, permit, instead_of);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+        slot: Slot,
+        permit: OwnedSemaphorePermit,
+        instead_of: Option<&Workers>,
+    ) {
+        let connection = Connection {
+            service: Arc::clone(&self.service),
+            protocols: self.protocols.clone(),
+            times: self.times,
+            slot,
+            tasks: self.tasks.clone(),
+            workers: instead_of.cloned().map(Box::new),
+        };
+        let tls = self.tls.clone();
+        self.tasks.spawn(async move {
+            connection.serve(stream, from, tls).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Acquires a permit for the connection of `slot`, evicting idle connections if none is free.
+async fn permit(
+    permits: &Arc<Semaphore>,
+    connections: &Connections,
+    slot: &Slot,
+) -> Result<OwnedSemaphorePermit, AcquireError> {
+    if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+        return Ok(permit);
+    }
+    slot.meters().limit(Limit::Connections);
+    loop {
+        connections.make_room(slot);
+        // All may have been busy, or slow to go.
+        let permit = tokio::time::timeout(LOOK_AGAIN, Arc::clone(permits).acquire_owned());
+        if let Ok(permit) = permit.await {
+            return permit;
+        }
+    }
+}
+
+/// Returns at most `most` connections that the system has established and the host has not accepted; closes the listener.
+fn waiting(listener: TcpListener, most: usize) -> Vec<(TcpStream, SocketAddr)> {
+    // Asked of the system: the runtime's own listener may not have heard of them yet.
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accepted = std::iter::from_fn(|| listener.accept().ok()).take(most);
+    accepted
+        .filter_map(|(stream, from)| {
+            stream.set_nonblocking(true).ok()?;
+            Some((TcpStream::from_std(stream).ok()?, from))
+        })
+        .collect()
+}

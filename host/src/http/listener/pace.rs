@@ -1,0 +1,228 @@
+//! A stream of which so much is read in one turn: what a client of HTTP/2 has sent is decoded as it is read, and heads
+//! that were decoded wait for their requests to begin until nothing more can be read.
+//!
+//! While the requests of strangers are as many as they may be, no more are read from theirs. Of HTTP/1, it is noted that
+//! something came.
+//!
+//! One byte can stand for a header line that was sent before (RFC 7541, section 6.1), and takes 72 bytes once it is
+//! decoded. Without this, the heads of all streams of a connection would lie in memory before the first is looked at.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::http::limits::Activity;
+
+/// What is read in one turn, in bytes.
+const TURN_BYTES: usize = 64 << 10;
+/// The same from strangers: between two turns, what was begun for others goes on.
+const TURN_OF_STRANGERS_BYTES: usize = 16 << 10;
+/// How long nothing is read from strangers while they are crowded, before that is looked at again.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How a connection of HTTP/2 begins (RFC 9113, section 3.4), as far as nothing of HTTP/1 does.
+const PREFACE: &[u8] = b"PRI * HTTP/2";
+
+/// Reads 64 KiB in a turn, 16 KiB from strangers, and what the last read of it brings, if the stream is one of HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Paced<S> {
+    stream: S,
+    turn: Turn,
+    activity: Arc<Activity>,
+    /// Runs while nothing is read.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// Bytes of the preface that have come; nothing once the stream turned out to be of HTTP/1.
+    preface: Option<usize>,
+}
+
+/// What was read in this turn, in bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    /// A new one begins.
+    pub(crate) fn begin(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+impl<S> Paced<S> {
+    /// The stream, and what begins its turns: before each poll of what reads it.
+    pub(crate) fn new(stream: S, activity: Arc<Activity>) -> (Self, Turn) {
+        let turn = Turn(Arc::default());
+        (Self { stream, turn: turn.clone(), activity, pause: None, preface: Some(0) }, turn)
+    }
+
+    /// Whether others of strangers must leave first; the task is woken to look again.
+    fn waits(&mut self, context: &mut Context<'_>) -> bool {
+        let strangers = self.activity.strangers();
+        if strangers.are_known() || !strangers.all().are_crowded() {
+            self.pause = None;
+            return false;
+        }
+        while self
+            .pause
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)))
+            .as_mut()
+            .poll(context)
+            .is_ready()
+        {
+            self.pause = None;
+        }
+        true
+    }
+
+    /// Looks at the first bytes.
+    fn look(&mut self, bytes: &[u8]) {
+        if let Some(seen) = self.preface.filter(|seen| *seen < PREFACE.len()) {
+            let expected = &PREFACE[seen..];
+            let common = expected.len().min(bytes.len());
+            self.preface = (expected[..common] == bytes[..common]).then_some(seen + common);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.preface.is_none() {
+            let before = buffer.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+            if buffer.filled().len() > before {
+                this.activity.hears();
+            }
+            return read;
+        }
+        if this.waits(context) {
+            return Poll::Pending;
+        }
+        let read_before = this.turn.0.load(Ordering::Relaxed);
+        let most = if this.activity.strangers().are_known() { TURN_BYTES } else { TURN_OF_STRANGERS_BYTES };
+        if read_before >= most {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let new = &buffer.filled()[before..];
+        this.turn.0.store(read_before + new.len(), Ordering::Relaxed);
+        this.look(new);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::http::limits::Strangers;
+
+    fn activity(strangers: &Arc<Strangers>) -> Arc<Activity> {
+        Arc::new(Activity::new(std::time::Instant::now(), Arc::clone(strangers)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_read_from_strangers_while_they_are_crowded() {
+        let strangers = Strangers::new(0);
+        let crowd = activity(&strangers);
+        let requests: Vec<_> = (0..1025).map(|_| crowd.begin()).collect();
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let reader = activity(&strangers);
+        let (mut ours, _turn) = Paced::new(ours, Arc::clone(&reader));
+        theirs.write_all(b"PRI").await.unwrap();
+        let mut buffer = [0; 8];
+        let second = Duration::from_secs(1);
+        assert!(tokio::time::timeout(second, ours.read(&mut buffer)).await.is_err());
+        drop(requests);
+        let read = tokio::time::timeout(second, ours.read(&mut buffer)).await;
+        assert_eq!(read.unwrap().unwrap(), 3);
+        let _again: Vec<_> = (0..1025).map(|_| crowd.begin()).collect();
+        reader.begin().known();
+        theirs.write_all(b" * ").await.unwrap();
+        assert_eq!(ours.read(&mut buffer).await.unwrap(), 3, "it is no stranger's any more");
+    }
+
+    /// How much is read before the first turn ends, of much more.
+    async fn reads_at_once(begins: &[u8], is_known: bool) -> usize {
+        // The runtime lets a task do so much at a time.
+        tokio::task::yield_now().await;
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        // In pieces, as the system may hand them over.
+        let (first, rest) = begins.split_at(2);
+        let activity = activity(&Arc::default());
+        if is_known {
+            activity.begin().known();
+        }
+        let (mut ours, turn) = Paced::new(ours, activity);
+        turn.begin();
+        let mut buffer = vec![0; 8 << 10];
+        theirs.write_all(first).await.unwrap();
+        let mut count = ours.read(&mut buffer).await.unwrap();
+        theirs.write_all(&[rest, &vec![0; 512 << 10]].concat()).await.unwrap();
+        loop {
+            let read = std::pin::pin!(ours.read(&mut buffer));
+            match futures_util::FutureExt::now_or_never(read) {
+                Some(read) => count += read.unwrap(),
+                None => break,
+            }
+            if count == begins.len() + (512 << 10) {
+                break;
+            }
+        }
+        turn.begin();
+        if count < 512 << 10 {
+            assert!(ours.read(&mut buffer).await.unwrap() > 0, "the next turn goes on");
+        }
+        count
+    }
+
+    #[tokio::test]
+    async fn a_turn_of_http2_ends_and_http1_goes_on() {
+        for (is_known, most) in [(true, TURN_BYTES), (false, TURN_OF_STRANGERS_BYTES)] {
+            let read = reads_at_once(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", is_known).await;
+            assert!((most..most + (8 << 10)).contains(&read), "{read} bytes were read");
+        }
+        assert!(reads_at_once(b"PRIVATE / HTTP/1.1\r\n\r\n", false).await > 512 << 10);
+        assert!(reads_at_once(b"POST / HTTP/1.1\r\n\r\n", false).await > 512 << 10);
+    }
+}

@@ -1,0 +1,198 @@
+//! From a request to its response: its path is taken once, as it is, authorised, and dispatched on.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Method, Version};
+use hyper::body::Body;
+
+use super::documents::Which;
+use super::limits::{InFlight, MemoryPermit, OutOfMemory};
+use super::request::auth::{self, Proof};
+use super::request::{ConnectionInfo, Inbound, body, head};
+use super::response::{Problem, Response, Tags};
+use super::service::Service;
+use crate::api::{FUNCTIONS_PATH, HEALTH_PATH, OPENAPI_PATH, READY_PATH, REMOTE_PATH};
+use crate::base::{Caller, ErrorCode, Failure};
+
+mod call;
+pub(crate) mod health;
+mod sealed;
+
+use health::Detail;
+
+/// Responses up to this many bytes are not refused for the memory that they take: the refusal would take as much.
+const REFUSAL_BYTES: usize = 4096;
+
+/// What a request asks for. All of its head that is still needed is in here, and no other part of it is kept.
+#[derive(Debug)]
+pub(crate) struct Route {
+    is_http2: bool,
+    /// The method is GET or HEAD.
+    reads: bool,
+    target: Result<Target, Problem>,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// A sealed call.
+    Sealed(sealed::SealedCall),
+    /// A plain call.
+    Plain(Box<call::PlainCall>),
+    /// A document, for a client that has some versions already.
+    Document(Which, Caller, Tags),
+    Health,
+    Ready(Detail),
+}
+
+impl Route {
+    /// Returns true for probes: they are answered at once, and need no worker.
+    pub(crate) fn is_probe(&self) -> bool {
+        matches!(self.target, Ok(Target::Health | Target::Ready(_)))
+    }
+}
+
+impl Service {
+    /// Reads from a head what it asks for. Nothing is awaited meanwhile.
+    pub(crate) fn take(&self, head: Parts, from: &ConnectionInfo, in_flight: &InFlight) -> Route {
+        Route {
+            is_http2: head.version == Version::HTTP_2,
+            reads: [Method::GET, Method::HEAD].contains(&head.method),
+            target: self.route(&head, from, in_flight).map_err(|problem| match is_call(head.uri.path()) {
+                true => problem.of_call(),
+                false => problem,
+            }),
+        }
+    }
+
+    fn route(&self, head: &Parts, from: &ConnectionInfo, in_flight: &InFlight) -> Result<Target, Problem> {
+        head::check(head)?;
+        if !from.is_good() {
+            return Err(Problem::certificate_lost());
+        }
+        let path = head.uri.path();
+        let policy = self.policy.load();
+        let access = &policy.access;
+        if path == REMOTE_PATH {
+            allow(&head.method, &Method::POST, "POST")?;
+            return sealed::take(access, head, from, &self.meters).map(Target::Sealed);
+        }
+        check_form(path)?;
+        let (caller, proof) = auth::admit(access, path, &head.headers, from.certificate_name())?;
+        if proof != Proof::Nothing {
+            in_flight.known();
+        }
+        // Probes ask by any name: a load balancer's own, or that of the service.
+        if ![HEALTH_PATH, READY_PATH].contains(&path) {
+            auth::check_page(access, proof, head)?;
+        }
+        if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
+            allow(&head.method, &Method::POST, "POST")?;
+            let call = call::take(&policy, caller, name, &head.headers, !in_flight.is_strangers());
+            return Ok(Target::Plain(Box::new(call)));
+        }
+        if ![FUNCTIONS_PATH, OPENAPI_PATH, HEALTH_PATH, READY_PATH].contains(&path) {
+            return Err(Problem::no_such_path());
+        }
+        if head.method != Method::HEAD {
+            allow(&head.method, &Method::GET, "GET, HEAD")?;
+        }
+        Ok(match path {
+            FUNCTIONS_PATH => Target::Document(Which::Catalogue, caller, head::tags(&head.headers)),
+            OPENAPI_PATH => Target::Document(Which::OpenApi, caller, head::tags(&head.headers)),
+            HEALTH_PATH => Target::Health,
+            _ => {
+                let is_known =
+                    proof == Proof::Key || auth::is_known(access, &head.headers, from.certificate_name());
+                Target::Ready(if is_known { Detail::Reasons } else { Detail::Names })
+            }
+        })
+    }
+
+    /// Answers one request. Returns the memory of the response as well.
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        route: Route,
+        mut inbound: Inbound<'_>,
+    ) -> (Response, MemoryPermit) {
+        let Route { is_http2, reads, target } = route;
+        let response = match target {
+            Ok(target) => tokio::select! {
+                biased;
+                response = self.serve(target, &mut inbound) => response,
+                // A call whose body has arrived says more of itself, in `run`.
+                () = self.ending.overdue() => Err(stopping()),
+            },
+            Err(problem) => Err(problem),
+        };
+        let response = response.unwrap_or_else(|problem| self.refuse(problem));
+        if is_http2 && !inbound.body.is_end_stream() {
+            body::discard(inbound.body).await;
+        }
+        let (permit, fits) = self.hold(&response, inbound.in_flight);
+        match fits {
+            Err(OutOfMemory) if reads && length(&response) > REFUSAL_BYTES => {
+                drop((response, permit));
+                let response = self.refuse(OutOfMemory.into());
+                let (permit, _) = self.hold(&response, inbound.in_flight);
+                (response, permit)
+            }
+            // A call has run: its response goes out whatever it takes. The next call finds no memory for its body.
+            _ => (response, permit),
+        }
+    }
+
+    async fn serve(self: &Arc<Self>, target: Target, inbound: &mut Inbound<'_>) -> Result<Response, Problem> {
+        match target {
+            Target::Sealed(call) => sealed::call(self, call, inbound).await.map_err(Problem::of_call),
+            Target::Plain(call) => Ok(call::call(self, *call, inbound).await),
+            Target::Document(which, caller, tags) => {
+                let policy = self.policy.load_full();
+                Ok(self.documents.get(&self.router, &policy, which, &caller).await?.answer(&tags))
+            }
+            Target::Health => Ok(health::alive(self)),
+            Target::Ready(detail) => Ok(health::ready(self, detail).await),
+        }
+    }
+
+    fn refuse(&self, problem: Problem) -> Response {
+        problem.count(&self.meters);
+        problem.into_response()
+    }
+
+    /// Returns the memory of a response, and an error if that is too much.
+    fn hold(&self, response: &Response, in_flight: &InFlight) -> (MemoryPermit, Result<(), OutOfMemory>) {
+        let mut permit = MemoryPermit::new(&self.body_memory, in_flight.is_strangers());
+        let fits = permit.grow(length(response));
+        (permit, fits)
+    }
+}
+
+/// The problem of a request whose body was awaited when the host ended.
+fn stopping() -> Problem {
+    let text = "the host ends, and the request has not arrived yet";
+    Problem::of_failure(&Failure::not_executed(ErrorCode::Unavailable, text))
+}
+
+/// Returns true for the paths of calls, whatever else is wrong with a request for one.
+fn is_call(path: &str) -> bool {
+    let of_function = path.strip_prefix(FUNCTIONS_PATH).is_some_and(|rest| rest.starts_with('/'));
+    of_function || path == REMOTE_PATH
+}
+
+/// Returns the bytes of the body.
+fn length(response: &Response) -> usize {
+    response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
+}
+
+/// Refuses paths with an escape, an empty part or a dot part: no path of this host needs them, and another reader could
+/// understand them differently.
+fn check_form(path: &str) -> Result<(), Problem> {
+    let odd = path.contains(['%', '\\'])
+        || path.split('/').skip(1).any(|part| part.is_empty() || part == "." || part == "..");
+    if odd && path != "/" { Err(Problem::no_such_path()) } else { Ok(()) }
+}
+
+fn allow(found: &Method, allowed: &Method, text: &'static str) -> Result<(), Problem> {
+    if found == allowed { Ok(()) } else { Err(Problem::method_not_allowed(text)) }
+}

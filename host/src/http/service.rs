@@ -1,0 +1,95 @@
+//! The public listener's state, and the one way in which it runs a call.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::HeaderValue;
+
+use super::documents::Documents;
+use super::limits::{BodyMemory, Limit, MemoryPermit, Meters};
+use super::policy::Policy;
+use super::response::Response;
+use crate::api::{REQUEST_ID_HEADER, SERVED_BY_HEADER};
+use crate::base::{Clock, ErrorCode, Failure, HostId, HostPlace, Invocation, Outcome, RequestId};
+use crate::functions::{Dispatch, run};
+use crate::plugins::Plugins;
+use crate::router::Router;
+use crate::wire::ReplayGuard;
+
+mod ending;
+mod in_force;
+
+pub use ending::Ending;
+pub use in_force::{ConfigFiles, InForce};
+
+pub(crate) use in_force::ConfigGap;
+
+/// The state behind the public listener.
+#[derive(Debug)]
+pub struct Service {
+    /// Carries out calls.
+    pub router: Arc<Router>,
+    /// The plugins, for readiness.
+    pub plugins: Arc<Plugins>,
+    /// The frames that were seen; no reload forgets them.
+    pub replays: ReplayGuard,
+    /// The policy in force. A call is judged by the one that is in force when its body has arrived.
+    pub policy: ArcSwap<Policy>,
+    /// The time of this process.
+    pub clock: Clock,
+    /// The counts for `/metrics`.
+    pub meters: Arc<Meters>,
+    /// The memory of all bodies together.
+    pub body_memory: Arc<BodyMemory>,
+    /// The catalogue and OpenAPI, as they were made last.
+    pub documents: Documents,
+    /// The progress of the host's end.
+    pub ending: Ending,
+    /// The config in force, compared with the one on disk.
+    pub in_force: InForce,
+}
+
+impl Service {
+    /// Runs one call once admission permits it. `permit` is the memory of its body.
+    pub(crate) async fn run(
+        &self,
+        policy: &Policy,
+        mut invocation: Invocation,
+        arguments: Bytes,
+        permit: MemoryPermit,
+    ) -> Outcome {
+        let place = tokio::select! {
+            biased;
+            place = policy.admission.enter(invocation.deadline) => place,
+            () = self.ending.overdue() => {
+                let text = "the host ends, and the call has not begun";
+                return Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)));
+            }
+        };
+        let place = place.inspect_err(|_| self.meters.limit(Limit::Queue))?;
+        // In the call itself, which may outlive this one, its caller.
+        invocation.held = invocation.held.with(permit);
+        invocation.place = HostPlace::new(place);
+        tokio::select! {
+            biased;
+            outcome = run(|context| self.router.start(Arc::new(invocation), arguments, context)) => outcome,
+            () = self.ending.overdue() => {
+                let text = "the host ends, and the drain deadline passed before the call had ended";
+                Err(Box::new(Failure::new(ErrorCode::Cancelled, text)))
+            }
+        }
+    }
+
+    /// Adds the headers that name a call, and the host that its function's body ran on, if it ran.
+    pub(crate) fn named(&self, mut response: Response, id: RequestId, ran_on: Option<&HostId>) -> Response {
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+            headers.insert(REQUEST_ID_HEADER, value);
+        }
+        if let Some(value) = ran_on.and_then(|host| HeaderValue::from_str(host).ok()) {
+            headers.insert(SERVED_BY_HEADER, value);
+        }
+        response
+    }
+}

@@ -1,0 +1,33 @@
+//! How far the end of the host has come, as the listeners see it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+/// Announced, then, once the drain deadline has passed, overdue.
+#[derive(Debug, Default)]
+pub struct Ending {
+    is_announced: AtomicBool,
+    overdue: CancellationToken,
+}
+
+impl Ending {
+    /// The host is to end soon. It still serves; it says that it is not ready, and connections of HTTP/1.1 end with
+    /// their next answer.
+    pub fn announce(&self) {
+        self.is_announced.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_announced(&self) -> bool {
+        self.is_announced.load(Ordering::Relaxed)
+    }
+
+    /// The drain deadline has passed: whoever still waits for an answer is told so.
+    pub fn give_up_calls(&self) {
+        self.overdue.cancel();
+    }
+
+    pub(crate) async fn overdue(&self) {
+        self.overdue.cancelled().await;
+    }
+}
