@@ -280,6 +280,19 @@ pub enum PluginError {
     /// The host is being stopped.
     #[error("the host is stopping: plugins are not changed any more")]
     Stopping,
+    /// An earlier constructor or destructor has not returned.
+    #[error(
+        "plugin `{plugin}` cannot be loaded now: a constructor or destructor of plugin `{by}` has not returned since \
+         {since}, and the system's loader lets no other library through until then; restart the host if it never does"
+    )]
+    LoaderHeld {
+        /// The plugin that was to be mapped or closed.
+        plugin: Arc<str>,
+        /// The plugin whose code runs.
+        by: Arc<str>,
+        /// Since when, as RFC 3339.
+        since: String,
+    },
     /// A thread cannot be had.
     #[error("plugin `{plugin}` cannot be started: no thread for it: {source}")]
     Thread {
@@ -316,9 +329,11 @@ impl PluginError {
     /// Returns true if the build may start in another life of the host, or where that has more room.
     pub(crate) fn is_of_this_process(&self) -> bool {
         match self {
-            Self::NoExec { .. } | Self::OldCompanion { .. } | Self::Thread { .. } | Self::Record { .. } => {
-                true
-            }
+            Self::NoExec { .. }
+            | Self::OldCompanion { .. }
+            | Self::LoaderHeld { .. }
+            | Self::Thread { .. }
+            | Self::Record { .. } => true,
             Self::Load { reason, .. } => reason.contains(STATIC_TLS),
             _ => false,
         }
@@ -353,6 +368,7 @@ impl PluginError {
             | Self::NoExec { .. }
             | Self::OldCompanion { .. }
             | Self::Load { .. }
+            | Self::LoaderHeld { .. }
             | Self::Duplicate { .. }
             | Self::Ambiguous { .. } => "load",
             Self::Start { .. } | Self::StartTimeout { .. } | Self::Thread { .. } => "start",

@@ -10,6 +10,7 @@
 //!   ([`contained`]).
 //! - [`standing`], [`signals`]: what the host relies on is put back, and the plugin is named.
 //! - [`environment`]: variables change without a moment at which another thread reads freed memory.
+//! - [`own_locals`]: a constructor that hangs holds the loader's lock, which the host's own thread-locals do not need.
 //! - [`spawned`]: threads that a library has begun keep it mapped.
 //!
 //! What it cannot see: system calls that a library makes itself during a call, and threads that C code begins while it
@@ -21,6 +22,7 @@ mod environment;
 mod keys;
 mod libraries;
 mod original;
+mod own_locals;
 mod signals;
 mod spawned;
 mod standing;

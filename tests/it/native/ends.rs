@@ -1,9 +1,11 @@
 //! Code that a library leaves to run later: at the end of the process, of a thread, at a timer.
 
+use std::path::Path;
+
 use framex_tests::{Daemon, broken};
 use serde_json::json;
 
-use super::{check_works, host, host_with, native, reload, unload, zombies};
+use super::{check_works, host, host_with, native, proc_file, reload, unload, zombies};
 
 #[test]
 fn what_the_c_library_forgets_with_a_library_does_not_keep_it() {
@@ -133,5 +135,46 @@ fn a_standard_library_that_plugins_would_share_is_refused() {
         "{detail}"
     );
     check_works(&host);
+    host.stop();
+}
+
+/// The system's loader runs one constructor at a time: what comes after one that hangs is refused, and does not wait.
+#[test]
+fn a_constructor_that_hangs_holds_up_nothing_but_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let source = folder.path().join("source.c");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = format!(
+        "#include \"{}\"\n#include <unistd.h>\n\
+         __attribute__((constructor)) static void hang(void) {{ while (access({go:?}, F_OK) != 0) usleep(10000); }}\n",
+        tests.join("c/plugin.c").display()
+    );
+    std::fs::write(&source, text).unwrap();
+    let include = format!("-I{}", tests.join("../plugin-sdk/abi/include").display());
+    let hangs = broken::compile_c(&source, &["-std=gnu11", &include]);
+    let host = Daemon::builder().config("reload.start_timeout_ms = 300").plugin("demo").start();
+    host.put("libtiny.so", &hangs);
+    let load = || host.admin_post("plugins", &json!({ "file": "libtiny.so" }));
+    let threads = || std::fs::read_dir(proc_file(&host, "task")).unwrap().count();
+    let (status, _, detail) = load().problem();
+    assert_eq!(status, 422, "{detail}");
+    assert!(detail.contains("its constructors did not end within 300 ms"), "{detail}");
+    let (before, begun) = (threads(), std::time::Instant::now());
+    for _ in 0..20 {
+        for answer in [load(), host.reload("demo")] {
+            let (status, _, detail) = answer.problem();
+            assert_eq!(status, 422, "{detail}");
+            let held = "a constructor or destructor of plugin `tiny` has not returned since 20";
+            assert!(detail.contains(held) && detail.contains("restart the host"), "{detail}");
+        }
+    }
+    assert!(threads() <= before + 2, "{before} threads, then {}", threads());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    let arguments = json!({ "id": 7, "user": { "id": 7, "name": "Ada" } });
+    assert_eq!(host.call("demo.some.example_func", &arguments).status, 200, "what served goes on");
+    std::fs::write(&go, "").unwrap();
+    framex_tests::until("the constructor has returned", || host.reload("demo").status == 200);
+    assert_eq!(load().status, 200, "{}", host.log());
     host.stop();
 }

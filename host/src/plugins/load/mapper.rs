@@ -1,18 +1,18 @@
 //! The one thread that maps libraries and closes them.
 //!
 //! It never ends: an allocator in a library binds itself to the thread on which its constructors run, and does not
-//! survive that (microsoft/mimalloc#164). If a constructor or destructor does not end, another thread takes its
-//! place; the system's loader lets no other library through until then.
+//! survive that (microsoft/mimalloc#164). While a constructor or destructor does not return, the system's loader lets no
+//! other library through: whatever is to be mapped or closed then is refused at once, instead of waiting for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
 use super::on_thread::Lost;
-use crate::base::Mutex;
+use crate::base::{Mutex, rfc3339};
 use crate::plugins::error::PluginError;
 use crate::plugins::native;
 
@@ -22,30 +22,58 @@ pub(crate) static ADDRESSES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Where the thread takes its jobs from; none before the first.
+/// The queue of the thread, once it runs.
 static JOBS: Mutex<Option<Sender<Job>>> = Mutex::new(None);
+/// The job that runs.
+static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
+
+#[derive(Debug)]
+struct Running {
+    plugin: Arc<str>,
+    since: SystemTime,
+}
+
+/// Clears [`RUNNING`] when a job returns or panics.
+struct Ended;
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        *RUNNING.lock() = None;
+    }
+}
 
 /// Runs a job on the thread that maps. The caller holds [`ADDRESSES`].
 ///
 /// # Errors
-/// [`PluginError::Thread`], and how the answer was lost.
+/// [`PluginError::Thread`]; [`PluginError::LoaderHeld`] while an earlier job still runs past its deadline; and how the
+/// result was lost.
 pub(crate) async fn run<T: Send + 'static>(
     plugin: &Arc<str>,
     within: Duration,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Result<T, Lost>, PluginError> {
-    let (tx, answer) = oneshot::channel();
-    send(Box::new(move || {
-        // The receiver is gone if the deadline has passed: then nobody asks any more.
-        let _late = tx.send(job());
-    }))
-    .map_err(|source| PluginError::Thread { plugin: Arc::clone(plugin), source: source.into() })?;
-    match tokio::time::timeout(within, answer).await {
-        Ok(answer) => Ok(answer.map_err(|_| Lost::Died)),
-        Err(_) => {
-            *JOBS.lock() = None;
-            Ok(Err(Lost::Hangs))
+    {
+        let mut running = RUNNING.lock();
+        if let Some(Running { plugin: by, since }) = &*running {
+            let (plugin, by, since) = (Arc::clone(plugin), Arc::clone(by), rfc3339(*since));
+            return Err(PluginError::LoaderHeld { plugin, by, since });
         }
+        *running = Some(Running { plugin: Arc::clone(plugin), since: SystemTime::now() });
+    }
+    let (tx, result) = oneshot::channel();
+    let job = Box::new(move || {
+        let ended = Ended;
+        let done = job();
+        drop(ended);
+        // The receiver is gone if the deadline has passed.
+        let _late = tx.send(done);
+    });
+    if let Err(source) = send(job) {
+        return Err(PluginError::Thread { plugin: Arc::clone(plugin), source: source.into() });
+    }
+    match tokio::time::timeout(within, result).await {
+        Ok(result) => Ok(result.map_err(|_| Lost::Died)),
+        Err(_) => Ok(Err(Lost::Hangs)),
     }
 }
 
@@ -55,11 +83,17 @@ fn send(job: Job) -> std::io::Result<()> {
         Some(sender) => sender,
         None => {
             let (sender, receiver) = channel();
-            std::thread::Builder::new().name("mapper".to_owned()).spawn(move || serve(&receiver))?;
+            let started =
+                std::thread::Builder::new().name("mapper".to_owned()).spawn(move || serve(&receiver));
+            if let Err(error) = started {
+                *RUNNING.lock() = None;
+                return Err(error);
+            }
             sender
         }
     };
-    sender.send(job).map_err(|_| std::io::Error::other("the thread that maps libraries is gone"))?;
+    // It never ends, so it takes the job.
+    let _taken = sender.send(job);
     *jobs = Some(sender);
     Ok(())
 }
@@ -67,11 +101,7 @@ fn send(job: Job) -> std::io::Result<()> {
 fn serve(jobs: &Receiver<Job>) {
     native::enter_mapper();
     while let Ok(job) = jobs.recv() {
-        // A job that panics drops its answer, which says so.
-        let _answered = catch_unwind(AssertUnwindSafe(job));
-    }
-    // Another one has taken its place.
-    loop {
-        std::thread::park();
+        // A job that panics drops its result, which tells the caller.
+        let _ran = catch_unwind(AssertUnwindSafe(job));
     }
 }

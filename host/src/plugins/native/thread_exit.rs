@@ -6,8 +6,8 @@
 //!
 //! So the host defines that function itself, in front of glibc's. What plugin libraries register on a worker is
 //! recorded here and run, last one first, when their generation is retired: on that worker, from a task of the
-//! host's own, where no plugin frame is on the stack. Everything else goes on to glibc: the host's own
-//! thread-locals, and whatever a plugin registers on other threads, which it must keep pinning the library for.
+//! host's own, where no plugin frame is on the stack. Whatever a plugin registers on other threads goes on to glibc, which
+//! must keep pinning the library for it, and the host's own thread-locals to `own_locals`.
 //!
 //! Libraries are mapped and closed on one thread that never ends (`mapper`), as allocators bind themselves to it. What
 //! constructors register there comes before anybody knows where their library lies, so it is sorted afterwards.
@@ -31,6 +31,7 @@ use super::contained::{self, Aborted};
 use super::keys;
 use super::libraries::is_watched;
 use super::original::{Destructor, Original, is_of_host};
+use super::own_locals;
 use crate::base::Mutex;
 
 /// Why a library of which a destructor has aborted stays mapped.
@@ -125,6 +126,7 @@ impl Drop for Guard {
 /// Looks up what is behind the function of this file.
 pub(super) fn prepare() {
     REGISTER.address();
+    own_locals::prepare();
 }
 
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
@@ -306,6 +308,9 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
             worker.recorded.lock().push(Recorded { destructor, object, library });
             return 0;
         }
+    }
+    if is_of_host(library.addr()) && own_locals::register(destructor, object) {
+        return 0;
     }
     // SAFETY: the arguments are those of our caller.
     unsafe { register_with_glibc(destructor, object, library) }
