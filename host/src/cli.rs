@@ -14,6 +14,7 @@ mod log;
 mod output;
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, Parser};
 
@@ -22,6 +23,9 @@ use framex_host::config::ConfigError;
 
 use arguments::{Arguments, Command, Format};
 use output::Output;
+
+/// Longest time that exit handlers and destructors of plugin libraries take of the end of the process.
+const EXIT_MAX: Duration = Duration::from_secs(5);
 
 /// How a command failed.
 #[derive(Debug)]
@@ -67,19 +71,35 @@ impl Failed {
 pub(crate) fn run() -> ExitCode {
     let code = parse_and_execute();
     log::flush();
-    code
+    bound_exit(code);
+    ExitCode::from(code)
 }
 
-fn parse_and_execute() -> ExitCode {
+/// Ends the process after [`EXIT_MAX`], whatever exit handlers and destructors of plugin libraries do until then.
+fn bound_exit(code: u8) {
+    let bound = move || {
+        let deadline = Instant::now() + EXIT_MAX;
+        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            std::thread::park_timeout(left);
+        }
+        tracing::warn!("exit handlers or destructors of plugins do not return: ending without them");
+        log::flush();
+        signal_hook::low_level::exit(code.into());
+    };
+    // Without a thread, the end waits for them.
+    let _unbound = std::thread::Builder::new().name("exit".to_owned()).spawn(bound);
+}
+
+fn parse_and_execute() -> u8 {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             return output::print_usage(&error).map_or_else(
                 |failed| {
                     Output::new(Format::Text).failed(&failed);
-                    ExitCode::from(failed.code)
+                    failed.code
                 },
-                ExitCode::from,
+                u8::from,
             );
         }
     };
@@ -93,12 +113,12 @@ fn parse_and_execute() -> ExitCode {
         Ok(code) => code,
         Err(failed) => {
             output.failed(&failed);
-            ExitCode::from(failed.code)
+            failed.code
         }
     }
 }
 
-fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
+fn execute(arguments: Arguments, output: Output) -> Result<u8, Failed> {
     let config = arguments.config.clone();
     match arguments.into_command()? {
         Command::Run(flags) => return daemon::run(&config, &flags),
@@ -119,5 +139,5 @@ fn execute(arguments: Arguments, output: Output) -> Result<ExitCode, Failed> {
             output::print(&String::from_utf8_lossy(&script))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

@@ -28,7 +28,7 @@ const ORDER: [&str; 12] = [
 ];
 
 /// The files that may have hand-written `unsafe`, or emit it.
-const UNSAFE: [&str; 29] = [
+const UNSAFE: [&str; 30] = [
     "host/src/plugins/load/generation.rs",
     "host/src/plugins/load/library.rs",
     "host/src/plugins/native/callbacks.rs",
@@ -36,6 +36,7 @@ const UNSAFE: [&str; 29] = [
     "host/src/plugins/native/environment.rs",
     "host/src/plugins/native/keys.rs",
     "host/src/plugins/native/original.rs",
+    "host/src/plugins/native/own_locals.rs",
     "host/src/plugins/native/signals.rs",
     "host/src/plugins/native/spawned.rs",
     "host/src/plugins/native/standing.rs",

@@ -6,7 +6,6 @@ mod show;
 mod socket;
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use framex_host::api::{
     AdminPath, ChangeView, ExplainView, LoadOptions, PluginAction, PluginsView, ReadyView, ReloadOptions,
@@ -101,7 +100,7 @@ fn check_name(name: &str) -> Result<(), Failed> {
 }
 
 /// Says where a call would run; failed if that is nowhere.
-pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<ExitCode, Failed> {
+pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<u8, Failed> {
     check_name(function)?;
     let answer = get(config, AdminPath::Explain(function))?;
     let ExplainView { runs, .. } = view(&answer)?;
@@ -115,7 +114,7 @@ pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<E
         let lines: Vec<String> = because.iter().map(|line| format!("  {line}")).collect();
         format!("`{function}` runs {place}:\n{}", lines.join("\n"))
     })?;
-    Ok(if runs == "nowhere" { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(u8::from(runs == "nowhere"))
 }
 
 fn list_text(PluginsView { plugins, failed_plugins }: PluginsView) -> String {

@@ -1,7 +1,6 @@
 //! `framex-host run`.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use framex_host::app::{AppError, Daemon, Exit, Sockets};
@@ -13,7 +12,7 @@ use super::{Failed, log};
 /// How long the runtime may take to end what nobody waits for any more.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
-pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
+pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, Failed> {
     // Before there are threads: it takes variables out of the environment.
     let sockets = Sockets::of_process().map_err(|error| not_started(&error))?;
     let reread = {
@@ -36,12 +35,12 @@ pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<ExitCode, Failed> {
     let code = match ended? {
         Exit::Drained => {
             runtime.shutdown_timeout(RUNTIME_GRACE);
-            ExitCode::SUCCESS
+            0
         }
         Exit::Forced(signal) => {
-            // What is in flight is given up; its threads end with the process.
-            runtime.shutdown_background();
-            ExitCode::from(code_of(signal))
+            // What is in flight is given up, and so are exit handlers of plugins.
+            log::flush();
+            signal_hook::low_level::exit(code_of(signal).into())
         }
     };
     Ok(code)

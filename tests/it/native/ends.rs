@@ -138,23 +138,28 @@ fn a_standard_library_that_plugins_would_share_is_refused() {
     host.stop();
 }
 
+/// A plugin `tiny` whose constructor does not return until a file is there.
+fn hanging(until: &Path) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source.c");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = format!(
+        "#include \"{}\"\n#include <unistd.h>\n\
+         __attribute__((constructor)) static void hang(void) {{ while (access({until:?}, F_OK) != 0) usleep(10000); }}\n",
+        tests.join("c/plugin.c").display()
+    );
+    std::fs::write(&source, text).unwrap();
+    let include = format!("-I{}", tests.join("../plugin-sdk/abi/include").display());
+    broken::compile_c(&source, &["-std=gnu11", &include])
+}
+
 /// The system's loader runs one constructor at a time: what comes after one that hangs is refused, and does not wait.
 #[test]
 fn a_constructor_that_hangs_holds_up_nothing_but_loads() {
     let folder = tempfile::tempdir().unwrap();
     let go = folder.path().join("go");
-    let source = folder.path().join("source.c");
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = format!(
-        "#include \"{}\"\n#include <unistd.h>\n\
-         __attribute__((constructor)) static void hang(void) {{ while (access({go:?}, F_OK) != 0) usleep(10000); }}\n",
-        tests.join("c/plugin.c").display()
-    );
-    std::fs::write(&source, text).unwrap();
-    let include = format!("-I{}", tests.join("../plugin-sdk/abi/include").display());
-    let hangs = broken::compile_c(&source, &["-std=gnu11", &include]);
     let host = Daemon::builder().config("reload.start_timeout_ms = 300").plugin("demo").start();
-    host.put("libtiny.so", &hangs);
+    host.put("libtiny.so", &hanging(&go));
     let load = || host.admin_post("plugins", &json!({ "file": "libtiny.so" }));
     let threads = || std::fs::read_dir(proc_file(&host, "task")).unwrap().count();
     let (status, _, detail) = load().problem();
@@ -177,4 +182,23 @@ fn a_constructor_that_hangs_holds_up_nothing_but_loads() {
     framex_tests::until("the constructor has returned", || host.reload("demo").status == 200);
     assert_eq!(load().status, 200, "{}", host.log());
     host.stop();
+}
+
+/// At the end of a process, the C library waits for the loader's lock.
+#[test]
+fn a_host_ends_although_a_constructor_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    for (signals, code) in [(&["TERM"][..], 0), (&["TERM", "TERM"], 143)] {
+        let config = "reload.start_timeout_ms = 300\nserver.shutdown_delay_ms = 0";
+        let mut host = Daemon::builder().config(config).plugin("demo").start();
+        host.put("libtiny.so", &hanging(&folder.path().join("never")));
+        assert_eq!(host.admin_post("plugins", &json!({ "file": "libtiny.so" })).status, 422);
+        let begun = std::time::Instant::now();
+        for signal in signals {
+            host.signal(signal);
+            host.wait_for_log("stopping: ");
+        }
+        assert_eq!(host.wait(), Some(code), "{}", host.log());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
 }
