@@ -78,6 +78,19 @@ pub struct Definition {
     pub max_queue: u32,
 }
 
+impl Definition {
+    /// Stands for the definition of a function that its attribute refused.
+    #[doc(hidden)]
+    pub const REFUSED: Self = Self {
+        name: "",
+        description: "",
+        idempotent: false,
+        timeout_ms: None,
+        max_concurrency: 0,
+        max_queue: 0,
+    };
+}
+
 /// Where calls of one function go, as the host last said, and its number at the host.
 #[doc(hidden)]
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What the attributes say of code that they cannot take: each message, where it points, and that it says what to write.
+//! The error messages of the attributes: their text, where they point, and that there is one for each problem.
 //!
 //! After a change: `TRYBUILD=overwrite cargo test -p framex-sdk --test ui`, and read the difference.
 

@@ -1,20 +1,17 @@
 //! The attributes of framex-sdk: `#[on_proxy]`, `#[plugin]`, `#[model]` and `#[proxy_error]`.
 //!
 //! Layer: between the ABI and the SDK. Output names items as `::framex_sdk::__private::...` only.
-//! Errors point at the author's token and say what to write instead.
+//! Errors point at the author's token and say what to write instead. All problems are reported at once, and the
+//! author's item stays in the output, so that uses of it are not errors as well.
 
 mod model;
 mod on_proxy;
 mod plugin;
+mod problems;
 mod proxy_error;
 mod sdk;
 
 use proc_macro::TokenStream;
-
-/// An expansion, or the error at the author's token.
-fn finish(expansion: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
-    sdk::named(expansion.unwrap_or_else(|error| error.to_compile_error())).into()
-}
 
 /// Marks an async function that the host may run here or on another host.
 ///
@@ -57,7 +54,7 @@ fn finish(expansion: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
 /// `#[on_proxy(name = "demo.some.example_func")] pub async fn example_func(id: u64, user: User) -> Result<String>;`
 #[proc_macro_attribute]
 pub fn on_proxy(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    finish(on_proxy::expand(arguments.into(), item.into()))
+    sdk::named(on_proxy::expand(arguments.into(), item.into())).into()
 }
 
 /// Exports the plugin of this library: on its `impl Plugin for ...`.
@@ -65,7 +62,7 @@ pub fn on_proxy(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// Its name and version are the package's; `#[plugin(name = "...")]` gives another name.
 #[proc_macro_attribute]
 pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    finish(plugin::expand(arguments.into(), item.into()))
+    sdk::named(plugin::expand(arguments.into(), item.into())).into()
 }
 
 /// Makes a struct or enum a type of arguments and results:
@@ -77,7 +74,7 @@ pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// Fields of such an enum that are written `Vec<u8>` are lists of numbers, since bytes in JSON are text.
 #[proc_macro_attribute]
 pub fn model(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    finish(model::expand(arguments.into(), item.into()))
+    sdk::named(model::expand(arguments.into(), item.into())).into()
 }
 
 /// Makes an enum an error type of marked functions, which callers on other hosts match on.
@@ -86,5 +83,5 @@ pub fn model(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `From<CallError>`, for calls that fail: `#[error(transparent)] Call(#[from] CallError)`.
 #[proc_macro_attribute]
 pub fn proxy_error(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    finish(proxy_error::expand(arguments.into(), item.into()))
+    sdk::named(proxy_error::expand(arguments.into(), item.into())).into()
 }

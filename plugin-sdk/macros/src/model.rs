@@ -5,22 +5,26 @@ mod untagged;
 use proc_macro2::{Group, TokenStream};
 use quote::{ToTokens, quote};
 use syn::punctuated::Punctuated;
-use syn::{
-    Attribute, Data, DeriveInput, Error, Expr, Field, Fields, Path, Result, Token, Type, parse_quote, token,
-};
+use syn::{Attribute, Data, DeriveInput, Expr, Field, Fields, Path, Result, Token, Type, parse_quote, token};
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+use crate::problems::Problems;
+
+pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let mut problems = Problems::default();
     if !arguments.is_empty() {
-        return Err(Error::new_spanned(arguments, "#[model] takes no arguments"));
+        problems.at(arguments, "#[model] takes no arguments");
     }
-    let mut input: DeriveInput = syn::parse2(item)?;
+    let Some(mut input) = problems.ok(syn::parse2::<DeriveInput>(item.clone())) else {
+        return quote!(#problems #item);
+    };
     if let Data::Union(union) = &input.data {
-        return Err(Error::new_spanned(union.union_token, "a #[model] is a struct or an enum"));
+        problems.at(union.union_token, "a #[model] is a struct or an enum");
+        return quote!(#problems #item);
     }
     let is_untagged = untagged::is_untagged(&input);
-    let is_ours = add_derives(&mut input)?;
+    let is_ours = problems.ok(add_derives(&mut input)).unwrap_or(false);
     for field in fields_of(&mut input.data) {
-        let attributes = FieldAttributes::of(field)?;
+        let attributes = FieldAttributes::of(field, &mut problems);
         if attributes.chosen {
             continue;
         }
@@ -31,7 +35,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         field.attrs.extend(wide_attributes(&field.ty, attributes.default));
     }
     let checks = (is_untagged && is_ours).then(|| untagged::checks(&mut input));
-    Ok(quote!(#input #checks))
+    quote!(#problems #input #checks)
 }
 
 /// Adds the derives that the author did not write; returns true if serde's are among them.
@@ -89,10 +93,10 @@ struct FieldAttributes {
 }
 
 impl FieldAttributes {
-    fn of(field: &Field) -> Result<Self> {
+    fn of(field: &Field, problems: &mut Problems) -> Self {
         let mut found = Self::default();
         for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("serde")) {
-            attribute.parse_nested_meta(|meta| {
+            let read = attribute.parse_nested_meta(|meta| {
                 match meta.path.get_ident().map(ToString::to_string).unwrap_or_default().as_str() {
                     "with" | "serialize_with" | "deserialize_with" => found.chosen = true,
                     "default" => found.default = true,
@@ -109,9 +113,10 @@ impl FieldAttributes {
                     meta.input.parse::<Group>()?;
                 }
                 Ok(())
-            })?;
+            });
+            problems.ok(read);
         }
-        Ok(found)
+        found
     }
 }
 

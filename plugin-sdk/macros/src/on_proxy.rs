@@ -3,21 +3,24 @@
 
 mod arguments;
 mod conditions;
+mod kept;
 mod options;
+mod signature;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Block, Error, Expr, ExprLit, Ident, Lit, Meta, Result, ReturnType, Signature, Token, Type,
-    Visibility,
+    Attribute, Block, Error, Expr, ExprLit, Ident, Lit, Meta, Result, Signature, Token, Type, Visibility,
 };
 
 use arguments::{Argument, Arguments};
 use options::Options;
+use signature::ResultType;
 
-use crate::model::{argument_of, is_bytes};
+use crate::model::is_bytes;
+use crate::problems::Problems;
 
 /// A function, with a body or without.
 #[derive(Clone)]
@@ -51,75 +54,31 @@ impl ToTokens for Function {
     }
 }
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
-    let mut function: Function = syn::parse2(item).map_err(|error| {
-        Error::new(error.span(), format!("#[on_proxy] goes on a function outside of any impl block: {error}"))
-    })?;
-    if let Some(condition) = conditions::first(&mut function.signature)? {
-        return Ok(condition.both(&arguments, &function));
-    }
-    let options = Options::parse(arguments)?;
-    check_signature(&function, &options)?;
-    let result = result_type(&function.signature)?;
-    let arguments = Arguments::parse(&function.signature)?;
-    Ok(Expansion { options, function, result, arguments }.tokens())
-}
-
-fn check_signature(function: &Function, options: &Options) -> Result<()> {
-    let signature = &function.signature;
-    if options.blocking.is_some() {
-        if let Some(asyncness) = &signature.asyncness {
-            return Err(Error::new_spanned(
-                asyncness,
-                "a `blocking` function is a plain `fn`: leave out `async`",
-            ));
+pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let mut function: Function = match syn::parse2(item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            let message = format!("#[on_proxy] goes on a function outside of any impl block: {error}");
+            let error = Error::new(error.span(), message).to_compile_error();
+            return quote!(#error #item);
         }
-    } else if signature.asyncness.is_none() {
-        return Err(Error::new_spanned(
-            signature.fn_token,
-            "a marked function is `async fn`; for a plain one that blocks, write #[on_proxy(blocking)]",
-        ));
-    }
-    if !signature.generics.params.is_empty() {
-        return Err(Error::new_spanned(
-            &signature.generics,
-            "a marked function has no generics or lifetimes: it is called by name, with types that are known",
-        ));
-    }
-    if let Some(variadic) = &signature.variadic {
-        return Err(Error::new_spanned(variadic, "a marked function has a fixed number of arguments"));
-    }
-    if let (None, Some(layer)) = (&function.block, options.layers.first()) {
-        return Err(Error::new_spanned(
-            layer,
-            "a function without a body has nothing that a layer could stand around: it goes where the body is",
-        ));
-    }
-    if function.block.is_none() && options.name.is_none() {
-        return Err(Error::new_spanned(
-            &signature.ident,
-            "a function without a body needs the name of the one that it calls: #[on_proxy(name = \"plugin.module.function\")]",
-        ));
-    }
-    Ok(())
-}
-
-/// The return type, which is some `Result<T, E>`, and `T` where it can be seen.
-struct ResultType {
-    whole: Type,
-    value: Type,
-}
-
-fn result_type(signature: &Signature) -> Result<ResultType> {
-    let hint =
-        "a marked function returns `Result<T>` or `Result<T, E>`: a call that goes to another host can fail";
-    let ReturnType::Type(_, ty) = &signature.output else {
-        return Err(Error::new_spanned(&signature.ident, hint));
     };
-    match argument_of(ty, "Result") {
-        Some(value) => Ok(ResultType { whole: (**ty).clone(), value: value.clone() }),
-        None => Err(Error::new_spanned(ty, hint)),
+    let mut problems = Problems::default();
+    if let Some(condition) = problems.ok(conditions::first(&mut function.signature)).flatten() {
+        return condition.both(&arguments, &function);
     }
+    let options = Options::parse(arguments, &function, &mut problems);
+    let mut problems_of_signature = Problems::default();
+    let result = signature::check(&function, &options, &mut problems_of_signature);
+    let arguments = Arguments::parse(&function.signature, &mut problems_of_signature);
+    let function = match result {
+        // A function whose options alone are wrong becomes what it would be without these.
+        Some(result) if problems_of_signature.is_empty() => {
+            Expansion { options, function, result, arguments }.tokens()
+        }
+        _ => kept::kept(&function),
+    };
+    quote!(#problems #problems_of_signature #function)
 }
 
 struct Expansion {
@@ -132,7 +91,7 @@ struct Expansion {
 impl Expansion {
     fn tokens(&self) -> TokenStream {
         let caller = self.caller();
-        let marker = self.marker();
+        let marker = marker(&self.function.visibility, &self.function.signature.ident);
         let implementation = self.implementation();
         quote! {
             #caller
@@ -153,18 +112,6 @@ impl Expansion {
             #visibility async fn #name(#(#parameters),*) -> #whole {
                 ::framex_sdk::__private::invoke::<#name>((#(#names,)*)).await
             }
-        }
-    }
-
-    /// The type of the same name, for `register_proxy_func`.
-    fn marker(&self) -> TokenStream {
-        let (visibility, name) = (&self.function.visibility, &self.function.signature.ident);
-        let doc = format!("Names the function [`fn@{name}`] to `Context::register_proxy_func`.");
-        quote! {
-            #[doc = #doc]
-            #[allow(non_camel_case_types, clippy::empty_structs_with_brackets)]
-            #[derive(Debug)]
-            #visibility struct #name {}
         }
     }
 
@@ -269,7 +216,7 @@ impl Expansion {
         let attributes =
             self.function.attributes.iter().filter(|attribute| !attribute.path().is_ident("doc"));
         let mut signature = self.function.signature.clone();
-        signature.ident = format_ident!("body_of_{}", signature.ident, span = signature.ident.span());
+        signature.ident = body_of(&signature.ident);
         Arguments::strip_attributes(&mut signature);
         quote! {
             #(#attributes)*
@@ -278,11 +225,11 @@ impl Expansion {
     }
 
     fn body_method(&self) -> TokenStream {
-        let body = format_ident!("body_of_{}", self.function.signature.ident);
+        let body = body_of(&self.function.signature.ident);
         let passed = self.arguments.passed.iter().map(|argument| &argument.name);
         let states: Vec<&Ident> = self.arguments.states.iter().map(|state| &state.name).collect();
         let in_order = self.arguments.in_order();
-        let run = match (&self.function.block, self.options.blocking.is_some()) {
+        let run = match (&self.function.block, self.options.blocking) {
             (None, _) => quote! {
                 private::invoke_remote::<Self>((#(#passed,)*)).await
             },
@@ -351,7 +298,6 @@ impl Expansion {
             }},
         };
         let description = description(&self.function.attributes);
-        let idempotent = idempotent.is_some();
         let timeout_ms = match timeout_ms {
             Some(timeout_ms) => quote!(::core::option::Option::Some(#timeout_ms)),
             None => quote!(::core::option::Option::None),
@@ -369,6 +315,22 @@ impl Expansion {
             }
         }
     }
+}
+
+/// The type of a function's name, for `register_proxy_func`.
+fn marker(visibility: &Visibility, name: &Ident) -> TokenStream {
+    let doc = format!("Names the function [`fn@{name}`] to `Context::register_proxy_func`.");
+    quote! {
+        #[doc = #doc]
+        #[allow(non_camel_case_types, clippy::empty_structs_with_brackets)]
+        #[derive(Debug)]
+        #visibility struct #name {}
+    }
+}
+
+/// The name of the author's function beside the one that callers see.
+fn body_of(name: &Ident) -> Ident {
+    format_ident!("body_of_{}", name, span = name.span())
 }
 
 /// The doc comment as text, up to its first heading.

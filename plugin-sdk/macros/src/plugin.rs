@@ -5,31 +5,29 @@ use quote::quote;
 use syn::parse::Parser;
 use syn::{Error, ItemImpl, LitStr, Result};
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+use crate::problems::Problems;
+
+pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let mut problems = Problems::default();
     let mut name: Option<LitStr> = None;
-    syn::meta::parser(|meta| {
+    let parser = syn::meta::parser(|meta| {
         if meta.path.is_ident("name") {
             name = Some(meta.value()?.parse()?);
             Ok(())
         } else {
             Err(meta.error("#[plugin] takes `name = \"...\"` only"))
         }
-    })
-    .parse2(arguments)?;
+    });
+    problems.ok(parser.parse2(arguments));
     if let Some(name) = &name {
-        check_name(name)?;
+        problems.ok(check_name(name));
     }
-    let item: ItemImpl = syn::parse2(item)?;
-    let is_plugin = item
-        .trait_
-        .as_ref()
-        .is_some_and(|(path, _)| path.segments.last().is_some_and(|last| last.ident == "Plugin"));
-    if !is_plugin {
-        return Err(Error::new_spanned(&item.self_ty, "#[plugin] goes on `impl Plugin for ...`"));
-    }
+    let Some(item) = problems.ok(plugin_impl(item.clone())).filter(|_| problems.is_empty()) else {
+        return quote!(#problems #item);
+    };
     let plugin = &item.self_ty;
     let name = name.map_or_else(|| quote!(::core::env!("CARGO_PKG_NAME")), |name| quote!(#name));
-    Ok(quote! {
+    quote! {
         #item
 
         const _: () = {
@@ -57,7 +55,16 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
                 <abi::AbiSurface as ::framex_sdk::__private::StableAbi>::LAYOUT
             }
         };
-    })
+    }
+}
+
+fn plugin_impl(item: TokenStream) -> Result<ItemImpl> {
+    let item: ItemImpl = syn::parse2(item)?;
+    let last = item.trait_.as_ref().and_then(|(path, _)| path.segments.last());
+    if last.is_some_and(|last| last.ident == "Plugin") {
+        return Ok(item);
+    }
+    Err(Error::new_spanned(&item.self_ty, "#[plugin] goes on `impl Plugin for ...`"))
 }
 
 fn check_name(name: &LitStr) -> Result<()> {

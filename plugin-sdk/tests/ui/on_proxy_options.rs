@@ -55,4 +55,9 @@ pub fn flag_with_a_value(id: u64) -> Result<u64> {
     Ok(id)
 }
 
+#[on_proxy(timeout_ms)]
+pub async fn time_without_a_number(id: u64) -> Result<u64> {
+    Ok(id)
+}
+
 fn main() {}

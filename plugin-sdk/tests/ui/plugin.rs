@@ -3,6 +3,15 @@ use framex_sdk::prelude::*;
 #[derive(Default)]
 struct Example;
 
+#[derive(Default)]
+struct UpperCase;
+
+#[derive(Default)]
+struct Empty;
+
+#[derive(Default)]
+struct Versioned;
+
 #[plugin]
 impl Example {}
 
@@ -14,21 +23,21 @@ impl Clone for Example {
 }
 
 #[plugin(name = "Upper Case")]
-impl Plugin for Example {
+impl Plugin for UpperCase {
     async fn on_start(&mut self, _: &Context) -> Result<()> {
         Ok(())
     }
 }
 
 #[plugin(name = "")]
-impl Plugin for Example {
+impl Plugin for Empty {
     async fn on_start(&mut self, _: &Context) -> Result<()> {
         Ok(())
     }
 }
 
 #[plugin(version = "1")]
-impl Plugin for Example {
+impl Plugin for Versioned {
     async fn on_start(&mut self, _: &Context) -> Result<()> {
         Ok(())
     }

@@ -6,6 +6,7 @@ use syn::{Attribute, Error, Expr, FnArg, Ident, Meta, Pat, Result, Signature, Ty
 
 use super::description;
 use crate::model::{argument_of, bytes_attributes, is_bytes};
+use crate::problems::Problems;
 
 /// An argument that callers pass.
 pub(super) struct Argument {
@@ -42,31 +43,37 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn parse(signature: &Signature) -> Result<Self> {
+    /// Parses the arguments; each one with a problem is left out.
+    pub(super) fn parse(signature: &Signature, problems: &mut Problems) -> Self {
         let mut arguments = Self { passed: Vec::new(), states: Vec::new(), order: Vec::new() };
         for input in &signature.inputs {
-            let FnArg::Typed(typed) = input else {
-                return Err(Error::new_spanned(
-                    input,
-                    "a marked function has no `self`: keep state in the context and take it as a `#[state]` argument",
-                ));
-            };
-            let Pat::Ident(pattern) = &*typed.pat else {
-                return Err(Error::new_spanned(
-                    &typed.pat,
-                    "an argument needs a plain name: it is named on the wire",
-                ));
-            };
-            let name = pattern.ident.clone();
-            if typed.attrs.iter().any(|attribute| attribute.path().is_ident("state")) {
-                arguments.states.push(State::new(name.clone(), &typed.ty)?);
-                arguments.order.push((name, true));
-            } else {
-                arguments.passed.push(Argument::new(name.clone(), &typed.ty, &typed.attrs)?);
-                arguments.order.push((name, false));
-            }
+            problems.ok(arguments.take(input));
         }
-        Ok(arguments)
+        arguments
+    }
+
+    fn take(&mut self, input: &FnArg) -> Result<()> {
+        let FnArg::Typed(typed) = input else {
+            return Err(Error::new_spanned(
+                input,
+                "a marked function has no `self`: keep state in the context and take it as a `#[state]` argument",
+            ));
+        };
+        let Pat::Ident(pattern) = &*typed.pat else {
+            return Err(Error::new_spanned(
+                &typed.pat,
+                "an argument needs a plain name: callers pass it by that name",
+            ));
+        };
+        let name = pattern.ident.clone();
+        let is_state = typed.attrs.iter().any(|attribute| attribute.path().is_ident("state"));
+        if is_state {
+            self.states.push(State::new(name.clone(), &typed.ty)?);
+        } else {
+            self.passed.push(Argument::new(name.clone(), &typed.ty, &typed.attrs)?);
+        }
+        self.order.push((name, is_state));
+        Ok(())
     }
 
     /// Removes the attributes that only this macro knows.
@@ -161,11 +168,14 @@ impl Argument {
             return Err(Error::new_spanned(
                 reference,
                 "an argument is an owned type (`String`, `Vec<T>`), as it may come from another host; \
-                 what comes from the plugin's own context is marked #[state]",
+                 mark a value from the plugin's own context with #[state]",
             ));
         }
         if let Type::ImplTrait(any) = ty {
-            return Err(Error::new_spanned(any, "an argument has one known type, as it is decoded by it"));
+            return Err(Error::new_spanned(
+                any,
+                "`impl Trait` is not allowed here: write the concrete type that the argument is decoded to, such as `String`",
+            ));
         }
         let mut default = DefaultValue::None;
         // Those of the compiler stay with the body.
@@ -178,7 +188,7 @@ impl Argument {
             if !attribute.path().is_ident("default") {
                 return Err(Error::new_spanned(
                     attribute,
-                    "an argument may be marked #[state] or #[default], and otherwise only for the compiler",
+                    "an argument takes #[state], #[default], doc comments and lint attributes only",
                 ));
             }
             default = match &attribute.meta {

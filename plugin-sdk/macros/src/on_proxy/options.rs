@@ -1,10 +1,14 @@
-//! What stands in the parentheses of `#[on_proxy(...)]`.
+//! The options in the parentheses of `#[on_proxy(...)]`.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{TokenStream, TokenTree};
+use syn::meta::ParseNestedMeta;
 use syn::parse::{ParseStream, Parser};
 use syn::{Error, LitInt, LitStr, Path, Result, Token};
 
-/// Parsed options; a span says where a flag was written.
+use super::Function;
+use crate::problems::Problems;
+
+/// Parsed options.
 #[derive(Default)]
 pub(super) struct Options {
     pub(super) name: Option<LitStr>,
@@ -13,40 +17,97 @@ pub(super) struct Options {
     pub(super) max_queue: Option<LitInt>,
     /// The outermost first.
     pub(super) layers: Vec<Path>,
-    pub(super) idempotent: Option<Span>,
-    pub(super) blocking: Option<Span>,
+    pub(super) idempotent: bool,
+    pub(super) blocking: bool,
+    /// The options that are written, also those with a problem.
+    written: Vec<String>,
 }
 
 impl Options {
-    pub(super) fn parse(tokens: TokenStream) -> Result<Self> {
+    /// Parses the options; each one with a problem is left out.
+    pub(super) fn parse(tokens: TokenStream, function: &Function, problems: &mut Problems) -> Self {
         let mut options = Self::default();
-        syn::meta::parser(|meta| {
-            let span = meta.path.get_ident().map_or_else(Span::call_site, syn::Ident::span);
-            match meta.path.get_ident().map(ToString::to_string).unwrap_or_default().as_str() {
-                "name" => options.name = Some(checked_name(meta.value()?.parse()?)?),
-                "timeout_ms" => options.timeout_ms = Some(positive::<u64>(meta.value()?.parse()?)?),
-                "max_concurrency" => options.max_concurrency = Some(positive::<u32>(meta.value()?.parse()?)?),
-                "max_queue" => options.max_queue = Some(queue(meta.value()?.parse()?)?),
-                "layer" => options.layers.push(layer(meta.value()?)?),
-                "idempotent" => options.idempotent = Some(span),
-                "blocking" => options.blocking = Some(span),
-                _ => {
-                    return Err(meta.error(
-                        "#[on_proxy] takes `name = \"...\"`, `idempotent`, `timeout_ms = N`, `max_concurrency = N`, `max_queue = N`, `layer = function`, `blocking`",
-                    ));
-                }
-            }
-            Ok(())
-        })
-        .parse2(tokens)?;
-        if let (Some(max_queue), None) = (&options.max_queue, &options.max_concurrency) {
-            return Err(Error::new_spanned(
-                max_queue,
-                "nothing waits where nothing limits: write `max_concurrency = N` as well",
-            ));
+        for option in separate(tokens) {
+            problems.ok(syn::meta::parser(|meta| options.take(&meta)).parse2(option));
         }
-        Ok(options)
+        options.check(function, problems);
+        options
     }
+
+    fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        let option = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+        self.written.push(option.clone());
+        match option.as_str() {
+            "name" => self.name = Some(checked_name(value(meta, "\"plugin.module.function\"")?.parse()?)?),
+            "timeout_ms" => self.timeout_ms = Some(positive(value(meta, "500")?, u64::MAX)?),
+            "max_concurrency" => self.max_concurrency = Some(positive(value(meta, "8")?, u32::MAX.into())?),
+            "max_queue" => self.max_queue = Some(number(value(meta, "32")?, u32::MAX.into())?.0),
+            "layer" => self.layers.push(layer(value(meta, "timed")?)?),
+            "idempotent" => {
+                self.idempotent = true;
+                alone(meta)?;
+            }
+            "blocking" => {
+                self.blocking = true;
+                alone(meta)?;
+            }
+            _ => {
+                return Err(meta.error(
+                    "#[on_proxy] takes `name = \"...\"`, `idempotent`, `timeout_ms = N`, `max_concurrency = N`, `max_queue = N`, `layer = function`, `blocking`",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the options against each other and against the function.
+    fn check(&self, function: &Function, problems: &mut Problems) {
+        if let (Some(max_queue), false) = (&self.max_queue, self.has("max_concurrency")) {
+            problems
+                .at(max_queue, "`max_queue` needs `max_concurrency`: write `max_concurrency = N` as well");
+        }
+        if function.block.is_some() {
+            return;
+        }
+        if let Some(layer) = self.layers.first() {
+            problems.at(layer, "a function without a body cannot have layers: put them where the body is");
+        }
+        if !self.has("name") {
+            problems.at(
+                &function.signature.ident,
+                "a function without a body needs the name of the function that it calls: #[on_proxy(name = \"plugin.module.function\")]",
+            );
+        }
+    }
+
+    fn has(&self, option: &str) -> bool {
+        self.written.iter().any(|written| written == option)
+    }
+}
+
+/// Splits options at their commas, so that a problem in one leaves the others.
+fn separate(tokens: TokenStream) -> Vec<TokenStream> {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let is_comma = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ',');
+    tokens.split(is_comma).map(|option| option.iter().cloned().collect()).collect()
+}
+
+/// Returns the input behind the `=` of an option.
+fn value<'a>(meta: &ParseNestedMeta<'a>, example: &str) -> Result<ParseStream<'a>> {
+    if meta.input.peek(Token![=]) {
+        return meta.value();
+    }
+    let option = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+    Err(Error::new_spanned(&meta.path, format!("`{option}` takes a value, such as `{option} = {example}`")))
+}
+
+/// Checks that an option has no value.
+fn alone(meta: &ParseNestedMeta<'_>) -> Result<()> {
+    if meta.input.is_empty() {
+        return Ok(());
+    }
+    let option = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+    Err(meta.input.error(format!("`{option}` takes no value: write `{option}` alone, or leave it out")))
 }
 
 fn checked_name(name: LitStr) -> Result<LitStr> {
@@ -62,31 +123,32 @@ fn checked_name(name: LitStr) -> Result<LitStr> {
     ))
 }
 
-/// A layer is named as it would be called.
+/// Parses a layer, which is named as it would be called.
 fn layer(input: ParseStream<'_>) -> Result<Path> {
     let begin = input.fork();
     let path = input.call(Path::parse_mod_style);
     match path {
-        Ok(path) if input.is_empty() || input.peek(Token![,]) => Ok(path),
+        Ok(path) if input.is_empty() => Ok(path),
         _ => Err(begin.error(
             "a layer is an async function, by its name alone: `layer = timed` or `layer = layers::timed`",
         )),
     }
 }
 
-fn queue(number: LitInt) -> Result<LitInt> {
-    number.base10_parse::<u32>()?;
-    Ok(number)
+fn number(input: ParseStream<'_>, max: u64) -> Result<(LitInt, u64)> {
+    let literal: LitInt = input.parse()?;
+    match literal.base10_parse::<u64>() {
+        Ok(number) if number <= max => Ok((literal, number)),
+        _ => Err(Error::new_spanned(literal, format!("the value is a whole number up to {max}"))),
+    }
 }
 
-fn positive<N: std::str::FromStr<Err: std::fmt::Display> + PartialEq + Default>(
-    number: LitInt,
-) -> Result<LitInt> {
-    if number.base10_parse::<N>()? == N::default() {
-        return Err(Error::new_spanned(
-            number,
-            "zero would let no call through: leave the option out for no limit",
-        ));
+fn positive(input: ParseStream<'_>, max: u64) -> Result<LitInt> {
+    match number(input, max)? {
+        (literal, 0) => Err(Error::new_spanned(
+            literal,
+            "with zero, no call could run: leave the option out for no limit",
+        )),
+        (literal, _) => Ok(literal),
     }
-    Ok(number)
 }
