@@ -32,5 +32,8 @@ fn the_demo_builds_only_what_it_runs_and_every_step_succeeds() {
     );
     assert!(exit.stdout.contains("200 calls meanwhile, 0 of them failed"), "{}", exit.stdout);
     assert_eq!(exit.stderr, "", "the demo prints no errors");
-    assert_eq!(fs::read_to_string(asked).unwrap(), "build --profile quick -p framex-host -p demo -p reports\n");
+    assert_eq!(
+        fs::read_to_string(asked).unwrap(),
+        "build --profile quick -p framex-host -p demo -p reports\n"
+    );
 }
