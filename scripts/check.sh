@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What every commit passes: format and lints, with warnings denied.
+# The checks that every commit passes: format and lints, with warnings denied.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --all --check

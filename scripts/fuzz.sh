@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Fuzzes everything that strangers, peers, callers and operators hand to the host (host/fuzz/README.md).
+# Fuzzes all input of the host from strangers, peers, callers and operators (host/fuzz/README.md).
 #
-#   scripts/fuzz.sh [SECONDS] [target...]    every target, or these, for so many seconds each (60)
+#   scripts/fuzz.sh [SECONDS] [target...]    every target, or these, each for SECONDS (60 by default)
 #
 # Prints a table, and fails on any panic, memory error, hang (above 5 s for one input) or growth (above 1 GiB), with
-# the way to reproduce it. What was learnt is kept beside the build for the next run. Works with the one stable
+# the way to reproduce it. The corpus is kept beside the build for the next run. Works with the one stable
 # toolchain; installs cargo-fuzz if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -15,13 +15,13 @@ sources=target/older/sources
 rm -rf "$sources"
 mkdir -p "$sources"
 git archive "$commit" | tar -x -m -C "$sources"
-# Most of the dependencies are those of this version: a copy of its build saves them.
+# Most dependencies have the same version here: a copy of this build saves compiling them.
 cache=target/older/target
 mkdir -p "$cache/debug"
 for part in deps build .fingerprint; do
   if [ -d "target/debug/$part" ]; then cp -a "target/debug/$part" "$cache/debug/"; fi
 done
-# Its own crates have the names of those of this version, and must not be taken for them.
+# Its own crates have the same names as the crates of this version, and must not be mistaken for them.
 rm -rf "$cache"/debug/.fingerprint/framex-* "$cache"/debug/deps/*framex_*
 CARGO_TARGET_DIR=$PWD/$cache cargo build --quiet --locked --manifest-path "$sources/Cargo.toml" -p framex-host
 cp "$cache/debug/framex-host" "$built"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A thousand reloads under load, against the bounds that we promise, and 1,200 reloads each in hosts whose state directory
+# A thousand reloads under load, against the promised bounds, and 1,200 reloads each in hosts whose state directory
 # is not its own real path; fails if one is broken.
 # FRAMEX_PROFILE=dev runs it on an unoptimised build.
 set -euo pipefail

@@ -4,7 +4,7 @@
 #   scripts/sanitize.sh            daemon and plugins built with AddressSanitizer; all reload tests
 #   scripts/sanitize.sh valgrind   the ordinary build under valgrind, far slower; a selection of them
 #
-# More arguments are names of tests in the place of those, `""` for all. On 2 cores, AddressSanitizer takes about
+# More arguments are names of tests to run instead, `""` for all. On 2 cores, AddressSanitizer takes about
 # 5 minutes for the first build and 2 for the tests; valgrind takes about 3 minutes after the usual build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,7 +63,7 @@ case $mode in
     # One thread at a time runs under valgrind; without `--fair-sched` busy ones starve the others.
     FRAMEX_TEST_RUNNER="$(command -v valgrind) --quiet --fair-sched=yes --error-exitcode=99 --log-file=$reports/%p"
     export FRAMEX_TEST_RUNNER
-    # Without those that have short deadlines, or hundreds of reloads.
+    # Without the tests that have short deadlines, or hundreds of reloads.
     tests=(
       reload::calls:: reload::requests:: reload::many::a_ reload::many::kept reload::many::reloads
       reload::load::a_peer reload::bad_builds::a_function reload::bad_builds::arguments

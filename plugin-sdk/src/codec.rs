@@ -1,7 +1,7 @@
 //! MessagePack of arguments, results and errors: named fields, human-readable times and ids.
 //!
-//! A value is the same wherever its function runs: what its bytes would not tell apart is carried (`encode`) or refused
-//! before it leaves (`untagged`). The host has already checked that arguments are one well-formed map (WIRE.md); what is
+//! A value is the same on every host: distinctions that its bytes would lose are carried (`encode`), or the value is
+//! refused before it leaves (`untagged`). The host has already checked that arguments are one well-formed map (WIRE.md); what is
 //! left here is typing.
 
 mod decode;
@@ -39,7 +39,7 @@ pub(crate) fn to_message_pack<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8
     untagged::checked(|| encoded(value, DEPTH_MAX))
 }
 
-/// Encodes a value of at most so many levels, without a look at untagged enums.
+/// Encodes a value of at most `depth_max` levels, without a look at untagged enums.
 fn encoded<T: Serialize + ?Sized>(value: &T, depth_max: usize) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::with_capacity(128);
     value.serialize(&mut Encoder::new(&mut bytes, depth_max))?;

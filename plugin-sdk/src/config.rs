@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::Value;
 
-/// Where a value was written, as the host says it (`config_origins` of the ABI).
+/// The place where a value was written, from the host (`config_origins` of the ABI).
 #[derive(Deserialize)]
 struct Origin {
     key: Vec<String>,
@@ -45,7 +45,7 @@ pub(crate) fn read<T: DeserializeOwned>(table: &[u8], origins: &[u8]) -> Result<
     }
 }
 
-/// Where the value at a path, or the table that holds it, was written, to begin a sentence with.
+/// Returns the origin of the value at a path, or of its table, as the beginning of a sentence.
 fn from(origins: &[Origin], path: &str) -> String {
     let is_at = |origin: &&Origin| {
         let key = origin.key.join(".");
@@ -55,7 +55,7 @@ fn from(origins: &[Origin], path: &str) -> String {
     origins.iter().find(is_at).map_or_else(String::new, |origin| format!("{}: ", origin.from))
 }
 
-/// How a variable would have to be written.
+/// Returns a hint at the form of a variable for a list or a table.
 fn form_of_variable(reason: &str) -> &'static str {
     let is_for = |words: &[&str]| words.iter().any(|word| reason.contains(&format!("expected {word}")));
     if is_for(&["a sequence", "a tuple", "an array"]) {
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(found, expected.map_err(str::to_owned), "{table}");
     }
 
-    /// What the host says of a variable.
+    /// The host's origin of a variable.
     fn said(key: &str, text: &str) -> String {
         let key: Vec<&str> = key.split('.').collect();
         serde_json::json!({ "key": key, "from": "variable FRAMEX_X", "text": text }).to_string()

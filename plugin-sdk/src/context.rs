@@ -1,4 +1,4 @@
-//! What a plugin implements, and what it gets when it starts.
+//! The trait of plugins, and the context that they start with.
 #![expect(unsafe_code, reason = "calls of the host's table")]
 
 use std::any::TypeId;
@@ -22,17 +22,16 @@ use crate::schema;
 
 /// A plugin. Mark the impl `#[plugin]`; one for each library.
 pub trait Plugin: Default + Send + 'static {
-    /// Sets up what the functions need and registers them. Nothing is visible to callers before it has ended well.
+    /// Sets up what the functions need and registers them. Callers see nothing before it has succeeded.
     ///
     /// Runs on a thread of its own with the plugin's tokio runtime, under the host's start deadline.
     ///
-    /// Functions of other plugins cannot be called yet: such a call is `unavailable`, whatever the other plugin is like, and
-    /// repeating it in here ends at the deadline. Plugins start in no order that one may rely on, and each build is
-    /// started again by a reload. Call others from a function, or from a task that is spawned here and that tries again
+    /// Functions of other plugins cannot be called yet: such a call is `unavailable`, and retrying it
+    /// here ends at the deadline. Plugins start in no fixed order, and a reload starts each build again. Call others from a function, or from a task that is spawned here and that tries again
     /// until the plugin is published.
     ///
     /// # Errors
-    /// Any error keeps the plugin from being loaded; its text is what the operator reads.
+    /// Any error keeps the plugin from being loaded; the operator reads its text.
     fn on_start(&mut self, ctx: &Context) -> impl Future<Output = Result<()>>;
 
     /// Ends what `on_start` began, after the last call has ended.

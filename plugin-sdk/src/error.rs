@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{from_message_pack, to_message_pack};
 
-/// Why a call has no result. The names are stable; more may be added.
+/// The reason that a call has no result. The names are stable; more may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -27,7 +27,7 @@ pub enum Code {
     Cancelled,
     /// A limit was reached; later it may work.
     Overloaded,
-    /// Who would run it cannot at present.
+    /// The host or plugin that would run it cannot at present.
     Unavailable,
     /// The call came back to a host that it had been through.
     LoopDetected,
@@ -110,7 +110,7 @@ impl CallError {
         &self.message
     }
 
-    /// Whether the body of the called function ran; `None` if nobody can know.
+    /// Returns true if the body of the called function ran; `None` if that is unknown.
     #[must_use]
     pub fn executed(&self) -> Option<bool> {
         self.executed
@@ -280,9 +280,9 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 ///
 /// [`Error`] is one; [`macro@crate::proxy_error`] makes one of an enum.
 pub trait ProxyError: Sized {
-    /// What goes over the wire.
+    /// Returns the error that goes over the wire.
     fn to_call_error(&self) -> CallError;
-    /// What the caller gets: the same error for one that this type made, and some variant for any other.
+    /// Returns the caller's error: the original one if this type made it, or a variant for any other.
     fn from_call_error(error: CallError) -> Self;
 }
 
@@ -306,7 +306,7 @@ impl ProxyError for CallError {
     }
 }
 
-/// What a function that ran and returned `error` answers.
+/// Returns the outcome of a function that ran and returned `error`.
 pub(crate) fn outcome_of<E: ProxyError>(error: &E) -> CallError {
     error.to_call_error().passed_on()
 }

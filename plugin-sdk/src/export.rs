@@ -18,10 +18,10 @@ use crate::instance::{self, Instance};
 use crate::panics::{self, contain};
 use crate::waker::with_waker;
 
-/// How long `on_stop` waits for the plugin's blocking work before it leaves it behind.
+/// Time that `on_stop` gives the plugin's blocking work before it abandons it.
 const RUNTIME_GRACE: Duration = Duration::from_secs(2);
 
-/// What `on_start` makes and `on_stop` takes.
+/// A started plugin, from `on_start` to `on_stop`.
 struct Started<P> {
     plugin: P,
     runtime: tokio::runtime::Runtime,
@@ -202,7 +202,7 @@ where
     B: Future<Output = std::result::Result<Vec<u8>, CallError>>,
 {
     let invocation = task.invocation;
-    // SAFETY: `body` is pinned whenever the task is; nothing moves it out.
+    // SAFETY: `body` is pinned with the task; nothing moves it out.
     let body = unsafe { task.map_unchecked_mut(|task| &mut task.body) };
     let polled = contain(|| {
         let _serving = instance::serve(invocation);
@@ -216,7 +216,7 @@ where
     }
 }
 
-/// Writes an outcome and answers its status.
+/// Writes an outcome and returns its status.
 ///
 /// # Safety
 /// `out` may be written to.

@@ -15,15 +15,15 @@ use crate::outgoing;
 
 /// A function marked `#[on_proxy]`; the attribute implements it for a type of the function's name.
 pub trait ProxyFunction: Sized + 'static {
-    /// What the attribute says of the function.
+    /// The options of the attribute.
     const DEFINITION: Definition;
     /// The arguments that callers pass, in order.
     type Arguments: Send;
     /// The arguments that come from the plugin's context.
     type States: Send;
-    /// What it returns.
+    /// The type of its results.
     type Output;
-    /// How it fails.
+    /// The type of its errors.
     type Error: ProxyError;
 
     #[doc(hidden)]
@@ -61,7 +61,7 @@ impl<T, E> ResultParts for Result<T, E> {
     type Error = E;
 }
 
-/// What `#[on_proxy]` says of a function.
+/// The definition of a marked function.
 #[derive(Debug, Clone, Copy)]
 pub struct Definition {
     /// Its name in the host's table, `crate.module.function`.
@@ -74,7 +74,7 @@ pub struct Definition {
     pub timeout_ms: Option<u64>,
     /// Calls at one time through the host; 0: no limit of its own.
     pub max_concurrency: u32,
-    /// Calls that wait while so many run.
+    /// Calls that wait while `max_concurrency` calls run.
     pub max_queue: u32,
 }
 
@@ -91,7 +91,7 @@ impl Definition {
     };
 }
 
-/// Where calls of one function go, as the host last said, and its number at the host.
+/// The route of calls of one function, which the host writes, and its number at the host.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct FunctionCell {
@@ -114,7 +114,7 @@ impl FunctionCell {
         }
     }
 
-    /// Whether a call from inside the owning plugin is a plain call; one load on the way of a plain call.
+    /// Returns true if a call from inside the owning plugin is a plain call; costs one load.
     #[inline]
     fn runs_here(&self) -> bool {
         match self.route.route.load(Ordering::Relaxed) {
@@ -128,7 +128,7 @@ impl FunctionCell {
     }
 }
 
-/// What a marked function does when it is called by its own name.
+/// Calls a marked function as by its own name.
 #[doc(hidden)]
 #[inline]
 pub async fn invoke<F: ProxyFunction>(arguments: F::Arguments) -> Result<F::Output, F::Error> {
@@ -139,7 +139,7 @@ pub async fn invoke<F: ProxyFunction>(arguments: F::Arguments) -> Result<F::Outp
     invoke_remote::<F>(arguments).await
 }
 
-/// Calls through the host, wherever the body is.
+/// Calls through the host, even if the body is in this plugin.
 #[doc(hidden)]
 pub async fn invoke_remote<F: ProxyFunction>(arguments: F::Arguments) -> Result<F::Output, F::Error> {
     invoke_with::<F>(arguments, &CallOptions::default()).await
@@ -207,7 +207,7 @@ pub const fn dotted_len(path: &str, function: &str) -> usize {
 /// `a::b` and `f` as `a.b.f`.
 ///
 /// # Panics
-/// At compile time, if `N` is not what [`dotted_len`] answers.
+/// At compile time, if `N` is not the result of [`dotted_len`].
 #[doc(hidden)]
 #[must_use]
 pub const fn dotted<const N: usize>(path: &str, function: &str) -> [u8; N] {
@@ -230,7 +230,7 @@ pub const fn dotted<const N: usize>(path: &str, function: &str) -> [u8; N] {
         out[o + 1 + f] = function[f];
         f += 1;
     }
-    assert!(o + 1 + f == N, "the length must be the one of `dotted_len`");
+    assert!(o + 1 + f == N, "the length must come from `dotted_len`");
     out
 }
 

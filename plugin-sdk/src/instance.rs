@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use framex_abi::{CallContext, Host, HostWithOrigins, NO_DEADLINE, STATUS_OK, Slice};
 
-/// What `on_start` put into the context, by type.
+/// The values that `on_start` put into the context, by type.
 pub(crate) type States = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
-/// What a started plugin needs for its calls.
+/// The parts of a started plugin that its calls need.
 pub(crate) struct Instance {
     pub(crate) runtime: tokio::runtime::Handle,
     /// Set once `on_start` succeeded, before any call.
@@ -40,7 +40,7 @@ pub(crate) unsafe fn attach(host: *const Host) {
     HOST.store(host.cast_mut(), Ordering::Release);
 }
 
-/// Whether this library runs inside a host.
+/// Returns true inside a host.
 #[inline]
 pub(crate) fn is_hosted() -> bool {
     !HOST.load(Ordering::Relaxed).is_null()
@@ -52,7 +52,7 @@ pub(crate) fn host() -> Option<&'static Host> {
     unsafe { HOST.load(Ordering::Acquire).as_ref() }
 }
 
-/// Where values of the plugin's table were written, as the host says it; empty for hosts that do not. During `on_start`.
+/// The origins of the values of the plugin's table; empty from older hosts. Valid during `on_start`.
 pub(crate) fn config_origins() -> Slice {
     let host = HOST.load(Ordering::Acquire);
     // SAFETY: as in `host`.
@@ -78,11 +78,11 @@ pub(crate) fn current() -> Option<&'static Instance> {
 
 /// Takes the instance away, in `on_stop`, after `shut_down` ended everything that could use it.
 ///
-/// `shut_down` answers whether nothing of the plugin runs any more.
+/// `shut_down` returns true if nothing of the plugin runs any more.
 pub(crate) fn remove(shut_down: impl FnOnce() -> bool) {
     let instance = INSTANCE.swap(ptr::null_mut(), Ordering::AcqRel);
     if shut_down() && !instance.is_null() {
-        // SAFETY: made by `Box::into_raw` in `install`, swapped out once, and nobody is left to use it.
+        // SAFETY: made by `Box::into_raw` in `install`, swapped out once, and not in use any more.
         let instance = unsafe { Box::from_raw(instance) };
         // State may hold sockets and timers, whose drops look for a runtime.
         let runtime = instance.runtime.clone();
@@ -102,14 +102,14 @@ pub(crate) fn invocation() -> *const () {
     INVOCATION.get()
 }
 
-/// What the host says of an invocation.
+/// An invocation, as the host describes it.
 pub(crate) struct Described {
     pub(crate) request_id: [u8; 16],
     pub(crate) remaining: Option<Duration>,
     pub(crate) caller: Option<String>,
 }
 
-/// What the host says of the invocation that this thread is serving.
+/// Returns the host's description of the invocation that this thread is serving.
 pub(crate) fn described() -> Option<Described> {
     let (host, invocation) = (host()?, invocation());
     if invocation.is_null() || host.struct_size as usize <= offset_of!(Host, describe) {

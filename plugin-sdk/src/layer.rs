@@ -1,9 +1,9 @@
-//! Layers: what `#[on_proxy(layer = ...)]` puts around the body of a function.
+//! Layers, which `#[on_proxy(layer = ...)]` puts around the body of a function.
 //!
 //! A layer is for what a function can do without: it measures, logs, keeps results. It never runs a body twice, and
 //! if it fails before the body ran, the body runs without it; so it does if the layer takes more than its share of the
 //! call's time until then (`server.layer_percent` of the host's config), as far as it waits and does not block its thread.
-//! What must keep a call out answers with [`Next::refuse`].
+//! To reject a call, a layer returns [`Next::refuse`].
 
 use std::any::Any;
 use std::fmt;
@@ -23,13 +23,13 @@ use crate::function::FunctionCell;
 use crate::instance;
 use crate::panics::contain;
 
-/// What a layer answers: the answer of the call, or that the layer itself failed.
+/// The result of a layer: the answer of the call, or the failure of the layer itself.
 ///
 /// ```
 /// use framex_sdk::prelude::*;
 /// use std::time::Instant;
 ///
-/// /// Says how long a call took, and what became of it.
+/// /// Logs the duration and the success of a call.
 /// async fn timed<T, E>(call: LayerCall, next: Next<'_, T, E>) -> Layered<'_, T, E> {
 ///     let begun = Instant::now();
 ///     let answer = next.run().await;
@@ -37,7 +37,7 @@ use crate::panics::contain;
 ///     Ok(answer)
 /// }
 ///
-/// /// Lets nobody but `ops` pass.
+/// /// Rejects all callers but `ops`.
 /// async fn ops_only<T, E: ProxyError>(call: LayerCall, next: Next<'_, T, E>) -> Layered<'_, T, E> {
 ///     if call.caller().as_deref() != Some("ops") {
 ///         let refused = CallError::new(Code::PermissionDenied, "this is for ops");
@@ -55,7 +55,7 @@ use crate::panics::contain;
 /// ```
 pub type Layered<'a, T, E> = Result<Answer<'a, T, E>, LayerError>;
 
-/// The call that a layer stands around.
+/// The call that a layer runs around.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerCall {
     function: &'static str,
@@ -68,20 +68,20 @@ impl LayerCall {
         self.function
     }
 
-    /// Names the call in the host's log and answers; a call inside the plugin has that of the call that it serves.
+    /// The id of the call in the host's log and responses; a call inside the plugin has the id of the call it serves.
     #[must_use]
     pub fn request_id(&self) -> Option<String> {
         let id = instance::described()?.request_id;
         Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The caller that the host's config names, if it was one; nobody where a plugin calls.
+    /// The caller by its name in the host's config; `None` for other callers and for plugins.
     #[must_use]
     pub fn caller(&self) -> Option<String> {
         instance::described()?.caller
     }
 
-    /// What is left of the time of the call.
+    /// The remaining time of the call.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         instance::described()?.remaining
@@ -93,16 +93,16 @@ impl LayerCall {
         Instant::now().checked_add(self.remaining()?)
     }
 
-    /// What `on_start` put into the context of this type, as functions take it with `#[state]`.
+    /// The value of this type that `on_start` put into the context, as functions take it with `#[state]`.
     #[must_use]
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         instance::state()
     }
 }
 
-/// Why a layer failed; any error converts into it with `?`.
+/// The failure of a layer; any error converts into it with `?`.
 ///
-/// It does not refuse the call: before the body ran, the body runs without the layer.
+/// It does not reject the call: if the body has not begun, it runs without the layer.
 #[derive(Debug)]
 pub struct LayerError(String);
 
@@ -119,7 +119,7 @@ impl<E: std::error::Error> From<E> for LayerError {
     }
 }
 
-/// What a layer stands around: the body, with the layers that are further inside.
+/// The inner part of a call: the body, with the layers that are further inside.
 #[must_use = "without `run`, `answer` or `refuse` the layer has no answer"]
 pub struct Next<'a, T, E>(&'a Slot<T, E>);
 
@@ -148,14 +148,14 @@ impl<'a, T, E> Next<'a, T, E> {
         poll_fn(|context| slot.poll(&mut body, context)).await
     }
 
-    /// Answers the call with a result, and does not run the body.
+    /// Returns a result without running the body.
     pub fn answer(self, value: T) -> Answer<'a, T, E> {
         self.without_body(Ok(value))
     }
 
-    /// Answers the call with an error, and does not run the body.
+    /// Rejects the call with an error, without running the body.
     ///
-    /// Callers are told that the function ran: its layers did, so the call is not made again elsewhere.
+    /// Callers are told that the function ran: its layers did, so the call is not retried elsewhere.
     pub fn refuse(self, error: E) -> Answer<'a, T, E> {
         self.without_body(Err(error))
     }
@@ -176,8 +176,8 @@ pub struct Answer<'a, T, E> {
     result: Option<Result<T, E>>,
 }
 
-/// Why the result of an [`Answer`] is there.
-const HAS_RESULT: &str = "it is taken only by the one who has the answer itself, and by its drop";
+/// The reason that the result of an [`Answer`] is present.
+const HAS_RESULT: &str = "only the owner of the answer and its drop take the result";
 
 impl<T, E> Deref for Answer<'_, T, E> {
     type Target = Result<T, E>;
@@ -209,7 +209,7 @@ impl<T: fmt::Debug, E: fmt::Debug> fmt::Debug for Answer<'_, T, E> {
 
 type Body<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
-/// How far the body inside of one layer is, in one call.
+/// The progress of the body inside of one layer, in one call.
 #[doc(hidden)]
 pub struct Slot<T, E>(Mutex<State<T, E>>);
 
@@ -234,7 +234,7 @@ pub fn boxed<'a, T>(
     Box::pin(future)
 }
 
-/// What unwinds through a layer whose body panicked; the payload of the body is kept apart.
+/// The payload that unwinds through a layer whose body panicked; the body's own payload is kept apart.
 struct BodyPanicked;
 
 impl<T, E> fmt::Debug for Slot<T, E> {
@@ -293,8 +293,8 @@ impl<T, E> Slot<T, E> {
     }
 }
 
-/// How long a layer may take before what it stands around begins. The time is asked for when the layer waits for the
-/// first time, so that one that waits for nothing costs nothing.
+/// The time that a layer may take before its inner part begins. It is read when the layer waits for the first time, so
+/// that a layer that never waits costs nothing.
 enum Patience {
     New,
     /// As long as the call.
@@ -314,7 +314,7 @@ impl Patience {
     }
 }
 
-/// How a layer ended without an answer.
+/// The end of a layer without an answer.
 enum Lost {
     Panicked(String),
     TookTooLong(Duration),

@@ -32,12 +32,11 @@
 //!
 //! Inside a host every function is polled on the host's workers with this plugin's own tokio runtime entered,
 //! so timers, sockets and database drivers work; `tokio::spawn` works as well, but a call made from a spawned
-//! task begins anew: it has no part in the deadline of the call that spawned it.
-
+//! task begins anew: it does not share the deadline of the call that spawned it.
 //!
 //! # Types
 //!
-//! A value is the same wherever its function runs, or it is refused: in a plain call nothing is encoded; to another
+//! A value is the same on every host, or it is refused: in a plain call nothing is encoded; to another
 //! plugin, and sealed to a peer, values travel as MessagePack; JSON is for callers that are not plugins.
 //! Any type that is [`serde::Serialize`] and `Deserialize` can be an argument or a result.
 //!
@@ -59,7 +58,7 @@
 //! | `Duration`, `SystemTime` | map of seconds and nanoseconds | object of the same |
 //! | `serde_json::Value`, and types without a `JsonSchema` | their value | their value; the schema is `{}`, anything |
 //!
-//! What has no place in it does not get lost in silence:
+//! Values outside of this table are not lost in silence:
 //!
 //! - A field marked `#[serde(skip)]`, `skip_serializing` or `skip_deserializing` does not compile in a `#[model]`.
 //! - A value of a `#[model]` enum marked `#[serde(untagged)]` that its receiver would read as another variant is refused
@@ -67,7 +66,7 @@
 //!   they cost more than others.
 //! - Serde keeps no 128-bit integers while it looks for a variant, or for the fields of a flattened struct
 //!   (`tag = ".."`, `untagged`, `flatten`). A `#[model]` carries them there in fields written `u128`, `i128`, and as an
-//!   `Option` or `Vec` of these; in other forms, and in types that are no `#[model]`, the call is refused. In the same
+//!   `Option` or `Vec` of these; in other forms, and in types without `#[model]`, the call is refused. In the same
 //!   places JSON must write integers without a point or exponent, and maps there have keys of text.
 //! - What an implementation or attribute of your own leaves out (`serialize_with`, `skip_serializing_if` with another
 //!   default) is yours to put back; enums without `#[model]` are not checked.
@@ -97,7 +96,7 @@ pub use function::ProxyFunction;
 pub use layer::{Answer, LayerCall, LayerError, Layered, Next};
 pub use options::CallOptions;
 
-/// What a plugin needs, in one line.
+/// The items that a plugin needs, in one import.
 pub mod prelude {
     pub use crate::{
         Answer, Bytes, CallError, CallOptions, Code, Context, Error, LayerCall, LayerError, Layered, Next,
@@ -107,7 +106,7 @@ pub mod prelude {
 
 #[doc(hidden)]
 pub mod __private {
-    //! What the macros' output names; not for authors, and free to change.
+    //! The items that the macros' output names; not for authors, and free to change.
     pub use framex_abi as abi;
     pub use framex_abi::layout::{StableAbi, TypeLayout};
     pub use schemars;

@@ -1,4 +1,4 @@
-//! What the plugin logs through `tracing` or `log` goes to the host's log.
+//! Passes the plugin's lines of `tracing` and `log` to the host's log.
 //!
 //! Spans are not followed: an event carries its own fields, and the host adds plugin, generation and request id.
 #![expect(unsafe_code, reason = "two calls of the host's table")]

@@ -9,7 +9,7 @@ use crate::instance;
 /// Longest idempotency key in bytes.
 const KEY_BYTES_MAX: usize = 64;
 
-/// What one call may take, and what makes its repeat safe.
+/// Options of one call: its timeout, and the key that makes its repeat safe.
 ///
 /// ```
 /// # use framex_sdk::prelude::*;
@@ -26,7 +26,7 @@ const KEY_BYTES_MAX: usize = 64;
 /// ```
 ///
 /// Such a call goes through the host also where the body is in the same plugin. Outside of any host, in unit tests for
-/// example, the body runs and the options say nothing.
+/// example, the body runs and the options have no effect.
 #[derive(Debug, Clone, Default)]
 pub struct CallOptions {
     timeout: Option<Duration>,
@@ -34,25 +34,25 @@ pub struct CallOptions {
 }
 
 impl CallOptions {
-    /// Nothing more than the arguments.
+    /// Creates options without a timeout or a key.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The call may take so long; less if the call that makes it, or the function, may take less.
+    /// Sets the timeout; a shorter one of the function, or of the call that makes this one, still holds.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
     }
 
-    /// Names the call, 1 to 64 bytes: the host that runs it keeps the outcome for a while, and answers a repeat with the
-    /// same key and arguments from it. The names of other plugins and callers do not count.
+    /// Sets the idempotency key, 1 to 64 bytes: the host that runs the call keeps its outcome and returns it for a repeat
+    /// with the same key and arguments. Keys of other plugins and callers are separate.
     ///
-    /// The host remembers for `server.idempotency_keep_ms`, ten minutes where nothing is said, within a limited memory,
-    /// and not over a restart.
+    /// The host keeps outcomes for `server.idempotency_keep_ms` (10 minutes by default), in bounded memory, and loses
+    /// them at a restart.
     ///
-    /// A call with a key goes on when nobody waits for it any more, so that its repeat learns what came of it.
+    /// A call with a key continues when its caller is dropped, so that a repeat gets its outcome.
     #[must_use]
     pub fn idempotency_key(self, key: impl AsRef<[u8]>) -> Self {
         Self { idempotency_key: Some(key.as_ref().to_vec()), ..self }
@@ -61,7 +61,7 @@ impl CallOptions {
     /// Calls `F`, with its arguments as a tuple: `call::<greet>((7, user))`.
     ///
     /// # Errors
-    /// As the call by its own name; [`Code::InvalidArgument`] for a key that is none.
+    /// As the call by its own name; [`Code::InvalidArgument`] for a key of a wrong length.
     pub async fn call<F: ProxyFunction>(&self, arguments: F::Arguments) -> Result<F::Output, F::Error> {
         if self.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
             let text = format!("an idempotency key has 1 to {KEY_BYTES_MAX} bytes");

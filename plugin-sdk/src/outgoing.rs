@@ -40,7 +40,7 @@ pub(crate) async fn call(
     HostCall { host, function: known, options, state: State::New(arguments) }.await
 }
 
-/// A call on its way. Dropping it cancels the call, wherever it runs.
+/// A call on its way. Dropping it cancels the call, here or on a peer.
 struct HostCall<'a> {
     host: &'static abi::Host,
     function: u32,

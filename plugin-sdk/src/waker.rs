@@ -92,7 +92,7 @@ unsafe extern "C" fn clone_outward(data: *const ()) -> abi::Waker {
 unsafe extern "C" fn wake_outward(data: *const ()) {
     // SAFETY: only clones are consumed, and they are boxed.
     let waker = unsafe { Box::from_raw(data.cast_mut().cast::<Waker>()) };
-    // A panic of somebody's wake function must not cross; there is nobody to tell.
+    // A panic of a foreign wake function must not cross the ABI, which has no way to report it here.
     let _contained = crate::panics::contain(|| waker.wake());
 }
 

@@ -1,4 +1,4 @@
-//! What a plugin exports: one static descriptor, and for Rust plugins the layouts of everything that crosses.
+//! The exports of a plugin: one static descriptor, and for Rust plugins the layouts of everything that crosses.
 #![allow(unsafe_code, reason = "the derive")]
 
 use abi_stable::StableAbi;
@@ -38,11 +38,11 @@ pub struct PluginDescriptor {
     pub name: [u8; 64],
     /// Version of the plugin, padded with zeros.
     pub version: [u8; 32],
-    /// What built it, for people: SDK and compiler, padded with zeros.
+    /// The SDK and the compiler that built it, as text for people, padded with zeros.
     pub built_with: [u8; 64],
     /// Starts the plugin: registers functions through `host`, fills `instance`.
     ///
-    /// Called once, on a thread of its own. Answers [`crate::STATUS_OK`], or another status with the reason
+    /// Called once, on a thread of its own. Returns [`crate::STATUS_OK`], or another status with the reason
     /// as UTF-8 text in `error`.
     pub on_start:
         Option<unsafe extern "C" fn(host: *const Host, instance: *mut *mut (), error: *mut Buffer) -> i32>,
@@ -55,7 +55,7 @@ pub struct PluginDescriptor {
 // SAFETY: plain values and function pointers; nothing in it is ever written.
 unsafe impl Sync for PluginDescriptor {}
 
-/// What [`LAYOUT_SYMBOL`] is: answers the layout of [`AbiSurface`] as the plugin was built with it.
+/// The type of [`LAYOUT_SYMBOL`], which returns the layout of [`AbiSurface`] that the plugin was built with.
 pub type LayoutFn = extern "C" fn() -> &'static TypeLayout;
 
 /// Names every struct that crosses, so that one layout check compares them all.

@@ -15,7 +15,7 @@ pub const STATUS_ERR: i32 = 2;
 /// It panicked; the out buffer holds the message as UTF-8 text.
 pub const STATUS_PANIC: i32 = 3;
 
-/// What a waker can do. The functions may be called from any thread.
+/// The functions of a waker. They may be called from any thread.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct WakerVtable {
@@ -41,20 +41,20 @@ pub struct Waker {
 
 /// A call that suspended.
 ///
-/// The receiver polls it until it answers something other than [`STATUS_PENDING`], never after, and drops it once.
+/// The receiver polls it until it returns something other than [`STATUS_PENDING`], never after, and drops it once.
 /// Dropping it earlier is cancellation. It may move between threads; it is polled by one at a time.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct Future {
     /// For `poll` and `drop` only.
     pub state: *mut (),
-    /// Polls: answers a status, and fills `out` for all but pending.
+    /// Polls: returns a status, and fills `out` for all but pending.
     pub poll: Option<unsafe extern "C" fn(state: *mut (), waker: *const Waker, out: *mut Buffer) -> i32>,
     /// Frees the state. Never unwinds.
     pub drop: Option<unsafe extern "C" fn(state: *mut ())>,
 }
 
 impl Future {
-    /// What an `out` parameter holds before the call.
+    /// The value of an `out` parameter before the call.
     pub const EMPTY: Self = Self { state: std::ptr::null_mut(), poll: None, drop: None };
 }

@@ -1,4 +1,4 @@
-//! What the host offers to a plugin, and what a plugin registers with it.
+//! The table of the host for plugins, and the registrations of plugins.
 #![allow(unsafe_code, reason = "the derive")]
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -9,7 +9,7 @@ use crate::{Buffer, Future, Slice, Waker};
 
 /// A deadline that never comes.
 pub const NO_DEADLINE: u64 = u64::MAX;
-/// What [`Host::resolve`] answers for a name that cannot be one of a function.
+/// Returned by [`Host::resolve`] for text that is not a valid function name.
 pub const NO_FUNCTION: u32 = 0;
 /// Registration flag: running the function twice does no harm.
 pub const FUNCTION_IDEMPOTENT: u32 = 1;
@@ -21,20 +21,20 @@ pub const ROUTE_HERE: u32 = 1;
 /// The call goes through the host.
 pub const ROUTE_ELSEWHERE: u32 = 2;
 
-/// Where calls from inside the owning plugin go; the host writes `route`, the plugin counts `calls`.
+/// The route of calls from inside the owning plugin; the host writes `route`, the plugin counts `calls`.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct RouteCell {
     /// One of the `ROUTE_` constants.
     pub route: AtomicU32,
-    /// How often a layer of the function failed, counted by the plugin; zero before ABI 1.1.
+    /// Failures of layers of the function, counted by the plugin; zero before ABI 1.1.
     pub layer_failures: AtomicU32,
     /// Calls that ran here without passing through the host.
     pub calls: AtomicU64,
 }
 
-/// What a function learns of the call that it serves. Borrowed for the length of `call`; what [`Host::describe`]
-/// filled in holds as long as the handle that it was asked for.
+/// The call that a function serves. Borrowed for the length of `call`; values that [`Host::describe`] fills in are
+/// valid as long as the handle that it was asked for.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct CallContext {
@@ -47,7 +47,7 @@ pub struct CallContext {
     pub invocation: *const (),
     /// Milliseconds left, or [`NO_DEADLINE`].
     pub remaining_ms: u64,
-    /// Names the call in logs and answers.
+    /// Names the call in logs and responses.
     pub request_id: [u8; 16],
     /// Name of the caller of the host's config that made the call; empty where there is none.
     pub caller: Slice,
@@ -57,7 +57,7 @@ pub struct CallContext {
     pub idempotency_key: Slice,
 }
 
-/// What a plugin may ask for with a call of its own. A null pointer means the defaults.
+/// Options of a call that a plugin makes. A null pointer means the defaults.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct CallOptions {
@@ -65,7 +65,7 @@ pub struct CallOptions {
     pub struct_size: u32,
     /// Zero.
     pub flags: u32,
-    /// At most so many milliseconds, or [`NO_DEADLINE`]; the deadline of the invocation holds as well.
+    /// Timeout in milliseconds, or [`NO_DEADLINE`]; the deadline of the invocation holds as well.
     pub timeout_ms: u64,
     /// Makes a repeat of the call safe; empty: none.
     pub idempotency_key: Slice,
@@ -91,13 +91,13 @@ pub struct Registration {
     pub timeout_ms: u64,
     /// Calls at one time, through the host; 0: the host's limit alone.
     pub max_concurrency: u32,
-    /// Calls that wait while so many run; zero before ABI 1.1. Without `max_concurrency`, nothing waits.
+    /// Calls that wait while `max_concurrency` calls run; zero before ABI 1.1. Without `max_concurrency`, nothing waits.
     pub max_queue: u32,
     /// Passed to `call` as it is.
     pub function: *const (),
     /// Calls the function with a MessagePack map of named arguments, which stay valid until the future is dropped.
     ///
-    /// Answers a status; for pending, `future` is filled in, otherwise `out` is.
+    /// Returns a status; for pending, `future` is filled in, otherwise `out` is.
     pub call: Option<
         unsafe extern "C" fn(
             function: *const (),
@@ -156,7 +156,7 @@ pub struct Host {
     ) -> i32,
     /// Turns a name into a number that stays valid for the life of the host, or [`NO_FUNCTION`].
     pub resolve: unsafe extern "C" fn(instance: *const (), name: Slice) -> u32,
-    /// Calls a function, wherever it runs. `invocation` is the one being served, or null outside of any.
+    /// Calls a function, here or on a peer. `invocation` is the one being served, or null outside of any.
     ///
     /// The host takes `arguments` over. Statuses as in [`Registration::call`].
     pub call: unsafe extern "C" fn(
@@ -189,7 +189,7 @@ pub struct Host {
 pub struct HostWithOrigins {
     /// The table that every host has.
     pub host: Host,
-    /// Where values of `config` were written, a JSON list of `{"key": ["pool", "max"], "from": "config.toml line 3"}`.
+    /// The origins of the values of `config`, a JSON list of `{"key": ["pool", "max"], "from": "config.toml line 3"}`.
     /// A value of a variable that `config` has as a number, true or false has its `text` as well, for a type that takes
     /// text. Valid during `on_start` only.
     pub config_origins: Slice,

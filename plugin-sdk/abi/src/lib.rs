@@ -32,7 +32,7 @@ pub use memory::{Buffer, OwnedBuffer, Slice};
 
 #[doc(hidden)]
 pub mod layout {
-    //! What the layout symbol needs of abi_stable; replacing it means dropping that one symbol.
+    //! The part of abi_stable that the layout symbol needs; replacing it means dropping that one symbol.
     pub use abi_stable::StableAbi;
     pub use abi_stable::abi_stability::abi_checking::{
         CheckingGlobals, check_layout_compatibility_with_globals,

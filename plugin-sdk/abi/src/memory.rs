@@ -71,7 +71,7 @@ impl Buffer {
 
 /// A [`Buffer`] that frees itself.
 ///
-/// Whoever holds one of the other side also holds what keeps the code behind `free` mapped,
+/// The owner of a buffer of the other side also holds what keeps the code behind `free` mapped,
 /// in a field declared after it.
 #[derive(Debug)]
 pub struct OwnedBuffer(Buffer);
@@ -85,7 +85,7 @@ impl OwnedBuffer {
     /// Takes the buffer over.
     ///
     /// # Safety
-    /// `buffer` obeys the rules of [`Buffer`] and nobody else frees it.
+    /// `buffer` obeys the rules of [`Buffer`] and nothing else frees it.
     #[must_use]
     pub unsafe fn new(buffer: Buffer) -> Self {
         Self(buffer)
@@ -110,7 +110,7 @@ impl AsRef<[u8]> for OwnedBuffer {
 impl Drop for OwnedBuffer {
     fn drop(&mut self) {
         if let Some(free) = self.0.free {
-            // SAFETY: the parts are those of the buffer given to `new`, handed back once.
+            // SAFETY: the parts come from the buffer given to `new`, handed back once.
             unsafe { free(self.0.ptr, self.0.len, self.0.cap) };
         }
     }

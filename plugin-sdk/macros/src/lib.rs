@@ -16,16 +16,16 @@ use proc_macro::TokenStream;
 /// Marks an async function that the host may run here or on another host.
 ///
 /// `#[on_proxy]`, or with any of:
-/// - `name = "crate.module.function"`: another name than the one of its path;
-/// - `idempotent`: running it twice does no harm, so a failed call may be repeated;
-/// - `timeout_ms = 500`: the most that one call through the host may take;
-/// - `max_concurrency = 8`: the most calls through the host at one time; more are refused as `overloaded`;
-/// - `max_queue = 32`: with it, so many more wait for a place, first come, first served, as long as they have time;
-/// - `layer = timed`: an async function that stands around the body; several run in the order in which they are
+/// - `name = "crate.module.function"`: a name other than its path;
+/// - `idempotent`: running it twice does no harm, so a failed call may be retried;
+/// - `timeout_ms = 500`: the timeout of one call through the host;
+/// - `max_concurrency = 8`: the most calls through the host at one time; more are rejected as `overloaded`;
+/// - `max_queue = 32`: the most calls that wait for one of these to end, in order of arrival, until their deadline;
+/// - `layer = timed`: an async function that runs around the body; several run in the order in which they are
 ///   written, the first one outermost;
 /// - `blocking`: a plain `fn` that runs on the blocking pool.
 ///
-/// It returns `Result<T, E>` with an `E: ProxyError`. Arguments are owned types, named on the wire, and their doc
+/// The function returns `Result<T, E>` with an `E: ProxyError`. Arguments are owned types, named on the wire, and their doc
 /// comments are in the catalogue and in OpenAPI; `#[default]` or `#[default(expression)]` on one makes it optional for
 /// callers;
 /// `#[state] pool: &Pool` comes from what `on_start` put into the context, and callers do not pass it.
@@ -68,7 +68,7 @@ pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes a struct or enum a type of arguments and results:
 /// derives `Debug`, `Clone`, `Serialize`, `Deserialize` and `JsonSchema`, and sends `Vec<u8>` fields as bytes.
 ///
-/// A value is the same wherever its function runs, or is refused; the SDK's documentation has a table of types. So a
+/// A value is the same on every host, or is refused; the SDK's documentation has a table of types. So a
 /// `#[serde(skip)]` field does not compile, and a value of an enum marked `#[serde(untagged)]` that would arrive as
 /// another variant is refused before it leaves: the call fails with `invalid_argument`, or as a result with `internal`.
 /// Fields of such an enum that are written `Vec<u8>` are lists of numbers, since bytes in JSON are text.

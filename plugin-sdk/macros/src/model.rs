@@ -83,7 +83,7 @@ fn fields_of(data: &mut Data) -> Vec<&mut Field> {
     }
 }
 
-/// What the author says of a field to serde.
+/// The author's serde attributes of a field.
 #[derive(Default)]
 struct FieldAttributes {
     /// The form that it has.
@@ -160,7 +160,7 @@ fn missing_is_none(has_default: bool) -> Option<Attribute> {
     (!has_default).then(|| parse_quote!(#[serde(default)]))
 }
 
-/// Whether a type is written `u128` or `i128`, or as an `Option` or `Vec` of it.
+/// Returns true for a type written `u128` or `i128`, or as an `Option` or `Vec` of it.
 fn is_wide(ty: &Type) -> bool {
     match argument_of(ty, "Option").or_else(|| argument_of(ty, "Vec")) {
         Some(inner) => is_wide(inner),
@@ -170,7 +170,7 @@ fn is_wide(ty: &Type) -> bool {
     }
 }
 
-/// Whether a type is written `Vec<u8>`.
+/// Returns true for a type written `Vec<u8>`.
 pub(crate) fn is_bytes(ty: &Type) -> bool {
     let element = argument_of(ty, "Vec");
     element.is_some_and(|element| matches!(bare(element), Type::Path(path) if path.path.is_ident("u8")))

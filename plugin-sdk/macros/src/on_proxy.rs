@@ -248,7 +248,7 @@ impl Expansion {
         }
     }
 
-    /// What runs the body, in its layers: the first one is the outermost.
+    /// The expression that runs the body in its layers: the first one is the outermost.
     fn layered(&self, run: TokenStream) -> TokenStream {
         if self.options.layers.is_empty() {
             return run;
@@ -256,7 +256,7 @@ impl Expansion {
         let body = quote!(async move { #run });
         let layered = self.options.layers.iter().rev().fold(body, |inner, layer| {
             let name = quote!(#layer).to_string().replace(' ', "");
-            // What is wrong with the layer is shown where the author wrote it.
+            // Errors of the compiler point at the layer's name in the attribute.
             let span = Span::call_site().located_at(layer.span());
             let call = quote_spanned! {span=>
                 let __layered: ::framex_sdk::Layered<'_, _, _> = #layer(__LAYER.call(), __slot.next()).await;

@@ -3,7 +3,7 @@
 use proc_macro_crate::{FoundCrate, crate_name};
 use proc_macro2::{Group, Ident, Literal, TokenStream, TokenTree};
 
-/// What the macros write.
+/// The SDK's name in the output of the macros.
 const WRITTEN: &str = "framex_sdk";
 
 /// Names the SDK in an expansion as the plugin's Cargo.toml does.

@@ -315,7 +315,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.peek()? {
-            // Bytes that happen to be UTF-8 are no text.
+            // Bytes that happen to be UTF-8 are not text.
             head @ Head::Bytes(_) => Err(head.misfit()),
             _ => self.deserialize_any(visitor),
         }

@@ -1,4 +1,4 @@
-//! Why a value cannot be encoded or decoded, in words.
+//! The error of a value that cannot be encoded or decoded.
 
 use std::fmt;
 

@@ -190,7 +190,7 @@ fn lengths_that_are_not_known_before_are_filled_in() {
 }
 
 proptest! {
-    /// What older builds write and read is the same for all that they carried.
+    /// Older builds write and read the same bytes for every value that they could carry.
     #[test]
     fn ordinary_values_are_as_rmp_serde_has_them(
         value: (Option<i64>, Vec<u64>, String, BTreeMap<String, (bool, f64)>, Option<Vec<i8>>, char),

@@ -15,7 +15,7 @@ pub trait Untagged: DeserializeOwned {
     /// Writes it as serde itself does, without a tag.
     ///
     /// # Errors
-    /// Those of the serializer.
+    /// The errors of the serializer.
     fn serialize_untagged<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 }
 
@@ -54,7 +54,7 @@ pub(super) fn checked<T>(encode: impl FnOnce() -> T) -> T {
     encode()
 }
 
-/// An enum without a tag, whatever the mode.
+/// An enum without a tag, in any mode.
 struct Plain<'a, T>(&'a T);
 
 impl<T: Untagged> Serialize for Plain<'_, T> {

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serializer};
 
 /// `i128` or `u128`.
 pub(super) trait Wide: FromStr + TryFrom<i128> + TryFrom<u128> + fmt::Display {
-    /// What is said where something else is found.
+    /// The expectation in the error for any other value.
     const EXPECTED: &'static str;
 
-    /// 16 bytes as builds of before wrote them.
+    /// 16 bytes, as earlier builds wrote them.
     fn from_be_bytes(bytes: [u8; 16]) -> Self;
 }
 

@@ -1,17 +1,17 @@
-//! The function that the document's configuration names.
+//! The function of the first example configuration.
 
 use framex_sdk::prelude::*;
 
-/// Somebody.
+/// A user.
 #[model]
 pub struct User {
     /// Number of the user.
     pub id: u64,
-    /// What to call them.
+    /// Name of the user.
     pub name: String,
 }
 
-/// Answers the id and the user's name, `"7: Ada"` for 7 and Ada.
+/// Returns the id and the user's name, `"7: Ada"` for 7 and Ada.
 ///
 /// # Errors
 /// None of its own; a call that goes to another host may fail.

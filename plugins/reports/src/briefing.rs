@@ -1,4 +1,4 @@
-//! What has no database of its own: it calls the functions of [`flights`] by their names and types,
+//! Reports without a database of their own: this module calls the functions of [`flights`] by their names and types,
 //! and does not know where they run.
 
 use framex_sdk::prelude::*;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// others to serve.
 pub(crate) const CONNECTIONS_MAX: u32 = 32;
 
-/// What the operator configures for this plugin.
+/// The plugin's table in the host's configuration.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Config {
     /// The SQLite file. Without it, and without `database_url`, this host has no database, and calls must be routed to
@@ -21,14 +21,13 @@ pub(crate) struct Config {
     pub(crate) database: Option<PathBuf>,
     /// A database of a MySQL or MariaDB server, instead of a file.
     pub(crate) database_url: Option<SecretText>,
-    /// Whether a missing file is made at start, or an empty database of a server filled, from the data set inside the
-    /// plugin.
+    /// Creates a missing file at start, or fills an empty database of a server, from the data set inside the plugin.
     #[serde(default)]
     pub(crate) create: bool,
     /// Connections at one time, 1 to 32.
     #[serde(default = "default_connections_max")]
     pub(crate) connections_max: u32,
-    /// A call that takes at least so many milliseconds is logged.
+    /// Calls that take at least this time, in milliseconds, are logged.
     #[serde(default = "default_slow_query_ms")]
     pub(crate) slow_query_ms: u64,
 }
@@ -80,10 +79,10 @@ impl From<&str> for SecretText {
     }
 }
 
-/// Why there is no secret. None of it holds a part of one.
+/// The reason that a secret cannot be read. No message holds a part of a secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretError {
-    #[error("the variable `{name}` is not set, or is no text")]
+    #[error("the variable `{name}` is not set, or is not UTF-8")]
     Variable { name: String },
     #[error("the path `{}` is relative, and must be absolute", path.display())]
     RelativePath { path: PathBuf },

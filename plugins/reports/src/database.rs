@@ -25,8 +25,8 @@ use crate::config::{CONNECTIONS_MAX, Config};
 use crate::error::ReportError;
 use mysql::is_away;
 
-/// How long a call waits for its turn, for a connection, and for the answer to a query: 2 s each. The functions have
-/// 5 s, so that a server that has gone is told of as such.
+/// Time that a call waits for its turn, for a connection, and for the answer to a query: 2 s each. The functions have
+/// 5 s, so that a server that has gone is reported as such.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reads every column that the functions use, from one row.

@@ -1,15 +1,15 @@
-//! How the functions of this plugin fail. Callers on other hosts match on the same enum.
+//! The errors of the functions of this plugin. Callers on other hosts match on the same enum.
 
 use framex_sdk::prelude::*;
 
-/// Why a report cannot be given.
+/// The reason that a report cannot be given.
 #[proxy_error]
 #[derive(PartialEq, thiserror::Error)]
 pub enum ReportError {
     /// The code names no airport in the data.
     #[error("the data has no airport `{code}`{}", did_you_mean(nearest))]
     UnknownAirport {
-        /// What the caller wrote, in capitals.
+        /// The caller's text, in capitals.
         code: String,
         /// Airports whose code differs by one slip of the finger; origins first, three at most.
         nearest: Vec<String>,
@@ -19,13 +19,13 @@ pub enum ReportError {
     NoDepartures {
         /// The airport.
         code: String,
-        /// Those that have departures.
+        /// Airports that have departures.
         origins: Vec<String>,
     },
     /// The text is not a day of the calendar.
-    #[error("`{date}` is no day written as year-month-day, like 2013-01-04")]
+    #[error("`{date}` is not a day written as year-month-day, like 2013-01-04")]
     InvalidDate {
-        /// What the caller wrote.
+        /// The caller's text.
         date: String,
     },
     /// The data has no flights of that day.
@@ -41,7 +41,7 @@ pub enum ReportError {
     /// More rows, or fewer, than one call gives.
     #[error("a limit of {limit} is outside of 1 to {max}")]
     InvalidLimit {
-        /// What the caller asked for.
+        /// The limit of the call.
         limit: u32,
         /// The most that this function gives.
         max: u32,
@@ -61,7 +61,7 @@ pub enum ReportError {
 }
 
 impl ReportError {
-    /// What callers see of a fault in the database. The fault itself goes to the log: it may name paths and SQL.
+    /// Returns the callers' error for a fault in the database. The fault itself goes to the log: it may name paths and SQL.
     pub(crate) fn from_database(error: &sqlx::Error) -> Self {
         tracing::error!(%error, "a query failed");
         Self::Database

@@ -35,7 +35,7 @@ pub struct Route {
     pub mean_departure_delay_minutes: Option<f64>,
 }
 
-/// How punctual one airline was.
+/// The punctuality of one airline.
 #[model]
 #[derive(PartialEq)]
 pub struct CarrierDelay {
@@ -81,7 +81,7 @@ pub struct Day {
     pub mean_departure_delay_minutes: Option<f64>,
 }
 
-/// What became of a departure.
+/// The outcome of a departure.
 #[model]
 #[derive(Copy, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -108,7 +108,7 @@ pub struct Departure {
     pub destination: String,
     /// City of the destination.
     pub city: String,
-    /// What became of it.
+    /// The outcome of the departure.
     pub status: Status,
     /// Delay at departure in minutes, negative for early; null for a cancelled flight.
     pub departure_delay_minutes: Option<i32>,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use framex_sdk::prelude::*;
 
-/// What counts as long.
+/// The duration from which a call counts as slow.
 #[derive(Debug)]
 pub(crate) struct SlowQuery(pub(crate) Duration);
 

@@ -4,14 +4,14 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Attribute, Data, DeriveInput, parse_quote};
 
-/// Whether an enum, or a variant of it, is marked `#[serde(untagged)]`.
+/// Returns true if an enum, or a variant of it, is marked `#[serde(untagged)]`.
 pub(super) fn is_untagged(input: &DeriveInput) -> bool {
     let Data::Enum(data) = &input.data else { return false };
     let is_marked = |attributes: &[Attribute]| {
         let serde = attributes.iter().filter(|attribute| attribute.path().is_ident("serde"));
         serde.into_iter().any(|attribute| {
             let mut found = false;
-            // What cannot be read so is shown by serde itself.
+            // Serde itself reports what cannot be parsed.
             let _read = attribute.parse_nested_meta(|meta| {
                 found |= meta.path.is_ident("untagged");
                 if meta.input.peek(syn::Token![=]) {
@@ -25,7 +25,7 @@ pub(super) fn is_untagged(input: &DeriveInput) -> bool {
     is_marked(&input.attrs) || data.variants.iter().any(|variant| is_marked(&variant.attrs))
 }
 
-/// Has serde derive functions in place of its traits, and implements the traits by way of those.
+/// Makes serde derive functions instead of its traits, and implements the traits with them.
 pub(super) fn checks(input: &mut DeriveInput) -> TokenStream {
     let name = input.ident.clone();
     let shown = name.to_string();

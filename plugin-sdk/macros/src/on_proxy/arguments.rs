@@ -1,4 +1,4 @@
-//! The arguments of a marked function: those that callers pass, and those that come from the context.
+//! The arguments of a marked function: some are passed by callers, some come from the context.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -178,7 +178,7 @@ impl Argument {
             ));
         }
         let mut default = DefaultValue::None;
-        // Those of the compiler stay with the body.
+        // Attributes for the compiler stay with the body.
         let is_of_compiler = |attribute: &&Attribute| {
             ["doc", "allow", "expect", "warn", "deny", "forbid"]
                 .iter()

@@ -1,4 +1,4 @@
-//! Arguments that are there under a condition: `#[cfg(..)]` and `#[cfg_attr(..)]`.
+//! Arguments under a condition: `#[cfg(..)]` and `#[cfg_attr(..)]`.
 //!
 //! The compiler has not looked at them when an attribute sees its function, so the function is written twice, with the
 //! argument as it is if the condition holds, and as it is if not; the compiler keeps one of them. Each takes care of the
@@ -15,7 +15,7 @@ use super::Function;
 pub(super) struct Condition {
     place: usize,
     predicate: Meta,
-    /// What `#[cfg_attr(..)]` adds if it holds; `None`: the whole argument depends on it.
+    /// The attributes that `#[cfg_attr(..)]` adds if it holds; `None`: the whole argument depends on it.
     attributes: Option<Vec<Meta>>,
 }
 

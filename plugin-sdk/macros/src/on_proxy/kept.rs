@@ -58,7 +58,7 @@ fn without_attributes(signature: &mut Signature) {
     }
 }
 
-/// Returns an implementation of `ProxyFunction` that type-checks whatever the signature is.
+/// Returns an implementation of `ProxyFunction` that type-checks for any signature.
 fn implementation(signature: &Signature) -> TokenStream {
     let name = &signature.ident;
     quote! {

@@ -1,4 +1,4 @@
-//! What is inside of lists, maps, variants and extensions.
+//! The contents of lists, maps, variants and extensions.
 
 use serde::de::value::{BorrowedBytesDeserializer, SeqAccessDeserializer};
 use serde::de::{

@@ -1,11 +1,11 @@
-//! What a MessagePack value begins with.
+//! The heads of MessagePack values.
 
 use rmp::Marker;
 
 use crate::codec::SOME_OF_NOTHING;
 use crate::codec::fault::Fault;
 
-/// What a value begins with; of one without entries, all of it.
+/// The head of a value: its type and length, or all of it if it has no entries.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::codec) enum Head<'de> {
     Nil,
@@ -18,7 +18,7 @@ pub(in crate::codec) enum Head<'de> {
     Bytes(&'de [u8]),
     List(usize),
     Map(usize),
-    /// So many `Some` around nothing.
+    /// This number of `Some` around nothing.
     Some(u8),
     Extension(i8, &'de [u8]),
 }

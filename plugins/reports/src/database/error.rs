@@ -1,4 +1,4 @@
-//! Why the plugin does not start. No message holds a part of `database_url` but the server, the port and the database.
+//! Errors of the start. Of `database_url`, messages hold the server, the port and the database only.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::fill::FillError;
 use crate::config::{CONNECTIONS_MAX, SecretError};
 
-/// Why the plugin does not start.
+/// The reason that the plugin does not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatabaseError {
     #[error("key `create` needs the key `database` or `database_url`, which says where")]

@@ -38,7 +38,7 @@ const SQLITE_SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// The same for a server. Whoever makes tables there may be one of several, and a table outlives a start that failed.
+/// The same for a server. Several hosts may create tables there at once, and a table outlives a start that failed.
 const MYSQL_SCHEMA: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS airlines (
         carrier VARCHAR(2) PRIMARY KEY,
@@ -74,7 +74,7 @@ const TABLES: [(&str, &str); 3] = [
     ("INSERT INTO flights ", include_str!("../../data/flights.csv")),
 ];
 
-/// Why the database cannot be made.
+/// The reason that the database cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FillError {
     #[error(transparent)]
@@ -83,7 +83,7 @@ pub(crate) enum FillError {
     Database(#[from] sqlx::Error),
 }
 
-/// Makes the SQLite file `path` in one step: there is never a part of it under that name, whatever happens meanwhile.
+/// Makes the SQLite file `path` in one step: a file of that name is always complete, even after a crash.
 ///
 /// # Errors
 /// The folder does not exist or cannot be written to, or the disk is full.

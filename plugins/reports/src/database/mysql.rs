@@ -11,13 +11,13 @@ use tokio::time::timeout;
 use super::{Database, DatabaseError, PATIENCE, PROBES, Pool, fill};
 use crate::config::{Config, SecretText};
 
-/// What URLs of such servers begin with.
+/// The schemes of URLs of such servers.
 const SCHEMES: [&str; 2] = ["mysql://", "mariadb://"];
 
-/// How long the start may take with a server that answers slowly; the host gives it 10 s, unless it is told otherwise.
+/// Time for the start with a slow server; the host allows 10 s by default.
 const START_PATIENCE: Duration = Duration::from_secs(8);
 
-/// What looking at the database has found.
+/// The state of a database.
 enum Found {
     /// It has what it should.
     Whole,
@@ -27,11 +27,11 @@ enum Found {
 
 /// Connects to the server, and checks the database, or fills it where it is empty and the operator wants that.
 ///
-/// A server that cannot be reached is no reason not to start: machines come up in any order. Until it is there, calls
+/// The plugin starts even if the server cannot be reached: machines come up in any order. Until it is there, calls
 /// fail with `unreachable`.
 ///
 /// # Errors
-/// What the operator has to see to: the URL, an account that the server does not know, a database of something else.
+/// Faults that the operator has to fix: the URL, an account that the server does not know, a database of something else.
 pub(super) async fn open(url: &SecretText, config: &Config) -> Result<Database, DatabaseError> {
     let options = options(url)?;
     let place = place(&options);
@@ -47,7 +47,7 @@ pub(super) async fn open(url: &SecretText, config: &Config) -> Result<Database, 
         .connect_lazy_with(options.clone());
     let prepared = timeout(START_PATIENCE, prepare(&pool, &options, config.create, &place)).await;
     let late = || match config.create {
-        // It answers, but not fast enough: whoever wants tables has to know that there are none.
+        // The server answers too slowly: an operator who wants tables has to know that there are none.
         true => DatabaseError::Slow { place: place.clone(), seconds: START_PATIENCE.as_secs() },
         false => refused(&place, sqlx::Error::PoolTimedOut),
     };
@@ -142,7 +142,7 @@ fn refused(place: &str, source: sqlx::Error) -> DatabaseError {
     DatabaseError::Refused { place: place.to_owned(), source }
 }
 
-/// Whether an error means that there is no server to talk to, now; the next call may find it.
+/// Returns true if an error means that the server is away; the next call may find it.
 pub(super) fn is_away(error: &sqlx::Error) -> bool {
     match error {
         // A certificate that is not to be trusted comes as such data: there is a server, and it is not the right one.

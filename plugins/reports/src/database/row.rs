@@ -1,4 +1,4 @@
-//! Values into a query and out of a row, whichever database it is.
+//! Values into a query and out of a row, for both kinds of database.
 
 use std::any::type_name;
 
@@ -6,7 +6,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, MySql, Row as _, Sqlite, Type};
 
-/// What stands for one `?` of a query.
+/// The value of one `?` of a query.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Value<'a> {
     /// A text, or null.

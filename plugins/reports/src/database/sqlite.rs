@@ -38,7 +38,7 @@ pub(super) async fn open(path: &Path, config: &Config) -> Result<Database, Datab
     Ok(Database::new(Pool::Sqlite(pool), config.connections_max))
 }
 
-/// How files are opened, for reading and for filling. The threads' names tell operators whose they are.
+/// Returns the options to open files with, for reading and for filling. Operators see the plugin in the threads' names.
 pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)

@@ -1,4 +1,4 @@
-//! Databases that open, and those that do not.
+//! Databases that open, and databases that do not.
 
 use std::fs;
 use std::path::PathBuf;

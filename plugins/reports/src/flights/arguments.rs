@@ -1,4 +1,4 @@
-//! What callers write, checked against the data: codes of airports, days, limits.
+//! The arguments of callers, checked against the data: codes of airports, days, limits.
 
 use super::calendar;
 use crate::database::{Database, Value};
@@ -80,7 +80,7 @@ async fn texts(database: &Database, sql: &'static str) -> Result<Vec<String>, Re
     texts.map_err(|error| ReportError::from_database(&error))
 }
 
-/// Whether the database has just this text. It is compared here as well: a server may take `jfk` or `JFK ` for `JFK`.
+/// Returns true if the database has exactly this text. It is compared here as well: a server may take `jfk` or `JFK ` for `JFK`.
 async fn has(database: &Database, sql: &'static str, text: &str) -> Result<bool, ReportError> {
     let Some(row) = database.first(sql, &[Value::Text(Some(text))]).await? else { return Ok(false) };
     let found = row.text("found").map_err(|error| ReportError::from_database(&error))?;

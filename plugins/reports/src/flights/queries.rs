@@ -78,7 +78,7 @@ pub(super) async fn day(database: &Database, airport: &str, date: &str) -> Resul
             mean_departure_delay_minutes: mean_delay_minutes,
         })
     };
-    // Without `GROUP BY` there is one row, whatever there is to count.
+    // Without `GROUP BY` there is one row, even if there is nothing to count.
     collect(&rows, day)?.pop().ok_or(ReportError::Database)
 }
 
@@ -124,13 +124,13 @@ async fn filters<'a>(
     Ok((origin, date))
 }
 
-/// What each of the rows says.
+/// Returns the value of each row.
 fn collect<T>(rows: &[Row], of_row: impl Fn(&Row) -> sqlx::Result<T>) -> Result<Vec<T>, ReportError> {
     let collected = rows.iter().map(of_row).collect::<sqlx::Result<_>>();
     collected.map_err(|error| ReportError::from_database(&error))
 }
 
-/// What several answers have: `flights`, of which so many `departed`, with `delay` as the sum of their delays.
+/// Columns that several queries have: the number of `flights`, how many of them `departed`, and the sum of their delays.
 struct Counts {
     flights: u32,
     cancelled: u32,

@@ -1,4 +1,4 @@
-//! Functions that say which build they are of.
+//! Functions that return the name of their build.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use framex_sdk::prelude::*;
 
 use crate::marker;
 
-/// What `on_start` saw.
+/// The build that `on_start` saw.
 #[derive(Debug)]
 pub struct Started(pub String);
 
@@ -56,7 +56,7 @@ pub async fn waits(ms: u64, #[state] started: &Started) -> Result<Vec<String>> {
 #[on_proxy(name = "misbehave.nested.ping")]
 pub async fn ping(depth: u64) -> Result<u64>;
 
-/// Calls `ping` of another plugin, which calls this one, so often.
+/// Calls `ping` of another plugin, which calls this one, `left` times.
 #[on_proxy]
 pub async fn pong(depth: u64) -> Result<u64> {
     if depth == 0 { Ok(0) } else { Ok(ping(depth - 1).await? + 1) }

@@ -51,7 +51,7 @@ impl Plugin for Changing {
     }
 }
 
-/// Begins what outlives the generation, if nobody stops it.
+/// Begins something that outlives the generation unless it is stopped.
 fn leave(release: Option<PathBuf>) {
     match marker::leaves() {
         b't' => {
@@ -77,12 +77,12 @@ fn leave(release: Option<PathBuf>) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a thread that nobody waits for is what is to be tested")]
+#[expect(clippy::disallowed_methods, reason = "the test needs a thread without an owner")]
 fn pause() {
     std::thread::sleep(Duration::from_millis(50));
 }
 
-#[expect(clippy::disallowed_methods, reason = "a task that nobody waits for is what is to be tested")]
+#[expect(clippy::disallowed_methods, reason = "the test needs a task without an owner")]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     let _detached = tokio::spawn(task);
 }

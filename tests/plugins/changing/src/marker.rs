@@ -1,4 +1,4 @@
-//! What tests change in the library's file to make another build of it (`framex_tests::Build`).
+//! The bytes of the library's file that tests change to make another build of it (`framex_tests::Build`).
 
 /// Prefix (16 bytes), name of the build (10), then three letters: how it starts, what it registers, what it leaves.
 #[used]
@@ -24,7 +24,7 @@ pub(crate) fn shape() -> u8 {
     bytes()[41]
 }
 
-/// What it leaves behind: `n`othing, a `t`hread, a tas`k`, ti`m`ers.
+/// What remains after a stop: `n`othing, a `t`hread, a tas`k`, ti`m`ers.
 pub(crate) fn leaves() -> u8 {
     bytes()[49]
 }

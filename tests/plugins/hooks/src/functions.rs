@@ -1,4 +1,4 @@
-//! What it does in calls.
+//! Functions of the plugin.
 
 use framex_sdk::prelude::*;
 
@@ -19,7 +19,7 @@ pub(crate) fn use_thread_local() {
     PANICS_ON_DROP.with(|_| ());
 }
 
-/// Answers "works".
+/// Returns "works".
 #[on_proxy]
 pub async fn works() -> Result<String> {
     Ok("works".to_owned())
@@ -34,10 +34,10 @@ pub async fn panics_on_drop() -> Result<String> {
 
 /// Sets more and more variables of the environment, with std.
 #[on_proxy]
-#[expect(unsafe_code, clippy::disallowed_methods, reason = "what plugins do, also by way of their libraries")]
+#[expect(unsafe_code, clippy::disallowed_methods, reason = "real plugins do this, themselves or in their libraries")]
 pub async fn sets_variables(first: u32) -> Result<String> {
     for number in first..first + 500 {
-        // SAFETY: it is not: others read at this moment. The host sees to it that this is no harm.
+        // SAFETY: not upheld: other threads read at this moment. The host makes that harmless.
         unsafe { std::env::set_var(format!("SET_IN_RUST_{number}"), "value") };
     }
     for number in first..first + 500 {

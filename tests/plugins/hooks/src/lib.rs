@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// `[plugins.hooks]`.
 #[derive(Debug, Deserialize)]
 struct Config {
-    /// What is done in `on_start`.
+    /// The action of `on_start`.
     #[serde(default)]
     does: Vec<Deed>,
 }

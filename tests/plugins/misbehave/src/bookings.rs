@@ -1,4 +1,4 @@
-//! Functions that must not run twice, and tell how often they did.
+//! Functions that must not run twice, and count how often they did.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use framex_sdk::prelude::*;
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
-/// Answers how many bookings had begun in this process when this one did, itself included; then `bytes` more.
+/// Returns how many bookings had begun in this process when this one did, itself included; then `bytes` more.
 #[on_proxy]
 pub async fn books(
     order: String,
@@ -27,13 +27,13 @@ pub async fn books(
     Ok(format!("{order} {nth}{}", "x".repeat(usize::try_from(bytes).unwrap_or_default())))
 }
 
-/// How many bookings began and ended in this process.
+/// Returns the numbers of bookings that began and that ended in this process.
 #[on_proxy]
 pub async fn booked() -> Result<(u64, u64)> {
     Ok((BEGUN.load(Ordering::Relaxed), ENDED.load(Ordering::Relaxed)))
 }
 
-/// Books with a key and a time, so many times one after the other, and answers what came of each.
+/// Books with a key and a timeout, several times in a row, and returns the outcome of each.
 #[on_proxy]
 pub async fn books_again(
     order: String,

@@ -1,4 +1,4 @@
-//! Functions that go wrong, or show what goes right.
+//! Functions that go wrong, or show that something works.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -28,7 +28,7 @@ pub enum Failure {
     Call(#[from] CallError),
 }
 
-/// How long counting takes.
+/// The duration of one count.
 #[derive(Debug)]
 pub struct Slow(pub Duration);
 
@@ -42,7 +42,7 @@ pub async fn tells_password(#[state] password: &Password) -> Result<Option<Strin
     Ok(password.0.clone())
 }
 
-/// How often this ran in this process.
+/// Counts its runs in this process.
 #[on_proxy]
 pub async fn counts(#[state] slow: &Slow) -> Result<u64> {
     static RUNS: AtomicU64 = AtomicU64::new(0);
@@ -245,7 +245,7 @@ pub async fn asks_sometimes() -> Result<String> {
     sometimes().await
 }
 
-/// Sends bytes to a unix socket and answers the first line that comes back.
+/// Sends bytes to a unix socket and returns the first line that comes back.
 #[on_proxy(blocking)]
 pub fn asks_socket(socket: String, request: String) -> Result<String> {
     let failed = |error: std::io::Error| Error::new("socket", error.to_string());
@@ -256,7 +256,7 @@ pub fn asks_socket(socket: String, request: String) -> Result<String> {
     Ok(line.trim_end().to_owned())
 }
 
-/// As `asks_socket`, on the thread that polls the call, which nobody should do.
+/// As `asks_socket`, on the thread that polls the call, which is a mistake of plugins.
 #[on_proxy]
 pub async fn holds_worker(socket: String) -> Result<String> {
     let failed = |error: std::io::Error| Error::new("socket", error.to_string());
@@ -266,7 +266,7 @@ pub async fn holds_worker(socket: String) -> Result<String> {
     Ok(line)
 }
 
-/// Runs a process to its end, and answers its exit code and what it wrote to its error output.
+/// Runs a process to its end, and returns its exit code and what it wrote to its error output.
 #[on_proxy(blocking)]
 pub fn runs_process(command: Vec<String>) -> Result<(Option<i32>, String)> {
     let failed = |error: std::io::Error| Error::new("process", error.to_string());

@@ -9,7 +9,7 @@ pub enum Long {
     /// With details.
     #[error("it failed at length")]
     AtLength {
-        /// What it says.
+        /// The text.
         text: String,
     },
     /// A call that failed.
@@ -17,32 +17,32 @@ pub enum Long {
     Call(#[from] CallError),
 }
 
-/// Gives so many bytes.
+/// Returns this number of bytes.
 #[on_proxy]
 pub async fn gives_bytes(count: usize) -> Result<Vec<u8>> {
     Ok(vec![7; count])
 }
 
-/// Gives so many bytes, a moment later.
+/// Returns this number of bytes, a moment later.
 #[on_proxy]
 pub async fn gives_bytes_later(count: usize) -> Result<Vec<u8>> {
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     Ok(vec![7; count])
 }
 
-/// Gives so many times nothing: a byte each, and five in JSON.
+/// Returns a list of this number of nulls: a byte each, and five in JSON.
 #[on_proxy]
 pub async fn gives_nulls(count: usize) -> Result<Vec<Option<u8>>> {
     Ok(vec![None; count])
 }
 
-/// Asks for so many bytes, by way of the host, and gives their number.
+/// Calls for this number of bytes through the host, and returns their number.
 #[on_proxy]
 pub async fn asks_for_bytes(count: usize) -> Result<usize> {
     Ok(gives_bytes(count).await?.len())
 }
 
-/// Fails with details of so many bytes.
+/// Fails with details of this number of bytes.
 #[on_proxy]
 pub async fn fails_at_length(count: usize) -> Result<(), Long> {
     Err(Long::AtLength { text: "x".repeat(count) })

@@ -1,4 +1,4 @@
-//! Functions with layers, and a layer that fails as it is told.
+//! Functions with layers, and a layer that fails on demand.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use framex_sdk::prelude::*;
 
-/// How often a body ran in this generation.
+/// The number of runs of bodies in this generation.
 static RUNS: AtomicU64 = AtomicU64::new(0);
 static MOOD: Mutex<Mood> = Mutex::new(Mood::Good);
 static NOTES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// What the layer `moody` does.
+/// The behaviour of the layer `moody`.
 #[model]
 #[derive(Copy)]
 #[serde(rename_all = "snake_case")]
@@ -31,13 +31,13 @@ pub enum Mood {
     PanicsDuring,
     /// Refuses the call.
     Refuses,
-    /// Answers 1000.
+    /// Returns 1000.
     Answers,
     /// Adds 1000 to the answer.
     Adds,
     /// Never comes to the body.
     Hangs,
-    /// Never answers after it.
+    /// Never ends after it.
     HangsAfter,
 }
 
@@ -53,7 +53,7 @@ fn note(text: String) {
     NOTES.lock().unwrap_or_else(PoisonError::into_inner).push(text);
 }
 
-/// Sets what the layer does from now on; answers what was noted since the last time, and how often bodies ran.
+/// Sets the behaviour of the layer; returns the notes since the last time, and the number of runs of bodies.
 #[on_proxy]
 pub async fn set_mood(mood: Mood) -> Result<(Vec<String>, u64)> {
     *MOOD.lock().unwrap_or_else(PoisonError::into_inner) = mood;
@@ -131,7 +131,7 @@ async fn body(ms: u64) -> u64 {
     runs
 }
 
-/// How often bodies ran.
+/// Returns the number of runs of bodies.
 #[on_proxy(layer = notes, layer = moody)]
 pub async fn layered(#[default] ms: u64) -> Result<u64> {
     Ok(body(ms).await)
@@ -150,7 +150,7 @@ pub async fn calls_layered() -> Result<u64> {
     layered(0).await
 }
 
-/// What a layer learns of a call.
+/// The call as a layer sees it.
 #[model]
 #[derive(Default)]
 pub struct Seen {
@@ -162,7 +162,7 @@ pub struct Seen {
     pub caller: Option<String>,
     /// Milliseconds that are left.
     pub remaining_ms: Option<u64>,
-    /// Whether the state of the plugin is there.
+    /// True if the state of the plugin is there.
     pub has_state: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Functions that leave a line behind whenever they run, which outlives the host.
+//! Functions that write a line for each run, which outlives the host.
 
 use std::fs::File;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use framex_sdk::prelude::*;
 
-/// Where the lines go; nowhere without `ledger` in the config.
+/// The file of the lines; there is none without `ledger` in the config.
 #[derive(Debug)]
 pub struct Ledger(Option<File>);
 
@@ -15,14 +15,14 @@ impl Ledger {
     /// Opens the file at its end.
     ///
     /// # Errors
-    /// Those of the system.
+    /// The errors of the system.
     pub fn open(path: Option<&Path>) -> Result<Self> {
         let open = |path: &Path| File::options().append(true).create(true).open(path);
         Ok(Self(path.map(open).transpose().map_err(failed)?))
     }
 
-    /// Adds a line by a single write, which the system keeps whole between those of others, and also when this process
-    /// is killed right after.
+    /// Adds a line by a single write, which stays whole between the writes of other processes, and when this process is
+    /// killed right after.
     fn add(&self, id: &str) -> Result<()> {
         let Some(mut file) = self.0.as_ref() else { return Err(Error::new("ledger", "there is no ledger")) };
         let line = format!("{id}\n");
@@ -50,7 +50,7 @@ pub async fn notes_idempotent(id: String, #[default] ms: u64, #[state] ledger: &
 }
 
 async fn work(id: String, ms: u64, ledger: &Ledger) -> Result<String> {
-    // First of all: whatever happens later, it ran.
+    // First of all: from here on, the body ran.
     ledger.add(&id)?;
     if ms > 0 {
         tokio::time::sleep(Duration::from_millis(ms)).await;

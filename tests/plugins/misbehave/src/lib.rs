@@ -17,9 +17,9 @@ use serde::Deserialize;
 /// `[plugins.misbehave]`.
 #[derive(Debug, Deserialize)]
 struct Config {
-    /// What goes wrong in `on_start`; nothing without it.
+    /// The fault in `on_start`; none by default.
     start: Option<StartFault>,
-    /// How long counting takes.
+    /// The duration of one count.
     #[serde(default)]
     slow_ms: u64,
     /// The file that the functions of the ledger write to.
@@ -44,7 +44,7 @@ enum StartFault {
     Prints,
 }
 
-#[expect(clippy::print_stdout, reason = "that it prints is what is to be tested")]
+#[expect(clippy::print_stdout, reason = "the test needs a plugin that prints")]
 fn prints() {
     println!("{{\"this is\": \"no result of the host");
 }

@@ -1,4 +1,4 @@
-//! Functions of which so many run at once, and so many wait.
+//! Functions with limits on the calls that run and wait.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub async fn begun() -> Result<Vec<u64>> {
 #[on_proxy(name = "misbehave.limited.repeats")]
 pub async fn repeats_by_the_host(depth: u64) -> Result<u64>;
 
-/// Calls itself through the host, so deep.
+/// Calls itself through the host, to a depth.
 #[on_proxy(name = "misbehave.limited.repeats")]
 pub async fn repeats(depth: u64) -> Result<u64> {
     if depth == 0 { Ok(0) } else { Ok(repeats_by_the_host(depth - 1).await? + 1) }

@@ -14,12 +14,12 @@ pub(crate) fn register(ctx: &Context) -> Result<()> {
     ctx.register_proxy_func::<asks_count_spawned>()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a task of the plugin's own is what is to be tested")]
+#[expect(clippy::disallowed_methods, reason = "the test needs a task of the plugin's own")]
 fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     tokio::spawn(task)
 }
 
-/// Where something is on the stack of this thread.
+/// Returns an address on this thread's stack.
 #[inline(never)]
 fn stack_address() -> u64 {
     let local = 0_u8;
@@ -30,7 +30,7 @@ fn stack_address() -> u64 {
 #[on_proxy(name = "misbehave.nested.again")]
 pub async fn again_by_the_host(depth: u64) -> Result<Vec<u64>>;
 
-/// Calls itself so deep; returns where each call is on its stack, the innermost first.
+/// Calls itself to a depth; returns the address of each call on its stack, the innermost first.
 #[on_proxy]
 pub async fn again(depth: u64) -> Result<Vec<u64>> {
     let mut addresses = if depth == 0 { Vec::new() } else { again_by_the_host(depth - 1).await? };
@@ -58,7 +58,7 @@ pub async fn again_layered(depth: u64) -> Result<Vec<u64>> {
 #[on_proxy(name = "misbehave.nested.again_spawned")]
 pub async fn again_spawned_by_the_host(depth: u64) -> Result<u64>;
 
-/// Calls itself so deep, each time from a task that it spawns.
+/// Calls itself to a depth, each time from a task that it spawns.
 #[on_proxy]
 pub async fn again_spawned(depth: u64) -> Result<u64> {
     if depth == 0 {
@@ -72,7 +72,7 @@ pub async fn again_spawned(depth: u64) -> Result<u64> {
 #[on_proxy(name = "misbehave.nested.again_on_threads")]
 pub async fn again_on_threads_by_the_host(depth: u64) -> Result<u64>;
 
-/// Calls itself so deep, each time from a thread of its own that has little stack.
+/// Calls itself to a depth, each time from a thread of its own that has little stack.
 #[on_proxy]
 pub async fn again_on_threads(depth: u64) -> Result<u64> {
     if depth == 0 {
@@ -92,7 +92,7 @@ pub async fn again_on_threads(depth: u64) -> Result<u64> {
 #[on_proxy(name = "misbehave.nested.again_blocking")]
 pub async fn again_blocking_by_the_host(depth: u64) -> Result<u64>;
 
-/// Calls itself so deep, each time from the blocking pool.
+/// Calls itself to a depth, each time from the blocking pool.
 #[on_proxy(blocking)]
 pub fn again_blocking(depth: u64) -> Result<u64> {
     if depth == 0 {
@@ -106,7 +106,7 @@ pub fn again_blocking(depth: u64) -> Result<u64> {
 #[on_proxy(name = "changing.functions.pong")]
 pub async fn pong(depth: u64) -> Result<u64>;
 
-/// Calls `pong` of another plugin, which calls this one, so often.
+/// Calls `pong` of another plugin, which calls this one, `left` times.
 #[on_proxy]
 pub async fn ping(depth: u64) -> Result<u64> {
     if depth == 0 { Ok(0) } else { Ok(pong(depth - 1).await? + 1) }
@@ -116,7 +116,7 @@ pub async fn ping(depth: u64) -> Result<u64> {
 #[on_proxy(name = "misbehave.nested.sleeps_below")]
 pub async fn sleeps_below_by_the_host(depth: u64, ms: u64) -> Result<u64>;
 
-/// Calls itself so deep, and waits there.
+/// Calls itself to a depth, and waits there.
 #[on_proxy]
 pub async fn sleeps_below(depth: u64, ms: u64) -> Result<u64> {
     if depth > 0 {
@@ -126,11 +126,11 @@ pub async fn sleeps_below(depth: u64, ms: u64) -> Result<u64> {
     Ok(0)
 }
 
-/// `misbehave.functions.counts`, wherever that runs.
+/// `misbehave.functions.counts`, here or on a peer.
 #[on_proxy(name = "misbehave.functions.counts")]
 pub async fn count_by_the_host() -> Result<u64>;
 
-/// Runs here and asks for the count, wherever that is.
+/// Runs here and calls `counts`, here or on a peer.
 #[on_proxy]
 pub async fn asks_count() -> Result<u64> {
     count_by_the_host().await

@@ -9,7 +9,7 @@ macro_rules! echo {
         $(
             #[on_proxy(name = $name)]
             pub async fn $function(
-                /// What is returned.
+                /// The value to return.
                 value: $type,
             ) -> Result<$type> {
                 Ok(value)

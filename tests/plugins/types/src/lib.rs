@@ -1,6 +1,6 @@
 //! A plugin for tests: a function for each kind of type.
 #![forbid(unsafe_code)]
-#![allow(missing_docs, clippy::missing_errors_doc, reason = "what its functions do is said by their types")]
+#![allow(missing_docs, clippy::missing_errors_doc, reason = "the types of the functions say what they do")]
 
 pub mod echo;
 pub mod kinds;

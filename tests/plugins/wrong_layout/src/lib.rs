@@ -1,4 +1,4 @@
-//! A plugin for tests: what `#[plugin]` exports, with the layout of another struct than the ABI's.
+//! A plugin for tests: the exports of `#[plugin]`, with the layout of another struct than the ABI's.
 #![allow(unsafe_code, reason = "exported symbols, and the derive")]
 
 use framex_abi as abi;
@@ -14,7 +14,7 @@ pub struct AbiSurface {
     pub surprise: u64,
 }
 
-/// Never reached: the layout is looked at before.
+/// Never reached: the layout is checked before.
 unsafe extern "C" fn start(_: *const abi::Host, _: *mut *mut (), _: *mut abi::Buffer) -> i32 {
     abi::STATUS_OK
 }
@@ -35,7 +35,7 @@ pub static framex_plugin_v1: abi::PluginDescriptor = abi::PluginDescriptor {
     on_stop: None,
 };
 
-/// Answers the layout of the wrong struct.
+/// Returns the layout of the wrong struct.
 #[unsafe(no_mangle)]
 #[allow(improper_ctypes_definitions, reason = "the ABI's own signature")]
 pub extern "C" fn framex_layout_v1() -> &'static TypeLayout {
