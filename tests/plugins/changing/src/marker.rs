@@ -24,7 +24,7 @@ pub(crate) fn shape() -> u8 {
     bytes()[41]
 }
 
-/// What remains after a stop: `n`othing, a `t`hread, a tas`k`, ti`m`ers.
+/// Remains of a stopped build: `n`othing, a `t`hread, a tas`k`, ti`m`ers.
 pub(crate) fn leaves() -> u8 {
     bytes()[49]
 }

@@ -1,4 +1,4 @@
-//! Answers to known questions; the expected values were computed from the CSV files without SQL.
+//! Known questions; the expected answers were computed from the CSV files without SQL.
 
 use super::*;
 use crate::database::tests::filled;
