@@ -34,7 +34,11 @@ pub async fn panics_on_drop() -> Result<String> {
 
 /// Sets more and more variables of the environment, with std.
 #[on_proxy]
-#[expect(unsafe_code, clippy::disallowed_methods, reason = "real plugins do this, themselves or in their libraries")]
+#[expect(
+    unsafe_code,
+    clippy::disallowed_methods,
+    reason = "real plugins do this, themselves or in their libraries"
+)]
 pub async fn sets_variables(first: u32) -> Result<String> {
     for number in first..first + 500 {
         // SAFETY: not upheld: other threads read at this moment. The host makes that harmless.
