@@ -52,7 +52,7 @@
 #define FRAMEX_NO_DEADLINE UINT64_MAX
 
 /**
- * What [`Host::resolve`] answers for a name that cannot be one of a function.
+ * Returned by [`Host::resolve`] for text that is not a valid function name.
  */
 #define FRAMEX_NO_FUNCTION 0
 
@@ -91,8 +91,8 @@ typedef struct FramexSlice {
 } FramexSlice;
 
 /**
- * What a function learns of the call that it serves. Borrowed for the length of `call`; what [`Host::describe`]
- * filled in holds as long as the handle that it was asked for.
+ * The call that a function serves. Borrowed for the length of `call`; values that [`Host::describe`] fills in are
+ * valid as long as the handle that it was asked for.
  */
 typedef struct FramexCallContext {
     /**
@@ -113,7 +113,7 @@ typedef struct FramexCallContext {
      */
     uint64_t remaining_ms;
     /**
-     * Names the call in logs and answers.
+     * Names the call in logs and responses.
      */
     uint8_t request_id[16];
     /**
@@ -131,7 +131,7 @@ typedef struct FramexCallContext {
 } FramexCallContext;
 
 /**
- * What a waker can do. The functions may be called from any thread.
+ * The functions of a waker. They may be called from any thread.
  */
 typedef struct FramexWakerVtable {
     /**
@@ -193,7 +193,7 @@ typedef struct FramexBuffer {
 /**
  * A call that suspended.
  *
- * The receiver polls it until it answers something other than [`STATUS_PENDING`], never after, and drops it once.
+ * The receiver polls it until it returns something other than [`STATUS_PENDING`], never after, and drops it once.
  * Dropping it earlier is cancellation. It may move between threads; it is polled by one at a time.
  */
 typedef struct FramexFuture {
@@ -202,7 +202,7 @@ typedef struct FramexFuture {
      */
     void *state;
     /**
-     * Polls: answers a status, and fills `out` for all but pending.
+     * Polls: returns a status, and fills `out` for all but pending.
      */
     int32_t (*poll)(void *state, const struct FramexWaker *waker, struct FramexBuffer *out);
     /**
@@ -212,7 +212,7 @@ typedef struct FramexFuture {
 } FramexFuture;
 
 /**
- * Where calls from inside the owning plugin go; the host writes `route`, the plugin counts `calls`.
+ * The route of calls from inside the owning plugin; the host writes `route`, the plugin counts `calls`.
  */
 typedef struct FramexRouteCell {
     /**
@@ -220,7 +220,7 @@ typedef struct FramexRouteCell {
      */
     uint32_t route;
     /**
-     * How often a layer of the function failed, counted by the plugin; zero before ABI 1.1.
+     * Failures of layers of the function, counted by the plugin; zero before ABI 1.1.
      */
     uint32_t layer_failures;
     /**
@@ -266,7 +266,7 @@ typedef struct FramexRegistration {
      */
     uint32_t max_concurrency;
     /**
-     * Calls that wait while so many run; zero before ABI 1.1. Without `max_concurrency`, nothing waits.
+     * Calls that wait while `max_concurrency` calls run; zero before ABI 1.1. Without `max_concurrency`, nothing waits.
      */
     uint32_t max_queue;
     /**
@@ -276,7 +276,7 @@ typedef struct FramexRegistration {
     /**
      * Calls the function with a MessagePack map of named arguments, which stay valid until the future is dropped.
      *
-     * Answers a status; for pending, `future` is filled in, otherwise `out` is.
+     * Returns a status; for pending, `future` is filled in, otherwise `out` is.
      */
     int32_t (*call)(const void *function,
                     const struct FramexCallContext *context,
@@ -291,7 +291,7 @@ typedef struct FramexRegistration {
 } FramexRegistration;
 
 /**
- * What a plugin may ask for with a call of its own. A null pointer means the defaults.
+ * Options of a call that a plugin makes. A null pointer means the defaults.
  */
 typedef struct FramexCallOptions {
     /**
@@ -303,7 +303,7 @@ typedef struct FramexCallOptions {
      */
     uint32_t flags;
     /**
-     * At most so many milliseconds, or [`NO_DEADLINE`]; the deadline of the invocation holds as well.
+     * Timeout in milliseconds, or [`NO_DEADLINE`]; the deadline of the invocation holds as well.
      */
     uint64_t timeout_ms;
     /**
@@ -383,7 +383,7 @@ typedef struct FramexHost {
      */
     uint32_t (*resolve)(const void *instance, struct FramexSlice name);
     /**
-     * Calls a function, wherever it runs. `invocation` is the one being served, or null outside of any.
+     * Calls a function, here or on a peer. `invocation` is the one being served, or null outside of any.
      *
      * The host takes `arguments` over. Statuses as in [`Registration::call`].
      */
@@ -452,13 +452,13 @@ typedef struct FramexPluginDescriptor {
      */
     uint8_t version[32];
     /**
-     * What built it, for people: SDK and compiler, padded with zeros.
+     * The SDK and the compiler that built it, as text for people, padded with zeros.
      */
     uint8_t built_with[64];
     /**
      * Starts the plugin: registers functions through `host`, fills `instance`.
      *
-     * Called once, on a thread of its own. Answers [`crate::STATUS_OK`], or another status with the reason
+     * Called once, on a thread of its own. Returns [`crate::STATUS_OK`], or another status with the reason
      * as UTF-8 text in `error`.
      */
     int32_t (*on_start)(const struct FramexHost *host, void **instance, struct FramexBuffer *error);
