@@ -23,11 +23,11 @@ pub use stamp::Stamp;
 
 /// Opens a file for reading, also behind a link, and returns what its descriptor says of it; `None` for a pipe, a
 /// device, a socket or a directory, none of which it waits for.
-///
-/// # Errors
+/// Opens a file for reading, also behind a link, and returns the metadata of its descriptor; `None` for a pipe, a
+/// device, a socket or a directory, none of which it waits for.
 /// What the system says.
 pub fn open_regular(path: &Path) -> io::Result<Option<(File, Metadata)>> {
-    // Before it is opened: opening a device may do something. After that again: it may be another file by then.
+    // The error of the system.
     if !fs::metadata(path)?.is_file() {
         return Ok(None);
     }

@@ -1,4 +1,4 @@
-//! Other framex-hosts: sealed calls to them over kept connections, and what they say of themselves.
+//! Other framex-hosts: sealed calls to them over kept connections, their catalogues, and their discovery.
 //!
 //! Layer: above `plugins` (which it does not use) and `wire`. It must never decide whether a call goes to a peer,
 //! nor make a call again that may have run.
@@ -31,7 +31,7 @@ pub use transport::{Client, Connector, Stream};
 /// Reads the catalogue of a peer; for fuzzing.
 ///
 /// # Errors
-/// Why it is none, in words.
+/// The reason why the bytes are not a catalogue, in words.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub fn read_catalogue(bytes: &[u8]) -> Result<Catalogue, String> {

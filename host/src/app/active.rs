@@ -1,4 +1,5 @@
-//! What of a config can be replaced while the host runs: the policy of the service and the routes of the router.
+//! A config in force, and everything that a reload can replace with it: the policy of the public listener and the
+//! routes.
 
 mod group;
 
@@ -18,12 +19,12 @@ use crate::peers::{Client, Discovered};
 use crate::router::{PeerSet, RepeatBounds, Routes};
 use crate::wire::{Compression, KeyRing, Limits as WireLimits};
 
-/// Smallest plaintext in bytes that is worth compressing.
+/// The smallest plaintext in bytes that is worth compressing.
 const COMPRESS_BYTES_MIN: usize = 1024;
-/// What an envelope may have around arguments or a result of the largest body.
+/// The room in bytes that an envelope needs around arguments or a result.
 const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
-/// A config and what is made from it. The next one keeps what stays the same: connections to peers, what is known of
+/// A config and what is made from it. The next config keeps what stays the same: connections to peers, what is known of
 /// them, permits of calls.
 pub(super) struct ActiveConfig {
     pub(super) config: Config,
@@ -33,7 +34,7 @@ pub(super) struct ActiveConfig {
     groups: HashMap<PeerUrl, Group>,
 }
 
-/// The things that go on from one config to the next.
+/// Everything that goes on from one config to the next.
 #[derive(Clone)]
 pub(super) struct Carryover {
     /// This process, as peers know it.
@@ -41,7 +42,7 @@ pub(super) struct Carryover {
     pub(super) admission: Arc<Admission>,
     /// Own the connections to peers.
     pub(super) client_tasks: Tasks,
-    /// Receives what is found.
+    /// Receives the results of discovery.
     pub(super) discovered: mpsc::Sender<Discovered>,
 }
 
@@ -70,7 +71,7 @@ impl ActiveConfig {
         Arc::clone(&self.keys)
     }
 
-    /// Makes the peers, and keeps those of the config before that stay the same.
+    /// Makes the peers, and keeps the unchanged peers of the config before.
     pub(super) fn take_over(&mut self, before: Option<&Self>) {
         let factory = self.factory();
         let group = |peer: &config::Peer| {
@@ -90,7 +91,8 @@ impl ActiveConfig {
         }
     }
 
-    /// Takes what was found behind a URL, unless a config that is gone asked for it. Returns true if that changes anything.
+    /// Takes the peers that were found behind a URL, unless the task of an earlier config found them. Returns true if
+    /// that changes anything.
     pub(super) fn take(&mut self, discovered: Discovered) -> bool {
         let Discovered { url, by, outcome: Ok(found) } = discovered else { return false };
         let peer = self.config.proxy.peer(&url);
@@ -105,12 +107,12 @@ impl ActiveConfig {
         true
     }
 
-    /// Where calls go.
+    /// Returns the routes of calls.
     pub(super) fn routes(&self) -> Routes {
         let proxy = &self.config.proxy;
         let functions = proxy.functions.iter();
         let mut all = self.peers_behind(proxy.peers.iter().map(|peer| &peer.url));
-        // A peer behind two URLs is one peer to those who look at all of them.
+        // A peer behind two URLs counts once among all peers.
         let mut seen = HashSet::new();
         all.peers.retain(|peer| seen.insert(peer.url().clone()));
         Routes {
@@ -136,20 +138,20 @@ impl ActiveConfig {
         set
     }
 
-    /// Begins to monitor its peers and to discover others, as far as that has not begun yet. Monitors of peers that are no
-    /// longer there ended with the config before.
+    /// Starts the monitors of its peers and discovery, if they have not started yet. Monitors of removed peers ended
+    /// with the config before.
     pub(super) fn start_peers(&self) {
         let Carryover { discovered, client_tasks, .. } = &self.carryover;
         self.groups.values().for_each(|group| group.start(discovered, client_tasks));
     }
 
-    /// How much is kept of calls with idempotency keys.
+    /// Returns the bounds on kept outcomes of calls with idempotency keys.
     pub(super) fn repeats(&self) -> RepeatBounds {
         let server = &self.config.server;
         RepeatBounds { keep: server.idempotency_keep, bytes_max: server.idempotency_bytes_max }
     }
 
-    /// Who may ask what.
+    /// Returns the policy of the public listener.
     pub(super) fn policy(&self) -> Result<Policy, AppError> {
         Ok(Policy {
             access: self.config.access(),
@@ -178,13 +180,13 @@ fn compression(config: &Config, is_loopback: bool) -> Compression {
     }
 }
 
-/// What is taken from those who call.
+/// The limits on calls from other hosts.
 fn request_limits(config: &Config) -> WireLimits {
     let Server { body_bytes_max, expansion_max, nesting_max, .. } = config.server;
     WireLimits { plaintext_bytes_max: body_bytes_max + ENVELOPE_BYTES_MAX, expansion_max, nesting_max }
 }
 
-/// What is taken from peers that were called.
+/// The limits on answers of peers.
 fn answer_limits(config: &Config) -> WireLimits {
     let plaintext_bytes_max = config.proxy.answer_bytes_max + ENVELOPE_BYTES_MAX;
     WireLimits { plaintext_bytes_max, ..request_limits(config) }

@@ -1,4 +1,4 @@
-//! From a config to connected parts.
+//! Builds the connected parts of a daemon from a config.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::plugins::{LoadReport, PluginConfig, PluginError, Plugins, Services, S
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
 
-/// How many findings may wait until they are put into force; who finds more waits as well.
+/// The capacity of the channel for results of discovery.
 const FINDINGS: usize = 16;
 
 /// Builds the parts and brings the config into force. No plugin is loaded yet.
@@ -73,7 +73,7 @@ pub(super) async fn build(
     Ok((Arc::new(Reloader::start(reread, parts, active, policy)), findings))
 }
 
-/// Loads the plugins of the config that is in force, while peers answer already.
+/// Loads the plugins of the config in force, while peers already answer.
 pub(super) async fn load_plugins(reloader: &Reloader) -> Result<(), AppError> {
     let (config, plugins, router) = (reloader.config(), reloader.plugins(), &reloader.service().router);
     let report = plugins.load_directory(config.load_plugins.as_deref()).await.map_err(AppError::Plugin)?;
@@ -90,7 +90,7 @@ pub(super) async fn load_plugins(reloader: &Reloader) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Logs what came of loading.
+/// Logs the failures of loading.
 ///
 /// # Errors
 /// The first plugin that the config requires and that failed.
@@ -106,7 +106,7 @@ fn report_load(config: &Config, report: LoadReport) -> Result<(), AppError> {
     missed.map_or(Ok(()), |error| Err(AppError::Plugin(error)))
 }
 
-/// This process, as the next life of those that held the state directory before.
+/// Returns the identity of this process, as the successor of earlier processes with the same state directory.
 fn identity(config: &Config, state_dir: &StateDir) -> Identity {
     let instance = InstanceId::random();
     let predecessors = lives::succeed(state_dir.path(), instance).unwrap_or_else(|error| {
@@ -116,7 +116,7 @@ fn identity(config: &Config, state_dir: &StateDir) -> Identity {
     Identity::succeeding(Arc::clone(&config.host_id), instance, predecessors)
 }
 
-/// The plugins that serve, and their functions.
+/// Returns the plugins that serve, and their functions.
 pub(super) fn known(plugins: &Plugins, failed: Vec<String>) -> Known {
     let mut known = Known { failed, ..Known::default() };
     for status in plugins.statuses().into_iter().filter(|status| status.state == "published") {
@@ -128,7 +128,7 @@ pub(super) fn known(plugins: &Plugins, failed: Vec<String>) -> Known {
 
 /// Loads and starts the plugins of a config, with calls going through `dispatch`.
 ///
-/// `folder` is used by this process alone.
+/// No other process uses `folder`.
 ///
 /// # Errors
 /// [`AppError::State`], [`AppError::UnsafeState`], [`PluginError::Directory`] and [`PluginError::WritableDirectory`]; single plugins that failed
@@ -162,7 +162,7 @@ fn open_plugins(
     Plugins::open(services, table, folder, settings(config)).map(Arc::new)
 }
 
-/// What plugins are told by a config.
+/// Returns the settings of plugins in a config.
 pub(super) fn settings(config: &Config) -> Settings {
     let config_of = {
         let config = config.clone();
@@ -184,12 +184,12 @@ pub(super) fn settings(config: &Config) -> Settings {
     }
 }
 
-/// Calls from inside a plugin to its own functions stay inside, as long as the router has them run here.
+/// Marks the functions that a plugin can call in itself without the host, because the router runs them here.
 fn write_routes(router: &Router, plugins: &Plugins) {
     plugins.write_routes(&|name: &FunctionName| matches!(router.target(name), Target::Local(_)));
 }
 
-/// Writes the routes again whenever the router learns that a peer is this host, or plugins changed.
+/// Writes the routes again when the router learns that a peer is this host, or when plugins changed.
 fn keep_routes(router: &Arc<Router>, plugins: &Arc<Plugins>) {
     let rewrite = {
         let (router, plugins) = (Arc::downgrade(router), Arc::downgrade(plugins));

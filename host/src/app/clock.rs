@@ -1,8 +1,8 @@
-//! A clock that does not go back from one life of the host to the next.
+//! A clock that does not go back between lives of the host.
 //!
-//! Which frames are new is known for one life; those of earlier lives are recognised by stamps from before this one
-//! began. So a clock that begins anew at each boot, or that was set back, would make them fresh again. The latest time
-//! that a host has known is kept in the state directory, and the next life goes on from there.
+//! The host knows which frames are new only for one life; the stamps of frames from earlier lives are older than its
+//! start. So a clock that begins anew at each boot, or that was set back, would make them fresh again. The state
+//! directory keeps the latest time that the host has known, and the next life continues from there.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +17,7 @@ use crate::http::Service;
 
 /// The interval of writes, while there are frames to remember.
 const EVERY: Duration = Duration::from_secs(15);
-/// Length of what is written, with spaces at its end: always the same, so that nothing of an older one is left.
+/// The length of the record, padded with spaces: it is constant, so that nothing of an older one is left.
 const BYTES: usize = 256;
 
 /// The time as it is stored.
@@ -26,13 +26,13 @@ const BYTES: usize = 256;
 struct Mark {
     /// Unix time in milliseconds.
     at_ms: u64,
-    /// The system's id of its boot; empty where it does not tell.
+    /// The system's id of its boot; empty if there is none.
     boot: String,
-    /// The host ended after that; otherwise it may have gone on for [`EVERY`].
+    /// The host ended after that. Otherwise it may have gone on for [`EVERY`].
     ended: bool,
 }
 
-/// Starts the clock of this life. `file` is the lock of the state directory, which has room for the time.
+/// Starts the clock of this life. `file` is the lock of the state directory, which also holds the time.
 pub(super) fn start(file: &File) -> Clock {
     let (clock, boot) = (Clock::start(), boot());
     let mark = read(file).unwrap_or_else(|error| {
@@ -54,7 +54,7 @@ pub(super) fn start(file: &File) -> Clock {
     clock
 }
 
-/// Writes the time again and again, as long as there are frames.
+/// Writes the time again and again, as long as there are frames to remember.
 pub(super) async fn keep(file: Arc<File>, service: Arc<Service>, tasks: Tasks) {
     loop {
         tokio::select! {
@@ -63,13 +63,13 @@ pub(super) async fn keep(file: Arc<File>, service: Arc<Service>, tasks: Tasks) {
         }
         if service.replays.remembered() > 0 {
             let (file, mark) = (Arc::clone(&file), mark(service.clock, false));
-            // A system that hangs costs one thread: the next turn waits for it.
+            // A file system that hangs costs one thread: the next turn waits for it.
             let _lost = tokio::task::spawn_blocking(move || write(&file, &mark)).await;
         }
     }
 }
 
-/// Writes the time once more: no frame is taken any more.
+/// Writes the time for the last time: no more frames are accepted.
 pub(super) fn leave(file: &File, clock: Clock) {
     write(file, &mark(clock, true));
 }
@@ -78,13 +78,13 @@ fn mark(clock: Clock, ended: bool) -> Mark {
     Mark { at_ms: clock.now_ms(), boot: boot(), ended }
 }
 
-/// The time that an earlier life may have known, if it is later than now.
+/// Returns the time that an earlier life may have known, if it is later than now.
 fn later_than(mark: &Mark, now_ms: u64, boot: &str) -> Option<u64> {
     let latest = match mark.ended {
         true => mark.at_ms,
         false => mark.at_ms.saturating_add(u64::try_from(EVERY.as_millis()).unwrap_or(u64::MAX)),
     };
-    // Within one boot, the clock stands where it stood, unless it was set back.
+    // Within one boot, the clock goes back only if it is set back.
     let is_one_boot = mark.boot == boot || mark.boot.is_empty() || boot.is_empty();
     let went_back = if is_one_boot { now_ms < mark.at_ms } else { now_ms < latest };
     went_back.then_some(latest)
@@ -99,7 +99,7 @@ fn read(file: &File) -> io::Result<Option<Mark>> {
     }
 }
 
-/// In one piece, over the last one.
+/// Writes the record in one piece over the last one.
 fn write(file: &File, mark: &Mark) {
     let text = serde_json::to_string(mark).map(|text| format!("{text:<width$}\n", width = BYTES - 1));
     let written = text.map_err(io::Error::from).and_then(|text| {
@@ -111,7 +111,7 @@ fn write(file: &File, mark: &Mark) {
     }
 }
 
-/// The system's id of its boot.
+/// Returns the system's id of its boot.
 fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
@@ -129,7 +129,7 @@ mod tests {
         for boot in ["one", ""] {
             check(true, 100_000, boot, None);
             check(true, 99_999, boot, Some(100_000));
-            // It crashed, and is started again at once.
+            // A crash, and a restart at once.
             check(false, 100_001, boot, None);
             check(false, 99_999, boot, Some(115_000));
         }

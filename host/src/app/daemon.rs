@@ -20,7 +20,7 @@ use crate::http::admin::{self, Admin};
 use crate::http::{ListenerConfig, Server, Tls, Workers};
 use crate::plugins::{Asker, Watchdog};
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// After a signal: every call in flight was answered, or dropped at its deadline.
@@ -48,7 +48,7 @@ impl Daemon {
     /// Binds the sockets, brings the config into force and loads the plugins, in the runtime of the workers. Nothing is
     /// served yet.
     ///
-    /// `reread` reads the config again for a reload; `sockets` are those that a supervisor has bound.
+    /// `reread` reads the config again for a reload; `sockets` were bound by a supervisor.
     ///
     /// # Errors
     /// [`AppError`] if the daemon cannot be what the config says, and for a signal that comes first.

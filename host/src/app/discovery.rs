@@ -1,4 +1,4 @@
-//! Puts into force what is found behind the URLs of the config.
+//! Brings into force what discovery finds behind the URLs of the config.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::base::Tasks;
 use crate::config::Discover;
 use crate::peers::Discovered;
 
-/// How long the start waits for what is found first: calls that come sooner are refused.
+/// The longest time that the start waits for the first results: calls that come sooner are refused.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// What is found, as it comes.
+/// The results of discovery.
 pub(super) type Findings = mpsc::Receiver<Discovered>;
 
-/// Waits until there was one answer for each URL whose peers are to be found.
+/// Waits for the first result of each URL with discovery.
 pub(super) async fn first(reloader: &Reloader, findings: &mut Findings) {
     let urls = reloader.config().proxy.peers.iter().filter(|peer| peer.discover != Discover::Static).count();
     let answered = async {
@@ -35,7 +35,7 @@ pub(super) async fn first(reloader: &Reloader, findings: &mut Findings) {
     }
 }
 
-/// Goes on until the host stops.
+/// Applies results until the host stops.
 pub(super) async fn run(reloader: Arc<Reloader>, mut findings: Findings, tasks: Tasks) {
     loop {
         let discovered = tokio::select! {

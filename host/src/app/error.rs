@@ -1,4 +1,4 @@
-//! Why a daemon does not start.
+//! The errors that keep a daemon from starting.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,27 +7,27 @@ use crate::files::DirFault;
 use crate::plugins::PluginError;
 use crate::wire::KeyError;
 
-/// What keeps the daemon from being what the config says.
+/// An error that keeps the daemon from starting as its config says.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppError {
     /// The address cannot be listened on.
     #[error("cannot listen on {listen}: {source}; set server.host and server.port to a free one")]
     Bind {
-        /// From the config.
+        /// The address in the config.
         listen: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// The state directory cannot be used.
     #[error("state directory {} cannot be used: {source}; set state_dir to one that this user may write to", .directory.display())]
     State {
-        /// From the config.
+        /// The path in the config.
         directory: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Others than this user may have put into the state directory what is in there, or may replace it.
+    /// Other users may have written the content of the state directory, or may replace it.
     #[error(
         "the state directory is not safe to use: {0}; or set state_dir to a directory of this user alone"
     )]
@@ -35,23 +35,23 @@ pub enum AppError {
     /// The admin socket cannot be listened on.
     #[error("cannot listen on the admin socket {}: {source}; set admin.socket to another path", .socket.display())]
     Admin {
-        /// From the config.
+        /// The path in the config.
         socket: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// The admin API's address cannot be listened on.
     #[error("cannot listen on {listen} for the admin API: {source}; set admin.listen to a free address")]
     AdminTcp {
-        /// From the config.
+        /// The address in the config.
         listen: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// A socket that a supervisor handed over cannot be listened on.
     #[error("a socket of LISTEN_FDS cannot be used: {0}")]
     Sockets(String),
-    /// Another host has it.
+    /// Another host uses it.
     #[error("state directory {} is in use by another framex-host: give each host its own state_dir", .0.display())]
     StateInUse(PathBuf),
     /// A secret that seals cannot be used.
@@ -60,9 +60,9 @@ pub enum AppError {
     /// A key of a caller cannot be used.
     #[error("a key of auth.callers.{caller} cannot be used: {source}")]
     KeyOfCaller {
-        /// Its name.
+        /// The caller's name.
         caller: std::sync::Arc<str>,
-        /// Why not.
+        /// The reason.
         source: KeyError,
     },
     /// A plugin that the config requires, or the plugin directory.
@@ -74,13 +74,13 @@ pub enum AppError {
     /// A signal of this number came before it was ready.
     #[error("stopped by signal {0} before it was ready")]
     Stopped(i32),
-    /// Work that was handed to a thread was lost.
+    /// A thread that was given work died.
     #[error("a start-up thread died")]
     Thread,
 }
 
 impl AppError {
-    /// Why the state directory `directory` cannot be used.
+    /// Returns the error of a state directory that cannot be used.
     #[must_use]
     pub fn state(directory: &Path, fault: DirFault) -> Self {
         match fault {
@@ -92,7 +92,7 @@ impl AppError {
         }
     }
 
-    /// Whether the config is at fault, rather than a plugin or the machine.
+    /// Returns true if the config is at fault, rather than a plugin or the machine.
     #[must_use]
     pub fn is_config(&self) -> bool {
         match self {

@@ -1,5 +1,5 @@
-//! Watching the plugin directory, the config file and the files of secrets (`[reload] watch`): when something has
-//! changed and nothing has changed any more for a moment, the host is reloaded.
+//! Watches the plugin directory, the config file and the files of secrets (`[reload] watch`), and reloads the host once
+//! they have changed and rested for a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -18,28 +18,28 @@ use crate::config::Config;
 use crate::files::Links;
 use crate::plugins::Asker;
 
-/// How long nothing may have changed before the host is reloaded.
+/// The time without changes before a reload.
 const QUIET: Duration = Duration::from_millis(300);
-/// How long a file may be open for writing before it is taken as it is.
+/// The longest time for which a file may stay open for writing before it is taken as it is.
 const WRITING_MAX: Duration = Duration::from_secs(30);
-/// How long after a watcher failed the next one is made, and how often it is looked which folders are there.
+/// The pause before a failed watcher is made again, and between two searches for new folders.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What is watched, if anything is.
+/// The watched paths; empty if nothing is watched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Watched {
-    /// Every file in it that could be a plugin.
+    /// The directory of plugins: every file in it that could be a plugin.
     plugins: Option<PathBuf>,
     /// Single files.
     files: BTreeSet<PathBuf>,
 }
 
-/// Where the ways to all that is watched lead at present. All paths in it lead over no link.
+/// The resolved paths to all that is watched. None of them leads over a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Ways {
     /// The directory of plugins.
     plugins: Option<PathBuf>,
-    /// The files, and every link on the way to one: whoever mounts a volume exchanges a link that a path leads over.
+    /// The files, and every link on the way to one: mounting a volume replaces such a link.
     entries: BTreeSet<PathBuf>,
 }
 
@@ -51,7 +51,7 @@ impl Watched {
         Self { plugins: Some(config.plugin_dir.clone()), files: config.files().into_iter().collect() }
     }
 
-    /// Goes all ways.
+    /// Resolves all paths.
     fn ways(&self) -> Ways {
         let mut ways = Ways::default();
         let mut go = |path: &Path| {
@@ -63,7 +63,7 @@ impl Watched {
         let plugins = self.plugins.as_deref().map(&mut go);
         let files = plugins.as_ref().and_then(|plugins| std::fs::read_dir(plugins).ok());
         let files = files.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        // A file of its own is found by its name; one behind a link by all of its way.
+        // A plain file is found by its name, one behind a link by all of its way.
         ends.extend(files.filter(|path| could_be_plugin(path) && path.is_symlink()).map(|path| go(&path)));
         ends.extend(plugins.clone());
         ways.entries.extend(ends);
@@ -73,8 +73,8 @@ impl Watched {
 }
 
 impl Ways {
-    /// The folders that say when something of it changes, as far as they are there, with what tells each from another
-    /// one of its name. A file is watched by its folder: editors and tools replace it.
+    /// Returns the existing folders to watch, each with its identity. A file is watched by its folder, since editors
+    /// and tools replace it.
     fn folders(&self) -> BTreeMap<PathBuf, (u64, u64)> {
         let parents = self.entries.iter().filter_map(|entry| entry.parent().map(Path::to_owned));
         let folders = parents.chain(self.plugins.clone());
@@ -85,7 +85,7 @@ impl Ways {
         there.collect()
     }
 
-    /// Whether a change of `path` matters.
+    /// Returns true if a change of `path` matters.
     fn concerns(&self, path: &Path) -> bool {
         let is_plugin = self.plugins.as_deref() == path.parent() && could_be_plugin(path);
         is_plugin || self.entries.contains(path)
@@ -94,20 +94,20 @@ impl Ways {
 
 fn could_be_plugin(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // A library and its signature cannot be replaced in one step: the later of the two counts.
+    // A library and its signature cannot be replaced in one step: the later change counts.
     let library = name.strip_suffix(".minisig").unwrap_or(&name);
     library.ends_with(std::env::consts::DLL_SUFFIX) && !library.starts_with('.')
 }
 
-/// What the watcher's thread has seen.
+/// The changes that the watcher's thread has seen.
 #[derive(Debug, Default)]
 struct Seen {
     changed: bool,
-    /// Files that somebody writes to at present.
+    /// Files that are being written.
     writing: BTreeSet<PathBuf>,
 }
 
-/// Reloads the host whenever something that it watches has changed, until the token of `tasks` is cancelled.
+/// Reloads the host when something that it watches has changed, until the token of `tasks` is cancelled.
 pub(super) async fn run(reloader: Arc<Reloader>, tasks: Tasks) {
     let mut plan = reloader.watched();
     let mut fault = String::new();
@@ -122,7 +122,8 @@ pub(super) async fn run(reloader: Arc<Reloader>, tasks: Tasks) {
     }
 }
 
-/// Ends if other folders are to be watched, or after a while if they cannot be: `fault` is what was said of that last.
+/// Ends when other folders must be watched, or after a pause if watching fails. `fault` is the last error that was
+/// logged.
 async fn watch_for_a_while(reloader: &Reloader, watched: Watched, fault: &mut String) {
     if watched == Watched::default() {
         return std::future::pending().await;
@@ -144,7 +145,7 @@ async fn watch_for_a_while(reloader: &Reloader, watched: Watched, fault: &mut St
     };
     fault.clear();
     tracing::info!(folders = ?folders.keys().collect::<Vec<_>>(), "watching");
-    // What changed before it was watched.
+    // Catches changes from before it was watched.
     locked(&seen).changed = true;
     stirred.notify_one();
     loop {
@@ -155,7 +156,7 @@ async fn watch_for_a_while(reloader: &Reloader, watched: Watched, fault: &mut St
                 tracing::error!(step = refused.step, "what was changed is not in force: {}", refused.detail);
             }
         }
-        // Folders come and go, which nothing tells, and links may lead elsewhere now.
+        // Folders appear and vanish without an event, and links may lead elsewhere now.
         let now = watched.ways();
         if now != ways || now.folders() != folders {
             return;
@@ -163,7 +164,7 @@ async fn watch_for_a_while(reloader: &Reloader, watched: Watched, fault: &mut St
     }
 }
 
-/// Waits until nothing has changed for a moment, and nobody writes to a file.
+/// Waits until nothing has changed for a moment, and no file is being written.
 async fn settle(seen: &Mutex<Seen>, stirred: &Notify) {
     let patience = Instant::now() + WRITING_MAX;
     loop {
@@ -203,9 +204,9 @@ fn watcher(
     Ok(watcher)
 }
 
-/// Notes what an event says; answers whether it matters.
+/// Records an event, and returns true if it matters.
 fn note(ways: &Ways, seen: &mut Seen, event: notify::Result<Event>) -> bool {
-    // What was missed is anybody's guess: look at everything.
+    // Events were lost: anything may have changed.
     let Ok(event) = event else {
         seen.changed = true;
         return true;
@@ -221,9 +222,9 @@ fn note(ways: &Ways, seen: &mut Seen, event: notify::Result<Event>) -> bool {
                 seen.writing.remove(path);
                 true
             }
-            // Closed before it is complete: by whoever opened it for writing.
+            // It is complete when its writer has closed it.
             EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_)) => {
-                // One that is a second name of a complete file is complete.
+                // A second name of a complete file is complete.
                 if std::fs::symlink_metadata(path)
                     .is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 1)
                 {

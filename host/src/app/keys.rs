@@ -11,22 +11,22 @@ use crate::wire::{KeyError, KeyId, KeySet};
 /// The keys of a config.
 #[derive(Default)]
 pub(super) struct Keys {
-    /// Those that open what peers and callers send. Where there are callers, the public one never opens anything:
-    /// with it, everybody on this machine could call everything. If it is alone there, nothing is opened at all
+    /// The keys that open frames of peers and callers. With callers, the public key never opens anything: with it,
+    /// every user of this machine could call everything. If it is alone there, nothing is opened at all
     /// ([`Config::sealed_calls`]).
     pub(super) opening: Vec<Arc<KeySet>>,
-    /// Whose those are that are not of hosts.
+    /// The caller that each key belongs to that is not a host's.
     pub(super) of_callers: HashMap<KeyId, Arc<NamedCaller>>,
-    /// The one that seals what is sent to a peer.
+    /// The key that seals frames to each peer.
     pub(super) of_peers: HashMap<PeerUrl, Arc<KeySet>>,
     derived: Vec<(Secret, Arc<KeySet>)>,
     public: Option<Arc<KeySet>>,
 }
 
 impl Keys {
-    /// Derives all keys of `config`; those of secrets that `before` has already are taken from there.
+    /// Derives all keys of `config`, and reuses the keys that `before` has for the same secrets.
     ///
-    /// Blocks: a passphrase takes some tens of milliseconds each.
+    /// Blocks: a passphrase takes some tens of milliseconds.
     pub(super) fn derive(config: &Config, before: &Self) -> Result<Self, AppError> {
         let mut keys = Self::default();
         for secret in config.sealing_secrets() {

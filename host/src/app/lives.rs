@@ -1,9 +1,9 @@
-//! The earlier lives of this host: processes that held its state directory before, and have ended.
+//! The earlier lives of this host: processes that held its state directory and have ended.
 //!
-//! A frame that was made for one of them, on a connection that a proxy kept, can be refused with the proof that it did
-//! not run (`host/WIRE.md`, "Who may open a frame"). The proof is the lock of the state directory: who holds it knows
-//! that all who held it before have ended. That is sure only for the same file under the same kernel, so the record
-//! names both; a copy of the directory, or one from before the machine was started anew, claims nothing.
+//! A frame for one of them, on a connection that a proxy kept, can be refused with the proof that it did not run
+//! (`host/WIRE.md`, "Who may open a frame"). The proof is the lock of the state directory: its holder knows that all
+//! earlier holders have ended. That is certain only for the same file under the same kernel, so the record names both;
+//! a copy of the directory, or a record from before a reboot, claims nothing.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -13,23 +13,23 @@ use std::path::Path;
 use crate::base::InstanceId;
 use crate::files::PrivateDir;
 
-/// The record, in the state directory.
+/// The record in the state directory.
 const FILE: &str = "instances";
-/// Lives that are remembered. A proxy's connections rarely outlive one.
+/// The maximum number of lives in the record. A proxy's connections rarely outlive one.
 const LIVES_MAX: usize = 16;
-/// Longest record that is read.
+/// The maximum size of the record in bytes.
 const BYTES_MAX: u64 = 4096;
-/// The file that is locked, in the state directory.
+/// The locked file in the state directory.
 const LOCK: &str = "lock";
-/// An id that Linux makes anew at every start of the machine.
+/// An id that Linux makes anew at every boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Records this process, and returns those that held the directory before it, newest first.
+/// Records this process, and returns the earlier holders of the directory, newest first.
 ///
-/// The lock of `state_dir` must be held, until the process ends.
+/// The lock of `state_dir` must be held until the process ends.
 ///
 /// # Errors
-/// What the system says; the host can do without.
+/// The error of the system. The host works without the record.
 pub(super) fn succeed(state_dir: &Path, own: InstanceId) -> io::Result<Vec<InstanceId>> {
     let folder = PrivateDir::open(state_dir)?;
     let place = place(&folder)?;
@@ -40,7 +40,7 @@ pub(super) fn succeed(state_dir: &Path, own: InstanceId) -> io::Result<Vec<Insta
     Ok(lives)
 }
 
-/// What a record must have been written under for its lives to count.
+/// Returns the identity of the lock and the kernel under which a record counts.
 fn place(folder: &PrivateDir) -> io::Result<String> {
     let boot = fs::read_to_string(BOOT_ID)?;
     let lock = folder.read(LOCK)?.metadata()?;

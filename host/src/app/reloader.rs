@@ -1,5 +1,5 @@
-//! Reload of the whole host: the config and the plugin directory are read again, and all that is different comes into
-//! force in one go, or nothing does.
+//! Reloads the whole host: reads the config and the plugin directory again, and brings all changes into force at once,
+//! or none.
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,16 +18,16 @@ use crate::http::{Policy, Service, Tls};
 use crate::peers::Discovered;
 use crate::plugins::{Asker, PluginError, Plugins, Prepared};
 
-/// Reads the config once more, from where it was read at the start.
+/// Reads the config again from its original sources.
 pub type Reread = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
 /// Brings configs into force: the first one at the start, and others when a reload is asked for.
 pub(super) struct Reloader {
     reread: Arc<Reread>,
     parts: Parts,
-    /// Held for the length of a reload: one after the other.
+    /// Held for the length of a reload, so that reloads run one after the other.
     reloading: tokio::sync::Mutex<()>,
-    /// Not held while a reload prepares: what is found meanwhile comes into force at once, and stays.
+    /// Not held while a reload prepares, so that peers that are found meanwhile come into force at once, and stay.
     active: Mutex<ActiveConfig>,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Debug for Reloader {
 }
 
 impl Parts {
-    /// Brings a config into force, in place of the one before, if there is one.
+    /// Brings a config into force, and replaces the one before, if there is one.
     fn apply(&self, next: &mut ActiveConfig, policy: Arc<Policy>, before: Option<&ActiveConfig>) {
         next.take_over(before);
         let (config, Service { router, plugins, .. }) = (&next.config, &*self.service);
@@ -60,7 +60,7 @@ impl Parts {
         self.service.policy.store(policy);
         plugins.set_call_timeout(config.server.call_timeout);
         plugins.set_layer_percent(config.server.layer_percent);
-        // The same certificate stays, and with it what clients know to resume their sessions.
+        // An unchanged certificate stays, and with it the sessions that clients can resume.
         if let (Some(tls), Some(now)) = (&self.tls, &config.server_tls)
             && before.is_some_and(|before| before.config.server_tls.as_ref() != Some(now))
         {
@@ -70,7 +70,7 @@ impl Parts {
             token.store(Arc::new(tcp.token.clone()));
         }
         let watched = Watched::of(config);
-        // Watched anew only if it is something else: what changes in between would not be seen.
+        // Sent only if it differs: changes while a watcher is replaced would be lost.
         self.watched.send_if_modified(|now| {
             let differs = *now != watched;
             *now = watched;
@@ -103,12 +103,12 @@ impl Reloader {
         self.active().config.clone()
     }
 
-    /// Own the connections to peers, which calls in flight need until the end.
+    /// The owner of the connections to peers, which calls in flight need until the end.
     pub(super) fn client_tasks(&self) -> Tasks {
         self.active().carryover.client_tasks.clone()
     }
 
-    /// Puts into force what was found behind a URL of the config.
+    /// Brings into force what was found behind a URL of the config.
     pub(super) fn take(&self, discovered: Discovered) {
         let mut active = self.active();
         if !active.take(discovered) {
@@ -130,14 +130,14 @@ impl Reloader {
         self.parts.watched.subscribe()
     }
 
-    /// Brings everything that has changed into force, or nothing.
+    /// Brings all changes into force, or none.
     ///
     /// # Errors
-    /// Everything that is wrong.
+    /// All problems.
     pub(super) async fn reload(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
         let _one_by_one = self.reloading.lock().await;
         let _told = Reloading::begin();
-        // Before they are read: what is written meanwhile is not in force.
+        // Before the files are read: what is written meanwhile is not in force.
         let files = self.service().in_force.files_now();
         let reloaded = self.reload_once(allow_breaking, asker).await;
         match &reloaded {
@@ -178,7 +178,7 @@ impl Reloader {
             format!("the file of plugin `{plugin}` is gone; it serves until it is unloaded, or the host is reloaded by an operator")
         }));
         let bring_into_force = move || {
-            // Only now: what was found while plugins started is taken over as well.
+            // Only now, to keep what was found while plugins started.
             let mut active = self.active();
             self.parts.apply(&mut next, policy, Some(&active));
             *active = next;

@@ -1,4 +1,4 @@
-//! The end of a host, step by step: not ready and still serving; no new connections; the drain; the plugins.
+//! The shutdown of a host, step by step: not ready and still serving; no new connections; the drain; the plugins.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use super::reloader::Reloader;
 use super::signals::SIGINT;
 use crate::base::{Tasks, milliseconds};
 
-/// How long calls may take to be answered after the drain deadline, when all of them are told that they are given up.
+/// The time for answers after the drain deadline, once all calls are given up.
 const ANSWER_GRACE: Duration = Duration::from_millis(500);
-/// How long plugins may take to stop, beyond the deadlines of their own.
+/// The time for plugins to stop, beyond their own deadlines.
 const STOP_GRACE: Duration = Duration::from_secs(20);
-/// How long what is dropped may take to be gone, and workers to show that they are not held.
+/// The time for dropped tasks to vanish, and for workers to show that they are free.
 const DROP_GRACE: Duration = Duration::from_secs(1);
 
 /// The shutdown of a daemon. It runs outside of the workers, and waits for none of them without a deadline.
@@ -22,14 +22,14 @@ pub(super) struct Shutdown<'a> {
     pub(super) reloader: &'a Reloader,
     /// The runtime of the workers.
     pub(super) workers: &'a Handle,
-    /// Own the listeners, their connections and the calls that came in over them.
+    /// The owner of the listeners, their connections and the calls from them.
     pub(super) tasks: &'a Tasks,
-    /// Own the changes that the admin API was asked for.
+    /// The owner of the changes that the admin API was asked for.
     pub(super) changes: &'a Tasks,
 }
 
 impl Shutdown<'_> {
-    /// Ends all of it, after a signal.
+    /// Shuts down after a signal.
     pub(super) async fn run(self, signal: i32) {
         self.reloader.service().ending.announce();
         self.serve_on(signal).await;
@@ -47,8 +47,8 @@ impl Shutdown<'_> {
         self.reloader.client_tasks().end(DROP_GRACE).await;
     }
 
-    /// Serves on for a while, so that whatever sends calls here can learn that the host is to end. Not after SIGINT: that
-    /// is somebody at a terminal.
+    /// Serves on for a while, so that load balancers and other hosts can learn of the shutdown. Not after SIGINT, which
+    /// comes from a terminal.
     async fn serve_on(&self, signal: i32) {
         let shutdown_delay = self.reloader.config().server.shutdown_delay;
         if signal == SIGINT || shutdown_delay.is_zero() {
@@ -63,13 +63,14 @@ impl Shutdown<'_> {
         tokio::time::sleep(shutdown_delay).await;
     }
 
-    /// The drain deadline has passed: calls in flight are answered, and whatever does not take its answer is dropped.
+    /// Ends the calls that are in flight at the drain deadline: they are answered, and connections that do not take the
+    /// answer are dropped.
     async fn give_up(&self) {
         tracing::warn!(
             connections = self.tasks.count(),
             "the drain deadline passed with calls in flight: they are dropped"
         );
-        // Those that run in a plugin are told that they did.
+        // Calls that run in a plugin are answered with `executed: true`.
         self.reloader.plugins().cancel_calls();
         if self.tasks.end(ANSWER_GRACE).await {
             return;
@@ -80,7 +81,7 @@ impl Shutdown<'_> {
         }
     }
 
-    /// Stops the plugins, on the workers, as they need those; where functions hold all workers, that cannot be.
+    /// Stops the plugins on the workers, which they need. If functions hold all workers, they are not stopped.
     async fn stop_plugins(&self, within: Duration) {
         let is_free = self.changes.spawn_on(self.workers, std::future::ready(()));
         if timeout(DROP_GRACE, is_free).await.is_err() {

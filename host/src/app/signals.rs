@@ -1,7 +1,7 @@
 //! SIGTERM, SIGINT and SIGHUP.
 //!
-//! Not by tokio's `signal`: cargo gives one set of features to everything that is built at once, so the plugins of
-//! this workspace would get it too, and with it a leak of two descriptors for every generation.
+//! Not by tokio's `signal`: cargo gives all crates of one build the same features, so the plugins of this workspace
+//! would get it too, and with it a leak of two descriptors for every generation.
 
 use std::io;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 
 use super::AppError;
 
-/// Signals that wait to be taken; more are as good as these.
+/// The number of signals that can wait; further ones would change nothing.
 const WAITING_MAX: usize = 4;
 
-/// Signals that would end the process and do nothing. SIGXFSZ: where the size of files is limited, a write fails then,
-/// as on a full disk. The others are those that timers and libraries use: one of them may come when the plugin that
-/// has handled it does not any more.
+/// Signals that would end the process, and are ignored. SIGXFSZ: at the limit on the size of files, a write fails
+/// instead, as on a full disk. Timers and libraries use the others: one may arrive after its plugin stopped handling
+/// it.
 const WITHOUT_EFFECT: [i32; 7] = [SIGXFSZ, SIGALRM, SIGVTALRM, SIGPROF, SIGUSR1, SIGUSR2, SIGIO];
 
 /// The signals that stop the daemon.
@@ -29,7 +29,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Listens; the second one of the pair gets something whenever a SIGHUP asks for a reload.
+    /// Listens. The receiver gets a message for every SIGHUP.
     pub(super) fn listen() -> io::Result<(Self, mpsc::Receiver<()>)> {
         for signal in WITHOUT_EFFECT {
             flag::register(signal, Arc::default())?;
@@ -40,7 +40,7 @@ impl Signals {
         let (hangup_tx, hangups) = mpsc::channel(1);
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
-                // Full: one that does the same is waiting already. Closed: the daemon has stopped.
+                // Full: one of the same effect already waits. Closed: the daemon has stopped.
                 let _waiting = match signal {
                     SIGHUP => hangup_tx.try_send(()).is_ok(),
                     _ => tx.try_send(signal).is_ok(),
@@ -61,11 +61,11 @@ impl Signals {
         }
     }
 
-    /// The number of the next one.
+    /// Returns the number of the next signal.
     pub(super) async fn next(&mut self) -> i32 {
         match self.arrived.recv().await {
             Some(signal) => signal,
-            // The thread is gone, and with it every later signal.
+            // The thread has ended, and no later signal can arrive.
             None => std::future::pending().await,
         }
     }

@@ -1,9 +1,9 @@
 //! Sockets that a supervisor has bound and hands over (`LISTEN_FDS`, sd_listen_fds(3)): while the host restarts, they
 //! stay open, and connections wait instead of being refused.
 //!
-//! One named `admin` (`FileDescriptorName=` of a socket unit, `LISTEN_FDNAMES`) is for the admin API over TCP; any other
-//! one is the public listener. The config says what the host may assume of who can reach it, so a socket must be bound
-//! to the address that the config has.
+//! A socket named `admin` (`FileDescriptorName=` of a socket unit, `LISTEN_FDNAMES`) is for the admin API over TCP; any
+//! other one is the public listener. A socket must be bound to the address in the config, since the host decides by
+//! that address who can reach it.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 
@@ -14,7 +14,7 @@ use super::AppError;
 /// The name of the socket of the admin API.
 const ADMIN: &str = "admin";
 
-/// The sockets of this process that nobody has taken yet.
+/// The sockets from the supervisor that are not used yet.
 #[derive(Debug, Default)]
 pub struct Sockets {
     public: Option<StdListener>,
@@ -22,10 +22,11 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Takes what the environment names, and its variables from there: before there are threads that read it.
+    /// Takes the sockets that the environment names, and removes its variables. Call it before there are threads that
+    /// read them.
     ///
     /// # Errors
-    /// If a socket is no listener over TCP, or there are several for one thing.
+    /// A socket that does not listen on TCP, or a second one for the same purpose.
     pub fn of_process() -> Result<Self, AppError> {
         let refused = |text: String| AppError::Sockets(text);
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -47,17 +48,17 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// The public listener, if it was handed over.
+    /// Takes the public listener if the supervisor bound it.
     pub(super) fn public(&mut self, listen: SocketAddr) -> Result<Option<TcpListener>, AppError> {
         take(self.public.take(), listen, "server.host and server.port")
     }
 
-    /// The listener of the admin API, if it was handed over.
+    /// Takes the listener of the admin API if the supervisor bound it.
     pub(super) fn admin(&mut self, listen: SocketAddr) -> Result<Option<TcpListener>, AppError> {
         take(self.admin.take(), listen, "admin.listen")
     }
 
-    /// Refuses a socket that the config has no use for: connections to it would wait without an end.
+    /// Refuses a socket without a use: connections to it would wait forever.
     pub(super) fn check_all_used(&self) -> Result<(), AppError> {
         match self.admin {
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! The state directory: of this user alone, and one host's alone.
+//! The state directory, which belongs to this user and to one host alone.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use super::AppError;
 use crate::base::Mutex;
 use crate::files::{DirFault, PrivateDir};
 
-/// A state directory that this process holds; let go when dropped, or when the process dies.
+/// A locked state directory. It is released when dropped, or when the process dies.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    /// Its content is what [`super::clock`] keeps.
+    /// Its content belongs to [`super::clock`].
     lock: Arc<File>,
 }
 
 impl StateDir {
-    /// Makes the directory if need be, and takes it.
+    /// Creates the directory if needed, and locks it.
     ///
     /// # Errors
     /// [`AppError::State`], [`AppError::UnsafeState`] and [`AppError::StateInUse`].
@@ -33,19 +33,19 @@ impl StateDir {
         }
     }
 
-    /// The file that says that it is taken.
+    /// The locked file.
     pub(super) fn lock_file(&self) -> &Arc<File> {
         &self.lock
     }
 
-    /// Holds it until the process ends: a call may run until the very end, and the next process to hold the directory
-    /// relies on it that none does ([`super::lives`]).
+    /// Holds the lock until the process ends. A call may run until then, and the next holder of the directory relies on
+    /// it that none does ([`super::lives`]).
     pub(super) fn hold_until_exit(self) {
         static HELD: Mutex<Vec<StateDir>> = Mutex::new(Vec::new());
         HELD.lock().push(self);
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,8 +1,8 @@
-//! What a supervisor is told (systemd, or whatever set `NOTIFY_SOCKET`; sd_notify(3)): ready, reloading, stopping,
-//! alive. Without one, nothing is said.
+//! Notifies a supervisor (systemd, or any other that set `NOTIFY_SOCKET`; sd_notify(3)): ready, reloading, stopping,
+//! alive. Without one, it does nothing.
 //!
-//! Its variables stay in the environment, and reach the processes that plugins start: taking them out is not safe once
-//! there are threads. `config/framex-host.service` has systemd listen to the daemon alone.
+//! Its variables stay in the environment and reach the processes that plugins start: removing them is not safe once
+//! there are threads. `config/framex-host.service` makes systemd listen to the daemon alone.
 
 use std::io;
 #[cfg(target_os = "linux")]
@@ -19,18 +19,17 @@ use sd_notify::NotifyState;
 
 use crate::base::Tasks;
 
-/// Says that the host serves.
+/// Notifies that the host serves.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Says that the host ends.
+/// Notifies that the host is shutting down.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// A reload of the host, which says that it begins, and when it is over that the host serves: also one that changed
-/// nothing.
+/// Notifies that a reload begins, and when dropped that the host serves, even if nothing changed.
 pub(super) struct Reloading(());
 
 impl Reloading {
@@ -51,8 +50,8 @@ impl Drop for Reloading {
     }
 }
 
-/// Says that the host is alive, twice in the time after which the supervisor takes it for stuck, until the token of
-/// `tasks` is cancelled. A task like any other: where the runtime is stuck, nothing is said.
+/// Notifies that the host is alive, twice in the supervisor's time limit, until the token of `tasks` is cancelled. It
+/// is a task like any other: a stuck runtime notifies nothing.
 pub(super) async fn keep_alive(tasks: Tasks) {
     let Some(period) =
         sd_notify::watchdog_enabled().map(|time| time / 2).filter(|half| *half > Duration::ZERO)
@@ -81,7 +80,7 @@ fn tell(state: &[NotifyState<'_>]) {
     }
 }
 
-/// `@` at the beginning stands for the zero byte of an abstract socket, which `sd-notify` takes for a file.
+/// A leading `@` stands for the zero byte of an abstract socket, which `sd-notify` takes for a file.
 fn notify(state: &[NotifyState<'_>]) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     if let Some(name) =

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Most parts that one way may have, links and what they lead to included.
+/// The maximum number of parts of one way, including links and their targets.
 const STEPS_MAX: usize = 256;
 
 /// The way to a file: every link on it, and the file, each by a path that leads over no link itself.
@@ -17,7 +17,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Goes the way of a path. What cannot be looked at ends it.
+    /// Follows a path. The way ends at a part that cannot be read.
     #[must_use]
     pub fn of(path: &Path) -> Self {
         let mut way = Self { links: Vec::new(), end: PathBuf::from("/") };
@@ -50,7 +50,7 @@ impl Links {
     }
 }
 
-/// Puts the parts of a path before the rest of the way, the next one last.
+/// Puts the parts of a path before the rest of the way; the next part is the last.
 fn push(rest: &mut Vec<OsString>, path: &Path) {
     let parts = path.components().rev().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),

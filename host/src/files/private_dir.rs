@@ -1,5 +1,5 @@
-//! A directory of this user alone, held by its descriptor: whatever becomes of its name, it stays the one that was
-//! checked, and so do its entries.
+//! A directory of this user alone, held by its descriptor: if its name leads elsewhere later, this directory stays the
+//! one that was checked, and so do its entries.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -25,7 +25,7 @@ const MODE: Mode = Mode::from_raw_mode(0o700);
 /// Entries are opened without following a link or waiting for a pipe.
 const ENTRY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 
-/// A directory that belongs to the user of this process, and that no other user may write to.
+/// A directory that belongs to the user of this process, and that no other user can write to.
 ///
 /// Entries are single names, never paths.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ impl PrivateDir {
     /// Opens a directory, or makes it with mode 0700.
     ///
     /// # Errors
-    /// [`DirFault`] for one of another user, one that others may write to or replace, and what the system says.
+    /// [`DirFault`] for a directory that another user owns, may write to or may replace, and for an error of the
+    /// system.
     pub fn open(path: &Path) -> Result<Self, DirFault> {
         Self::checked(walk::open(path, Missing::Make)?, path)
     }
@@ -71,7 +72,8 @@ impl PrivateDir {
         &self.path
     }
 
-    /// Where the file system of this directory is mounted, if that is with `noexec`: nothing in it can be mapped as code.
+    /// Returns the mount point of this directory's file system if it is mounted with `noexec`, which prevents mapping
+    /// code.
     #[must_use]
     pub fn noexec_mount(&self) -> Option<PathBuf> {
         let flags = fstatvfs(&self.descriptor).ok()?.f_flag;
@@ -88,8 +90,8 @@ impl PrivateDir {
         Some(mount)
     }
 
-    /// A path to an entry that leads through the descriptor, for what takes paths alone, such as the loader of
-    /// libraries. It is good in this process, as long as this value lives.
+    /// Returns a path to an entry that leads through the descriptor, for functions that take only paths, such as the
+    /// loader of libraries. It is valid in this process, as long as this value lives.
     #[must_use]
     pub fn entry(&self, name: impl AsRef<Path>) -> PathBuf {
         let through = Path::new("/proc/self/fd").join(self.descriptor.as_raw_fd().to_string());
@@ -110,7 +112,7 @@ impl PrivateDir {
     /// Opens a file for reading and writing, or makes an empty one with mode 0600.
     ///
     /// # Errors
-    /// [`DirFault`] for a link, for an entry that is not a file of this user alone, and what the system says.
+    /// [`DirFault`] for a link, for an entry that is not a file of this user alone, and for an error of the system.
     pub fn open_or_create(&self, name: &str) -> Result<File, DirFault> {
         let flags = OFlags::RDWR | OFlags::CREATE | ENTRY;
         self.file(name, openat(&self.descriptor, name, flags, Mode::from_raw_mode(0o600)))
@@ -195,7 +197,7 @@ impl PrivateDir {
         Ok(unlinkat(&self.descriptor, name.as_ref(), AtFlags::empty())?)
     }
 
-    /// The names of all entries.
+    /// Returns the names of all entries.
     ///
     /// # Errors
     /// The error of the system.
@@ -221,13 +223,13 @@ pub struct PrivatePath {
 }
 
 impl PrivatePath {
-    /// A directory by its path, of which links may be a part.
+    /// A directory by its path, which may lead over links.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), folder: None }
     }
 
-    /// A directory inside one that is named by its path; it must not be a link.
+    /// A directory inside another one; it must not be a link.
     #[must_use]
     pub fn inside(path: &Path, folder: &'static str) -> Self {
         Self { path: path.to_owned(), folder: Some(folder) }

@@ -26,7 +26,7 @@ impl SocketPlace {
     /// Opens the directory of a socket.
     ///
     /// # Errors
-    /// [`DirFault`] for a directory in which every user may replace the socket, and what the system says.
+    /// [`DirFault`] for a directory in which every user may replace the socket, and for an error of the system.
     pub fn open(path: &Path) -> Result<Self, DirFault> {
         let name = path.file_name().ok_or_else(|| DirFault::system(path)(Errno::ISDIR))?.to_owned();
         let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -53,10 +53,10 @@ impl SocketPlace {
         Ok(unlinkat(&self.folder, &self.name, AtFlags::empty())?)
     }
 
-    /// Notes that a socket was bound by the path of this place, which must have led here.
+    /// Records that a socket was bound by the path of this place, which must have led here.
     ///
     /// # Errors
-    /// [`DirFault`] where another one was bound, or none.
+    /// [`DirFault`] if another socket was bound, or none.
     pub fn note_bound(&mut self) -> Result<(), DirFault> {
         let found = self.found()?.ok_or_else(|| DirFault::system(&self.path)(Errno::NOENT))?;
         self.bound = Some((found.st_dev, found.st_ino));

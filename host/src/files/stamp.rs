@@ -1,11 +1,11 @@
-//! What tells one content of a file from another without reading it.
+//! A stamp tells one content of a file from another without reading it.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Clocks of file systems move in steps: what is written again within this time may have the same times.
+/// The resolution of file systems' clocks: two writes within this time may leave the same times.
 const STEP: Duration = Duration::from_secs(1);
 
 /// Place, size and times of a file. A file that is written to, replaced or given other permissions gets another one.
@@ -19,7 +19,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of an open file, from its metadata.
+    /// Returns the stamp of an open file from its metadata.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
         Self {
@@ -31,13 +31,13 @@ impl Stamp {
         }
     }
 
-    /// The stamp of the file that a path leads to now; `None` if none is there.
+    /// Returns the stamp of the file that a path leads to now; `None` if there is none.
     #[must_use]
     pub fn at(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
     }
 
-    /// When the file was changed last.
+    /// Returns the time of the last change.
     #[must_use]
     pub fn changed_at(&self) -> SystemTime {
         let (seconds, nanoseconds) = self.changed;

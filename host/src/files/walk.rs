@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::DirFault;
 
-/// Most entries that one way may have, links and what they lead to included.
+/// The maximum number of entries on one way, including links and their targets.
 const STEPS_MAX: usize = 256;
 /// Every user may write.
 const WRITABLE_BY_ALL: u32 = 0o002;

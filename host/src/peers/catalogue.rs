@@ -1,6 +1,6 @@
-//! What a peer says that it runs, of which nothing is believed: parsed under bounds, into what is needed only.
+//! The catalogue of a peer: untrusted, so parsed under bounds, and only as far as it is needed.
 //!
-//! Of the entries those count that the peer runs itself, so that no two hosts send a call to and fro.
+//! Only the functions that the peer runs itself count, so that no two hosts pass a call back and forth.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -15,37 +15,38 @@ use serde_json::Value;
 
 use crate::base::{FunctionName, HostId};
 
-/// Most functions of one peer.
+/// The maximum number of functions of one peer.
 const FUNCTIONS_MAX: usize = 10_000;
-/// Longest part of a description that is kept, in bytes.
+/// The maximum length of a description in bytes; the rest is cut off.
 const DESCRIPTION_BYTES_MAX: usize = 2048;
-/// Largest schema that is kept, in bytes; in the place of a larger one stands `true`, which says nothing.
+/// The maximum size of a schema in bytes; `true`, which says nothing, replaces a larger one.
 const SCHEMA_BYTES_MAX: usize = 16 * 1024;
-/// What all schemas of a peer may take, in bytes: a schema as a tree takes up to thirty times as much while it is shown.
+/// The maximum size of all schemas of a peer in bytes: as a tree, a schema takes up to thirty times as much while it is
+/// shown.
 const SCHEMAS_BYTES_MAX: usize = 1024 * 1024;
-/// Longest id of a host in bytes, as in the config.
+/// The maximum length of a host's id in bytes, as in the config.
 const HOST_ID_BYTES_MAX: usize = 64;
 
 /// The functions that a peer runs itself.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    /// What the peer calls itself; nothing if that is no id of a host.
+    /// The peer's id; nothing if it is not a valid one.
     pub host_id: Option<HostId>,
     functions: HashMap<FunctionName, Arc<Offered>>,
-    /// Those that it passes on to other hosts.
+    /// The functions that the peer passes on to other hosts.
     elsewhere: HashSet<FunctionName>,
-    /// Entries whose names no function can have.
+    /// The number of entries with invalid names.
     pub(super) misnamed: usize,
-    /// By which the peer recognises it.
+    /// The entity tag by which the peer recognises this catalogue.
     pub(super) tag: Option<HeaderValue>,
 }
 
 /// A function that a peer offers, in the peer's words.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Offered {
-    /// Running it twice does no harm.
+    /// The function may run twice.
     pub idempotent: bool,
-    /// For people; without control characters other than line ends.
+    /// A text for people; without control characters other than line ends.
     pub description: String,
     arguments: Option<Box<str>>,
     result: Option<Box<str>>,
@@ -69,17 +70,17 @@ fn schema(text: Option<&str>) -> Value {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Bool(true))
 }
 
-/// Why an answer is no catalogue. Nothing of the answer is repeated.
+/// The reason why an answer is not a catalogue, without any of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidCatalogue {
     #[error("the catalogue has more than {FUNCTIONS_MAX} functions")]
     TooMany,
-    #[error("the answer is no catalogue: line {line}, column {column}")]
+    #[error("the answer is not a catalogue: line {line}, column {column}")]
     Malformed { line: usize, column: usize },
 }
 
 impl Catalogue {
-    /// Reads the body of an answer.
+    /// Parses the body of an answer.
     pub(super) fn parse(body: &[u8], tag: Option<HeaderValue>) -> Result<Self, InvalidCatalogue> {
         let document: Document<'_> = serde_json::from_slice(body)
             .map_err(|error| InvalidCatalogue::Malformed { line: error.line(), column: error.column() })?;
@@ -94,36 +95,36 @@ impl Catalogue {
         Ok(Self { host_id, functions: offered, elsewhere, misnamed, tag })
     }
 
-    /// The function of that name.
+    /// Returns the function of that name.
     #[must_use]
     pub fn find(&self, name: &FunctionName) -> Option<&Arc<Offered>> {
         self.functions.get(name)
     }
 
-    /// Returns true if the peer names the function at all, be it as one that runs on another host.
+    /// Returns true if the peer names the function at all, even as one that runs on another host.
     #[must_use]
     pub fn lists(&self, name: &FunctionName) -> bool {
         self.functions.contains_key(name) || self.elsewhere.contains(name)
     }
 
-    /// All names, in no order.
+    /// Returns all names, in no order.
     pub fn names(&self) -> impl Iterator<Item = &FunctionName> {
         self.functions.keys()
     }
 
-    /// How many there are.
+    /// Returns the number of functions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.functions.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no functions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.functions.is_empty()
     }
 
-    /// Whether another one has the same functions, by name.
+    /// Returns true if another catalogue has functions of the same names.
     pub(super) fn has_names_of(&self, other: &Self) -> bool {
         self.len() == other.len() && self.names().all(|name| other.functions.contains_key(name))
     }
@@ -187,7 +188,7 @@ impl Functions {
     }
 }
 
-/// A text of a peer as it may stand on a terminal.
+/// Returns a peer's text in a form that is safe on a terminal.
 fn described(text: &str) -> String {
     let end = text.floor_char_boundary(DESCRIPTION_BYTES_MAX);
     text[..end].chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
@@ -222,7 +223,7 @@ impl<'de> Deserialize<'de> for Functions {
     }
 }
 
-/// A schema as text: as a tree, it could take many times as much. Nothing where it is too large.
+/// Returns a schema as text, as a tree could take many times as much; nothing if it is too large.
 #[derive(Default)]
 struct SchemaText(Option<Box<str>>);
 

@@ -1,7 +1,7 @@
-//! Why a peer gave no result, and what may cure that: pure, each cause in one place.
+//! The reasons why a peer gave no result, and what may cure each of them. Pure.
 //!
-//! A call is made again only where something else may come of it: a key that is refused, or a function that a peer does
-//! not have, is so a second later as well.
+//! A call is repeated only if another attempt may end differently: a refused key, or a function that a peer lacks,
+//! stays so a second later.
 
 use std::borrow::Cow;
 
@@ -10,43 +10,44 @@ use http::StatusCode;
 use super::transport::{HttpAnswer, SendError};
 use crate::base::ErrorCode;
 
-/// Why a peer gave no result.
+/// The reason why a peer gave no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// The peer itself says so, in a sealed answer.
+    /// The peer itself gives the reason, in a sealed answer.
     Told(ErrorCode),
     /// This host has no key that seals calls to the peer.
     NoKey,
-    /// The time of the call was over.
+    /// The deadline of the call passed.
     OutOfTime,
     /// There was no connection.
     NotConnected,
-    /// This host does not connect: the peer's certificate or address is not one that it accepts.
+    /// This host refuses to connect: it does not accept the peer's certificate or address.
     Refused,
     /// The peer wants a certificate that this host does not have.
     CertificateRefused,
-    /// The connection broke before the answer was there.
+    /// The connection broke before the answer arrived.
     Broken,
     /// The peer accepted a connection and did not answer a hello.
     NoHello,
-    /// The host that answers the hello is not one to call: by its id, its clock, or as it does not say who it is.
+    /// The host that answered the hello must not be called: because of its id or its clock, or because it does not say
+    /// who it is.
     Unwelcome,
-    /// Another process answered than the one that the call was made for.
+    /// A process answered that the call was not sealed for.
     Stranger,
-    /// The answer is more than is taken, in whatever way.
+    /// The answer exceeds a limit.
     TooLarge,
-    /// The answer opens with no key of the call.
+    /// The answer does not open with the key of the call.
     Unreadable,
-    /// The answer is no sealed frame, and its status that of a host of another version of the wire.
+    /// The answer is not a sealed frame, and its status says that the host speaks another version of the wire.
     OtherVersion,
-    /// The answer is no sealed frame, but has this HTTP status.
+    /// The answer is not a sealed frame, and has this HTTP status.
     Unsealed(u16),
 }
 
-/// What may cure a cause.
+/// The cure of a cause: the more a later variant, the more attempts may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cure {
-    /// Nothing: whoever is asked, and whenever, the same comes of it.
+    /// Nothing: every attempt at any peer ends the same.
     Nothing,
     /// Another peer, which may have what this one lacks.
     AnotherPeer,
@@ -55,7 +56,7 @@ pub enum Cure {
 }
 
 impl Cause {
-    /// What may cure it.
+    /// Returns what may cure it.
     #[must_use]
     pub const fn cure(self) -> Cure {
         match self {
@@ -77,9 +78,9 @@ impl Cause {
             | Self::OtherVersion => Cure::AnotherPeer,
             Self::OutOfTime | Self::TooLarge => Cure::Nothing,
             Self::Unsealed(status) => match status {
-                // The body is too large there, and elsewhere as well.
+                // The body is too large for other peers as well.
                 413 => Cure::Nothing,
-                // What is between the hosts has too much to do, or does not reach the peer.
+                // A gateway between the hosts is overloaded, or does not reach the peer.
                 408 | 425 | 429 | 500..=599 => Cure::Time,
                 _ => Cure::AnotherPeer,
             },
@@ -108,7 +109,8 @@ impl Cause {
         }
     }
 
-    /// What the peer did, in words that follow "the peer", or "it": for callers, so without addresses and keys.
+    /// Returns what the peer did, in words that follow "the peer" or "it". Callers read it, so it has no addresses and
+    /// no keys.
     #[must_use]
     pub fn predicate(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
@@ -142,7 +144,7 @@ impl Cause {
         }
     }
 
-    /// Of an answer that is no sealed frame.
+    /// Returns the cause of an answer that is not a sealed frame.
     pub(super) fn of_answer(answer: &HttpAnswer) -> Self {
         match answer.status {
             StatusCode::BAD_REQUEST if answer.names_version => Self::OtherVersion,

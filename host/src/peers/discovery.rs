@@ -1,5 +1,5 @@
-//! Discovery: the peers behind one URL, found again and again. What was found stays in force until something else is:
-//! losing discovery never removes a peer.
+//! Discovery: finds the peers behind one URL, again and again. Found peers stay until others are found: a failing
+//! discovery never removes a peer.
 
 mod dns;
 mod file;
@@ -19,70 +19,73 @@ use crate::config::{AllowedAddresses, Discover, PeerUrl};
 use dns::{AddressDiscovery, ServiceDiscovery};
 use file::FileDiscovery;
 
-/// Most peers behind one URL.
+/// The maximum number of peers behind one URL.
 const ENDPOINTS_MAX: usize = 256;
-/// How long finding may take in all.
+/// The longest time that one search may take.
 const FIND_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause before it is tried again after nothing was found, at first and at most.
+/// The first and the longest pause after a failed search.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
-/// One peer that was found.
+/// One discovered peer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// Where it is.
+    /// Its URL.
     pub url: PeerUrl,
     /// Added to the configured priority; lower ones are called first.
     pub priority: u8,
-    /// Its part of the calls, which the configured weight multiplies; at least 1.
+    /// Its part of the calls, multiplied by the configured weight; at least 1.
     pub weight: u16,
 }
 
 impl Endpoint {
-    /// One of no special standing.
+    /// Returns an endpoint of the configured priority and weight.
     #[must_use]
     pub fn at(url: PeerUrl) -> Self {
         Self { url, priority: 0, weight: 1 }
     }
 
-    /// Whether it may be called, as far as its URL says: what a name stands for is looked at when it is called.
+    /// Returns true if it may be called, judging by its URL. The addresses of a name are checked when it is called.
     #[must_use]
     pub fn is_allowed(&self, allowed: &AllowedAddresses) -> bool {
         self.url.address().is_none_or(|address| allowed.allows(address))
     }
 }
 
-/// What was found.
+/// The result of one search.
 #[derive(Debug)]
 pub struct Endpoints {
     /// All peers, and at least one.
     pub endpoints: BTreeSet<Endpoint>,
-    /// When to look again.
+    /// The time until the next search.
     pub again: Duration,
-    /// Why these are not all, or are as they were before, if some could not be looked up.
+    /// The reason why some endpoints are missing, or as they were before, if some could not be looked up.
     pub error: Option<DiscoveryError>,
 }
 
-/// Why nothing was found, in words for operators.
+/// The reason why a search failed, in words for operators.
 pub type DiscoveryError = String;
 
-/// What [`Discovery::find`] answers.
+/// The future of [`Discovery::find`].
 pub type FindFuture<'a> = Pin<Box<dyn Future<Output = Result<Endpoints, DiscoveryError>> + Send + 'a>>;
 
-/// One way to find the peers behind a URL. All there is to write for another one.
+/// One way to find the peers behind a URL.
 pub trait Discovery: Send {
-    /// Looks for them once. It may be dropped at any point.
+    /// Searches once.
+    ///
+    /// # Cancel safety
+    /// It may be dropped at any point.
     fn find(&mut self) -> FindFuture<'_>;
 }
 
-/// What came of looking.
+/// A message of a discovery task.
 #[derive(Debug)]
 pub struct Discovered {
     /// The URL of the config.
     pub url: PeerUrl,
-    /// Who looked.
+    /// The task.
     pub by: DiscoveryTaskId,
-    /// All that were found, or why none were.
+    /// All peers that were found, or the reason why there are none.
     pub outcome: Result<BTreeSet<Endpoint>, DiscoveryError>,
 }
 
@@ -93,7 +96,7 @@ pub struct DiscoverySpec {
     pub url: PeerUrl,
     /// The kind of discovery.
     pub discover: Discover,
-    /// The DNS servers to ask; none for those of the system.
+    /// The DNS servers to ask; empty for the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// The link-local and metadata addresses that are accepted.
     pub allowed: AllowedAddresses,
@@ -112,11 +115,11 @@ impl DiscoverySpec {
     }
 }
 
-/// Tells one [`DiscoveryTask`] from all others of this process.
+/// The identity of a [`DiscoveryTask`] in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiscoveryTaskId(u64);
 
-/// Looking for the peers behind one URL, until it is dropped or the host stops.
+/// Searches for the peers behind one URL until it is dropped or the host stops.
 #[derive(Debug)]
 pub struct DiscoveryTask {
     id: DiscoveryTaskId,
@@ -151,7 +154,7 @@ impl DiscoveryTask {
         Self { id, ended }
     }
 
-    /// Which one it is.
+    /// Its identity.
     #[must_use]
     pub fn id(&self) -> DiscoveryTaskId {
         self.id
@@ -164,7 +167,7 @@ impl Drop for DiscoveryTask {
     }
 }
 
-/// How much of what is behind a URL can be found.
+/// The part of the peers that a search can find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reachability {
     Whole,
@@ -173,23 +176,23 @@ enum Reachability {
 }
 
 impl Reachability {
-    /// Tells operators, once, that it is another now.
+    /// Logs a change, once.
     fn change(&mut self, url: &PeerUrl, now: Self, reason: Option<DiscoveryError>) {
         let reason = reason.unwrap_or_default();
         match (std::mem::replace(self, now), now) {
             (before, now) if before == now => {}
             (_, Self::Whole) => tracing::info!(%url, "the peers of this URL are found again"),
             (_, Self::Part) => {
-                tracing::warn!(%url, "some peers of this URL cannot be found, those that are known stay: {reason}");
+                tracing::warn!(%url, "some peers of this URL cannot be found, and known peers stay: {reason}");
             }
             (_, Self::None) => {
-                tracing::warn!(%url, "the peers of this URL cannot be found, those that are known stay: {reason}");
+                tracing::warn!(%url, "the peers of this URL cannot be found, and known peers stay: {reason}");
             }
         }
     }
 }
 
-/// Ends when nobody wants to be told any more.
+/// Ends when the receiver is gone.
 async fn follow(
     (url, by): (PeerUrl, DiscoveryTaskId),
     mut discovery: Box<dyn Discovery>,
@@ -227,8 +230,8 @@ async fn follow(
     }
 }
 
-/// Leaves out what may not be called, what is too much, and what is there twice: the sum of its weights counts, and its
-/// best priority.
+/// Removes endpoints that may not be called, duplicates, and what exceeds the limit. Of duplicates, the sum of the
+/// weights and the best priority count.
 fn permitted(mut found: Endpoints, allowed: &AllowedAddresses) -> Result<Endpoints, DiscoveryError> {
     let mut refused = None;
     found.endpoints.retain(|endpoint| {

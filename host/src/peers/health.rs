@@ -1,5 +1,5 @@
-//! What a peer's answers have shown of it: whether it may be called now, how many calls it takes, how it fails, and how
-//! fast it answers. Pure but for memory: times and chance are passed in.
+//! The health of a peer, by its answers: the breaker, the bulkhead, its failures and its latency. Pure but for memory:
+//! times and chance are passed in.
 
 mod breaker;
 mod bulkhead;

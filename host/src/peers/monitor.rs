@@ -20,7 +20,7 @@ use crate::config::Secret;
 const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first pause after a failed fetch; it doubles up to the interval.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
-/// The shortest pause between two fetches, whatever asks for them.
+/// The shortest pause between two fetches, for any reason.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest time and the largest answer of a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ const TIDY_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between two proofs that a URL leads back to this process.
 const HOME_PAUSE: Duration = Duration::from_secs(1);
 
-/// How catalogues are fetched.
+/// The options for fetching catalogues.
 #[derive(Debug, Clone)]
 pub struct CatalogueOptions {
     /// The time from one fetch to the next.

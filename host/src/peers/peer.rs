@@ -48,7 +48,7 @@ pub struct Peer {
     latency: Latency,
     /// Permits to wait for late answers.
     late: Arc<Semaphore>,
-    /// Answers that were larger than allowed, by [`PeerLimit`].
+    /// The counts of answers above a limit, by [`PeerLimit`].
     limited: [Counter; PeerLimit::ALL.len()],
     /// Frames that were sent again because their kept connection broke.
     repeated: Counter,
@@ -157,7 +157,7 @@ impl Peer {
         &self.stats
     }
 
-    /// How often each limit on its answers was reached.
+    /// The number of times that each limit on its answers was reached.
     pub fn limited(&self) -> impl Iterator<Item = (PeerLimit, u64)> {
         PeerLimit::ALL.into_iter().zip(self.limited.iter().map(Counter::get))
     }

@@ -28,7 +28,7 @@ pub(super) use get::{GetRequest, GetResponse};
 use certificate::PeerCertificate;
 use connector::{is_lasting, is_refused_certificate};
 
-/// Largest head of an answer.
+/// The largest head of an answer in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Connects to peers.
@@ -39,18 +39,18 @@ pub struct Client {
     identity: Arc<Identity>,
     proxies: OutboundProxies,
     answer_bytes_max: usize,
-    /// How long an idle connection is kept.
+    /// The time for which an idle connection is kept.
     idle_timeout: Duration,
 }
 
-/// Where requests for a peer go.
+/// The destination of requests for a peer.
 #[derive(Debug, Clone)]
 pub(super) struct Destination {
     uri: Uri,
-    /// What a request names: the path, or the whole URI for a proxy that reads the request.
+    /// The target that a request names: the path, or the whole URI for a proxy that reads the request.
     target: Uri,
     host: HeaderValue,
-    /// For the proxy that reads the request.
+    /// Credentials for the proxy that reads the request.
     proxy_authorization: Option<HeaderValue>,
 }
 
@@ -58,22 +58,22 @@ pub(super) struct Destination {
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    /// What the peer showed when the connection was made, over https.
+    /// The peer's certificate, over https.
     certificate: Option<PeerCertificate>,
 }
 
-/// What came back over HTTP, before anything of it is believed.
+/// An HTTP answer, not believed yet.
 #[derive(Debug)]
 pub(super) struct HttpAnswer {
     pub(super) status: StatusCode,
-    /// The content type is the one of sealed frames.
+    /// Its content type is that of sealed frames.
     pub(super) is_sealed: bool,
-    /// It names the version of the wire that the peer speaks, as a host does that cannot read a frame.
+    /// It names the wire version of the peer, as a host does that cannot read a frame.
     pub(super) names_version: bool,
     pub(super) body: BytesMut,
 }
 
-/// Why nothing came back.
+/// The reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
     /// The connection was closed before any of the request was sent.
@@ -82,24 +82,24 @@ pub(super) enum SendError {
     /// No connection: nothing was sent.
     #[error("no connection: {0}")]
     NotConnected(String),
-    /// No connection, for a reason that stays: nothing was sent.
+    /// No connection, for a reason that does not pass: nothing was sent.
     #[error("no connection: {0}")]
     Refused(String),
-    /// The TLS handshake failed in the end: nothing that was sent was looked at.
+    /// The TLS handshake failed in the end: the peer read nothing that was sent.
     #[error("the peer wants a certificate of this host that it accepts: {0}")]
     CertificateRefused(String),
-    /// The connection broke after something may have been sent, and before an answer was there.
+    /// The connection broke after something may have been sent, and before an answer began.
     #[error("the connection broke before the peer answered: {0}")]
     NoAnswer(String),
-    /// The connection broke within the answer, or what came is no answer.
+    /// The connection broke within the answer, or the answer is not HTTP.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The answer is larger than this host takes.
+    /// The answer is larger than the limit.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
 }
 
-/// By what they are made from. The outbound proxies come from the environment, which stays the same.
+/// Compares the options. The outbound proxies come from the environment, which stays the same.
 impl PartialEq for Client {
     fn eq(&self, other: &Self) -> bool {
         self.connector == other.connector
@@ -111,8 +111,8 @@ impl PartialEq for Client {
 impl Eq for Client {}
 
 impl Client {
-    /// A client that connects as `proxy` says, whose connections belong to `tasks`, and which takes answers of at most
-    /// `answer_bytes_max` bytes. `identity` is this process, as peers know it.
+    /// Returns a client with the options of `proxy`, whose connections belong to `tasks`, and which accepts answers of
+    /// at most `answer_bytes_max` bytes. `identity` is this process, as peers know it.
     #[must_use]
     pub fn new(proxy: &Proxy, tasks: &Tasks, identity: Arc<Identity>, answer_bytes_max: usize) -> Self {
         Self {
@@ -125,18 +125,18 @@ impl Client {
         }
     }
 
-    /// How long an idle connection is kept.
+    /// The time for which an idle connection is kept.
     pub(super) fn idle_timeout(&self) -> Duration {
         self.idle_timeout
     }
 
-    /// The same for https peers whose certificates have `name`, whatever their URLs have.
+    /// Returns the same client for https peers whose certificates have `name` instead of the host in the URL.
     #[must_use]
     pub fn named(self, name: String) -> Self {
         Self { connector: self.connector.named(name), ..self }
     }
 
-    /// Who owns its connections, and what else outlives a call.
+    /// The owner of its connections, and of tasks that outlive a call.
     pub(super) fn tasks(&self) -> &Tasks {
         &self.tasks
     }
@@ -146,12 +146,12 @@ impl Client {
         &self.identity
     }
 
-    /// Where requests for `uri` go.
+    /// Returns the destination of requests for `uri`.
     ///
     /// # Panics
     /// Never: every URI has a path, and its authority is a header's value.
     pub(super) fn destination(&self, uri: Uri) -> Destination {
-        // A tunnel for https is opened with it instead: what goes through a tunnel reaches the peer.
+        // For https, the credentials open the tunnel instead: requests in it reach the peer.
         let proxy = self.proxies.of(&uri).filter(|_| uri.scheme_str() != Some("https"));
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let target = if proxy.is_some() { uri.clone() } else { path.parse().unwrap_or_default() };
@@ -174,7 +174,7 @@ impl Client {
         let handshake = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(io).await;
         let (sender, driver) = handshake.map_err(|error| SendError::NotConnected(causes(&error)))?;
         let token = self.tasks.token().clone();
-        // It ends with its sender or with the host, whichever comes first.
+        // It ends with its sender or with the host.
         self.tasks.spawn(async move {
             tokio::select! {
                 _ = driver => {}
@@ -184,10 +184,10 @@ impl Client {
         Ok(Connection { sender, certificate })
     }
 
-    /// Posts one frame and reads the answer, whatever its status.
+    /// Posts one frame and reads the answer of any status.
     ///
     /// # Errors
-    /// [`SendError::NotSent`] if nothing of the frame was sent; after any error the connection is of no use.
+    /// [`SendError::NotSent`] if nothing of the frame was sent. After any error the connection is of no use.
     pub(super) async fn post(
         &self,
         connection: &mut Connection,
@@ -210,15 +210,15 @@ impl Client {
 }
 
 impl Connection {
-    /// Waits until it may carry a request; `false` if it never will, or if the peer's certificate is no longer valid.
+    /// Waits until it may carry a request; returns false if it never will, or if the peer's certificate has expired.
     ///
     /// # Cancel safety
-    /// Nothing is lost if it is dropped.
+    /// Dropping it loses nothing.
     pub(super) async fn is_ready(&mut self) -> bool {
         self.certificate.as_ref().is_none_or(PeerCertificate::is_good) && self.sender.ready().await.is_ok()
     }
 
-    /// Whether the other side has closed it, as far as is known.
+    /// Returns true if the other side is known to have closed it.
     pub(super) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
@@ -271,7 +271,7 @@ fn is_sealed(content_type: Option<&HeaderValue>) -> bool {
     media_type(text) == wire::CONTENT_TYPE
 }
 
-/// The causes of an error in one line, outermost first.
+/// Returns the causes of an error in one line, outermost first.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut texts = vec![error.to_string()];
     let mut cause = error.source();

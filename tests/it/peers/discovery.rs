@@ -103,7 +103,7 @@ fn losing_discovery_removes_nobody() {
     until_serving(&a, &["b"]);
     // The name is gone, then the server.
     dns.put_addresses("hosts.test", &[]);
-    a.wait_for_log("cannot be found, those that are known stay");
+    a.wait_for_log("cannot be found, and known peers stay");
     assert_eq!(serving(&a).len(), 1);
     dns.silence(true);
     assert_eq!(serving(&a).len(), 1);

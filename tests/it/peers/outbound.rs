@@ -150,7 +150,7 @@ fn an_answer_of_the_proxy_itself_to_a_hello_is_no_peer() {
         let a = host_a(&b).variable("http_proxy", &url(proxy));
         let a = a.variable("FRAMEX_PLUGINS__PROXY__WAIT_MS", "0").start();
         check_failed(&call(&a), 503, "unavailable", Some(false));
-        a.wait_for_log(&format!("the answer is no sealed frame: HTTP status {status}"));
+        a.wait_for_log(&format!("the answer is not a sealed frame: HTTP status {status}"));
         assert!((1..=2).contains(&proxy.heads().len()), "only hellos were sent");
     }
     assert_eq!(runs(&b), 0);

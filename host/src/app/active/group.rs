@@ -1,4 +1,4 @@
-//! The peers behind one URL of the config: the URL itself, or those that discovery found.
+//! The peers behind one URL of the config: the URL itself, or the peers that discovery found.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,7 @@ use crate::peers::{
 };
 use crate::wire::Limits;
 
-/// Makes peers as a config says.
+/// Makes peers from a config.
 pub(super) struct PeerFactory<'a> {
     pub(super) config: &'a Config,
     pub(super) keys: &'a Keys,
@@ -27,21 +27,21 @@ pub(super) struct PeerFactory<'a> {
 /// The peers behind one URL.
 pub(super) struct Group {
     discovery: DiscoverySpec,
-    /// Looks for them, once it has begun.
+    /// The discovery task, once it has started; nothing for a URL that is the peer.
     task: OnceLock<Option<Arc<DiscoveryTask>>>,
     members: Members,
 }
 
 /// The peers of a group.
 pub(super) enum Members {
-    /// Discovery has found none yet: what they will be made from, but for their URLs.
+    /// Discovery has found none yet. The specification has the URL of the config.
     Pending(Arc<PeerSpec>),
-    /// These.
+    /// Found endpoints, or the URL itself.
     Found(BTreeSet<Endpoint>, Vec<Arc<Monitor>>),
 }
 
 impl PeerFactory<'_> {
-    /// Makes the group of a URL, with what stays the same of the group before.
+    /// Makes the group of a URL, and keeps what is unchanged in the group before.
     pub(super) fn group(&self, peer: &config::Peer, before: Option<&Group>) -> Group {
         let proxy = &self.config.proxy;
         let discovery = DiscoverySpec {
@@ -50,7 +50,7 @@ impl PeerFactory<'_> {
             dns_servers: proxy.dns_servers.clone(),
             allowed: proxy.allowed_addresses.clone(),
         };
-        // Other servers or other allowed addresses lose no peer that was found and may still be called.
+        // New servers or allowed addresses remove no peer that was found and may still be called.
         let found = before.filter(|before| before.discovery.discover == discovery.discover);
         let endpoints = match discovery.discover {
             Discover::Static => Some(BTreeSet::from([Endpoint::at(peer.url.clone())])),
@@ -166,13 +166,13 @@ impl Group {
         }
     }
 
-    /// Returns true if the present task found these peers, and they are others than the group has.
+    /// Returns true if the current task found these endpoints, and they differ from the group's.
     pub(super) fn wants(&self, found: &BTreeSet<Endpoint>, by: DiscoveryTaskId) -> bool {
         let is_current = self.task.get().and_then(Option::as_ref).is_some_and(|task| task.id() == by);
         is_current && self.endpoints() != Some(found)
     }
 
-    /// Begins what has not begun yet: monitoring its peers, and discovery.
+    /// Starts the monitors and discovery, if they have not started yet.
     pub(super) fn start(&self, discovered: &mpsc::Sender<Discovered>, tasks: &Tasks) {
         self.monitors().iter().for_each(|monitor| monitor.start(tasks));
         self.task

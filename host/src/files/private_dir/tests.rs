@@ -70,7 +70,7 @@ fn what_belongs_to_another_user_is_refused() {
     refused(dir.open_or_create("file"), sentence);
     refused(dir.folder("folder"), sentence);
     refused(PrivateDir::open(&path), sentence);
-    // Links of that user are not followed, those of this one are.
+    // Links of that user are not followed; links of this one are.
     let own = scratch.path().join("own");
     drop(PrivateDir::open(&own).unwrap());
     let link = scratch.path().join("link");

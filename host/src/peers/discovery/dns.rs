@@ -1,4 +1,4 @@
-//! Peers in the DNS: the addresses of a name (Kubernetes headless services), or the targets of a service (Consul).
+//! Discovery by DNS: the addresses of a name (Kubernetes headless services), or the targets of a service (Consul).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -15,16 +15,16 @@ use tokio::time::timeout_at;
 use super::{Discovery, DiscoveryError, ENDPOINTS_MAX, Endpoint, Endpoints, FindFuture};
 use crate::config::PeerUrl;
 
-/// How long one server may take to answer, and how often it is asked.
+/// The longest time that one server may take to answer, and the number of attempts.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 const QUERIES: usize = 2;
-/// How long the addresses of one target are waited for, and when all that is found has to be there: before
-/// [`super::FIND_TIMEOUT`], with which everything would be lost.
+/// The longest time that the addresses of one target, and all of a search, may take: less than [`super::FIND_TIMEOUT`],
+/// after which everything would be lost.
 const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
 const ALL_TIMEOUT: Duration = Duration::from_secs(8);
-/// How many targets are looked up at once.
+/// The number of targets that are looked up at once.
 const TARGETS_AT_ONCE: usize = 64;
-/// Shortest and longest time after which a name is looked up again, whatever the records say.
+/// The shortest and the longest time until a name is looked up again, regardless of its records.
 const AGAIN_MIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -77,7 +77,7 @@ impl Discovery for ServiceDiscovery {
             });
             let targets: Vec<SRV> = targets.take(ENDPOINTS_MAX).collect();
             let told = targets.iter().map(|srv| {
-                // The server says them along with the targets, if it knows them.
+                // The server may send them along with the targets.
                 let records = found.additionals().iter().filter(|record| record.name == srv.target);
                 let addresses: Vec<IpAddr> = records.filter_map(|record| record.data.ip_addr()).collect();
                 let told = (!addresses.is_empty()).then(|| told_along(addresses, valid));
@@ -90,7 +90,7 @@ impl Discovery for ServiceDiscovery {
 }
 
 impl ServiceDiscovery {
-    /// The peers of all targets. One that cannot be looked up has the addresses that it had.
+    /// Returns the peers of all targets. A target whose lookup failed keeps its addresses.
     fn note(
         &mut self,
         targets: &[SRV],
@@ -127,18 +127,18 @@ impl ServiceDiscovery {
     }
 }
 
-/// What one look-up of a name says, and for how long: IPv4, then IPv6.
+/// The addresses of a name and their validity: IPv4, then IPv6.
 type Answers = [Result<(Vec<IpAddr>, Duration), DiscoveryError>; 2];
 
-/// What is known of a name.
+/// The addresses of a name.
 struct Known {
     addresses: Vec<IpAddr>,
     again: Duration,
-    /// Why one family is what it was before.
+    /// The reason why one family is as it was before.
     error: Option<DiscoveryError>,
 }
 
-/// Looks up both families of a name, each until then at the latest.
+/// Looks up both families of a name until `in_time` at the latest.
 async fn ask(resolver: &TokioResolver, name: &str, in_time: Instant) -> Answers {
     let (v4, v6) = tokio::join!(
         timeout_at(in_time.into(), resolver.ipv4_lookup(name)),
@@ -155,8 +155,8 @@ async fn ask(resolver: &TokioResolver, name: &str, in_time: Instant) -> Answers 
     })
 }
 
-/// Looks up the names whose addresses were not told: some at once, and each only for so long, so that those that are
-/// not answered do not take the time of the others.
+/// Looks up the names whose addresses were not sent along: several at once, each with a limit of its own, so that a
+/// server that does not answer takes no time from the others.
 async fn ask_for_others(
     resolver: &TokioResolver,
     names: BTreeMap<String, Option<Answers>>,
@@ -172,17 +172,17 @@ async fn ask_for_others(
     stream::iter(answers).buffer_unordered(TARGETS_AT_ONCE).collect().await
 }
 
-/// What was said along with something else.
+/// Returns addresses that came with another answer.
 fn told_along(addresses: Vec<IpAddr>, valid: Duration) -> Answers {
     let (v4, v6) = addresses.into_iter().take(ENDPOINTS_MAX).partition(IpAddr::is_ipv4);
     [Ok((v4, valid)), Ok((v6, valid))]
 }
 
-/// The resolver, made when it is first needed: it needs a runtime, and the system's config may not be there yet.
+/// The resolver. It is made at the first use: it needs a runtime, and the system's config may not exist before.
 struct Lookups {
     servers: Vec<SocketAddr>,
     resolver: Option<TokioResolver>,
-    /// What was found last, by name: IPv4, then IPv6.
+    /// The last addresses of each name: IPv4, then IPv6.
     known: HashMap<String, [Vec<IpAddr>; 2]>,
 }
 
@@ -204,22 +204,22 @@ impl Lookups {
         };
         let options = builder.options_mut();
         (options.timeout, options.attempts) = (QUERY_TIMEOUT, QUERIES);
-        // It is asked again only when the records say so.
+        // The records decide when a name is looked up again.
         options.cache_size = 0;
         let resolver = builder.build().map_err(|error| error.to_string())?;
-        // The system's own may change.
+        // The system's config may change.
         if !self.servers.is_empty() {
             self.resolver = Some(resolver.clone());
         }
         Ok(resolver)
     }
 
-    /// The addresses that a name had last.
+    /// Returns the last addresses of a name.
     fn last(&self, name: &str) -> Vec<IpAddr> {
         self.known.get(name).into_iter().flatten().flatten().copied().collect()
     }
 
-    /// Puts in what was said of a name. Where only one family cannot be looked up, those that are known of it stay.
+    /// Records the answers for a name. If the lookup of one family fails, its addresses stay.
     fn note(&mut self, name: &str, answers: Answers) -> Result<Known, DiscoveryError> {
         let (mut error, mut answered, mut again) = (None, false, AGAIN_MAX);
         let known = self.known.entry(name.to_owned()).or_default();
@@ -242,14 +242,14 @@ impl Lookups {
     }
 }
 
-/// A server at any port.
+/// Returns a server at any port.
 fn name_server(server: SocketAddr) -> NameServerConfig {
     let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
     connections.iter_mut().for_each(|connection| connection.port = server.port());
     NameServerConfig::new(server.ip(), true, connections)
 }
 
-/// For how long what was found is good.
+/// Returns the time until what was found expires, within the bounds.
 fn until(valid: Instant) -> Duration {
     valid.saturating_duration_since(Instant::now()).clamp(AGAIN_MIN, AGAIN_MAX)
 }

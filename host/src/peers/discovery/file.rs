@@ -1,7 +1,7 @@
-//! Peers in a file: a JSON list of URLs, or of objects with a URL, a priority and a weight.
+//! Discovery by a file: a JSON list of URLs, or of objects with a URL, a priority and a weight.
 //!
-//! The file is looked at every second: that works on every file system, where notices of changes do not (mounted
-//! config maps, network file systems).
+//! The file is read every second. That works on every file system, while notifications do not (mounted config maps,
+//! network file systems).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use tokio::task::JoinHandle;
 use super::{Discovery, DiscoveryError, ENDPOINTS_MAX, Endpoint, Endpoints, FindFuture};
 use crate::config::{PeerUrl, read_bounded};
 
-/// Longest file in bytes.
+/// The maximum size of the file in bytes.
 const FILE_BYTES_MAX: usize = 256 << 10;
-/// How often the file is looked at.
+/// The time between two reads.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The peers that a file lists.
 pub(super) struct FileDiscovery {
     url: PeerUrl,
     path: PathBuf,
-    /// Goes on also if nobody waits for it any more: a file system that hangs costs one thread, not one each time.
+    /// Goes on if the search is dropped: a file system that hangs costs one thread, not one for each search.
     reading: Option<JoinHandle<Result<BTreeSet<Endpoint>, DiscoveryError>>>,
 }
 
@@ -76,7 +76,7 @@ fn read(path: &Path, is_https: bool) -> Result<BTreeSet<Endpoint>, DiscoveryErro
     parse(&bytes, is_https)
 }
 
-/// The peers of a file, all of which are reached with TLS, or none is.
+/// Parses the peers of a file, either all or none of which use TLS.
 pub(super) fn parse(bytes: &[u8], is_https: bool) -> Result<BTreeSet<Endpoint>, DiscoveryError> {
     let entries: Vec<Entry> = serde_json::from_slice(bytes).map_err(|error| {
         format!(

@@ -28,7 +28,7 @@ const SLOW_START: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Breaker(Mutex<Circuit>);
 
-/// What a breaker admits at a moment.
+/// The calls that a breaker admits at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
     /// Every call.
@@ -51,7 +51,7 @@ enum Circuit {
     Closed(Closed),
     Open {
         until: Instant,
-        /// How often it has opened without a success in between.
+        /// The number of openings without a success in between.
         openings: u32,
     },
     /// A trial runs.

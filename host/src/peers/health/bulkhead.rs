@@ -1,7 +1,7 @@
-//! How many calls may run at one peer, and how many may wait for it to come back: what is slow or away there holds up
-//! no call of anything else.
+//! Limits the calls that run at one peer, and the calls that wait for it to come back: a slow or absent peer holds up
+//! no other call.
 //!
-//! It outlives the other parts of a peer, as calls do: a reload of the config that keeps the URL keeps it.
+//! It outlives the other parts of a peer: a reload that keeps the URL keeps it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ pub struct Bulkhead {
 }
 
 impl Bulkhead {
-    /// Changes how many calls run there at once; as many may wait, as that is what it can take when it is back.
+    /// Sets the number of calls that may run there at once. As many may wait, since that is what the peer can take at
+    /// once when it is back.
     pub fn set(&self, in_flight_max: usize) {
         let limit = Some(PlaceLimit { in_flight_max, queue_max: 0 });
         for places in [&self.in_flight, &self.waiting] {
@@ -25,43 +26,43 @@ impl Bulkhead {
         }
     }
 
-    /// Most calls that run there at once; nothing where there is no limit.
+    /// The maximum number of calls that run there at once; nothing without a limit.
     #[must_use]
     pub fn in_flight_max(&self) -> Option<usize> {
         self.in_flight.limit().map(|limit| limit.in_flight_max)
     }
 
-    /// How many calls have a place there.
+    /// The number of calls that run there.
     #[must_use]
     pub fn running(&self) -> usize {
         self.in_flight.running()
     }
 
-    /// How many calls wait for it to come back.
+    /// The number of calls that wait for it to come back.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.running()
     }
 
-    /// Whether one more call may run there.
+    /// Returns true if another call may run there.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.in_flight_max().is_none_or(|most| self.running() < most)
     }
 
-    /// A place for a call that runs there, if one is free.
+    /// Admits a call that runs there, if the limit allows.
     #[must_use]
     pub fn enter(&self) -> Option<Place> {
         self.in_flight.try_enter()
     }
 
-    /// A place for a call that runs there, also beyond the limit.
+    /// Admits a call that runs there, even beyond the limit.
     #[must_use]
     pub fn enter_anyway(&self) -> Place {
         self.in_flight.enter_anyway()
     }
 
-    /// A place for a call that waits, if one is free.
+    /// Admits a call that waits, if the limit allows.
     #[must_use]
     pub fn wait(&self) -> Option<Place> {
         self.waiting.try_enter()

@@ -1,64 +1,64 @@
-//! How a peer answered of late: since when it fails, and of what last. Pure but for its memory: times are passed in.
+//! The last answers and failures of a peer. Pure but for its memory: times are passed in.
 //!
-//! What proves little takes back little: a catalogue that could be fetched does not prove that the peer accepts this
-//! host's key, and a hello that was answered does not prove that calls are.
+//! An answer ends only failures at its own stage and before: a fetched catalogue does not prove that the peer accepts
+//! this host's key, and an answered hello does not prove that calls are answered.
 
 use super::Timestamp;
 use crate::base::{Mutex, MutexGuard};
 use crate::peers::Cause;
 
-/// How far a request came before it failed, or was answered.
+/// The stage that a request reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reached {
-    /// A connection was made, or could not be.
+    /// The connection.
     Connection,
-    /// So was a hello, which proves the key and who answers.
+    /// The hello, which proves the key and who answers.
     Hello,
-    /// So was a call.
+    /// The call.
     Call,
 }
 
-/// The memory of one peer.
+/// The history of one peer.
 #[derive(Debug, Default)]
 pub struct History(Mutex<Recent>);
 
-/// What is remembered.
+/// The last answers and failures.
 #[derive(Debug, Clone, Default)]
 pub struct Recent {
-    /// The last answer: to a call, to a hello, or a catalogue.
+    /// The last answer: to a call, a hello, or a request for the catalogue.
     pub answered: Option<Timestamp>,
-    /// A hello or a call was answered: this host has a key that the peer accepts, or had.
+    /// The peer has answered a hello or a call: it accepts a key of this host, or did.
     pub was_greeted: bool,
-    /// Since when it fails; nothing where it does not.
+    /// The present failures; nothing if it does not fail.
     pub failing: Option<Failing>,
-    /// The last error, also once it answers again.
+    /// The last error. It stays when the peer answers again.
     pub last_error: Option<LastError>,
 }
 
-/// Failures without an answer between that would take them back.
+/// Failures since the last answer that would have ended them.
 #[derive(Debug, Clone, Copy)]
 pub struct Failing {
     /// The first of them.
     pub since: Timestamp,
-    /// How many there were.
+    /// Their number.
     pub failures: u64,
-    /// How far the one came that came furthest.
+    /// The furthest stage that any of them reached.
     reached: Reached,
 }
 
-/// An error that a peer made, or that was made on the way to it.
+/// An error of a peer, or on the way to it.
 #[derive(Debug, Clone)]
 pub struct LastError {
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
     /// The same in words, for operators only: it may name keys and addresses.
     pub reason: String,
 }
 
 impl History {
-    /// LastChecks an answer that came so far.
+    /// Records an answer at a stage.
     pub fn record_answer(&self, reached: Reached, now: Timestamp) {
         let mut recent = self.lock();
         recent.answered = Some(now);
@@ -66,13 +66,13 @@ impl History {
         recent.failing = recent.failing.filter(|failing| failing.reached > reached);
     }
 
-    /// LastChecks that the host at the other end was reached, and said nothing of use.
+    /// Records that the peer was reached, and answered nothing of use.
     pub fn record_contact(&self) {
         let mut recent = self.lock();
         recent.failing = recent.failing.filter(|failing| failing.reached > Reached::Connection);
     }
 
-    /// LastChecks a failure that says how the peer is.
+    /// Records a failure that counts against the peer.
     pub fn record_failure(&self, reached: Reached, cause: Cause, reason: String, now: Timestamp) {
         let mut recent = self.lock();
         let failing = recent.failing.get_or_insert(Failing { since: now, failures: 0, reached });
@@ -81,18 +81,18 @@ impl History {
         recent.last_error = Some(LastError { at: now, cause, reason });
     }
 
-    /// LastChecks an error that says nothing of how the peer is.
+    /// Records an error that does not count against the peer.
     pub fn record_error(&self, cause: Cause, reason: String, now: Timestamp) {
         self.lock().last_error = Some(LastError { at: now, cause, reason });
     }
 
-    /// What is remembered.
+    /// Returns the last answers and failures.
     #[must_use]
     pub fn recent(&self) -> Recent {
         self.lock().clone()
     }
 
-    /// Why it failed last, while it fails.
+    /// Returns the cause of the last failure if the peer fails at present.
     #[must_use]
     pub fn failing_of(&self) -> Option<Cause> {
         let recent = self.lock();

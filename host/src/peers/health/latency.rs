@@ -1,23 +1,24 @@
-//! How long an answer of a peer takes, so that slow ones get less: a moving average that jumps up and sinks slowly
-//! ("peak EWMA", as in Finagle and Linkerd). Calls that still wait count as well: who never answers has no average.
+//! The latency of a peer, so that slow peers get fewer calls: a moving average that rises at once and falls slowly
+//! ("peak EWMA", as in Finagle and Linkerd). Calls that wait count as well, since a peer that never answers has no
+//! average.
 use std::time::{Duration, Instant};
 
 use crate::base::{Mutex, MutexGuard};
 
-/// How fast old answers are forgotten: after this time, what was is worth 37 %.
+/// The decay of old answers: after this time, 37 % of their weight is left.
 const DECAY: Duration = Duration::from_secs(2);
-/// For how long an answer shows that the peer still answers.
+/// The time for which an answer proves that the peer still answers.
 const PROOF: Duration = Duration::from_secs(6);
-/// What is assumed of a peer that has not answered of late: so little that it is asked.
+/// The assumed latency of a peer without a recent answer: low, so that it is tried.
 const UNKNOWN: Duration = Duration::from_millis(1);
-/// The same while it is being asked: so much that the others are asked meanwhile.
+/// The assumed latency while such a trial runs: high, so that other calls go to other peers.
 const UNPROVED: Duration = Duration::from_secs(1);
-/// What a failure counts as at least: a peer that fails fast must not look fast.
+/// The minimum latency of a failure: a peer that fails fast must not look fast.
 const FAILURE: Duration = Duration::from_secs(1);
-/// So many calls in a row that a function itself fails are a failure of the peer: it may be broken there alone.
+/// The number of errors of functions in a row that count as a failure of the peer: it may be broken there alone.
 const ERRORS_IN_A_ROW: u32 = 5;
 
-/// What is known of the answers of one peer. Times are passed in.
+/// The latency of one peer. Times are passed in.
 #[derive(Debug)]
 pub struct Latency {
     origin: Instant,
@@ -27,12 +28,12 @@ pub struct Latency {
 #[derive(Debug, Default)]
 struct State {
     average: Option<Average>,
-    /// What made the average what it is, where that was no answer.
+    /// The reason for the average if it was not an answer.
     penalty: Option<&'static str>,
-    /// What the last answer took.
+    /// The latency of the last answer.
     last_took: Option<Duration>,
     errors_in_a_row: u32,
-    /// How many calls wait for an answer, and the sum of the times when they began, since the origin.
+    /// The number of calls that wait for an answer, and the sum of their start times since the origin.
     waiting: u32,
     begun: Duration,
 }
@@ -44,7 +45,7 @@ struct Average {
 }
 
 impl Average {
-    /// The part of it, 0 to 1, that is not forgotten yet.
+    /// Returns the part of it, 0 to 1, that has not decayed yet.
     fn kept(&self, now: Instant) -> f64 {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         (-passed / DECAY.as_secs_f64()).exp()
@@ -58,7 +59,7 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// A call begins; it ends with [`Latency::end`].
+    /// Records the start of a call, which ends with [`Latency::end`].
     pub fn begin(&self, now: Instant) {
         let since = now.saturating_duration_since(self.origin);
         let mut state = self.state();
@@ -66,7 +67,7 @@ impl Latency {
         state.begun += since;
     }
 
-    /// A call that began at that time does not wait any more.
+    /// Records the end of a call that began at that time.
     pub fn end(&self, begun: Instant) {
         let since = begun.saturating_duration_since(self.origin);
         let mut state = self.state();
@@ -74,7 +75,7 @@ impl Latency {
         state.begun = state.begun.saturating_sub(since);
     }
 
-    /// LastChecks an answer.
+    /// Records an answer.
     pub fn record_answer(&self, took: Duration, now: Instant) {
         let mut state = self.state();
         state.errors_in_a_row = 0;
@@ -85,8 +86,8 @@ impl Latency {
         state.note(took, now);
     }
 
-    /// LastChecks that the call was answered with an error of the function or of its caller: one is no reason to ask
-    /// somebody else, nor that it came fast a reason to ask this peer.
+    /// Records an error of the function or of its caller: one alone is not a reason to call another peer, and a fast
+    /// one no reason to prefer this peer.
     pub fn record_error(&self, took: Duration, now: Instant) {
         let mut state = self.state();
         state.errors_in_a_row = state.errors_in_a_row.saturating_add(1);
@@ -99,22 +100,22 @@ impl Latency {
         }
     }
 
-    /// LastChecks a failure.
+    /// Records a failure.
     pub fn record_failure(&self, took: Duration, now: Instant) {
         let mut state = self.state();
         state.penalty = Some("it failed");
         state.note(took.max(FAILURE), now);
     }
 
-    /// LastChecks that no answer came for so long, to a call that was given up.
+    /// Records a call that was given up after `took` without an answer.
     pub fn record_timeout(&self, took: Duration, now: Instant) {
         self.state().at_least(took, now);
     }
 
-    /// What the next answer is expected to take, in seconds.
+    /// Returns the expected latency of the next answer in seconds.
     ///
-    /// What was long ago counts for less also where nothing came since: otherwise a peer that was slow or away once
-    /// would look so for ever, as long as there is a better one.
+    /// Old answers decay even without new ones: otherwise a peer that was slow or away once would look so forever, as
+    /// long as there is a better one.
     #[must_use]
     pub fn seconds(&self, now: Instant) -> f64 {
         let state = self.state();
@@ -128,8 +129,8 @@ impl Latency {
         state.expected(now).max(assumed.max(waited).as_secs_f64())
     }
 
-    /// What is known of it, in words that follow others: what was measured, and what the peer is ranked by where that is
-    /// much more.
+    /// Describes the measured latency, and the one that ranks the peer if that is much higher, in words that follow
+    /// others.
     #[must_use]
     pub fn describe(&self, now: Instant) -> String {
         let ranked = self.seconds(now);
@@ -203,7 +204,7 @@ mod tests {
         check_at(0.5 * (-1.0_f64).exp(), start + DECAY);
         latency.record_failure(Duration::from_micros(50), start + DECAY);
         check_at(1.0, start + DECAY);
-        // Nothing comes any more.
+        // No further answers.
         check_at((-1.0_f64).exp(), start + 2 * DECAY);
         check_at(0.001, start + 20 * DECAY);
     }
@@ -213,14 +214,14 @@ mod tests {
         let latency = Latency::default();
         let start = Instant::now();
         latency.begin(start);
-        assert!(latency.seconds(start) >= 1.0, "nobody knows whether it answers");
+        assert!(latency.seconds(start) >= 1.0, "whether it answers is unknown");
         let later = start + Duration::from_secs(10);
         latency.begin(later);
         let seconds = latency.seconds(later + Duration::from_secs(10));
         assert!((seconds - 15.0).abs() < 0.01, "{seconds}: 20 and 10 on average");
         latency.end(start);
         latency.end(later);
-        // Those who gave up say how long nothing came.
+        // Calls that are given up record how long they waited.
         latency.record_timeout(Duration::from_secs(3), later);
         latency.record_timeout(Duration::from_secs(2), later);
         assert!((latency.seconds(later) - 3.0).abs() < 0.01);

@@ -1,24 +1,24 @@
-//! A moment by both clocks.
+//! A moment by two clocks.
 
 use std::time::{Instant, SystemTime};
 
-/// A moment by both clocks.
+/// A moment by two clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Timestamp {
-    /// For how long ago it was.
+    /// The steady clock, for durations.
     pub at: Instant,
-    /// For people.
+    /// The system's clock, for people.
     pub date: SystemTime,
 }
 
 impl Timestamp {
-    /// This one.
+    /// Returns the present moment.
     #[must_use]
     pub fn now() -> Self {
         Self { at: Instant::now(), date: SystemTime::now() }
     }
 
-    /// How long ago it was, in words.
+    /// Returns the time since then in words.
     #[must_use]
     pub fn ago(&self) -> String {
         let passed = self.at.elapsed();

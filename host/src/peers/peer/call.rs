@@ -35,7 +35,7 @@ pub enum Answer {
 pub struct Answered {
     /// The answer.
     pub answer: Answer,
-    /// What may cure the failure; of no meaning for a result.
+    /// The cure of a failure; it has no meaning for a result.
     pub cure: Cure,
     /// The host that a call with an idempotency key was sent to, if its frame named one.
     pub sent_to: Option<HostId>,

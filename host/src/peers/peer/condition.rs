@@ -1,4 +1,4 @@
-//! How a peer is, as far as this host knows, for JSON and in words.
+//! The condition of a peer as far as this host knows, for JSON and in words.
 
 use std::time::Instant;
 
@@ -7,20 +7,20 @@ use crate::base::{ErrorCode, Executed, Failure, rfc3339};
 use crate::peers::{BreakerState, Cause, History, LastError, Reached, Recent, Timestamp};
 use crate::wire::key_id_text;
 
-/// How a peer is.
+/// The condition of a peer.
 #[derive(Debug, Clone, Copy)]
 pub enum Condition {
     /// This host has no key that seals calls to it.
     NoKey,
     /// It is this very host.
     Itself,
-    /// It has answered nothing yet, and failed at nothing.
+    /// It has neither answered nor failed yet.
     Unknown,
     /// It answered last.
     Ok,
-    /// It has failed since then.
+    /// It has failed since this moment.
     Failing(Timestamp),
-    /// It has failed so often that it gets no call until then.
+    /// Its breaker is open until this time.
     Paused(Instant),
 }
 
@@ -40,7 +40,7 @@ impl Condition {
 }
 
 impl Peer {
-    /// How it is.
+    /// Returns its condition.
     #[must_use]
     pub fn condition(&self, now: Instant) -> Condition {
         if self.is_itself() {
@@ -58,13 +58,13 @@ impl Peer {
         }
     }
 
-    /// How it answered of late.
+    /// Its last answers and failures.
     #[must_use]
     pub fn history(&self) -> &History {
         &self.history
     }
 
-    /// LastChecks a failure that says how it is.
+    /// Records a failure that counts against it.
     pub(super) fn record_in_history(&self, cause: Cause, failure: &Failure) {
         let reached = match cause {
             Cause::NotConnected | Cause::Refused | Cause::CertificateRefused => Reached::Connection,
@@ -74,7 +74,7 @@ impl Peer {
         self.history.record_failure(reached, cause, self.reason(cause, failure), Timestamp::now());
     }
 
-    /// LastChecks a sealed answer that is no result: the peer is there, and perhaps says what it lacks.
+    /// Records a sealed answer without a result: the peer is there, and may say what it lacks.
     pub(super) fn note_refusal(&self, failure: &Failure) {
         let now = Timestamp::now();
         self.history.record_answer(Reached::Call, now);
@@ -94,7 +94,7 @@ impl Peer {
         }
     }
 
-    /// A failure in words for operators.
+    /// Returns a failure in words for operators.
     pub(super) fn reason(&self, cause: Cause, failure: &Failure) -> String {
         match (cause, &self.spec.key) {
             (Cause::Unsealed(401), Some(key)) => {
@@ -104,7 +104,7 @@ impl Peer {
         }
     }
 
-    /// How it fares, in words.
+    /// Describes it in words.
     #[must_use]
     pub fn describe(&self) -> String {
         let now = Instant::now();
@@ -124,7 +124,7 @@ impl Peer {
         )
     }
 
-    /// Whether it answers, since when, and why not.
+    /// Describes whether it answers, since when, and why not.
     fn describe_condition(&self, now: Instant) -> String {
         let Recent { answered, failing, last_error, .. } = self.history.recent();
         let last =
@@ -152,7 +152,7 @@ impl Peer {
         }
     }
 
-    /// What is known of its return while it is paused, or waits for the call that finds out.
+    /// Describes what is known of its recovery while it is paused or waits for a trial.
     fn describe_return(&self, now: Instant) -> String {
         let state = self.breaker_state(now);
         if state == BreakerState::Closed || self.is_itself() {

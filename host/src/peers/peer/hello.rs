@@ -1,4 +1,4 @@
-//! The hello that begins each connection: who opens the frames that are sent over it, and by which clock.
+//! The hello that begins each connection: it shows which process opens the frames that follow, and its clock.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,12 +26,12 @@ use crate::peers::transport::{Connection, SendError};
 use crate::peers::{Cause, Reached, Timestamp};
 use crate::wire::{self, Compression, KeySet, RequestEnvelope, ResponseEnvelope};
 
-/// How long a hello may take, within the deadline of the call.
+/// The longest time that a hello may take, within the deadline of the call.
 const WITHIN: Duration = Duration::from_secs(5);
-/// Clocks that differ by less are not worth a warning.
+/// The smallest difference between clocks that is worth a warning.
 const CLOCKS_APART: Duration = Duration::from_secs(1);
 
-/// A connection that began.
+/// A new connection.
 pub(super) enum Begun {
     /// Calls may be sent over it.
     Greeted(GreetedConnection),
@@ -40,7 +40,8 @@ pub(super) enum Begun {
 }
 
 impl Peer {
-    /// Proves that the URL leads back to this process, over a new connection; if it does not, it counts as another host.
+    /// Proves over a new connection that the URL leads back to this process; without the proof it counts as another
+    /// host.
     pub(in crate::peers) async fn prove_home(self: &Arc<Self>) {
         let Some(key) = self.spec.key.clone() else { return };
         match self.begin(&key).await {
@@ -55,11 +56,11 @@ impl Peer {
         }
     }
 
-    /// Says hello where no call is made, to learn whether there is a host that calls can be made to.
+    /// Says hello without a call, to learn whether calls can be made.
     pub(in crate::peers) async fn greet(self: &Arc<Self>) {
         let Some(key) = self.spec.key.clone() else { return };
         match self.begin(&key).await {
-            // The connection ends with it: the first call is made over one of its own.
+            // The connection ends here: the first call makes its own.
             Ok(Begun::Greeted(_) | Begun::Itself) => {}
             Err(AttemptError { failure, cause, .. }) => {
                 let is_news = self.history.failing_of() != Some(cause);
@@ -71,7 +72,7 @@ impl Peer {
         }
     }
 
-    /// Makes a connection and says hello. Nothing of a call is sent, so no failure of it has run anything.
+    /// Makes a connection and says hello. Nothing of a call is sent, so its failures prove that nothing ran.
     pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<Begun, AttemptError> {
         let open = self.connections.open();
         let mut connection = self.connect().await?;
@@ -109,12 +110,12 @@ impl Peer {
         }
     }
 
-    /// Makes a connection, and says nothing yet.
+    /// Makes a connection without a hello.
     pub(super) async fn connect(&self) -> Result<Connection, AttemptError> {
         self.spec.client.connect(&self.destination).await.map_err(|error| unsaid(&error))
     }
 
-    /// Sends a hello, and once more by the peer's clock if that is asked for.
+    /// Sends a hello, and another one by the peer's clock if the peer asks for it.
     async fn say_hello(
         &self,
         connection: &mut Connection,
@@ -160,7 +161,7 @@ impl Peer {
         }
     }
 
-    /// How calls get there, and who answered last, in words.
+    /// Describes how calls get there, and who answered last.
     pub(super) fn describe_way(&self) -> String {
         let mut said = match (self.spec.url.is_https(), self.spec.url.is_loopback()) {
             (true, _) => "sealed and encrypted".to_owned(),
@@ -196,7 +197,7 @@ impl Peer {
         before_the_call(Failure::not_executed(code, text), Cause::Unwelcome)
     }
 
-    /// Takes note of how far the clocks are apart: for people, as calls are stamped by the peer's clock in any case.
+    /// Records the difference between the clocks. It is for people: calls are stamped by the peer's clock in any case.
     fn follow_clock(&self, clock: PeerClock) {
         let (ours, peers) = (unix_ms(), clock.now_ms());
         let offset = i64::try_from(i128::from(peers) - i128::from(ours)).unwrap_or(0);
@@ -208,7 +209,7 @@ impl Peer {
     }
 }
 
-/// A failure from before anything of the call was sent.
+/// Returns a failure from before anything of the call was sent.
 fn before_the_call(failure: Failure, cause: Cause) -> AttemptError {
     let failure = Box::new(Failure { executed: Executed::No, ..failure });
     AttemptError { failure, cause, not_the_peers_fault: false }

@@ -1,7 +1,7 @@
-//! What a host knows of a peer besides its calls: what it offers, and what it said of itself when it was asked.
+//! The knowledge of a peer besides its calls: its catalogue, and its answers to probes.
 //!
-//! It outlives the peer's other parts: a reload of the config that keeps the URL keeps it. What was known last stays
-//! while the peer is away.
+//! It outlives the peer's other parts: a reload that keeps the URL keeps it. The last catalogue stays while the peer is
+//! away.
 
 use std::sync::Arc;
 
@@ -17,52 +17,52 @@ use crate::peers::{Bulkhead, Catalogue, Timestamp};
 pub struct PeerInfo {
     catalogue: ArcSwapOption<Catalogue>,
     checks: Mutex<LastChecks>,
-    /// Who has answered at the URL.
+    /// The hosts that have answered at the URL.
     pub(in crate::peers) acquaintance: Acquaintance,
     fetches: [Counter; FetchResult::ALL.len()],
     probes: [Counter; ProbeResult::ALL.len()],
-    /// How many calls may run there and wait for it.
+    /// The limits on calls that run there and that wait for it.
     pub(in crate::peers) bulkhead: Bulkhead,
-    /// The catalogue seems to be out of date.
+    /// Notified when the catalogue seems to be out of date.
     pub(in crate::peers) is_stale: Notify,
-    /// The breaker has opened.
+    /// Notified when the breaker has opened.
     pub(in crate::peers) has_failed: Notify,
-    /// The URL leads back to this process.
+    /// Notified when the URL leads back to this process.
     pub(in crate::peers) is_home: Notify,
 }
 
-/// When things happened last.
+/// The last results of requests besides calls.
 #[derive(Debug, Clone, Default)]
 pub struct LastChecks {
-    /// The catalogue was there, or as before.
+    /// The last fetch that returned a catalogue, new or unchanged.
     pub fetched: Option<Timestamp>,
-    /// It was not, for that reason, which is for operators only. Nothing once it is there again.
+    /// The last failed fetch and its reason, which is for operators only; nothing after a success.
     pub failure: Option<(Timestamp, String)>,
-    /// The peer was asked whether it is ready.
+    /// The last probe of its readiness.
     pub probe: Option<(Timestamp, ProbeResult)>,
 }
 
-/// What came of asking for a catalogue.
+/// The result of fetching a catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchResult {
-    /// A new one is in force.
+    /// A new catalogue.
     Ok,
-    /// It is as it was.
+    /// It is unchanged.
     Unchanged,
-    /// There was no answer, or one of another status.
+    /// No answer, or one of another status.
     Failed,
-    /// It was larger than is taken.
+    /// It exceeds a limit.
     TooLarge,
-    /// It was no catalogue.
+    /// The answer was not a catalogue.
     Malformed,
 }
 
-/// What came of asking whether a peer is ready.
+/// The result of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbeResult {
-    /// It says so.
+    /// It says that it is ready.
     Ready,
-    /// It answered something else.
+    /// It gave any other answer.
     NotReady,
     /// It did not answer.
     Failed,
@@ -101,12 +101,12 @@ impl ProbeResult {
 }
 
 impl PeerInfo {
-    /// What the peer offered last.
+    /// Returns the last catalogue.
     pub(in crate::peers) fn catalogue(&self) -> Option<Arc<Catalogue>> {
         self.catalogue.load_full()
     }
 
-    /// Looks at what the peer offered last, without waiting.
+    /// Reads the last catalogue without waiting.
     pub(in crate::peers) fn with_catalogue<T>(
         &self,
         look: impl FnOnce(&Catalogue) -> Option<T>,
@@ -114,23 +114,23 @@ impl PeerInfo {
         self.catalogue.load().as_deref().and_then(look)
     }
 
-    /// When things happened last.
+    /// Returns the last results of requests besides calls.
     #[must_use]
     pub fn last_checks(&self) -> LastChecks {
         self.lock().clone()
     }
 
-    /// How often the catalogue was asked for, by what came of it.
+    /// The number of fetches by result.
     pub fn fetches(&self) -> impl Iterator<Item = (FetchResult, u64)> {
         FetchResult::ALL.into_iter().zip(self.fetches.iter().map(Counter::get))
     }
 
-    /// How often the peer was asked whether it is ready, by what came of it.
+    /// The number of probes by result.
     pub fn probes(&self) -> impl Iterator<Item = (ProbeResult, u64)> {
         ProbeResult::ALL.into_iter().zip(self.probes.iter().map(Counter::get))
     }
 
-    /// Takes a new catalogue; answers whether it has other functions than the one before.
+    /// Takes a new catalogue, and returns true if its functions are others than before.
     pub(in crate::peers) fn take(&self, catalogue: Catalogue) -> bool {
         let catalogue = Arc::new(catalogue);
         let before = self.catalogue.swap(Some(Arc::clone(&catalogue)));
@@ -138,7 +138,7 @@ impl PeerInfo {
         before.is_none_or(|before| !before.has_names_of(&catalogue))
     }
 
-    /// The catalogue is as it was.
+    /// Records that the catalogue is unchanged.
     pub(in crate::peers) fn confirm(&self) {
         self.note_fetch(FetchResult::Unchanged);
     }
@@ -150,7 +150,7 @@ impl PeerInfo {
         checks.failure = None;
     }
 
-    /// The catalogue could not be had: the one before stays. Answers whether that is new.
+    /// Records a failed fetch; the last catalogue stays. Returns true if the reason changed.
     pub(in crate::peers) fn miss(&self, fetched: FetchResult, reason: &str) -> bool {
         self.fetches[fetched as usize].count();
         let failure = Some((Timestamp::now(), reason.to_owned()));
@@ -158,13 +158,13 @@ impl PeerInfo {
         before.is_none_or(|(_, before)| before != reason)
     }
 
-    /// The peer was asked whether it is ready.
+    /// Records a probe.
     pub(in crate::peers) fn note_probe(&self, probed: ProbeResult) {
         self.probes[probed as usize].count();
         self.lock().probe = Some((Timestamp::now(), probed));
     }
 
-    /// The peer says that it has no such function: if it offers it, it is asked again soon.
+    /// Records that the peer lacks a function: if its catalogue offers it, it is fetched again soon.
     pub(in crate::peers) fn lacks(&self, name: &FunctionName) {
         if self.with_catalogue(|catalogue| catalogue.find(name).map(|_| ())).is_some() {
             self.is_stale.notify_one();

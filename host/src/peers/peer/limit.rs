@@ -7,22 +7,22 @@ use crate::wire::LimitReached;
 pub enum PeerLimit {
     /// `plugins.proxy.in_flight_max`.
     InFlight,
-    /// The same, of calls that wait for it to come back.
+    /// The same for calls that wait for it to come back.
     Waiting,
-    /// `plugins.proxy.wait_ms`: a call waited for as long as it may.
+    /// `plugins.proxy.wait_ms`: a call waited for the longest time.
     WaitTime,
-    /// `plugins.proxy.answer_bytes_max`, of what comes.
+    /// `plugins.proxy.answer_bytes_max`, of an answer as it arrives.
     AnswerSize,
-    /// `plugins.proxy.answer_bytes_max`, of what a frame claims to be uncompressed.
+    /// `plugins.proxy.answer_bytes_max`, of a frame's uncompressed content.
     UncompressedSize,
     /// `server.expansion_max`.
     Expansion,
-    /// The nesting of what comes with a failure, at most that of the wire.
+    /// The nesting of a failure's details, at most that of the wire.
     Nesting,
 }
 
 impl PeerLimit {
-    /// All of them.
+    /// All limits.
     pub const ALL: [Self; 7] = [
         Self::InFlight,
         Self::Waiting,

@@ -1,4 +1,4 @@
-//! What a peer offers, and what it may be asked besides calls.
+//! The functions that a peer offers, and the requests besides calls.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,7 +37,7 @@ impl ProbeTargets {
 }
 
 impl Peer {
-    /// What is known of it besides its calls.
+    /// The knowledge of it besides its calls.
     #[must_use]
     pub fn info(&self) -> &Arc<PeerInfo> {
         &self.info
@@ -47,20 +47,20 @@ impl Peer {
         &self.targets
     }
 
-    /// What it offers: nothing if it must not be asked, has not answered yet, or is this very host.
+    /// Returns its catalogue; nothing if it must not be asked for it, has not answered yet, or is this very host.
     #[must_use]
     pub fn offers(&self) -> Option<Arc<Catalogue>> {
         if self.spec.probes.catalogue && !self.is_itself() { self.info.catalogue() } else { None }
     }
 
-    /// What it says of a function that it offers.
+    /// Returns the description of a function that it offers.
     #[must_use]
     pub fn offered(&self, name: &FunctionName) -> Option<Arc<Offered>> {
         self.look_up(|catalogue| catalogue.find(name).cloned())
     }
 
-    /// What its catalogue says where it does not have a function, in words that follow others; empty where it has it, or
-    /// where no catalogue is known.
+    /// Describes that its catalogue does not list a function, in words that follow others; empty if it does, or if
+    /// there is no catalogue.
     #[must_use]
     pub fn describe_lack(&self, name: &FunctionName) -> String {
         let lacks = self.look_up(|catalogue| (!catalogue.lists(name)).then_some(()));
@@ -70,15 +70,16 @@ impl Peer {
             .unwrap_or_default()
     }
 
-    /// Whether it offers a function to a call that has been on these hosts: to one of them, the call does not go back.
+    /// Returns true if it offers a function to a call that came through these hosts: the call does not go back to one
+    /// of them.
     #[must_use]
     pub fn offers_to(&self, name: &FunctionName, hops: &[HostId]) -> bool {
         let new = |catalogue: &Catalogue| catalogue.host_id.as_ref().is_none_or(|id| !hops.contains(id));
         self.look_up(|catalogue| catalogue.find(name).filter(|_| new(catalogue)).map(|_| ())).is_some()
     }
 
-    /// Whether it says that a function may run twice, so that nobody on the way can have said it: a catalogue is not
-    /// sealed, as calls are.
+    /// Returns true if it says that a function may run twice, and no host on the way can have said so instead:
+    /// catalogues are not sealed.
     #[must_use]
     pub fn says_idempotent(&self, name: &FunctionName) -> bool {
         self.spec.is_proven_way() && self.offered(name).is_some_and(|offered| offered.idempotent)
@@ -88,17 +89,17 @@ impl Peer {
         if self.spec.probes.catalogue && !self.is_itself() { self.info.with_catalogue(look) } else { None }
     }
 
-    /// It answered that it does not have the function.
+    /// Records that it answered that it lacks the function.
     pub(crate) fn lacks(&self, name: &FunctionName) {
         self.info.lacks(name);
     }
 
-    /// Makes its open breaker half-open: it says of itself that it is ready.
+    /// Makes its open breaker half-open, since it says that it is ready.
     pub(in crate::peers) fn half_open(&self) {
         self.breaker.half_open(Instant::now());
     }
 
-    /// LastChecks what asking it for something else than a call shows of it.
+    /// Records what a request besides a call shows of it.
     pub(in crate::peers) fn note_contact(&self, got: &Option<Result<GetResponse, SendError>>) {
         match got {
             Some(Ok(_)) => self.history.record_contact(),
@@ -110,7 +111,7 @@ impl Peer {
                 let (cause, text) = (Cause::of_send(error), error.to_string());
                 self.history.record_failure(Reached::Connection, cause, text, Timestamp::now());
             }
-            // It may be slow at this, and fast at calls.
+            // A slow answer here says nothing of calls.
             Some(Err(_)) | None => {}
         }
     }

@@ -35,7 +35,7 @@ pub struct PeerSpec {
 pub struct Rank {
     /// Lower ones are called first.
     pub priority: u8,
-    /// Its part of the calls, relative to those of the others; at least 1.
+    /// Its part of the calls, relative to other weights; at least 1.
     pub weight: u16,
 }
 

@@ -1,4 +1,4 @@
-//! Kept connections to https peers are not used beyond the certificate that the peer showed when they were made.
+//! Keeps connections to https peers from being used after the certificate that the peer showed has expired.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use crate::base::good_until;
 use crate::config::PeerTls;
 
-/// How far ahead a certificate is checked, in seconds: so long it is not looked at again.
+/// The time in seconds for which a certificate is checked ahead, and so not checked again.
 const LOOK_AHEAD_S: u64 = 600;
 
 /// The certificate chain that a peer showed.
@@ -21,12 +21,12 @@ pub(super) struct PeerCertificate {
     verifier: Arc<WebPkiServerVerifier>,
     name: ServerName<'static>,
     chain: Vec<CertificateDer<'static>>,
-    /// It was found good up to this Unix second.
+    /// The Unix second up to which it was found good.
     good_until_s: AtomicU64,
 }
 
 impl PeerCertificate {
-    /// What the handshake of `connection` with the peer of that name showed.
+    /// Returns the certificate of the peer of that name from the handshake of `connection`.
     pub(super) fn new(tls: &PeerTls, name: ServerName<'static>, connection: &ClientConnection) -> Self {
         let shown = connection.peer_certificates().unwrap_or_default();
         Self {
@@ -37,7 +37,7 @@ impl PeerCertificate {
         }
     }
 
-    /// Returns true if a new handshake would succeed. GetRequest before each request, and cheap unless time has passed.
+    /// Returns true if a new handshake would succeed. Called before each request, and cheap unless time has passed.
     pub(super) fn is_good(&self) -> bool {
         let time_s = UnixTime::now().as_secs();
         if time_s <= self.good_until_s.load(Ordering::Relaxed) {

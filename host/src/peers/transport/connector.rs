@@ -25,28 +25,28 @@ use super::resolver::{self, Resolver};
 use super::tunnel::{self, TunnelError};
 use crate::config::{AllowedAddresses, OutboundProxies, OutboundProxy, PeerTls, Proxy, why_distrusted};
 
-/// How long a TCP connection may take, within the time for all of connecting.
+/// The longest time for a TCP connection, within the time for all of connecting.
 const TCP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long connecting may take in all, with proxy and TLS handshake, within the deadline of the call.
+/// The longest time for all of connecting, with proxy and TLS handshake, within the deadline of the call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Tcp = TokioIo<TcpStream>;
 
-/// Makes connections for the pool.
+/// Makes connections.
 #[derive(Clone)]
 pub struct Connector {
     peers: HttpConnector<Resolver<GaiResolver>>,
-    /// To proxies, which the operator of this machine chose: wherever they are.
+    /// Connects to proxies, which the operator of this machine chose: their addresses are not restricted.
     to_proxies: HttpConnector,
     tls: Option<PeerTls>,
-    /// The name that certificates must have, where it is not that in the URL.
+    /// The name that certificates must have, if it is not the one in the URL.
     tls_name: Option<Arc<str>>,
     proxies: OutboundProxies,
     allowed: AllowedAddresses,
 }
 
-/// Why there is no connection, where the parts that are used do not say it themselves.
+/// Connect errors that no dependency reports.
 #[derive(Debug, thiserror::Error)]
 enum ConnectError {
     #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
@@ -66,7 +66,7 @@ enum ConnectError {
 }
 
 impl Connector {
-    /// A connector that does as `proxy` says.
+    /// Returns a connector with the options of `proxy`.
     #[must_use]
     pub fn new(proxy: &Proxy) -> Self {
         let allowed = proxy.allowed_addresses.clone();
@@ -81,14 +81,14 @@ impl Connector {
         }
     }
 
-    /// The same for peers whose certificates have that name.
+    /// Returns the same connector for peers whose certificates have that name.
     #[must_use]
     pub fn named(self, name: String) -> Self {
         Self { tls_name: Some(name.into()), ..self }
     }
 
     async fn connect(self, uri: Uri) -> Result<Stream, Error> {
-        // Names are looked at when they are resolved; those that a proxy resolves are its own matter.
+        // Addresses of names are checked when they are resolved; names that a proxy resolves are its own matter.
         if let Ok(address) = bare_host(&uri)?.parse::<IpAddr>() {
             resolver::check(&self.allowed, address)?;
         }
@@ -106,7 +106,7 @@ impl Connector {
         Ok(Stream { io: Io::Tls(Box::new(io)), certificate: Some(certificate), is_proxied })
     }
 
-    /// For https a tunnel, in which the proxy sees nothing; for http a connection to the proxy itself.
+    /// Connects through a proxy: for https by a tunnel, in which the proxy sees nothing, for http to the proxy itself.
     async fn through(&self, proxy: OutboundProxy, uri: &Uri, is_https: bool) -> Result<Tcp, Error> {
         let authority = proxy.uri.authority().map(ToString::to_string).unwrap_or_default();
         let refused = |source: Error| ConnectError::Proxy { authority, source };
@@ -146,7 +146,7 @@ impl Connector {
     }
 }
 
-/// The host of a URL, without the brackets of an IPv6 address.
+/// Returns the host of a URL, without the brackets of an IPv6 address.
 fn bare_host(uri: &Uri) -> Result<&str, ConnectError> {
     let host = uri.host().ok_or(ConnectError::NoHost)?;
     Ok(host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host))
@@ -155,7 +155,7 @@ fn bare_host(uri: &Uri) -> Result<&str, ConnectError> {
 fn tcp<R>(mut connector: HttpConnector<R>) -> HttpConnector<R> {
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(TCP_TIMEOUT));
-    // The scheme is decided here.
+    // The caller decides on the scheme.
     connector.enforce_http(false);
     connector
 }
@@ -177,7 +177,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// By what they are made from. The outbound proxies come from the environment, which stays the same.
+/// Compares the options. The outbound proxies come from the environment, which stays the same.
 impl PartialEq for Connector {
     fn eq(&self, other: &Self) -> bool {
         self.tls == other.tls && self.tls_name == other.tls_name && self.allowed == other.allowed
@@ -196,9 +196,9 @@ impl fmt::Debug for Connector {
 #[derive(Debug)]
 pub struct Stream {
     io: Io,
-    /// What the peer showed in the handshake.
+    /// The peer's certificate, over https.
     certificate: Option<PeerCertificate>,
-    /// Requests name the peer by its whole URL, for the proxy that reads them.
+    /// Requests name the peer by its whole URL, since a proxy reads them.
     is_proxied: bool,
 }
 
@@ -209,7 +209,7 @@ enum Io {
 }
 
 impl Stream {
-    /// What the peer showed in the TLS handshake; nothing on a plain connection.
+    /// Takes the peer's certificate; nothing on a plain connection.
     pub(super) fn take_certificate(&mut self) -> Option<PeerCertificate> {
         self.certificate.take()
     }
@@ -279,10 +279,10 @@ impl hyper::rt::Write for Stream {
     }
 }
 
-/// Whether an error means that the peer's TLS did not accept this host's certificate, or that it gave none.
+/// Returns true if the peer's TLS refused this host's certificate, or wanted one and got none.
 ///
-/// In TLS 1.3, a client has sent its first request before it can know; the alert says that the handshake failed, so
-/// nothing of that request was looked at. The alert comes under the keys of the handshake: only the peer can send it.
+/// In TLS 1.3, a client has sent its first request before it can know. The alert says that the handshake failed, so the
+/// peer read nothing of that request. It is encrypted with the keys of the handshake: only the peer can send it.
 pub(super) fn is_refused_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
     use rustls::AlertDescription as Alert;
     causes(error).any(|cause| {
@@ -302,8 +302,8 @@ pub(super) fn is_refused_certificate(error: &(dyn std::error::Error + 'static)) 
     })
 }
 
-/// Whether there is no connection for a reason that stays: this host accepts neither the certificate nor the address, or
-/// the proxy does not take what it is asked.
+/// Returns true if there is no connection for a reason that does not pass: this host does not accept the certificate or
+/// the address, or the proxy refuses the request.
 pub(super) fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
     causes(error).any(|cause| {
         matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
@@ -320,12 +320,12 @@ pub(super) fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
     })
 }
 
-/// An error and what it came of, outermost first.
+/// Returns an error and its causes, outermost first.
 fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| {
-        // An `io::Error` does not name what it was made of as its source.
+        // An `io::Error` does not return its inner error as its source.
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),

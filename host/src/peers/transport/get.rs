@@ -1,4 +1,4 @@
-//! What is asked of a peer besides calls: small documents, each over a connection of its own, without following redirects.
+//! Requests besides calls: small documents, each over a connection of its own, without following redirects.
 
 use std::time::Duration;
 
@@ -9,35 +9,35 @@ use http_body_util::Full;
 
 use super::{Client, Destination, SendError, read_body};
 
-/// Longest entity tag that is kept.
+/// The longest entity tag that is kept, in bytes.
 const TAG_BYTES_MAX: usize = 256;
 
 /// One `GET`.
 #[derive(Debug)]
 pub(in super::super) struct GetRequest<'a> {
     pub(in super::super) to: &'a Destination,
-    /// Never shown: it is marked as sensitive.
+    /// Marked as sensitive, so that no log shows it.
     pub(in super::super) authorization: Option<HeaderValue>,
-    /// The tag of what is here already.
+    /// The tag of the document that is here already.
     pub(in super::super) known: Option<HeaderValue>,
-    /// Longest body that is taken.
+    /// The largest accepted body in bytes.
     pub(in super::super) bytes_max: usize,
-    /// How long all of it may take.
+    /// The longest time for all of it.
     pub(in super::super) within: Duration,
 }
 
-/// What came back, before anything of it is believed.
+/// An answer, not believed yet.
 #[derive(Debug)]
 pub(in super::super) struct GetResponse {
     pub(in super::super) status: StatusCode,
     pub(in super::super) tag: Option<HeaderValue>,
-    /// It would lead elsewhere.
+    /// It redirects elsewhere.
     pub(in super::super) is_redirect: bool,
     pub(in super::super) body: Bytes,
 }
 
 impl Client {
-    /// Asks for one document. `None` if it did not come in time.
+    /// Fetches one document; `None` if it did not arrive in time.
     pub(in super::super) async fn get(
         &self,
         asked: GetRequest<'_>,

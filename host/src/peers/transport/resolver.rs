@@ -1,4 +1,4 @@
-//! Names to addresses, without those that no call may go to.
+//! Resolves names to addresses, without forbidden ones.
 
 use std::future::Future;
 use std::io;
@@ -11,19 +11,19 @@ use tower_service::Service;
 
 use crate::config::AllowedAddresses;
 
-/// An address that no call goes to.
+/// A forbidden address.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0} is a link-local or metadata address: it is refused unless `plugins.proxy.allow_addresses` has it"
 )]
 pub(super) struct Refused(IpAddr);
 
-/// Fails for an address that no call may go to.
+/// Checks that calls may go to an address.
 pub(super) fn check(allowed: &AllowedAddresses, address: IpAddr) -> Result<(), Refused> {
     if allowed.allows(address) { Ok(()) } else { Err(Refused(address)) }
 }
 
-/// Another resolver, whose answers are looked at before anybody connects.
+/// Wraps a resolver, and checks its addresses before a connection is made.
 #[derive(Debug, Clone)]
 pub(super) struct Resolver<R> {
     inner: R,
@@ -54,7 +54,7 @@ where
     }
 }
 
-/// The addresses that may be called; an error if there are only others.
+/// Returns the allowed addresses; an error if there are only forbidden ones.
 fn permitted(
     found: impl Iterator<Item = SocketAddr>,
     allowed: &AllowedAddresses,
@@ -77,7 +77,7 @@ fn permitted(
 mod tests {
     use super::*;
 
-    /// Answers every name with the same addresses.
+    /// Resolves every name to the same addresses.
     #[derive(Clone)]
     struct Fixed(&'static [&'static str]);
 

@@ -5,16 +5,16 @@ use std::io;
 use http::{HeaderValue, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Largest head of an answer of a proxy, in bytes.
+/// The largest head of a proxy's answer in bytes.
 const HEAD_BYTES_MAX: usize = 8 << 10;
-/// Most header lines of it.
+/// The maximum number of header lines in it.
 const LINES_MAX: usize = 100;
-/// Longest reason of a refusal that is repeated, in characters.
+/// The maximum length of a refusal's reason that is repeated, in characters.
 const REASON_CHARS_MAX: usize = 100;
-/// The port of an https URL that names none.
+/// The port of an https URL without one.
 const HTTPS_PORT: u16 = 443;
 
-/// Why a proxy opened no tunnel.
+/// The reason why a proxy opened no tunnel.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TunnelError {
     #[error("it answered CONNECT with {status} {reason}{}", hint(*status))]
@@ -30,7 +30,7 @@ pub(super) enum TunnelError {
 }
 
 impl TunnelError {
-    /// Returns true if asking again brings the same answer.
+    /// Returns true if the next attempt gets the same answer.
     pub(super) fn is_lasting(&self) -> bool {
         matches!(self, Self::Refused { status: 400..=499, .. })
             && !matches!(self, Self::Refused { status: 408 | 425 | 429, .. })
@@ -47,7 +47,7 @@ fn hint(status: u16) -> &'static str {
 /// Opens a tunnel to the host and port of `to` over a connection with a proxy.
 ///
 /// # Errors
-/// [`TunnelError`]; the connection is of no use then.
+/// [`TunnelError`]. The connection is of no use then.
 pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     to: &Uri,
@@ -75,7 +75,7 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         while let Some((status, length)) = status(&head)? {
             match status {
                 Ok(status) if status.is_informational() => drop(head.drain(..length)),
-                // What follows the head is no part of the tunnel: there, the client of TLS speaks first.
+                // Nothing of the tunnel follows the head yet: in it, the client of TLS speaks first.
                 Ok(_) => return Ok(()),
                 Err(refused) => return Err(refused),
             }
@@ -85,7 +85,7 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
 
 type Answered = Result<StatusCode, TunnelError>;
 
-/// What the first answer in `bytes` says, and how long its head is; `None` if that is not complete.
+/// Returns the status of the first answer in `bytes` and the length of its head; `None` if the head is not complete.
 fn status(bytes: &[u8]) -> Result<Option<(Answered, usize)>, TunnelError> {
     let mut lines = [httparse::EMPTY_HEADER; LINES_MAX];
     let mut answer = httparse::Response::new(&mut lines);

@@ -120,7 +120,7 @@ fn finding_goes_on_while_a_reload_starts_plugins_and_what_it_finds_stays() {
     let logged = a.log().len();
     reload_with(&a, &config);
     until("it is looked for anew", || {
-        a.log()[logged..].contains("cannot be found, those that are known stay")
+        a.log()[logged..].contains("cannot be found, and known peers stay")
     });
     assert_eq!(serving(&a), ["d".to_owned()].into());
     a.stop();

@@ -7,7 +7,7 @@ use super::{asking, call, caller, server, serving, until_serving};
 
 const SERVICE: &str = "_framex._tcp.hosts.test";
 /// The warning that operators get, once.
-const PARTLY: &str = "some peers of this URL cannot be found, those that are known stay";
+const PARTLY: &str = "some peers of this URL cannot be found, and known peers stay";
 
 /// Host A, whose function runs at the targets of [`SERVICE`].
 fn looking(dns: &DnsServer) -> Daemon {

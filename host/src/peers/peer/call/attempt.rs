@@ -1,5 +1,5 @@
-//! One attempt at a call: seals it for the process at the other end of a connection, sends it, and believes only what
-//! opens, as far as the mouth that it comes from proves it.
+//! One attempt at a call: seals it for the process at the other end of a connection, sends it, and believes of the
+//! answer only what its sender proves.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,16 +15,17 @@ use crate::peers::peer::hello::{AnsweredBy, Begun, GreetedConnection, IDLE_MAX, 
 use crate::peers::transport::SendError;
 use crate::wire::{self, KeySet, RequestEnvelope, RequestExtensions, ResponseEnvelope};
 
-/// How often a call is sealed again that provably did not run, since its connection led to an earlier life of the host.
+/// The maximum number of times that a call is sealed again because its connection led to an earlier life of the host,
+/// which provably did not run it.
 const SUCCESSORS_MAX: u32 = 3;
 
-/// How often a call of which nothing was sent is sealed for another connection: all that were idle may be closed.
+/// The maximum number of times that an unsent call is sealed for another connection: all idle ones may be closed.
 const CLOSED_MAX: usize = IDLE_MAX + 1;
 
-/// What an attempt came to.
+/// The result of an attempt.
 #[derive(Debug)]
 pub(super) enum AttemptResult {
-    /// A sealed answer from one who may give it, or the failure that stands for one that proves nothing.
+    /// A sealed answer from a process that may give it, or the failure that stands for an answer without proof.
     Answered(Box<ResponseEnvelope>),
     /// The URL leads back to this process.
     Itself,
@@ -79,7 +80,7 @@ impl Peer {
                 Answer::Outcome(response.outcome, Some(response.host_id))
             }
             Ok(Ok(AttemptResult::Itself)) => Answer::Itself,
-            // Only once it was given up, which it was not.
+            // Happens only after `give_up`, which is called on the other branch.
             Ok(Ok(AttemptResult::GivenUp)) => failed(unsent_in_time(invocation)),
         }
     }
@@ -103,10 +104,10 @@ impl Peer {
         }
     }
 
-    /// Takes a connection, seals for the process that it leads to, sends, and opens the answer.
+    /// Takes a connection, seals for its process, sends, and opens the answer.
     ///
-    /// The call is sealed again only if nothing of it was sent, or if it provably did not run. The same frame may be sent
-    /// once more where its receiver would refuse a second one.
+    /// The call is sealed again only if nothing of it was sent, or if it provably did not run. The same frame is sent
+    /// again only if its receiver would refuse the second copy.
     async fn attempt(
         self: Arc<Self>,
         key: Arc<KeySet>,
@@ -157,7 +158,7 @@ impl Peer {
                 }
                 progress.begin_again();
                 closed += 1;
-                // A proxy that closes after each answer: a frame names its receiver over any connection.
+                // A proxy may close after each answer, and a frame names its receiver over any connection.
                 if is_new {
                     greeted.connection = self.connect().await?;
                     next = Some(greeted);
@@ -170,7 +171,7 @@ impl Peer {
                     return Ok(AttemptResult::Answered(response));
                 }
                 Believed::NotRun if successors < SUCCESSORS_MAX => {
-                    // All older ones lead there as well, or nowhere.
+                    // All older connections lead there as well, or nowhere.
                     self.connections.close_all();
                     successors += 1;
                     progress.begin_again();
@@ -191,7 +192,7 @@ impl Peer {
         }
     }
 
-    /// What an authentic answer proves, `took` after its frame was sealed.
+    /// Returns what an authentic answer proves that arrived `took` after its frame was sealed.
     fn believed(
         &self,
         greeted: &GreetedConnection,
@@ -240,7 +241,7 @@ fn unanswered_in_time(invocation: &Invocation) -> Failure {
 }
 
 enum Believed {
-    /// The answer, as far as it is believed.
+    /// The answer, as far as it is proven.
     Answer(Box<ResponseEnvelope>),
     /// The call provably did not run, and may be sealed again for another process.
     NotRun,

@@ -1,4 +1,4 @@
-//! One exchange over a connection: a frame is posted, and a sealed answer comes back.
+//! One exchange over a connection: posts a frame and opens the sealed answer.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::wire::{self, KeySet, ResponseEnvelope, ResponseError};
 impl Peer {
     /// Posts a frame and opens the answer; `None` if nothing of the frame was sent.
     ///
-    /// If the connection breaks before an answer begins, and `may_repeat` says so, the same frame goes out once more over
-    /// a new connection, which is `greeted`'s from then on.
+    /// If the connection breaks before an answer begins and `may_repeat` allows it, the same frame goes out again over
+    /// a new connection, which replaces `greeted`.
     pub(super) async fn exchange(
         self: &Arc<Self>,
         key: &KeySet,
@@ -47,8 +47,8 @@ impl Peer {
         }
     }
 
-    /// Posts a frame once more that may have been sent: the process that it names runs it once, and refuses the copy that
-    /// comes second. So a frame that names none is not posted again. `None` if there is no sealed answer.
+    /// Posts a frame again that may have been sent: the process that it names runs it once, and refuses the second
+    /// copy. So a frame that names none is not posted again. `None` if there is no sealed answer.
     async fn post_again(
         self: &Arc<Self>,
         key: &KeySet,
@@ -59,19 +59,19 @@ impl Peer {
         let Ok(Begun::Greeted(fresh)) = self.begin(key).await else { return None };
         self.repeated.count();
         tracing::debug!(peer = %self.spec.url, "a kept connection broke before the peer answered: the same frame is sent over a new one");
-        // What was sealed for a process stays so, whichever answers now: another one refuses it.
+        // The frame stays sealed for its process: any other one that answers now refuses it.
         *greeted = GreetedConnection { receiver: greeted.receiver.clone(), ..fresh };
         let mut posted =
             self.spec.client.post(&mut greeted.connection, &self.destination, frame.clone()).await;
         if matches!(posted, Err(SendError::NotSent)) {
-            // A proxy that closes after each answer, as that to the hello.
+            // A proxy may close after each answer, such as the one to the hello.
             greeted.connection = self.connect().await.ok()?;
             posted = self.spec.client.post(&mut greeted.connection, &self.destination, frame).await;
         }
         self.taken(posted).ok()
     }
 
-    /// The sealed answer, if one came.
+    /// Returns the sealed answer if there is one.
     fn taken(&self, answer: Result<HttpAnswer, SendError>) -> Result<HttpAnswer, AttemptError> {
         let answer = answer.map_err(|error| self.attempt_error(&error))?;
         if answer.status == StatusCode::OK && answer.is_sealed {
@@ -97,7 +97,7 @@ impl Peer {
         AttemptError { failure, cause, not_the_peers_fault: limit.is_some() }
     }
 
-    /// Why there is no answer.
+    /// Returns the error of an attempt without an answer.
     pub(super) fn attempt_error(&self, error: &SendError) -> AttemptError {
         let is_too_large = matches!(error, SendError::TooLarge(_));
         if is_too_large {

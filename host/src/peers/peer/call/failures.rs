@@ -1,4 +1,4 @@
-//! What a call that has no sealed answer means, for this host and for callers.
+//! The failures of calls without a sealed answer, for this host and for callers.
 
 use super::Answer;
 use crate::base::{ErrorCode, Executed, Failure, FunctionName};
@@ -19,23 +19,23 @@ pub(in super::super) fn unsent(error: &SendError) -> Failure {
     }
 }
 
-/// What an answer that is not sealed means. It proves nothing, so nobody knows whether the function ran.
+/// Returns the failure of an answer that is not sealed. It proves nothing, so whether the function ran stays unknown.
 pub(in super::super) fn refused(answer: &HttpAnswer) -> Failure {
     let (status, bytes) = (answer.status.as_u16(), answer.body.len());
     Failure::new(
         ErrorCode::Unavailable,
-        format!("the answer is no sealed frame: HTTP status {status}, {bytes} bytes"),
+        format!("the answer is not a sealed frame: HTTP status {status}, {bytes} bytes"),
     )
 }
 
-/// The answer to a call as callers may see it: in terms of the function that was called, which may be within another
-/// one. What went wrong between the two hosts is no fault of the caller, who can neither show another key nor speak
-/// another version: it is `unavailable`. Details are in the log.
+/// Returns an answer as callers may see it: in terms of the function that was called, which may be within another one.
+/// Faults between the two hosts are `unavailable`: the caller can neither show another key nor speak another version.
+/// The log has the details.
 pub(super) fn for_callers(answer: Answer, function: &FunctionName, cause: Option<Cause>) -> Answer {
     let Answer::Outcome(Err(failure), who) = answer else { return answer };
     let the_peer = format!("the peer that function `{function}` runs on");
     let failure = match (cause, &who) {
-        // One host has the id of another: that is for people to put right, who look for a circle otherwise.
+        // Two hosts with one id are for operators to put right, who would search for a circle otherwise.
         (Some(_), None) if failure.code == ErrorCode::LoopDetected => failure,
         (Some(cause), None) => {
             let message = format!("{the_peer} {}", cause.predicate());
@@ -47,8 +47,8 @@ pub(super) fn for_callers(answer: Answer, function: &FunctionName, cause: Option
     Answer::Outcome(Err(failure), who)
 }
 
-/// What a host says of another host's key, rights and frames is no answer to the caller of that one, and may name what
-/// only operators know. A function that ran speaks for itself.
+/// A failure about another host's key, rights or frames is not for the caller of that host, and may name what only
+/// operators may know. A function that ran speaks for itself.
 fn of_this_host(failure: Box<Failure>, the_peer: &str) -> Box<Failure> {
     let text = match failure.code {
         ErrorCode::Unauthenticated => "does not accept this host's key, or that of the next host",

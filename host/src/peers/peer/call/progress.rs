@@ -1,4 +1,4 @@
-//! How far an attempt at a call is: pure.
+//! The progress of an attempt at a call. Pure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::base::{HostId, Mutex};
 use crate::peers::peer::hello::Receiver;
 
-/// How far an attempt is: who waits for it and the attempt itself agree on that, whatever happens at once.
+/// The progress of an attempt, on which the attempt and the call that waits for it agree at any moment.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     step: AtomicU8,
-    /// The only host that the call may be sent to.
+    /// The only host that the call may be sent to; nothing for any.
     only: Option<HostId>,
-    /// The host that it was sent to last, if it has an idempotency key.
+    /// The last host that it was sent to, if it has an idempotency key.
     sent_to: Mutex<Option<HostId>>,
 }
 
@@ -21,12 +21,12 @@ const SENT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 impl Progress {
-    /// A call that has not begun, for that host alone or for any.
+    /// Returns the progress of a call that has not begun, for one host or for any.
     pub(super) fn to(only: Option<&HostId>) -> Self {
         Self { only: only.cloned(), ..Self::default() }
     }
 
-    /// The host that a call with an idempotency key was sent to last, where its frame named one.
+    /// Returns the last host that a call with an idempotency key was sent to, if its frame named one.
     pub(super) fn sent_to(&self) -> Option<HostId> {
         self.sent_to.lock().clone()
     }
@@ -36,7 +36,7 @@ impl Progress {
         self.only.as_deref().is_none_or(|only| receiver.host_id() == Some(only))
     }
 
-    /// LastChecks where the call goes: of what was sent before, it is known that it did not run.
+    /// Records the host that the call goes to. The host before provably did not run it.
     pub(super) fn note(&self, receiver: &Receiver) {
         let host = match receiver {
             Receiver::Bound(by) => Some(Arc::clone(&by.host_id)),
@@ -45,22 +45,22 @@ impl Progress {
         *self.sent_to.lock() = host;
     }
 
-    /// The call is about to be sent; `false` if it was given up.
+    /// Marks the call as sent; returns false if it was given up.
     pub(super) fn send(&self) -> bool {
         self.step.compare_exchange(BEFORE, SENT, Ordering::AcqRel, Ordering::Acquire) != Err(GIVEN_UP)
     }
 
-    /// The call is given up; `false` if it may have been sent.
+    /// Gives the call up; returns false if it may have been sent.
     pub(super) fn give_up(&self) -> bool {
         self.step.swap(GIVEN_UP, Ordering::AcqRel) != SENT
     }
 
-    /// Returns true if the call was sent and somebody still waits for its answer.
+    /// Returns true if the call was sent and its answer is still awaited.
     pub(super) fn is_awaited(&self) -> bool {
         self.step.load(Ordering::Acquire) == SENT
     }
 
-    /// What was sent has provably not run, and is about to be sent again, unless it was given up.
+    /// Marks a sent call that provably did not run as unsent, unless it was given up.
     pub(super) fn begin_again(&self) {
         let _given_up = self.step.compare_exchange(SENT, BEFORE, Ordering::AcqRel, Ordering::Acquire);
     }

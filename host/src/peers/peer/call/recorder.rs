@@ -8,7 +8,7 @@ use super::{Answer, Peer};
 use crate::base::{ErrorCode, Executed, Failure, Outcome};
 use crate::peers::{BreakerPermit, Cause, Cure, Reached, Timestamp};
 
-/// How long a late answer is waited for, to learn whether the peer answers at all.
+/// The longest time that a late answer is waited for, to learn whether the peer answers at all.
 const LATE_MAX: Duration = Duration::from_secs(1);
 
 /// Records one call, also if it is dropped.

@@ -1,4 +1,4 @@
-//! Who answers at a URL, as far as hellos have shown (WIRE.md, "Who may open a frame").
+//! The hosts that answered at a URL, as far as hellos have shown (WIRE.md, "Who may open a frame").
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,13 +8,14 @@ use crate::base::{HostId, Identity, Mutex, MutexGuard, milliseconds};
 use crate::peers::Timestamp;
 use crate::wire::By;
 
-/// How long it counts that a URL has led back to this process. [`crate::peers::Monitor`] proves it anew within that time.
+/// The time for which a proof counts that a URL leads back to this process. [`crate::peers::Monitor`] repeats it within
+/// that time.
 const ITSELF_FOR: Duration = Duration::from_secs(3);
 
-/// What the config asks of those who answer at a URL.
+/// The requirements of the config on hosts that answer at a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    /// Frames name the process that they are for (`bind`).
+    /// Frames name their receiver (`bind`).
     pub bind: bool,
     /// A host that knows no hellos is not called (`plugins.proxy.require_receiver`).
     pub require: bool,
@@ -28,12 +29,12 @@ impl Default for Binding {
     }
 }
 
-/// Who has answered at one URL.
+/// The hosts that have answered at one URL.
 #[derive(Debug)]
 pub(in crate::peers) struct Acquaintance {
     state: Mutex<State>,
     made: Instant,
-    /// Until when the URL counts as this process, in milliseconds since `made`; 0 for not at all.
+    /// The end of the time for which the URL counts as this process, in milliseconds since `made`; 0 if it does not.
     itself_until_ms: AtomicU64,
 }
 
@@ -46,10 +47,10 @@ struct State {
     last: Option<(Timestamp, Met)>,
 }
 
-/// Who answered last.
+/// The last host that answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Met {
-    /// That process of that host.
+    /// This process of this host.
     Host(By),
     /// A host that does not say who it is.
     Unbound,
@@ -57,16 +58,16 @@ pub enum Met {
     Itself,
 }
 
-/// Whose answer a hello had.
+/// The answer to a hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::peers) struct Introduced {
-    /// Who it says it is, if it says so.
+    /// The process that it names, if it names one.
     pub(in crate::peers) by: Option<By>,
     /// The hello arrived at the listener of this process.
     pub(in crate::peers) arrived_here: bool,
 }
 
-/// Why the one who answered is not called.
+/// The reason why the host that answered is not called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::peers) enum Unwelcome {
     #[error("it does not say who it is, though a host at this URL did before")]
@@ -87,7 +88,7 @@ pub(in crate::peers) enum Unwelcome {
     SameId(HostId),
 }
 
-/// What follows from a hello.
+/// The consequence of a hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::peers) enum Welcome {
     /// Calls go there.
@@ -103,7 +104,7 @@ impl Default for Acquaintance {
 }
 
 impl Acquaintance {
-    /// Takes note of an answer to a hello, and decides what follows from it.
+    /// Records an answer to a hello, and decides what follows from it.
     pub(in crate::peers) fn meet(
         &self,
         introduced: &Introduced,
@@ -138,18 +139,18 @@ impl Acquaintance {
         Ok((welcome, news))
     }
 
-    /// Whether the URL leads back to this process, as was proven within the last seconds.
+    /// Returns true if a hello has proven within the last seconds that the URL leads back to this process.
     pub(in crate::peers) fn is_itself(&self) -> bool {
         let until_ms = self.itself_until_ms.load(Ordering::Relaxed);
         until_ms > 0 && self.made.elapsed().as_millis() < u128::from(until_ms)
     }
 
-    /// The URL no longer counts as this process.
+    /// Makes the URL count as another host.
     pub(in crate::peers) fn doubt(&self) {
         self.itself_until_ms.store(0, Ordering::Relaxed);
     }
 
-    /// Who answered last, and when.
+    /// Returns the last host that answered, and when.
     pub(in crate::peers) fn last(&self) -> Option<(Timestamp, Met)> {
         self.state().last.clone()
     }
@@ -159,7 +160,7 @@ impl Acquaintance {
     }
 }
 
-/// Whether what was met is another than before, and worth a line of the log.
+/// True if the answer differs from the last one, which is worth a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::peers) struct News(pub(in crate::peers) bool);
 

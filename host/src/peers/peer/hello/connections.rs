@@ -10,21 +10,21 @@ use super::receiver::Receiver;
 use crate::base::{Mutex, MutexGuard, milliseconds};
 use crate::peers::transport::Connection;
 
-/// Idle connections that are kept at most.
+/// The maximum number of idle connections that are kept.
 pub(in super::super) const IDLE_MAX: usize = 32;
-/// So many connections are made as they are needed. With more, a call waits for one to be given back before it makes its
-/// own: about 16 cost least.
+/// The number of connections that are made without waiting. Beyond it, a call waits for one to be given back before it
+/// makes another: about 16 cost least.
 const OPEN_SOON_MAX: usize = 16;
-/// How long it waits.
+/// The longest time that such a call waits.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_millis(2);
 
-/// The connections to one peer: those that are idle, and the number of all.
+/// The connections to one peer: the idle ones, and the number of all.
 #[derive(Debug)]
 pub(in super::super) struct Connections {
-    /// How long an idle one is kept: less than the peer keeps it, and what is before the peer, as they may close it just
-    /// when a call is being sent.
+    /// The time for which an idle connection is kept: less than the peer and proxies before it keep it, as they may
+    /// close it just when a call is sent.
     idle_timeout: Duration,
-    /// The one that was used last is the last.
+    /// The most recently used connection is the last.
     idle: Mutex<Vec<Idle>>,
     open: Arc<AtomicUsize>,
     given_back: Notify,
@@ -40,14 +40,14 @@ struct Idle {
 #[derive(Debug)]
 pub(in super::super) struct GreetedConnection {
     pub(in super::super) connection: Connection,
-    /// Who opens the frames that are sent over it.
+    /// The process that opens the frames that are sent over it.
     pub(in super::super) receiver: Receiver,
     /// The clock by which its frames are stamped.
     pub(in super::super) clock: PeerClock,
     pub(in super::super) _open: Open,
 }
 
-/// The clock of a peer, as it was in a hello, and what a clock that does not jump says since.
+/// The clock of a peer: its time in a hello, and the steady time since then.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct PeerClock {
     pub(in super::super) now_ms: u64,
@@ -55,13 +55,13 @@ pub(in super::super) struct PeerClock {
 }
 
 impl PeerClock {
-    /// Unix time in milliseconds.
+    /// Returns the Unix time in milliseconds.
     pub(in super::super) fn now_ms(self) -> u64 {
         self.now_ms.saturating_add(milliseconds(self.at.elapsed()))
     }
 }
 
-/// One open connection, as long as it lives.
+/// One open connection, counted until it is dropped.
 #[derive(Debug)]
 pub(in super::super) struct Open(Arc<AtomicUsize>);
 
@@ -76,7 +76,7 @@ impl Connections {
         Self { idle_timeout, idle: Mutex::default(), open: Arc::default(), given_back: Notify::new() }
     }
 
-    /// Takes an idle connection that may carry a request, the one that was used last; `None` if one is to be made.
+    /// Takes the most recently used idle connection that may carry a request; `None` if a new one is needed.
     pub(in super::super) async fn take(&self) -> Option<GreetedConnection> {
         if let Some(greeted) = self.take_idle().await {
             return Some(greeted);
@@ -90,7 +90,7 @@ impl Connections {
 
     async fn take_idle(&self) -> Option<GreetedConnection> {
         loop {
-            // The lock is not held while one is waited for.
+            // The lock is not held while a connection is awaited.
             let Idle { mut greeted, since } = self.idle().pop()?;
             if since.elapsed() < self.idle_timeout && greeted.connection.is_ready().await {
                 return Some(greeted);
@@ -98,13 +98,13 @@ impl Connections {
         }
     }
 
-    /// Counts a connection that is about to be made.
+    /// Counts a connection before it is made.
     pub(in super::super) fn open(&self) -> Open {
         self.open.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(&self.open))
     }
 
-    /// Keeps a connection for the next call, if there is room.
+    /// Keeps a connection for the next call if there is room.
     pub(in super::super) fn give_back(&self, greeted: GreetedConnection) {
         if greeted.connection.is_closed() {
             return;
@@ -118,12 +118,12 @@ impl Connections {
         self.given_back.notify_one();
     }
 
-    /// Closes those that have been idle for too long.
+    /// Closes connections that have been idle for too long.
     pub(in super::super) fn close_idle(&self) {
         self.idle().retain(|idle| idle.since.elapsed() < self.idle_timeout);
     }
 
-    /// Closes all that are idle.
+    /// Closes all idle connections.
     pub(in super::super) fn close_all(&self) {
         self.idle().clear();
     }

@@ -1,11 +1,11 @@
-//! Who a frame was made for, and what an answer proves (WIRE.md, "Who may open a frame"). Pure.
+//! The receiver that a frame was sealed for, and what an answer proves (WIRE.md, "Who may open a frame"). Pure.
 
 use std::time::Duration;
 
 use crate::base::{ErrorCode, Executed, Failure, InstanceId};
 use crate::wire::{By, ResponseExtensions};
 
-/// Who opens the frames of a connection.
+/// The receiver of the frames of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::peers) enum Receiver {
     /// This process: it said so in a hello, and every frame names it.
@@ -15,7 +15,7 @@ pub(in crate::peers) enum Receiver {
 }
 
 impl Receiver {
-    /// The id of its host, where one was named.
+    /// The id of its host, if it is known.
     pub(in crate::peers) fn host_id(&self) -> Option<&str> {
         match self {
             Self::Bound(by) => Some(&by.host_id),
@@ -32,24 +32,24 @@ impl Receiver {
     }
 }
 
-/// Who gave an authentic answer.
+/// The sender of an authentic answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::peers) enum AnsweredBy {
-    /// The process that the frame was made for.
+    /// The process that the frame was sealed for.
     Receiver,
-    /// The next life of that process's host, which had begun before the frame was sealed: so that process had ended, and
+    /// The next life of that process's host, which began before the frame was sealed: so that process had ended, and
     /// cannot have run it.
     Successor,
-    /// The frame was made for any process.
+    /// The frame was sealed for any process.
     Any,
-    /// Another process than the one that the frame was made for, which may have run it all the same.
+    /// Another process. The one that the frame was sealed for may have run it all the same.
     Stranger,
 }
 
-/// Tells who gave the answer to a frame that was made for `receiver`, `took` after the frame was sealed.
+/// Returns the sender of an answer to a frame for `receiver` that arrived `took` after the frame was sealed.
 ///
-/// Both times are durations by clocks that do not go back. The answer was given at most `took` after the frame was
-/// sealed; so if its process had taken over more than `took` before it answered, it had before the frame was sealed.
+/// Both times are durations by steady clocks. The answer was given at most `took` after the frame was sealed; so a
+/// process that had taken over more than `took` before its answer did so before the frame was sealed.
 pub(in crate::peers) fn answered_by(
     receiver: &Receiver,
     answer: &ResponseExtensions,
@@ -67,12 +67,12 @@ pub(in crate::peers) fn answered_by(
     AnsweredBy::Stranger
 }
 
-/// Whether a call ran of which `by` says that it failed.
+/// Returns whether a call ran that has failed according to `by`.
 ///
 /// `is_proven_way` says that the connection itself proves who answers: TLS, or an address of this machine.
 pub(in crate::peers) fn executed(by: AnsweredBy, failure: &Failure, is_proven_way: bool) -> Executed {
     match by {
-        // Of a frame that was seen before, or whose stamp is refused, a copy may have run.
+        // Another copy of the frame may have run: this one was seen before, or its stamp is refused.
         _ if failure.code == ErrorCode::Replayed => Executed::Unknown,
         AnsweredBy::Receiver => failure.executed,
         AnsweredBy::Successor => Executed::No,

@@ -1,7 +1,7 @@
 //! A model of hosts that share a key, with an attacker on every way between them, under random schedules.
 //!
-//! The attacker has no key. It sees every frame and every answer, delivers each to anyone, in any order, as often as it
-//! likes, redirects connections, and ends processes at any moment. No call may run twice, wherever it runs.
+//! The attacker has no key. It sees every frame and every answer, delivers each to any process, in any order, as often
+//! as it likes, redirects connections, and ends processes at any moment. No call may run twice on any host.
 
 use std::collections::HashMap;
 
@@ -153,7 +153,7 @@ impl World {
     }
 }
 
-/// How many schedules made a call run twice, and how many calls ran.
+/// Returns the number of schedules that made a call run twice, and the number of calls that ran.
 fn explore(binds: bool) -> (u64, usize) {
     let (mut broken, mut ran) = (0, 0);
     for seed in 0..SCHEDULES {
