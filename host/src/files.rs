@@ -21,13 +21,13 @@ pub use private_dir::{PrivateDir, PrivatePath};
 pub use socket_file::SocketPlace;
 pub use stamp::Stamp;
 
-/// Opens a file for reading, also behind a link, and returns what its descriptor says of it; `None` for a pipe, a
-/// device, a socket or a directory, none of which it waits for.
 /// Opens a file for reading, also behind a link, and returns the metadata of its descriptor; `None` for a pipe, a
 /// device, a socket or a directory, none of which it waits for.
-/// What the system says.
+///
+/// # Errors
+/// The error of the system.
 pub fn open_regular(path: &Path) -> io::Result<Option<(File, Metadata)>> {
-    // The error of the system.
+    // Before it is opened, as opening a device may have effects; and again then, as it may be another file by now.
     if !fs::metadata(path)?.is_file() {
         return Ok(None);
     }

@@ -23,8 +23,8 @@ pub use health::{
 };
 pub use monitor::{CatalogueOptions, Monitor};
 pub use peer::{
-    Answer, Answered, Binding, Condition, FetchResult, LastChecks, Met, NoPermit, Peer, PeerInfo, PeerLimit,
-    PeerPermit, PeerSpec, ProbeResult, Probes, Rank,
+    Binding, Condition, FetchResult, LastChecks, NoPermit, Peer, PeerAnswer, PeerInfo, PeerLimit, PeerPermit,
+    PeerResult, PeerSpec, ProbeResult, Probes, Rank, Responder,
 };
 pub use transport::{Client, Connector, Stream};
 

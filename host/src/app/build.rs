@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::active::{ActiveConfig, Carryover};
 use super::discovery::Findings;
-use super::file_watcher::Watched;
+use super::file_watcher::WatchedPaths;
 use super::listeners::Listeners;
 use super::reloader::{Parts, Reloader};
 use super::{AppError, Reread, StateDir, clock, lives};
@@ -68,7 +68,7 @@ pub(super) async fn build(
         service: Arc::new(service),
         admin_token: listeners.admin_tcp.as_ref().map(admin::Tcp::token),
         tls: listeners.tls.clone(),
-        watched: watch::channel(Watched::of(config)).0,
+        watched: watch::channel(WatchedPaths::of(config)).0,
     };
     Ok((Arc::new(Reloader::start(reread, parts, active, policy)), findings))
 }

@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// The watched paths; empty if nothing is watched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Watched {
+pub(super) struct WatchedPaths {
     /// The directory of plugins: every file in it that could be a plugin.
     plugins: Option<PathBuf>,
     /// Single files.
@@ -36,14 +36,14 @@ pub(super) struct Watched {
 
 /// The resolved paths to all that is watched. None of them leads over a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Ways {
+struct ResolvedPaths {
     /// The directory of plugins.
     plugins: Option<PathBuf>,
     /// The files, and every link on the way to one: mounting a volume replaces such a link.
     entries: BTreeSet<PathBuf>,
 }
 
-impl Watched {
+impl WatchedPaths {
     pub(super) fn of(config: &Config) -> Self {
         if !config.reload.watch {
             return Self::default();
@@ -52,8 +52,8 @@ impl Watched {
     }
 
     /// Resolves all paths.
-    fn ways(&self) -> Ways {
-        let mut ways = Ways::default();
+    fn ways(&self) -> ResolvedPaths {
+        let mut ways = ResolvedPaths::default();
         let mut go = |path: &Path| {
             let Links { links, end } = Links::of(path);
             ways.entries.extend(links);
@@ -72,7 +72,7 @@ impl Watched {
     }
 }
 
-impl Ways {
+impl ResolvedPaths {
     /// Returns the existing folders to watch, each with its identity. A file is watched by its folder, since editors
     /// and tools replace it.
     fn folders(&self) -> BTreeMap<PathBuf, (u64, u64)> {
@@ -101,7 +101,7 @@ fn could_be_plugin(path: &Path) -> bool {
 
 /// The changes that the watcher's thread has seen.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenChanges {
     changed: bool,
     /// Files that are being written.
     writing: BTreeSet<PathBuf>,
@@ -124,11 +124,11 @@ pub(super) async fn run(reloader: Arc<Reloader>, tasks: Tasks) {
 
 /// Ends when other folders must be watched, or after a pause if watching fails. `fault` is the last error that was
 /// logged.
-async fn watch_for_a_while(reloader: &Reloader, watched: Watched, fault: &mut String) {
-    if watched == Watched::default() {
+async fn watch_for_a_while(reloader: &Reloader, watched: WatchedPaths, fault: &mut String) {
+    if watched == WatchedPaths::default() {
         return std::future::pending().await;
     }
-    let seen = Arc::new(Mutex::new(Seen::default()));
+    let seen = Arc::new(Mutex::new(SeenChanges::default()));
     let stirred = Arc::new(Notify::new());
     let ways = watched.ways();
     let folders = ways.folders();
@@ -165,7 +165,7 @@ async fn watch_for_a_while(reloader: &Reloader, watched: Watched, fault: &mut St
 }
 
 /// Waits until nothing has changed for a moment, and no file is being written.
-async fn settle(seen: &Mutex<Seen>, stirred: &Notify) {
+async fn settle(seen: &Mutex<SeenChanges>, stirred: &Notify) {
     let patience = Instant::now() + WRITING_MAX;
     loop {
         if tokio::time::timeout(QUIET, stirred.notified()).await.is_ok() && Instant::now() < patience {
@@ -179,14 +179,14 @@ async fn settle(seen: &Mutex<Seen>, stirred: &Notify) {
     }
 }
 
-fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+fn locked(seen: &Mutex<SeenChanges>) -> MutexGuard<'_, SeenChanges> {
     seen.lock()
 }
 
 fn watcher(
-    ways: &Ways,
+    ways: &ResolvedPaths,
     folders: &BTreeMap<PathBuf, (u64, u64)>,
-    seen: &Arc<Mutex<Seen>>,
+    seen: &Arc<Mutex<SeenChanges>>,
     stirred: &Arc<Notify>,
 ) -> notify::Result<RecommendedWatcher> {
     let handler = {
@@ -205,7 +205,7 @@ fn watcher(
 }
 
 /// Records an event, and returns true if it matters.
-fn note(ways: &Ways, seen: &mut Seen, event: notify::Result<Event>) -> bool {
+fn note(ways: &ResolvedPaths, seen: &mut SeenChanges, event: notify::Result<Event>) -> bool {
     // Events were lost: anything may have changed.
     let Ok(event) = event else {
         seen.changed = true;

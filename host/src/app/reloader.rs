@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::active::ActiveConfig;
 use super::build;
-use super::file_watcher::Watched;
+use super::file_watcher::WatchedPaths;
 use super::supervisor::Reloading;
 use crate::base::{Mutex, MutexGuard, Tasks};
 use crate::config::{Config, ConfigError};
@@ -38,7 +38,7 @@ pub(super) struct Parts {
     pub(super) admin_token: Option<Token>,
     /// The certificate of the public listener, if it speaks TLS.
     pub(super) tls: Option<Tls>,
-    pub(super) watched: watch::Sender<Watched>,
+    pub(super) watched: watch::Sender<WatchedPaths>,
 }
 
 impl fmt::Debug for Reloader {
@@ -69,7 +69,7 @@ impl Parts {
         if let (Some(token), Some(tcp)) = (&self.admin_token, &config.admin_tcp) {
             token.store(Arc::new(tcp.token.clone()));
         }
-        let watched = Watched::of(config);
+        let watched = WatchedPaths::of(config);
         // Sent only if it differs: changes while a watcher is replaced would be lost.
         self.watched.send_if_modified(|now| {
             let differs = *now != watched;
@@ -126,7 +126,7 @@ impl Reloader {
     }
 
     /// The files to watch, now and later.
-    pub(super) fn watched(&self) -> watch::Receiver<Watched> {
+    pub(super) fn watched(&self) -> watch::Receiver<WatchedPaths> {
         self.parts.watched.subscribe()
     }
 

@@ -31,9 +31,9 @@ pub enum Cause {
     NoHello,
     /// The host that answered the hello must not be called: because of its id or its clock, or because it does not say
     /// who it is.
-    Unwelcome,
+    WrongHost,
     /// A process answered that the call was not sealed for.
-    Stranger,
+    OtherProcess,
     /// The answer exceeds a limit.
     TooLarge,
     /// The answer does not open with the key of the call.
@@ -69,10 +69,10 @@ impl Cause {
                 | ErrorCode::Incompatible => Cure::AnotherPeer,
                 _ => Cure::Nothing,
             },
-            Self::NotConnected | Self::Broken | Self::NoHello | Self::Stranger => Cure::Time,
+            Self::NotConnected | Self::Broken | Self::NoHello | Self::OtherProcess => Cure::Time,
             Self::NoKey
             | Self::Refused
-            | Self::Unwelcome
+            | Self::WrongHost
             | Self::CertificateRefused
             | Self::Unreadable
             | Self::OtherVersion => Cure::AnotherPeer,
@@ -99,8 +99,8 @@ impl Cause {
             Self::CertificateRefused => "certificate_refused",
             Self::Broken => "broken",
             Self::NoHello => "no_hello",
-            Self::Unwelcome => "other_host",
-            Self::Stranger => "other_process",
+            Self::WrongHost => "other_host",
+            Self::OtherProcess => "other_process",
             Self::TooLarge => "too_large",
             Self::Unreadable => "unreadable",
             Self::OtherVersion => "other_version",
@@ -122,8 +122,8 @@ impl Cause {
             Self::CertificateRefused => "wants a certificate that this host does not have",
             Self::Broken => "broke the connection before it answered",
             Self::NoHello => "did not answer a hello",
-            Self::Unwelcome => "is another host than the one that is to be called",
-            Self::Stranger => "answered by another process than the one that was called",
+            Self::WrongHost => "is another host than the one that is to be called",
+            Self::OtherProcess => "answered by another process than the one that was called",
             Self::TooLarge => "answered more than is taken",
             Self::Unreadable => "gave an answer that cannot be read",
             Self::OtherVersion => "speaks another version of the wire",
@@ -165,7 +165,7 @@ mod tests {
             Cause::NotConnected,
             Cause::Broken,
             Cause::NoHello,
-            Cause::Stranger,
+            Cause::OtherProcess,
             Cause::Unsealed(408),
             Cause::Unsealed(429),
             Cause::Unsealed(500),
@@ -181,7 +181,7 @@ mod tests {
             Cause::Told(ErrorCode::Incompatible),
             Cause::NoKey,
             Cause::Refused,
-            Cause::Unwelcome,
+            Cause::WrongHost,
             Cause::CertificateRefused,
             Cause::Unreadable,
             Cause::OtherVersion,

@@ -22,15 +22,15 @@ mod limit;
 mod offering;
 mod spec;
 
-pub use call::{Answer, Answered};
+pub use call::{PeerAnswer, PeerResult};
 pub use condition::Condition;
-pub use hello::{Binding, Met};
+pub use hello::{Binding, Responder};
 pub use info::{FetchResult, LastChecks, PeerInfo, ProbeResult};
 pub use limit::PeerLimit;
 pub use offering::Probes;
 pub use spec::{PeerSpec, Rank};
 
-use hello::Connections;
+use hello::ConnectionPool;
 use offering::ProbeTargets;
 
 /// The number of late answers that are waited for at once.
@@ -41,7 +41,7 @@ pub struct Peer {
     spec: PeerSpec,
     destination: Destination,
     targets: ProbeTargets,
-    connections: Connections,
+    connections: ConnectionPool,
     stats: CallStats,
     breaker: Arc<Breaker>,
     history: History,
@@ -97,7 +97,7 @@ impl Peer {
         Self {
             destination: spec.client.destination(spec.url.uri(REMOTE_PATH)),
             targets: ProbeTargets::new(&spec.client, &spec.url),
-            connections: Connections::new(spec.client.idle_timeout()),
+            connections: ConnectionPool::new(spec.client.idle_timeout()),
             spec,
             stats: CallStats::default(),
             breaker: Arc::default(),
@@ -127,13 +127,13 @@ impl Peer {
     /// Returns true if the URL leads back to this very process, as hellos have proven within the last seconds.
     #[must_use]
     pub fn is_itself(&self) -> bool {
-        self.info.acquaintance.is_itself()
+        self.info.responders.is_itself()
     }
 
     /// The last host that answered at the URL, and when.
     #[must_use]
-    pub fn met(&self) -> Option<(Timestamp, Met)> {
-        self.info.acquaintance.last()
+    pub fn last_responder(&self) -> Option<(Timestamp, Responder)> {
+        self.info.responders.last()
     }
 
     /// Closes connections that have been idle for too long.

@@ -56,7 +56,7 @@ pub(super) struct Destination {
 
 /// A connection, which carries one request at a time. It closes when it is dropped.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct PeerConnection {
     sender: SendRequest<Full<Bytes>>,
     /// The peer's certificate, over https.
     certificate: Option<PeerCertificate>,
@@ -164,7 +164,7 @@ impl Client {
     ///
     /// # Errors
     /// [`SendError::NotConnected`], [`SendError::Refused`].
-    pub(super) async fn connect(&self, to: &Destination) -> Result<Connection, SendError> {
+    pub(super) async fn connect(&self, to: &Destination) -> Result<PeerConnection, SendError> {
         let io = self.connector.clone().call(to.uri.clone()).await;
         let mut io = io.map_err(|error| {
             let text = causes(&*error);
@@ -181,7 +181,7 @@ impl Client {
                 () = token.cancelled() => {}
             }
         });
-        Ok(Connection { sender, certificate })
+        Ok(PeerConnection { sender, certificate })
     }
 
     /// Posts one frame and reads the answer of any status.
@@ -190,7 +190,7 @@ impl Client {
     /// [`SendError::NotSent`] if nothing of the frame was sent. After any error the connection is of no use.
     pub(super) async fn post(
         &self,
-        connection: &mut Connection,
+        connection: &mut PeerConnection,
         to: &Destination,
         frame: Bytes,
     ) -> Result<HttpAnswer, SendError> {
@@ -209,7 +209,7 @@ impl Client {
     }
 }
 
-impl Connection {
+impl PeerConnection {
     /// Waits until it may carry a request; returns false if it never will, or if the peer's certificate has expired.
     ///
     /// # Cancel safety

@@ -109,7 +109,7 @@ pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> 
                 peer.url(),
                 peer.describe(),
                 peer.describe_lack(name),
-                if peer.met().is_none() { OR_HERE } else { "" }
+                if peer.last_responder().is_none() { OR_HERE } else { "" }
             )
         });
     }

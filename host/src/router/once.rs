@@ -17,7 +17,7 @@ use crate::base::{
     Caller, ErrorCode, Executed, Failure, Invocation, Outcome, Place, PlaceLimit, Places, ServedBy,
 };
 use crate::functions::{CallFuture, Started, run};
-use crate::peers::{Answer, NoPermit};
+use crate::peers::{NoPermit, PeerAnswer};
 
 /// Most repeats that wait for the first call at once: as many as a host runs calls where its config says nothing.
 const JOINED_MAX: usize = 1024;
@@ -97,12 +97,12 @@ impl Router {
         };
         let _away = invocation.place.lend();
         match peer.call(&invocation, arguments, permit, sent.host.as_ref()).await.answer {
-            Answer::Outcome(outcome, served_by) => {
+            PeerAnswer::Outcome(outcome, served_by) => {
                 let ran = outcome.as_ref().err().is_none_or(|failure| failure.executed == Executed::Yes);
                 served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));
                 outcome
             }
-            Answer::Itself => unknown("the peer that may have run this call is this host by now"),
+            PeerAnswer::Itself => unknown("the peer that may have run this call is this host by now"),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::base::{
     Deadline, ErrorCode, Executed, Failure, FunctionName, HostId, Invocation, Outcome, Place, jittered,
 };
 use crate::config::Fallback;
-use crate::peers::{Answer, Answered, Cure, Peer, PeerLimit, PeerPermit};
+use crate::peers::{Cure, Peer, PeerAnswer, PeerLimit, PeerPermit, PeerResult};
 
 /// Most times that one call is made.
 const ATTEMPTS_MAX: u32 = 10;
@@ -197,10 +197,10 @@ impl Router {
         }
         tracing::debug!(%function, request_id = %id, peer = %peer.url(), is_trial = permit.is_trial(), attempt = carried.attempts, "the call goes to this peer");
         let arguments = carried.arguments.clone();
-        let Answered { answer, cure, sent_to } = peer.call(&invocation, arguments, permit, None).await;
+        let PeerResult { answer, cure, sent_to } = peer.call(&invocation, arguments, permit, None).await;
         carried.executed = carried.executed.or(answer.executed());
         let ran = answer.executed() == Executed::Yes;
-        if let (true, Answer::Outcome(_, Some(who))) = (ran, &answer) {
+        if let (true, PeerAnswer::Outcome(_, Some(who))) = (ran, &answer) {
             carried.ran_on = Some(Arc::clone(who));
         }
         if answer.executed() == Executed::Unknown {
@@ -211,7 +211,7 @@ impl Router {
             peer.lacks(function);
         }
         match answer {
-            Answer::Outcome(Err(failure), who) if may_go_on(&failure, cure, carried.is_idempotent) => {
+            PeerAnswer::Outcome(Err(failure), who) if may_go_on(&failure, cure, carried.is_idempotent) => {
                 let is_circle = failure.code == ErrorCode::LoopDetected;
                 let goes_on = !is_circle || may_go_round(&invocation, who.as_deref());
                 // What a peer says tells more than that another one says nothing.
@@ -224,11 +224,11 @@ impl Router {
                 }
                 if goes_on { Ok(cure) } else { Err(self.give_up(carried)) }
             }
-            Answer::Outcome(outcome, served_by) => {
+            PeerAnswer::Outcome(outcome, served_by) => {
                 served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));
                 Err(Ended::With(outcome))
             }
-            Answer::Itself => {
+            PeerAnswer::Itself => {
                 self.tell_routes();
                 if self.has(function) {
                     return Err(Ended::Here);
@@ -318,8 +318,8 @@ fn may_go_on(failure: &Failure, cure: Cure, is_idempotent: bool) -> bool {
 }
 
 /// Whether the peer itself says that it does not have the function.
-fn says_not_found(answer: &Answer) -> bool {
-    let Answer::Outcome(Err(failure), Some(_)) = answer else { return false };
+fn says_not_found(answer: &PeerAnswer) -> bool {
+    let PeerAnswer::Outcome(Err(failure), Some(_)) = answer else { return false };
     failure.code == ErrorCode::NotFound && failure.executed == Executed::No
 }
 

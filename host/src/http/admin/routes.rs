@@ -321,7 +321,7 @@ fn explain(admin: &Admin, name: &str) -> Result<ExplainView, Problem> {
         Target::Pending(url) => Some((url, PENDING, false)),
         target => target
             .first_peer(now)
-            .map(|peer| (peer.url(), peer.condition(now).as_str(), peer.met().is_some())),
+            .map(|peer| (peer.url(), peer.condition(now).as_str(), peer.last_responder().is_some())),
     };
     let peer = peer.map(|(url, health, has_answered)| ExplainedPeer {
         url: url.to_string(),

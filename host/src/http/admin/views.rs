@@ -10,7 +10,7 @@ use crate::api::{
 };
 use crate::base::{PlaceLimit, Places, rfc3339};
 use crate::http::response::Problem;
-use crate::peers::{Condition, LastChecks, Met, Peer, PeerSpec, Recent, Timestamp};
+use crate::peers::{Condition, LastChecks, Peer, PeerSpec, Recent, Responder, Timestamp};
 use crate::plugins::{Change, Difference, Failure, LastFailure, PluginStatus, Progress, Step, Zombie};
 use crate::wire::key_id_text;
 
@@ -181,7 +181,7 @@ impl From<&Peer> for PeerView {
             encrypted: url.is_https(),
             pinned: binding.host_id.as_deref().map(str::to_owned),
             bind: binding.bind,
-            answered: peer.met().map(|(at, met)| answered_view(&at, &met)),
+            answered: peer.last_responder().map(|(at, met)| answered_view(&at, &met)),
         }
     }
 }
@@ -206,11 +206,11 @@ pub(super) fn pending_view(spec: &PeerSpec) -> PeerView {
     }
 }
 
-fn answered_view(at: &Timestamp, met: &Met) -> AnsweredView {
+fn answered_view(at: &Timestamp, met: &Responder) -> AnsweredView {
     let (by, itself) = match met {
-        Met::Host(by) => (Some(by), false),
-        Met::Unbound => (None, false),
-        Met::Itself => (None, true),
+        Responder::Host(by) => (Some(by), false),
+        Responder::Unbound => (None, false),
+        Responder::Itself => (None, true),
     };
     AnsweredView {
         at: date(at),

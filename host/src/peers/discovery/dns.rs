@@ -45,7 +45,7 @@ impl Discovery for AddressDiscovery {
         Box::pin(async move {
             let name = self.url.host();
             let answers = ask(&self.lookups.resolver()?, name, Instant::now() + ALL_TIMEOUT).await;
-            let Known { addresses, again, error } = self.lookups.note(name, answers)?;
+            let Addresses { addresses, again, error } = self.lookups.note(name, answers)?;
             let endpoints = addresses.into_iter().map(|address| self.url.at(address, self.url.port()));
             Ok(Endpoints { endpoints: endpoints.map(Endpoint::at).collect(), again, error })
         })
@@ -131,7 +131,7 @@ impl ServiceDiscovery {
 type Answers = [Result<(Vec<IpAddr>, Duration), DiscoveryError>; 2];
 
 /// The addresses of a name.
-struct Known {
+struct Addresses {
     addresses: Vec<IpAddr>,
     again: Duration,
     /// The reason why one family is as it was before.
@@ -220,7 +220,7 @@ impl Lookups {
     }
 
     /// Records the answers for a name. If the lookup of one family fails, its addresses stay.
-    fn note(&mut self, name: &str, answers: Answers) -> Result<Known, DiscoveryError> {
+    fn note(&mut self, name: &str, answers: Answers) -> Result<Addresses, DiscoveryError> {
         let (mut error, mut answered, mut again) = (None, false, AGAIN_MAX);
         let known = self.known.entry(name.to_owned()).or_default();
         for (family, answer) in known.iter_mut().zip(answers) {
@@ -235,9 +235,9 @@ impl Lookups {
         let addresses: Vec<IpAddr> = known.iter().flatten().copied().collect();
         match error {
             Some(reason) if addresses.is_empty() || !answered => Err(reason),
-            Some(_) => Ok(Known { addresses, again: AGAIN_MIN, error }),
+            Some(_) => Ok(Addresses { addresses, again: AGAIN_MIN, error }),
             None if addresses.is_empty() => Err(format!("`{name}` has no addresses")),
-            None => Ok(Known { addresses, again, error }),
+            None => Ok(Addresses { addresses, again, error }),
         }
     }
 }

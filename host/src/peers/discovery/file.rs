@@ -29,14 +29,14 @@ pub(super) struct FileDiscovery {
 /// One entry of the file.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Entry {
+enum Listed {
     Url(String),
-    Full(Full),
+    Full(ListedInFull),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Full {
+struct ListedInFull {
     url: String,
     #[serde(default)]
     priority: u8,
@@ -78,7 +78,7 @@ fn read(path: &Path, is_https: bool) -> Result<BTreeSet<Endpoint>, DiscoveryErro
 
 /// Parses the peers of a file, either all or none of which use TLS.
 pub(super) fn parse(bytes: &[u8], is_https: bool) -> Result<BTreeSet<Endpoint>, DiscoveryError> {
-    let entries: Vec<Entry> = serde_json::from_slice(bytes).map_err(|error| {
+    let entries: Vec<Listed> = serde_json::from_slice(bytes).map_err(|error| {
         format!(
             "a JSON list of URLs, or of {{ url, priority, weight }}, is expected: line {}, column {}",
             error.line(),
@@ -88,10 +88,10 @@ pub(super) fn parse(bytes: &[u8], is_https: bool) -> Result<BTreeSet<Endpoint>, 
     if entries.len() > ENDPOINTS_MAX {
         return Err(format!("it has {} peers, {ENDPOINTS_MAX} are the most", entries.len()));
     }
-    let endpoint = |(place, entry): (usize, Entry)| {
-        let Full { url, priority, weight } = match entry {
-            Entry::Url(url) => Full { url, priority: 0, weight: 1 },
-            Entry::Full(full) => full,
+    let endpoint = |(place, entry): (usize, Listed)| {
+        let ListedInFull { url, priority, weight } = match entry {
+            Listed::Url(url) => ListedInFull { url, priority: 0, weight: 1 },
+            Listed::Full(full) => full,
         };
         let url = PeerUrl::new(&url).map_err(|why| format!("entry {}: {why}", place + 1))?;
         if url.is_https() != is_https {

@@ -48,7 +48,7 @@ pub struct BreakerPermit {
 
 #[derive(Debug)]
 enum Circuit {
-    Closed(Closed),
+    Closed(ClosedCircuit),
     Open {
         until: Instant,
         /// The number of openings without a success in between.
@@ -63,7 +63,7 @@ enum Circuit {
 
 /// The last calls of a closed breaker.
 #[derive(Debug, Default)]
-struct Closed {
+struct ClosedCircuit {
     failures_in_a_row: u32,
     /// A moving average.
     failed_share: f64,
@@ -107,7 +107,7 @@ impl Breaker {
                 closed.average(0.0);
             }
             Circuit::Open { .. } | Circuit::Trial { .. } if is_trial => {
-                let mut closed = Closed { since: Some(now), ..Closed::default() };
+                let mut closed = ClosedCircuit { since: Some(now), ..ClosedCircuit::default() };
                 closed.average(0.0);
                 *circuit = Circuit::Closed(closed);
             }
@@ -149,7 +149,7 @@ impl Breaker {
     /// Returns the part of its share that the peer gets, 0.1 to 1: less for a while after its recovery.
     #[must_use]
     pub fn share(&self, now: Instant) -> f64 {
-        let Circuit::Closed(Closed { since: Some(since), .. }) = *self.0.lock() else { return 1.0 };
+        let Circuit::Closed(ClosedCircuit { since: Some(since), .. }) = *self.0.lock() else { return 1.0 };
         let passed = now.saturating_duration_since(since);
         (passed.as_secs_f64() / SLOW_START.as_secs_f64()).clamp(0.1, 1.0)
     }
@@ -180,7 +180,7 @@ impl Drop for BreakerPermit {
 
 impl Default for Circuit {
     fn default() -> Self {
-        Self::Closed(Closed::default())
+        Self::Closed(ClosedCircuit::default())
     }
 }
 
@@ -195,7 +195,7 @@ impl Circuit {
     }
 }
 
-impl Closed {
+impl ClosedCircuit {
     /// Takes the result of one call into the average: 1 for a failure, 0 for a success.
     fn average(&mut self, failed: f64) {
         self.watched = (self.watched + 1.0).min(WATCHED_CALLS);

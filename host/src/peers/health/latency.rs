@@ -22,11 +22,11 @@ const ERRORS_IN_A_ROW: u32 = 5;
 #[derive(Debug)]
 pub struct Latency {
     origin: Instant,
-    state: Mutex<State>,
+    state: Mutex<LatencyState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LatencyState {
     average: Option<Average>,
     /// The reason for the average if it was not an answer.
     penalty: Option<&'static str>,
@@ -151,12 +151,12 @@ impl Latency {
         said
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LatencyState> {
         self.state.lock()
     }
 }
 
-impl State {
+impl LatencyState {
     fn expected(&self, now: Instant) -> f64 {
         self.average.map_or(0.0, |average| average.seconds * average.kept(now))
     }

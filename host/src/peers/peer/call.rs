@@ -18,12 +18,12 @@ pub(super) use failures::{refused, unsent};
 pub(super) use recorder::AttemptError;
 
 use failures::for_callers;
-use progress::Progress;
+use progress::AttemptProgress;
 use recorder::CallRecorder;
 
 /// A peer's answer.
 #[derive(Debug)]
-pub enum Answer {
+pub enum PeerAnswer {
     /// The outcome, from the host of that id if it is known.
     Outcome(Outcome, Option<HostId>),
     /// The URL leads back to this very process: nothing was run.
@@ -32,16 +32,16 @@ pub enum Answer {
 
 /// An answer, and what follows from it for other attempts.
 #[derive(Debug)]
-pub struct Answered {
+pub struct PeerResult {
     /// The answer.
-    pub answer: Answer,
+    pub answer: PeerAnswer,
     /// The cure of a failure; it has no meaning for a result.
     pub cure: Cure,
     /// The host that a call with an idempotency key was sent to, if its frame named one.
     pub sent_to: Option<HostId>,
 }
 
-impl Answer {
+impl PeerAnswer {
     /// Returns whether the peer ran the call.
     #[must_use]
     pub fn executed(&self) -> Executed {
@@ -64,18 +64,18 @@ impl Peer {
         arguments: Bytes,
         permit: PeerPermit,
         only: Option<&HostId>,
-    ) -> Answered {
+    ) -> PeerResult {
         let PeerPermit { breaker, _place } = permit;
         let mut recorder = CallRecorder::begin(self, breaker);
-        let progress = Arc::new(Progress::to(only));
+        let progress = Arc::new(AttemptProgress::to(only));
         let answer = self.call_unrecorded(invocation, arguments, &progress, &mut recorder).await;
         recorder.end(&answer);
         let cure = recorder.cure(&answer);
         let answer = for_callers(answer, &invocation.function, recorder.cause());
-        Answered { answer, cure, sent_to: progress.sent_to() }
+        PeerResult { answer, cure, sent_to: progress.sent_to() }
     }
 }
 
-fn failed(failure: Failure) -> Answer {
-    Answer::Outcome(Err(Box::new(failure)), None)
+fn failed(failure: Failure) -> PeerAnswer {
+    PeerAnswer::Outcome(Err(Box::new(failure)), None)
 }

@@ -6,23 +6,23 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 
-mod acquaintance;
 mod connections;
 mod receiver;
+mod responders;
 
-pub use acquaintance::{Binding, Met};
+pub use responders::{Binding, Responder};
 
-pub(super) use acquaintance::Acquaintance;
-pub(super) use connections::{Connections, GreetedConnection, IDLE_MAX};
+pub(super) use connections::{ConnectionPool, GreetedConnection, IDLE_MAX};
 pub(super) use receiver::{AnsweredBy, Receiver, answered_by, executed};
+pub(super) use responders::Responders;
 
-use acquaintance::{Introduced, Unwelcome, Welcome};
 use connections::PeerClock;
+use responders::{Acceptance, HelloAnswer, ResponderError};
 
 use super::Peer;
 use super::call::{AttemptError, refused, unsent};
 use crate::base::{ErrorCode, Executed, Failure, milliseconds};
-use crate::peers::transport::{Connection, SendError};
+use crate::peers::transport::{PeerConnection, SendError};
 use crate::peers::{Cause, Reached, Timestamp};
 use crate::wire::{self, Compression, KeySet, RequestEnvelope, ResponseEnvelope};
 
@@ -32,7 +32,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 const CLOCKS_APART: Duration = Duration::from_secs(1);
 
 /// A new connection.
-pub(super) enum Begun {
+pub(super) enum NewConnection {
     /// Calls may be sent over it.
     Greeted(GreetedConnection),
     /// It leads back to this process.
@@ -45,12 +45,12 @@ impl Peer {
     pub(in crate::peers) async fn prove_home(self: &Arc<Self>) {
         let Some(key) = self.spec.key.clone() else { return };
         match self.begin(&key).await {
-            Ok(Begun::Itself) => {}
-            Ok(Begun::Greeted(_)) => {
+            Ok(NewConnection::Itself) => {}
+            Ok(NewConnection::Greeted(_)) => {
                 tracing::warn!(peer = %self.spec.url, "the URL no longer leads back to this host: calls go to the host that answers there");
             }
             Err(missed) => {
-                self.info.acquaintance.doubt();
+                self.info.responders.doubt();
                 tracing::warn!(peer = %self.spec.url, "the URL is not known to lead back to this host any more: {}", missed.failure);
             }
         }
@@ -61,7 +61,7 @@ impl Peer {
         let Some(key) = self.spec.key.clone() else { return };
         match self.begin(&key).await {
             // The connection ends here: the first call makes its own.
-            Ok(Begun::Greeted(_) | Begun::Itself) => {}
+            Ok(NewConnection::Greeted(_) | NewConnection::Itself) => {}
             Err(AttemptError { failure, cause, .. }) => {
                 let is_news = self.history.failing_of() != Some(cause);
                 self.record_in_history(cause, &failure);
@@ -73,7 +73,7 @@ impl Peer {
     }
 
     /// Makes a connection and says hello. Nothing of a call is sent, so its failures prove that nothing ran.
-    pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<Begun, AttemptError> {
+    pub(super) async fn begin(self: &Arc<Self>, key: &KeySet) -> Result<NewConnection, AttemptError> {
         let open = self.connections.open();
         let mut connection = self.connect().await?;
         let hello = tokio::time::timeout(WITHIN, self.say_hello(&mut connection, key));
@@ -82,18 +82,18 @@ impl Peer {
             Err(before_the_call(Failure::not_executed(ErrorCode::Unavailable, text), Cause::NoHello))
         })?;
         self.follow_clock(clock);
-        let met = self.info.acquaintance.meet(&introduced, self.spec.client.identity(), &self.spec.binding);
+        let met = self.info.responders.record(&introduced, self.spec.client.identity(), &self.spec.binding);
         match met {
-            Ok((Welcome::Itself, news)) => {
+            Ok((Acceptance::Itself, news)) => {
                 self.history.record_answer(Reached::Hello, Timestamp::now());
                 if news.0 {
                     tracing::warn!(peer = %self.spec.url, "the URL leads back to this very host: functions that run there run here while it does");
                     self.spec.client.identity().tell_home();
                 }
                 self.info.is_home.notify_one();
-                Ok(Begun::Itself)
+                Ok(NewConnection::Itself)
             }
-            Ok((Welcome::Call(receiver), news)) => {
+            Ok((Acceptance::Call(receiver), news)) => {
                 self.history.record_answer(Reached::Hello, Timestamp::now());
                 match &introduced.by {
                     Some(by) if news.0 => {
@@ -104,23 +104,23 @@ impl Peer {
                     }
                     _ => {}
                 }
-                Ok(Begun::Greeted(GreetedConnection { connection, receiver, clock, _open: open }))
+                Ok(NewConnection::Greeted(GreetedConnection { connection, receiver, clock, _open: open }))
             }
             Err(unwelcome) => Err(self.turn_away(&unwelcome)),
         }
     }
 
     /// Makes a connection without a hello.
-    pub(super) async fn connect(&self) -> Result<Connection, AttemptError> {
+    pub(super) async fn connect(&self) -> Result<PeerConnection, AttemptError> {
         self.spec.client.connect(&self.destination).await.map_err(|error| unsaid(&error))
     }
 
     /// Sends a hello, and another one by the peer's clock if the peer asks for it.
     async fn say_hello(
         &self,
-        connection: &mut Connection,
+        connection: &mut PeerConnection,
         key: &KeySet,
-    ) -> Result<(ResponseEnvelope, Introduced, PeerClock), AttemptError> {
+    ) -> Result<(ResponseEnvelope, HelloAnswer, PeerClock), AttemptError> {
         let identity = self.spec.client.identity();
         let hello = RequestEnvelope::hello(identity, milliseconds(WITHIN));
         let mut clock = PeerClock { now_ms: unix_ms(), at: Instant::now() };
@@ -153,10 +153,10 @@ impl Peer {
                 let text = "the peer refuses the time stamp of a hello by its own clock";
                 return Err(before_the_call(
                     Failure::not_executed(ErrorCode::Unavailable, text),
-                    Cause::Unwelcome,
+                    Cause::WrongHost,
                 ));
             }
-            let introduced = Introduced { by: said.by.clone(), arrived_here: sent.has_arrived_here() };
+            let introduced = HelloAnswer { by: said.by.clone(), arrived_here: sent.has_arrived_here() };
             return Ok((envelope, introduced, clock));
         }
     }
@@ -173,28 +173,28 @@ impl Peer {
             Binding { bind: false, .. } => said.push_str(", not bound to a receiver (bind = false)"),
             Binding { host_id: None, .. } => said.push_str(", not pinned to a host"),
         }
-        said + &match self.met() {
+        said + &match self.last_responder() {
             None => ", no host has answered yet".to_owned(),
-            Some((moment, Met::Itself)) => format!(", this very host answered {}", moment.ago()),
-            Some((moment, Met::Unbound)) => {
+            Some((moment, Responder::Itself)) => format!(", this very host answered {}", moment.ago()),
+            Some((moment, Responder::Unbound)) => {
                 format!(", a host that does not say who it is answered a hello {}", moment.ago())
             }
-            Some((moment, Met::Host(by))) => {
+            Some((moment, Responder::Host(by))) => {
                 format!(", host `{}` answered a hello {}", by.host_id, moment.ago())
             }
         }
     }
 
-    fn turn_away(&self, unwelcome: &Unwelcome) -> AttemptError {
+    fn turn_away(&self, unwelcome: &ResponderError) -> AttemptError {
         tracing::error!(peer = %self.spec.url, "the host that answers at this URL is not called: {unwelcome}");
         let (code, text) = match unwelcome {
-            Unwelcome::SameId(_) => (ErrorCode::LoopDetected, unwelcome.to_string()),
+            ResponderError::SameId(_) => (ErrorCode::LoopDetected, unwelcome.to_string()),
             _ => (
                 ErrorCode::Unavailable,
                 format!("the host that answers at the peer's URL is not called: {unwelcome}"),
             ),
         };
-        before_the_call(Failure::not_executed(code, text), Cause::Unwelcome)
+        before_the_call(Failure::not_executed(code, text), Cause::WrongHost)
     }
 
     /// Records the difference between the clocks. It is for people: calls are stamped by the peer's clock in any case.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
-use super::hello::Acquaintance;
+use super::hello::Responders;
 use crate::base::{Counter, FunctionName, Mutex, MutexGuard};
 use crate::peers::{Bulkhead, Catalogue, Timestamp};
 
@@ -18,7 +18,7 @@ pub struct PeerInfo {
     catalogue: ArcSwapOption<Catalogue>,
     checks: Mutex<LastChecks>,
     /// The hosts that have answered at the URL.
-    pub(in crate::peers) acquaintance: Acquaintance,
+    pub(in crate::peers) responders: Responders,
     fetches: [Counter; FetchResult::ALL.len()],
     probes: [Counter; ProbeResult::ALL.len()],
     /// The limits on calls that run there and that wait for it.

@@ -30,8 +30,8 @@ const TCP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time for all of connecting, with proxy and TLS handshake, within the deadline of the call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-type Tcp = TokioIo<TcpStream>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type TcpIo = TokioIo<TcpStream>;
 
 /// Makes connections.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ enum ConnectError {
     Proxy {
         authority: String,
         #[source]
-        source: Error,
+        source: BoxError,
     },
     #[error("{why}")]
     Distrusted { why: String, is_lasting: bool },
@@ -87,7 +87,7 @@ impl Connector {
         Self { tls_name: Some(name.into()), ..self }
     }
 
-    async fn connect(self, uri: Uri) -> Result<Stream, Error> {
+    async fn connect(self, uri: Uri) -> Result<Stream, BoxError> {
         // Addresses of names are checked when they are resolved; names that a proxy resolves are its own matter.
         if let Ok(address) = bare_host(&uri)?.parse::<IpAddr>() {
             resolver::check(&self.allowed, address)?;
@@ -107,9 +107,9 @@ impl Connector {
     }
 
     /// Connects through a proxy: for https by a tunnel, in which the proxy sees nothing, for http to the proxy itself.
-    async fn through(&self, proxy: OutboundProxy, uri: &Uri, is_https: bool) -> Result<Tcp, Error> {
+    async fn through(&self, proxy: OutboundProxy, uri: &Uri, is_https: bool) -> Result<TcpIo, BoxError> {
         let authority = proxy.uri.authority().map(ToString::to_string).unwrap_or_default();
-        let refused = |source: Error| ConnectError::Proxy { authority, source };
+        let refused = |source: BoxError| ConnectError::Proxy { authority, source };
         let connected = async {
             let tcp = self.to_proxies.clone().call(proxy.uri).await?;
             if !is_https {
@@ -124,9 +124,9 @@ impl Connector {
 
     async fn encrypt(
         &self,
-        tcp: Tcp,
+        tcp: TcpIo,
         uri: &Uri,
-    ) -> Result<(TokioIo<TlsStream<TcpStream>>, PeerCertificate), Error> {
+    ) -> Result<(TokioIo<TlsStream<TcpStream>>, PeerCertificate), BoxError> {
         let tls = self.tls.as_ref().ok_or(ConnectError::NoTls)?;
         let name = self.tls_name.as_deref().map_or_else(|| bare_host(uri), Ok)?;
         // Certificates have names without the dot at the end that a URL may have (RFC 6066, section 3).
@@ -137,7 +137,7 @@ impl Connector {
             let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             let is_lasting = matches!(of_tls, Some(rustls::Error::InvalidCertificate(_)));
             match of_tls.and_then(why_distrusted) {
-                Some(why) => Error::from(ConnectError::Distrusted { why, is_lasting }),
+                Some(why) => BoxError::from(ConnectError::Distrusted { why, is_lasting }),
                 None => error.into(),
             }
         })?;
@@ -162,10 +162,10 @@ fn tcp<R>(mut connector: HttpConnector<R>) -> HttpConnector<R> {
 
 impl Service<Uri> for Connector {
     type Response = Stream;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, Error>> + Send>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -204,7 +204,7 @@ pub struct Stream {
 
 #[derive(Debug)]
 enum Io {
-    Plain(Tcp),
+    Plain(TcpIo),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }
 
@@ -316,7 +316,7 @@ pub(super) fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
                 )
             )
             || cause.downcast_ref().is_some_and(TunnelError::is_lasting)
-            || cause.is::<resolver::Refused>()
+            || cause.is::<resolver::ForbiddenAddress>()
     })
 }
 

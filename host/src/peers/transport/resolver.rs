@@ -16,11 +16,11 @@ use crate::config::AllowedAddresses;
 #[error(
     "{0} is a link-local or metadata address: it is refused unless `plugins.proxy.allow_addresses` has it"
 )]
-pub(super) struct Refused(IpAddr);
+pub(super) struct ForbiddenAddress(IpAddr);
 
 /// Checks that calls may go to an address.
-pub(super) fn check(allowed: &AllowedAddresses, address: IpAddr) -> Result<(), Refused> {
-    if allowed.allows(address) { Ok(()) } else { Err(Refused(address)) }
+pub(super) fn check(allowed: &AllowedAddresses, address: IpAddr) -> Result<(), ForbiddenAddress> {
+    if allowed.allows(address) { Ok(()) } else { Err(ForbiddenAddress(address)) }
 }
 
 /// Wraps a resolver, and checks its addresses before a connection is made.

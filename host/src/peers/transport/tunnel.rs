@@ -83,10 +83,10 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-type Answered = Result<StatusCode, TunnelError>;
+type FirstStatus = Result<StatusCode, TunnelError>;
 
 /// Returns the status of the first answer in `bytes` and the length of its head; `None` if the head is not complete.
-fn status(bytes: &[u8]) -> Result<Option<(Answered, usize)>, TunnelError> {
+fn status(bytes: &[u8]) -> Result<Option<(FirstStatus, usize)>, TunnelError> {
     let mut lines = [httparse::EMPTY_HEADER; LINES_MAX];
     let mut answer = httparse::Response::new(&mut lines);
     let length = match answer.parse(bytes) {

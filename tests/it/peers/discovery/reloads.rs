@@ -119,9 +119,7 @@ fn finding_goes_on_while_a_reload_starts_plugins_and_what_it_finds_stays() {
     }
     let logged = a.log().len();
     reload_with(&a, &config);
-    until("it is looked for anew", || {
-        a.log()[logged..].contains("cannot be found, and known peers stay")
-    });
+    until("it is looked for anew", || a.log()[logged..].contains("cannot be found, and known peers stay"));
     assert_eq!(serving(&a), ["d".to_owned()].into());
     a.stop();
     hosts.into_iter().for_each(Daemon::stop);

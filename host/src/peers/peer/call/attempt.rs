@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::progress::Progress;
+use super::progress::AttemptProgress;
 use super::recorder::{AttemptError, CallRecorder};
-use super::{Answer, Peer, failed};
+use super::{Peer, PeerAnswer, failed};
 use crate::base::{Deadline, ErrorCode, Executed, Failure, Invocation, milliseconds};
 use crate::peers::Cause;
-use crate::peers::peer::hello::{AnsweredBy, Begun, GreetedConnection, IDLE_MAX, answered_by, executed};
+use crate::peers::peer::hello::{
+    AnsweredBy, GreetedConnection, IDLE_MAX, NewConnection, answered_by, executed,
+};
 use crate::peers::transport::SendError;
 use crate::wire::{self, KeySet, RequestEnvelope, RequestExtensions, ResponseEnvelope};
 
@@ -39,9 +41,9 @@ impl Peer {
         self: &Arc<Self>,
         invocation: &Invocation,
         arguments: Bytes,
-        progress: &Arc<Progress>,
+        progress: &Arc<AttemptProgress>,
         recorder: &mut CallRecorder<'_>,
-    ) -> Answer {
+    ) -> PeerAnswer {
         let Some(key) = &self.spec.key else {
             tracing::warn!(peer = %self.spec.url, "no key seals calls to this peer: set plugins.proxy.auth.rules");
             recorder.miss(Cause::NoKey, false);
@@ -71,15 +73,15 @@ impl Peer {
                     invocation.served_by.lost();
                 }
                 tracing::warn!(peer = %self.spec.url, function = %invocation.function, request_id = %invocation.id, "{failure}");
-                Answer::Outcome(Err(failure), None)
+                PeerAnswer::Outcome(Err(failure), None)
             }
             Ok(Ok(AttemptResult::Answered(response))) => {
                 if response.extensions.repeated {
                     invocation.served_by.repeats_at_peer();
                 }
-                Answer::Outcome(response.outcome, Some(response.host_id))
+                PeerAnswer::Outcome(response.outcome, Some(response.host_id))
             }
-            Ok(Ok(AttemptResult::Itself)) => Answer::Itself,
+            Ok(Ok(AttemptResult::Itself)) => PeerAnswer::Itself,
             // Happens only after `give_up`, which is called on the other branch.
             Ok(Ok(AttemptResult::GivenUp)) => failed(unsent_in_time(invocation)),
         }
@@ -113,7 +115,7 @@ impl Peer {
         key: Arc<KeySet>,
         mut envelope: RequestEnvelope,
         deadline: Deadline,
-        progress: Arc<Progress>,
+        progress: Arc<AttemptProgress>,
     ) -> Result<AttemptResult, AttemptError> {
         let (mut successors, mut closed, mut next) = (0, 0, None);
         loop {
@@ -124,8 +126,8 @@ impl Peer {
             let (mut greeted, is_new) = match kept {
                 Some(greeted) => (greeted, false),
                 None => match self.begin(&key).await {
-                    Ok(Begun::Greeted(greeted)) => (greeted, true),
-                    Ok(Begun::Itself) => return Ok(AttemptResult::Itself),
+                    Ok(NewConnection::Greeted(greeted)) => (greeted, true),
+                    Ok(NewConnection::Itself) => return Ok(AttemptResult::Itself),
                     Err(missed) => return Err(missed),
                 },
             };
@@ -135,7 +137,7 @@ impl Peer {
                 }
                 let text = "another host answers now than the one that may have run this call";
                 let failure = Box::new(Failure::new(ErrorCode::Unavailable, text));
-                return Err(AttemptError { failure, cause: Cause::Unwelcome, not_the_peers_fault: true });
+                return Err(AttemptError { failure, cause: Cause::WrongHost, not_the_peers_fault: true });
             }
             if !progress.send() {
                 self.connections.give_back(greeted);
@@ -165,18 +167,18 @@ impl Peer {
                 }
                 continue;
             };
-            match self.believed(&greeted, response, sealed_at.elapsed()) {
-                Believed::Answer(response) => {
+            match self.proven(&greeted, response, sealed_at.elapsed()) {
+                Proven::Answer(response) => {
                     self.connections.give_back(greeted);
                     return Ok(AttemptResult::Answered(response));
                 }
-                Believed::NotRun if successors < SUCCESSORS_MAX => {
+                Proven::NotRun if successors < SUCCESSORS_MAX => {
                     // All older connections lead there as well, or nowhere.
                     self.connections.close_all();
                     successors += 1;
                     progress.begin_again();
                 }
-                Believed::NotRun => {
+                Proven::NotRun => {
                     let text = "the peer was replaced by its next life again and again";
                     let failure = Failure::not_executed(ErrorCode::Unavailable, text);
                     return Err(AttemptError {
@@ -185,27 +187,26 @@ impl Peer {
                         not_the_peers_fault: false,
                     });
                 }
-                Believed::Nothing(failure) => {
-                    return Err(AttemptError { failure, cause: Cause::Stranger, not_the_peers_fault: true });
+                Proven::Nothing(failure) => {
+                    return Err(AttemptError {
+                        failure,
+                        cause: Cause::OtherProcess,
+                        not_the_peers_fault: true,
+                    });
                 }
             }
         }
     }
 
     /// Returns what an authentic answer proves that arrived `took` after its frame was sealed.
-    fn believed(
-        &self,
-        greeted: &GreetedConnection,
-        mut response: ResponseEnvelope,
-        took: Duration,
-    ) -> Believed {
+    fn proven(&self, greeted: &GreetedConnection, mut response: ResponseEnvelope, took: Duration) -> Proven {
         let is_misdirected =
             response.outcome.as_ref().err().is_some_and(|failure| failure.code == ErrorCode::Misdirected);
         let by = answered_by(&greeted.receiver, &response.extensions, is_misdirected, took);
         match by {
             AnsweredBy::Successor => {
                 tracing::info!(peer = %self.spec.url, "the peer was restarted behind its connection: the call is sealed for the process that runs now");
-                Believed::NotRun
+                Proven::NotRun
             }
             AnsweredBy::Stranger => {
                 let by = response.extensions.by.as_ref();
@@ -217,14 +218,14 @@ impl Peer {
                      that changes hosts within a connection needs bind = false for this URL, and a key of its own"
                 );
                 let text = "another process answered than the one that the call was made for";
-                Believed::Nothing(Box::new(Failure::new(ErrorCode::Unavailable, text)))
+                Proven::Nothing(Box::new(Failure::new(ErrorCode::Unavailable, text)))
             }
             AnsweredBy::Receiver | AnsweredBy::Any => {
                 let is_proven_way = self.spec.is_proven_way();
                 if let Err(failure) = &mut response.outcome {
                     failure.executed = executed(by, failure, is_proven_way);
                 }
-                Believed::Answer(Box::new(response))
+                Proven::Answer(Box::new(response))
             }
         }
     }
@@ -240,7 +241,7 @@ fn unanswered_in_time(invocation: &Invocation) -> Failure {
     Failure::new(ErrorCode::DeadlineExceeded, text)
 }
 
-enum Believed {
+enum Proven {
     /// The answer, as far as it is proven.
     Answer(Box<ResponseEnvelope>),
     /// The call provably did not run, and may be sealed again for another process.

@@ -10,7 +10,7 @@ use super::recorder::AttemptError;
 use super::{Peer, PeerLimit};
 use crate::base::{ErrorCode, Failure, RequestId};
 use crate::peers::Cause;
-use crate::peers::peer::hello::{Begun, GreetedConnection};
+use crate::peers::peer::hello::{GreetedConnection, NewConnection};
 use crate::peers::transport::{HttpAnswer, SendError};
 use crate::wire::{self, KeySet, ResponseEnvelope, ResponseError};
 
@@ -56,7 +56,7 @@ impl Peer {
         frame: Bytes,
     ) -> Option<HttpAnswer> {
         greeted.receiver.to()?;
-        let Ok(Begun::Greeted(fresh)) = self.begin(key).await else { return None };
+        let Ok(NewConnection::Greeted(fresh)) = self.begin(key).await else { return None };
         self.repeated.count();
         tracing::debug!(peer = %self.spec.url, "a kept connection broke before the peer answered: the same frame is sent over a new one");
         // The frame stays sealed for its process: any other one that answers now refuses it.

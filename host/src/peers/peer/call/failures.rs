@@ -1,6 +1,6 @@
 //! The failures of calls without a sealed answer, for this host and for callers.
 
-use super::Answer;
+use super::PeerAnswer;
 use crate::base::{ErrorCode, Executed, Failure, FunctionName};
 use crate::peers::Cause;
 use crate::peers::transport::{HttpAnswer, SendError};
@@ -31,8 +31,8 @@ pub(in super::super) fn refused(answer: &HttpAnswer) -> Failure {
 /// Returns an answer as callers may see it: in terms of the function that was called, which may be within another one.
 /// Faults between the two hosts are `unavailable`: the caller can neither show another key nor speak another version.
 /// The log has the details.
-pub(super) fn for_callers(answer: Answer, function: &FunctionName, cause: Option<Cause>) -> Answer {
-    let Answer::Outcome(Err(failure), who) = answer else { return answer };
+pub(super) fn for_callers(answer: PeerAnswer, function: &FunctionName, cause: Option<Cause>) -> PeerAnswer {
+    let PeerAnswer::Outcome(Err(failure), who) = answer else { return answer };
     let the_peer = format!("the peer that function `{function}` runs on");
     let failure = match (cause, &who) {
         // Two hosts with one id are for operators to put right, who would search for a circle otherwise.
@@ -44,7 +44,7 @@ pub(super) fn for_callers(answer: Answer, function: &FunctionName, cause: Option
         (_, Some(_)) if failure.executed != Executed::Yes => of_this_host(failure, &the_peer),
         _ => failure,
     };
-    Answer::Outcome(Err(failure), who)
+    PeerAnswer::Outcome(Err(failure), who)
 }
 
 /// A failure about another host's key, rights or frames is not for the caller of that host, and may name what only

@@ -8,7 +8,7 @@ use crate::peers::peer::hello::Receiver;
 
 /// The progress of an attempt, on which the attempt and the call that waits for it agree at any moment.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct AttemptProgress {
     step: AtomicU8,
     /// The only host that the call may be sent to; nothing for any.
     only: Option<HostId>,
@@ -20,7 +20,7 @@ const BEFORE: u8 = 0;
 const SENT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
-impl Progress {
+impl AttemptProgress {
     /// Returns the progress of a call that has not begun, for one host or for any.
     pub(super) fn to(only: Option<&HostId>) -> Self {
         Self { only: only.cloned(), ..Self::default() }
@@ -78,24 +78,24 @@ mod tests {
 
     #[test]
     fn a_call_that_was_given_up_is_never_sent_again() {
-        let progress = Progress::default();
+        let progress = AttemptProgress::default();
         assert!(progress.send());
         progress.begin_again();
         assert!(progress.send());
         assert!(!progress.give_up(), "it may have been sent");
         progress.begin_again();
         assert!(!progress.send());
-        let unsent = Progress::default();
+        let unsent = AttemptProgress::default();
         assert!(unsent.give_up() && !unsent.send());
     }
 
     #[test]
     fn a_repeat_belongs_to_the_host_that_the_call_was_sent_to_last() {
-        let progress = Progress::default();
+        let progress = AttemptProgress::default();
         progress.note(&bound("closed-before-it-was-sent"));
         progress.note(&bound("host-b"));
         assert_eq!(progress.sent_to().as_deref(), Some("host-b"));
-        let again = Progress::to(progress.sent_to().as_ref());
+        let again = AttemptProgress::to(progress.sent_to().as_ref());
         assert!(again.may_go_to(&bound("host-b")) && !again.may_go_to(&bound("host-c")));
         assert!(!again.may_go_to(&Receiver::Any));
     }

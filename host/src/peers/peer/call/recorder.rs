@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attempt::AttemptResult;
-use super::{Answer, Peer};
+use super::{Peer, PeerAnswer};
 use crate::base::{ErrorCode, Executed, Failure, Outcome};
 use crate::peers::{BreakerPermit, Cause, Cure, Reached, Timestamp};
 
@@ -52,11 +52,11 @@ impl<'a> CallRecorder<'a> {
     }
 
     /// Returns what may cure a failure.
-    pub(super) fn cure(&self, answer: &Answer) -> Cure {
+    pub(super) fn cure(&self, answer: &PeerAnswer) -> Cure {
         let cause = match answer {
-            Answer::Outcome(Err(failure), Some(_)) => Cause::Told(failure.code),
-            Answer::Outcome(..) => self.cause.unwrap_or(Cause::OutOfTime),
-            Answer::Itself => return Cure::AnotherPeer,
+            PeerAnswer::Outcome(Err(failure), Some(_)) => Cause::Told(failure.code),
+            PeerAnswer::Outcome(..) => self.cause.unwrap_or(Cause::OutOfTime),
+            PeerAnswer::Itself => return Cure::AnotherPeer,
         };
         cause.cure()
     }
@@ -99,10 +99,10 @@ impl<'a> CallRecorder<'a> {
         });
     }
 
-    pub(super) fn end(&mut self, answer: &Answer) {
+    pub(super) fn end(&mut self, answer: &PeerAnswer) {
         let (peer, now) = (self.peer, Instant::now());
         let took = now.saturating_duration_since(self.begun);
-        let Answer::Outcome(outcome, served_by) = answer else { return };
+        let PeerAnswer::Outcome(outcome, served_by) = answer else { return };
         peer.latency.end(self.begun);
         peer.stats.end(outcome, took);
         self.ended = true;

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::receiver::Receiver;
 use crate::base::{Mutex, MutexGuard, milliseconds};
-use crate::peers::transport::Connection;
+use crate::peers::transport::PeerConnection;
 
 /// The maximum number of idle connections that are kept.
 pub(in super::super) const IDLE_MAX: usize = 32;
@@ -20,18 +20,18 @@ const GIVEN_BACK_WITHIN: Duration = Duration::from_millis(2);
 
 /// The connections to one peer: the idle ones, and the number of all.
 #[derive(Debug)]
-pub(in super::super) struct Connections {
+pub(in super::super) struct ConnectionPool {
     /// The time for which an idle connection is kept: less than the peer and proxies before it keep it, as they may
     /// close it just when a call is sent.
     idle_timeout: Duration,
     /// The most recently used connection is the last.
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<IdleConnection>>,
     open: Arc<AtomicUsize>,
     given_back: Notify,
 }
 
 #[derive(Debug)]
-struct Idle {
+struct IdleConnection {
     greeted: GreetedConnection,
     since: Instant,
 }
@@ -39,12 +39,12 @@ struct Idle {
 /// A connection whose hello was answered.
 #[derive(Debug)]
 pub(in super::super) struct GreetedConnection {
-    pub(in super::super) connection: Connection,
+    pub(in super::super) connection: PeerConnection,
     /// The process that opens the frames that are sent over it.
     pub(in super::super) receiver: Receiver,
     /// The clock by which its frames are stamped.
     pub(in super::super) clock: PeerClock,
-    pub(in super::super) _open: Open,
+    pub(in super::super) _open: OpenConnection,
 }
 
 /// The clock of a peer: its time in a hello, and the steady time since then.
@@ -63,15 +63,15 @@ impl PeerClock {
 
 /// One open connection, counted until it is dropped.
 #[derive(Debug)]
-pub(in super::super) struct Open(Arc<AtomicUsize>);
+pub(in super::super) struct OpenConnection(Arc<AtomicUsize>);
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Connections {
+impl ConnectionPool {
     pub(in super::super) fn new(idle_timeout: Duration) -> Self {
         Self { idle_timeout, idle: Mutex::default(), open: Arc::default(), given_back: Notify::new() }
     }
@@ -91,7 +91,7 @@ impl Connections {
     async fn take_idle(&self) -> Option<GreetedConnection> {
         loop {
             // The lock is not held while a connection is awaited.
-            let Idle { mut greeted, since } = self.idle().pop()?;
+            let IdleConnection { mut greeted, since } = self.idle().pop()?;
             if since.elapsed() < self.idle_timeout && greeted.connection.is_ready().await {
                 return Some(greeted);
             }
@@ -99,9 +99,9 @@ impl Connections {
     }
 
     /// Counts a connection before it is made.
-    pub(in super::super) fn open(&self) -> Open {
+    pub(in super::super) fn open(&self) -> OpenConnection {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Open(Arc::clone(&self.open))
+        OpenConnection(Arc::clone(&self.open))
     }
 
     /// Keeps a connection for the next call if there is room.
@@ -112,7 +112,7 @@ impl Connections {
         let now = Instant::now();
         let mut idle = self.idle();
         if idle.len() < IDLE_MAX {
-            idle.push(Idle { greeted, since: now });
+            idle.push(IdleConnection { greeted, since: now });
         }
         drop(idle);
         self.given_back.notify_one();
@@ -128,7 +128,7 @@ impl Connections {
         self.idle().clear();
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<IdleConnection>> {
         self.idle.lock()
     }
 }

@@ -19,7 +19,7 @@ const HOSTS: usize = 3;
 const KEY: [u8; 8] = [1; 8];
 
 /// One process at a time for each host; host 0 is the one that makes the calls.
-struct Process {
+struct SimulatedProcess {
     instance: InstanceId,
     predecessors: Vec<InstanceId>,
     took_over: u64,
@@ -27,7 +27,7 @@ struct Process {
 }
 
 #[derive(Clone, Copy)]
-struct Frame {
+struct SimulatedFrame {
     id: RequestId,
     call: usize,
     to: Option<InstanceId>,
@@ -36,7 +36,7 @@ struct Frame {
 
 /// A call as its sender sees it.
 #[derive(Default)]
-struct Call {
+struct SimulatedCall {
     /// The attempt that is waited for: its frame, its receiver, and when it was sealed.
     waits: Option<(RequestId, Receiver, u64)>,
     has_ended: bool,
@@ -46,10 +46,10 @@ struct World {
     random: StdRng,
     now: u64,
     binds: bool,
-    processes: Vec<Process>,
-    frames: Vec<Frame>,
+    processes: Vec<SimulatedProcess>,
+    frames: Vec<SimulatedFrame>,
     answers: Vec<(RequestId, ResponseExtensions, Failure)>,
-    calls: Vec<Call>,
+    calls: Vec<SimulatedCall>,
     runs: HashMap<usize, u32>,
 }
 
@@ -62,9 +62,9 @@ impl World {
         Self { random, now, binds, processes, frames, answers, calls, runs }
     }
 
-    fn process(random: &mut StdRng, now: u64, predecessors: Vec<InstanceId>) -> Process {
+    fn process(random: &mut StdRng, now: u64, predecessors: Vec<InstanceId>) -> SimulatedProcess {
         let guard = ReplayGuard::new(ReplayGuard::WINDOW_DEFAULT, 1 << 10, now);
-        Process { instance: InstanceId(random.random()), predecessors, took_over: now, guard }
+        SimulatedProcess { instance: InstanceId(random.random()), predecessors, took_over: now, guard }
     }
 
     fn step(&mut self) {
@@ -83,7 +83,7 @@ impl World {
             .filter(|call| !self.calls[*call].has_ended && self.calls[*call].waits.is_none())
             .collect();
         let call = idle.choose(&mut self.random).copied().unwrap_or_else(|| {
-            self.calls.push(Call::default());
+            self.calls.push(SimulatedCall::default());
             self.calls.len() - 1
         });
         let receiver = if self.binds {
@@ -98,7 +98,7 @@ impl World {
         let id = RequestId(self.random.random());
         // The sender's clock may be off a little.
         let stamp = self.now.saturating_add_signed(self.random.random_range(-8000..8000));
-        self.frames.push(Frame { id, call, to: receiver.to(), stamp });
+        self.frames.push(SimulatedFrame { id, call, to: receiver.to(), stamp });
         self.calls[call].waits = Some((id, receiver, self.now));
     }
 

@@ -31,25 +31,25 @@ impl Default for Binding {
 
 /// The hosts that have answered at one URL.
 #[derive(Debug)]
-pub(in crate::peers) struct Acquaintance {
-    state: Mutex<State>,
+pub(in crate::peers) struct Responders {
+    state: Mutex<RespondersState>,
     made: Instant,
     /// The end of the time for which the URL counts as this process, in milliseconds since `made`; 0 if it does not.
     itself_until_ms: AtomicU64,
 }
 
 #[derive(Debug, Clone, Default)]
-struct State {
+struct RespondersState {
     /// Another process than this one has said who it is.
     was_other: bool,
     /// A host that knows no hellos has answered, which was logged.
     was_unbound: bool,
-    last: Option<(Timestamp, Met)>,
+    last: Option<(Timestamp, Responder)>,
 }
 
 /// The last host that answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Met {
+pub enum Responder {
     /// This process of this host.
     Host(By),
     /// A host that does not say who it is.
@@ -60,7 +60,7 @@ pub enum Met {
 
 /// The answer to a hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::peers) struct Introduced {
+pub(in crate::peers) struct HelloAnswer {
     /// The process that it names, if it names one.
     pub(in crate::peers) by: Option<By>,
     /// The hello arrived at the listener of this process.
@@ -69,7 +69,7 @@ pub(in crate::peers) struct Introduced {
 
 /// The reason why the host that answered is not called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(in crate::peers) enum Unwelcome {
+pub(in crate::peers) enum ResponderError {
     #[error("it does not say who it is, though a host at this URL did before")]
     NoLongerBound,
     #[error("it does not say who it is, which `plugins.proxy.require_receiver` demands: update that host")]
@@ -90,53 +90,53 @@ pub(in crate::peers) enum Unwelcome {
 
 /// The consequence of a hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::peers) enum Welcome {
+pub(in crate::peers) enum Acceptance {
     /// Calls go there.
     Call(Receiver),
     /// The URL leads back to this process.
     Itself,
 }
 
-impl Default for Acquaintance {
+impl Default for Responders {
     fn default() -> Self {
         Self { state: Mutex::default(), made: Instant::now(), itself_until_ms: AtomicU64::new(0) }
     }
 }
 
-impl Acquaintance {
+impl Responders {
     /// Records an answer to a hello, and decides what follows from it.
-    pub(in crate::peers) fn meet(
+    pub(in crate::peers) fn record(
         &self,
-        introduced: &Introduced,
+        answer: &HelloAnswer,
         own: &Identity,
         binding: &Binding,
-    ) -> Result<(Welcome, News), Unwelcome> {
+    ) -> Result<(Acceptance, News), ResponderError> {
         let mut state = self.state();
-        let welcome = judge(&state, introduced, own, binding);
-        if !matches!(welcome, Ok(Welcome::Itself)) {
+        let acceptance = accept(&state, answer, own, binding);
+        if !matches!(acceptance, Ok(Acceptance::Itself)) {
             self.itself_until_ms.store(0, Ordering::Relaxed);
         }
-        let (met, welcome) = match welcome? {
-            Welcome::Itself => {
+        let (responder, acceptance) = match acceptance? {
+            Acceptance::Itself => {
                 let until = milliseconds(self.made.elapsed() + ITSELF_FOR);
                 self.itself_until_ms.store(until, Ordering::Relaxed);
-                (Met::Itself, Welcome::Itself)
+                (Responder::Itself, Acceptance::Itself)
             }
-            call @ Welcome::Call(_) => match &introduced.by {
-                Some(by) => (Met::Host(by.clone()), call),
-                None => (Met::Unbound, call),
+            call @ Acceptance::Call(_) => match &answer.by {
+                Some(by) => (Responder::Host(by.clone()), call),
+                None => (Responder::Unbound, call),
             },
         };
-        let news = match &met {
-            Met::Itself => News(!matches!(state.last, Some((_, Met::Itself)))),
-            Met::Unbound => News(!std::mem::replace(&mut state.was_unbound, true)),
-            Met::Host(_) => {
+        let news = match &responder {
+            Responder::Itself => News(!matches!(state.last, Some((_, Responder::Itself)))),
+            Responder::Unbound => News(!std::mem::replace(&mut state.was_unbound, true)),
+            Responder::Host(_) => {
                 state.was_other = true;
-                News(!matches!(&state.last, Some((_, before)) if *before == met))
+                News(!matches!(&state.last, Some((_, before)) if *before == responder))
             }
         };
-        state.last = Some((Timestamp::now(), met));
-        Ok((welcome, news))
+        state.last = Some((Timestamp::now(), responder));
+        Ok((acceptance, news))
     }
 
     /// Returns true if a hello has proven within the last seconds that the URL leads back to this process.
@@ -151,11 +151,11 @@ impl Acquaintance {
     }
 
     /// Returns the last host that answered, and when.
-    pub(in crate::peers) fn last(&self) -> Option<(Timestamp, Met)> {
+    pub(in crate::peers) fn last(&self) -> Option<(Timestamp, Responder)> {
         self.state().last.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RespondersState> {
         self.state.lock()
     }
 }
@@ -164,34 +164,34 @@ impl Acquaintance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::peers) struct News(pub(in crate::peers) bool);
 
-fn judge(
-    state: &State,
-    Introduced { by, arrived_here }: &Introduced,
+fn accept(
+    state: &RespondersState,
+    HelloAnswer { by, arrived_here }: &HelloAnswer,
     own: &Identity,
     binding: &Binding,
-) -> Result<Welcome, Unwelcome> {
+) -> Result<Acceptance, ResponderError> {
     let Some(by) = by else {
         return match &binding.host_id {
-            Some(pinned) => Err(Unwelcome::Unpinned(pinned.clone())),
-            None if binding.require => Err(Unwelcome::Unbound),
-            None if state.was_other => Err(Unwelcome::NoLongerBound),
-            None => Ok(Welcome::Call(Receiver::Any)),
+            Some(pinned) => Err(ResponderError::Unpinned(pinned.clone())),
+            None if binding.require => Err(ResponderError::Unbound),
+            None if state.was_other => Err(ResponderError::NoLongerBound),
+            None => Ok(Acceptance::Call(Receiver::Any)),
         };
     };
     if let Some(pinned) = binding.host_id.as_ref().filter(|pinned| **pinned != by.host_id) {
-        return Err(Unwelcome::Pinned { pinned: pinned.clone(), found: by.host_id.clone() });
+        return Err(ResponderError::Pinned { pinned: pinned.clone(), found: by.host_id.clone() });
     }
     if by.instance == own.instance() {
         return match (arrived_here, state.was_other) {
-            (false, _) => Err(Unwelcome::Forged),
-            (true, true) => Err(Unwelcome::ReturnsHome),
-            (true, false) => Ok(Welcome::Itself),
+            (false, _) => Err(ResponderError::Forged),
+            (true, true) => Err(ResponderError::ReturnsHome),
+            (true, false) => Ok(Acceptance::Itself),
         };
     }
     if by.host_id == *own.host_id() {
-        return Err(Unwelcome::SameId(by.host_id.clone()));
+        return Err(ResponderError::SameId(by.host_id.clone()));
     }
-    Ok(Welcome::Call(if binding.bind { Receiver::Bound(by.clone()) } else { Receiver::Any }))
+    Ok(Acceptance::Call(if binding.bind { Receiver::Bound(by.clone()) } else { Receiver::Any }))
 }
 
 #[cfg(test)]
@@ -207,69 +207,81 @@ mod tests {
         By { host_id: host_id.into(), instance }
     }
 
-    fn told(by: By) -> Introduced {
-        Introduced { by: Some(by), arrived_here: false }
+    fn told(by: By) -> HelloAnswer {
+        HelloAnswer { by: Some(by), arrived_here: false }
     }
 
-    const UNBOUND: Introduced = Introduced { by: None, arrived_here: false };
+    const UNBOUND: HelloAnswer = HelloAnswer { by: None, arrived_here: false };
 
     #[test]
     fn a_host_that_says_who_it_is_gets_frames_that_name_it() {
-        let (own, known) = (own(), Acquaintance::default());
+        let (own, responders) = (own(), Responders::default());
         let b = by("host-b", InstanceId::random());
-        let met = known.meet(&told(b.clone()), &own, &Binding::default());
-        assert_eq!(met, Ok((Welcome::Call(Receiver::Bound(b.clone())), News(true))));
-        let again = known.meet(&told(b.clone()), &own, &Binding::default());
-        assert_eq!(again, Ok((Welcome::Call(Receiver::Bound(b.clone())), News(false))));
+        let responder = responders.record(&told(b.clone()), &own, &Binding::default());
+        assert_eq!(responder, Ok((Acceptance::Call(Receiver::Bound(b.clone())), News(true))));
+        let again = responders.record(&told(b.clone()), &own, &Binding::default());
+        assert_eq!(again, Ok((Acceptance::Call(Receiver::Bound(b.clone())), News(false))));
         let loose = Binding { bind: false, ..Binding::default() };
-        assert_eq!(known.meet(&told(b), &own, &loose), Ok((Welcome::Call(Receiver::Any), News(false))));
+        assert_eq!(
+            responders.record(&told(b), &own, &loose),
+            Ok((Acceptance::Call(Receiver::Any), News(false)))
+        );
     }
 
     #[test]
     fn a_url_that_was_bound_is_not_used_unbound_again() {
-        let (own, known, any) = (own(), Acquaintance::default(), Binding::default());
-        assert_eq!(known.meet(&UNBOUND, &own, &any), Ok((Welcome::Call(Receiver::Any), News(true))));
-        assert_eq!(known.meet(&UNBOUND, &own, &any), Ok((Welcome::Call(Receiver::Any), News(false))));
-        known.meet(&told(by("host-b", InstanceId::random())), &own, &any).unwrap();
-        assert_eq!(known.meet(&UNBOUND, &own, &any), Err(Unwelcome::NoLongerBound));
+        let (own, responders, any) = (own(), Responders::default(), Binding::default());
+        assert_eq!(
+            responders.record(&UNBOUND, &own, &any),
+            Ok((Acceptance::Call(Receiver::Any), News(true)))
+        );
+        assert_eq!(
+            responders.record(&UNBOUND, &own, &any),
+            Ok((Acceptance::Call(Receiver::Any), News(false)))
+        );
+        responders.record(&told(by("host-b", InstanceId::random())), &own, &any).unwrap();
+        assert_eq!(responders.record(&UNBOUND, &own, &any), Err(ResponderError::NoLongerBound));
         let required = Binding { require: true, ..Binding::default() };
-        assert_eq!(Acquaintance::default().meet(&UNBOUND, &own, &required), Err(Unwelcome::Unbound));
+        assert_eq!(Responders::default().record(&UNBOUND, &own, &required), Err(ResponderError::Unbound));
     }
 
     #[test]
     fn a_pinned_url_is_used_for_that_host_alone() {
-        let (own, known) = (own(), Acquaintance::default());
+        let (own, responders) = (own(), Responders::default());
         let pinned = Binding { host_id: Some("host-b".into()), ..Binding::default() };
         let b = by("host-b", InstanceId::random());
-        assert!(known.meet(&told(b), &own, &pinned).is_ok());
-        let c = known.meet(&told(by("host-c", InstanceId::random())), &own, &pinned);
-        assert_eq!(c, Err(Unwelcome::Pinned { pinned: "host-b".into(), found: "host-c".into() }));
-        let unbound = Acquaintance::default().meet(&UNBOUND, &own, &pinned);
-        assert_eq!(unbound, Err(Unwelcome::Unpinned("host-b".into())));
-        let home = Introduced { by: Some(by("host-a", own.instance())), arrived_here: true };
-        assert!(matches!(Acquaintance::default().meet(&home, &own, &pinned), Err(Unwelcome::Pinned { .. })));
+        assert!(responders.record(&told(b), &own, &pinned).is_ok());
+        let c = responders.record(&told(by("host-c", InstanceId::random())), &own, &pinned);
+        assert_eq!(c, Err(ResponderError::Pinned { pinned: "host-b".into(), found: "host-c".into() }));
+        let unbound = Responders::default().record(&UNBOUND, &own, &pinned);
+        assert_eq!(unbound, Err(ResponderError::Unpinned("host-b".into())));
+        let home = HelloAnswer { by: Some(by("host-a", own.instance())), arrived_here: true };
+        assert!(matches!(
+            Responders::default().record(&home, &own, &pinned),
+            Err(ResponderError::Pinned { .. })
+        ));
     }
 
     #[test]
     fn itself_is_what_the_listener_of_this_process_has_received() {
         let (own, any) = (own(), Binding::default());
         let mine = by("host-a", own.instance());
-        let (known, home) =
-            (Acquaintance::default(), Introduced { by: Some(mine.clone()), arrived_here: true });
-        assert!(!known.is_itself());
-        assert_eq!(known.meet(&home, &own, &any), Ok((Welcome::Itself, News(true))));
-        assert_eq!(known.meet(&home, &own, &any), Ok((Welcome::Itself, News(false))));
-        assert!(known.is_itself());
-        assert_eq!(known.meet(&told(mine), &own, &any), Err(Unwelcome::Forged));
-        assert!(!known.is_itself(), "a forged answer ends it");
-        known.meet(&home, &own, &any).unwrap();
-        known.doubt();
-        assert!(!known.is_itself());
+        let (responders, home) =
+            (Responders::default(), HelloAnswer { by: Some(mine.clone()), arrived_here: true });
+        assert!(!responders.is_itself());
+        assert_eq!(responders.record(&home, &own, &any), Ok((Acceptance::Itself, News(true))));
+        assert_eq!(responders.record(&home, &own, &any), Ok((Acceptance::Itself, News(false))));
+        assert!(responders.is_itself());
+        assert_eq!(responders.record(&told(mine), &own, &any), Err(ResponderError::Forged));
+        assert!(!responders.is_itself(), "a forged answer ends it");
+        responders.record(&home, &own, &any).unwrap();
+        responders.doubt();
+        assert!(!responders.is_itself());
         let other = by("host-b", InstanceId::random());
-        known.meet(&told(other), &own, &any).unwrap();
-        assert_eq!(known.meet(&home, &own, &any), Err(Unwelcome::ReturnsHome));
-        assert!(!known.is_itself());
-        let same = known.meet(&told(by("host-a", InstanceId::random())), &own, &any);
-        assert_eq!(same, Err(Unwelcome::SameId("host-a".into())));
+        responders.record(&told(other), &own, &any).unwrap();
+        assert_eq!(responders.record(&home, &own, &any), Err(ResponderError::ReturnsHome));
+        assert!(!responders.is_itself());
+        let same = responders.record(&told(by("host-a", InstanceId::random())), &own, &any);
+        assert_eq!(same, Err(ResponderError::SameId("host-a".into())));
     }
 }
