@@ -19,11 +19,7 @@ const UNCLEAN: &[&str] = &[
     "host/src/plugins",
     "host/src/router",
     "host/src/wire",
-    "plugin-sdk",
-    "plugins",
-    "scripts",
     "tests/it",
-    "tests/plugins",
 ];
 
 /// The folders that are checked, besides the Markdown files at the top.

@@ -25,7 +25,7 @@ pub(crate) enum DatabaseError {
     #[error("key `database_url`")]
     Secret { source: SecretError },
     #[error(
-        "key `database_url`: what it says is no URL like mysql://user:password@host:3306/name, \
+        "key `database_url`: its value is not a URL like mysql://user:password@host:3306/name, \
          where characters with a meaning in URLs are written as %40"
     )]
     Url,

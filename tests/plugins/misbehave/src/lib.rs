@@ -46,7 +46,7 @@ enum StartFault {
 
 #[expect(clippy::print_stdout, reason = "the test needs a plugin that prints")]
 fn prints() {
-    println!("{{\"this is\": \"no result of the host");
+    println!("{{\"this\": \"does not come from the host");
 }
 
 #[derive(Default)]
