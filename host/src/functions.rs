@@ -11,7 +11,7 @@ mod stats;
 mod table;
 
 pub use handler::{CallFuture, Dispatch, Function, Handler, Started, run};
-pub use limits::{DeclaredLimit, Entered, FunctionPlaces, Limited};
+pub use limits::{DeclaredLimit, FunctionLimits, Rejected};
 pub use names::{FunctionNumber, Names};
 pub use stats::CallStats;
 pub use table::{NameTaken, Publication, Snapshot, Table, Withdrawn};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Caller, Credential, FunctionName, HeldPlaces, HostPlace};
+use super::{Caller, Credential, FunctionName, HostPermit, InheritedPermits};
 
 /// Most hosts that one call may pass through (WIRE.md, field 3 of a request).
 pub const HOPS_MAX: usize = 16;
@@ -89,12 +89,12 @@ pub struct Invocation {
     pub idempotency_key: Option<Bytes>,
     /// The other host that ran it, once one has answered.
     pub served_by: ServedBy,
-    /// What is given back when the call has ended, also if its caller does not wait for that.
-    pub held: Held,
-    /// The place among the calls of the host that it has, perhaps by way of the call that it is made within.
-    pub place: HostPlace,
-    /// The limits whose places it has by way of the calls that it is made within.
-    pub within: HeldPlaces,
+    /// Dropped when the call has ended, also if its caller does not wait for that.
+    pub guards: Guards,
+    /// Its permit among the calls of the host, which calls share that are made within each other.
+    pub host_permit: HostPermit,
+    /// The permits of the calls that it is made within.
+    pub inherited: InheritedPermits,
 }
 
 /// Bytes of the keys that stand for those of callers.
@@ -128,24 +128,24 @@ impl Invocation {
     }
 }
 
-/// What calls hold for as long as they run: places among others, the memory of arguments. Clones share it, so a call
-/// that is made within another one, and goes on without it, keeps what that one held.
+/// Guards of a call, dropped when it ends: permits, the memory of its arguments. Clones share them, so a call that is
+/// made within another one, and goes on without it, keeps the guards of that one.
 #[derive(Clone, Default)]
-pub struct Held(
-    #[expect(dead_code, reason = "it is there to be dropped")] Option<Arc<dyn Any + Send + Sync>>,
+pub struct Guards(
+    #[expect(dead_code, reason = "kept only for its `Drop`")] Option<Arc<dyn Any + Send + Sync>>,
 );
 
-impl Held {
-    /// This, and something more.
+impl Guards {
+    /// Returns these and one more.
     #[must_use]
-    pub fn with(&self, what: impl Any + Send + Sync) -> Self {
-        Self(Some(Arc::new((what, self.clone()))))
+    pub fn with(&self, guard: impl Any + Send + Sync) -> Self {
+        Self(Some(Arc::new((guard, self.clone()))))
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for Guards {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Held")
+        f.write_str("Guards")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{FunctionName, PlaceLimit};
+use crate::base::{ConcurrencyLimit, FunctionName};
 
 use super::builder::Builder;
 use super::key::{KeyPath, shown};
@@ -14,7 +14,7 @@ use super::raw::{RawLimit, RawLimits};
 #[non_exhaustive]
 pub struct CallLimits {
     /// Of all calls of a plugin.
-    pub plugins: BTreeMap<String, PlaceLimit>,
+    pub plugins: BTreeMap<String, ConcurrencyLimit>,
     /// Of the calls of a function.
     pub functions: BTreeMap<FunctionName, FunctionLimit>,
 }
@@ -42,7 +42,7 @@ impl Builder<'_> {
                 continue;
             };
             let queue_max = queue_max.unwrap_or_default();
-            limits.plugins.insert(name, PlaceLimit { in_flight_max, queue_max });
+            limits.plugins.insert(name, ConcurrencyLimit { in_flight_max, queue_max });
         }
         let table = KeyPath::of("limits.functions");
         for (name, raw) in raw.functions {
@@ -86,7 +86,7 @@ mod tests {
         let text = "[limits.plugins.demo]\nin_flight_max = 8\nqueue_max = 64\n[limits.plugins.other]\nin_flight_max = 1\n\
                     [limits.functions.\"demo.some.f\"]\nqueue_max = 0\n[limits.functions]\ng = { in_flight_max = 1000000 }\n";
         let limits = config(text).limits;
-        let limit = |in_flight_max, queue_max| PlaceLimit { in_flight_max, queue_max };
+        let limit = |in_flight_max, queue_max| ConcurrencyLimit { in_flight_max, queue_max };
         assert_eq!(
             limits.plugins,
             [("demo".to_owned(), limit(8, 64)), ("other".to_owned(), limit(1, 0))].into()

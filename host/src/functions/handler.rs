@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{CallStats, DeclaredLimit, FunctionPlaces};
+use super::{CallStats, DeclaredLimit, FunctionLimits};
 use crate::base::{FunctionName, Invocation, Outcome};
 
 /// The rest of a call that did not end at once. Dropping it cancels the call.
@@ -94,8 +94,8 @@ pub struct Function {
     pub timeout: Option<Duration>,
     /// What the function says of its limit.
     pub declared: DeclaredLimit,
-    /// The places of its calls, which are those of the names; the table gives them.
-    pub places: FunctionPlaces,
+    /// The limits of its calls, which are those of the name; the table gives them.
+    pub limits: FunctionLimits,
     /// What became of its calls; the table hands those of one name on from generation to generation.
     pub stats: Arc<CallStats>,
     /// The code.
@@ -122,7 +122,7 @@ impl Function {
             idempotent: false,
             timeout: None,
             declared: DeclaredLimit::default(),
-            places: FunctionPlaces::default(),
+            limits: FunctionLimits::default(),
             stats: Arc::default(),
             handler: Box::new(Echo),
         }

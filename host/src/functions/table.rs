@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::limits::LimitBook;
 use super::{CallStats, Function};
-use crate::base::{FunctionName, Mutex, MutexGuard, Places};
+use crate::base::{FunctionName, Limiter, Mutex, MutexGuard};
 use crate::config::CallLimits;
 
 /// Most withdrawn functions that are remembered, to tell callers what became of them.
@@ -115,7 +115,7 @@ impl Table {
             .map(|(name, function)| (name.clone(), Arc::clone(function)))
             .collect();
         for mut function in changes.into_iter().flat_map(|(_, functions)| functions) {
-            function.places = book.limits.publish(&function.name, &function.plugin, function.declared);
+            function.limits = book.limits.publish(&function.name, &function.plugin, function.declared);
             match book.counted.get(&function.name) {
                 Some(stats) => function.stats = Arc::clone(stats),
                 None if book.counted.len() < COUNTED_MAX => {
@@ -145,13 +145,13 @@ impl Table {
 
     /// How often calls of a function had as many places of the host as they may.
     #[must_use]
-    pub fn shares_reached(&self) -> u64 {
-        self.book().limits.shares_reached()
+    pub fn shares_rejected(&self) -> u64 {
+        self.book().limits.shares_rejected()
     }
 
     /// Every limit of functions, and of plugins, by name.
     #[must_use]
-    pub fn limits(&self) -> [Vec<(String, Arc<Places>)>; 2] {
+    pub fn limits(&self) -> [Vec<(String, Arc<Limiter>)>; 2] {
         self.book().limits.shown()
     }
 

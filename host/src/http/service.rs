@@ -11,7 +11,7 @@ use super::limits::{BodyMemory, Limit, MemoryPermit, Meters};
 use super::policy::Policy;
 use super::response::Response;
 use crate::api::{REQUEST_ID_HEADER, SERVED_BY_HEADER};
-use crate::base::{Clock, ErrorCode, Failure, HostId, HostPlace, Invocation, Outcome, RequestId};
+use crate::base::{Clock, ErrorCode, Failure, HostId, HostPermit, Invocation, Outcome, RequestId};
 use crate::functions::{Dispatch, run};
 use crate::plugins::Plugins;
 use crate::router::Router;
@@ -51,26 +51,26 @@ pub struct Service {
 }
 
 impl Service {
-    /// Runs one call once admission permits it. `permit` is the memory of its body.
+    /// Runs one call once admission permits it. `memory` is the permit for that of its body.
     pub(crate) async fn run(
         &self,
         policy: &Policy,
         mut invocation: Invocation,
         arguments: Bytes,
-        permit: MemoryPermit,
+        memory: MemoryPermit,
     ) -> Outcome {
-        let place = tokio::select! {
+        let permit = tokio::select! {
             biased;
-            place = policy.admission.enter(invocation.deadline) => place,
+            permit = policy.admission.acquire(invocation.deadline) => permit,
             () = self.ending.overdue() => {
                 let text = "the host ends, and the call has not begun";
                 return Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)));
             }
         };
-        let place = place.inspect_err(|_| self.meters.limit(Limit::Queue))?;
+        let permit = permit.inspect_err(|_| self.meters.limit(Limit::Queue))?;
         // In the call itself, which may outlive this one, its caller.
-        invocation.held = invocation.held.with(permit);
-        invocation.place = HostPlace::new(place);
+        invocation.guards = invocation.guards.with(memory);
+        invocation.host_permit = HostPermit::new(permit);
         tokio::select! {
             biased;
             outcome = run(|context| self.router.start(Arc::new(invocation), arguments, context)) => outcome,

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::transport::Destination;
 use super::{Breaker, BreakerPermit, BreakerState, Bulkhead, Client, Cure, History, Latency, Timestamp};
 use crate::api::REMOTE_PATH;
-use crate::base::{Counter, Place};
+use crate::base::{Counter, Permit};
 use crate::config::PeerUrl;
 use crate::functions::CallStats;
 
@@ -63,7 +63,7 @@ pub struct Peer {
 #[derive(Debug)]
 pub struct PeerPermit {
     breaker: BreakerPermit,
-    _place: Place,
+    _in_flight: Permit,
 }
 
 /// The reason why a peer takes no call now.
@@ -176,9 +176,12 @@ impl Peer {
     pub(crate) fn acquire(&self, now: Instant) -> Result<PeerPermit, NoPermit> {
         let breaker = self.breaker.acquire(now).map_err(NoPermit::NotBefore)?;
         // A trial runs beyond the limit: calls that the peer never answers may hold all places.
-        let place =
-            if breaker.is_trial() { Some(self.bulkhead().enter_anyway()) } else { self.bulkhead().enter() };
-        place.map(|_place| PeerPermit { breaker, _place }).ok_or(NoPermit::Full)
+        let place = if breaker.is_trial() {
+            Some(self.bulkhead().acquire_anyway())
+        } else {
+            self.bulkhead().acquire()
+        };
+        place.map(|_in_flight| PeerPermit { breaker, _in_flight }).ok_or(NoPermit::Full)
     }
 
     /// The limits on calls that run there and that wait for it.

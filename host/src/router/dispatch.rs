@@ -15,7 +15,7 @@ use super::decision::{self, Decision, Target, Ways, decide};
 use super::repeats::Repeats;
 use super::running::{Running, UntilDeadline, bounded, in_time};
 use crate::base::{
-    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Outcome, Places,
+    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Limiter, Outcome,
     Tasks, nearest,
 };
 use crate::config::Fallback;
@@ -40,7 +40,7 @@ pub struct Router {
     /// Longest result of a function that runs here, in bytes.
     answer_bytes_max: AtomicUsize,
     /// The places of repeats that wait for those.
-    pub(super) joined: Arc<Places>,
+    pub(super) joined: Arc<Limiter>,
     /// Own the calls that go on with a stack of their own.
     pub(super) stack_tasks: Tasks,
     /// Told when functions may run in other places than before: a peer turned out to be this very host, or other peers
@@ -222,10 +222,10 @@ impl Router {
         context: &mut Context<'_>,
         begun: Instant,
     ) -> Started {
-        if !invocation.place.enter_function(&function.places.of_host) {
+        if !invocation.host_permit.take_share(&function.limits.share_of_host) {
             return refuse_share(function);
         }
-        if function.places.are_limited() {
+        if function.limits.is_limited() {
             return self.start_limited(function, invocation, arguments, context, begun);
         }
         self.start_body(function, invocation, arguments, context, begun)

@@ -1,4 +1,4 @@
-//! Calls of functions that are limited, or whose plugin is: they take their places first, and perhaps wait for them.
+//! Calls of functions that are limited, or whose plugin is: they take their permits first, and perhaps wait for them.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,12 +8,12 @@ use bytes::Bytes;
 
 use super::Router;
 use super::dispatch::stopping;
-use crate::base::{Deadline, ErrorCode, Failure, Invocation, NoPlace, Outcome};
-use crate::functions::{CallFuture, CallStats, Function, FunctionPlaces, Limited, Started, run};
+use crate::base::{AcquireError, Deadline, ErrorCode, Failure, Invocation, Outcome};
+use crate::functions::{CallFuture, CallStats, Function, FunctionLimits, Rejected, Started, run};
 
-/// A call that waits for its places. It holds nothing of the plugin, which may be replaced meanwhile.
+/// A call that waits for its permits. It holds nothing of the plugin, which may be replaced meanwhile.
 struct Waiting {
-    places: FunctionPlaces,
+    limits: FunctionLimits,
     plugin: Arc<str>,
     stats: Arc<CallStats>,
     /// As calls made within it are to see it.
@@ -30,32 +30,32 @@ impl Router {
         context: &mut Context<'_>,
         begun: Instant,
     ) -> Started {
-        let places = &function.places;
-        let within = invocation.within.clone();
+        let limits = &function.limits;
+        let inherited = invocation.inherited.clone();
         // The time that a function gives its calls begins here: waiting is a part of it.
         let own = function.timeout.map(Deadline::after);
         let mut invocation = Invocation {
             deadline: own.map_or(invocation.deadline, |own| own.min(invocation.deadline)),
-            within: places.held_within(&within),
+            inherited: limits.inherited_within(&inherited),
             ..Invocation::clone(&invocation)
         };
-        if let Some(entered) = places.try_enter(&within) {
-            invocation.held = invocation.held.with(entered);
+        if let Some(permits) = limits.try_acquire(&inherited) {
+            invocation.guards = invocation.guards.with(permits);
             return self.start_body(function, Arc::new(invocation), arguments, context, begun);
         }
         let Some(this) = self.this.upgrade() else { return stopping() };
         let waiting = Waiting {
-            places: places.clone(),
+            limits: limits.clone(),
             plugin: Arc::clone(&function.plugin),
             stats: Arc::clone(&function.stats),
             invocation,
             arguments,
         };
         let mut future: CallFuture = Box::pin(async move {
-            match waiting.places.enter(&within, waiting.invocation.deadline).await {
-                Ok(entered) => {
+            match waiting.limits.acquire(&inherited, waiting.invocation.deadline).await {
+                Ok(permits) => {
                     let Waiting { mut invocation, arguments, .. } = waiting;
-                    invocation.held = invocation.held.with(entered);
+                    invocation.guards = invocation.guards.with(permits);
                     // Looked up anew: the plugin may have been replaced while the call waited.
                     let function = this.table().snapshot().find(invocation.function.as_str()).cloned();
                     let Some(function) = function else { return Err(this.not_found(&invocation)) };
@@ -65,7 +65,7 @@ impl Router {
                     };
                     run(start).await
                 }
-                Err(limited) => waiting.refuse(limited),
+                Err(rejected) => waiting.reject(rejected),
             }
         });
         match future.as_mut().poll(context) {
@@ -76,29 +76,29 @@ impl Router {
 }
 
 impl Waiting {
-    fn refuse(&self, limited: Limited) -> Outcome {
+    fn reject(&self, rejected: Rejected) -> Outcome {
         let (name, plugin) = (&self.invocation.function, &self.plugin);
-        let (code, text) = match limited {
-            Limited::Function(NoPlace::Full) => (
+        let (code, text) = match rejected {
+            Rejected::Function(AcquireError::QueueFull) => (
                 ErrorCode::Overloaded,
                 format!("function `{name}` runs as often as it may, and nobody more may wait for it"),
             ),
-            Limited::Plugin(NoPlace::Full) => (
+            Rejected::Plugin(AcquireError::QueueFull) => (
                 ErrorCode::Overloaded,
                 format!("plugin `{plugin}` runs as many calls as it may, and nobody more may wait for it"),
             ),
-            Limited::Within => (
+            Rejected::Within => (
                 ErrorCode::Overloaded,
                 format!(
                     "function `{name}` runs as often as it may, and a call that is made within one of those does not \
                      wait for itself"
                 ),
             ),
-            Limited::Function(NoPlace::TimeRanOut) => (
+            Rejected::Function(AcquireError::TimeRanOut) => (
                 ErrorCode::DeadlineExceeded,
                 format!("the time ran out while the call waited for a place of function `{name}`"),
             ),
-            Limited::Plugin(NoPlace::TimeRanOut) => (
+            Rejected::Plugin(AcquireError::TimeRanOut) => (
                 ErrorCode::DeadlineExceeded,
                 format!("the time ran out while the call waited for a place of plugin `{plugin}`"),
             ),

@@ -14,7 +14,7 @@ use super::Router;
 use super::decision::Target;
 use super::repeats::{Found, SentTo, Told};
 use crate::base::{
-    Caller, ErrorCode, Executed, Failure, Invocation, Outcome, Place, PlaceLimit, Places, ServedBy,
+    Caller, ConcurrencyLimit, ErrorCode, Executed, Failure, Invocation, Limiter, Outcome, Permit, ServedBy,
 };
 use crate::functions::{CallFuture, Started, run};
 use crate::peers::{NoPermit, PeerAnswer};
@@ -40,8 +40,8 @@ impl Router {
                 invocation.served_by.repeats();
                 return Started::Ready(take(told, &invocation.served_by));
             }
-            Some(Found::Runs(told)) => match self.joined.try_enter() {
-                Some(place) => Box::pin(join(told, invocation, place)),
+            Some(Found::Runs(told)) => match self.joined.try_acquire() {
+                Some(permit) => Box::pin(join(told, invocation, permit)),
                 None => return Started::Ready(Err(nobody_more_joins())),
             },
             Some(Found::First(running, sent_before)) => {
@@ -95,7 +95,7 @@ impl Router {
                 return unknown("as many calls run at the peer that may have run this call as may");
             }
         };
-        let _away = invocation.place.lend();
+        let _away = invocation.host_permit.lend();
         match peer.call(&invocation, arguments, permit, sent.host.as_ref()).await.answer {
             PeerAnswer::Outcome(outcome, served_by) => {
                 let ran = outcome.as_ref().err().is_none_or(|failure| failure.executed == Executed::Yes);
@@ -126,8 +126,8 @@ async fn follow(mut told: watch::Receiver<Option<Told>>, served_by: ServedBy) ->
 }
 
 /// The places of repeats that wait for the first call.
-pub(super) fn joined() -> Arc<Places> {
-    Arc::new(Places::new(PlaceLimit { in_flight_max: JOINED_MAX, queue_max: 0 }))
+pub(super) fn joined() -> Arc<Limiter> {
+    Arc::new(Limiter::new(ConcurrencyLimit { in_flight_max: JOINED_MAX, queue_max: 0 }))
 }
 
 fn nobody_more_joins() -> Box<Failure> {
@@ -139,8 +139,8 @@ fn nobody_more_joins() -> Box<Failure> {
 
 /// Waits for the outcome of another call with the same key, and no longer than this one may take. It does nothing here
 /// meanwhile, so it holds no place but the one among those that do the same.
-async fn join(told: watch::Receiver<Option<Told>>, invocation: Arc<Invocation>, _place: Place) -> Outcome {
-    let _away = invocation.place.lend();
+async fn join(told: watch::Receiver<Option<Told>>, invocation: Arc<Invocation>, _permit: Permit) -> Outcome {
+    let _away = invocation.host_permit.lend();
     let followed = follow(told, invocation.served_by.clone());
     match tokio::time::timeout_at(invocation.deadline.0.into(), followed).await {
         Ok(outcome) => {

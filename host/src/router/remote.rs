@@ -17,7 +17,7 @@ use super::offers::all_say_idempotent;
 use super::repeats::SentTo;
 use super::{Router, Target};
 use crate::base::{
-    Deadline, ErrorCode, Executed, Failure, FunctionName, HostId, Invocation, Outcome, Place, jittered,
+    Deadline, ErrorCode, Executed, Failure, FunctionName, HostId, Invocation, Outcome, Permit, jittered,
 };
 use crate::config::Fallback;
 use crate::peers::{Cure, Peer, PeerAnswer, PeerLimit, PeerPermit, PeerResult};
@@ -69,7 +69,7 @@ struct Waiting {
     /// When it began to, at first.
     since: Instant,
     /// Among those that wait; nothing while the call is made.
-    place: Option<Place>,
+    permit: Option<Permit>,
 }
 
 impl Router {
@@ -97,7 +97,7 @@ impl Router {
         );
         let mut carried = Carried::new(invocation, arguments, is_idempotent);
         // Work of another machine takes no place of this one.
-        let away = carried.invocation.place.lend();
+        let away = carried.invocation.host_permit.lend();
         let ended = self.try_peers(peers, &mut carried).await;
         drop((away, carried.waiting.take()));
         let Carried { invocation, arguments, executed, ran_on, .. } = carried;
@@ -193,7 +193,7 @@ impl Router {
         let Invocation { function, id, .. } = &*invocation;
         carried.attempts += 1;
         if let Some(waiting) = &mut carried.waiting {
-            waiting.place = None;
+            waiting.permit = None;
         }
         tracing::debug!(%function, request_id = %id, peer = %peer.url(), is_trial = permit.is_trial(), attempt = carried.attempts, "the call goes to this peer");
         let arguments = carried.arguments.clone();
@@ -252,16 +252,16 @@ impl Router {
             return false;
         }
         let now = Instant::now();
-        let waiting = carried.waiting.get_or_insert(Waiting { since: now, place: None });
+        let waiting = carried.waiting.get_or_insert(Waiting { since: now, permit: None });
         let until = waiting.since + longest;
         if now >= until {
             peers.iter().for_each(|peer| peer.limit(PeerLimit::WaitTime));
             return false;
         }
-        if waiting.place.is_none() {
-            waiting.place = peers.iter().find_map(|peer| peer.bulkhead().wait());
+        if waiting.permit.is_none() {
+            waiting.permit = peers.iter().find_map(|peer| peer.bulkhead().wait());
         }
-        if waiting.place.is_none() {
+        if waiting.permit.is_none() {
             peers.iter().for_each(|peer| peer.limit(PeerLimit::Waiting));
             carried.last = Some(nobody_more(&invocation.function));
             return false;

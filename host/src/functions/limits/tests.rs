@@ -8,18 +8,18 @@ fn name(text: &str) -> FunctionName {
     FunctionName::new(text).unwrap()
 }
 
-fn limit(in_flight_max: usize, queue_max: usize) -> PlaceLimit {
-    PlaceLimit { in_flight_max, queue_max }
+fn limit(in_flight_max: usize, queue_max: usize) -> ConcurrencyLimit {
+    ConcurrencyLimit { in_flight_max, queue_max }
 }
 
-fn configured(plugin: Option<PlaceLimit>, function: FunctionLimit) -> CallLimits {
+fn configured(plugin: Option<ConcurrencyLimit>, function: FunctionLimit) -> CallLimits {
     CallLimits {
         plugins: plugin.into_iter().map(|limit| ("demo".to_owned(), limit)).collect(),
         functions: [(name("demo.f"), function)].into(),
     }
 }
 
-fn publish(book: &mut LimitBook, declared: DeclaredLimit) -> FunctionPlaces {
+fn publish(book: &mut LimitBook, declared: DeclaredLimit) -> FunctionLimits {
     book.publish(&name("demo.f"), &"demo".into(), declared)
 }
 
@@ -39,7 +39,7 @@ fn each_key_of_the_config_is_stronger_than_the_attribute() {
 }
 
 #[test]
-fn places_outlive_generations_and_configs() {
+fn limiters_outlive_generations_and_configs() {
     let mut book = LimitBook::default();
     let first = publish(&mut book, DECLARED);
     let second = publish(&mut book, DeclaredLimit { max_concurrency: 5, max_queue: 0 });
@@ -55,25 +55,25 @@ fn places_outlive_generations_and_configs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_within_a_call_waits_for_none_of_its_own_places() {
+async fn a_call_within_a_call_waits_for_none_of_its_own_permits() {
     let deadline = Deadline::after(Duration::from_secs(5));
     let mut book = LimitBook::default();
     let said = FunctionLimit { in_flight_max: Some(1), queue_max: Some(5) };
     book.configure(configured(Some(limit(1, 5)), said), None);
-    let places = publish(&mut book, DeclaredLimit::default());
+    let f = publish(&mut book, DeclaredLimit::default());
     let other = book.publish(&name("demo.g"), &"demo".into(), DeclaredLimit::default());
-    let outside = HeldPlaces::default();
-    let outer = places.try_enter(&outside).unwrap();
-    let inside = places.held_within(&outside);
-    assert!(other.try_enter(&outside).is_none(), "the plugin's place is taken");
-    assert!(other.enter(&inside, deadline).await.is_ok());
-    assert_eq!(places.enter(&inside, deadline).await.unwrap_err(), Limited::Within);
-    let waited = other.enter(&outside, deadline).await.unwrap_err();
-    assert_eq!(waited, Limited::Plugin(NoPlace::TimeRanOut));
+    let outside = InheritedPermits::default();
+    let outer = f.try_acquire(&outside).unwrap();
+    let inside = f.inherited_within(&outside);
+    assert!(other.try_acquire(&outside).is_none(), "the plugin's permit is taken");
+    assert!(other.acquire(&inside, deadline).await.is_ok());
+    assert_eq!(f.acquire(&inside, deadline).await.unwrap_err(), Rejected::Within);
+    let waited = other.acquire(&outside, deadline).await.unwrap_err();
+    assert_eq!(waited, Rejected::Plugin(AcquireError::TimeRanOut));
     drop(outer);
-    assert!(places.enter(&outside, deadline).await.is_ok());
+    assert!(f.acquire(&outside, deadline).await.is_ok());
     let [functions, plugins] = book.shown();
-    assert_eq!((functions[0].1.reached(), plugins[0].1.reached()), (1, 1));
+    assert_eq!((functions[0].1.rejected(), plugins[0].1.rejected()), (1, 1));
 }
 
 fn poll<F: Future>(entering: &mut Pin<Box<F>>) -> Option<F::Output> {
@@ -83,59 +83,47 @@ fn poll<F: Future>(entering: &mut Pin<Box<F>>) -> Option<F::Output> {
     }
 }
 
-/// One place of the plugin, which a call of `demo.g` has taken, and one of `demo.f`; and what is held within that call.
-fn one_of_each() -> (FunctionPlaces, Entered, HeldPlaces) {
+/// One permit of the plugin, which a call of `demo.g` has taken, and one of `demo.f`; and what calls within that one inherit.
+fn one_of_each() -> (FunctionLimits, Permits, InheritedPermits) {
     let mut book = LimitBook::default();
     let function = FunctionLimit { in_flight_max: Some(1), queue_max: Some(5) };
     book.configure(configured(Some(limit(1, 5)), function), None);
     let f = publish(&mut book, DeclaredLimit::default());
     let g = book.publish(&name("demo.g"), &"demo".into(), DeclaredLimit::default());
-    let outer = g.try_enter(&HeldPlaces::default()).unwrap();
-    let inside = g.held_within(&HeldPlaces::default());
+    let outer = g.try_acquire(&InheritedPermits::default()).unwrap();
+    let inside = g.inherited_within(&InheritedPermits::default());
     (f, outer, inside)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_within_runs_in_the_place_of_one_that_waits_for_the_plugin() {
+async fn a_call_within_takes_the_permit_that_one_outside_waits_for_with_the_plugins() {
     let deadline = Deadline::after(Duration::from_secs(5));
     let (f, outer, inside) = one_of_each();
-    let outside = HeldPlaces::default();
-    let mut waiting = Box::pin(f.enter(&outside, deadline));
+    let outside = InheritedPermits::default();
+    let mut waiting = Box::pin(f.acquire(&outside, deadline));
     assert!(poll(&mut waiting).is_none());
-    let within = f.enter(&inside, deadline).await.unwrap();
-    let mut second = Box::pin(f.enter(&inside, deadline));
-    assert!(poll(&mut second).is_none(), "there is one place, though two calls have to do with it");
-    // The plugin's place alone does not let it run.
+    let within = f.acquire(&inside, deadline).await.unwrap();
+    let mut second = Box::pin(f.acquire(&inside, deadline));
+    assert!(poll(&mut second).is_none(), "there is one permit");
+    drop(within);
+    assert!(poll(&mut waiting).is_none(), "the plugin's is taken");
+    let within = poll(&mut second).unwrap().unwrap();
+    // The plugin's permit alone does not let it run.
     drop(outer);
     assert!(poll(&mut waiting).is_none());
     drop(within);
-    let within = poll(&mut second).unwrap().unwrap();
-    assert!(poll(&mut waiting).is_none(), "the second one asked before");
-    drop(within);
-    let entered = poll(&mut waiting).unwrap().unwrap();
-    assert!(f.function.try_enter().is_none());
-    drop(entered);
+    let permits = poll(&mut waiting).unwrap().unwrap();
+    assert!(f.function.try_acquire().is_none());
+    drop(permits);
     assert_eq!((f.function.running(), f.function.waiting(), f.plugin.running()), (0, 0, 0));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_place_that_is_borrowed_stays_taken_when_its_lender_goes() {
-    let deadline = Deadline::after(Duration::from_secs(5));
-    let (f, outer, inside) = one_of_each();
-    let outside = HeldPlaces::default();
-    let mut waiting = Box::pin(f.enter(&outside, deadline));
-    assert!(poll(&mut waiting).is_none());
-    let within = f.try_enter(&inside).unwrap();
-    drop(waiting);
-    assert!(f.try_enter(&inside).is_none() && f.function.try_enter().is_none());
-    // One that asks and goes changes nothing.
-    let mut second = Box::pin(f.enter(&inside, deadline));
-    assert!(poll(&mut second).is_none());
-    drop(second);
-    assert_eq!(f.function.running(), 1);
-    drop(within);
-    assert_eq!((f.function.running(), f.function.waiting()), (0, 0));
-    assert!(f.try_enter(&inside).is_some());
-    drop(outer);
-    assert!(f.enter(&outside, deadline).await.is_ok());
+#[test]
+fn a_name_that_another_plugin_takes_over_is_limited_with_that_one() {
+    let mut book = LimitBook::default();
+    let before = publish(&mut book, DECLARED);
+    let after = book.publish(&name("demo.f"), &"other".into(), DECLARED);
+    assert!(before.function.is_beside(&before.plugin) && after.function.is_beside(&after.plugin));
+    assert!(after.try_acquire(&InheritedPermits::default()).is_some());
+    assert!(Arc::ptr_eq(&before.share_of_host, &after.share_of_host));
 }

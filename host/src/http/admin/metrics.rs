@@ -18,7 +18,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::Admin;
-use crate::base::{FunctionName, LOG_LINES_DROPPED, Places};
+use crate::base::{FunctionName, LOG_LINES_DROPPED, Limiter};
 use crate::functions::CallStats;
 use crate::http::request::accept;
 use crate::http::response::{Problem, Response};
@@ -146,8 +146,8 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let refused = meters.refused().map(|(code, count)| ([("code", code.as_str())], count));
     counters(to, "requests_refused", "Requests that were answered with an error, by code.", refused)?;
     let [functions, plugins] = admin.router.table().limits();
-    let sum = |places: &[(String, Arc<Places>)]| places.iter().map(|(_, places)| places.reached()).sum();
-    let per_function = admin.router.table().shares_reached();
+    let sum = |places: &[(String, Arc<Limiter>)]| places.iter().map(|(_, places)| places.rejected()).sum();
+    let per_function = admin.router.table().shares_rejected();
     let of_names =
         [("function", sum(&functions)), ("plugin", sum(&plugins)), ("in_flight_per_function", per_function)];
     let limited = meters.limited().map(|(limit, count)| (limit.as_str(), count)).chain(of_names);
@@ -187,18 +187,18 @@ fn functions(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
 fn limits(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let [functions, plugins] = admin.router.table().limits();
     for (label, places) in [("function", functions), ("plugin", plugins)] {
-        let of = |value: &dyn Fn(&Places) -> usize| {
-            let value = |(name, places): &(String, Arc<Places>)| (name.clone(), value(places));
+        let of = |value: &dyn Fn(&Limiter) -> usize| {
+            let value = |(name, places): &(String, Arc<Limiter>)| (name.clone(), value(places));
             places.iter().map(value).collect::<Vec<_>>()
         };
-        let mut show = |name: &str, help: &str, value: &dyn Fn(&Places) -> usize| {
+        let mut show = |name: &str, help: &str, value: &dyn Fn(&Limiter) -> usize| {
             let values = of(value);
             let values = values.iter().map(|(name, value)| ([(label, name.as_str())], *value as f64));
             gauges(to, &format!("{label}_limit_{name}"), help, values)
         };
-        show("running", "Calls that have a place under the limit.", &Places::running)?;
-        show("waiting", "Calls that wait for a place.", &Places::waiting)?;
-        let reached = places.iter().map(|(name, places)| ([(label, name.as_str())], places.reached()));
+        show("running", "Calls that have a place under the limit.", &Limiter::running)?;
+        show("waiting", "Calls that wait for a place.", &Limiter::waiting)?;
+        let reached = places.iter().map(|(name, places)| ([(label, name.as_str())], places.rejected()));
         let help = "Calls that got no place: the queue was full, or their time ran out in it.";
         counters(to, &format!("{label}_limit_reached"), help, reached)?;
     }

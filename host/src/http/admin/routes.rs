@@ -297,8 +297,8 @@ fn functions(admin: &Admin) -> FunctionsView {
         plugin: function.plugin.to_string(),
         generation: function.generation,
         runs: runs(&admin.router.target(&function.name)).to_owned(),
-        limit: LimitView::of(&function.places.function),
-        plugin_limit: LimitView::of(&function.places.plugin),
+        limit: LimitView::of(&function.limits.function),
+        plugin_limit: LimitView::of(&function.limits.plugin),
     };
     FunctionsView { functions: table.sorted().into_iter().map(view).collect() }
 }

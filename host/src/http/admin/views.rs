@@ -8,7 +8,7 @@ use crate::api::{
     LimitView, PeerCatalogueView, PeerView, PluginView, ProbeView, ProgressView, ReloadView, StepView,
     ZombieView,
 };
-use crate::base::{PlaceLimit, Places, rfc3339};
+use crate::base::{ConcurrencyLimit, Limiter, rfc3339};
 use crate::http::response::Problem;
 use crate::peers::{Condition, LastChecks, Peer, PeerSpec, Recent, Responder, Timestamp};
 use crate::plugins::{Change, Difference, Failure, LastFailure, PluginStatus, Progress, Step, Zombie};
@@ -126,9 +126,9 @@ impl From<&Failure> for FailedPlugin {
 
 impl LimitView {
     /// Returns the limit and its use; `None` without a limit.
-    pub(super) fn of(places: &Places) -> Option<Self> {
-        let PlaceLimit { in_flight_max, queue_max } = places.limit()?;
-        Some(Self { in_flight_max, queue_max, running: places.running(), waiting: places.waiting() })
+    pub(super) fn of(limiter: &Limiter) -> Option<Self> {
+        let ConcurrencyLimit { in_flight_max, queue_max } = limiter.limit()?;
+        Some(Self { in_flight_max, queue_max, running: limiter.running(), waiting: limiter.waiting() })
     }
 }
 

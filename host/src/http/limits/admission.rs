@@ -4,22 +4,22 @@
 
 use std::sync::Arc;
 
-use crate::base::{Deadline, ErrorCode, Failure, NoPlace, Place, PlaceLimit, Places};
+use crate::base::{AcquireError, ConcurrencyLimit, Deadline, ErrorCode, Failure, Limiter, Permit};
 
 /// The limits of the host on calls from outside.
 #[derive(Debug)]
-pub struct Admission(Arc<Places>);
+pub struct Admission(Arc<Limiter>);
 
 impl Admission {
     /// `in_flight_max` calls run at once, `queue_max` more wait.
     #[must_use]
     pub fn new(in_flight_max: usize, queue_max: usize) -> Self {
-        Self(Arc::new(Places::new(PlaceLimit { in_flight_max, queue_max })))
+        Self(Arc::new(Limiter::new(ConcurrencyLimit { in_flight_max, queue_max })))
     }
 
     /// Changes the limits. Who runs or waits goes on, and counts against the new ones.
     pub fn set(&self, in_flight_max: usize, queue_max: usize) {
-        self.0.set(Some(PlaceLimit { in_flight_max, queue_max }));
+        self.0.set(Some(ConcurrencyLimit { in_flight_max, queue_max }));
     }
 
     /// How many calls run.
@@ -34,17 +34,17 @@ impl Admission {
         self.0.waiting()
     }
 
-    /// A place for one call, at once or after waiting in the queue, until the deadline.
+    /// Takes a permit for one call, at once or after waiting in the queue, until the deadline.
     ///
     /// # Errors
-    /// `overloaded` if the queue is full, `deadline_exceeded` if no place came free in time.
-    pub async fn enter(&self, deadline: Deadline) -> Result<Place, Box<Failure>> {
-        self.0.enter(deadline).await.map_err(|why| {
+    /// `overloaded` if the queue is full, `deadline_exceeded` if none was given back in time.
+    pub async fn acquire(&self, deadline: Deadline) -> Result<Permit, Box<Failure>> {
+        self.0.acquire(deadline).await.map_err(|why| {
             let (code, text) = match why {
-                NoPlace::Full => {
+                AcquireError::QueueFull => {
                     (ErrorCode::Overloaded, "the host runs as many calls as it may, and its queue is full")
                 }
-                NoPlace::TimeRanOut => {
+                AcquireError::TimeRanOut => {
                     (ErrorCode::DeadlineExceeded, "the time ran out while the call waited for a place")
                 }
             };
@@ -63,12 +63,12 @@ mod tests {
     async fn refusals_have_the_code_of_their_reason() {
         let deadline = Deadline::after(Duration::from_secs(5));
         let admission = Admission::new(1, 0);
-        let _place = admission.enter(deadline).await.unwrap();
-        let refused = admission.enter(deadline).await.unwrap_err();
+        let _permit = admission.acquire(deadline).await.unwrap();
+        let refused = admission.acquire(deadline).await.unwrap_err();
         assert_eq!((refused.code, refused.executed), (ErrorCode::Overloaded, Executed::No));
         let admission = Admission::new(1, 1);
-        let _place = admission.enter(deadline).await.unwrap();
-        let refused = admission.enter(deadline).await.unwrap_err();
+        let _permit = admission.acquire(deadline).await.unwrap();
+        let refused = admission.acquire(deadline).await.unwrap_err();
         assert_eq!((refused.code, refused.executed), (ErrorCode::DeadlineExceeded, Executed::No));
     }
 }

@@ -11,8 +11,8 @@ use http_body_util::Full;
 
 use crate::api::{FUNCTIONS_PATH, IDEMPOTENCY_KEY_HEADER, JSON, REPLAYED_HEADER, TIMEOUT_HEADER};
 use crate::base::{
-    Caller, Deadline, ErrorCode, Failure, FunctionName, Held, HeldPlaces, HostPlace,
-    IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
+    Caller, Deadline, ErrorCode, Failure, FunctionName, Guards, HostPermit, IDEMPOTENCY_KEY_BYTES_MAX,
+    InheritedPermits, Invocation, RequestId, ServedBy,
 };
 use crate::http::limits::Limit;
 use crate::http::policy::{Policy, RequestLimits};
@@ -150,9 +150,9 @@ async fn answer(
         idempotency_key: call.idempotency_key,
         depth: 0,
         served_by: served_by.clone(),
-        held: Held::default(),
-        place: HostPlace::default(),
-        within: HeldPlaces::default(),
+        guards: Guards::default(),
+        host_permit: HostPermit::default(),
+        inherited: InheritedPermits::default(),
     };
     inbound.in_flight.uncount();
     let outcome = service.run(&now, invocation, arguments, permit).await;

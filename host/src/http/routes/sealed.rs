@@ -10,8 +10,8 @@ use http::request::Parts;
 use http_body_util::Full;
 
 use crate::base::{
-    Caller, Credential, DEPTH_MAX, Deadline, ErrorCode, Failure, Held, HeldPlaces, HostPlace, Invocation,
-    Outcome, RequestId, ServedBy,
+    Caller, Credential, DEPTH_MAX, Deadline, ErrorCode, Failure, Guards, HostPermit, InheritedPermits,
+    Invocation, Outcome, RequestId, ServedBy,
 };
 use crate::config::{Access, SealedCalls};
 use crate::http::limits::{Limit, MemoryPermit, Meters};
@@ -244,9 +244,9 @@ async fn route(
         traceparent: envelope.traceparent,
         idempotency_key: envelope.idempotency_key,
         served_by: served_by.clone(),
-        held: Held::default(),
-        place: HostPlace::default(),
-        within: HeldPlaces::default(),
+        guards: Guards::default(),
+        host_permit: HostPermit::default(),
+        inherited: InheritedPermits::default(),
     };
     let outcome = service.run(policy, invocation, envelope.arguments, permit).await;
     let mut answer = Answer::of(service, outcome);

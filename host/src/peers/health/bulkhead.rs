@@ -5,23 +5,23 @@
 
 use std::sync::Arc;
 
-use crate::base::{Place, PlaceLimit, Places};
+use crate::base::{ConcurrencyLimit, Limiter, Permit};
 
-/// The places at one peer.
+/// The permits of one peer.
 #[derive(Debug, Default)]
 pub struct Bulkhead {
-    in_flight: Arc<Places>,
-    waiting: Arc<Places>,
+    in_flight: Arc<Limiter>,
+    waiting: Arc<Limiter>,
 }
 
 impl Bulkhead {
     /// Sets the number of calls that may run there at once. As many may wait, since that is what the peer can take at
     /// once when it is back.
     pub fn set(&self, in_flight_max: usize) {
-        let limit = Some(PlaceLimit { in_flight_max, queue_max: 0 });
-        for places in [&self.in_flight, &self.waiting] {
-            if places.limit() != limit {
-                places.set(limit);
+        let limit = Some(ConcurrencyLimit { in_flight_max, queue_max: 0 });
+        for limiter in [&self.in_flight, &self.waiting] {
+            if limiter.limit() != limit {
+                limiter.set(limit);
             }
         }
     }
@@ -52,20 +52,20 @@ impl Bulkhead {
 
     /// Admits a call that runs there, if the limit allows.
     #[must_use]
-    pub fn enter(&self) -> Option<Place> {
-        self.in_flight.try_enter()
+    pub fn acquire(&self) -> Option<Permit> {
+        self.in_flight.try_acquire()
     }
 
     /// Admits a call that runs there, even beyond the limit.
     #[must_use]
-    pub fn enter_anyway(&self) -> Place {
-        self.in_flight.enter_anyway()
+    pub fn acquire_anyway(&self) -> Permit {
+        self.in_flight.acquire_anyway()
     }
 
     /// Admits a call that waits, if the limit allows.
     #[must_use]
-    pub fn wait(&self) -> Option<Place> {
-        self.waiting.try_enter()
+    pub fn wait(&self) -> Option<Permit> {
+        self.waiting.try_acquire()
     }
 }
 
@@ -78,8 +78,8 @@ mod tests {
         let bulkhead = Bulkhead::default();
         assert_eq!((bulkhead.in_flight_max(), bulkhead.has_room()), (None, true));
         bulkhead.set(1);
-        let runs = bulkhead.enter().unwrap();
-        assert!(bulkhead.enter().is_none() && !bulkhead.has_room());
+        let runs = bulkhead.acquire().unwrap();
+        assert!(bulkhead.acquire().is_none() && !bulkhead.has_room());
         let waits = bulkhead.wait().unwrap();
         assert!(bulkhead.wait().is_none());
         assert_eq!((bulkhead.running(), bulkhead.waiting()), (1, 1));

@@ -65,7 +65,7 @@ impl Peer {
         permit: PeerPermit,
         only: Option<&HostId>,
     ) -> PeerResult {
-        let PeerPermit { breaker, _place } = permit;
+        let PeerPermit { breaker, _in_flight } = permit;
         let mut recorder = CallRecorder::begin(self, breaker);
         let progress = Arc::new(AttemptProgress::to(only));
         let answer = self.call_unrecorded(invocation, arguments, &progress, &mut recorder).await;

@@ -11,7 +11,7 @@ use framex_abi::{Buffer, Host, HostWithOrigins, OwnedBuffer, STATUS_OK, STATUS_P
 use super::library::Library;
 use super::on_thread::{Lost, on_thread};
 use crate::base::Mutex;
-use crate::functions::{Function, FunctionPlaces};
+use crate::functions::{Function, FunctionLimits};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::descriptor::Description;
 use crate::plugins::file::stage::Staged;
@@ -174,7 +174,7 @@ impl Generation {
                 idempotent: function.idempotent,
                 timeout: function.timeout,
                 declared: function.limit,
-                places: FunctionPlaces::default(),
+                limits: FunctionLimits::default(),
                 stats: Arc::default(),
                 handler: Box::new(function.function.leased(lease.clone())),
             });

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::call::PluginFunction;
 use super::lease::{Lease, WeakLease};
 use super::routes::RoutePointer;
-use crate::base::{FunctionName, Mutex, PlaceLimit, Places};
+use crate::base::{ConcurrencyLimit, FunctionName, Limiter, Mutex};
 use crate::functions::DeclaredLimit;
 use crate::plugins::services::Services;
 
@@ -45,7 +45,7 @@ pub(crate) struct PluginHandle {
     /// Cancelled when the generation is out of the table.
     pub(crate) retired: CancellationToken,
     /// The places of the calls that the plugin makes outside of any invocation.
-    pub(crate) own_calls: Arc<Places>,
+    pub(crate) own_calls: Arc<Limiter>,
 }
 
 impl PluginHandle {
@@ -59,7 +59,10 @@ impl PluginHandle {
             lease: OnceLock::new(),
             called_early: OnceLock::new(),
             retired: CancellationToken::new(),
-            own_calls: Arc::new(Places::new(PlaceLimit { in_flight_max: OWN_CALLS_MAX, queue_max: 0 })),
+            own_calls: Arc::new(Limiter::new(ConcurrencyLimit {
+                in_flight_max: OWN_CALLS_MAX,
+                queue_max: 0,
+            })),
         }
     }
 

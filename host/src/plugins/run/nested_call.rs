@@ -20,7 +20,7 @@ use super::handle::PluginHandle;
 use super::lease::Lease;
 use super::waker::with_std_waker;
 use crate::base::{
-    Caller, DEPTH_MAX, Deadline, ErrorCode, Failure, Held, Invocation, Outcome, RequestId, ServedBy,
+    Caller, DEPTH_MAX, Deadline, ErrorCode, Failure, Guards, Invocation, Outcome, RequestId, ServedBy,
 };
 use crate::functions::{CallFuture, FunctionNumber, Started};
 use crate::plugins::services::Services;
@@ -170,9 +170,9 @@ fn nested(
     if depth > DEPTH_MAX {
         return Err(Box::new(Failure::too_deep(&function)));
     }
-    let held = match parent {
-        Some(parent) => parent.held.clone(),
-        None => Held::default().with(handle.own_calls.try_enter().ok_or_else(|| too_many(handle))?),
+    let guards = match parent {
+        Some(parent) => parent.guards.clone(),
+        None => Guards::default().with(handle.own_calls.try_acquire().ok_or_else(|| too_many(handle))?),
     };
     let mut deadline =
         parent.map_or_else(|| Deadline::after(handle.services.call_timeout()), |parent| parent.deadline);
@@ -199,9 +199,9 @@ fn nested(
         traceparent: parent.and_then(|parent| parent.traceparent.clone()),
         idempotency_key,
         served_by: ServedBy::default(),
-        held,
-        place: parent.map(|parent| parent.place.clone()).unwrap_or_default(),
-        within: parent.map(|parent| parent.within.clone()).unwrap_or_default(),
+        guards,
+        host_permit: parent.map(|parent| parent.host_permit.clone()).unwrap_or_default(),
+        inherited: parent.map(|parent| parent.inherited.clone()).unwrap_or_default(),
     })
 }
 

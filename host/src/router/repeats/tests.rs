@@ -12,9 +12,9 @@ fn invocation(key: &str) -> Invocation {
         traceparent: None,
         idempotency_key: Some(Bytes::copy_from_slice(key.as_bytes())),
         served_by: ServedBy::default(),
-        held: crate::base::Held::default(),
-        place: crate::base::HostPlace::default(),
-        within: crate::base::HeldPlaces::default(),
+        guards: crate::base::Guards::default(),
+        host_permit: crate::base::HostPermit::default(),
+        inherited: crate::base::InheritedPermits::default(),
     }
 }
 

@@ -1,0 +1,228 @@
+//! Limits on how many calls of one kind run at once, and how many wait, first come, first served.
+//!
+//! A call takes the permits of all its limits at once or none: it holds nothing while it waits, so no call that it waits
+//! for can need what it has. Limiters whose permits are taken together share a queue. It is scanned in order, and a call
+//! whose limits all have room leaves it; so one limit that is full does not hold up the calls of another.
+//!
+//! A limit can change while calls run and wait: they stay, and count against the new one.
+//!
+//! Where no call waits, a permit costs one atomic operation, and giving it back another one. The queue is locked only if
+//! a call needs two permits, finds none, or gives back one that a call waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+mod queue;
+
+pub use queue::{Needs, Permits};
+
+use super::{Counter, Deadline};
+use queue::WaitQueue;
+
+/// Stands for no limit.
+const UNLIMITED: usize = usize::MAX;
+
+/// How many calls run at once, and how many more wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConcurrencyLimit {
+    /// Most that run at once.
+    pub in_flight_max: usize,
+    /// Most that wait.
+    pub queue_max: usize,
+}
+
+/// Gives out the permits of one limit.
+#[derive(Debug)]
+pub struct Limiter {
+    in_flight_max: AtomicUsize,
+    queue_max: AtomicUsize,
+    running: AtomicUsize,
+    /// The calls in the queue that found no permit here when they came: `queue_max` bounds them.
+    waiting: AtomicUsize,
+    /// The calls in the queue that need a permit of this limiter, perhaps among others.
+    wanted: AtomicUsize,
+    rejected: Counter,
+    queue: Arc<WaitQueue>,
+}
+
+/// Why there is no permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcquireError {
+    /// All are taken, and so is the queue.
+    QueueFull,
+    /// None was given back before the deadline.
+    TimeRanOut,
+}
+
+impl Default for Limiter {
+    /// Without a limit.
+    fn default() -> Self {
+        Self::sharing(Arc::default())
+    }
+}
+
+impl Limiter {
+    /// Creates a limiter with a queue of its own.
+    #[must_use]
+    pub fn new(limit: ConcurrencyLimit) -> Self {
+        let limiter = Self::default();
+        limiter.set(Some(limit));
+        limiter
+    }
+
+    /// Creates a limiter without a limit that shares the queue of this one, so that calls can take permits of both.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self::sharing(Arc::clone(&self.queue))
+    }
+
+    fn sharing(queue: Arc<WaitQueue>) -> Self {
+        Self {
+            in_flight_max: AtomicUsize::new(UNLIMITED),
+            queue_max: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(0),
+            rejected: Counter::default(),
+            queue,
+        }
+    }
+
+    /// Returns true if both share a queue.
+    #[must_use]
+    pub fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.queue, &other.queue)
+    }
+
+    /// Returns true if there is a limit: without one, a call needs no permit.
+    #[inline]
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.in_flight_max.load(Relaxed) < UNLIMITED
+    }
+
+    /// Returns the limit, if there is one.
+    #[must_use]
+    pub fn limit(&self) -> Option<ConcurrencyLimit> {
+        let (in_flight_max, queue_max) = (self.in_flight_max.load(Relaxed), self.queue_max.load(Relaxed));
+        (in_flight_max < UNLIMITED).then_some(ConcurrencyLimit { in_flight_max, queue_max })
+    }
+
+    /// Changes the limit. Calls that have a permit or wait for one keep it; calls that began without a limit are not
+    /// counted.
+    pub fn set(&self, limit: Option<ConcurrencyLimit>) {
+        let unlimited = ConcurrencyLimit { in_flight_max: UNLIMITED, queue_max: 0 };
+        let ConcurrencyLimit { in_flight_max, queue_max } = limit.unwrap_or(unlimited);
+        self.queue_max.store(queue_max, Relaxed);
+        self.in_flight_max.store(in_flight_max, SeqCst);
+        self.grant_if_wanted();
+    }
+
+    /// Returns the number of permits that are taken.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.load(Relaxed)
+    }
+
+    /// Returns the number of calls that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    /// Returns true if a permit is free.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.running.load(Relaxed) < self.in_flight_max.load(Relaxed)
+    }
+
+    /// Returns the number of calls that got no permit.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.rejected.get()
+    }
+
+    /// Counts a call that does not wait and got no permit.
+    pub fn count_rejection(&self) {
+        self.rejected.count();
+    }
+
+    /// Takes a permit, if one is free.
+    #[must_use]
+    pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
+        if self.wanted.load(SeqCst) == 0 && self.take() {
+            return Some(Permit(Arc::clone(self)));
+        }
+        let Permits([permit, _]) = Permits::try_acquire([Some(self), None])?;
+        permit
+    }
+
+    /// Takes a permit, also beyond the limit: the next calls wait until fewer are taken than it allows.
+    #[must_use]
+    pub fn acquire_anyway(self: &Arc<Self>) -> Permit {
+        self.running.fetch_add(1, SeqCst);
+        Permit(Arc::clone(self))
+    }
+
+    /// Takes a permit, at once or after waiting in the queue, until the deadline.
+    ///
+    /// # Errors
+    /// [`AcquireError`].
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves the queue.
+    pub async fn acquire(self: &Arc<Self>, deadline: Deadline) -> Result<Permit, AcquireError> {
+        if let Some(permit) = self.try_acquire() {
+            return Ok(permit);
+        }
+        match Permits::acquire([Some(self), None], deadline).await {
+            Ok(Permits([Some(permit), _])) => Ok(permit),
+            // It was asked for, so there is one.
+            Ok(Permits([None, _])) => Ok(self.acquire_anyway()),
+            Err((_, why)) => Err(why),
+        }
+    }
+
+    /// Returns true if one more call may join the queue.
+    fn may_wait(&self) -> bool {
+        self.waiting() < self.queue_max.load(Relaxed)
+    }
+
+    fn take(&self) -> bool {
+        let in_flight_max = self.in_flight_max.load(SeqCst);
+        self.running
+            .fetch_update(SeqCst, SeqCst, |running| (running < in_flight_max).then_some(running + 1))
+            .is_ok()
+    }
+
+    /// Hands permits to calls that wait. A call joins the queue by raising `wanted` before it looks at `running`, and
+    /// `running` is lowered before this looks at `wanted`: one of the two sees the other.
+    fn grant_if_wanted(&self) {
+        if self.wanted.load(SeqCst) > 0 {
+            self.queue.grant();
+        }
+    }
+}
+
+/// One permit, given back when it drops.
+#[derive(Debug)]
+pub struct Permit(Arc<Limiter>);
+
+impl Permit {
+    /// Returns the limiter that it is of.
+    #[must_use]
+    pub fn limiter(&self) -> &Arc<Limiter> {
+        &self.0
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, SeqCst);
+        self.0.grant_if_wanted();
+    }
+}
+
+#[cfg(test)]
+mod tests;
