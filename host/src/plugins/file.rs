@@ -7,5 +7,6 @@ pub(super) mod inspect;
 pub(super) mod listing;
 pub(super) mod object_file;
 pub(super) mod on_disk;
+pub(super) mod plugin_files;
 pub(super) mod stage;
 pub(super) mod trust;

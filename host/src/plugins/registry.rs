@@ -1,7 +1,83 @@
-//! What the host knows of each plugin, in memory and on disk.
+//! What the host knows of each plugin, by name.
 
 pub(super) mod entry;
 pub(super) mod failures;
 pub(super) mod record;
 pub(super) mod stopwatch;
 pub(super) mod tries;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use entry::Entry;
+
+use crate::base::{FunctionName, Mutex, nearest};
+use crate::plugins::error::PluginError;
+use crate::plugins::status::PluginStatus;
+
+/// Longest part of an unknown name that an error repeats, in characters.
+const UNKNOWN_CHARS_MAX: usize = 64;
+
+/// The plugins by name, for as long as the host runs.
+#[derive(Debug, Default)]
+pub(crate) struct Registry(Mutex<BTreeMap<String, Arc<Entry>>>);
+
+impl Registry {
+    /// Returns the entry of a plugin, and adds one if there is none: only for names that came out of a checked file.
+    pub(crate) fn entry(&self, name: &str) -> Arc<Entry> {
+        Arc::clone(self.0.lock().entry(name.to_owned()).or_default())
+    }
+
+    /// Returns the entry of a plugin that was loaded before.
+    ///
+    /// # Errors
+    /// [`PluginError::Unknown`], with the nearest names.
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Entry>, PluginError> {
+        let entries = self.0.lock();
+        entries.get(name).map(Arc::clone).ok_or_else(|| {
+            let near = nearest(name, entries.keys().map(String::as_str), 3);
+            PluginError::Unknown {
+                plugin: name.chars().take(UNKNOWN_CHARS_MAX).collect(),
+                near: near.join("`, `"),
+            }
+        })
+    }
+
+    /// Returns all entries, in the order of the names.
+    pub(crate) fn all(&self) -> Vec<(String, Arc<Entry>)> {
+        self.0.lock().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect()
+    }
+
+    /// Returns the plugins that were ever published, by name, without a look at their files.
+    pub(crate) fn statuses(&self) -> Vec<PluginStatus> {
+        self.all().iter().filter_map(|(_, entry)| entry.status()).collect()
+    }
+
+    /// Returns true if a build serves, or has served and is kept.
+    pub(crate) fn has_served(&self, sha256: &str) -> bool {
+        self.all().iter().any(|(_, entry)| entry.state().has_served(sha256))
+    }
+
+    /// Returns the number of libraries that are mapped without serving.
+    pub(crate) fn zombies(&self) -> usize {
+        self.all().iter().map(|(_, entry)| entry.state().zombies().len()).sum()
+    }
+
+    /// Tells every plugin which of its own functions run here.
+    pub(crate) fn write_routes(&self, runs_here: &dyn Fn(&FunctionName) -> bool) {
+        for (_, entry) in self.all() {
+            if let Some(published) = &entry.state().published {
+                published.generation.routes.write(runs_here);
+            }
+        }
+    }
+
+    /// Drops the calls that have suspended in any plugin; their callers are told that they ran.
+    pub(crate) fn cancel_calls(&self) {
+        for (_, entry) in self.all() {
+            if let Some(published) = &entry.state().published {
+                published.generation.leases.cancel_calls();
+            }
+        }
+    }
+}

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::Plugins;
 use crate::base::nearest;
@@ -75,13 +74,14 @@ impl Plugins {
         let warning = trust::check_directory(&settings.trust, &settings.directory)?;
         found.warnings.extend(warning);
         let Listing { plugins: files, others } = listing::list(&settings.directory)?;
-        self.on_disk.keep(&files);
+        self.files.on_disk.keep(&files);
         found.others = others;
         let is_wanted = |name: &String| required.is_none_or(|required| required.contains(name));
         let (mut held, mut unwanted): (BTreeMap<String, Vec<Held>>, _) = (BTreeMap::new(), Vec::new());
         for path in files {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let Look { held: look, sha256, stamp, warning } = self.look_at(settings, path.clone()).await;
+            let Look { held: look, sha256, stamp, warning } =
+                self.files.look_at(settings, path.clone()).await;
             found.warnings.extend(warning);
             found.digests.extend(sha256.clone());
             match look {
@@ -116,20 +116,9 @@ impl Plugins {
         Ok(found)
     }
 
-    async fn look_at(&self, settings: &Settings, path: PathBuf) -> Look {
-        let (on_disk, stager, trust) =
-            (Arc::clone(&self.on_disk), Arc::clone(&self.stager), Arc::clone(&settings.trust));
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let looked = tokio::task::spawn_blocking(move || on_disk.look(&path, &stager, &trust)).await;
-        looked.unwrap_or_else(|_| {
-            let reason = "the thread that read it died".to_owned();
-            Look::failed(PluginError::Load { file, reason })
-        })
-    }
-
     /// Takes one of the files that hold a plugin; the others are named.
     fn choose(&self, plugin: String, mut files: Vec<Held>, found: &mut Found) {
-        let known = self.known(&plugin).map(|entry| {
+        let known = self.lifecycle.registry.find(&plugin).map(|entry| {
             let state = entry.state();
             (state.path.clone(), state.seen.clone())
         });

@@ -9,7 +9,10 @@ use super::Plugins;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
-use crate::plugins::lifecycle::publish::{Leaving, Origin, Ready, Turn};
+
+use crate::plugins::lifecycle::ChangeLock;
+use crate::plugins::lifecycle::publish::Withdrawal;
+use crate::plugins::lifecycle::start::{Ready, StartRequest};
 use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::stopwatch::Stopwatch;
@@ -20,7 +23,7 @@ use crate::plugins::status::Change;
 pub struct Prepared {
     settings: Arc<Settings>,
     ready: Vec<Ready>,
-    leaving: Vec<Leaving>,
+    leaving: Vec<Withdrawal>,
     /// What stays as it is, and is not served.
     failed: Vec<Failed>,
     /// The digests of files that stay as they are.
@@ -62,7 +65,7 @@ enum Plan {
 
 /// A plugin that is to be started.
 struct Starting {
-    turn: Turn,
+    lock: ChangeLock,
     candidate: Candidate,
     seen: Option<String>,
     is_new: bool,
@@ -103,13 +106,13 @@ impl Plugins {
             Err(failed) => {
                 for Failed { what, error, .. } in &failed {
                     tracing::warn!(plugin = what, step = error.step(), "{error}; nothing has changed");
-                    if let Ok(entry) = self.known(what) {
+                    if let Ok(entry) = self.lifecycle.registry.find(what) {
                         entry.note_failure(error);
                     }
                 }
                 let all = prepared.failed.iter().chain(&failed).filter(|failed| !failed.what.is_empty());
-                self.failures.replace(all.cloned(), &prepared.kept);
-                self.discard_prepared(prepared).await;
+                self.lifecycle.failures.replace(all.cloned(), &prepared.kept);
+                self.stop_prepared(prepared).await;
                 Err(failed.into_iter().map(|failed| (failed.what, failed.error)).collect())
             }
         }
@@ -127,9 +130,9 @@ impl Plugins {
         let mut found = self.look(&settings, required).await.map_err(this)?;
         prepared.warnings = std::mem::take(&mut found.warnings);
         // In the order of the names, so that two who do this cannot wait for each other.
-        let mut entries: BTreeMap<String, Arc<Entry>> = self.entries().into_iter().collect();
+        let mut entries: BTreeMap<String, Arc<Entry>> = self.lifecycle.registry.all().into_iter().collect();
         for plugin in found.plugins.keys() {
-            entries.insert(plugin.clone(), self.entry(plugin));
+            entries.insert(plugin.clone(), self.lifecycle.registry.entry(plugin));
         }
         let stands: BTreeSet<String> = entries
             .iter()
@@ -144,7 +147,11 @@ impl Plugins {
         let mut new = Vec::new();
         for failed in found.failed {
             let is_decided = matches!(failed.error, PluginError::Duplicate { .. });
-            let list = if is_decided || self.failures.has(&failed) { &mut prepared.failed } else { &mut new };
+            let list = if is_decided || self.lifecycle.failures.has(&failed) {
+                &mut prepared.failed
+            } else {
+                &mut new
+            };
             list.push(failed);
         }
         if !new.is_empty() {
@@ -152,7 +159,7 @@ impl Plugins {
         }
         let mut starting = Vec::new();
         for (plugin, entry) in entries {
-            let turn = self.turn(&entry).await.map_err(this)?;
+            let lock = self.lifecycle.lock(&entry).await.map_err(this)?;
             let held = found.plugins.remove(&plugin);
             if held.is_some() || stands.contains(&plugin) {
                 let sha256 = held.as_ref().map(|held| held.sha256.clone());
@@ -174,7 +181,7 @@ impl Plugins {
                         continue;
                     }
                 };
-                starting.push(Starting { turn, candidate, seen, is_new });
+                starting.push(Starting { lock, candidate, seen, is_new });
             } else if entry.state().published.is_none() {
             } else if asker == Asker::Watcher {
                 prepared.without_file.push(plugin);
@@ -182,7 +189,7 @@ impl Plugins {
                 let mut watch = Stopwatch::start("unload");
                 watch.show_in(&entry);
                 watch.begin("publish");
-                prepared.leaving.push(Leaving { turn, name: plugin.into(), watch });
+                prepared.leaving.push(Withdrawal { lock, name: plugin.into(), watch });
             }
         }
         self.start_all(prepared, starting, allow_breaking).await
@@ -199,27 +206,28 @@ impl Plugins {
         allow_breaking: bool,
     ) -> Result<(), Vec<Failed>> {
         let mut new = Vec::new();
-        for Starting { turn, candidate, seen, is_new } in starting {
-            let (plugin, entry) = (candidate.name().to_owned(), Arc::clone(&turn.entry));
+        for Starting { lock, candidate, seen, is_new } in starting {
+            let (plugin, entry) = (candidate.name().to_owned(), Arc::clone(&lock.entry));
             let sha256 = candidate.staged.sha256.clone();
             let settings = Arc::clone(&prepared.settings);
-            let origin = Origin { settings, generation: None, seen, allow_breaking, must_note: true };
-            let error = match self.make_ready(turn, candidate, origin, Stopwatch::start("reload")).await {
-                Ok(ready) => {
-                    prepared.warnings.extend(ready.warnings());
-                    prepared.ready.push(ready);
-                    continue;
-                }
-                Err(error) => error,
-            };
+            let request = StartRequest { settings, generation: None, seen, allow_breaking, must_note: true };
+            let error =
+                match self.lifecycle.make_ready(lock, candidate, request, Stopwatch::start("reload")).await {
+                    Ok(ready) => {
+                        prepared.warnings.extend(ready.warnings());
+                        prepared.ready.push(ready);
+                        continue;
+                    }
+                    Err(error) => error,
+                };
             if !is_new {
                 // Its config is at fault, or the times: what serves goes on as it is.
                 new.push(Failed::of_plugin(&plugin, error, None));
                 continue;
             }
-            self.note_refused(&entry, &plugin, &sha256, &error).await;
+            self.lifecycle.note_refused(&entry, &plugin, &sha256, &error).await;
             let failed = Failed::of_plugin(&plugin, error, Some(sha256));
-            if self.failures.has(&failed) {
+            if self.lifecycle.failures.has(&failed) {
                 entry.note_failure(&failed.error);
                 prepared.failed.push(failed);
                 prepared.unchanged.push(plugin);
@@ -240,7 +248,7 @@ impl Plugins {
     ) -> Result<Plan, PluginError> {
         let config = (settings.config_of)(plugin);
         let sha256 = held.as_ref().map(|held| held.sha256.clone());
-        let is_left_out = sha256.as_ref().is_some_and(|sha256| self.is_left_out(sha256));
+        let is_left_out = sha256.as_ref().is_some_and(|sha256| self.lifecycle.is_left_out(sha256));
         let (serving, path) = {
             let state = entry.state();
             let refused = asker == Asker::Watcher && state.tried == sha256;
@@ -263,12 +271,12 @@ impl Plugins {
                 let path = held.map(|held| held.path).or(path);
                 let path = path.unwrap_or_else(|| settings.directory.join(&staged.file));
                 let copy = (staged.copy.as_str(), staged.sha256.as_str());
-                let (candidate, seen) = self.stage_again(settings, copy, &staged.file, path).await?;
+                let (candidate, seen) = self.files.stage_again(settings, copy, &staged.file, path).await?;
                 Ok(Plan::Again(candidate, seen))
             }
             (None, Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
             (None, Some(held)) => {
-                let candidate = self.candidate(settings, held).await?;
+                let candidate = self.files.candidate(settings, held).await?;
                 let sha256 = candidate.staged.sha256.clone();
                 Ok(Plan::Build(candidate, sha256))
             }
@@ -287,15 +295,15 @@ impl Plugins {
     ) -> Result<Vec<Change>, PluginError> {
         let Prepared { settings, ready, leaving, failed, kept, .. } = prepared;
         let publish_settings = || {
-            self.settings.store(settings);
-            self.failures.replace(failed, &kept);
+            self.lifecycle.settings.store(settings);
+            self.lifecycle.failures.replace(failed, &kept);
             also();
         };
-        self.publish(ready, leaving, true, publish_settings).await
+        self.lifecycle.publish(ready, leaving, true, publish_settings).await
     }
 
     /// Stops all that was prepared.
-    pub async fn discard_prepared(&self, prepared: Prepared) {
-        join_all(prepared.ready.into_iter().map(|ready| self.discard(ready))).await;
+    pub async fn stop_prepared(&self, prepared: Prepared) {
+        join_all(prepared.ready.into_iter().map(|ready| self.lifecycle.stop_unpublished(ready))).await;
     }
 }

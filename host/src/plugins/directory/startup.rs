@@ -9,16 +9,13 @@ use super::look::Found;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
-use crate::plugins::lifecycle::publish::Origin;
+
+use crate::plugins::lifecycle::start::StartRequest;
 use crate::plugins::registry::entry::{Entry, Kept};
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::record::{Build, PluginRecord};
 use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::status::LoadReport;
-
-/// In how many lives of the host in a row a build that has served may end it while it is loaded, before it is left out:
-/// one end may have another cause.
-const ENDS_OF_PROVEN_MAX: u32 = 2;
 
 /// What came of the start so far.
 #[derive(Default)]
@@ -37,12 +34,12 @@ impl Plugins {
     /// # Errors
     /// [`PluginError::Directory`], if the directory cannot be read at all, and [`PluginError::WritableDirectory`].
     pub async fn load_directory(&self, required: Option<&[String]>) -> Result<LoadReport, PluginError> {
-        let records = self.records.plugins().await;
-        let settings = self.settings();
+        let records = self.lifecycle.records.plugins().await;
+        let settings = self.lifecycle.settings();
         self.remember(&records);
         let mut found = self.look(&settings, required).await?;
         let digests = records.values().filter_map(|record| Some(record.committed.as_ref()?.sha256.clone()));
-        self.tries.keep_ended(digests.chain(found.digests.iter().cloned()).collect()).await;
+        self.lifecycle.tries.keep_ended(digests.chain(found.digests.iter().cloned()).collect()).await;
         // A file that cannot even be read as a plugin stands for the plugin that it held before.
         let broken: Vec<(String, String)> = records
             .iter()
@@ -61,14 +58,14 @@ impl Plugins {
         }
         // Those that have served come first: what a new build does to the host does not look like theirs.
         let (proven, new): (Vec<_>, Vec<_>) =
-            plugins.into_iter().partition(|(_, held)| self.has_served(&held.sha256));
+            plugins.into_iter().partition(|(_, held)| self.lifecycle.registry.has_served(&held.sha256));
         for (plugin, held) in proven.into_iter().chain(new) {
             self.bring_up_at_start(&plugin, held, &records, &mut report).await;
         }
         for plugin in &report.published {
-            warnings.extend(self.entry(plugin).warnings());
+            warnings.extend(self.lifecycle.registry.entry(plugin).warnings());
         }
-        self.failures.replace(report.failed.iter().cloned(), &BTreeSet::new());
+        self.lifecycle.failures.replace(report.failed.iter().cloned(), &BTreeSet::new());
         self.record_all().await;
         let passed_over = passed_over.map_or_else(String::new, |names| {
             let suffix = std::env::consts::DLL_SUFFIX;
@@ -81,17 +78,6 @@ impl Plugins {
         Ok(LoadReport { published: report.published, failed, warnings })
     }
 
-    /// Returns true if a build has served before, in this life of the host or an earlier one.
-    fn has_served(&self, sha256: &str) -> bool {
-        self.entries().iter().any(|(_, entry)| entry.state().has_served(sha256))
-    }
-
-    /// Returns true for a build that is taken to end the host.
-    pub(crate) fn is_left_out(&self, sha256: &str) -> bool {
-        let ends = self.tries.ended(sha256);
-        ends > 0 && (ends >= ENDS_OF_PROVEN_MAX || !self.has_served(sha256))
-    }
-
     /// Gives every recorded plugin its number and the builds that it can go back to.
     fn remember(&self, records: &BTreeMap<String, PluginRecord>) {
         for (plugin, record) in records {
@@ -99,12 +85,15 @@ impl Plugins {
             // What was committed to is one of those, if something else comes to serve now.
             for build in record.committed.iter().chain(&record.kept) {
                 // Looked at here, used much later: then it is staged and hashed again.
-                kept.extend(build.staged(self.stager.folder()).map(|staged| Kept::recorded(build, staged)));
+                kept.extend(
+                    build.staged(self.files.stager.folder()).map(|staged| Kept::recorded(build, staged)),
+                );
             }
-            let entry = self.entry(plugin);
+            let entry = self.lifecycle.registry.entry(plugin);
             let mut state = entry.state();
             state.last_generation = record.last_generation;
-            state.path = record.committed.as_ref().map(|build| self.settings().directory.join(&build.file));
+            state.path =
+                record.committed.as_ref().map(|build| self.lifecycle.settings().directory.join(&build.file));
             state.seen.clone_from(&record.seen);
             state.tried.clone_from(&record.tried);
             state.kept = kept.into();
@@ -122,7 +111,7 @@ impl Plugins {
         let record = records.get(plugin).filter(|record| record.committed.is_some());
         let committed = record.and_then(|record| record.committed.as_ref());
         let (file, path) = (held.file(), held.path.clone());
-        if self.is_left_out(&held.sha256) {
+        if self.lifecycle.is_left_out(&held.sha256) {
             let serves = committed.is_some_and(|build| build.sha256 != held.sha256);
             report.failed.push(held.refused(PluginError::EndedHost {
                 file,
@@ -141,9 +130,9 @@ impl Plugins {
             return self.bring_back(plugin, records, path, report).await;
         }
         let number = committed.filter(|_| seen_before).map(|build| build.generation);
-        let entry = self.entry(plugin);
+        let entry = self.lifecycle.registry.entry(plugin);
         let started = async {
-            let candidate = self.candidate(&self.settings(), held).await?;
+            let candidate = self.files.candidate(&self.lifecycle.settings(), held).await?;
             self.start_and_publish(&entry, candidate, number, sha256.clone()).await
         };
         match started.await {
@@ -169,7 +158,7 @@ impl Plugins {
             return;
         };
         let Build { sha256, file, generation, .. } = committed;
-        if self.is_left_out(sha256) {
+        if self.lifecycle.is_left_out(sha256) {
             let (file, named) =
                 (file.clone(), report.failed.iter().any(|failed| failed.sha256.as_ref() == Some(sha256)));
             let error = PluginError::EndedHost { file, plugin: plugin.to_owned(), serves: false };
@@ -180,8 +169,10 @@ impl Plugins {
         }
         let brought_back = async {
             let copy = committed.copy();
-            let (candidate, seen) = self.stage_again(&self.settings(), (copy, sha256), file, path).await?;
-            self.start_and_publish(&self.entry(plugin), candidate, Some(*generation), seen).await
+            let (candidate, seen) =
+                self.files.stage_again(&self.lifecycle.settings(), (copy, sha256), file, path).await?;
+            self.start_and_publish(&self.lifecycle.registry.entry(plugin), candidate, Some(*generation), seen)
+                .await
         };
         match brought_back.await {
             Ok(()) => {
@@ -205,27 +196,32 @@ impl Plugins {
         generation: Option<u64>,
         seen: Option<String>,
     ) -> Result<(), PluginError> {
-        let turn = self.turn(entry).await?;
-        let origin =
-            Origin { settings: self.settings(), generation, seen, allow_breaking: true, must_note: false };
-        let ready = self.make_ready(turn, candidate, origin, Stopwatch::start("load")).await?;
+        let lock = self.lifecycle.lock(entry).await?;
+        let request = StartRequest {
+            settings: self.lifecycle.settings(),
+            generation,
+            seen,
+            allow_breaking: true,
+            must_note: false,
+        };
+        let ready = self.lifecycle.make_ready(lock, candidate, request, Stopwatch::start("load")).await?;
         // All of them are recorded at once, at the end.
-        self.publish(vec![ready], Vec::new(), false, || ()).await.map(drop)
+        self.lifecycle.publish(vec![ready], Vec::new(), false, || ()).await.map(drop)
     }
 
     /// Commits to what serves after the start.
     async fn record_all(&self) {
-        let most = self.settings().keep_generations;
+        let most = self.lifecycle.settings().keep_generations;
         let mut staged = Vec::new();
         let mut records = Vec::new();
-        for (plugin, entry) in self.entries() {
+        for (plugin, entry) in self.lifecycle.registry.all() {
             let state = entry.state();
             if let Some(published) = &state.published {
                 staged.push(Arc::clone(&published.generation.staged));
                 records.push((plugin, state.record(most)));
             }
         }
-        let mut book = self.records.open_book().await;
+        let mut book = self.lifecycle.records.open_book().await;
         if let Err(error) = book.write(staged, |plugins| plugins.extend(records)).await {
             tracing::warn!(
                 "what serves cannot be recorded in the state directory: {error}; a rollback would not survive a restart"

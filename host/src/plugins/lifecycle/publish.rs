@@ -1,178 +1,31 @@
-//! From a staged file to published functions: start it where nobody sees it, then publish it in one swap,
-//! alone or together with others. Before the swap, everything can be undone; after it, nothing fails any more.
+//! Publishing what has started, in one swap, alone or together with others. Before the swap everything can be undone;
+//! after it nothing fails any more.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures_util::future::join_all;
-use tokio::sync::OwnedMutexGuard;
 
-use super::compatibility;
-use crate::base::flush_log;
-use crate::functions::{Function, Publication};
-use crate::plugins::directory::Plugins;
+use super::start::{Ready, StartRequest};
+use super::{ChangeLock, Lifecycle};
+use crate::base::FunctionName;
+use crate::functions::{Function, NameTaken, Publication};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
-use crate::plugins::file::stage::Staged;
-use crate::plugins::load::generation::{FailedStart, Generation, StartedGeneration};
-use crate::plugins::load::library::Library;
-use crate::plugins::load::on_thread::Lost;
-use crate::plugins::load::{companions, mapper};
-use crate::plugins::native;
-use crate::plugins::registry::entry::{Entry, Published};
+use crate::plugins::registry::entry::Published;
+use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::record::PluginRecord;
 use crate::plugins::registry::stopwatch::Stopwatch;
-use crate::plugins::run::lease::Lease;
-use crate::plugins::settings::{PluginConfig, Settings};
 use crate::plugins::status::Change;
 
-/// The right to change a plugin.
-pub(crate) struct Turn {
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) held: OwnedMutexGuard<()>,
-}
-
-/// A generation that has started, and that nobody sees yet.
-pub(crate) struct Ready {
-    turn: Turn,
-    generation: Arc<Generation>,
-    functions: Vec<Function>,
-    config: PluginConfig,
-    path: PathBuf,
-    seen: Option<String>,
-    watch: Stopwatch,
-    lease: Lease,
-}
-
 /// A plugin that is to be gone.
-pub(crate) struct Leaving {
-    pub(crate) turn: Turn,
+pub(crate) struct Withdrawal {
+    pub(crate) lock: ChangeLock,
     pub(crate) name: Arc<str>,
     pub(crate) watch: Stopwatch,
 }
 
-/// What of a staged file is known besides its bytes.
-pub(crate) struct Origin {
-    /// What the config says, perhaps one that is not in force yet.
-    pub(crate) settings: Arc<Settings>,
-    /// Its number; the next one if it never had one.
-    pub(crate) generation: Option<u64>,
-    /// Digest of the operator's file at this moment.
-    pub(crate) seen: Option<String>,
-    /// Whether callers of the old build may break.
-    pub(crate) allow_breaking: bool,
-    /// Nothing of it runs if the disk does not take the note that it is tried.
-    pub(crate) must_note: bool,
-}
-
-impl Plugins {
-    /// Loads and starts a staged file.
-    ///
-    /// # Errors
-    /// [`PluginError`] with the step that failed; whatever had started is stopped again.
-    pub(crate) async fn make_ready(
-        &self,
-        turn: Turn,
-        candidate: Candidate,
-        origin: Origin,
-        mut watch: Stopwatch,
-    ) -> Result<Ready, PluginError> {
-        watch.show_in(&turn.entry);
-        let path = candidate.path.clone();
-        let Origin { settings, generation, seen, allow_breaking, must_note } = origin;
-        let number = generation.unwrap_or_else(|| turn.entry.next_generation());
-        let config = (settings.config_of)(candidate.name());
-        let sha256 = candidate.staged.sha256.clone();
-        candidate.check_mount()?;
-        self.note_try(&candidate, must_note).await?;
-        let started = self
-            .start(&turn.entry, candidate, number, (config.clone(), settings.start_timeout), &mut watch)
-            .await;
-        self.tries.survived(&sha256).await;
-        let StartedGeneration { generation, lease, functions } = started?;
-        let ready = Ready { turn, generation, functions, config, path, seen, watch, lease };
-        if !allow_breaking {
-            let plugin = Arc::clone(&ready.generation.plugin);
-            let breaks = compatibility::breaks(&self.table.snapshot(), &plugin, &ready.functions);
-            if !breaks.is_empty() {
-                self.discard(ready).await;
-                return Err(PluginError::Breaking { plugin, breaks });
-            }
-        }
-        Ok(ready)
-    }
-
-    /// Says in the log and on disk which build is loaded, before any of its code runs: it may end the host, and the log is
-    /// written by then.
-    async fn note_try(&self, candidate: &Candidate, must: bool) -> Result<(), PluginError> {
-        let (plugin, Staged { file, sha256, .. }) = (candidate.name(), &candidate.staged);
-        tracing::info!(plugin, file, sha256, "loading");
-        if let Err(error) = tokio::task::spawn_blocking(flush_log).await {
-            tracing::warn!("the log was not flushed: {error}");
-        }
-        match self.tries.begin(sha256, plugin, file).await {
-            Ok(()) => Ok(()),
-            Err(source) if must => {
-                Err(PluginError::Record { plugin: plugin.into(), step: "stage", source: source.into() })
-            }
-            Err(error) => {
-                tracing::warn!(
-                    plugin,
-                    "the state directory cannot be written to: {error}; if this build ends the host, the next start tries it again"
-                );
-                Ok(())
-            }
-        }
-    }
-
-    async fn start(
-        &self,
-        entry: &Entry,
-        candidate: Candidate,
-        number: u64,
-        (config, timeout): (PluginConfig, Duration),
-        watch: &mut Stopwatch,
-    ) -> Result<StartedGeneration, PluginError> {
-        let Candidate { staged, object, companions, .. } = candidate;
-        let description = object.description.clone();
-        let plugin: Arc<str> = description.name.as_str().into();
-        let copy = staged.copy.clone();
-        watch.begin("load");
-        let addresses = mapper::ADDRESSES.lock().await;
-        let name = Arc::clone(&plugin);
-        let open = move || {
-            let mapped = companions::map(companions, &name, &staged.file);
-            (mapped.and_then(|()| Library::open(&staged, &object)), staged, native::look())
-        };
-        let opened = mapper::run(&plugin, timeout, open).await;
-        drop(addresses);
-        let (library, staged, changed) = match opened? {
-            Ok(opened) => opened,
-            Err(lost) => {
-                entry.note_mapped(number, &copy, "its constructors did not end");
-                let reason = match lost {
-                    Lost::Died | Lost::Aborted(_) => "mapping it panicked".to_owned(),
-                    Lost::Hangs => format!("its constructors did not end within {} ms", timeout.as_millis()),
-                };
-                return Err(PluginError::Start { plugin, reason });
-            }
-        };
-        let library =
-            library.inspect_err(|_| entry.note_mapped(number, &copy, "it failed at the step load"))?;
-        watch.begin("start");
-        let library = (library, changed);
-        let started =
-            Generation::start(library, description, staged, number, config, &self.services, timeout);
-        match started.await {
-            Ok(started) => Ok(started),
-            Err(FailedStart { error, generation }) => {
-                self.lay_to_rest(entry, &generation).await;
-                Err(error)
-            }
-        }
-    }
-
+impl Lifecycle {
     /// Publishes what is ready and withdraws what is leaving, in one swap, then retires what served before.
     ///
     /// `also` runs right after the swap. With `record`, what is published is committed to before: on disk.
@@ -183,7 +36,7 @@ impl Plugins {
     pub(crate) async fn publish(
         &self,
         mut ready: Vec<Ready>,
-        leaving: Vec<Leaving>,
+        leaving: Vec<Withdrawal>,
         record: bool,
         also: impl FnOnce(),
     ) -> Result<Vec<Change>, PluginError> {
@@ -210,7 +63,7 @@ impl Plugins {
         };
         if let Some(error) = refused {
             drop((book, publications));
-            join_all(ready.into_iter().map(|ready| self.discard(ready))).await;
+            join_all(ready.into_iter().map(|ready| self.stop_unpublished(ready))).await;
             return Err(error);
         }
         ready.iter_mut().for_each(|ready| ready.watch.begin("publish"));
@@ -222,11 +75,11 @@ impl Plugins {
         let published_at = SystemTime::now();
         let new = ready.into_iter().zip(names);
         let new: Vec<_> = new.map(|(ready, names)| self.install(ready, names, published_at)).collect();
-        let gone = leaving.into_iter().filter_map(|Leaving { turn, name, watch }| {
-            let old = turn.entry.state().published.take()?;
-            Some(Outgoing { turn, plugin: name, new: None, old: Some(old), watch })
+        let gone = leaving.into_iter().filter_map(|Withdrawal { lock, name, watch }| {
+            let old = lock.entry.state().published.take()?;
+            Some(Replacement { lock, plugin: name, new: None, old: Some(old), watch })
         });
-        let outgoing: Vec<Outgoing> = new.into_iter().chain(gone).collect();
+        let outgoing: Vec<Replacement> = new.into_iter().chain(gone).collect();
         drop(book);
         self.tell_change();
         Ok(join_all(outgoing.into_iter().map(|outgoing| self.finish(outgoing))).await)
@@ -235,18 +88,13 @@ impl Plugins {
     /// What will be on disk of a plugin.
     fn record(&self, ready: &Ready) -> (String, PluginRecord) {
         let most = self.settings().keep_generations;
-        let record = ready.turn.entry.state().record_with(&ready.generation, ready.seen.clone(), most);
+        let record = ready.lock.entry.state().record_with(&ready.generation, ready.seen.clone(), most);
         (ready.generation.plugin.to_string(), record)
     }
 
     /// Makes a generation, whose functions are in the table, the one that serves.
-    fn install(
-        &self,
-        ready: Ready,
-        functions: Vec<crate::base::FunctionName>,
-        published_at: SystemTime,
-    ) -> Outgoing {
-        let Ready { turn, generation, config, path, seen, watch, lease, .. } = ready;
+    fn install(&self, ready: Ready, functions: Vec<FunctionName>, published_at: SystemTime) -> Replacement {
+        let Ready { lock, generation, config, path, seen, watch, lease, .. } = ready;
         let (plugin, file) = (Arc::clone(&generation.plugin), generation.staged.file.clone());
         let (number, sha256) = (generation.number, generation.staged.sha256.clone());
         let version = &*generation.description.version;
@@ -254,35 +102,56 @@ impl Plugins {
         self.failures.forget(&file);
         self.failures.forget(&plugin);
         let new = Published { generation, functions, config, lease };
-        let old = turn.entry.install(new, path, seen, published_at);
-        Outgoing { turn, plugin, new: Some((number, sha256)), old, watch }
+        let old = lock.entry.install(new, path, seen, published_at);
+        Replacement { lock, plugin, new: Some((number, sha256)), old, watch }
     }
 
-    async fn finish(&self, outgoing: Outgoing) -> Change {
-        let Outgoing { turn, plugin, new, old, mut watch } = outgoing;
+    async fn finish(&self, outgoing: Replacement) -> Change {
+        let Replacement { lock, plugin, new, old, mut watch } = outgoing;
         let previous = old.as_ref().map(|old| old.generation.number);
         let cancelled_calls = match old {
-            Some(old) => self.retire(&turn.entry, old, self.settings().drain_timeout, &mut watch).await,
+            Some(old) => self.retire(&lock.entry, old, self.settings().drain_timeout, &mut watch).await,
             None => 0,
         };
         let (generation, sha256) = new.unzip();
         let steps = watch.steps();
-        drop(turn.held);
+        drop(lock.held);
         Change { plugin: plugin.to_string(), generation, previous, sha256, steps, cancelled_calls }
     }
 
-    /// Stops a generation that was started and will not be published.
-    pub(crate) async fn discard(&self, ready: Ready) {
-        let Ready { turn, generation, functions, lease, .. } = ready;
-        generation.begin_retirement();
-        drop((functions, lease));
-        self.end(&turn.entry, &generation).await;
+    /// Starts and publishes the build of an operator's file.
+    pub(crate) async fn bring_up(
+        &self,
+        lock: ChangeLock,
+        candidate: Candidate,
+        watch: Stopwatch,
+        allow_breaking: bool,
+    ) -> Result<Change, PluginError> {
+        let (entry, name) = (Arc::clone(&lock.entry), candidate.name().to_owned());
+        let sha256 = candidate.staged.sha256.clone();
+        let (settings, seen) = (self.settings(), Some(sha256.clone()));
+        let request = StartRequest { settings, generation: None, seen, allow_breaking, must_note: true };
+        let brought_up = async {
+            let ready = self.make_ready(lock, candidate, request, watch).await?;
+            self.publish_one(ready).await
+        };
+        let brought_up = brought_up.await;
+        if let Err(error) = &brought_up {
+            self.note_refused(&entry, &name, &sha256, error).await;
+            self.failures.note(Failed::of_plugin(&name, error.clone(), Some(sha256)));
+        }
+        brought_up
+    }
+
+    pub(crate) async fn publish_one(&self, ready: Ready) -> Result<Change, PluginError> {
+        let plugin = Arc::clone(ready.plugin());
+        only(self.publish(vec![ready], Vec::new(), true, || ()).await?, &plugin)
     }
 }
 
 /// A published generation and the one that it replaced.
-struct Outgoing {
-    turn: Turn,
+struct Replacement {
+    lock: ChangeLock,
     plugin: Arc<str>,
     /// Number and digest.
     new: Option<(u64, String)>,
@@ -290,31 +159,20 @@ struct Outgoing {
     watch: Stopwatch,
 }
 
-impl Ready {
-    /// The plugin.
-    pub(crate) fn plugin(&self) -> &Arc<str> {
-        &self.generation.plugin
-    }
-
-    /// What its code changed of the process, one sentence each.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        self.generation.warnings()
-    }
-
-    fn publication(&mut self) -> Publication {
-        (Arc::clone(&self.generation.plugin), std::mem::take(&mut self.functions))
-    }
-}
-
-fn names(functions: &[Function]) -> Vec<crate::base::FunctionName> {
+fn names(functions: &[Function]) -> Vec<FunctionName> {
     functions.iter().map(|function| function.name.clone()).collect()
 }
 
 /// Names the plugin that wanted the name, not the one that has it.
-fn publish_error(publications: &[Publication], source: crate::functions::NameTaken) -> PluginError {
+fn publish_error(publications: &[Publication], source: NameTaken) -> PluginError {
     let wants = |(plugin, functions): &&Publication| {
         *plugin != source.owner && functions.iter().any(|function| function.name == source.name)
     };
     let plugin = publications.iter().find(wants).map_or_else(|| "".into(), |(plugin, _)| Arc::clone(plugin));
     PluginError::Publish { plugin, source }
+}
+
+/// The one change that was asked for.
+pub(crate) fn only(changes: Vec<Change>, plugin: &str) -> Result<Change, PluginError> {
+    changes.into_iter().next().ok_or_else(|| PluginError::NotPublished { plugin: plugin.to_owned() })
 }

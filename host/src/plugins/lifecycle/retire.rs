@@ -1,11 +1,15 @@
-//! The end of a generation: its last calls, `on_stop`, and what becomes of its library.
+//! The end of a generation: its calls drain, `on_stop` runs, and its library is unmapped. A generation that stays in use
+//! past all deadlines is abandoned: stopped once it is no longer in use, or never.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
+use super::Lifecycle;
+use super::start::Ready;
 use crate::config::Unmap;
-use crate::plugins::directory::Plugins;
 use crate::plugins::load::generation::Generation;
 use crate::plugins::load::unmap::unmap;
 use crate::plugins::registry::entry::{Entry, Published};
@@ -16,7 +20,32 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long calls may take to end once they were cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Plugins {
+impl Lifecycle {
+    /// Stops all plugins: no new calls, then `on_stop` of each once its last call has ended.
+    ///
+    /// A plugin that does not drain in time is left as it is: its code may still be in use.
+    pub(crate) async fn stop_all(&self, drain_timeout: Duration) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.abandoned.token().cancel();
+        let deadline = tokio::time::Instant::now() + drain_timeout;
+        let all = self.registry.all();
+        join_all(all.into_iter().map(|(name, entry)| self.stop_one(name, entry, deadline))).await;
+    }
+
+    async fn stop_one(&self, name: String, entry: Arc<Entry>, deadline: tokio::time::Instant) {
+        // A change that is under way ends first; it is bounded by its own deadlines.
+        let Ok(_turn) = tokio::time::timeout_at(deadline, entry.change_lock.lock()).await else {
+            return tracing::warn!(plugin = name, "not stopped: a change of it did not end");
+        };
+        let Some(old) = entry.state().published.take() else { return };
+        if let Err(error) = self.table.publish(vec![(name.as_str().into(), Vec::new())]) {
+            tracing::error!(plugin = name, "{error}");
+        }
+        self.tell_change();
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        self.retire(&entry, old, left, &mut Stopwatch::start("stop")).await;
+    }
+
     /// Waits for the last call of a generation that is out of the table, then stops it.
     ///
     /// Past the deadline its calls are dropped; answers how many.
@@ -30,7 +59,7 @@ impl Plugins {
         let Published { generation, lease, .. } = old;
         watch.begin("drain");
         let leases = lease.downgrade();
-        generation.begin_retirement();
+        generation.refuse_own_calls();
         drop(lease);
         entry.state().draining = true;
         let mut cancelled_calls = 0;
@@ -50,9 +79,9 @@ impl Plugins {
             watch.begin("stop");
             generation.stop(STOP_TIMEOUT).await;
             watch.begin("retire");
-            self.lay_to_rest(entry, &generation).await;
+            self.unmap(entry, &generation).await;
         } else {
-            self.end_later(entry, &generation);
+            self.abandon(entry, &generation);
         }
         entry.state().draining = false;
         if !self.is_stopping() {
@@ -61,18 +90,25 @@ impl Plugins {
         cancelled_calls
     }
 
-    /// Stops a generation that was never published.
-    pub(crate) async fn end(&self, entry: &Arc<Entry>, generation: &Arc<Generation>) {
+    /// Stops a generation that was started and will not be published.
+    pub(crate) async fn stop_unpublished(&self, ready: Ready) {
+        let Ready { lock, generation, functions, lease, .. } = ready;
+        generation.refuse_own_calls();
+        drop((functions, lease));
+        self.stop_and_unmap(&lock.entry, &generation).await;
+    }
+
+    async fn stop_and_unmap(&self, entry: &Arc<Entry>, generation: &Arc<Generation>) {
         if generation.leases.drain(STOP_TIMEOUT).await {
             generation.stop(STOP_TIMEOUT).await;
-            self.lay_to_rest(entry, generation).await;
+            self.unmap(entry, generation).await;
         } else {
-            self.end_later(entry, generation);
+            self.abandon(entry, generation);
         }
     }
 
     /// Something holds on to the generation, past all deadlines: it is stopped when that lets go, or never.
-    fn end_later(&self, entry: &Arc<Entry>, generation: &Arc<Generation>) {
+    fn abandon(&self, entry: &Arc<Entry>, generation: &Arc<Generation>) {
         let (plugin, number) = (Arc::clone(&generation.plugin), generation.number);
         tracing::warn!(
             plugin = &*plugin,
@@ -82,28 +118,28 @@ impl Plugins {
         let reason = "its calls did not end, even when cancelled, or something of it is still in use";
         entry.note_mapped(number, &generation.staged.copy, reason);
         let (entry, generation) = (Arc::clone(entry), Arc::clone(generation));
-        let (settings, ending) = (self.settings(), self.late.token().clone());
-        self.late.spawn(async move {
+        let (settings, ending) = (self.settings(), self.abandoned.token().clone());
+        self.abandoned.spawn(async move {
             tokio::select! {
                 () = ending.cancelled() => return,
                 () = generation.leases.drained() => {}
             }
             generation.stop(STOP_TIMEOUT).await;
-            lay_to_rest(&entry, &generation, settings.unmap).await;
+            unmap_or_record(&entry, &generation, settings.unmap).await;
             tracing::info!(plugin = &*plugin, generation = number, "stopped at last");
         });
     }
 
     /// Unmaps the library of a generation that was stopped, or notes why it stays mapped.
-    pub(crate) async fn lay_to_rest(&self, entry: &Entry, generation: &Arc<Generation>) {
+    pub(super) async fn unmap(&self, entry: &Entry, generation: &Arc<Generation>) {
         // Otherwise workers are about to end, and the process with them: nothing is to be gained.
-        if !self.stopping.load(Ordering::Relaxed) {
-            lay_to_rest(entry, generation, self.settings().unmap).await;
+        if !self.is_stopping() {
+            unmap_or_record(entry, generation, self.settings().unmap).await;
         }
     }
 }
 
-async fn lay_to_rest(entry: &Entry, generation: &Arc<Generation>, choice: Unmap) {
+async fn unmap_or_record(entry: &Entry, generation: &Arc<Generation>, choice: Unmap) {
     let unmapped = match choice {
         Unmap::Safe => unmap(generation).await,
         Unmap::Never => Err("[reload] unmap = \"never\"".to_owned()),

@@ -185,7 +185,7 @@ impl Generation {
 
     /// Refuses calls that the plugin makes outside of any invocation from now on, and ends those that it has made:
     /// `on_stop`, which ends what makes them, waits for the last lease, and each of them holds one.
-    pub(crate) fn begin_retirement(&self) {
+    pub(crate) fn refuse_own_calls(&self) {
         self.handle.retired.cancel();
     }
 

@@ -20,7 +20,7 @@ use crate::plugins::status::{LastFailure, PluginStatus, Progress, Zombie};
 #[derive(Default)]
 pub(crate) struct Entry {
     /// Held for the length of a change: changes of one plugin come one after the other.
-    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) change_lock: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 

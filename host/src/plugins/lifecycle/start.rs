@@ -1,0 +1,171 @@
+//! From a staged file to a generation that has started and that nobody sees yet.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ChangeLock, Lifecycle, compatibility};
+use crate::base::flush_log;
+use crate::functions::{Function, Publication};
+use crate::plugins::error::PluginError;
+use crate::plugins::file::candidate::Candidate;
+use crate::plugins::file::stage::Staged;
+use crate::plugins::load::generation::{FailedStart, Generation, StartedGeneration};
+use crate::plugins::load::library::Library;
+use crate::plugins::load::on_thread::Lost;
+use crate::plugins::load::{companions, mapper};
+use crate::plugins::native;
+use crate::plugins::registry::entry::Entry;
+use crate::plugins::registry::stopwatch::Stopwatch;
+use crate::plugins::run::lease::Lease;
+use crate::plugins::settings::{PluginConfig, Settings};
+
+/// A generation that has started, and that nobody sees yet.
+pub(crate) struct Ready {
+    pub(crate) lock: ChangeLock,
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) functions: Vec<Function>,
+    pub(crate) config: PluginConfig,
+    pub(crate) path: PathBuf,
+    pub(crate) seen: Option<String>,
+    pub(crate) watch: Stopwatch,
+    pub(crate) lease: Lease,
+}
+
+/// What of a staged file is known besides its bytes.
+pub(crate) struct StartRequest {
+    /// What the config says, perhaps one that is not in force yet.
+    pub(crate) settings: Arc<Settings>,
+    /// Its number; the next one if it never had one.
+    pub(crate) generation: Option<u64>,
+    /// Digest of the operator's file at this moment.
+    pub(crate) seen: Option<String>,
+    /// Whether callers of the old build may break.
+    pub(crate) allow_breaking: bool,
+    /// Nothing of it runs if the disk does not take the note that it is tried.
+    pub(crate) must_note: bool,
+}
+
+impl Lifecycle {
+    /// Loads and starts a staged file.
+    ///
+    /// # Errors
+    /// [`PluginError`] with the step that failed; whatever had started is stopped again.
+    pub(crate) async fn make_ready(
+        &self,
+        lock: ChangeLock,
+        candidate: Candidate,
+        request: StartRequest,
+        mut watch: Stopwatch,
+    ) -> Result<Ready, PluginError> {
+        watch.show_in(&lock.entry);
+        let path = candidate.path.clone();
+        let StartRequest { settings, generation, seen, allow_breaking, must_note } = request;
+        let number = generation.unwrap_or_else(|| lock.entry.next_generation());
+        let config = (settings.config_of)(candidate.name());
+        let sha256 = candidate.staged.sha256.clone();
+        candidate.check_mount()?;
+        self.note_try(&candidate, must_note).await?;
+        let started = self
+            .start(&lock.entry, candidate, number, (config.clone(), settings.start_timeout), &mut watch)
+            .await;
+        self.tries.survived(&sha256).await;
+        let StartedGeneration { generation, lease, functions } = started?;
+        let ready = Ready { lock, generation, functions, config, path, seen, watch, lease };
+        if !allow_breaking {
+            let plugin = Arc::clone(&ready.generation.plugin);
+            let breaks = compatibility::breaks(&self.table.snapshot(), &plugin, &ready.functions);
+            if !breaks.is_empty() {
+                self.stop_unpublished(ready).await;
+                return Err(PluginError::Breaking { plugin, breaks });
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Says in the log and on disk which build is loaded, before any of its code runs: it may end the host, and the log is
+    /// written by then.
+    async fn note_try(&self, candidate: &Candidate, must: bool) -> Result<(), PluginError> {
+        let (plugin, Staged { file, sha256, .. }) = (candidate.name(), &candidate.staged);
+        tracing::info!(plugin, file, sha256, "loading");
+        if let Err(error) = tokio::task::spawn_blocking(flush_log).await {
+            tracing::warn!("the log was not flushed: {error}");
+        }
+        match self.tries.begin(sha256, plugin, file).await {
+            Ok(()) => Ok(()),
+            Err(source) if must => {
+                Err(PluginError::Record { plugin: plugin.into(), step: "stage", source: source.into() })
+            }
+            Err(error) => {
+                tracing::warn!(
+                    plugin,
+                    "the state directory cannot be written to: {error}; if this build ends the host, the next start tries it again"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    async fn start(
+        &self,
+        entry: &Entry,
+        candidate: Candidate,
+        number: u64,
+        (config, timeout): (PluginConfig, Duration),
+        watch: &mut Stopwatch,
+    ) -> Result<StartedGeneration, PluginError> {
+        let Candidate { staged, object, companions, .. } = candidate;
+        let description = object.description.clone();
+        let plugin: Arc<str> = description.name.as_str().into();
+        let copy = staged.copy.clone();
+        watch.begin("load");
+        let addresses = mapper::ADDRESSES.lock().await;
+        let name = Arc::clone(&plugin);
+        let open = move || {
+            let mapped = companions::map(companions, &name, &staged.file);
+            (mapped.and_then(|()| Library::open(&staged, &object)), staged, native::look())
+        };
+        let opened = mapper::run(&plugin, timeout, open).await;
+        drop(addresses);
+        let (library, staged, changed) = match opened? {
+            Ok(opened) => opened,
+            Err(lost) => {
+                entry.note_mapped(number, &copy, "its constructors did not end");
+                let reason = match lost {
+                    Lost::Died | Lost::Aborted(_) => "mapping it panicked".to_owned(),
+                    Lost::Hangs => format!("its constructors did not end within {} ms", timeout.as_millis()),
+                };
+                return Err(PluginError::Start { plugin, reason });
+            }
+        };
+        let library =
+            library.inspect_err(|_| entry.note_mapped(number, &copy, "it failed at the step load"))?;
+        watch.begin("start");
+        let library = (library, changed);
+        let started =
+            Generation::start(library, description, staged, number, config, &self.services, timeout);
+        match started.await {
+            Ok(started) => Ok(started),
+            Err(FailedStart { error, generation }) => {
+                self.unmap(entry, &generation).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Ready {
+    /// The plugin.
+    pub(crate) fn plugin(&self) -> &Arc<str> {
+        &self.generation.plugin
+    }
+
+    /// What its code changed of the process, one sentence each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.generation.warnings()
+    }
+
+    pub(crate) fn publication(&mut self) -> Publication {
+        (Arc::clone(&self.generation.plugin), std::mem::take(&mut self.functions))
+    }
+}
