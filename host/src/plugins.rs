@@ -8,6 +8,7 @@
 mod directory;
 mod error;
 mod file;
+mod life;
 mod lifecycle;
 mod load;
 #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), path = "plugins/native_elsewhere.rs")]
@@ -27,13 +28,14 @@ pub use file::inspect::{Inspection, inspect};
 pub use file::stage::{Staged, Stager};
 pub use file::trust::signature::SignatureInfo;
 pub use file::trust::trust_error::TrustError;
+pub use life::{LifecycleStep, PluginAction, PluginState};
 pub use native::enter_worker;
 pub use registry::failures::Failure;
 pub use run::watchdog::Watchdog;
 pub(crate) use run::watchdog::{held as functions_that_held_workers, workers_held};
 pub use services::Services;
 pub use settings::{PluginConfig, Settings};
-pub use status::{Change, Difference, LastFailure, LoadReport, PluginStatus, Progress, Step, Zombie};
+pub use status::{Change, Difference, LastFailure, LoadReport, PluginStatus, Progress, StepTime, Zombie};
 
 /// Checks the bytes of a plugin file, as before it is mapped; for fuzzing.
 ///

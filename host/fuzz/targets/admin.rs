@@ -93,13 +93,13 @@ fn host() -> &'static (Runtime, Admin) {
         };
         let router =
             Router::new(Arc::new(Identity::new(Arc::clone(&config.host_id))), Arc::clone(&table), routes);
+        let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
         let services = Arc::new(Services::new(
             Arc::clone(&config.host_id),
             runtime.handle().clone(),
             Duration::from_secs(1),
+            &dispatch,
         ));
-        let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
-        services.connect(&dispatch);
         let settings = Settings {
             directory: scratch.join("plugins"),
             directory_may_be_missing: true,

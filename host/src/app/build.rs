@@ -17,7 +17,7 @@ use crate::config::{Config, Known};
 use crate::files::DirFault;
 use crate::functions::{Dispatch, Table};
 use crate::http::{Admission, BodyMemory, ConfigFiles, Documents, Ending, InForce, Service, admin};
-use crate::plugins::{LoadReport, PluginConfig, PluginError, Plugins, Services, Settings};
+use crate::plugins::{LoadReport, PluginConfig, PluginError, PluginState, Plugins, Services, Settings};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
 
@@ -98,7 +98,7 @@ fn report_load(config: &Config, report: LoadReport) -> Result<(), AppError> {
     let required = config.load_plugins.as_deref().unwrap_or_default();
     let mut missed = None;
     for (what, error) in report.failed {
-        tracing::error!(plugin = what, step = error.step(), "{error}");
+        tracing::error!(plugin = what, step = error.step().as_str(), "{error}");
         if required.contains(&what) {
             missed.get_or_insert(error);
         }
@@ -119,7 +119,7 @@ fn identity(config: &Config, state_dir: &StateDir) -> Identity {
 /// Returns the plugins that serve, and their functions.
 pub(super) fn known(plugins: &Plugins, failed: Vec<String>) -> Known {
     let mut known = Known { failed, ..Known::default() };
-    for status in plugins.statuses().into_iter().filter(|status| status.state == "published") {
+    for status in plugins.statuses().into_iter().filter(|status| status.state == PluginState::Published) {
         known.plugins.insert(status.name);
         known.functions.extend(status.functions);
     }

@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::http::admin::{HostChange, HostRefusal, ReloadHost, Token};
 use crate::http::{Policy, Service, Tls};
 use crate::peers::Discovered;
-use crate::plugins::{Asker, PluginError, Plugins, Prepared};
+use crate::plugins::{Asker, LifecycleStep, PluginError, Plugins, Prepared};
 
 /// Reads the config again from its original sources.
 pub type Reread = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -214,8 +214,9 @@ fn of_config(detail: String) -> HostRefusal {
 }
 
 fn of_plugins(failed: Vec<(String, PluginError)>) -> HostRefusal {
-    let step = failed.first().map_or("stage", |(_, error)| error.step());
+    let step = failed.first().map_or(LifecycleStep::Stage, |(_, error)| error.step()).as_str();
     let sentences: Vec<String> = failed.iter().map(|(_, error)| error.to_string()).collect();
-    let plugins = failed.into_iter().map(|(what, error)| (what, error.step(), error.to_string())).collect();
+    let plugins =
+        failed.into_iter().map(|(what, error)| (what, error.step().as_str(), error.to_string())).collect();
     HostRefusal { step, detail: sentences.join("; "), plugins }
 }

@@ -50,7 +50,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     let failed: Vec<Value> = report
         .failed
         .iter()
-        .map(|(plugin, error)| json!({ "plugin": plugin, "step": error.step(), "reason": error.to_string() }))
+        .map(|(plugin, error)| json!({ "plugin": plugin, "step": error.step().as_str(), "reason": error.to_string() }))
         .collect();
     let shown = json!({
         "ok": failed.is_empty(),

@@ -1,4 +1,6 @@
-//! Why a plugin is not served.
+//! The errors of plugins. A text has its cause in it, so no error exposes a source.
+
+mod class;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,23 +8,21 @@ use std::time::Duration;
 
 use crate::functions::NameTaken;
 use crate::plugins::file::trust::trust_error::TrustError;
-
-/// The loader's words where the block for thread-locals is full.
-pub(crate) const STATIC_TLS: &str = "static TLS block";
+use crate::plugins::life::LifecycleStep;
 
 /// A step of a plugin's life that failed. Each text names what was found and what is needed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum PluginError {
     /// The file cannot be read or copied.
-    #[error("plugin file `{file}` cannot be {action}: {source}")]
+    #[error("plugin file `{file}` cannot be {action}: {cause}")]
     File {
         /// Name of the file.
         file: String,
         /// "read", "copied to the state directory", ...
         action: &'static str,
         /// What the system says.
-        source: Arc<std::io::Error>,
+        cause: Arc<std::io::Error>,
     },
     /// The file is larger than a plugin may be.
     #[error("plugin file `{file}` has more than {bytes_max} bytes, the most that a plugin may have")]
@@ -147,12 +147,12 @@ pub enum PluginError {
         called: Option<String>,
     },
     /// It registered a name that is not its own.
-    #[error("plugin `{plugin}` is not published: {source}")]
+    #[error("plugin `{plugin}` is not published: {cause}")]
     Publish {
         /// The plugin.
         plugin: Arc<str>,
         /// The name and its owner.
-        source: NameTaken,
+        cause: NameTaken,
     },
     /// No file holds a plugin that the config requires.
     #[error(
@@ -176,12 +176,12 @@ pub enum PluginError {
         directory: PathBuf,
     },
     /// The plugin directory cannot be read.
-    #[error("plugin directory {} cannot be read: {source}; create it, or set plugin_dir", .directory.display())]
+    #[error("plugin directory {} cannot be read: {cause}; create it, or set plugin_dir", .directory.display())]
     Directory {
         /// The directory.
         directory: PathBuf,
         /// What the system says.
-        source: Arc<std::io::Error>,
+        cause: Arc<std::io::Error>,
     },
     /// Callers of the old build could not go on.
     #[error("plugin `{plugin}` is not reloaded, as callers would break: {}; reload it with --allow-breaking if that is meant", .breaks.join("; "))]
@@ -237,14 +237,14 @@ pub enum PluginError {
         kept: Vec<u64>,
     },
     /// What is to be published cannot be recorded, so that a restart would bring something else.
-    #[error("plugin `{plugin}` is not published, as the state directory cannot be written to: {source}")]
+    #[error("plugin `{plugin}` is not published, as the state directory cannot be written to: {cause}")]
     Record {
         /// The plugin.
         plugin: Arc<str>,
         /// The step that it was at.
-        step: &'static str,
+        step: LifecycleStep,
         /// What the system says.
-        source: Arc<std::io::Error>,
+        cause: Arc<std::io::Error>,
     },
     /// A copy in the state directory is not what it was.
     #[error(
@@ -294,94 +294,13 @@ pub enum PluginError {
         since: String,
     },
     /// A thread cannot be had.
-    #[error("plugin `{plugin}` cannot be started: no thread for it: {source}")]
+    #[error("plugin `{plugin}` cannot be started: no thread for it: {cause}")]
     Thread {
         /// The plugin.
         plugin: Arc<str>,
         /// What the system says.
-        source: Arc<std::io::Error>,
+        cause: Arc<std::io::Error>,
     },
-}
-
-impl PluginError {
-    /// Makes the error for a plugin file that could not be `action`, of an error of the system.
-    pub(crate) fn file(file: &str, action: &'static str) -> impl Fn(std::io::Error) -> Self {
-        let file = file.to_owned();
-        move |source| Self::File { file: file.clone(), action, source: Arc::new(source) }
-    }
-
-    /// Makes the error for a plugin file that is a folder, a pipe or the like.
-    pub(crate) fn not_a_file(file: &str) -> Self {
-        Self::NotALibrary { file: file.to_owned(), reason: "is not a regular file".to_owned() }
-    }
-
-    /// Returns true for what lies in the bytes of the file alone, whatever the host and its state directory are like.
-    pub(crate) fn is_of_the_file(&self) -> bool {
-        matches!(
-            self,
-            Self::TooLarge { .. }
-                | Self::Untrusted { .. }
-                | Self::NotALibrary { .. }
-                | Self::Incompatible { .. }
-        )
-    }
-
-    /// Returns true if the build may start in another life of the host, or where that has more room.
-    pub(crate) fn is_of_this_process(&self) -> bool {
-        match self {
-            Self::NoExec { .. }
-            | Self::OldCompanion { .. }
-            | Self::LoaderHeld { .. }
-            | Self::Thread { .. }
-            | Self::Record { .. } => true,
-            Self::Load { reason, .. } => reason.contains(STATIC_TLS),
-            _ => false,
-        }
-    }
-
-    /// The same of the file that the operator knows, where a kept copy of it was at fault.
-    pub(crate) fn of_file(self, original: &str) -> Self {
-        match self {
-            Self::Untrusted { why, .. } => Self::Untrusted { file: original.to_owned(), why },
-            Self::File { action, source, .. } => Self::File { file: original.to_owned(), action, source },
-            other => other,
-        }
-    }
-
-    /// The step that failed, as the admin API names it.
-    #[must_use]
-    pub fn step(&self) -> &'static str {
-        match self {
-            Self::Record { step, .. } => step,
-            Self::Altered { .. }
-            | Self::Tried { .. }
-            | Self::EndedHost { .. }
-            | Self::File { .. }
-            | Self::TooLarge { .. }
-            | Self::Untrusted { .. }
-            | Self::WritableDirectory { .. }
-            | Self::Missing { .. }
-            | Self::NoFile { .. }
-            | Self::Directory { .. } => "stage",
-            Self::NotALibrary { .. }
-            | Self::Incompatible { .. }
-            | Self::NoExec { .. }
-            | Self::OldCompanion { .. }
-            | Self::Load { .. }
-            | Self::LoaderHeld { .. }
-            | Self::Duplicate { .. }
-            | Self::Ambiguous { .. } => "load",
-            Self::Start { .. } | Self::StartTimeout { .. } | Self::Thread { .. } => "start",
-            Self::Breaking { .. } | Self::Publish { .. } => "publish",
-            Self::Unknown { .. }
-            | Self::NotPublished { .. }
-            | Self::AlreadyLoaded { .. }
-            | Self::NotAFileName { .. }
-            | Self::NotAPluginFile { .. }
-            | Self::NotKept { .. }
-            | Self::Stopping => "request",
-        }
-    }
 }
 
 fn early_text(called: Option<&str>) -> String {

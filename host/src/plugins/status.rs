@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::base::FunctionName;
 use crate::plugins::error::PluginError;
+use crate::plugins::life::{LifecycleStep, PluginAction, PluginState};
 
 /// What came of loading a directory.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ pub struct PluginStatus {
     /// Its version.
     pub version: String,
     /// Where its published generation stands, or the newest one if none is.
-    pub state: &'static str,
+    pub state: PluginState,
     /// Number of the published generation.
     pub generation: u64,
     /// Digest of the file.
@@ -79,9 +80,9 @@ pub struct Zombie {
 
 /// One step of a change, and how long it took.
 #[derive(Debug, Clone, Copy)]
-pub struct Step {
-    /// `stage`, `load`, `start`, `commit` (to disk), `publish`, `drain`, `stop`, `retire`.
-    pub step: &'static str,
+pub struct StepTime {
+    /// The step.
+    pub step: LifecycleStep,
     /// Its time.
     pub took: Duration,
 }
@@ -98,7 +99,7 @@ pub struct Change {
     /// Digest of what is published now.
     pub sha256: Option<String>,
     /// The steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StepTime>,
     /// Calls that were dropped at the drain deadline.
     pub cancelled_calls: usize,
 }
@@ -106,21 +107,21 @@ pub struct Change {
 /// A change that is under way.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    /// `reload`, `load`, `rollback`, `unload`.
-    pub action: &'static str,
+    /// The change.
+    pub action: PluginAction,
     /// The step that it is at.
-    pub step: &'static str,
+    pub step: LifecycleStep,
     /// For how long.
     pub since: Instant,
     /// The steps that are done.
-    pub done: Vec<Step>,
+    pub done: Vec<StepTime>,
 }
 
 /// A change that failed; it has changed nothing.
 #[derive(Debug, Clone)]
 pub struct LastFailure {
     /// The step that failed.
-    pub step: &'static str,
+    pub step: LifecycleStep,
     /// Why.
     pub reason: String,
     /// When.

@@ -211,7 +211,7 @@ struct Refused {
 
 fn of_plugin(changed: Result<Change, PluginError>) -> Result<Changed, Box<Refused>> {
     changed.map(|change| Changed::Plugin((&change).into())).map_err(|error| {
-        Box::new(Refused { step: error.step(), reason: error.to_string(), problem: refused(&error) })
+        Box::new(Refused { step: error.step().as_str(), reason: error.to_string(), problem: refused(&error) })
     })
 }
 
@@ -257,7 +257,7 @@ fn refused(error: &PluginError) -> Problem {
         | PluginError::AlreadyLoaded { .. }
         | PluginError::NotKept { .. } => Problem::of_code(ErrorCode::InvalidArgument, &text),
         PluginError::Stopping => Problem::of_code(ErrorCode::Unavailable, &text),
-        _ => Problem::reload_failed(error.step(), &text, None),
+        _ => Problem::reload_failed(error.step().as_str(), &text, None),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::api::{
 use crate::base::{ConcurrencyLimit, Limiter, rfc3339};
 use crate::http::response::Problem;
 use crate::peers::{Condition, LastChecks, Peer, PeerSpec, Recent, Responder, Timestamp};
-use crate::plugins::{Change, Difference, Failure, LastFailure, PluginStatus, Progress, Step, Zombie};
+use crate::plugins::{Change, Difference, Failure, LastFailure, PluginStatus, Progress, StepTime, Zombie};
 use crate::wire::key_id_text;
 
 impl From<&Change> for ChangeView {
@@ -50,9 +50,9 @@ pub(super) fn refusal(refused: &HostRefusal) -> Problem {
     Problem::reload_failed(refused.step, &refused.detail, Some(failed_plugins))
 }
 
-impl From<&Step> for StepView {
-    fn from(step: &Step) -> Self {
-        Self { step: step.step.to_owned(), ms: milliseconds(step.took) }
+impl From<&StepTime> for StepView {
+    fn from(step: &StepTime) -> Self {
+        Self { step: step.step.as_str().to_owned(), ms: milliseconds(step.took) }
     }
 }
 
@@ -61,7 +61,7 @@ impl From<&PluginStatus> for PluginView {
         Self {
             name: status.name.clone(),
             version: status.version.clone(),
-            state: status.state.to_owned(),
+            state: status.state.as_str().to_owned(),
             generation: status.generation,
             sha256: status.sha256.clone(),
             file: status.file.clone(),
@@ -99,8 +99,8 @@ impl From<&Difference> for DifferenceView {
 impl From<&Progress> for ProgressView {
     fn from(progress: &Progress) -> Self {
         Self {
-            action: progress.action.to_owned(),
-            step: progress.step.to_owned(),
+            action: progress.action.as_str().to_owned(),
+            step: progress.step.as_str().to_owned(),
             ms: milliseconds(progress.since.elapsed()),
             done: all(&progress.done),
         }
@@ -109,7 +109,11 @@ impl From<&Progress> for ProgressView {
 
 impl From<&LastFailure> for FailedChangeView {
     fn from(failure: &LastFailure) -> Self {
-        Self { step: failure.step.to_owned(), reason: failure.reason.clone(), at: rfc3339(failure.at) }
+        Self {
+            step: failure.step.as_str().to_owned(),
+            reason: failure.reason.clone(),
+            at: rfc3339(failure.at),
+        }
     }
 }
 
@@ -117,7 +121,7 @@ impl From<&Failure> for FailedPlugin {
     fn from(failure: &Failure) -> Self {
         Self {
             plugin: failure.what.clone(),
-            step: Some(failure.step.to_owned()),
+            step: Some(failure.step.as_str().to_owned()),
             reason: Some(failure.reason.clone()),
             since: Some(rfc3339(failure.since)),
         }

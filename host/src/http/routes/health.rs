@@ -14,7 +14,7 @@ use crate::api::{AliveView, ConfigGapView, FailedPlugin, JSON, ReadyView};
 use crate::base::{ErrorCode, rfc3339};
 use crate::http::response::{Problem, Response};
 use crate::http::service::{ConfigGap, Service};
-use crate::plugins::{Difference, Failure, PluginStatus, workers_held};
+use crate::plugins::{Difference, Failure, PluginState, PluginStatus, workers_held};
 
 /// How long a look at the disk is waited for.
 const LOOK_MAX: Duration = Duration::from_secs(2);
@@ -102,7 +102,7 @@ fn said(service: &Service, detail: Detail, seen: Findings) -> Response {
         Detail::Names => FailedPlugin { plugin: failure.what.clone(), ..FailedPlugin::default() },
         Detail::Reasons => FailedPlugin { step: None, ..failure.into() },
     };
-    let published = statuses.iter().filter(|status| status.state == "published");
+    let published = statuses.iter().filter(|status| status.state == PluginState::Published);
     let config_not_in_force = gap.as_ref().map(|gap| ConfigGapView {
         since: gap.since.map(rfc3339),
         reason: (detail == Detail::Reasons).then(|| gap.reason.clone()),

@@ -6,6 +6,7 @@ use super::Plugins;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::listing::{is_plugin_file, list};
+use crate::plugins::life::{LifecycleStep, PluginAction};
 use crate::plugins::lifecycle::publish::{Withdrawal, only};
 use crate::plugins::lifecycle::start::StartRequest;
 use crate::plugins::registry::stopwatch::Stopwatch;
@@ -20,7 +21,7 @@ impl Plugins {
         let entry = self.lifecycle.registry.find(name)?;
         let changed = async {
             let lock = self.lifecycle.lock(&entry).await?;
-            let mut watch = Stopwatch::start("reload");
+            let mut watch = Stopwatch::start(PluginAction::Reload);
             watch.show_in(&entry);
             let known = entry.state().path.clone();
             let candidate = self.find(name, known).await?;
@@ -42,7 +43,7 @@ impl Plugins {
             return Err(PluginError::NotAPluginFile { file: file.chars().take(200).collect() });
         }
         let changed = async {
-            let (watch, settings) = (Stopwatch::start("load"), self.lifecycle.settings());
+            let (watch, settings) = (Stopwatch::start(PluginAction::Load), self.lifecycle.settings());
             let candidate = self.files.stage(&settings, &settings.directory.join(file)).await?;
             let entry = self.lifecycle.registry.entry(candidate.name());
             let lock = self.lifecycle.lock(&entry).await?;
@@ -62,7 +63,7 @@ impl Plugins {
         let entry = self.lifecycle.registry.find(name)?;
         let changed = async {
             let lock = self.lifecycle.lock(&entry).await?;
-            let mut watch = Stopwatch::start("rollback");
+            let mut watch = Stopwatch::start(PluginAction::Rollback);
             watch.show_in(&entry);
             let kept = {
                 let state = entry.state();
@@ -97,12 +98,12 @@ impl Plugins {
         let entry = self.lifecycle.registry.find(name)?;
         let changed = async {
             let lock = self.lifecycle.lock(&entry).await?;
-            let mut watch = Stopwatch::start("unload");
+            let mut watch = Stopwatch::start(PluginAction::Unload);
             watch.show_in(&entry);
             if entry.state().published.is_none() {
                 return Err(PluginError::NotPublished { plugin: name.to_owned() });
             }
-            watch.begin("publish");
+            watch.begin(LifecycleStep::Publish);
             let leaving = Withdrawal { lock, name: name.into(), watch };
             let changes = self.lifecycle.publish(Vec::new(), vec![leaving], false, || ()).await?;
             only(changes, name)
@@ -115,10 +116,10 @@ impl Plugins {
         match &changed {
             Ok(change) => self.lifecycle.failures.forget(&change.plugin),
             Err(error) => {
-                tracing::warn!(plugin = what, step = error.step(), "{error}; nothing has changed");
+                tracing::warn!(plugin = what, step = error.step().as_str(), "{error}; nothing has changed");
                 // What cannot be done at all is no failure of the plugin.
                 if let Ok(entry) = self.lifecycle.registry.find(what)
-                    && error.step() != "request"
+                    && error.step() != LifecycleStep::Request
                 {
                     entry.note_failure(error);
                 }

@@ -10,6 +10,7 @@ use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
 
+use crate::plugins::life::{LifecycleStep, PluginAction};
 use crate::plugins::lifecycle::ChangeLock;
 use crate::plugins::lifecycle::publish::Withdrawal;
 use crate::plugins::lifecycle::start::{Ready, StartRequest};
@@ -105,7 +106,11 @@ impl Plugins {
             }
             Err(failed) => {
                 for Failed { what, error, .. } in &failed {
-                    tracing::warn!(plugin = what, step = error.step(), "{error}; nothing has changed");
+                    tracing::warn!(
+                        plugin = what,
+                        step = error.step().as_str(),
+                        "{error}; nothing has changed"
+                    );
                     if let Ok(entry) = self.lifecycle.registry.find(what) {
                         entry.note_failure(error);
                     }
@@ -186,9 +191,9 @@ impl Plugins {
             } else if asker == Asker::Watcher {
                 prepared.without_file.push(plugin);
             } else {
-                let mut watch = Stopwatch::start("unload");
+                let mut watch = Stopwatch::start(PluginAction::Unload);
                 watch.show_in(&entry);
-                watch.begin("publish");
+                watch.begin(LifecycleStep::Publish);
                 prepared.leaving.push(Withdrawal { lock, name: plugin.into(), watch });
             }
         }
@@ -211,15 +216,18 @@ impl Plugins {
             let sha256 = candidate.staged.sha256.clone();
             let settings = Arc::clone(&prepared.settings);
             let request = StartRequest { settings, generation: None, seen, allow_breaking, must_note: true };
-            let error =
-                match self.lifecycle.make_ready(lock, candidate, request, Stopwatch::start("reload")).await {
-                    Ok(ready) => {
-                        prepared.warnings.extend(ready.warnings());
-                        prepared.ready.push(ready);
-                        continue;
-                    }
-                    Err(error) => error,
-                };
+            let error = match self
+                .lifecycle
+                .make_ready(lock, candidate, request, Stopwatch::start(PluginAction::Reload))
+                .await
+            {
+                Ok(ready) => {
+                    prepared.warnings.extend(ready.warnings());
+                    prepared.ready.push(ready);
+                    continue;
+                }
+                Err(error) => error,
+            };
             if !is_new {
                 // Its config is at fault, or the times: what serves goes on as it is.
                 new.push(Failed::of_plugin(&plugin, error, None));

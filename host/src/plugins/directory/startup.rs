@@ -10,6 +10,7 @@ use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
 
+use crate::plugins::life::PluginAction;
 use crate::plugins::lifecycle::start::StartRequest;
 use crate::plugins::registry::entry::{Entry, Kept};
 use crate::plugins::registry::failures::Failed;
@@ -204,7 +205,8 @@ impl Plugins {
             allow_breaking: true,
             must_note: false,
         };
-        let ready = self.lifecycle.make_ready(lock, candidate, request, Stopwatch::start("load")).await?;
+        let ready =
+            self.lifecycle.make_ready(lock, candidate, request, Stopwatch::start(PluginAction::Load)).await?;
         // All of them are recorded at once, at the end.
         self.lifecycle.publish(vec![ready], Vec::new(), false, || ()).await.map(drop)
     }

@@ -33,9 +33,9 @@ pub(crate) struct Listing {
 /// # Errors
 /// [`PluginError::Directory`].
 pub(crate) fn list(directory: &Path) -> Result<Listing, PluginError> {
-    let refuse = |source: std::io::Error| {
-        let (directory, source) = (directory.to_owned(), source.into());
-        PluginError::Directory { directory, source }
+    let refuse = |error: std::io::Error| {
+        let (directory, cause) = (directory.to_owned(), error.into());
+        PluginError::Directory { directory, cause }
     };
     let mut listing = Listing::default();
     for entry in std::fs::read_dir(directory).map_err(refuse)? {

@@ -12,6 +12,7 @@ use crate::base::FunctionName;
 use crate::functions::{Function, NameTaken, Publication};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
+use crate::plugins::life::LifecycleStep;
 use crate::plugins::registry::entry::Published;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::record::PluginRecord;
@@ -40,23 +41,23 @@ impl Lifecycle {
         record: bool,
         also: impl FnOnce(),
     ) -> Result<Vec<Change>, PluginError> {
-        ready.iter_mut().for_each(|ready| ready.watch.begin("commit"));
+        ready.iter_mut().for_each(|ready| ready.watch.begin(LifecycleStep::Commit));
         let mut publications: Vec<Publication> = ready.iter_mut().map(Ready::publication).collect();
         publications.extend(leaving.iter().map(|leaving| (Arc::clone(&leaving.name), Vec::new())));
         let mut book = self.records.open_book().await;
         let names = publications.iter().map(|(_, functions)| names(functions)).collect::<Vec<_>>();
         let refused = match self.table.check(&publications) {
-            Err(source) => Some(publish_error(&publications, source)),
+            Err(taken) => Some(publish_error(&publications, taken)),
             Ok(()) if record => {
                 let staged = ready.iter().map(|ready| Arc::clone(&ready.generation.staged)).collect();
                 let records: Vec<(String, PluginRecord)> =
                     ready.iter().map(|ready| self.record(ready)).collect();
                 let plugin: Arc<str> = records.first().map_or("", |(plugin, _)| plugin).into();
                 let written = book.write(staged, |plugins| plugins.extend(records)).await;
-                written.err().map(|source| PluginError::Record {
+                written.err().map(|error| PluginError::Record {
                     plugin,
-                    step: "commit",
-                    source: source.into(),
+                    step: LifecycleStep::Commit,
+                    cause: error.into(),
                 })
             }
             Ok(()) => None,
@@ -66,10 +67,10 @@ impl Lifecycle {
             join_all(ready.into_iter().map(|ready| self.stop_unpublished(ready))).await;
             return Err(error);
         }
-        ready.iter_mut().for_each(|ready| ready.watch.begin("publish"));
-        if let Err(source) = self.table.publish(publications) {
+        ready.iter_mut().for_each(|ready| ready.watch.begin(LifecycleStep::Publish));
+        if let Err(cause) = self.table.publish(publications) {
             // Nobody else publishes while the record is open, and the names were free a moment ago.
-            return Err(PluginError::Publish { plugin: Arc::clone(&source.owner), source });
+            return Err(PluginError::Publish { plugin: Arc::clone(&cause.owner), cause });
         }
         also();
         let published_at = SystemTime::now();
@@ -164,12 +165,12 @@ fn names(functions: &[Function]) -> Vec<FunctionName> {
 }
 
 /// Names the plugin that wanted the name, not the one that has it.
-fn publish_error(publications: &[Publication], source: NameTaken) -> PluginError {
+fn publish_error(publications: &[Publication], cause: NameTaken) -> PluginError {
     let wants = |(plugin, functions): &&Publication| {
-        *plugin != source.owner && functions.iter().any(|function| function.name == source.name)
+        *plugin != cause.owner && functions.iter().any(|function| function.name == cause.name)
     };
     let plugin = publications.iter().find(wants).map_or_else(|| "".into(), |(plugin, _)| Arc::clone(plugin));
-    PluginError::Publish { plugin, source }
+    PluginError::Publish { plugin, cause }
 }
 
 /// The one change that was asked for.

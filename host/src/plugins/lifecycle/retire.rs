@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use super::Lifecycle;
 use super::start::Ready;
 use crate::config::Unmap;
+use crate::plugins::life::{LifecycleStep, PluginAction};
 use crate::plugins::load::generation::Generation;
 use crate::plugins::load::unmap::unmap;
 use crate::plugins::registry::entry::{Entry, Published};
@@ -43,7 +44,7 @@ impl Lifecycle {
         }
         self.tell_change();
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        self.retire(&entry, old, left, &mut Stopwatch::start("stop")).await;
+        self.retire(&entry, old, left, &mut Stopwatch::start(PluginAction::Stop)).await;
     }
 
     /// Waits for the last call of a generation that is out of the table, then stops it.
@@ -57,7 +58,7 @@ impl Lifecycle {
         watch: &mut Stopwatch,
     ) -> usize {
         let Published { generation, lease, .. } = old;
-        watch.begin("drain");
+        watch.begin(LifecycleStep::Drain);
         let leases = lease.downgrade();
         generation.refuse_own_calls();
         drop(lease);
@@ -76,9 +77,9 @@ impl Lifecycle {
             drained = generation.leases.drain(CANCEL_TIMEOUT).await;
         }
         if drained {
-            watch.begin("stop");
+            watch.begin(LifecycleStep::Stop);
             generation.stop(STOP_TIMEOUT).await;
-            watch.begin("retire");
+            watch.begin(LifecycleStep::Retire);
             self.unmap(entry, &generation).await;
         } else {
             self.abandon(entry, &generation);

@@ -10,6 +10,7 @@ use crate::functions::{Function, Publication};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::stage::Staged;
+use crate::plugins::life::LifecycleStep;
 use crate::plugins::load::generation::{FailedStart, Generation, StartedGeneration};
 use crate::plugins::load::library::Library;
 use crate::plugins::load::on_thread::Lost;
@@ -93,9 +94,11 @@ impl Lifecycle {
         }
         match self.tries.begin(sha256, plugin, file).await {
             Ok(()) => Ok(()),
-            Err(source) if must => {
-                Err(PluginError::Record { plugin: plugin.into(), step: "stage", source: source.into() })
-            }
+            Err(error) if must => Err(PluginError::Record {
+                plugin: plugin.into(),
+                step: LifecycleStep::Stage,
+                cause: error.into(),
+            }),
             Err(error) => {
                 tracing::warn!(
                     plugin,
@@ -118,7 +121,7 @@ impl Lifecycle {
         let description = object.description.clone();
         let plugin: Arc<str> = description.name.as_str().into();
         let copy = staged.copy.clone();
-        watch.begin("load");
+        watch.begin(LifecycleStep::Load);
         let addresses = mapper::ADDRESSES.lock().await;
         let name = Arc::clone(&plugin);
         let open = move || {
@@ -140,7 +143,7 @@ impl Lifecycle {
         };
         let library =
             library.inspect_err(|_| entry.note_mapped(number, &copy, "it failed at the step load"))?;
-        watch.begin("start");
+        watch.begin(LifecycleStep::Start);
         let library = (library, changed);
         let started =
             Generation::start(library, description, staged, number, config, &self.services, timeout);

@@ -68,8 +68,8 @@ pub(crate) async fn run<T: Send + 'static>(
         // The receiver is gone if the deadline has passed.
         let _late = tx.send(done);
     });
-    if let Err(source) = send(job) {
-        return Err(PluginError::Thread { plugin: Arc::clone(plugin), source: source.into() });
+    if let Err(error) = send(job) {
+        return Err(PluginError::Thread { plugin: Arc::clone(plugin), cause: error.into() });
     }
     match tokio::time::timeout(within, result).await {
         Ok(result) => Ok(result.map_err(|_| Lost::Died)),

@@ -52,6 +52,6 @@ pub(crate) fn on_thread<T: Send + 'static>(
             // The receiver is gone if the deadline has passed: then nobody asks any more.
             let _late = tx.send(native::run_and_flush(job));
         })
-        .map_err(|source| PluginError::Thread { plugin: Arc::clone(plugin), source: source.into() })?;
+        .map_err(|error| PluginError::Thread { plugin: Arc::clone(plugin), cause: error.into() })?;
     Ok(OnThread { answer, thread })
 }

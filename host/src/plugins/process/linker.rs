@@ -7,7 +7,7 @@ use std::path::Path;
 
 use libloading::os::unix::{Library as Handle, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
 
-use crate::plugins::error::STATIC_TLS;
+use super::STATIC_TLS;
 
 /// Keeps a library that is mapped already mapped for the life of the process.
 ///

@@ -10,6 +10,7 @@ use super::record::{Build, PluginRecord};
 use crate::base::{FunctionName, Mutex, MutexGuard};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::stage::Staged;
+use crate::plugins::life::PluginState;
 use crate::plugins::load::generation::Generation;
 use crate::plugins::process::maps;
 use crate::plugins::run::lease::Lease;
@@ -154,15 +155,15 @@ impl Entry {
         let state = self.state();
         let Shown { name, build, published_at } = state.shown.clone()?;
         let published = state.published.as_ref();
-        let stage = match (published, state.draining) {
-            (Some(_), _) => "published",
-            (None, true) => "draining",
-            (None, false) => "retired",
+        let in_state = match (published, state.draining) {
+            (Some(_), _) => PluginState::Published,
+            (None, true) => PluginState::Draining,
+            (None, false) => PluginState::Retired,
         };
         Some(PluginStatus {
             name,
             version: build.version,
-            state: stage,
+            state: in_state,
             generation: build.generation,
             sha256: build.staged.sha256.clone(),
             file: build.staged.file.clone(),

@@ -9,6 +9,7 @@ use crate::base::{Mutex, MutexGuard};
 use crate::files::Stamp;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::on_disk::{Held, Now, now};
+use crate::plugins::life::LifecycleStep;
 
 /// A file or plugin that is not served.
 #[derive(Debug, Clone)]
@@ -60,7 +61,7 @@ pub struct Failure {
     /// Name of the file or plugin.
     pub what: String,
     /// The step that failed.
-    pub step: &'static str,
+    pub step: LifecycleStep,
     /// Why.
     pub reason: String,
     /// Since when it is so.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::entry::Entry;
-use crate::plugins::status::{Progress, Step};
+use crate::plugins::life::{LifecycleStep, PluginAction};
+use crate::plugins::status::{Progress, StepTime};
 
 /// Times the steps of a change, and shows how far it is.
 #[derive(Debug)]
@@ -15,8 +16,9 @@ pub(crate) struct Stopwatch {
 
 impl Stopwatch {
     /// The change begins, with the step `stage`.
-    pub(crate) fn start(action: &'static str) -> Self {
-        let progress = Progress { action, step: "stage", since: Instant::now(), done: Vec::new() };
+    pub(crate) fn start(action: PluginAction) -> Self {
+        let progress =
+            Progress { action, step: LifecycleStep::Stage, since: Instant::now(), done: Vec::new() };
         Self { progress, shown_in: None }
     }
 
@@ -27,7 +29,7 @@ impl Stopwatch {
     }
 
     /// A step ends and the next one begins.
-    pub(crate) fn begin(&mut self, step: &'static str) {
+    pub(crate) fn begin(&mut self, step: LifecycleStep) {
         self.end_step();
         self.progress.step = step;
         if let Some(entry) = &self.shown_in {
@@ -36,14 +38,14 @@ impl Stopwatch {
     }
 
     /// The last step ends.
-    pub(crate) fn steps(mut self) -> Vec<Step> {
+    pub(crate) fn steps(mut self) -> Vec<StepTime> {
         self.end_step();
         std::mem::take(&mut self.progress.done)
     }
 
     fn end_step(&mut self) {
         let Progress { step, since, .. } = self.progress;
-        self.progress.done.push(Step { step, took: since.elapsed() });
+        self.progress.done.push(StepTime { step, took: since.elapsed() });
         self.progress.since = Instant::now();
     }
 }
