@@ -98,7 +98,7 @@ fn bad_files(signer: &Signer, library: &[u8]) -> Vec<Bad> {
         reason: reason.to_owned(),
     };
     let no_signature =
-        "has a signature file that is no signature of minisign: sign it again with `minisign -S -m ";
+        "has a signature file that is not a minisign signature: sign it again with `minisign -S -m ";
     let changed = "is not the file that its signature was made for";
     let by_stranger = format!(
         "is signed by key {}, which [trust] does not have: sign it with the secret key of {}",

@@ -21,7 +21,7 @@ pub enum PluginError {
         file: String,
         /// "read", "copied to the state directory", ...
         action: &'static str,
-        /// What the system says.
+        /// The error of the system.
         cause: Arc<std::io::Error>,
     },
     /// The file is larger than a plugin may be.
@@ -32,12 +32,12 @@ pub enum PluginError {
         /// The limit.
         bytes_max: u64,
     },
-    /// The config says whose plugins are loaded, and this file is none of them.
+    /// The file is not trusted by the config.
     #[error("plugin file `{file}` {}", .why.sentence(.file))]
     Untrusted {
         /// Name of the file.
         file: String,
-        /// Why not.
+        /// The reason.
         why: TrustError,
     },
     /// Every user of the machine may put files where trusted ones are expected.
@@ -75,7 +75,7 @@ pub enum PluginError {
         plugin: String,
         /// The folder of copies.
         directory: PathBuf,
-        /// Where the file system is mounted.
+        /// The mount point of the file system.
         mount: PathBuf,
     },
     /// Another build of a library that it brings along is mapped, and the system's loader would use that.
@@ -88,7 +88,7 @@ pub enum PluginError {
         file: String,
         /// Of the library.
         soname: String,
-        /// Where the new build lies.
+        /// The folder of the new build.
         folder: PathBuf,
         /// The plugin that brought the old build.
         plugin: String,
@@ -98,7 +98,7 @@ pub enum PluginError {
     Load {
         /// Name of the file.
         file: String,
-        /// What the loader says.
+        /// The loader's words.
         reason: String,
     },
     /// Two files hold plugins of one name, and the other one is the plugin's, by the record of what served.
@@ -125,7 +125,7 @@ pub enum PluginError {
         /// The other files, by name.
         others: Vec<String>,
     },
-    /// `on_start` answered an error.
+    /// `on_start` returned an error.
     #[error("plugin `{plugin}` failed to start: {reason}")]
     Start {
         /// The plugin.
@@ -162,9 +162,9 @@ pub enum PluginError {
     Missing {
         /// The plugin.
         plugin: String,
-        /// Where it was looked for.
+        /// The plugin directory.
         directory: PathBuf,
-        /// The nearest name of those that are there and are not required; empty without one.
+        /// The nearest name of a plugin that is there and not required; empty without one.
         near: String,
     },
     /// The file of a plugin that is to be reloaded is gone.
@@ -172,7 +172,7 @@ pub enum PluginError {
     NoFile {
         /// The plugin.
         plugin: String,
-        /// Where it was looked for.
+        /// The plugin directory.
         directory: PathBuf,
     },
     /// The plugin directory cannot be read.
@@ -180,7 +180,7 @@ pub enum PluginError {
     Directory {
         /// The directory.
         directory: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: Arc<std::io::Error>,
     },
     /// Callers of the old build could not go on.
@@ -233,17 +233,17 @@ pub enum PluginError {
     NotKept {
         /// The plugin.
         plugin: String,
-        /// What is kept.
+        /// The generations that are kept.
         kept: Vec<u64>,
     },
-    /// What is to be published cannot be recorded, so that a restart would bring something else.
+    /// The change cannot be recorded, so a restart would bring back something else.
     #[error("plugin `{plugin}` is not published, as the state directory cannot be written to: {cause}")]
     Record {
         /// The plugin.
         plugin: Arc<str>,
         /// The step that it was at.
         step: LifecycleStep,
-        /// What the system says.
+        /// The error of the system.
         cause: Arc<std::io::Error>,
     },
     /// A copy in the state directory is not what it was.
@@ -298,7 +298,7 @@ pub enum PluginError {
     Thread {
         /// The plugin.
         plugin: Arc<str>,
-        /// What the system says.
+        /// The error of the system.
         cause: Arc<std::io::Error>,
     },
 }

@@ -1,4 +1,4 @@
-//! The life of one generation: started where nobody sees it, published, drained, stopped and unmapped.
+//! The life of one generation: started out of sight, published, drained, stopped and unmapped.
 
 mod compatibility;
 pub(super) mod publish;
@@ -27,7 +27,7 @@ use crate::plugins::settings::Settings;
 /// one end may have another cause.
 const ENDS_OF_PROVEN_MAX: u32 = 2;
 
-/// What changes of a plugin need.
+/// Changes one plugin at a time, with all that this needs of the host.
 pub(crate) struct Lifecycle {
     pub(crate) services: Arc<Services>,
     pub(crate) table: Arc<Table>,
@@ -107,14 +107,14 @@ impl Lifecycle {
     /// that serves.
     pub(crate) async fn note_refused(&self, entry: &Entry, plugin: &str, sha256: &str, error: &PluginError) {
         let refused = Some(sha256.to_owned());
-        if error.is_of_this_process() || entry.state().seen == refused {
+        if error.is_of_this_process() || entry.state().file_digest == refused {
             return;
         }
-        entry.state().tried.clone_from(&refused);
+        entry.state().refused_digest.clone_from(&refused);
         let change = |plugins: &mut BTreeMap<String, PluginRecord>| {
             let served = plugins.get_mut(plugin).filter(|record| record.committed.is_some());
-            if let Some(record) = served.filter(|record| record.seen != refused) {
-                record.tried = refused;
+            if let Some(record) = served.filter(|record| record.file_digest != refused) {
+                record.refused_digest = refused;
             }
         };
         if let Err(error) = self.records.open_book().await.write(Vec::new(), change).await {

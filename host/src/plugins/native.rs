@@ -1,4 +1,5 @@
-//! What native libraries do to the process that they are mapped into, and what keeps them mapped (Linux with glibc).
+//! The traces of native libraries in the process that they are mapped into, and the reasons to keep them mapped (Linux
+//! with glibc).
 //!
 //! A library can put addresses of its own code where only the end of a thread, a signal or the end of the process
 //! finds them, and it can change what all of the process shares. So the host stands in front of the few functions of
@@ -13,8 +14,8 @@
 //! - [`own_locals`]: a constructor that hangs holds the loader's lock, which the host's own thread-locals do not need.
 //! - [`spawned`]: threads that a library has begun keep it mapped.
 //!
-//! What it cannot see: system calls that a library makes itself during a call, and threads that C code begins while it
-//! is being mapped.
+//! It cannot see system calls that a library makes itself during a call, and threads that C code begins while it is
+//! being mapped.
 
 mod callbacks;
 mod contained;
@@ -53,7 +54,7 @@ pub(super) fn prepare() {
     }
 }
 
-/// Whether the process can take one more plugin.
+/// Checks that the process can take one more plugin.
 ///
 /// # Errors
 /// What it has run out of, as the reason for which a library is not mapped.

@@ -1,4 +1,4 @@
-//! In the place of `native` where nothing is known of the system: retired libraries stay mapped.
+//! Stands in for `native` on systems that the host does not know: retired libraries stay mapped.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ pub(super) fn run_and_flush<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     Ok(code())
 }
 
-#[expect(clippy::unused_async, reason = "as the one of Linux")]
+#[expect(clippy::unused_async, reason = "as on Linux")]
 pub(super) async fn flush(_: &Range<usize>) -> Result<(), String> {
     Err("nothing is known of thread-locals on workers of this system".to_owned())
 }

@@ -1,8 +1,8 @@
-//! What is mapped into this process, and the system's loader.
+//! The mappings of this process, and the system's loader.
 
 pub(super) mod brought;
 pub(super) mod linker;
 pub(super) mod maps;
 
-/// The loader's words where the block for thread-locals is full.
+/// Part of the loader's message for a full block of thread-locals.
 pub(crate) const STATIC_TLS: &str = "static TLS block";

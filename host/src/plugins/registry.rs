@@ -1,4 +1,4 @@
-//! What the host knows of each plugin, by name.
+//! The plugins of this host by name, with their state in memory and on disk.
 
 pub(super) mod entry;
 pub(super) mod failures;

@@ -1,4 +1,4 @@
-//! What all plugins share of the host, behind the table of function pointers that each gets.
+//! The services of the host that all plugins share, behind the table of function pointers that each gets.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::{HostId, milliseconds};
 use crate::functions::{Dispatch, Names};
 
-/// What the host's table needs to serve plugins.
+/// The services behind the host's table.
 pub struct Services {
     /// The id of this host.
     pub host_id: HostId,

@@ -1,4 +1,4 @@
-//! What the config says of plugins.
+//! The settings of plugins, from the config.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,34 +6,34 @@ use std::time::Duration;
 
 use crate::config::{Trust, Unmap};
 
-/// What the registry is told by the config.
+/// The settings of plugins.
 pub struct Settings {
-    /// Where plugin files lie.
+    /// The plugin directory.
     pub directory: PathBuf,
-    /// It may be missing: then there are no plugins.
+    /// A missing directory means that there are no plugins.
     pub directory_may_be_missing: bool,
-    /// How long `on_start` may take.
+    /// Time limit of `on_start`.
     pub start_timeout: Duration,
-    /// How long calls may go on in a generation that was replaced.
+    /// Time that calls have to end in a generation that was replaced.
     pub drain_timeout: Duration,
-    /// How many retired generations `rollback` can bring back.
+    /// Number of retired generations that `rollback` can bring back.
     pub keep_generations: usize,
-    /// How many libraries may stay mapped without serving before `ready` says so.
+    /// Number of libraries that may stay mapped without serving before `ready` warns.
     pub zombies_max: usize,
-    /// Whether retired libraries are unmapped.
+    /// The treatment of retired libraries.
     pub unmap: Unmap,
-    /// Whose plugin files are loaded.
+    /// The checks that plugin files must pass.
     pub trust: Arc<Trust>,
-    /// Answers `[plugins.NAME]`.
+    /// Returns `[plugins.NAME]`.
     pub config_of: Box<dyn Fn(&str) -> PluginConfig + Send + Sync>,
 }
 
 /// `[plugins.NAME]` as its plugin gets it.
 #[derive(Clone, Default)]
 pub struct PluginConfig {
-    /// The table as JSON. A plugin is started again when it is another one.
+    /// The table as JSON. A change starts the plugin again.
     pub table: String,
-    /// Where its values were written, as JSON (`config_origins` of the ABI).
+    /// The origins of its values, as JSON (`config_origins` of the ABI).
     pub origins: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the admin API, the log and the command line get to know of plugins.
+//! Plugins as the admin API, the log and the command line show them.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -6,14 +6,14 @@ use crate::base::FunctionName;
 use crate::plugins::error::PluginError;
 use crate::plugins::life::{LifecycleStep, PluginAction, PluginState};
 
-/// What came of loading a directory.
+/// The outcome of loading a directory.
 #[derive(Debug, Default)]
 pub struct LoadReport {
     /// Names of the plugins that are published.
     pub published: Vec<String>,
-    /// What failed: the file or plugin, and why.
+    /// The files and plugins that failed, with the reason.
     pub failed: Vec<(String, PluginError)>,
-    /// What is allowed and still likely not what the operator wants, one sentence each; in the log already.
+    /// Warnings, one sentence each, which are in the log already.
     pub warnings: Vec<String>,
 }
 
@@ -24,7 +24,7 @@ pub struct PluginStatus {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// Where its published generation stands, or the newest one if none is.
+    /// The state of its published generation, or of the newest one if none is.
     pub state: PluginState,
     /// Number of the published generation.
     pub generation: u64,
@@ -32,25 +32,25 @@ pub struct PluginStatus {
     pub sha256: String,
     /// Name of the operator's file.
     pub file: String,
-    /// What it registered.
+    /// The functions that it registered.
     pub functions: Vec<FunctionName>,
     /// Calls and replies that hold its code.
     pub in_flight: usize,
     /// Calls inside the plugin that did not pass through the host.
     pub direct_calls: u64,
-    /// How often layers of its functions failed: those that did, by name.
+    /// Number of failures of the layers of each function, for functions with failures.
     pub layer_failures: Vec<(FunctionName, u32)>,
     /// Bytes of its library that are mapped.
     pub mapped_bytes: u64,
     /// When it was published.
     pub published_at: SystemTime,
-    /// What the code of the published generation changed of the process, one sentence each.
+    /// Changes of the published code to the process, one sentence each.
     pub warnings: Vec<String>,
     /// Retired generations that are still mapped.
     pub zombies: Vec<Zombie>,
     /// Generations that `rollback` can bring back, newest first.
     pub kept: Vec<u64>,
-    /// How its file differs from what serves.
+    /// The difference between its file and the build that serves.
     pub differs_from_file: Option<Difference>,
     /// The change that is under way.
     pub change: Option<Progress>,
@@ -58,10 +58,10 @@ pub struct PluginStatus {
     pub last_failure: Option<LastFailure>,
 }
 
-/// What serves is not what the plugin's file holds.
+/// A difference between a plugin's file and the build that serves.
 #[derive(Debug, Clone)]
 pub struct Difference {
-    /// Why, in a sentence.
+    /// The difference, in a sentence.
     pub reason: String,
     /// Since when, if that is known.
     pub since: Option<SystemTime>,
@@ -72,7 +72,7 @@ pub struct Difference {
 pub struct Zombie {
     /// Its number.
     pub generation: u64,
-    /// Why it is not unmapped.
+    /// The reason why it is not unmapped.
     pub reason: String,
     /// Bytes of it that are mapped.
     pub mapped_bytes: u64,
@@ -122,7 +122,7 @@ pub struct Progress {
 pub struct LastFailure {
     /// The step that failed.
     pub step: LifecycleStep,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// When.
     pub at: SystemTime,

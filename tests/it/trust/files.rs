@@ -93,7 +93,7 @@ fn a_signature_file_that_is_no_file_neither_stalls_nor_passes() {
     let signer = Signer::new();
     let host = host(&signer).start();
     let signature = host.plugins().join(SIGNATURE);
-    let no_signature = "has a signature file that is no signature of minisign";
+    let no_signature = "has a signature file that is not a minisign signature";
     std::fs::remove_file(&signature).unwrap();
     assert!(Command::new("mkfifo").arg(&signature).status().unwrap().success());
     check_refused(&host, &host.reload("changing"), no_signature);

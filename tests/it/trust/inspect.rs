@@ -61,7 +61,7 @@ fn a_signature_is_shown_and_judged_by_the_config() {
     assert!(inspect(&signed).1.contains("signature     none\n"));
 
     fs::write(signed.plugins().join(SIGNATURE), "garbage").unwrap();
-    let shown = check_trusted(&signed, Some(false), "is no signature of minisign");
+    let shown = check_trusted(&signed, Some(false), "is not a minisign signature");
     assert_eq!((&shown["signature"], &shown["signature_problem"]), (&Value::Null, &shown["trust_reason"]));
     assert!(
         inspect(&signed)

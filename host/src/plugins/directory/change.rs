@@ -13,7 +13,7 @@ use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::status::Change;
 
 impl Plugins {
-    /// Loads the new build of a plugin from the plugin directory and puts it in the place of the old one.
+    /// Loads the new build of a plugin from the plugin directory, in exchange for the one that serves.
     ///
     /// # Errors
     /// [`PluginError`] with the step that failed; then the old build goes on serving.
@@ -27,7 +27,7 @@ impl Plugins {
             let candidate = self.find(name, known).await?;
             self.lifecycle.bring_up(lock, candidate, watch, allow_breaking).await
         };
-        self.judged(name, changed.await)
+        self.log_result(name, changed.await)
     }
 
     /// Loads a plugin file of the plugin directory that was not there when the host started.
@@ -52,10 +52,10 @@ impl Plugins {
             }
             self.lifecycle.bring_up(lock, candidate, watch, true).await
         };
-        self.judged(file, changed.await)
+        self.log_result(file, changed.await)
     }
 
-    /// Brings a kept generation back: `generation`, or the newest one. It gets a new number.
+    /// Brings back the kept generation `generation`, or the newest one, under a new number.
     ///
     /// # Errors
     /// As [`Plugins::reload`], and [`PluginError::NotKept`].
@@ -77,20 +77,25 @@ impl Plugins {
             let (path, file) = (entry.state().path.clone(), kept.staged.file.clone());
             let path = path.unwrap_or_else(|| self.lifecycle.settings().directory.join(&file));
             let settings = self.lifecycle.settings();
-            let (candidate, seen) = self
+            let (candidate, file_digest) = self
                 .files
                 .stage_again(&settings, (&kept.staged.copy, &kept.staged.sha256), &file, path)
                 .await?;
-            let request =
-                StartRequest { settings, generation: None, seen, allow_breaking: true, must_note: true };
+            let request = StartRequest {
+                settings,
+                generation: None,
+                file_digest,
+                allow_breaking: true,
+                must_note: true,
+            };
             let ready = self.lifecycle.make_ready(lock, candidate, request, watch).await?;
             self.lifecycle.publish_one(ready).await
         };
-        self.judged(name, changed.await)
+        self.log_result(name, changed.await)
     }
 
-    /// Withdraws a plugin: its functions are gone, its last calls end, it stops. The next start loads it again, and
-    /// so does a reload of the whole host, as long as its file is in the plugin directory.
+    /// Withdraws a plugin: its functions go, its last calls end, it stops. As long as its file is in the plugin directory,
+    /// the next start loads it again, and so does a reload of the whole host.
     ///
     /// # Errors
     /// [`PluginError::Unknown`], or that the host is stopping.
@@ -108,16 +113,16 @@ impl Plugins {
             let changes = self.lifecycle.publish(Vec::new(), vec![leaving], false, || ()).await?;
             only(changes, name)
         };
-        self.judged(name, changed.await)
+        self.log_result(name, changed.await)
     }
 
-    /// Logs a change, and keeps what `ready` says up to date.
-    fn judged(&self, what: &str, changed: Result<Change, PluginError>) -> Result<Change, PluginError> {
+    /// Logs a change that failed, and keeps the failures of `ready` up to date.
+    fn log_result(&self, what: &str, changed: Result<Change, PluginError>) -> Result<Change, PluginError> {
         match &changed {
             Ok(change) => self.lifecycle.failures.forget(&change.plugin),
             Err(error) => {
                 tracing::warn!(plugin = what, step = error.step().as_str(), "{error}; nothing has changed");
-                // What cannot be done at all is no failure of the plugin.
+                // A request that makes no sense is not a failure of the plugin.
                 if let Ok(entry) = self.lifecycle.registry.find(what)
                     && error.step() != LifecycleStep::Request
                 {
@@ -128,7 +133,7 @@ impl Plugins {
         changed
     }
 
-    /// The file that holds a plugin: the one that did so far, or any other of the directory.
+    /// Finds the file that holds a plugin: first the one that held it before, then any other of the directory.
     async fn find(&self, name: &str, known: Option<PathBuf>) -> Result<Candidate, PluginError> {
         let settings = self.lifecycle.settings();
         if let Some(path) = known.filter(|path| path.exists()) {
@@ -147,7 +152,7 @@ impl Plugins {
                 _ => {}
             }
         }
-        // A file that is not trusted was not asked which plugin it holds: it may be this one.
+        // A file that is not trusted was not opened far enough to tell its plugin, which may be this one.
         let directory = settings.directory.clone();
         Err(untrusted.unwrap_or_else(|| PluginError::NoFile { plugin: name.to_owned(), directory }))
     }

@@ -1,4 +1,4 @@
-//! How the files of the plugin directory differ from what serves.
+//! Differences between the files of the plugin directory and the builds that serve.
 
 use super::Plugins;
 use crate::plugins::file::on_disk::Now;
@@ -6,12 +6,12 @@ use crate::plugins::registry::entry::Entry;
 use crate::plugins::status::Difference;
 
 impl Plugins {
-    /// How the file of a published plugin differs from what serves.
+    /// Returns the difference between the file of a published plugin and the build that serves, if there is one.
     pub(super) fn difference(&self, name: &str, entry: &Entry) -> Option<Difference> {
-        let (path, serves, seen, published_at) = {
+        let (path, serves, file_digest, published_at) = {
             let state = entry.state();
             let staged = &state.published.as_ref()?.generation.staged;
-            (state.path.clone()?, staged.sha256.clone(), state.seen.clone(), state.published_at())
+            (state.path.clone()?, staged.sha256.clone(), state.file_digest.clone(), state.published_at())
         };
         let (sha256, now) = self.files.on_disk.now(&path);
         let of = |reason: &str, since| Some(Difference { reason: reason.to_owned(), since });
@@ -33,7 +33,7 @@ impl Plugins {
             None if self.files.on_disk.fault(&path).is_some() => {
                 of(&self.files.on_disk.fault(&path).unwrap_or_default(), None)
             }
-            None if seen == sha256 => {
+            None if file_digest == sha256 => {
                 of("another build was brought back, and its file was not loaded since", published_at)
             }
             None => of("its file holds another build, which was not loaded", published_at),

@@ -1,4 +1,4 @@
-//! What lies in the plugin directory: at most one file for each plugin, and what is wrong with the others.
+//! Looks at the plugin directory: finds at most one file for each plugin, and the faults of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -14,15 +14,15 @@ use crate::plugins::file::trust::trust_error::TrustError;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::settings::Settings;
 
-/// Most names that are logged of what was passed over.
+/// Most names of passed-over files in one log line.
 const NAMES_MAX: usize = 10;
 
-/// What was found.
+/// The outcome of a look at the directory.
 #[derive(Default)]
 pub(crate) struct Found {
     pub(crate) plugins: BTreeMap<String, Held>,
     pub(crate) failed: Vec<Failed>,
-    /// What is allowed and still likely not what the operator wants; in the log already.
+    /// Warnings, which are in the log already.
     pub(crate) warnings: Vec<String>,
     /// The digests of all files that could be read.
     pub(crate) digests: BTreeSet<String>,
@@ -31,7 +31,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Returns true if a plugin's own file is there, and cannot be taken for it: then it stands for what it held before.
+    /// Returns true if a plugin's own file is there and cannot be loaded: then it stands for the build that it held before.
     pub(crate) fn stands_for(&self, plugin: &str, file: &OsStr) -> bool {
         self.failed.iter().any(|failed| match &failed.error {
             PluginError::Ambiguous { plugin: of, .. } => **of == *plugin,
@@ -40,7 +40,7 @@ impl Found {
         })
     }
 
-    /// The names of files that were passed over, if they are likely to be meant as plugins.
+    /// Returns the names of passed-over files that are likely meant as plugins.
     pub(crate) fn passed_over(&self) -> Option<String> {
         let none_is_taken = self.plugins.is_empty() && self.failed.is_empty();
         let meant = |name: &&String| none_is_taken || listing::is_misnamed(name);
@@ -56,7 +56,7 @@ impl Found {
 }
 
 impl Plugins {
-    /// Looks at the files of the directory, and copies those that are new.
+    /// Looks at the files of the directory, and copies the new ones.
     ///
     /// # Errors
     /// [`PluginError::Directory`], and [`PluginError::WritableDirectory`].
@@ -100,7 +100,7 @@ impl Plugins {
         for warning in &found.warnings {
             tracing::warn!("{warning}");
         }
-        // What a plugin brings along may lie beside it, and is no plugin that failed.
+        // The libraries that a plugin brings along may lie beside it, and are not plugins that failed.
         let brought: BTreeSet<PathBuf> =
             held.values().flatten().flat_map(|held| held.companions.iter().cloned()).collect();
         found.failed.retain(|failed| failed.path().is_none_or(|path| !brought.contains(path)));
@@ -116,16 +116,16 @@ impl Plugins {
         Ok(found)
     }
 
-    /// Takes one of the files that hold a plugin; the others are named.
+    /// Takes one of the files that hold a plugin, and notes an error for each of the others.
     fn choose(&self, plugin: String, mut files: Vec<Held>, found: &mut Found) {
         let known = self.lifecycle.registry.find(&plugin).map(|entry| {
             let state = entry.state();
-            (state.path.clone(), state.seen.clone())
+            (state.path.clone(), state.file_digest.clone())
         });
-        let (file, seen) = known.unwrap_or_default();
+        let (file, file_digest) = known.unwrap_or_default();
         let file = file.as_deref().and_then(|path| path.file_name());
         let names = |files: &[Held]| files.iter().map(Held::file).collect::<Vec<_>>();
-        let Some(chosen) = chosen(&files, file, seen.as_deref()) else {
+        let Some(chosen) = chosen(&files, file, file_digest.as_deref()) else {
             let all = names(&files);
             for held in files {
                 let others = all.iter().filter(|name| **name != held.file()).cloned().collect();
@@ -145,17 +145,17 @@ impl Plugins {
     }
 }
 
-/// Which of the files that hold a plugin counts, by the record of what served: the one of the same name, or else the
-/// only one with the same content. Where neither is recorded, none is guessed.
-fn chosen(files: &[Held], file: Option<&OsStr>, seen: Option<&str>) -> Option<usize> {
+/// Chooses among the files that hold a plugin by the record of what served: the file of the same name, or else the only
+/// file with the same content. Without a record of either, none is guessed.
+fn chosen(files: &[Held], file: Option<&OsStr>, file_digest: Option<&str>) -> Option<usize> {
     if files.len() == 1 {
         return Some(0);
     }
     let of_name = files.iter().position(|held| held.path.file_name() == file && file.is_some());
-    let is_seen = |held: &Held| seen == Some(held.sha256.as_str());
+    let has_file_digest = |held: &Held| file_digest == Some(held.sha256.as_str());
     let of_digest = || {
-        let first = files.iter().position(is_seen)?;
-        (files.iter().filter(|held| is_seen(held)).count() == 1).then_some(first)
+        let first = files.iter().position(has_file_digest)?;
+        (files.iter().filter(|held| has_file_digest(held)).count() == 1).then_some(first)
     };
     of_name.or_else(of_digest)
 }
@@ -173,11 +173,13 @@ mod tests {
             companions: Vec::new(),
             candidate: None,
         };
-        let check =
-            |files: &[(&str, &str)], file: Option<&str>, seen: Option<&str>, expected: Option<usize>| {
-                let files: Vec<Held> = files.iter().map(held).collect();
-                assert_eq!(chosen(&files, file.map(OsStr::new), seen), expected);
-            };
+        let check = |files: &[(&str, &str)],
+                     file: Option<&str>,
+                     file_digest: Option<&str>,
+                     expected: Option<usize>| {
+            let files: Vec<Held> = files.iter().map(held).collect();
+            assert_eq!(chosen(&files, file.map(OsStr::new), file_digest), expected);
+        };
         check(&[("a.so", "1")], None, None, Some(0));
         check(&[("a.so", "1"), ("b.so", "2")], None, None, None);
         check(&[("a.so", "1"), ("b.so", "2")], Some("b.so"), Some("1"), Some(1));

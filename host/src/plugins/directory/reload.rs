@@ -20,12 +20,12 @@ use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::settings::Settings;
 use crate::plugins::status::Change;
 
-/// What `reload` of the whole host found in the directory, started and not yet published.
+/// The changes that a reload of the whole host has started and not yet published.
 pub struct Prepared {
     settings: Arc<Settings>,
     ready: Vec<Ready>,
     leaving: Vec<Withdrawal>,
-    /// What stays as it is, and is not served.
+    /// Files and plugins that stay as they are, and are not served.
     failed: Vec<Failed>,
     /// The digests of files that stay as they are.
     kept: BTreeSet<String>,
@@ -33,7 +33,7 @@ pub struct Prepared {
     pub unchanged: Vec<String>,
     /// Plugins whose file is gone, and which serve all the same.
     pub without_file: Vec<String>,
-    /// What is allowed and still likely not what the operator wants; in the log already.
+    /// Warnings, which are in the log already.
     pub warnings: Vec<String>,
 }
 
@@ -43,22 +43,22 @@ impl std::fmt::Debug for Prepared {
     }
 }
 
-/// Who asks for a reload of the directory.
+/// The cause of a reload of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {
     /// An operator: what is not there any more goes, and what was refused before is tried again.
     Operator,
-    /// The watcher: a file that is gone for a moment is no reason to withdraw a plugin, and a build that was refused
-    /// is not tried again.
+    /// The watcher. A plugin whose file is gone goes on, as the file may be gone for a moment only; a build that was
+    /// refused is not tried again.
     Watcher,
 }
 
-/// What is to become of a plugin.
+/// The decision for one plugin.
 enum Plan {
     Stays,
     /// A new build, with the digest of its file.
     Build(Candidate, String),
-    /// What serves is started again, as its config is new; with the digest of the file that it stands for.
+    /// The build that serves, to be started again with a new config; with the digest of the file that it stands for.
     Again(Candidate, Option<String>),
     /// Its build ended the host when it was loaded.
     LeftOut(Failed),
@@ -68,14 +68,14 @@ enum Plan {
 struct Starting {
     lock: ChangeLock,
     candidate: Candidate,
-    seen: Option<String>,
+    file_digest: Option<String>,
     is_new: bool,
 }
 
 impl Plugins {
     /// Compares the directory with what serves, and starts what is new or different, also in its `[plugins.NAME]`.
     ///
-    /// Nothing is published yet, and nobody else changes a plugin that is to be changed until that has happened. What was
+    /// Nothing is published yet, and the lock on each plugin keeps other changes out until then. A file or plugin that was
     /// not served before, for the same reason, is a warning.
     ///
     /// # Errors
@@ -170,11 +170,11 @@ impl Plugins {
                 let sha256 = held.as_ref().map(|held| held.sha256.clone());
                 let plan = self.plan(&settings, (&plugin, &entry), held, asker).await;
                 let plan = plan.map_err(|error| vec![Failed::of_plugin(&plugin, error, None)])?;
-                let (candidate, seen, is_new) = match plan {
-                    Plan::Build(candidate, seen) => (candidate, Some(seen), true),
-                    Plan::Again(candidate, seen) => {
+                let (candidate, file_digest, is_new) = match plan {
+                    Plan::Build(candidate, file_digest) => (candidate, Some(file_digest), true),
+                    Plan::Again(candidate, file_digest) => {
                         prepared.kept.extend(sha256);
-                        (candidate, seen, false)
+                        (candidate, file_digest, false)
                     }
                     Plan::LeftOut(failed) => {
                         prepared.failed.push(failed);
@@ -186,7 +186,7 @@ impl Plugins {
                         continue;
                     }
                 };
-                starting.push(Starting { lock, candidate, seen, is_new });
+                starting.push(Starting { lock, candidate, file_digest, is_new });
             } else if entry.state().published.is_none() {
             } else if asker == Asker::Watcher {
                 prepared.without_file.push(plugin);
@@ -211,11 +211,12 @@ impl Plugins {
         allow_breaking: bool,
     ) -> Result<(), Vec<Failed>> {
         let mut new = Vec::new();
-        for Starting { lock, candidate, seen, is_new } in starting {
+        for Starting { lock, candidate, file_digest, is_new } in starting {
             let (plugin, entry) = (candidate.name().to_owned(), Arc::clone(&lock.entry));
             let sha256 = candidate.staged.sha256.clone();
             let settings = Arc::clone(&prepared.settings);
-            let request = StartRequest { settings, generation: None, seen, allow_breaking, must_note: true };
+            let request =
+                StartRequest { settings, generation: None, file_digest, allow_breaking, must_note: true };
             let error = match self
                 .lifecycle
                 .make_ready(lock, candidate, request, Stopwatch::start(PluginAction::Reload))
@@ -259,8 +260,8 @@ impl Plugins {
         let is_left_out = sha256.as_ref().is_some_and(|sha256| self.lifecycle.is_left_out(sha256));
         let (serving, path) = {
             let state = entry.state();
-            let refused = asker == Asker::Watcher && state.tried == sha256;
-            let stays = held.is_none() || is_left_out || state.seen == sha256 || refused;
+            let refused = asker == Asker::Watcher && state.refused_digest == sha256;
+            let stays = held.is_none() || is_left_out || state.file_digest == sha256 || refused;
             let published = state.published.as_ref().filter(|_| stays);
             let serving = published.map(|published| {
                 (Arc::clone(&published.generation.staged), published.config.table == config.table)
@@ -279,8 +280,9 @@ impl Plugins {
                 let path = held.map(|held| held.path).or(path);
                 let path = path.unwrap_or_else(|| settings.directory.join(&staged.file));
                 let copy = (staged.copy.as_str(), staged.sha256.as_str());
-                let (candidate, seen) = self.files.stage_again(settings, copy, &staged.file, path).await?;
-                Ok(Plan::Again(candidate, seen))
+                let (candidate, file_digest) =
+                    self.files.stage_again(settings, copy, &staged.file, path).await?;
+                Ok(Plan::Again(candidate, file_digest))
             }
             (None, Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
             (None, Some(held)) => {

@@ -18,7 +18,7 @@ use crate::plugins::registry::record::{Build, PluginRecord};
 use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::status::LoadReport;
 
-/// What came of the start so far.
+/// The outcome of the start so far.
 #[derive(Default)]
 struct Report {
     published: Vec<String>,
@@ -26,7 +26,7 @@ struct Report {
 }
 
 impl Plugins {
-    /// Loads every plugin file of the directory, or those that hold one of the `required` plugins.
+    /// Loads every plugin file of the directory, or only the files of the `required` plugins.
     ///
     /// A file that is as it was when the host last ran stands for what served then, which after a rollback is another
     /// build. A bad file does not keep the others from loading; where an earlier build served, that serves again. A
@@ -57,7 +57,7 @@ impl Plugins {
             let path = settings.directory.join(file);
             self.bring_back(&plugin, &records, path, &mut report).await;
         }
-        // Those that have served come first: what a new build does to the host does not look like theirs.
+        // Builds that have served come first, so that they are not blamed for what a new build does to the host.
         let (proven, new): (Vec<_>, Vec<_>) =
             plugins.into_iter().partition(|(_, held)| self.lifecycle.registry.has_served(&held.sha256));
         for (plugin, held) in proven.into_iter().chain(new) {
@@ -95,8 +95,8 @@ impl Plugins {
             state.last_generation = record.last_generation;
             state.path =
                 record.committed.as_ref().map(|build| self.lifecycle.settings().directory.join(&build.file));
-            state.seen.clone_from(&record.seen);
-            state.tried.clone_from(&record.tried);
+            state.file_digest.clone_from(&record.file_digest);
+            state.refused_digest.clone_from(&record.refused_digest);
             state.kept = kept.into();
         }
     }
@@ -121,12 +121,14 @@ impl Plugins {
             }));
             return self.bring_back(plugin, records, path, report).await;
         }
-        if let Some(record) = record.filter(|record| record.tried == sha256 && record.seen != sha256) {
+        if let Some(record) =
+            record.filter(|record| record.refused_digest == sha256 && record.file_digest != sha256)
+        {
             let generation = record.committed.as_ref().map_or(0, |build| build.generation);
             report.failed.push(held.refused(PluginError::Tried { file, generation }));
             return self.bring_back(plugin, records, path, report).await;
         }
-        let seen_before = record.is_some_and(|record| record.seen == sha256);
+        let seen_before = record.is_some_and(|record| record.file_digest == sha256);
         if seen_before && committed.is_some_and(|build| Some(&build.sha256) != sha256.as_ref()) {
             return self.bring_back(plugin, records, path, report).await;
         }
@@ -170,10 +172,15 @@ impl Plugins {
         }
         let brought_back = async {
             let copy = committed.copy();
-            let (candidate, seen) =
+            let (candidate, file_digest) =
                 self.files.stage_again(&self.lifecycle.settings(), (copy, sha256), file, path).await?;
-            self.start_and_publish(&self.lifecycle.registry.entry(plugin), candidate, Some(*generation), seen)
-                .await
+            self.start_and_publish(
+                &self.lifecycle.registry.entry(plugin),
+                candidate,
+                Some(*generation),
+                file_digest,
+            )
+            .await
         };
         match brought_back.await {
             Ok(()) => {
@@ -195,13 +202,13 @@ impl Plugins {
         entry: &Arc<Entry>,
         candidate: Candidate,
         generation: Option<u64>,
-        seen: Option<String>,
+        file_digest: Option<String>,
     ) -> Result<(), PluginError> {
         let lock = self.lifecycle.lock(entry).await?;
         let request = StartRequest {
             settings: self.lifecycle.settings(),
             generation,
-            seen,
+            file_digest,
             allow_breaking: true,
             must_note: false,
         };

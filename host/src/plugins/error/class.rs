@@ -1,4 +1,4 @@
-//! What follows from an error: the step that failed, and whether trying again may help.
+//! The classes of errors: the step that failed, and the errors that another try or another process may not meet.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl PluginError {
         Self::NotALibrary { file: file.to_owned(), reason: "is not a regular file".to_owned() }
     }
 
-    /// Returns true for what lies in the bytes of the file alone, whatever the host and its state directory are like.
+    /// Returns true for faults of the bytes of the file alone, independent of the host and its state directory.
     pub(crate) fn is_of_the_file(&self) -> bool {
         matches!(
             self,
@@ -42,7 +42,7 @@ impl PluginError {
         }
     }
 
-    /// The same of the file that the operator knows, where a kept copy of it was at fault.
+    /// Names the operator's file in the error of a kept copy.
     pub(crate) fn of_file(self, original: &str) -> Self {
         match self {
             Self::Untrusted { why, .. } => Self::Untrusted { file: original.to_owned(), why },
@@ -51,7 +51,7 @@ impl PluginError {
         }
     }
 
-    /// The step that failed, as the admin API names it.
+    /// Returns the step that failed.
     #[must_use]
     pub fn step(&self) -> LifecycleStep {
         match self {

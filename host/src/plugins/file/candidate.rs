@@ -15,13 +15,13 @@ use crate::plugins::error::PluginError;
 pub(crate) struct Candidate {
     pub(crate) staged: Staged,
     pub(crate) object: ObjectFile,
-    /// What the plugin brings along.
+    /// The libraries that the plugin brings along.
     pub(crate) companions: Vec<Companion>,
     /// The operator's file.
     pub(crate) path: PathBuf,
     /// The metadata of that file when it was copied, from its descriptor.
     pub(crate) opened: Metadata,
-    /// What is allowed and still likely not what the operator wants.
+    /// A setting that is allowed but likely not intended.
     pub(crate) warning: Option<String>,
 }
 
@@ -110,7 +110,7 @@ mod tests {
     use crate::plugins::file::trust::signature::tests::{KEY, SIGNATURE, SIGNED};
     use crate::plugins::file::trust::tests::keys;
 
-    /// Why the file is refused: if it were trusted, it would be found not to be a library.
+    /// Returns the reason for a refusal. A trusted file would be refused as not being a library.
     fn refused(file: &Path, stager: &Stager, trust: &Trust) -> String {
         Candidate::stage(file, stager, trust).err().map(|error| error.to_string()).unwrap_or_default()
     }

@@ -25,7 +25,7 @@ pub(crate) struct Companion {
     pub(crate) staged: Staged,
 }
 
-/// What is being staged.
+/// The search for the libraries of one plugin.
 struct Search<'a> {
     plugin: &'a str,
     file: &'a str,
@@ -34,8 +34,8 @@ struct Search<'a> {
     found: Vec<Companion>,
 }
 
-/// Finds and copies what the plugin in `file` needs besides the system's libraries; each after those that it needs
-/// itself. `original` is where the plugin's file lies. Blocks on the disk.
+/// Finds and copies the libraries that the plugin in `file` needs besides the system's; each comes after the libraries
+/// that it needs itself. `original` is the path of the plugin's file. Blocks on the disk.
 ///
 /// # Errors
 /// As staging a plugin file does, and [`PluginError::Load`] for what the loader could not use.

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use framex_abi::{ABI_MAJOR, ABI_MINOR, FLAG_CONTAINS_PANICS, MAGIC, PluginDescriptor, text_of};
 
-/// What a plugin says of itself.
+/// The description of a plugin, from its descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// Its name.
@@ -68,7 +68,7 @@ impl Description {
         if description.name.is_empty() || !description.name.bytes().all(allowed) {
             return Err("has a descriptor whose name is not made of a-z 0-9 _ -".to_owned());
         }
-        // They are shown on terminals, also those of a file that nobody trusts.
+        // These texts are shown on terminals, also for files that are not trusted.
         let shown = [&description.version, &description.built_with];
         if shown.into_iter().any(|text| text.chars().any(char::is_control)) {
             return Err("has a descriptor with control characters in what is shown of it".to_owned());

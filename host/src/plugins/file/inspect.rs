@@ -1,4 +1,4 @@
-//! What `inspect` shows of a plugin file, without running any of it.
+//! Inspects a plugin file without running any of it.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::plugins::error::PluginError;
 /// A plugin file that was looked at, without running any of it.
 #[derive(Debug, Clone)]
 pub struct Inspection {
-    /// What it says of itself.
+    /// The description in its descriptor.
     pub description: Description,
     /// Digest of the file.
     pub sha256: String,
@@ -22,9 +22,9 @@ pub struct Inspection {
     pub bytes: u64,
     /// It exports the layouts of the ABI types, as Rust plugins do.
     pub has_layout: bool,
-    /// What its signature says, if one lies beside it; an error is a sentence.
+    /// The signature beside it, if there is one; an error is a sentence.
     pub signature: Result<Option<SignatureInfo>, String>,
-    /// Whether a host with this `[trust]` would take it, and why not; nothing where there is no such table.
+    /// The verdict of this `[trust]`, with the reason for a refusal; `None` without such a table.
     pub trusted: Option<Result<(), String>>,
 }
 

@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::plugins::error::PluginError;
 
-/// Whether a file of the plugin directory is taken for a plugin, by its name: the system's ending for libraries,
-/// and not hidden.
+/// Returns true if the name of a file is that of a plugin: it has the system's ending for libraries and is not hidden.
 pub(crate) fn is_plugin_file(name: &str) -> bool {
     name.ends_with(std::env::consts::DLL_SUFFIX) && !name.starts_with('.')
 }
 
-/// Whether a file that is not taken for a plugin looks like one under another name.
+/// Returns true if a name that is not a plugin's looks like one with another ending.
 pub(crate) fn is_misnamed(name: &str) -> bool {
     let suffix = std::env::consts::DLL_SUFFIX;
     !name.starts_with('.')
@@ -22,7 +21,7 @@ pub(crate) fn is_misnamed(name: &str) -> bool {
 /// The files of a directory.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// Those that are taken for plugins, by name.
+    /// Paths of the files that are taken for plugins, in order.
     pub(crate) plugins: Vec<PathBuf>,
     /// The names of the others, but for hidden ones.
     pub(crate) others: Vec<String>,

@@ -14,7 +14,7 @@ use framex_abi::{DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, PluginDescriptor};
 /// Most libraries and folders that are looked at of one library.
 const NEEDED_MAX: usize = 256;
 
-/// What a library file says of itself.
+/// The contents of a plugin library that the host checks.
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectFile {
     pub(crate) description: Description,
@@ -26,9 +26,9 @@ pub(crate) struct ObjectFile {
 /// The libraries that a library needs, and where it has the loader look for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
-    /// What others need it as.
+    /// The name by which other libraries need it.
     pub(crate) soname: Option<String>,
-    /// The names of libraries, without those that are paths.
+    /// The names of libraries, without paths.
     pub(crate) libraries: Vec<String>,
     /// Folders, perhaps with `$ORIGIN` for its own.
     run_path: Vec<String>,
@@ -43,14 +43,14 @@ impl Needs {
                 Some(rest) => origin.join(rest.trim_start_matches('/')),
                 None => PathBuf::from(folder),
             };
-            // The loader has other tokens; and a folder that depends on where the host was started is nobody's plan.
+            // The loader has other tokens, which are not supported, and a relative folder would depend on where the host was started.
             (folder.is_absolute() && !folder.to_string_lossy().contains('$')).then_some(folder)
         };
         self.run_path.iter().filter_map(absolute).collect()
     }
 }
 
-/// Why a file is not mapped; its text completes the sentence "plugin file X ...".
+/// The reason why a file is not mapped; its text completes the sentence "plugin file X ...".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unfit {
     /// No plugin library, or none for this machine.
@@ -107,7 +107,7 @@ pub(crate) fn needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<Needs, String> {
     Ok(needs)
 }
 
-/// What a library exports for this host.
+/// The exports of a library that matter to this host.
 struct Library<'a> {
     descriptor: &'a [u8],
     has_layout: bool,

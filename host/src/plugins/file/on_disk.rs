@@ -28,17 +28,17 @@ pub(crate) struct Held {
     pub(crate) candidate: Option<Candidate>,
 }
 
-/// What came of looking at a file.
+/// The outcome of a look at a file.
 pub(crate) struct Look {
     pub(crate) held: Result<Held, PluginError>,
     /// Digest of the file, as far as it could be read.
     pub(crate) sha256: Option<String>,
     pub(crate) stamp: Option<Stamp>,
-    /// What is allowed and still likely not what the operator wants.
+    /// A setting that is allowed but likely not intended.
     pub(crate) warning: Option<String>,
 }
 
-/// How a file differs from what was found in it last.
+/// The change of a file since the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Now {
     /// It is the same.
@@ -48,7 +48,7 @@ pub(crate) enum Now {
     Gone,
 }
 
-/// What was found in each file when it was looked at last.
+/// The contents of each file at the last look.
 #[derive(Debug, Default)]
 pub(crate) struct OnDisk(Mutex<BTreeMap<PathBuf, Looked>>);
 
@@ -158,7 +158,7 @@ impl OnDisk {
         (sha256, stamp.map_or(Now::Same, |stamp| now(path, stamp)))
     }
 
-    /// Why a file held no plugin when it was looked at last.
+    /// Returns the reason why a file held no plugin at the last look.
     pub(crate) fn fault(&self, path: &Path) -> Option<String> {
         self.locked().get(path)?.holds.as_ref().err().map(ToString::to_string)
     }
@@ -206,7 +206,7 @@ impl Opened {
     }
 }
 
-/// How a file with this stamp is now.
+/// Compares a file with its earlier stamp.
 pub(crate) fn now(path: &Path, stamp: Stamp) -> Now {
     match Stamp::at(path) {
         None => Now::Gone,

@@ -79,8 +79,8 @@ impl PluginFiles {
         }
         file.clone_into(&mut candidate.staged.file);
         candidate.path.clone_from(&path);
-        let seen = tokio::task::spawn_blocking(move || digest(&path)).await.unwrap_or_default();
-        Ok((candidate, seen))
+        let file_digest = tokio::task::spawn_blocking(move || digest(&path)).await.unwrap_or_default();
+        Ok((candidate, file_digest))
     }
     /// Looks at a file, and copies it if there is something new in it.
     pub(crate) async fn look_at(&self, settings: &Settings, path: PathBuf) -> Look {

@@ -17,7 +17,7 @@ use crate::plugins::error::PluginError;
 
 /// Largest plugin file in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
-/// How much is read at a time.
+/// Bytes that are read at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// A folder of staged copies; only this process uses it.
@@ -35,7 +35,7 @@ pub struct Stager {
 pub struct Staged {
     /// Name of the copy in its folder, never used twice.
     pub(crate) copy: String,
-    /// Where the copy is.
+    /// The folder of the copy.
     pub(crate) folder: PrivatePath,
     /// Name of the operator's file.
     pub file: String,
@@ -88,7 +88,7 @@ impl Stager {
         Ok(Self { folder, process: rand::random(), next: AtomicU64::new(1) })
     }
 
-    /// Where the copies are.
+    /// Returns the folder of the copies.
     pub(crate) fn folder(&self) -> &PrivatePath {
         &self.folder
     }

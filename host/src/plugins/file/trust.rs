@@ -1,4 +1,4 @@
-//! Whether a plugin file is one that the operator trusts (`[trust]`): its signature, its digest, and who may write to it.
+//! Checks plugin files against `[trust]`: signature, digest, and the users who may write to the file.
 //!
 //! A signature is checked over the private copy, before anything else looks at its bytes; a digest once the copy
 //! has said which plugin it holds. It must never look at the operator's plugin file again after it was staged.

@@ -1,4 +1,4 @@
-//! Whether callers of an old build can go on calling a new one: the arguments' schemas, compared.
+//! Compares the schemas of the arguments: callers of the old build must be able to go on with the new one.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::functions::{Function, Snapshot};
 
-/// What would break for callers, one sentence each; empty if nothing would.
+/// Returns what would break for callers, one sentence each.
 ///
-/// A function that is gone is no break in this sense: callers are told by `not_found`.
+/// A function that is gone is not a break in this sense: its callers get `not_found`.
 pub(crate) fn breaks(table: &Snapshot, plugin: &str, new: &[Function]) -> Vec<String> {
     let old = |function: &Function| {
         table.find(function.name.as_str()).filter(|old| *old.plugin == *plugin).map(Arc::clone)

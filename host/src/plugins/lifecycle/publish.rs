@@ -69,7 +69,7 @@ impl Lifecycle {
         }
         ready.iter_mut().for_each(|ready| ready.watch.begin(LifecycleStep::Publish));
         if let Err(cause) = self.table.publish(publications) {
-            // Nobody else publishes while the record is open, and the names were free a moment ago.
+            // Cannot happen: all publishing waits for the record, and the names were free a moment ago.
             return Err(PluginError::Publish { plugin: Arc::clone(&cause.owner), cause });
         }
         also();
@@ -86,16 +86,16 @@ impl Lifecycle {
         Ok(join_all(outgoing.into_iter().map(|outgoing| self.finish(outgoing))).await)
     }
 
-    /// What will be on disk of a plugin.
+    /// Returns the record of a plugin once `ready` is published.
     fn record(&self, ready: &Ready) -> (String, PluginRecord) {
         let most = self.settings().keep_generations;
-        let record = ready.lock.entry.state().record_with(&ready.generation, ready.seen.clone(), most);
+        let record = ready.lock.entry.state().record_with(&ready.generation, ready.file_digest.clone(), most);
         (ready.generation.plugin.to_string(), record)
     }
 
     /// Makes a generation, whose functions are in the table, the one that serves.
     fn install(&self, ready: Ready, functions: Vec<FunctionName>, published_at: SystemTime) -> Replacement {
-        let Ready { lock, generation, config, path, seen, watch, lease, .. } = ready;
+        let Ready { lock, generation, config, path, file_digest, watch, lease, .. } = ready;
         let (plugin, file) = (Arc::clone(&generation.plugin), generation.staged.file.clone());
         let (number, sha256) = (generation.number, generation.staged.sha256.clone());
         let version = &*generation.description.version;
@@ -103,7 +103,7 @@ impl Lifecycle {
         self.failures.forget(&file);
         self.failures.forget(&plugin);
         let new = Published { generation, functions, config, lease };
-        let old = lock.entry.install(new, path, seen, published_at);
+        let old = lock.entry.install(new, path, file_digest, published_at);
         Replacement { lock, plugin, new: Some((number, sha256)), old, watch }
     }
 
@@ -130,8 +130,9 @@ impl Lifecycle {
     ) -> Result<Change, PluginError> {
         let (entry, name) = (Arc::clone(&lock.entry), candidate.name().to_owned());
         let sha256 = candidate.staged.sha256.clone();
-        let (settings, seen) = (self.settings(), Some(sha256.clone()));
-        let request = StartRequest { settings, generation: None, seen, allow_breaking, must_note: true };
+        let (settings, file_digest) = (self.settings(), Some(sha256.clone()));
+        let request =
+            StartRequest { settings, generation: None, file_digest, allow_breaking, must_note: true };
         let brought_up = async {
             let ready = self.make_ready(lock, candidate, request, watch).await?;
             self.publish_one(ready).await

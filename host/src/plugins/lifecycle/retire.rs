@@ -16,9 +16,9 @@ use crate::plugins::load::unmap::unmap;
 use crate::plugins::registry::entry::{Entry, Published};
 use crate::plugins::registry::stopwatch::Stopwatch;
 
-/// How long `on_stop` may take.
+/// Time limit of `on_stop`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long calls may take to end once they were cancelled.
+/// Time that cancelled calls have to end.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Lifecycle {
@@ -35,7 +35,7 @@ impl Lifecycle {
 
     async fn stop_one(&self, name: String, entry: Arc<Entry>, deadline: tokio::time::Instant) {
         // A change that is under way ends first; it is bounded by its own deadlines.
-        let Ok(_turn) = tokio::time::timeout_at(deadline, entry.change_lock.lock()).await else {
+        let Ok(_lock) = tokio::time::timeout_at(deadline, entry.change_lock.lock()).await else {
             return tracing::warn!(plugin = name, "not stopped: a change of it did not end");
         };
         let Some(old) = entry.state().published.take() else { return };
@@ -49,7 +49,7 @@ impl Lifecycle {
 
     /// Waits for the last call of a generation that is out of the table, then stops it.
     ///
-    /// Past the deadline its calls are dropped; answers how many.
+    /// Past the deadline its calls are dropped. Returns their number.
     pub(crate) async fn retire(
         &self,
         entry: &Arc<Entry>,
@@ -108,7 +108,8 @@ impl Lifecycle {
         }
     }
 
-    /// Something holds on to the generation, past all deadlines: it is stopped when that lets go, or never.
+    /// Gives up waiting for a generation that is still in use past all deadlines. A task stops and unmaps it once the last
+    /// lease is gone, if the host lives that long.
     fn abandon(&self, entry: &Arc<Entry>, generation: &Arc<Generation>) {
         let (plugin, number) = (Arc::clone(&generation.plugin), generation.number);
         tracing::warn!(
@@ -133,7 +134,7 @@ impl Lifecycle {
 
     /// Unmaps the library of a generation that was stopped, or notes why it stays mapped.
     pub(super) async fn unmap(&self, entry: &Entry, generation: &Arc<Generation>) {
-        // Otherwise workers are about to end, and the process with them: nothing is to be gained.
+        // While the host stops, its workers end, and the process with them: unmapping gains nothing.
         if !self.is_stopping() {
             unmap_or_record(entry, generation, self.settings().unmap).await;
         }

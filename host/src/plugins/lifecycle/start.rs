@@ -1,4 +1,4 @@
-//! From a staged file to a generation that has started and that nobody sees yet.
+//! From a staged file to a generation that has started and is not published yet.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,27 +21,27 @@ use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::run::lease::Lease;
 use crate::plugins::settings::{PluginConfig, Settings};
 
-/// A generation that has started, and that nobody sees yet.
+/// A generation that has started and is not published yet.
 pub(crate) struct Ready {
     pub(crate) lock: ChangeLock,
     pub(crate) generation: Arc<Generation>,
     pub(crate) functions: Vec<Function>,
     pub(crate) config: PluginConfig,
     pub(crate) path: PathBuf,
-    pub(crate) seen: Option<String>,
+    pub(crate) file_digest: Option<String>,
     pub(crate) watch: Stopwatch,
     pub(crate) lease: Lease,
 }
 
-/// What of a staged file is known besides its bytes.
+/// Options for starting a staged file.
 pub(crate) struct StartRequest {
-    /// What the config says, perhaps one that is not in force yet.
+    /// The settings, perhaps of a config that is not in force yet.
     pub(crate) settings: Arc<Settings>,
     /// Its number; the next one if it never had one.
     pub(crate) generation: Option<u64>,
     /// Digest of the operator's file at this moment.
-    pub(crate) seen: Option<String>,
-    /// Whether callers of the old build may break.
+    pub(crate) file_digest: Option<String>,
+    /// Callers of the old build may break.
     pub(crate) allow_breaking: bool,
     /// Nothing of it runs if the disk does not take the note that it is tried.
     pub(crate) must_note: bool,
@@ -51,7 +51,7 @@ impl Lifecycle {
     /// Loads and starts a staged file.
     ///
     /// # Errors
-    /// [`PluginError`] with the step that failed; whatever had started is stopped again.
+    /// [`PluginError`] with the step that failed; the generation is stopped again if it had started.
     pub(crate) async fn make_ready(
         &self,
         lock: ChangeLock,
@@ -61,7 +61,7 @@ impl Lifecycle {
     ) -> Result<Ready, PluginError> {
         watch.show_in(&lock.entry);
         let path = candidate.path.clone();
-        let StartRequest { settings, generation, seen, allow_breaking, must_note } = request;
+        let StartRequest { settings, generation, file_digest, allow_breaking, must_note } = request;
         let number = generation.unwrap_or_else(|| lock.entry.next_generation());
         let config = (settings.config_of)(candidate.name());
         let sha256 = candidate.staged.sha256.clone();
@@ -72,7 +72,7 @@ impl Lifecycle {
             .await;
         self.tries.survived(&sha256).await;
         let StartedGeneration { generation, lease, functions } = started?;
-        let ready = Ready { lock, generation, functions, config, path, seen, watch, lease };
+        let ready = Ready { lock, generation, functions, config, path, file_digest, watch, lease };
         if !allow_breaking {
             let plugin = Arc::clone(&ready.generation.plugin);
             let breaks = compatibility::breaks(&self.table.snapshot(), &plugin, &ready.functions);
@@ -84,8 +84,7 @@ impl Lifecycle {
         Ok(ready)
     }
 
-    /// Says in the log and on disk which build is loaded, before any of its code runs: it may end the host, and the log is
-    /// written by then.
+    /// Notes in the log and on disk which build is loaded, before any of its code runs: it may end the host.
     async fn note_try(&self, candidate: &Candidate, must: bool) -> Result<(), PluginError> {
         let (plugin, Staged { file, sha256, .. }) = (candidate.name(), &candidate.staged);
         tracing::info!(plugin, file, sha256, "loading");
@@ -163,7 +162,7 @@ impl Ready {
         &self.generation.plugin
     }
 
-    /// What its code changed of the process, one sentence each.
+    /// Returns what its code changed in the process, one sentence each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.generation.warnings()
     }

@@ -1,5 +1,5 @@
-//! One loaded version of a plugin: started on a thread of its own, leased by whatever uses its code, stopped
-//! when the last lease is gone. One of the files with hand-written `unsafe`.
+//! One loaded version of a plugin: started on a thread of its own, leased while its code is in use, and stopped after
+//! the last lease. One of the files with hand-written `unsafe`.
 #![expect(unsafe_code, reason = "calls on_start and on_stop")]
 
 use std::ops::Range;
@@ -31,19 +31,19 @@ pub(crate) struct Generation {
     pub(crate) description: Description,
     /// Emptied before the library is closed, which they lie in.
     pub(crate) routes: Routes,
-    /// Why part of its code may never return, once `on_start` or `on_stop` did not end as it should.
+    /// The reason why part of its code may never return, if `on_start` or `on_stop` did not end properly.
     stuck: OnceLock<&'static str>,
     instance: OnceLock<InstancePointer>,
     pub(crate) leases: Arc<Leases>,
     handle: &'static PluginHandle,
-    /// What its code changed of the process, one sentence each.
+    /// Changes of its code to the process, one sentence each.
     warnings: Mutex<Vec<String>>,
     pub(crate) staged: Arc<Staged>,
     /// Last: the code stays until all above is gone.
     library: Library,
 }
 
-/// What `on_start` made, for `on_stop`.
+/// The instance that `on_start` made, for `on_stop`.
 #[derive(Clone, Copy)]
 struct InstancePointer(*mut ());
 
@@ -183,7 +183,7 @@ impl Generation {
         functions
     }
 
-    /// Refuses calls that the plugin makes outside of any invocation from now on, and ends those that it has made:
+    /// Refuses calls that the plugin makes outside of any invocation from now on, and ends the ones under way:
     /// `on_stop`, which ends what makes them, waits for the last lease, and each of them holds one.
     pub(crate) fn refuse_own_calls(&self) {
         self.handle.retired.cancel();
@@ -228,7 +228,7 @@ impl Generation {
         }
     }
 
-    /// Why part of its code may never return.
+    /// Returns the reason why part of its code may never return.
     pub(crate) fn stuck(&self) -> Option<&'static str> {
         self.stuck.get().copied()
     }
@@ -244,7 +244,7 @@ impl Generation {
         self.library.close(range)
     }
 
-    /// What its code changed of the process, one sentence each.
+    /// Returns the changes of its code to the process, one sentence each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.warnings.lock().clone()
     }

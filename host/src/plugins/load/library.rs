@@ -61,7 +61,7 @@ impl Library {
         // SAFETY: the symbol was found in the file as a static that begins with the descriptor's magic.
         let descriptor = unsafe { handle.get::<*const PluginDescriptor>(DESCRIPTOR_SYMBOL) };
         let descriptor = *descriptor.map_err(|error| refuse(error.to_string()))?;
-        // From here on nothing of the library goes away, whatever it may have started already.
+        // From here on nothing of the library goes away: its constructors may have started threads.
         let library = Self { handle: Mutex::new(Some(ManuallyDrop::new(handle))), descriptor };
         if object.has_layout && object.description.abi_minor == ABI_MINOR {
             library.check_layout().map_err(|reason| {

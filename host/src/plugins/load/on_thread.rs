@@ -15,11 +15,11 @@ pub(crate) struct OnThread<T> {
     thread: JoinHandle<()>,
 }
 
-/// Why plugin code on a thread gave no answer.
+/// The reason why plugin code on a thread gave no result.
 pub(crate) enum Lost {
     /// The thread is gone.
     Died,
-    /// What it left behind aborted as it was destroyed; in words.
+    /// A thread-local of it aborted in its destructor; in words.
     Aborted(String),
     /// The deadline passed; the thread goes on.
     Hangs,
@@ -49,7 +49,7 @@ pub(crate) fn on_thread<T: Send + 'static>(
     let thread = std::thread::Builder::new()
         .name("lifecycle".to_owned())
         .spawn(move || {
-            // The receiver is gone if the deadline has passed: then nobody asks any more.
+            // The receiver is gone if the deadline has passed.
             let _late = tx.send(native::run_and_flush(job));
         })
         .map_err(|error| PluginError::Thread { plugin: Arc::clone(plugin), cause: error.into() })?;

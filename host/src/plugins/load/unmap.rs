@@ -1,7 +1,7 @@
 //! Unmapping a retired library, and proving that it is gone.
 //!
-//! No lease is left and `on_stop` has returned when this begins. What may still pin the library is looked at in
-//! turn; whatever is left over is answered as the reason for which the generation stays mapped.
+//! No lease is left and `on_stop` has returned when this begins. Each thing that may still pin the library is looked at
+//! in turn, and the first one found is the reason for which the generation stays mapped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,11 @@ use super::on_thread::Lost;
 use crate::plugins::native;
 use crate::plugins::process::{linker, maps};
 
-/// How often, and how long apart, the system is asked whether the library is gone.
+/// Number of looks for whether the library is gone.
 const LOOKS: u32 = 20;
-/// How long the library's destructors may take.
+/// Time limit of the library's destructors.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
 
 /// Unmaps the library of a generation that was stopped; an error is why it stays mapped.

@@ -1,7 +1,7 @@
 //! Functions of libraries that the C library calls at the end of the process (`on_exit`), or when a timer fires
 //! (`timer_create` with `SIGEV_THREAD`): their libraries stay mapped. One of the files with hand-written `unsafe`.
 //!
-//! What `atexit`, C++ statics and `pthread_atfork` register, the C library runs or forgets as it closes the library.
+//! The C library itself runs or forgets what `atexit`, C++ statics and `pthread_atfork` register as it closes the library.
 #![expect(unsafe_code, reason = "replaces functions of the C library")]
 
 use std::ffi::c_void;
@@ -31,7 +31,7 @@ pub(super) fn prepare() {
     }
 }
 
-/// What in a library may still be called.
+/// Returns a function in a library that may still be called.
 pub(super) fn hook_in(library: &Range<usize>) -> Option<String> {
     let callbacks = CALLBACKS.lock();
     let held = callbacks.iter().find(|callback| library.contains(&callback.function))?;
@@ -56,7 +56,7 @@ unsafe extern "C" fn on_exit(function: unsafe extern "C" fn(i32, *mut c_void), a
     let callback =
         Callback { function: function as usize, what: "its handler of the process's end", timer: None };
     CALLBACKS.lock().push(callback);
-    // SAFETY: the arguments are those of our caller.
+    // SAFETY: our caller vouches for the arguments.
     unsafe { original(function, argument) }
 }
 
@@ -71,12 +71,12 @@ unsafe extern "C" fn timer_create(
     timer: *mut libc::timer_t,
 ) -> i32 {
     type Create = unsafe extern "C" fn(libc::clockid_t, *mut libc::sigevent, *mut libc::timer_t) -> i32;
-    /// Where `struct sigevent` has the function: behind the value, the signal and the kind.
+    /// Offset of the function in `struct sigevent`: behind the value, the signal and the kind.
     const FUNCTION_AT: usize = 16;
     let Some(original) = TIMER_CREATE.address() else { return -1 };
     // SAFETY: glibc's function of this name has this type.
     let original = unsafe { std::mem::transmute::<*mut c_void, Create>(original) };
-    // SAFETY: the arguments are those of our caller.
+    // SAFETY: our caller vouches for the arguments.
     let status = unsafe { original(clock, event, timer) };
     // SAFETY: null, or the caller's.
     let kind = unsafe { event.as_ref() }.map(|event| event.sigev_notify);

@@ -1,8 +1,8 @@
 //! Destructors of thread-locals that abort: a panic in `Drop` does, as std has it. They run on a stack of their own,
 //! which is given up if they do. One of the files with hand-written `unsafe`.
 //!
-//! What lies on such a stack is never freed and never run again, as if its thread had stopped there for good; so the
-//! library that its frames are of stays mapped.
+//! Such a stack is never freed and never run again, as if its thread had stopped there for good; so the library whose
+//! frames are on it stays mapped.
 #![expect(unsafe_code, reason = "replaces a function of the C library, and switches stacks")]
 
 use std::cell::Cell;
@@ -16,20 +16,20 @@ use super::original::Original;
 
 /// As much as the threads of std have.
 const STACK_BYTES: usize = 2 << 20;
-/// What a stack ends with, so that one that overflows touches nothing else.
+/// Size of the guard at the end of a stack, so that an overflow touches nothing else.
 const GUARD_BYTES: usize = 64 << 10;
 
 static ABORT: Original = Original::new(c"abort");
 
 thread_local! {
-    /// What runs on a stack of its own on this thread. Const and without a destructor, as in `thread_exit`.
+    /// The code that runs on a stack of its own on this thread. Const and without a destructor, as in `thread_exit`.
     static RUNNING: Cell<*mut Running<'static>> = const { Cell::new(ptr::null_mut()) };
 }
 
 /// Code on a stack of its own.
 struct Running<'a> {
     job: &'a mut dyn FnMut(),
-    /// Where its thread goes on afterwards.
+    /// The context in which its thread goes on afterwards.
     back: MaybeUninit<ucontext_t>,
     aborted: bool,
 }
@@ -110,7 +110,7 @@ struct Stack(*mut c_void);
 impl Stack {
     fn new() -> Option<Self> {
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: new memory, wherever there is room.
+        // SAFETY: new memory, at an address that the system chooses.
         let memory = unsafe {
             libc::mmap(ptr::null_mut(), GUARD_BYTES + STACK_BYTES, access, kind | libc::MAP_STACK, -1, 0)
         };
@@ -123,7 +123,7 @@ impl Stack {
         (guarded == 0).then_some(stack)
     }
 
-    /// Where it begins, above its guard.
+    /// Returns its lowest address above the guard.
     fn bottom(&self) -> *mut c_void {
         self.0.wrapping_byte_add(GUARD_BYTES)
     }

@@ -3,7 +3,7 @@
 //!
 //! std in each plugin has a lock of its own around it, and glibc before 2.41 frees its table while `getenv` reads that
 //! (<https://sourceware.org/bugzilla/show_bug.cgi?id=19951>). So the host defines the functions that change it. Readers
-//! need no lock, whoever they are: what they may have in hand is never freed, and every change is one pointer that is
+//! need no lock: what they may have in hand is never freed, and every change is one pointer that is
 //! written. What was replaced stays, so there is a bound on that.
 #![expect(unsafe_code, reason = "replaces functions of the C library, and writes its table of variables")]
 
@@ -20,7 +20,7 @@ const BYTES_MAX: usize = 16 << 20;
 /// A string of the table, of `NAME=VALUE`.
 type Entry = AtomicPtr<c_char>;
 
-/// What the functions of this file have made.
+/// The table and the strings that the functions of this file have made.
 #[derive(Default)]
 struct Made {
     /// Strings that are or were in the table, to be used again.
@@ -45,7 +45,7 @@ unsafe extern "C" {
 /// The table that is in force.
 fn published() -> &'static AtomicPtr<Entry> {
     let table = &raw mut environ;
-    // SAFETY: a static pointer, which is read and written as one word by everybody.
+    // SAFETY: a static pointer, which all code reads and writes as one word.
     unsafe { AtomicPtr::from_ptr(table.cast()) }
 }
 
@@ -67,7 +67,7 @@ fn entries() -> Vec<*mut c_char> {
     }
 }
 
-/// Whether an entry is of this variable.
+/// Returns true if an entry is of this variable.
 fn is_of(entry: *const c_char, name: &[u8]) -> bool {
     name.iter().chain(b"=").enumerate().all(|(at, wanted)| {
         let byte = entry.wrapping_add(at).cast::<u8>();
@@ -108,7 +108,7 @@ impl Made {
         Ok(())
     }
 
-    /// Whether the table in force is the one that was published last: a plugin may have set another.
+    /// Returns true if the table in force is the last published one: a plugin may have set another.
     fn owns_the_table(&self) -> bool {
         !self.table.is_empty() && ptr::eq(published().load(Ordering::Acquire), self.table.as_ptr())
     }
@@ -142,7 +142,7 @@ impl Made {
             return if places.is_empty() { Ok(()) } else { self.publish(&[]) };
         };
         for place in places {
-            // What comes before it once more, so that it is still found there by those that read at this moment.
+            // A second copy of the entry before it, so that threads that read at this moment still find that one.
             entries[place] = entries[place.checked_sub(1).unwrap_or(other)];
             if self.owns_the_table() {
                 self.table[place].store(entries[place], Ordering::Release);
@@ -153,7 +153,7 @@ impl Made {
     }
 }
 
-/// Where entries of a variable are.
+/// Returns the indices of the entries of a variable.
 fn places_of(entries: &[*mut c_char], name: &[u8]) -> Vec<usize> {
     (0..entries.len()).filter(|at| is_of(entries[*at], name)).collect()
 }
@@ -187,7 +187,7 @@ unsafe fn name_of<'a>(name: *const c_char) -> Option<&'a [u8]> {
     (!name.is_empty() && !name.contains(&b'=')).then_some(name)
 }
 
-/// In the place of glibc's function of this name.
+/// Replaces glibc's function of this name.
 ///
 /// # Safety
 /// As of glibc's.
@@ -200,7 +200,7 @@ unsafe extern "C" fn setenv(name: *const c_char, value: *const c_char, overwrite
     change(|made| made.set(name, value, overwrite != 0))
 }
 
-/// In the place of glibc's function of this name, but for one thing: the string is copied, since that of a library
+/// Replaces glibc's function of this name, but for one thing: the string is copied, since that of a library
 /// would be gone with it.
 ///
 /// # Safety
@@ -217,7 +217,7 @@ unsafe extern "C" fn putenv(string: *mut c_char) -> c_int {
     }
 }
 
-/// In the place of glibc's function of this name.
+/// Replaces glibc's function of this name.
 ///
 /// # Safety
 /// As of glibc's.
@@ -230,7 +230,7 @@ unsafe extern "C" fn unsetenv(name: *const c_char) -> c_int {
     }
 }
 
-/// In the place of glibc's function of this name.
+/// Replaces glibc's function of this name.
 #[unsafe(no_mangle)]
 extern "C" fn clearenv() -> c_int {
     change(|made| made.publish(&[]))

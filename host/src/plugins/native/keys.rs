@@ -27,7 +27,7 @@ const KEYS_MAX: usize = 1024;
 const FREE_FOR_A_PLUGIN: usize = 64;
 /// Keys that only the host's own code gets.
 const FREE_FOR_THE_HOST: usize = 32;
-/// How often destructors of one thread are run, as in glibc: a destructor may set its own value again.
+/// Number of rounds in which destructors of one thread run, as in glibc: a destructor may set its own value again.
 const ROUNDS: usize = 4;
 
 /// A key that is not given out.
@@ -35,7 +35,7 @@ const NONE: usize = 0;
 /// A key without a destructor.
 const WITHOUT: usize = 1;
 
-/// What is known of a key.
+/// A key as the host knows it.
 struct Slot {
     /// The address of its destructor, `WITHOUT`, or `NONE`.
     destructor: AtomicUsize,
@@ -66,7 +66,7 @@ pub(super) fn prepare() {
     }
 }
 
-/// Whether enough keys are free for one more plugin.
+/// Checks that enough keys are free for one more plugin.
 pub(super) fn check_room() -> Result<(), String> {
     let taken = TAKEN.load(Ordering::Relaxed);
     if taken + FREE_FOR_A_PLUGIN <= KEYS_MAX {
@@ -83,7 +83,7 @@ pub(super) fn destructors() -> Vec<usize> {
     all.filter(|destructor| *destructor > WITHOUT).collect()
 }
 
-/// Whether this thread has anything under the keys of a library.
+/// Returns true if this thread has a value under a key of a library.
 pub(super) fn has_values(library: &Range<usize>) -> bool {
     (0..).zip(&SLOTS).any(|(key, slot)| {
         let is_of_library = library.contains(&slot.destructor.load(Ordering::Relaxed));
@@ -160,7 +160,7 @@ fn note(key: libc::pthread_key_t, destructor: Option<Destructor>, variable: usiz
     }
 }
 
-/// Forgets a key before it is deleted: afterwards it may already be somebody else's. Returns whether it may be deleted.
+/// Forgets a key before it is deleted: afterwards it may already belong to other code. Returns whether it may be deleted.
 fn note_deleted(key: libc::pthread_key_t) -> bool {
     let Some(slot) = usize::try_from(key).ok().and_then(|key| SLOTS.get(key)) else { return true };
     let (start, end) = CLOSING.get();
@@ -178,7 +178,7 @@ fn note_deleted(key: libc::pthread_key_t) -> bool {
     true
 }
 
-/// Whether code with this destructor gets a key.
+/// Returns true if code with this destructor gets a key.
 fn may_have_one(destructor: Option<Destructor>) -> bool {
     TAKEN.load(Ordering::Relaxed) + FREE_FOR_THE_HOST < KEYS_MAX
         || destructor.is_some_and(|destructor| is_of_host(destructor as usize))
@@ -196,7 +196,7 @@ unsafe fn create_by(
 ) -> i32 {
     // SAFETY: the function behind the caller has this type.
     let create = unsafe { std::mem::transmute::<*mut c_void, Create>(original) };
-    // SAFETY: the arguments are those of the caller.
+    // SAFETY: the caller vouches for the arguments.
     let status = unsafe { create(key, destructor) };
     if status == 0 {
         // SAFETY: glibc has just written to it.
@@ -227,7 +227,7 @@ unsafe extern "C" fn pthread_key_create(
     if !may_have_one(destructor) {
         return libc::EAGAIN;
     }
-    // SAFETY: the arguments are those of our caller.
+    // SAFETY: our caller vouches for the arguments.
     unsafe { create_by(original, key, destructor) }
 }
 
@@ -240,7 +240,7 @@ unsafe extern "C" fn tss_create(key: *mut libc::pthread_key_t, destructor: Optio
     /// `thrd_error` of glibc's `<threads.h>`.
     const ERROR: i32 = 2;
     match TSS_CREATE.address() {
-        // SAFETY: the arguments are those of our caller; the type is the same.
+        // SAFETY: our caller vouches for the arguments; the type is the same.
         Some(original) if may_have_one(destructor) => unsafe { create_by(original, key, destructor) },
         _ => ERROR,
     }

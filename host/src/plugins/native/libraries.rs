@@ -12,7 +12,7 @@ pub(in crate::plugins) fn watch(library: Range<usize>) {
     LIBRARIES.write().push(library);
 }
 
-/// Whether an address lies in a plugin library.
+/// Returns true if an address lies in a plugin library.
 pub(super) fn is_watched(address: usize) -> bool {
     let libraries = LIBRARIES.read();
     libraries.iter().any(|known| known.contains(&address))

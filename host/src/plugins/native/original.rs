@@ -1,4 +1,4 @@
-//! The functions of the C library behind those that the host puts in front of them. One of the files with
+//! The functions of the C library that the host puts its own in front of. One of the files with
 //! hand-written `unsafe`.
 #![expect(unsafe_code, reason = "looks functions up, and reads addresses that the linker gives")]
 
@@ -56,7 +56,7 @@ impl Original {
     }
 }
 
-/// Whether an address lies in the host's own program.
+/// Returns true if an address lies in the host's own program.
 pub(super) fn is_of_host(address: usize) -> bool {
     unsafe extern "C" {
         /// The first byte of the program, and the one after its last: symbols of the linker.

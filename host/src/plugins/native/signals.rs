@@ -21,14 +21,14 @@ use signal_hook::low_level::signal_name;
 
 use super::original::{Original, is_of_host};
 
-/// What ends or reloads the host, and what is ignored so that writing fails instead of ending it.
+/// Signals that end or reload the host, and the one that is ignored so that writing fails instead of ending it.
 const OF_THE_HOST: [i32; 5] = [SIGHUP, SIGINT, SIGTERM, SIGPIPE, SIGXFSZ];
 /// `_NSIG` of Linux.
 const SIGNALS: usize = 65;
 /// Handlers that are remembered.
 const HANDLERS_MAX: usize = 512;
 
-/// What is done at each signal, from before any plugin code ran; none for those that cannot be changed.
+/// The action of each signal before any plugin code ran; `None` for signals that cannot be changed.
 static SETTLED: OnceLock<Vec<Option<Action>>> = OnceLock::new();
 /// As `SETTLED` is there.
 static IS_SETTLED: AtomicBool = AtomicBool::new(false);
@@ -74,13 +74,13 @@ fn put_back(signal: i32, found: &Action, settled: &Action) -> bool {
             return false;
         }
     }
-    // SAFETY: what the system itself has said of this signal.
+    // SAFETY: an action that the system itself returned for this signal.
     unsafe { set(signal, settled, ptr::null_mut()) };
-    // Whoever takes a handler of its own away does right, whatever was there before.
+    // Taking its own handler away is right, independent of the one before.
     is_of_host || found.sa_sigaction != libc::SIG_DFL
 }
 
-/// What in a library may still be called at a signal.
+/// Returns a handler in a library that may still be called.
 pub(super) fn hook_in(library: &Range<usize>) -> Option<String> {
     (1..SIGNALS as i32).find_map(|signal| {
         let now = current(signal)?.sa_sigaction;
@@ -102,7 +102,7 @@ pub(super) fn forget(library: &Range<usize>) {
     for handler in &HANDLERS {
         let packed = handler.load(Ordering::Relaxed);
         if library.contains(&(packed >> 7)) {
-            // It may be somebody else's by now.
+            // It may belong to other code by now.
             let _changed = handler.compare_exchange(packed, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
@@ -133,7 +133,7 @@ fn name(signal: i32) -> String {
     signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
 }
 
-/// What is done at a signal; `None` for those that nobody can change, and those of the C library itself.
+/// Returns the action of a signal; `None` for signals that cannot be changed, and signals of the C library itself.
 fn current(signal: i32) -> Option<Action> {
     if matches!(signal, SIGKILL | SIGSTOP) {
         return None;
@@ -152,7 +152,7 @@ unsafe fn set(signal: i32, action: *const Action, old: *mut Action) -> i32 {
     let Some(original) = SIGACTION.address() else { return -1 };
     // SAFETY: glibc's function of this name has this type.
     let set = unsafe { std::mem::transmute::<*mut c_void, Set>(original) };
-    // SAFETY: the arguments are those of the caller.
+    // SAFETY: the caller vouches for the arguments.
     unsafe { set(signal, action, old) }
 }
 
@@ -166,7 +166,7 @@ unsafe extern "C" fn sigaction(signal: i32, action: *const Action, old: *mut Act
     let wanted = unsafe { action.as_ref() }.map(|action| action.sa_sigaction);
     let of_library = wanted.filter(|wanted| IS_SETTLED.load(Ordering::Acquire) && !is_of_host(*wanted));
     let Some(wanted) = of_library else {
-        // SAFETY: the arguments are those of our caller.
+        // SAFETY: our caller vouches for the arguments.
         return unsafe { set(signal, action, old) };
     };
     if OF_THE_HOST.contains(&signal) {
@@ -174,14 +174,14 @@ unsafe extern "C" fn sigaction(signal: i32, action: *const Action, old: *mut Act
         if let Some(refused) = usize::try_from(signal).ok().and_then(|at| REFUSED.get(at)) {
             refused.fetch_or(!is_as_it_is, Ordering::Relaxed);
         }
-        // SAFETY: the arguments are those of our caller, and nothing is changed.
+        // SAFETY: our caller vouches for the arguments, and nothing is changed.
         return unsafe { set(signal, ptr::null(), old) };
     }
     // Before it can be called.
     if is_handler(wanted) {
         note(signal, wanted);
     }
-    // SAFETY: the arguments are those of our caller.
+    // SAFETY: our caller vouches for the arguments.
     unsafe { set(signal, action, old) }
 }
 

@@ -1,8 +1,8 @@
 //! Threads that run code of a plugin library: it stays mapped as long as they do. One of the files with hand-written
 //! `unsafe`.
 //!
-//! Threads of Rust keep their library mapped themselves, by the thread-locals that std has on them. Those of C do not,
-//! so each begins here, and registers a destructor of its library for its end, which does nothing: the C library then
+//! Threads of Rust keep their library mapped themselves, by the thread-locals that std has on them. Threads of C do
+//! not, so each begins here, and registers a destructor of its library for its end, which does nothing: the C library then
 //! keeps the library mapped until that has run.
 //!
 //! Threads that a constructor begins are not among them: the C library would wait for the loader, which waits for the
@@ -18,10 +18,10 @@ use super::libraries::is_watched;
 use super::original::{Original, is_of_host};
 use super::thread_exit::register_with_glibc;
 
-/// How long a thread may take to begin.
+/// Time that a thread may take to begin.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a thread runs. One that is cancelled, or ends by `pthread_exit`, unwinds through all of it.
+/// The job of a thread. A thread that is cancelled, or ends by `pthread_exit`, unwinds through all of it.
 type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
 
 /// A thread that is to run code of a library.
@@ -62,7 +62,7 @@ unsafe extern "C-unwind" fn run(begin: *mut c_void) -> *mut c_void {
     // SAFETY: `nothing` takes anything; the address lies in the library that is to stay.
     unsafe { register_with_glibc(nothing, ptr::null_mut(), start as *mut c_void) };
     BEGINNING.fetch_sub(1, Ordering::Release);
-    // SAFETY: as whoever began the thread has said.
+    // SAFETY: the code that began the thread vouches for this.
     unsafe { start(argument) }
 }
 
@@ -86,12 +86,12 @@ unsafe extern "C" fn pthread_create(
     // SAFETY: glibc's function of this name has this type.
     let create = unsafe { std::mem::transmute::<*mut c_void, Create>(original) };
     if is_of_host(start as usize) || !is_watched(start as usize) {
-        // SAFETY: the arguments are those of our caller.
+        // SAFETY: our caller vouches for the arguments.
         return unsafe { create(thread, attributes, start, argument) };
     }
     let begin = Box::into_raw(Box::new(Begin { start, argument }));
     BEGINNING.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: the arguments are those of our caller, but for what `run` takes apart again.
+    // SAFETY: our caller vouches for the arguments, but for what `run` takes apart again.
     let status = unsafe { create(thread, attributes, run, begin.cast()) };
     if status != 0 {
         BEGINNING.fetch_sub(1, Ordering::Release);

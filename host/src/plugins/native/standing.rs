@@ -1,4 +1,4 @@
-//! What all of the process shares and the host relies on: put back where plugin code has changed it. One of the files
+//! State that the whole process shares and the host relies on: put back where plugin code has changed it. One of the files
 //! with hand-written `unsafe`.
 #![expect(unsafe_code, reason = "asks for the locale, and sets it")]
 
@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags, Stat};
 use rustix::process::{Resource, Rlimit};
 use rustix::{fs, io, process, stdio};
 
-/// How long a change must last. Some code changes the umask or an output for a moment, and puts it back itself.
+/// Time that a change must last to count. Some code changes the umask or an output for a moment, and puts it back itself.
 const LASTING: Duration = Duration::from_millis(20);
 
 /// The limits that end calls or the host if they become lower.
@@ -37,7 +37,7 @@ const STREAMS: [(Borrow, &str, Replace); 3] = [
 type Borrow = fn() -> BorrowedFd<'static>;
 type Replace = fn(BorrowedFd<'_>) -> io::Result<()>;
 
-/// What it was before any plugin code ran; what could not be found out is left alone.
+/// The state before any plugin code ran; `None` where it could not be read, and so is not put back.
 struct Standing {
     umask: Option<Mode>,
     directory: Option<OwnedFd>,

@@ -6,11 +6,11 @@
 //!
 //! So the host defines that function itself, in front of glibc's. What plugin libraries register on a worker is
 //! recorded here and run, last one first, when their generation is retired: on that worker, from a task of the
-//! host's own, where no plugin frame is on the stack. Whatever a plugin registers on other threads goes on to glibc, which
-//! must keep pinning the library for it, and the host's own thread-locals to `own_locals`.
+//! host's own, where no plugin frame is on the stack. Destructors that a plugin registers on other threads go on to glibc,
+//! which must keep pinning the library for them, and the host's own thread-locals go to `own_locals`.
 //!
 //! Libraries are mapped and closed on one thread that never ends (`mapper`), as allocators bind themselves to it. What
-//! constructors register there comes before anybody knows where their library lies, so it is sorted afterwards.
+//! constructors register there comes before it is known where their library lies, so it is sorted afterwards.
 //!
 //! AddressSanitizer (`scripts/sanitize.sh`) does not intercept that function.
 //!
@@ -34,9 +34,9 @@ use super::original::{Destructor, Original, is_of_host};
 use super::own_locals;
 use crate::base::Mutex;
 
-/// Why a library of which a destructor has aborted stays mapped.
+/// The reason to keep a library mapped of which a destructor has aborted.
 const ABORTED_TEXT: &str = "a destructor of one of its thread-locals aborted, as a panic in one does: part of its code will never return";
-/// How long the workers may take to come by.
+/// Time that all workers have to take part in a flush.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A destructor that a plugin library registered on one worker.
@@ -49,7 +49,7 @@ struct Recorded {
 // SAFETY: only the worker that recorded it runs it; others only look at the address of the library.
 unsafe impl Send for Recorded {}
 
-/// What is recorded on one worker.
+/// The record of one worker.
 #[derive(Default)]
 struct Worker {
     recorded: Mutex<Vec<Recorded>>,
@@ -59,7 +59,7 @@ struct Worker {
     touched: AtomicBool,
     /// Number of the last flush that it took part in.
     flushed: AtomicU64,
-    /// Where its signal handlers run that ask for a stack of their own; std gave it one.
+    /// The stack from std for signal handlers that ask for one.
     signal_stack: Option<SignalStack>,
 }
 
@@ -182,7 +182,7 @@ pub(in crate::plugins) fn while_mapping<T>(map: impl FnOnce() -> T) -> T {
         recorded.extract_if(.., |recorded| !is_watched(recorded.library.addr())).collect()
     };
     for Recorded { destructor, object, library } in others {
-        // SAFETY: the arguments are those of the call that was recorded, on this thread.
+        // SAFETY: the recorded call had these arguments, on this thread.
         unsafe { register_with_glibc(destructor, object, library) };
     }
     mapped
@@ -237,13 +237,13 @@ pub(in crate::plugins) async fn flush(library: &Range<usize>) -> Result<(), Stri
     }
 }
 
-/// Whether some worker has a destructor of the library left.
+/// Returns true if a worker has a destructor of the library left.
 fn holds(library: &Range<usize>) -> bool {
     let of_library = |recorded: &Recorded| library.contains(&recorded.library.addr());
     WORKERS.lock().iter().any(|worker| worker.recorded.lock().iter().any(of_library))
 }
 
-/// Whether every worker that may have something of a plugin took part in a flush.
+/// Returns true if every worker that may have something of a plugin took part in a flush.
 fn all_flushed(number: u64) -> bool {
     let done = |worker: &Arc<Worker>| {
         !worker.touched.load(Ordering::Relaxed) || worker.flushed.load(Ordering::Relaxed) >= number
@@ -312,7 +312,7 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
     if is_of_host(library.addr()) && own_locals::register(destructor, object) {
         return 0;
     }
-    // SAFETY: the arguments are those of our caller.
+    // SAFETY: our caller vouches for the arguments.
     unsafe { register_with_glibc(destructor, object, library) }
 }
 
@@ -330,7 +330,7 @@ pub(super) unsafe fn register_with_glibc(
     };
     // SAFETY: glibc's function of this name has this type.
     let register = unsafe { std::mem::transmute::<*mut c_void, Register>(original) };
-    // SAFETY: the arguments are those of our caller.
+    // SAFETY: our caller vouches for the arguments.
     unsafe { register(destructor, object, library) }
 }
 
@@ -360,7 +360,7 @@ mod tests {
                 };
             }
             flush_here(&library, 1);
-            assert_eq!(RUNS.load(Ordering::SeqCst), 2, "those of one library");
+            assert_eq!(RUNS.load(Ordering::SeqCst), 2, "of one library alone");
             flush_here(&library, 1);
             assert_eq!(RUNS.load(Ordering::SeqCst), 2, "once");
         })

@@ -14,7 +14,7 @@ pub(crate) struct Brought {
     pub(crate) plugin: String,
 }
 
-/// Those of all plugins, by SONAME.
+/// The libraries of all plugins, by SONAME.
 static BROUGHT: Mutex<BTreeMap<String, Brought>> = Mutex::new(BTreeMap::new());
 
 /// Returns the library of this SONAME, if a plugin brought one.

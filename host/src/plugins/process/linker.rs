@@ -21,9 +21,9 @@ pub(crate) fn settle(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Has the system's loader look again at libraries that were closed while something pinned them.
+/// Makes the system's loader look again at libraries that were closed while something pinned them.
 ///
-/// It does so when a library is really unmapped, so this needs one that nobody else has mapped: glibc still ships
+/// It does so when a library is really unmapped, so this needs one that is mapped nowhere else: glibc still ships
 /// some that are empty since their functions moved into `libc.so.6`.
 pub(crate) fn nudge() {
     // SAFETY: an empty library of glibc; opening it runs nothing.
@@ -59,7 +59,7 @@ pub(crate) fn in_words(error: &libloading::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Says what helps, where the loader's words do not.
+/// Adds the way out where the loader's words have none.
 pub(crate) fn with_advice(words: &str) -> String {
     if !words.contains(STATIC_TLS) {
         return words.to_owned();

@@ -1,13 +1,14 @@
-//! What of a file is mapped into this process, as the system tells it: `dlclose` returning 0 says nothing.
+//! The mapped parts of a file, from `/proc/self/maps`: that `dlclose` returns 0 proves nothing.
 
 use std::ops::Range;
 
-/// Bytes of the file of this name that are mapped; 0 where the system does not tell.
+/// Returns the mapped bytes of the file of this name; 0 where the system does not tell.
 pub(crate) fn mapped_bytes(file: &str) -> u64 {
     segments(&read(), file).map(|segment| (segment.end - segment.start) as u64).sum()
 }
 
-/// From the first to the last mapped byte of the file of this name; `None` if nothing of it is mapped, or the system does not tell.
+/// Returns the range from the first to the last mapped byte of the file of this name; `None` if nothing of it is mapped,
+/// or the system does not tell.
 pub(crate) fn range(file: &str) -> Option<Range<usize>> {
     let maps = read();
     let start = segments(&maps, file).map(|segment| segment.start).min()?;
@@ -15,7 +16,7 @@ pub(crate) fn range(file: &str) -> Option<Range<usize>> {
     Some(start..end)
 }
 
-/// All files that are mapped, with the address ranges that each has.
+/// Returns all mapped files, each with its address ranges.
 pub(crate) fn objects() -> Vec<(Range<usize>, String)> {
     let maps = read();
     let objects = maps.lines().filter_map(|line| {

@@ -1,4 +1,4 @@
-//! What the host keeps of one plugin: the published generation, those that can come back, those still mapped.
+//! One plugin: the published generation, the kept ones that can come back, and the retired ones still mapped.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,7 +25,7 @@ pub(crate) struct Entry {
     state: Mutex<State>,
 }
 
-/// What is known of a plugin.
+/// The state of a plugin.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) published: Option<Published>,
@@ -40,10 +40,10 @@ pub(crate) struct State {
     /// The operator's file that held it last.
     pub(crate) path: Option<PathBuf>,
     /// Digest of that file when what is published was committed to.
-    pub(crate) seen: Option<String>,
+    pub(crate) file_digest: Option<String>,
     /// Digest of a build in that file that was tried since, and refused.
-    pub(crate) tried: Option<String>,
-    /// What was published last.
+    pub(crate) refused_digest: Option<String>,
+    /// The build that was published last.
     shown: Option<Shown>,
     pub(crate) change: Option<Progress>,
     pub(crate) last_failure: Option<LastFailure>,
@@ -67,7 +67,7 @@ pub(crate) struct Kept {
     pub(crate) staged: Arc<Staged>,
 }
 
-/// What the admin API shows of a plugin that is not published at present, too.
+/// The build that the admin API shows, also while the plugin is not published.
 #[derive(Clone)]
 struct Shown {
     name: String,
@@ -100,12 +100,12 @@ impl Entry {
         state.last_generation
     }
 
-    /// Puts a new generation in the place of the published one; answers that.
+    /// Publishes a generation and returns the one it replaces.
     pub(crate) fn install(
         &self,
         new: Published,
         path: PathBuf,
-        seen: Option<String>,
+        file_digest: Option<String>,
         published_at: SystemTime,
     ) -> Option<Published> {
         let mut state = self.state();
@@ -114,14 +114,14 @@ impl Entry {
         state.shown =
             Some(Shown { name: generation.plugin.to_string(), build: Kept::of(generation), published_at });
         state.path = Some(path);
-        state.seen = seen;
-        state.tried = None;
+        state.file_digest = file_digest;
+        state.refused_digest = None;
         state.last_failure = None;
         state.kept.retain(|kept| kept.generation != number);
         state.published.replace(new)
     }
 
-    /// Keeps the build of a retired generation for `rollback`, and lets go of the oldest beyond `most`. Their copies go
+    /// Keeps the build of a retired generation for `rollback`, and drops the oldest beyond `most`. Their copies are removed
     /// when the next record no longer names them.
     pub(crate) fn keep(&self, retired: &Generation, most: usize) {
         let mut state = self.state();
@@ -138,7 +138,7 @@ impl Entry {
         }
     }
 
-    /// What the code of the published generation changed of the process, one sentence each.
+    /// Returns the changes of the published code to the process, one sentence each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let state = self.state();
         state.published.as_ref().map(|published| published.generation.warnings()).unwrap_or_default()
@@ -150,7 +150,7 @@ impl Entry {
         self.state().last_failure = Some(failure);
     }
 
-    /// The plugin as the admin API shows it; `None` if it never got as far as being published.
+    /// Returns the plugin as the admin API shows it; `None` if it was never published.
     pub(crate) fn status(&self) -> Option<PluginStatus> {
         let state = self.state();
         let Shown { name, build, published_at } = state.shown.clone()?;
@@ -191,7 +191,7 @@ impl State {
         self.shown.as_ref().map(|shown| shown.published_at)
     }
 
-    /// Returns true for the build that serves, and for those that did and are kept.
+    /// Returns true for the build that serves, and for kept builds that served.
     pub(crate) fn has_served(&self, sha256: &str) -> bool {
         let published = self.published.as_ref().map(|published| &published.generation.staged);
         let kept = self.kept.iter().map(|kept| &kept.staged);
@@ -207,30 +207,35 @@ impl State {
         self.mapped.iter().map(zombie).filter(|zombie| zombie.mapped_bytes > 0).collect()
     }
 
-    /// What will be kept once `retired` is.
+    /// Returns the builds that are kept once `retired` is one of them.
     fn kept_with(&self, retired: Option<&Generation>, most: usize) -> VecDeque<Kept> {
         retired.map(Kept::of).into_iter().chain(self.kept.iter().cloned()).take(most).collect()
     }
 
-    /// What is recorded of what is published now.
+    /// Returns the record of the published generation.
     pub(crate) fn record(&self, most: usize) -> PluginRecord {
         PluginRecord {
             last_generation: self.last_generation,
             committed: self.published.as_ref().map(|published| Kept::of(&published.generation).build()),
-            seen: self.seen.clone(),
-            tried: self.tried.clone(),
+            file_digest: self.file_digest.clone(),
+            refused_digest: self.refused_digest.clone(),
             kept: self.kept_with(None, most).iter().map(Kept::build).collect(),
         }
     }
 
-    /// What is recorded once `new` is published.
-    pub(crate) fn record_with(&self, new: &Generation, seen: Option<String>, most: usize) -> PluginRecord {
+    /// Returns the record once `new` is published.
+    pub(crate) fn record_with(
+        &self,
+        new: &Generation,
+        file_digest: Option<String>,
+        most: usize,
+    ) -> PluginRecord {
         let old = self.published.as_ref().map(|old| &*old.generation);
         PluginRecord {
             last_generation: self.last_generation,
             committed: Some(Kept::of(new).build()),
-            seen,
-            tried: None,
+            file_digest,
+            refused_digest: None,
             kept: self.kept_with(old, most).iter().map(Kept::build).collect(),
         }
     }

@@ -1,5 +1,5 @@
-//! What of the plugin directory is not served at present, and since when: what `/ready`, `plugins list` and the metrics
-//! say, and what a reload of the host knows already.
+//! The files and plugins that are not served, and since when, for `/ready`, `plugins list`, the metrics, and a reload of
+//! the host, which fails for new ones only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ pub struct Failure {
     pub what: String,
     /// The step that failed.
     pub step: LifecycleStep,
-    /// Why.
+    /// The reason, in a sentence.
     pub reason: String,
     /// Since when it is so.
     pub since: SystemTime,
@@ -105,12 +105,12 @@ impl Failures {
         self.locked().get(&failed.what).is_some_and(|(known, _)| is_same(known, failed))
     }
 
-    /// What is wrong with a file or plugin, and since when.
+    /// Returns the fault of a file or plugin, and when it began.
     pub(crate) fn of(&self, what: &str) -> Option<(String, SystemTime)> {
         self.locked().get(what).map(|(failed, since)| (failed.error.to_string(), *since))
     }
 
-    /// What is so now: files that are gone since are none of it.
+    /// Returns all current failures, without files that are gone since.
     pub(crate) fn all(&self) -> Vec<Failure> {
         let noted = self.locked();
         let all = noted.values().filter_map(|(failed, since)| {

@@ -25,7 +25,7 @@ const RECORD_BYTES_MAX: u64 = 16 << 20;
 /// The form of the file.
 const VERSION: u32 = 1;
 
-/// What is on disk of all plugins, by name.
+/// The records of all plugins, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Book {
@@ -46,19 +46,21 @@ impl Book {
     }
 }
 
-/// What is on disk of one plugin.
+/// The record of one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PluginRecord {
     /// Last number that was given out.
     pub(crate) last_generation: u64,
-    /// What the next start serves, unless the operator's file has changed.
+    /// The build that the next start serves, unless the operator's file has changed.
     pub(crate) committed: Option<Build>,
     /// Digest of the operator's file when that was committed: after a rollback, not that of the build.
-    pub(crate) seen: Option<String>,
+    #[serde(rename = "seen")]
+    pub(crate) file_digest: Option<String>,
     /// Digest of an operator's file that was tried since, and did not get as far.
-    pub(crate) tried: Option<String>,
-    /// What `rollback` can bring back, newest first.
+    #[serde(rename = "tried")]
+    pub(crate) refused_digest: Option<String>,
+    /// The builds that `rollback` can bring back, newest first.
     pub(crate) kept: Vec<Build>,
 }
 
@@ -100,17 +102,18 @@ impl Build {
     }
 }
 
-/// The record, and who may change it: whoever publishes holds [`Records::open_book`] while they do.
+/// The record. Publishing happens under [`Records::open_book`].
 #[derive(Debug)]
 pub(crate) struct Records {
     folder: PrivatePath,
-    /// Where the copies are.
+    /// The folder of the copies.
     staged: PrivatePath,
     book: Mutex<Book>,
 }
 
 impl Records {
-    /// Reads the record in `folder`, of copies in its folder `staged`. One that cannot be read is set aside: what is in the plugin directory serves then.
+    /// Reads the record in `folder`, of copies in its folder `staged`. A record that cannot be read is set aside: then the
+    /// files of the plugin directory serve.
     ///
     /// # Errors
     /// For a record that others than this user may have written.
@@ -130,12 +133,12 @@ impl Records {
         Ok(Self { folder: PrivatePath::new(folder), staged, book: Mutex::new(book) })
     }
 
-    /// The folder of staged copies, and the names of those that the record needs.
+    /// Returns the folder of staged copies, and the names of the copies that the record needs.
     pub(crate) fn copies(&mut self) -> (PrivatePath, BTreeSet<String>) {
         (self.staged.clone(), self.book.get_mut().copies())
     }
 
-    /// What is recorded of each plugin.
+    /// Returns the record of each plugin.
     pub(crate) async fn plugins(&self) -> BTreeMap<String, PluginRecord> {
         self.book.lock().await.plugins.clone()
     }
@@ -262,8 +265,8 @@ mod tests {
         let record = PluginRecord {
             last_generation: 4,
             committed: Some(build("a-3.so")),
-            seen: Some("cd".to_owned()),
-            tried: None,
+            file_digest: Some("cd".to_owned()),
+            refused_digest: None,
             kept: vec![build("a-1.so")],
         };
         let written = record.clone();

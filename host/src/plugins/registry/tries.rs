@@ -19,7 +19,7 @@ const NAME: &str = "tries.json";
 /// Longest file that is read.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// The builds that are being tried, and those that ended the host, by digest.
+/// The builds that are being tried and the builds that ended the host, by digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Notes {
@@ -33,7 +33,7 @@ struct Build {
     plugin: String,
     /// Name of the operator's file.
     file: String,
-    /// How many lives of the host in a row ended while it was being loaded.
+    /// Number of lives of the host in a row that ended while it was being loaded.
     times: u32,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    /// Reads what the last life of the host left in `folder`: whatever it was trying has ended it.
+    /// Reads the notes of the last life of the host in `folder`: a build that it was trying has ended it.
     ///
     /// # Errors
     /// For a file that others than this user may have written.
@@ -74,7 +74,7 @@ impl Tries {
         Ok(Self { folder: PrivatePath::new(folder), notes })
     }
 
-    /// How many lives of the host in a row ended while they loaded the build of this digest.
+    /// Returns the number of lives of the host in a row that ended while they loaded this build.
     pub(crate) fn ended(&self, sha256: &str) -> u32 {
         self.notes().ended.get(sha256).map_or(0, |build| build.times)
     }
@@ -89,7 +89,7 @@ impl Tries {
         self.change(move |notes| drop(notes.trying.insert(sha256, build))).await
     }
 
-    /// Notes that the host goes on, whatever came of it.
+    /// Notes that the host survived loading a build, with success or not.
     pub(crate) async fn survived(&self, sha256: &str) {
         let sha256 = sha256.to_owned();
         self.change_or_warn(move |notes| {

@@ -91,7 +91,7 @@ impl Handler for LeasedFunction {
                 cancelled: Box::pin(self.lease.cancelled()),
                 lease: self.lease.clone(),
             });
-            // The plugin's future was polled just now; what is left is to have a cancellation know the task.
+            // The plugin's future was polled just now; this poll registers the task with the cancellation.
             return match call.poll_cancelled(context) {
                 Poll::Ready(outcome) => Started::Ready(outcome),
                 Poll::Pending => Started::Pending(call),
@@ -103,7 +103,7 @@ impl Handler for LeasedFunction {
     }
 }
 
-/// What a plugin is told of an invocation, whose handle is `handle`; as long as that lives.
+/// Describes an invocation for a plugin. `handle` is the handle of the invocation, and must outlive the context.
 pub(crate) fn call_context(invocation: &Invocation, handle: *const ()) -> CallContext {
     let text = |text: Option<&str>| Slice::new(text.unwrap_or_default().as_bytes());
     let remaining = invocation.deadline.remaining().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the host keeps behind the `instance` handle that a plugin passes back with every call of the host's table.
+//! The state behind the `instance` handle that a plugin passes back with every call of the host's table.
 //! One of the files with hand-written `unsafe`.
 #![expect(unsafe_code, reason = "turns the handle back into a reference")]
 

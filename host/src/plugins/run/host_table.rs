@@ -189,7 +189,7 @@ unsafe extern "C" fn describe(invocation: *const (), context: *mut CallContext) 
 }
 
 unsafe extern "C" fn log_level(_: *const ()) -> u32 {
-    // Of lines of plugins: others, as those of the audit log, may be shown at more levels.
+    // The levels for lines of plugins alone: the audit log, for one, may be shown at more.
     let shown = [
         tracing::enabled!(target: "plugin", tracing::Level::ERROR),
         tracing::enabled!(target: "plugin", tracing::Level::WARN),
@@ -201,7 +201,7 @@ unsafe extern "C" fn log_level(_: *const ()) -> u32 {
 }
 
 unsafe extern "C" fn log(instance: *const (), record: *const LogRecord) {
-    // Nobody is left to tell if logging itself panics.
+    // A panic of logging itself cannot be logged.
     let _contained = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the plugin passes its handle.
         let handle = unsafe { PluginHandle::from_raw(instance) };

@@ -122,7 +122,7 @@ fn until_retired(call: CallFuture, retired: &CancellationToken, context: &mut Co
             }
         }
     });
-    // Has the retirement know the task.
+    // Registers the task with the retirement.
     match call.as_mut().poll(context) {
         Poll::Ready(outcome) => Started::Ready(outcome),
         Poll::Pending => Started::Pending(call),
@@ -205,7 +205,7 @@ fn nested(
     })
 }
 
-/// Writes an outcome for a plugin and answers its status.
+/// Writes an outcome for a plugin and returns its status.
 ///
 /// # Safety
 /// `out` may be written to.

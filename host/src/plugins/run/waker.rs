@@ -10,7 +10,7 @@ use super::lease::Lease;
 
 /// Behind `data`: a `&Waker` for a borrowed one, a `Box<Waker>` for a clone. Both are a pointer to a `Waker`.
 ///
-/// What a plugin keeps of it is host code only, so it needs no lease.
+/// A plugin that keeps one keeps host code only, so it needs no lease.
 static OUTWARD: abi::WakerVtable = abi::WakerVtable { clone, wake, wake_by_ref, drop: drop_clone };
 
 /// Runs `call` with a std waker as an ABI one, valid for the length of the call.

@@ -1,4 +1,4 @@
-//! Finds functions that hold a worker thread: that neither end nor wait, so that whatever else the worker would do waits.
+//! Finds functions that hold a worker thread: they neither end nor wait, so all other work of that worker waits.
 //!
 //! A worker notes what it polls, and since which tick, in a slot of its own: two atomic stores a poll, and no look at a
 //! clock. One thread counts the ticks and looks at the slots.
@@ -17,11 +17,11 @@ use tokio::sync::watch;
 
 use crate::base::{FunctionName, Mutex, MutexGuard, Tasks};
 
-/// How long a tick is.
+/// Length of a tick.
 const TICK: Duration = Duration::from_millis(50);
-/// A poll that began so many ticks ago holds its worker: that is 100 to 150 ms.
+/// Age in ticks from which a poll holds its worker: 100 to 150 ms.
 const TICKS_MAX: u32 = 3;
-/// A function is not named more often, whatever it does.
+/// Shortest time between two warnings of one function.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// The current tick. It begins at 1, so that no poll looks like [`IDLE`].
@@ -37,7 +37,7 @@ thread_local! {
 /// No plugin code is being polled.
 const IDLE: u64 = 0;
 
-/// What one worker polls: the tick in the upper half, the number of the function in the lower one. On a cache line of
+/// The poll of one worker: its tick in the upper half, the number of its function in the lower one. On a cache line of
 /// its own, as the worker writes to it all the time.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -79,7 +79,7 @@ impl Number {
 #[derive(Debug)]
 pub(crate) struct Polling {
     slot: &'static Slot,
-    /// What was being polled, if that made this call.
+    /// The outer poll, if that made this call.
     around: u64,
 }
 
@@ -118,14 +118,14 @@ fn functions() -> MutexGuard<'static, Option<Functions>> {
     FUNCTIONS.lock()
 }
 
-/// How often each function was found to hold a worker: those that did.
+/// Returns how often each function was found to hold a worker, for functions that did.
 pub(crate) fn held() -> Vec<(FunctionName, u64)> {
     let functions = functions();
     let watched = functions.iter().flat_map(|functions| &functions.watched);
     watched.filter(|watched| watched.held > 0).map(|watched| (watched.name.clone(), watched.held)).collect()
 }
 
-/// How many workers are held at present.
+/// Returns the number of workers that are held.
 pub(crate) fn workers_held() -> usize {
     let now = NOW.load(Ordering::Relaxed);
     slots().iter().filter(|slot| is_older(slot.0.load(Ordering::Relaxed), now, TICKS_MAX)).count()
@@ -175,7 +175,7 @@ impl Watchdog {
     }
 }
 
-/// What one tick has found.
+/// The findings of one tick.
 struct Found {
     all_held: bool,
     /// A worker is at something that it began before the last tick.

@@ -14,14 +14,14 @@ use crate::files::open_regular;
 
 /// Longest comment of a signature that is shown, in characters.
 const COMMENT_CHARS_MAX: usize = 200;
-/// What a signature says of itself.
+/// The readable parts of a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureInfo {
     /// The key that it names.
     pub key_id: String,
     /// The comment that is signed along with the file.
     pub trusted_comment: String,
-    /// A key of the config made it, of this very file; without that, anybody may have written the comment.
+    /// True if a key of the config made it for this very file. Otherwise the comment may be forged.
     pub verified: bool,
 }
 
@@ -63,7 +63,7 @@ impl FileSignature {
         Ok(Self { bytes, signature, key_id })
     }
 
-    /// Whether one of the keys made it, of these bytes. The outer error is that of reading them.
+    /// Verifies that one of the keys made it for these bytes. The outer error is an error of reading them.
     pub(crate) fn verify<R: Read>(
         &self,
         keys: &[TrustedKey],
@@ -121,11 +121,11 @@ impl FileSignature {
 pub(in crate::plugins) mod tests {
     use super::*;
 
-    /// Of a secret key that nobody has any more.
+    /// The public key of a secret key that was thrown away.
     pub(in crate::plugins) const KEY: &str = "RWTnCfPX0FCG070LGWlqsw7whx7psyJud83349hk+ySTg1JdD33fKiK3";
     /// Of a key of minisign's own examples.
     pub(in crate::plugins) const OTHER_KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
-    /// What was signed.
+    /// The signed bytes.
     pub(in crate::plugins) const SIGNED: &[u8] = b"test";
     /// By `minisign -S`.
     pub(in crate::plugins) const SIGNATURE: &str = "untrusted comment: signature from minisign secret key\n\
@@ -174,7 +174,7 @@ pub(in crate::plugins) mod tests {
             "is signed by key D38650D0D7F309E7, which [trust] does not have: sign it with the secret key of \
              E7620F1842B4E81F, or add the public key to `keys`"
         );
-        // The id is no secret: a key that took it over signs nothing.
+        // The id is not secret, and another key with the same id verifies nothing.
         let id = |text: &str| STANDARD.decode(text).unwrap()[2..10].to_vec();
         let mut forged = STANDARD.decode(OTHER_KEY).unwrap();
         forged[2..10].copy_from_slice(&id(KEY));

@@ -11,7 +11,7 @@ pub(crate) const SIGNATURE_BYTES_MAX: u64 = 4096;
 /// Largest plugin file in bytes for a signature of the old kind, which is over the file itself: all of it has to be
 /// in memory at once.
 pub(crate) const LEGACY_BYTES_MAX: u64 = 128 << 20;
-/// What the name of a signature file has after that of the plugin file.
+/// The ending that a signature file adds to the name of the plugin file.
 pub(crate) const ENDING: &str = ".minisig";
 
 /// The name of the signature of a file, beside which it lies.
@@ -19,7 +19,7 @@ pub(crate) fn signature_name(file: &str) -> String {
     format!("{file}{ENDING}")
 }
 
-/// Where the signature of a file lies.
+/// Returns the path of the signature of a file.
 pub(crate) fn signature_path(file: &Path) -> PathBuf {
     let mut path = OsString::from(file);
     path.push(ENDING);

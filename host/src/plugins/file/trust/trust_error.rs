@@ -1,4 +1,4 @@
-//! Why a plugin file is not trusted, with the way out.
+//! The reasons why a plugin file is not trusted, each with the way out.
 
 use std::io;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::sync::Arc;
 use super::signature_file::{ENDING, LEGACY_BYTES_MAX, SIGNATURE_BYTES_MAX};
 use crate::config::KeyId;
 
-/// Why a plugin file is not trusted.
+/// The reason why a plugin file is not trusted.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum TrustError {
     /// Every user of the machine may change it.
     Writable,
-    /// Nothing lies beside it.
+    /// It has no signature file.
     Unsigned,
-    /// What lies beside it is too long for a signature.
+    /// Its signature file is too long.
     SignatureTooLarge,
-    /// What lies beside it cannot be read.
+    /// Its signature file cannot be read.
     Unreadable(Arc<io::Error>),
-    /// What lies beside it is no signature of minisign.
+    /// Its signature file is not a minisign signature.
     NotASignature,
     /// The signature is by a key that the config does not have.
     OtherKey {
@@ -31,16 +31,16 @@ pub enum TrustError {
     Changed,
     /// The signature is of the old kind, and the file too large for it.
     TooLargeForLegacy,
-    /// The digest is none of those that the config has for the plugin.
+    /// The config has other digests for the plugin.
     OtherDigest {
-        /// What the file says that it holds.
+        /// The plugin that the file claims to hold.
         plugin: String,
         /// Of the file.
         sha256: String,
     },
     /// The config names plugins, and not this one.
     Unlisted {
-        /// What the file says that it holds.
+        /// The plugin that the file claims to hold.
         plugin: String,
         /// Of the file.
         sha256: String,
@@ -68,7 +68,7 @@ impl TrustError {
                 )
             }
             Self::NotASignature => {
-                format!("has a signature file that is no signature of minisign: sign it again with {sign}")
+                format!("has a signature file that is not a minisign signature: sign it again with {sign}")
             }
             Self::OtherKey { found, trusted } => {
                 let trusted: Vec<String> = trusted.iter().map(ToString::to_string).collect();
