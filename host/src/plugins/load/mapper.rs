@@ -2,7 +2,7 @@
 //!
 //! It never ends: an allocator in a library binds itself to the thread on which its constructors run, and does not
 //! survive that (microsoft/mimalloc#164). While a constructor or destructor does not return, the system's loader lets no
-//! other library through: whatever is to be mapped or closed then is refused at once, instead of waiting for it.
+//! other library through: a library that is to be mapped or closed then is refused at once, instead of waiting for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
