@@ -29,13 +29,18 @@ pub use file::stage::{Staged, Stager};
 pub use file::trust::signature::SignatureInfo;
 pub use file::trust::trust_error::TrustError;
 pub use life::{LifecycleStep, PluginAction, PluginState};
-pub use native::enter_worker;
 pub use registry::failures::Failure;
 pub use run::watchdog::Watchdog;
 pub(crate) use run::watchdog::{held as functions_that_held_workers, workers_held};
 pub use services::Services;
 pub use settings::{PluginConfig, Settings};
 pub use status::{Change, Difference, LastFailure, LoadReport, PluginStatus, Progress, StepTime, Zombie};
+
+/// Makes this thread a worker: the first thing that every thread of the host's runtime does.
+pub fn enter_worker() {
+    native::enter_worker();
+    run::watchdog::enter_worker();
+}
 
 /// Checks the bytes of a plugin file, as before it is mapped; for fuzzing.
 ///

@@ -1,6 +1,7 @@
 //! Functions that hold worker threads: they are named, and what must go on goes on.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -155,6 +156,7 @@ fn the_public_listener_answers_probes_while_all_workers_are_held() {
         clients[0].send("GET", &format!("{url}/health"), &[], b"").header("connection"),
         Some("close")
     );
+    let mut ahead = TcpStream::connect(host.address()).unwrap();
     let (waiting, given_up) = std::thread::scope(|scope| {
         let call = |client: &Client| {
             client.post(&format!("{url}/api/v1/functions/misbehave.functions.sleeps"), &json!({ "ms": 5 }))
@@ -175,6 +177,12 @@ fn the_public_listener_answers_probes_while_all_workers_are_held() {
     }
     until("the workers are free", || host.metric("framex_workers_held") == 0.0);
     until("no call is left behind", || host.metric("framex_calls_in_flight") == 0.0);
+    // A pool may connect long before it asks.
+    std::thread::park_timeout(Duration::from_millis(700));
+    ahead.write_all(b"GET /health HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    ahead.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{answer}");
     until("the workers accept again", || {
         let answer = clients[0]
             .post(&format!("{url}/api/v1/functions/misbehave.functions.sleeps"), &json!({ "ms": 1 }));
@@ -209,11 +217,13 @@ fn probes_over_tls_are_answered_while_all_workers_are_held() {
 
 #[test]
 fn sigterm_ends_a_host_whose_workers_are_all_held() {
-    let mut host = Daemon::builder().config("server.drain_timeout_ms = 500").plugin("misbehave").start();
+    let mut host = Daemon::builder().config("server.drain_timeout_ms = 2000").plugin("misbehave").start();
     let hold = Hold::new();
     let calls = hold_all(&host, &hold);
     let begun = Instant::now();
     host.signal("TERM");
+    until("connections are refused", || TcpStream::connect(host.address()).is_err());
+    assert!(!host.log().contains("the drain deadline passed"), "{}", host.log());
     host.wait_for_log("the drain deadline passed with calls in flight");
     assert_eq!(host.wait(), Some(0), "{}", host.log());
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}\n{}", begun.elapsed(), host.log());

@@ -1,7 +1,6 @@
 //! The daemon: binds its sockets, starts, serves until a signal, and drains.
 
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -95,11 +94,10 @@ impl Daemon {
         let tasks = Tasks::default();
         let on_workers = OnWorkers { workers: &workers, tasks: &tasks };
         on_workers.spawn(clock::keep(Arc::clone(&lock), Arc::clone(reloader.service()), tasks.clone()));
-        let stand_in = TcpListener::from_std(public.as_fd().try_clone_to_owned()?.into())?;
-        let server = Server::new(Arc::clone(reloader.service()), tasks.clone(), listening(&config, tls));
-        on_workers.spawn(Arc::clone(&server).serve(public));
-        let held = Workers { runtime: workers.clone(), all_held: watchdog.all_held() };
-        tasks.spawn(server.stand_in(stand_in, held));
+        let to_workers = Workers { runtime: workers.clone(), all_held: watchdog.all_held() };
+        let server =
+            Server::new(Arc::clone(reloader.service()), tasks.clone(), listening(&config, tls), to_workers);
+        tasks.spawn(server.serve(TcpListener::from_std(public.into_std()?)?));
         let api = admin_api(&reloader, &config, &workers);
         let changes = api.changes.clone();
         if let Some(tcp) = admin_tcp {

@@ -22,12 +22,13 @@ mod pace;
 mod tracked;
 mod write_timeout;
 
-use connection::{Connection, Streams, protocols, released};
+use connection::{Connection, Streams, protocols};
 
 /// Pause after the system refused a connection, for lack of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Interval between evictions while a connection waits for a permit.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// The settings of the listener.
 #[derive(Debug)]
 pub struct ListenerConfig {
@@ -50,7 +51,8 @@ pub struct ListenerConfig {
     pub write_timeout: Duration,
 }
 
-/// The public server: what its connections share, on every runtime that accepts them.
+/// The public server. It accepts on the thread of the admin API, and hands each connection to the workers: functions that
+/// hold all of them keep neither probes from an answer nor the listener from closing.
 #[derive(Debug)]
 pub struct Server {
     service: Arc<Service>,
@@ -61,11 +63,10 @@ pub struct Server {
     permits: Arc<Semaphore>,
     connections: Arc<Connections>,
     protocols: auto::Builder<Streams>,
-    /// Held by [`Server::stand_in`] while it has the socket.
-    stand_in: Arc<tokio::sync::Mutex<()>>,
+    workers: Workers,
 }
 
-/// The workers of the host, as the thread sees them that stands in for them.
+/// The workers of the host.
 #[derive(Debug, Clone)]
 pub struct Workers {
     /// Their runtime.
@@ -77,7 +78,7 @@ pub struct Workers {
 impl Server {
     /// Creates the server; its connections are tasks of `tasks`.
     #[must_use]
-    pub fn new(service: Arc<Service>, tasks: Tasks, config: ListenerConfig) -> Arc<Self> {
+    pub fn new(service: Arc<Service>, tasks: Tasks, config: ListenerConfig, workers: Workers) -> Self {
         let ListenerConfig { tls, connections_max, connections_per_address_max, proxies, .. } = config;
         let times =
             Times { header: config.header_timeout, idle: config.idle_timeout, write: config.write_timeout };
@@ -86,64 +87,17 @@ impl Server {
         let connections = Connections::new(of_address, Arc::clone(&service.meters), strangers);
         let permits = Arc::new(Semaphore::new(connections_max));
         let protocols = protocols(times.header, config.header_bytes_max, tasks.clone());
-        let stand_in = Arc::default();
-        Arc::new(Self {
-            service,
-            tasks,
-            tls,
-            times,
-            connections_max,
-            permits,
-            connections,
-            protocols,
-            stand_in,
-        })
+        Self { service, tasks, tls, times, connections_max, permits, connections, protocols, workers }
     }
 
-    /// Accepts connections until the token of the tasks is cancelled; each is a task of the runtime that this runs on.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        self.accept(&listener, None).await;
-        // From here on, connections are refused: the other descriptor of the socket is closed as well.
-        let _closed = self.stand_in.lock().await;
-        // Those that the system has taken in already are served: a request may be on its way there, and its sender could
-        // not know whether it ran if the connection were reset.
-        for (stream, from) in waiting(listener, self.connections_max) {
-            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
-            if let Some(slot) = self.connections.enter(from) {
-                self.begin(stream, from, slot, permit, None);
-            }
-        }
-    }
-
-    /// Accepts connections while functions hold all workers, from a runtime with a thread of its own: probes are answered
-    /// there, everything else by the workers once they are free.
+    /// Accepts connections until the token of the tasks is cancelled; then the listener is closed at once.
     ///
-    /// `listener` is a second descriptor of the socket of [`Server::serve`].
-    pub async fn stand_in(self: Arc<Self>, listener: TcpListener, workers: Workers) {
-        let _has_the_socket = self.stand_in.lock().await;
-        let mut all_held = workers.all_held.clone();
-        loop {
-            tokio::select! {
-                () = self.tasks.token().cancelled() => return,
-                held = all_held.wait_for(|held| *held) => if held.is_err() { return },
-            }
-            self.accept(&listener, Some(&workers)).await;
-        }
-    }
-
-    /// Accepts connections until the host stops; in the slot of workers, until they are free.
-    async fn accept(&self, listener: &TcpListener, instead_of: Option<&Workers>) {
-        let ends = async {
-            tokio::select! {
-                () = self.tasks.token().cancelled() => {}
-                () = released(instead_of) => {}
-            }
-        };
-        tokio::pin!(ends);
+    /// `listener` is of the runtime that this runs on.
+    pub async fn serve(self, listener: TcpListener) {
         loop {
             let accepted = tokio::select! {
-                () = ends.as_mut() => return,
-                accepted = listener.accept() => accepted,
+                () = self.tasks.token().cancelled() => break,
+                accepted = listener.accept() => accepted.and_then(|(stream, from)| Ok((stream.into_std()?, from))),
             };
             match accepted {
                 Ok((stream, from)) => {
@@ -152,10 +106,10 @@ impl Server {
                         // One that was accepted is served, also if the host stops just then.
                         biased;
                         permit = permit(&self.permits, &self.connections, &slot) => permit,
-                        () = self.tasks.token().cancelled() => return,
+                        () = self.tasks.token().cancelled() => break,
                     };
-                    let Ok(permit) = permit else { return };
-                    self.begin(stream, from, slot, permit, instead_of);
+                    let Ok(permit) = permit else { break };
+                    self.begin(stream, from, slot, permit);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
@@ -163,29 +117,42 @@ impl Server {
                 }
             }
         }
+        // Those that the system has taken in already are served: a request may be on its way there, and its sender could
+        // not know whether it ran if the connection were reset. From here on, connections are refused.
+        for (stream, from) in waiting(listener, self.connections_max) {
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
+            if let Some(slot) = self.connections.enter(from) {
+                self.begin(stream, from, slot, permit);
+            }
+        }
     }
 
-    fn begin(
-        &self,
-        stream: TcpStream,
-        from: SocketAddr,
-        slot: Slot,
-        permit: OwnedSemaphorePermit,
-        instead_of: Option<&Workers>,
-    ) {
+    /// Serves a connection on a worker; while functions hold all of them, on this very thread.
+    fn begin(&self, stream: std::net::TcpStream, from: SocketAddr, slot: Slot, permit: OwnedSemaphorePermit) {
+        let all_held = *self.workers.all_held.borrow();
         let connection = Connection {
             service: Arc::clone(&self.service),
             protocols: self.protocols.clone(),
             times: self.times,
             slot,
             tasks: self.tasks.clone(),
-            workers: instead_of.cloned().map(Box::new),
+            workers: all_held.then(|| Box::new(self.workers.clone())),
         };
         let tls = self.tls.clone();
-        self.tasks.spawn(async move {
-            connection.serve(stream, from, tls).await;
+        let serving = async move {
+            // An error: the connection is gone already.
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                connection.serve(stream, from, tls).await;
+            }
             drop(permit);
-        });
+        };
+        if all_held {
+            self.tasks.spawn(serving);
+        } else {
+            self.tasks.spawn_on(&self.workers.runtime, serving);
+        }
     }
 }
 
@@ -210,14 +177,8 @@ async fn permit(
 }
 
 /// Returns at most `most` connections that the system has established and the host has not accepted; closes the listener.
-fn waiting(listener: TcpListener, most: usize) -> Vec<(TcpStream, SocketAddr)> {
+fn waiting(listener: TcpListener, most: usize) -> Vec<(std::net::TcpStream, SocketAddr)> {
     // Asked of the system: the runtime's own listener may not have heard of them yet.
     let Ok(listener) = listener.into_std() else { return Vec::new() };
-    let accepted = std::iter::from_fn(|| listener.accept().ok()).take(most);
-    accepted
-        .filter_map(|(stream, from)| {
-            stream.set_nonblocking(true).ok()?;
-            Some((TcpStream::from_std(stream).ok()?, from))
-        })
-        .collect()
+    std::iter::from_fn(|| listener.accept().ok()).take(most).collect()
 }

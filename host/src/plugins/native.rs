@@ -33,7 +33,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 pub(super) use libraries::watch;
-pub use thread_exit::enter_worker;
+pub(super) use thread_exit::enter_worker;
 pub(super) use thread_exit::{enter_mapper, flush, run_and_flush, touch as touch_worker, while_mapping};
 
 use super::process::maps;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
-pub fn enter_worker() {}
+pub(super) fn enter_worker() {}
 
 pub(super) fn enter_mapper() {}
 

@@ -46,7 +46,7 @@ pub(super) struct Connection {
     pub(super) times: Times,
     pub(super) slot: Slot,
     pub(super) tasks: Tasks,
-    /// Where calls run, if the connection was accepted in the slot of the workers. Boxed, as it hardly ever is.
+    /// Where calls run, if functions held all workers when the connection was accepted. Boxed, as they hardly ever do.
     pub(super) workers: Option<Box<Workers>>,
 }
 
@@ -100,6 +100,8 @@ impl Connection {
         let connections = Arc::clone(slot.all());
         let info = Arc::new(ConnectionInfo { address: from, certificate, connections });
         let activity = slot.activity();
+        // HTTP/2 is told to go once the workers are free, HTTP/1 with its next response.
+        let moves = Notify::new();
         let answer = service_fn(|request: Request<Incoming>| {
             let in_flight = activity.begin();
             if activity.strangers().all().are_too_many() {
@@ -111,6 +113,9 @@ impl Connection {
             let route = service.take(head, &info, &in_flight);
             let elsewhere = workers.as_deref().filter(|_| !route.is_probe());
             let is_last = workers.is_some();
+            if is_last && version == Version::HTTP_2 {
+                moves.notify_one();
+            }
             let (service, info) = (Arc::clone(&service), Arc::clone(&info));
             let answer = async move {
                 let inbound = Inbound { body: &mut body, in_flight: &in_flight, from: &info };
@@ -146,7 +151,7 @@ impl Connection {
                     Duration::ZERO
                 }
                 () = idle.notified() => Duration::ZERO,
-                () = released(workers.as_deref()) => LAST_REQUESTS,
+                () = released(workers.as_deref(), &moves) => LAST_REQUESTS,
             };
             let last_requests = async {
                 tokio::time::sleep(last_requests).await;
@@ -233,9 +238,10 @@ where
     }
 }
 
-/// Ends once the workers are free again; never without any.
-pub(super) async fn released(workers: Option<&Workers>) {
+/// Ends once a connection that `moves` has workers to move to; never without any.
+async fn released(workers: Option<&Workers>, moves: &Notify) {
     let Some(workers) = workers else { return std::future::pending().await };
+    moves.notified().await;
     let mut all_held = workers.all_held.clone();
     // An error is the end of the host.
     let _free = all_held.wait_for(|held| !held).await;

@@ -130,7 +130,7 @@ pub(super) fn prepare() {
 }
 
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
-pub fn enter_worker() {
+pub(in crate::plugins) fn enter_worker() {
     let worker = Arc::new(Worker { signal_stack: SignalStack::current(), ..Worker::default() });
     WORKERS.lock().push(Arc::clone(&worker));
     CURRENT.set(Arc::as_ptr(&worker));

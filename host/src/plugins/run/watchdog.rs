@@ -27,11 +27,13 @@ const LOG_PAUSE: Duration = Duration::from_secs(10);
 /// The current tick. It begins at 1, so that no poll looks like [`IDLE`].
 static NOW: AtomicU32 = AtomicU32::new(1);
 static SLOTS: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
+static ELSEWHERE: Slot = Slot(AtomicU64::new(IDLE));
 static FUNCTIONS: Mutex<Option<Functions>> = Mutex::new(None);
 
 thread_local! {
     /// The slot of this thread, once it has polled something. Without a destructor, so that reading it is one load.
     static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// No plugin code is being polled.
@@ -101,12 +103,20 @@ impl Drop for Polling {
     }
 }
 
-/// Workers are few, and live as long as the process: what one leaves behind is bounded by their number.
+/// Makes this thread a worker, whose polls are watched: the first thing that every thread of the host's runtime does.
+pub(crate) fn enter_worker() {
+    IS_WORKER.set(true);
+}
+
+/// Workers are few, and live as long as the process: what one leaves behind is bounded by their number. Threads of the
+/// runtime's blocking pool never poll a function. Threads of plugins do, and share a slot that is not looked at.
 #[cold]
 fn new_slot() -> &'static Slot {
-    let slot: &'static Slot = Box::leak(Box::default());
+    let slot: &'static Slot = if IS_WORKER.get() { Box::leak(Box::default()) } else { &ELSEWHERE };
     SLOT.set(Some(slot));
-    slots().push(slot);
+    if IS_WORKER.get() {
+        slots().push(slot);
+    }
     slot
 }
 
@@ -231,6 +241,7 @@ mod tests {
             |name: &FunctionName| held().into_iter().find(|(known, _)| known == name).map(|(_, held)| held);
         let mut seen = HashMap::new();
         let mut tick = || (0..TICKS_MAX).for_each(|_| _ = look(&mut seen, 1));
+        enter_worker();
         let around = Polling::begin(number);
         drop(Polling::begin(Number::of(&inner)));
         tick();
@@ -245,5 +256,18 @@ mod tests {
         drop(begun);
         tick();
         assert_eq!(count(&name), Some(1), "it has ended");
+    }
+
+    #[test]
+    fn threads_of_plugins_are_no_workers() {
+        let name = FunctionName::new("watchdog.tests.elsewhere").unwrap();
+        let number = Number::of(&name);
+        let held_here = std::thread::spawn(move || {
+            let _polling = Polling::begin(number);
+            let mut seen = HashMap::new();
+            (0..=TICKS_MAX).for_each(|_| _ = look(&mut seen, 1));
+            held().into_iter().any(|(known, _)| known == name)
+        });
+        assert!(!held_here.join().unwrap());
     }
 }
