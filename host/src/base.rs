@@ -43,7 +43,7 @@ pub use lock::{Mutex, MutexGuard, RwLock};
 pub use log::{flush_log, set_log_flush};
 pub use media_type::media_type;
 pub use meter::{Counter, LOG_LINES_DROPPED, Timings};
-pub use name::{FunctionName, InvalidName, nearest};
+pub use name::{FunctionName, InvalidName, PLUGIN_NAME_BYTES_MAX, is_plugin_name, nearest};
 pub use printable::{one_line, printable, printable_json};
 pub use tasks::Tasks;
 pub use validity::good_until;

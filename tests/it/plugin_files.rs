@@ -160,8 +160,8 @@ fn a_plugin_that_does_not_contain_its_panics() {
 #[test]
 fn a_plugin_of_a_name_that_it_cannot_have() {
     for (name, reason) in [
-        (&b"Upper\0"[..], "has a descriptor whose name is not made of a-z 0-9 _ -"),
-        (b"\0", "has a descriptor whose name is not made of a-z 0-9 _ -"),
+        (&b"Upper\0"[..], "has a descriptor whose name is not 1 to 63 characters of a-z 0-9 _ -"),
+        (b"\0", "has a descriptor whose name is not 1 to 63 characters of a-z 0-9 _ -"),
         (
             b"proxy\0",
             "holds a plugin named `proxy`, which is the host's own section of the config: rename it",

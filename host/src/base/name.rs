@@ -57,6 +57,18 @@ impl Borrow<str> for FunctionName {
     }
 }
 
+/// Maximum length of a plugin's name in bytes: the field of the descriptor has 64, and its last one is zero.
+pub const PLUGIN_NAME_BYTES_MAX: usize = 63;
+
+/// Returns true for a valid name of a plugin: 1 to 63 bytes of `[a-z0-9_-]`, and not `proxy`, which is the host's own
+/// table in the config.
+#[must_use]
+pub fn is_plugin_name(text: &str) -> bool {
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+    (1..=PLUGIN_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed) && text != "proxy"
+}
+
 /// The candidates nearest to `wanted`, best first, at most `count`: what an error offers instead.
 pub fn nearest<'a>(
     wanted: &str,
@@ -84,6 +96,16 @@ mod tests {
         }
         for bad in ["", ".", "a.", ".a", "a..b", "a b", "a/b", "a%2e", "ä", "a\0", &"a".repeat(256)] {
             assert_eq!(FunctionName::new(bad), Err(InvalidName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_plugins_fit_into_a_descriptor() {
+        for good in ["a", "a-b_1", "proxy2", &"a".repeat(63)] {
+            assert!(is_plugin_name(good), "{good}");
+        }
+        for bad in ["", "Demo", "a.b", "ä", "proxy", &"a".repeat(64)] {
+            assert!(!is_plugin_name(bad), "{bad}");
         }
     }
 

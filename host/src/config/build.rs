@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::base::HostId;
+use crate::base::{HostId, PLUGIN_NAME_BYTES_MAX, is_plugin_name};
 
 use super::builder::Builder;
 use super::callers::PlacedKeys;
@@ -18,7 +18,6 @@ use super::{
 };
 
 const HOST_ID_BYTES_MAX: usize = 64;
-const PLUGIN_NAME_BYTES_MAX: usize = 64;
 /// What a default host id has after the name of the machine: `-` and 8 digits.
 const HOST_ID_RANDOM_BYTES: usize = 9;
 
@@ -157,10 +156,7 @@ impl Builder<'_> {
     }
 
     pub(super) fn plugin_name(&mut self, key: &KeyPath, table: &KeyPath, name: &str) {
-        let allowed =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
-        let fits = (1..=PLUGIN_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
-        if !fits || name == "proxy" {
+        if !is_plugin_name(name) {
             let text = format!(
                 "`{table}` must name plugins in 1 to {PLUGIN_NAME_BYTES_MAX} characters of a-z 0-9 _ - and not \
                  `proxy`, found `{}`",
@@ -381,7 +377,7 @@ mod tests {
 
     #[test]
     fn plugin_names_are_checked() {
-        let rule = "must name plugins in 1 to 64 characters of a-z 0-9 _ - and not `proxy`";
+        let rule = "must name plugins in 1 to 63 characters of a-z 0-9 _ - and not `proxy`";
         check("load_plugins = [\"a-b_1\"]\n", "");
         check(
             "load_plugins = [\"Demo\"]\n",

@@ -145,7 +145,7 @@ mod tests {
         );
         check(
             "[limits.plugins.\"Demo\"]\nin_flight_max = 1\n",
-            "config.toml line 1: `limits.plugins` must name plugins in 1 to 64 characters of a-z 0-9 _ - and not `proxy`, \
+            "config.toml line 1: `limits.plugins` must name plugins in 1 to 63 characters of a-z 0-9 _ - and not `proxy`, \
              found `Demo`",
         );
         check(

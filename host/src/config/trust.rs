@@ -338,7 +338,7 @@ mod tests {
         );
         check(
             &format!("sha256 = {{ Demo = \"{good}\" }}\n"),
-            "config.toml line 2: `trust.sha256` must name plugins in 1 to 64 characters of a-z 0-9 _ - and not \
+            "config.toml line 2: `trust.sha256` must name plugins in 1 to 63 characters of a-z 0-9 _ - and not \
              `proxy`, found `Demo`",
         );
     }

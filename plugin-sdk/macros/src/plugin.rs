@@ -70,8 +70,9 @@ fn plugin_impl(item: TokenStream) -> Result<ItemImpl> {
 fn check_name(name: &LitStr) -> Result<()> {
     let text = name.value();
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-    if text.is_empty() || text.len() > 63 || !text.chars().all(allowed) {
-        return Err(Error::new_spanned(name, "a plugin's name is 1 to 63 characters of a-z 0-9 _ -"));
+    if text.is_empty() || text.len() > 63 || !text.chars().all(allowed) || text == "proxy" {
+        let message = "a plugin's name is 1 to 63 characters of a-z 0-9 _ - and not `proxy`";
+        return Err(Error::new_spanned(name, message));
     }
     Ok(())
 }

@@ -43,6 +43,16 @@ impl Plugin for Versioned {
     }
 }
 
+#[derive(Default)]
+struct Proxy;
+
+#[plugin(name = "proxy")]
+impl Plugin for Proxy {
+    async fn on_start(&mut self, _: &Context) -> Result<()> {
+        Ok(())
+    }
+}
+
 #[plugin]
 struct NotAnImpl;
 

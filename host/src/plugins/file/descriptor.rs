@@ -4,6 +4,8 @@ use std::mem::offset_of;
 
 use framex_abi::{ABI_MAJOR, ABI_MINOR, FLAG_CONTAINS_PANICS, MAGIC, PluginDescriptor, text_of};
 
+use crate::base::is_plugin_name;
+
 /// The description of a plugin, from its descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
@@ -63,21 +65,19 @@ impl Description {
             abi_major,
             abi_minor,
         };
-        let allowed =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
-        if description.name.is_empty() || !description.name.bytes().all(allowed) {
-            return Err("has a descriptor whose name is not made of a-z 0-9 _ -".to_owned());
-        }
-        // These texts are shown on terminals, also for files that are not trusted.
-        let shown = [&description.version, &description.built_with];
-        if shown.into_iter().any(|text| text.chars().any(char::is_control)) {
-            return Err("has a descriptor with control characters in what is shown of it".to_owned());
-        }
         if description.name == "proxy" {
             return Err(
                 "holds a plugin named `proxy`, which is the host's own section of the config: rename it"
                     .to_owned(),
             );
+        }
+        if !is_plugin_name(&description.name) {
+            return Err("has a descriptor whose name is not 1 to 63 characters of a-z 0-9 _ -".to_owned());
+        }
+        // These texts are shown on terminals, also for files that are not trusted.
+        let shown = [&description.version, &description.built_with];
+        if shown.into_iter().any(|text| text.chars().any(char::is_control)) {
+            return Err("has a descriptor with control characters in what is shown of it".to_owned());
         }
         Ok(description)
     }
