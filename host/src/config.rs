@@ -20,6 +20,7 @@ mod dump;
 mod environment;
 mod error;
 mod key;
+mod keys;
 mod layers;
 mod limits;
 mod names;
@@ -35,6 +36,7 @@ mod rules;
 mod secret;
 mod shape;
 mod sources;
+mod table;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -44,7 +46,6 @@ mod warnings;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::api::{FUNCTIONS_PATH, HEALTH_PATH, OPENAPI_PATH, READY_PATH, REMOTE_PATH};
 use crate::base::HostId;
@@ -57,13 +58,14 @@ pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel, Unmap};
 pub use discover::Discover;
 pub use environment::{COMMAND_LINE_VARIABLES, Environment};
 pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
+pub use keys::{Log, Proxy, Reload, Server};
 pub use layers::Overrides;
 pub use limits::{CallLimits, FunctionLimit};
 pub use names::Known;
 pub use outbound::{OutboundProxies, OutboundProxy};
 pub use peer_url::PeerUrl;
 pub use plugin_table::PluginSettings;
-pub use proxy::{Peer, Proxy};
+pub use proxy::Peer;
 pub use read::{absolute_file, read_bounded};
 pub use rules::{AuthRules, PathPattern, PathPatterns};
 pub use secret::{PUBLIC_KEY, PresentedKey, Secret, SecretSource};
@@ -112,89 +114,6 @@ pub struct Config {
     stray_variables: Vec<String>,
     literal_secrets: Vec<String>,
     readable_by_others: bool,
-}
-
-/// The public listener and its limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Server {
-    /// Where it listens; port 0 is any free port.
-    pub listen: SocketAddr,
-    /// Names by which requests without a key may ask for it, in lower case; `*` for any.
-    pub names: Vec<String>,
-    /// Longest body of a request in bytes, 1 KiB to 1 GiB.
-    pub body_bytes_max: usize,
-    /// Longest result of a function that runs here, and longest JSON of any result, in bytes; 1 KiB to 1 GiB.
-    pub answer_bytes_max: usize,
-    /// Most bytes that the bodies of all requests may take together, 1 MiB to 1 TiB.
-    pub body_memory_max: usize,
-    /// Most open connections, 1 to 1,000,000.
-    pub connections_max: usize,
-    /// Most of them from one address, or one IPv6 network of 64 bits; 1 to 1,000,000.
-    pub connections_per_address_max: usize,
-    /// Reverse proxies, each of whose connections counts as one of an address of its own.
-    pub proxies: Networks,
-    /// Most calls that run at once, 1 to 1,000,000.
-    pub in_flight_max: usize,
-    /// Most of them that are of one function, 1 to 1,000,000.
-    pub in_flight_per_function_max: usize,
-    /// Most calls that wait for one of those places, 0 to 1,000,000.
-    pub queue_max: usize,
-    /// Longest head of a request in bytes, 8 KiB to 1 MiB.
-    pub header_bytes_max: usize,
-    /// Most lists and maps inside each other in arguments and in what peers send, the outermost counted; 1 to 64.
-    pub nesting_max: usize,
-    /// Most bytes that one byte of a compressed frame may stand for, 1 to 255.
-    pub expansion_max: usize,
-    /// How long outcomes of calls with idempotency keys are kept, 0 (not at all) to a day.
-    pub idempotency_keep: Duration,
-    /// What these outcomes may take in bytes, 64 KiB to 1 TiB.
-    pub idempotency_bytes_max: usize,
-    /// How long a client may take for the head of a request, from its first byte, 1 ms to 10 minutes; for the first head of
-    /// a connection, since that was accepted.
-    pub header_timeout: Duration,
-    /// How long a body may take to arrive, 1 ms to an hour.
-    pub body_timeout: Duration,
-    /// How long a connection may do nothing after a request, 1 ms to a day.
-    pub idle_timeout: Duration,
-    /// How long a client may take nothing of an answer, 1 ms to an hour.
-    pub write_timeout: Duration,
-    /// How long a call may take when the caller says nothing, and at most; 1 ms to a day.
-    pub call_timeout: Duration,
-    /// The part of a call's time, in percent, that a layer may take before what it stands around begins.
-    pub layer_percent: usize,
-    /// How long the host serves on after SIGTERM, while it says that it is not ready, 0 to an hour.
-    pub shutdown_delay: Duration,
-    /// How long calls may go on after that, 0 to a day.
-    pub drain_timeout: Duration,
-}
-
-/// How plugins are replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Reload {
-    /// How long `on_start` may take, 1 ms to an hour.
-    pub start_timeout: Duration,
-    /// How long calls may go on in a generation that was replaced, 0 to a day.
-    pub drain_timeout: Duration,
-    /// How many retired generations `rollback` can bring back, 0 to 100.
-    pub keep_generations: usize,
-    /// Whether the plugin directory and the config are watched, and reloaded when they change.
-    pub watch: bool,
-    /// How many retired libraries may stay mapped before `ready` says so, 0 to 1,000,000.
-    pub zombies_max: usize,
-    /// Whether retired libraries are unmapped.
-    pub unmap: Unmap,
-}
-
-/// How the host logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Log {
-    /// The least important level that is shown.
-    pub level: LogLevel,
-    /// Lines for people, or one JSON object a line.
-    pub format: LogFormat,
 }
 
 impl Config {
@@ -319,9 +238,15 @@ impl Config {
 }
 
 impl Server {
+    /// Returns where it listens.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
     /// Whether only this machine can reach the listener.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.listen.ip().to_canonical().is_loopback()
+        self.host.to_canonical().is_loopback()
     }
 }

@@ -27,7 +27,7 @@ impl Listeners {
     /// # Errors
     /// [`AppError`] for an address or a path that cannot be listened on, and for a socket without a use.
     pub(super) async fn bind(config: &Config, mut sockets: Sockets) -> Result<Self, AppError> {
-        let listen = config.server.listen;
+        let listen = config.server.listen();
         let public = match sockets.public(listen)? {
             Some(listener) => listener,
             None => TcpListener::bind(listen).await.map_err(|source| AppError::Bind { listen, source })?,

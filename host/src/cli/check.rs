@@ -114,7 +114,7 @@ fn access_json(config: &Config) -> Value {
         "catalogue": plain(access.needs_key(FUNCTIONS_PATH)),
         "openapi": plain(access.needs_key(OPENAPI_PATH)),
         "names": access.names(),
-        "only_from_this_machine": config.server.listen.ip().is_loopback(),
+        "only_from_this_machine": config.server.host.is_loopback(),
     })
 }
 
@@ -128,7 +128,7 @@ fn access_text(config: &Config) -> String {
         SealedCalls::Keyless => "are taken from this machine without a key",
         SealedCalls::Closed(_) => "are refused",
     };
-    let is_loopback = config.server.listen.ip().is_loopback();
+    let is_loopback = config.server.host.is_loopback();
     // A key for sealed calls is most likely for hosts elsewhere.
     let reach = if is_loopback && !config.sealing_secrets().is_empty() {
         ", and reach this host from this machine alone, as `server.host` is a loopback address"
@@ -179,7 +179,7 @@ fn text(config: &Config, statuses: &[PluginStatus], keys: &[keys::Listed]) -> St
         keys::text(keys),
         config.file.display(),
         config.said_host_id().map_or_else(|| "the host".to_owned(), |id| format!("host {id}")),
-        config.server.listen,
+        config.server.listen(),
         access_text(config)
     )
 }

@@ -132,8 +132,7 @@ impl Config {
 
 impl Builder<'_> {
     /// Names of hosts, without scheme and port: a port may be another one outside of a container or a tunnel.
-    pub(super) fn names(&mut self, said: &[String]) -> Vec<String> {
-        let key = KeyPath::of("server.names");
+    pub(super) fn host_names(&mut self, key: &KeyPath, said: &[String]) -> Vec<String> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
         for (index, name) in said.iter().enumerate() {
             let fits = (1..=DNS_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);

@@ -49,6 +49,10 @@ impl Networks {
 pub struct AllowedAddresses(Networks);
 
 impl AllowedAddresses {
+    pub(super) fn new(networks: Networks) -> Self {
+        Self(networks)
+    }
+
     /// Whether a call may go to `address`: it is an ordinary one, or listed.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
@@ -63,11 +67,6 @@ impl AllowedAddresses {
 }
 
 impl Builder<'_> {
-    pub(super) fn allowed_addresses(&mut self, raw: &[String]) -> AllowedAddresses {
-        let key = KeyPath::of("plugins.proxy.allow_addresses");
-        AllowedAddresses(self.networks(&key, raw, "169.254.10.1 or 169.254.10.0/24"))
-    }
-
     /// Checks a list of addresses and networks; errors show the examples.
     pub(super) fn networks(&mut self, key: &KeyPath, raw: &[String], examples: &str) -> Networks {
         let mut nets = Vec::with_capacity(raw.len());

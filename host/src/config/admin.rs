@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::builder::Builder;
 use super::key::{KeyPath, shown};
-use super::raw::RawAdmin;
+use super::keys::RawAdmin;
 use super::{Config, ConfigError, Environment, Overrides, Secret, build, layers, read};
 
 /// Shortest token in bytes: whoever reaches the listener may try as many as they like.

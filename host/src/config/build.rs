@@ -1,6 +1,6 @@
 //! From the raw shape to the checked [`Config`]: every value is looked at, and every problem kept.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use crate::base::{HostId, PLUGIN_NAME_BYTES_MAX, is_plugin_name};
@@ -8,13 +8,13 @@ use crate::base::{HostId, PLUGIN_NAME_BYTES_MAX, is_plugin_name};
 use super::builder::Builder;
 use super::callers::PlacedKeys;
 use super::key::{KeyPath, shown};
-use super::number;
-use super::raw::{RawAuth, RawConfig, RawReload, RawServer};
+use super::keys::{self, RawAuth};
+use super::raw::RawConfig;
 use super::secret::BROKEN_KEY;
 use super::sources::Sources;
 use super::{
-    AuthRules, Callers, Config, ConfigError, Environment, Log, REMOTE_PATH, Reload, Secret, Server, Trust,
-    Whereabouts, proxy, trust,
+    AuthRules, Callers, Config, ConfigError, Environment, REMOTE_PATH, Secret, Trust, Whereabouts, proxy,
+    trust,
 };
 
 const HOST_ID_BYTES_MAX: usize = 64;
@@ -23,15 +23,16 @@ const HOST_ID_RANDOM_BYTES: usize = 9;
 
 /// Checks everything.
 pub(super) fn config(
-    raw: RawConfig,
+    mut raw: RawConfig,
     sources: &Sources,
     environment: &Environment,
 ) -> Result<Config, ConfigError> {
     let file = sources.file().to_owned();
     let folder = folder_of(&file).map_err(|error| ConfigError::Unreadable(file.clone(), error))?;
     let mut builder = Builder::new(sources, environment, folder);
-    let server = builder.server(&raw.server);
-    let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy, &server);
+    keys::fill_in(&mut raw);
+    let server = raw.server.check(&mut builder);
+    let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy);
     let state_dir = builder.folder("state_dir", raw.state_dir, "state");
     let has_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let (auth, callers, keys_of_callers) = builder.auth(raw.auth, has_client_ca);
@@ -48,12 +49,9 @@ pub(super) fn config(
         server_tls: builder.server_tls(raw.server.tls),
         proxy,
         limits: builder.call_limits(raw.limits),
-        reload: builder.reload(raw.reload),
+        reload: raw.reload.check(&mut builder),
         trust: trust::trust(&mut builder, raw.trust),
-        log: Log {
-            level: builder.choice(&KeyPath::of("log.level"), raw.log.level),
-            format: builder.choice(&KeyPath::of("log.format"), raw.log.format),
-        },
+        log: raw.log.check(&mut builder),
         plugin_settings: builder.plugin_settings(raw.plugins.others),
         auth,
         callers,
@@ -83,7 +81,7 @@ pub(super) fn whereabouts(
     let mut builder = Builder::new(sources, environment, folder);
     let state_dir = builder.folder("state_dir", raw.state_dir, "state");
     let whereabouts = Whereabouts {
-        listen: builder.server(&raw.server).listen,
+        listen: raw.server.check(&mut builder).listen(),
         tls: raw.server.tls.is_some(),
         admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
     };
@@ -177,66 +175,18 @@ impl Builder<'_> {
         names
     }
 
-    fn server(&mut self, raw: &RawServer) -> Server {
-        let port = u16::try_from(self.number(&number::PORT, raw.port)).unwrap_or_default();
-        let in_flight_max = self.count(&number::IN_FLIGHT_MAX, raw.in_flight_max);
-        Server {
-            listen: SocketAddr::new(self.address(raw.host.as_deref()), port),
-            names: self.names(&raw.names),
-            body_bytes_max: self.count(&number::BODY_BYTES_MAX, raw.body_bytes_max),
-            answer_bytes_max: self.count(&number::SERVER_ANSWER_BYTES_MAX, raw.answer_bytes_max),
-            body_memory_max: self.count(&number::BODY_MEMORY_MAX, raw.body_memory_max),
-            connections_max: self.count(&number::CONNECTIONS_MAX, raw.connections_max),
-            connections_per_address_max: self
-                .count(&number::CONNECTIONS_PER_ADDRESS_MAX, raw.connections_per_address_max),
-            proxies: self.networks(&KeyPath::of("server.proxies"), &raw.proxies, "10.0.0.5 or 10.0.0.0/8"),
-            in_flight_max,
-            // Room for the calls of all others, as far as there are places to part.
-            in_flight_per_function_max: raw
-                .in_flight_per_function_max
-                .map_or(in_flight_max - in_flight_max / 4, |said| {
-                    self.count(&number::IN_FLIGHT_PER_FUNCTION_MAX, Some(said))
-                }),
-            queue_max: self.count(&number::QUEUE_MAX, raw.queue_max),
-            header_bytes_max: self.count(&number::HEADER_BYTES_MAX, raw.header_bytes_max),
-            nesting_max: self.count(&number::NESTING_MAX, raw.nesting_max),
-            expansion_max: self.count(&number::EXPANSION_MAX, raw.expansion_max),
-            idempotency_keep: self.duration_ms(&number::IDEMPOTENCY_KEEP, raw.idempotency_keep_ms),
-            idempotency_bytes_max: self.count(&number::IDEMPOTENCY_BYTES_MAX, raw.idempotency_bytes_max),
-            header_timeout: self.duration_ms(&number::HEADER_TIMEOUT, raw.header_timeout_ms),
-            body_timeout: self.duration_ms(&number::BODY_TIMEOUT, raw.body_timeout_ms),
-            idle_timeout: self.duration_ms(&number::IDLE_TIMEOUT, raw.idle_timeout_ms),
-            write_timeout: self.duration_ms(&number::WRITE_TIMEOUT, raw.write_timeout_ms),
-            call_timeout: self.duration_ms(&number::CALL_TIMEOUT, raw.call_timeout_ms),
-            layer_percent: self.count(&number::LAYER_PERCENT, raw.layer_percent),
-            shutdown_delay: self.duration_ms(&number::SHUTDOWN_DELAY, raw.shutdown_delay_ms),
-            drain_timeout: self.duration_ms(&number::DRAIN_TIMEOUT, raw.drain_timeout_ms),
-        }
-    }
-
     /// An address, not a name: what a name stands for may change, and with it who can reach the host.
-    fn address(&mut self, said: Option<&str>) -> IpAddr {
-        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let Some(said) = said.filter(|said| *said != "localhost") else {
-            return localhost;
-        };
-        let bare = said.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(said);
-        bare.parse().unwrap_or_else(|_| {
-            let text = format!("`server.host` must be an IP address or localhost, found `{}`", shown(said));
-            self.problem(&KeyPath::of("server.host"), text);
-            localhost
-        })
-    }
-
-    fn reload(&mut self, raw: RawReload) -> Reload {
-        Reload {
-            start_timeout: self.duration_ms(&number::START_TIMEOUT, raw.start_timeout_ms),
-            drain_timeout: self.duration_ms(&number::RELOAD_DRAIN_TIMEOUT, raw.drain_timeout_ms),
-            keep_generations: self.count(&number::KEEP_GENERATIONS, raw.keep_generations),
-            watch: raw.watch.unwrap_or_default(),
-            zombies_max: self.count(&number::ZOMBIES_MAX, raw.zombies_max),
-            unmap: self.choice(&KeyPath::of("reload.unmap"), raw.unmap),
+    pub(super) fn address(&mut self, key: &KeyPath, said: &str) -> Option<IpAddr> {
+        if said == "localhost" {
+            return Some(Ipv4Addr::LOCALHOST.into());
         }
+        let bare = said.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(said);
+        let address = bare.parse().ok();
+        if address.is_none() {
+            let text = format!("`{key}` must be an IP address or localhost, found `{}`", shown(said));
+            self.problem(key, text);
+        }
+        address
     }
 }
 
@@ -266,7 +216,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{config, problems};
-    use crate::config::{LogFormat, LogLevel, Networks, Unmap};
+    use crate::config::{Log, LogFormat, LogLevel, Networks, Reload, Server, Unmap};
 
     fn check(text: &str, expected: &str) {
         assert_eq!(problems(text), expected);
@@ -281,7 +231,8 @@ mod tests {
         assert_eq!(config.load_plugins, None);
         let server = Server {
             names: Vec::new(),
-            listen: "127.0.0.1:8080".parse().unwrap(),
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8080,
             body_bytes_max: 4_194_304,
             answer_bytes_max: 67_108_864,
             body_memory_max: 268_435_456,
@@ -367,7 +318,7 @@ mod tests {
             ("10.0.0.1", "10.0.0.1:0", false),
         ] {
             let server = listen(host);
-            assert_eq!((server.listen.to_string().as_str(), server.is_loopback()), (listened, loopback));
+            assert_eq!((server.listen().to_string().as_str(), server.is_loopback()), (listened, loopback));
         }
         check(
             "[server]\nhost = \"my-host\"\n",

@@ -1,7 +1,6 @@
 //! Checks single values, and keeps what is wrong with them.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::base::nearest;
 
@@ -51,12 +50,8 @@ impl<'a> Builder<'a> {
         self.problems.push((Origin::Variable(name.to_owned()), 0, text));
     }
 
-    pub(super) fn number(&mut self, number: &Number, said: Option<i64>) -> u64 {
-        self.number_at(&KeyPath::of(number.key), number, said)
-    }
-
-    /// A number whose key has names of the user's in it.
-    pub(super) fn number_at(&mut self, key: &KeyPath, number: &Number, said: Option<i64>) -> u64 {
+    /// Checks a whole number.
+    pub(super) fn number(&mut self, key: &KeyPath, number: &Number, said: Option<i64>) -> u64 {
         let value = said.unwrap_or(number.default);
         if !(number.min..=number.max).contains(&value) {
             self.problem(key, format!("`{key}` must be {}, found {value}", number.needed()));
@@ -64,27 +59,19 @@ impl<'a> Builder<'a> {
         value.unsigned_abs()
     }
 
-    pub(super) fn count(&mut self, number: &Number, said: Option<i64>) -> usize {
-        usize::try_from(self.number(number, said)).unwrap_or(usize::MAX)
-    }
-
-    pub(super) fn duration_ms(&mut self, number: &Number, said: Option<i64>) -> Duration {
-        Duration::from_millis(self.number(number, said))
-    }
-
-    /// One word out of a few.
-    pub(super) fn choice<C: Choice>(&mut self, key: &KeyPath, said: Option<String>) -> C {
-        let Some(said) = said else { return C::DEFAULT };
-        C::from_word(&said).unwrap_or_else(|| {
+    /// Checks one word out of a few.
+    pub(super) fn choice<C: Choice>(&mut self, key: &KeyPath, said: &str) -> Option<C> {
+        let choice = C::from_word(said);
+        if choice.is_none() {
             let words: Vec<&str> = C::WORDS.iter().map(|(word, _)| *word).collect();
             let (last, others) = words.split_last().unwrap_or((&"", &[]));
-            let nearest = nearest(&said, words.iter().copied(), 1);
+            let nearest = nearest(said, words.iter().copied(), 1);
             let nearest =
                 nearest.first().map_or_else(String::new, |word| format!(", the nearest is `{word}`"));
             let allowed = format!("{} or {last}", others.join(", "));
-            self.problem(key, format!("`{key}` must be {allowed}, found `{}`{nearest}", shown(&said)));
-            C::DEFAULT
-        })
+            self.problem(key, format!("`{key}` must be {allowed}, found `{}`{nearest}", shown(said)));
+        }
+        choice
     }
 
     /// A path, relative to the folder of the config.

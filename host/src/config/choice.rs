@@ -2,8 +2,6 @@
 
 /// A value that is one word out of a few.
 pub trait Choice: Copy + PartialEq + 'static {
-    /// What it is where nothing is said.
-    const DEFAULT: Self;
     /// Every word with its meaning.
     const WORDS: &'static [(&'static str, Self)];
 
@@ -76,22 +74,18 @@ pub enum Unmap {
 }
 
 impl Choice for Unmap {
-    const DEFAULT: Self = Self::Safe;
     const WORDS: &'static [(&'static str, Self)] = &[("safe", Self::Safe), ("never", Self::Never)];
 }
 
 impl Choice for Fallback {
-    const DEFAULT: Self = Self::None;
     const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None), ("local", Self::Local)];
 }
 
 impl Choice for Compression {
-    const DEFAULT: Self = Self::Auto;
     const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("never", Self::Never)];
 }
 
 impl Choice for LogLevel {
-    const DEFAULT: Self = Self::Info;
     const WORDS: &'static [(&'static str, Self)] = &[
         ("error", Self::Error),
         ("warn", Self::Warn),
@@ -102,6 +96,5 @@ impl Choice for LogLevel {
 }
 
 impl Choice for LogFormat {
-    const DEFAULT: Self = Self::Text;
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }

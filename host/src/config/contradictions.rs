@@ -7,12 +7,12 @@ use super::key::KeyPath;
 impl Builder<'_> {
     /// Checks what only all of the config says.
     pub(super) fn contradictions(&mut self, config: &Config) {
-        let server = &config.server;
-        let is_same = |listen| listen == server.listen && server.listen.port() != 0;
+        let server = config.server.listen();
+        let is_same = |listen| listen == server && server.port() != 0;
         if config.admin_tcp.as_ref().is_some_and(|tcp| is_same(tcp.listen)) {
             let text = format!(
                 "`admin.listen` {} is where the host listens for calls (`server.host` and `server.port`)",
-                server.listen
+                server
             );
             self.problem(&KeyPath::of("admin.listen"), text);
         }

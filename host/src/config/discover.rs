@@ -59,9 +59,8 @@ impl Builder<'_> {
         discover
     }
 
-    /// Checks `plugins.proxy.dns_servers`.
-    pub(super) fn dns_servers(&mut self, raw: &[String]) -> Vec<SocketAddr> {
-        let key = KeyPath::of("plugins.proxy.dns_servers");
+    /// Checks a list of DNS servers.
+    pub(super) fn dns_servers(&mut self, key: &KeyPath, raw: &[String]) -> Vec<SocketAddr> {
         let mut servers = Vec::with_capacity(raw.len());
         for (index, text) in raw.iter().enumerate() {
             let with_port = text.parse::<SocketAddr>();

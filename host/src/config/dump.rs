@@ -1,13 +1,12 @@
 //! What `check --output json` shows: the whole configuration, without its secrets.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::base::CertificateName;
 
-use super::{AuthRules, Choice, Config, ConfiguredCaller, PathPatterns, Peer, Secret, TrustedKey};
+use super::{AuthRules, Config, ConfiguredCaller, PathPatterns, Peer, Secret, TrustedKey};
 
 /// What stands in place of whatever may be a secret.
 const REDACTED: &str = "[redacted]";
@@ -23,44 +22,21 @@ impl Config {
             .map(|(name, settings)| (name.clone(), redacted(&settings.table)))
             .collect();
         plugins.insert("proxy".to_owned(), self.dump_of_proxy());
-        let server = &self.server;
+        let tls = self.server_tls.as_ref().map(|tls| {
+            json!({
+                "cert": shown(&tls.cert),
+                "key": shown(&tls.key),
+                "client_ca": tls.client_ca.as_deref().map(shown),
+            })
+        });
+        let mut server = self.server.dump();
+        server.insert("tls".to_owned(), tls.into());
         json!({
             "host_id": self.said_host_id(),
             "plugin_dir": self.plugin_dir.display().to_string(),
             "state_dir": self.state_dir.display().to_string(),
             "load_plugins": self.load_plugins,
-            "server": {
-                "host": server.listen.ip().to_string(),
-                "port": server.listen.port(),
-                "names": server.names,
-                "body_bytes_max": server.body_bytes_max,
-                "answer_bytes_max": server.answer_bytes_max,
-                "body_memory_max": server.body_memory_max,
-                "connections_max": server.connections_max,
-                "connections_per_address_max": server.connections_per_address_max,
-                "proxies": server.proxies.texts(),
-                "in_flight_max": server.in_flight_max,
-                "in_flight_per_function_max": server.in_flight_per_function_max,
-                "queue_max": server.queue_max,
-                "header_bytes_max": server.header_bytes_max,
-                "nesting_max": server.nesting_max,
-                "expansion_max": server.expansion_max,
-                "idempotency_keep_ms": milliseconds(server.idempotency_keep),
-                "idempotency_bytes_max": server.idempotency_bytes_max,
-                "header_timeout_ms": milliseconds(server.header_timeout),
-                "body_timeout_ms": milliseconds(server.body_timeout),
-                "idle_timeout_ms": milliseconds(server.idle_timeout),
-                "write_timeout_ms": milliseconds(server.write_timeout),
-                "call_timeout_ms": milliseconds(server.call_timeout),
-                "layer_percent": server.layer_percent,
-                "shutdown_delay_ms": milliseconds(server.shutdown_delay),
-                "drain_timeout_ms": milliseconds(server.drain_timeout),
-                "tls": self.server_tls.as_ref().map(|tls| json!({
-                    "cert": shown(&tls.cert),
-                    "key": shown(&tls.key),
-                    "client_ca": tls.client_ca.as_deref().map(shown),
-                })),
-            },
+            "server": server,
             "admin": {
                 "socket": self.admin_socket.display().to_string(),
                 "listen": self.admin_tcp.as_ref().map(|tcp| tcp.listen.to_string()),
@@ -69,16 +45,9 @@ impl Config {
             "auth": self.dump_of_auth(),
             "plugins": plugins,
             "limits": self.dump_of_limits(),
-            "reload": {
-                "start_timeout_ms": milliseconds(self.reload.start_timeout),
-                "drain_timeout_ms": milliseconds(self.reload.drain_timeout),
-                "watch": self.reload.watch,
-                "keep_generations": self.reload.keep_generations,
-                "zombies_max": self.reload.zombies_max,
-                "unmap": self.reload.unmap.as_word(),
-            },
+            "reload": self.reload.dump(),
             "trust": self.trust.is_configured().then(|| self.dump_of_trust()),
-            "log": { "level": self.log.level.as_word(), "format": self.log.format.as_word() },
+            "log": self.log.dump(),
         })
     }
 
@@ -138,33 +107,21 @@ impl Config {
         let peers = proxy.peers.iter().map(|peer| (peer.url.to_string(), dump_of_peer(peer)));
         let tls = proxy.tls.as_ref();
         let identity = tls.and_then(|tls| tls.identity.as_ref());
-        json!({
+        let by_hand = json!({
             "proxy_urls": Value::Object(peers.collect()),
             "white_list": proxy.white_list.as_ref().map(texts),
             "proxy_functions": functions,
-            "fallback": proxy.fallback.as_word(),
-            "compression": proxy.compression.as_word(),
-            "require_receiver": proxy.require_receiver,
-            "answer_bytes_max": proxy.answer_bytes_max,
-            "in_flight_max": proxy.in_flight_max,
-            "wait_ms": milliseconds(proxy.wait),
-            "idle_timeout_ms": milliseconds(proxy.idle_timeout),
-            "allow_addresses": proxy.allowed_addresses.texts(),
-            "dns_servers": proxy.dns_servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "catalogue_interval_ms": milliseconds(proxy.catalogue_interval),
-            "catalogue_bytes_max": proxy.catalogue_bytes_max,
             "tls": {
                 "ca": tls.and_then(|tls| tls.ca.as_deref()).map(shown),
                 "cert": identity.map(|(cert, _)| shown(cert)),
                 "key": identity.map(|(_, key)| shown(key)),
             },
             "auth": { "rules": rules_without_keys(&self.proxy_auth) },
-        })
+        });
+        let mut table = proxy.dump();
+        table.extend(by_hand.as_object().cloned().unwrap_or_default());
+        table.into()
     }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn shown(path: &Path) -> String {
@@ -195,7 +152,7 @@ fn redacted(value: &Value) -> Value {
 mod tests {
     use super::*;
     use crate::config::REMOTE_PATH;
-    use crate::config::key::KEYS;
+    use crate::config::keys::KEYS;
     use crate::config::testing::{config, load};
     use crate::config::{Environment, Overrides};
 
@@ -233,8 +190,8 @@ mod tests {
                 shown.push(format!("{table}{name}"));
             }
         }
-        for key in KEYS {
-            assert!(shown.iter().any(|name| name == key), "{key}");
+        for key in KEYS.iter() {
+            assert!(shown.iter().any(|name| name == *key), "{key}");
         }
     }
 

@@ -4,82 +4,11 @@ use std::fmt;
 
 use crate::base::nearest;
 
+use super::keys::{KEYS, LATER, form};
+use super::table::Form;
+
 /// Longest part of the user's own text that an error repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
-
-/// Every key of this version, except the names that the user chooses.
-pub(super) const KEYS: [&str; 67] = [
-    "host_id",
-    "plugin_dir",
-    "state_dir",
-    "load_plugins",
-    "server.host",
-    "server.port",
-    "server.names",
-    "server.body_bytes_max",
-    "server.answer_bytes_max",
-    "server.body_memory_max",
-    "server.connections_max",
-    "server.connections_per_address_max",
-    "server.proxies",
-    "server.in_flight_max",
-    "server.in_flight_per_function_max",
-    "server.queue_max",
-    "server.header_bytes_max",
-    "server.nesting_max",
-    "server.expansion_max",
-    "server.idempotency_keep_ms",
-    "server.idempotency_bytes_max",
-    "server.header_timeout_ms",
-    "server.body_timeout_ms",
-    "server.idle_timeout_ms",
-    "server.write_timeout_ms",
-    "server.call_timeout_ms",
-    "server.layer_percent",
-    "server.shutdown_delay_ms",
-    "server.drain_timeout_ms",
-    "server.tls.cert",
-    "server.tls.key",
-    "server.tls.client_ca",
-    "admin.socket",
-    "admin.listen",
-    "admin.token",
-    "auth.rules",
-    "auth.callers",
-    "plugins.proxy.proxy_urls",
-    "plugins.proxy.white_list",
-    "plugins.proxy.proxy_functions",
-    "plugins.proxy.fallback",
-    "plugins.proxy.compression",
-    "plugins.proxy.require_receiver",
-    "plugins.proxy.answer_bytes_max",
-    "plugins.proxy.in_flight_max",
-    "plugins.proxy.wait_ms",
-    "plugins.proxy.idle_timeout_ms",
-    "plugins.proxy.allow_addresses",
-    "plugins.proxy.dns_servers",
-    "plugins.proxy.catalogue_interval_ms",
-    "plugins.proxy.catalogue_bytes_max",
-    "plugins.proxy.tls.ca",
-    "plugins.proxy.tls.cert",
-    "plugins.proxy.tls.key",
-    "plugins.proxy.auth.rules",
-    "limits.plugins",
-    "limits.functions",
-    "reload.start_timeout_ms",
-    "reload.drain_timeout_ms",
-    "reload.keep_generations",
-    "reload.zombies_max",
-    "reload.unmap",
-    "reload.watch",
-    "trust.sha256",
-    "trust.keys",
-    "log.level",
-    "log.format",
-];
-
-/// Keys of later versions: refused by name, so that nobody relies on a protection that is not there.
-pub(super) const LATER: [&str; 1] = ["isolation"];
 
 /// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,9 +74,9 @@ impl KeyPath {
         meant(self, &tops().collect::<Vec<_>>()).is_none()
     }
 
-    /// Whether its value is true or false.
-    pub(super) fn is_flag(&self) -> bool {
-        ["reload.watch", "plugins.proxy.require_receiver"].contains(&self.dotted().as_str())
+    /// Returns true if its value is a number, or true or false.
+    pub(super) fn is_scalar(&self) -> bool {
+        matches!(form(self), Some(Form::Number(_) | Form::Flag))
     }
 
     /// Whether it lies in the table of a plugin, whose types the host does not know.
@@ -218,7 +147,7 @@ pub(super) fn meant(key: &KeyPath, here: &[&str]) -> Option<KeyPath> {
     if found.is_some() {
         return found;
     }
-    nearest(&key.dotted(), KEYS, 1).first().map(|known| KeyPath::of(known))
+    nearest(&key.dotted(), KEYS.iter().copied(), 1).first().map(|known| KeyPath::of(known))
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use figment::{Error as FigmentError, Figment, Metadata, Profile, Provider};
 
 use super::environment::PREFIX;
 use super::key::KeyPath;
-use super::number::Number;
 use super::raw::RawConfig;
 use super::shape;
 use super::sources::{Sources, value_of_toml};
@@ -136,7 +135,7 @@ impl Layer {
 /// the key is one, true or false where it is that; a guess (number, true, false) in the table of a plugin; otherwise the text itself.
 fn read_value(key: &KeyPath, text: &str) -> Value {
     let is_scalar = |value: &Value| matches!(value, Value::Num(..) | Value::Bool(..));
-    let guessed = Number::at(key).is_some() || key.is_flag() || key.is_of_plugin();
+    let guessed = key.is_scalar() || key.is_of_plugin();
     let read = if text.starts_with(['[', '{', '"']) {
         value_of_toml(text)
     } else if guessed {
@@ -165,7 +164,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::key::KEYS;
+    use crate::config::keys::KEYS;
     use crate::config::testing::{config, load, problems_of};
 
     fn check(variables: &[(&str, &str)], expected: &str) {
@@ -178,7 +177,7 @@ mod tests {
         let port = |text: &str, variable: Option<&str>, flag: Option<u16>| {
             let environment = variable.map(|port| ("FRAMEX_SERVER__PORT", port)).into_iter().collect();
             let overrides = flag.map(|port| Overrides::default().with("--port", "server.port", port));
-            load(text, &environment, &overrides.unwrap_or_default()).unwrap().server.listen.port()
+            load(text, &environment, &overrides.unwrap_or_default()).unwrap().server.port
         };
         let file = "[server]\nport = 1\nqueue_max = 5\n";
         assert_eq!(port("", None, None), 8080);
@@ -209,13 +208,13 @@ mod tests {
         assert_eq!(config.plugin_settings("demo"), expected);
         assert_eq!(config.sealing_secrets()[0].expose(), "9");
         assert_eq!(config.reload.start_timeout, Duration::from_millis(7));
-        assert_eq!(config.server.listen.to_string(), "[::1]:8080");
+        assert_eq!(config.server.listen().to_string(), "[::1]:8080");
     }
 
     #[test]
     fn every_key_of_one_value_can_be_a_variable() {
         let defaults = config("").dump();
-        for key in KEYS {
+        for key in KEYS.iter() {
             let value = key.split('.').fold(&defaults, |table, part| &table[part]);
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             if !value.is_string() && !value.is_number() && !value.is_boolean() {

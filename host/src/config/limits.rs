@@ -6,8 +6,20 @@ use crate::base::{ConcurrencyLimit, FunctionName};
 
 use super::builder::Builder;
 use super::key::{KeyPath, shown};
-use super::number;
-use super::raw::{RawLimit, RawLimits};
+use super::keys::{RawLimit, RawLimits};
+use super::number::{COUNT_MAX, Number, number};
+
+const IN_FLIGHT_MAX: Number = number(1, 1, COUNT_MAX);
+const QUEUE_MAX: Number = number(0, 0, COUNT_MAX);
+
+/// Returns the number of a key of a plugin or function; a missing one has no default.
+pub(super) fn number_of(key: &str) -> Option<Number> {
+    match key {
+        "in_flight_max" => Some(IN_FLIGHT_MAX),
+        "queue_max" => Some(QUEUE_MAX),
+        _ => None,
+    }
+}
 
 /// The limits of plugins and functions, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,13 +73,13 @@ impl Builder<'_> {
     }
 
     fn limit(&mut self, place: &KeyPath, raw: RawLimit) -> FunctionLimit {
-        let mut count = |number: &number::Number, said: Option<i64>| {
-            let said = said?;
-            usize::try_from(self.number_at(&place.child(number.key), number, Some(said))).ok()
+        let mut count = |key: &str, number: &Number, raw: Option<i64>| {
+            raw?;
+            usize::try_from(self.number(&place.child(key), number, raw)).ok()
         };
         FunctionLimit {
-            in_flight_max: count(&number::LIMIT_IN_FLIGHT_MAX, raw.in_flight_max),
-            queue_max: count(&number::LIMIT_QUEUE_MAX, raw.queue_max),
+            in_flight_max: count("in_flight_max", &IN_FLIGHT_MAX, raw.in_flight_max),
+            queue_max: count("queue_max", &QUEUE_MAX, raw.queue_max),
         }
     }
 }

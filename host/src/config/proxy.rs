@@ -1,59 +1,20 @@
 //! Peers: which there are, what this host may call there, and which functions run there.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use crate::base::{FunctionName, HostId, nearest};
 
 use super::builder::Builder;
 use super::key::{KeyPath, shown};
-use super::number;
-use super::raw::{RawPeer, RawPeers, RawProxy};
+use super::keys::{Proxy, RawProxy};
+use super::number::{Number, number};
+use super::raw::{RawPeer, RawPeers};
 use super::secret::BROKEN_KEY;
-use super::{
-    AllowedAddresses, AuthRules, Compression, Discover, Fallback, OutboundProxies, PathPatterns, PeerTls,
-    PeerUrl, REMOTE_PATH, Secret, Server,
-};
+use super::{AllowedAddresses, AuthRules, Discover, PathPatterns, PeerUrl, REMOTE_PATH, Secret};
 
-/// The table `[plugins.proxy]`.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Proxy {
-    /// The peers, as the user wrote them: first the one that was written first.
-    pub peers: Vec<Peer>,
-    /// The functions that run on peers, each with the URLs in the order of `proxy_functions`. Every URL
-    /// is that of one of `peers`, which allows [`REMOTE_PATH`].
-    pub functions: BTreeMap<FunctionName, Vec<PeerUrl>>,
-    /// What becomes of a remote call that provably did not run.
-    pub fallback: Fallback,
-    /// Whether frames to peers are compressed.
-    pub compression: Compression,
-    /// Refuses frames that name no receiver, and hosts that know none.
-    pub require_receiver: bool,
-    /// Longest result in bytes that is taken from a peer, 1 KiB to 1 GiB.
-    pub answer_bytes_max: usize,
-    /// Most calls that run at once at each peer, 1 to 1,000,000; as many may wait for it to come back.
-    pub in_flight_max: usize,
-    /// How long a call may wait for a peer to come back, 0 (not at all) to an hour.
-    pub wait: Duration,
-    /// How long an idle connection to a peer is kept, 0 (not at all) to an hour.
-    pub idle_timeout: Duration,
-    /// The paths that this host will call on any peer; `None` for no limit.
-    pub white_list: Option<PathPatterns>,
-    /// How `https://` peers are recognised; there if one is configured.
-    pub tls: Option<PeerTls>,
-    /// The DNS servers that are asked for peers; none: those of the system.
-    pub dns_servers: Vec<SocketAddr>,
-    /// The link-local and metadata addresses that calls may go to.
-    pub allowed_addresses: AllowedAddresses,
-    /// The proxies that calls go through.
-    pub outbound: OutboundProxies,
-    /// How often peers are asked for their catalogues, 100 ms to a day.
-    pub catalogue_interval: Duration,
-    /// Largest catalogue of a peer in bytes, 1 KiB to 64 MiB.
-    pub catalogue_bytes_max: usize,
-}
+/// The priority and the weight of a peer: `plugins.proxy.proxy_urls."URL".priority`.
+const PRIORITY: Number = number(0, 0, 255);
+const WEIGHT: Number = number(1, 1, 1000);
 
 /// One peer, and what this host will call there.
 #[derive(Debug, Clone)]
@@ -109,46 +70,24 @@ impl Peer {
     }
 }
 
-/// Checks `[plugins.proxy]`; its `auth.rules` come apart. What it does not say follows from `server`.
-pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy, server: &Server) -> (Proxy, AuthRules) {
+/// Checks `[plugins.proxy]`; its `auth.rules` come apart.
+pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
+    let mut proxy = raw.check(builder);
     let table = KeyPath::of("plugins.proxy");
     let white_list_key = table.child("white_list");
-    let white_list = raw.white_list.map(|list| builder.patterns(&white_list_key, &list));
-    let allowed_addresses = builder.allowed_addresses(&raw.allow_addresses);
-    let dns_servers = builder.dns_servers(&raw.dns_servers);
-    let peers = peers(builder, raw.proxy_urls, white_list.as_ref(), &allowed_addresses);
-    let require_receiver = raw.require_receiver.unwrap_or(false);
-    for peer in peers.iter().filter(|peer| require_receiver && !peer.bind) {
+    proxy.white_list = raw.white_list.map(|list| builder.patterns(&white_list_key, &list));
+    let peers = peers(builder, raw.proxy_urls, proxy.white_list.as_ref(), &proxy.allowed_addresses);
+    for peer in peers.iter().filter(|peer| proxy.require_receiver && !peer.bind) {
         let key = table.child("proxy_urls").child(&peer.url.to_string()).child("bind");
         let text =
             format!("`{key}` = false contradicts `plugins.proxy.require_receiver`: remove one of them");
         builder.problem(&table.child("require_receiver"), text);
     }
     let has_https_peers = peers.iter().any(|peer| peer.url.is_https());
-    let functions = functions(builder, raw.proxy_functions, &peers);
-    let outbound = builder.outbound_proxies(peers.iter().map(|peer| &peer.url));
-    let proxy = Proxy {
-        peers,
-        functions,
-        fallback: builder.choice(&table.child("fallback"), raw.fallback),
-        compression: builder.choice(&table.child("compression"), raw.compression),
-        require_receiver,
-        answer_bytes_max: raw
-            .answer_bytes_max
-            .map_or(server.body_bytes_max, |said| builder.count(&number::ANSWER_BYTES_MAX, Some(said))),
-        in_flight_max: raw.in_flight_max.map_or((server.in_flight_max / 4).max(1), |said| {
-            builder.count(&number::PEER_IN_FLIGHT_MAX, Some(said))
-        }),
-        wait: builder.duration_ms(&number::PEER_WAIT, raw.wait_ms),
-        idle_timeout: builder.duration_ms(&number::PEER_IDLE_TIMEOUT, raw.idle_timeout_ms),
-        white_list,
-        tls: builder.peer_tls(raw.tls, has_https_peers),
-        dns_servers,
-        allowed_addresses,
-        outbound,
-        catalogue_interval: builder.duration_ms(&number::CATALOGUE_INTERVAL, raw.catalogue_interval_ms),
-        catalogue_bytes_max: builder.count(&number::CATALOGUE_BYTES_MAX, raw.catalogue_bytes_max),
-    };
+    proxy.functions = functions(builder, raw.proxy_functions, &peers);
+    proxy.outbound = builder.outbound_proxies(peers.iter().map(|peer| &peer.url));
+    proxy.tls = builder.peer_tls(raw.tls, has_https_peers);
+    proxy.peers = peers;
     let rules = raw.auth.map(|auth| builder.rules(&KeyPath::of("plugins.proxy.auth.rules"), &auth.rules));
     (proxy, rules.unwrap_or_default())
 }
@@ -183,8 +122,8 @@ fn peers(
         let enable = raw.enable.unwrap_or_else(|| vec!["/*".to_owned()]);
         let enable = builder.patterns(&place.child("enable"), &enable);
         let disable = builder.patterns(&place.child("disable"), &raw.disable.unwrap_or_default());
-        let priority = builder.number_at(&place.child("priority"), &number::PRIORITY, raw.priority);
-        let weight = builder.number_at(&place.child("weight"), &number::WEIGHT, raw.weight);
+        let priority = builder.number(&place.child("priority"), &PRIORITY, raw.priority);
+        let weight = builder.number(&place.child("weight"), &WEIGHT, raw.weight);
         let Some(url) = url(builder, &key, &place, &text) else {
             continue;
         };
@@ -287,6 +226,7 @@ fn unlisted(key: &KeyPath, url: &PeerUrl, peers: &[Peer]) -> String {
 mod tests {
     use super::*;
     use crate::config::testing::{config, problems};
+    use crate::config::{Compression, Fallback};
 
     const BOTH: &str = "proxy_urls = [\"http://b:1\", \"http://a:1\"]\n";
 

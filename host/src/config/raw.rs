@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::keys::{RawAdmin, RawAuth, RawLimits, RawLog, RawProxy, RawReload, RawServer, RawTrust};
 use super::trust::DIGEST_NEEDED;
 
 #[derive(Deserialize, Default)]
@@ -25,54 +26,6 @@ pub(super) struct RawConfig {
     pub(super) log: RawLog,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawServer {
-    pub(super) host: Option<String>,
-    pub(super) port: Option<i64>,
-    pub(super) names: Vec<String>,
-    pub(super) body_bytes_max: Option<i64>,
-    pub(super) answer_bytes_max: Option<i64>,
-    pub(super) body_memory_max: Option<i64>,
-    pub(super) connections_max: Option<i64>,
-    pub(super) connections_per_address_max: Option<i64>,
-    pub(super) proxies: Vec<String>,
-    pub(super) body_timeout_ms: Option<i64>,
-    pub(super) idle_timeout_ms: Option<i64>,
-    pub(super) write_timeout_ms: Option<i64>,
-    pub(super) in_flight_max: Option<i64>,
-    pub(super) in_flight_per_function_max: Option<i64>,
-    pub(super) queue_max: Option<i64>,
-    pub(super) header_bytes_max: Option<i64>,
-    pub(super) nesting_max: Option<i64>,
-    pub(super) expansion_max: Option<i64>,
-    pub(super) idempotency_keep_ms: Option<i64>,
-    pub(super) idempotency_bytes_max: Option<i64>,
-    pub(super) header_timeout_ms: Option<i64>,
-    pub(super) call_timeout_ms: Option<i64>,
-    pub(super) layer_percent: Option<i64>,
-    pub(super) shutdown_delay_ms: Option<i64>,
-    pub(super) drain_timeout_ms: Option<i64>,
-    pub(super) tls: Option<RawServerTls>,
-}
-
-/// Both must be there: without one, the listener would quietly not be encrypted.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawServerTls {
-    pub(super) cert: String,
-    pub(super) key: String,
-    pub(super) client_ca: Option<String>,
-}
-
-/// One of them must be there: an empty `[auth]` would only seem to protect something.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawAuth {
-    pub(super) rules: Option<RawRules>,
-    pub(super) callers: Option<BTreeMap<String, RawCaller>>,
-}
-
 /// `functions` must be there, and one of the others.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -82,47 +35,8 @@ pub(super) struct RawCaller {
     pub(super) functions: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawProxyAuth {
-    pub(super) rules: RawRules,
-}
-
 /// Paths with their secrets.
 pub(super) type RawRules = BTreeMap<String, Vec<String>>;
-
-/// By names of plugins, and of functions.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawLimits {
-    pub(super) plugins: BTreeMap<String, RawLimit>,
-    pub(super) functions: BTreeMap<String, RawLimit>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawLimit {
-    pub(super) in_flight_max: Option<i64>,
-    pub(super) queue_max: Option<i64>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawReload {
-    pub(super) start_timeout_ms: Option<i64>,
-    pub(super) drain_timeout_ms: Option<i64>,
-    pub(super) watch: Option<bool>,
-    pub(super) keep_generations: Option<i64>,
-    pub(super) zombies_max: Option<i64>,
-    pub(super) unmap: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawTrust {
-    pub(super) sha256: Option<BTreeMap<String, RawDigests>>,
-    pub(super) keys: Option<Vec<String>>,
-}
 
 /// One digest of a plugin, or several.
 pub(super) enum RawDigests {
@@ -155,50 +69,6 @@ impl<'de> Deserialize<'de> for RawDigests {
         }
         deserializer.deserialize_any(Digests)
     }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawAdmin {
-    pub(super) socket: Option<String>,
-    pub(super) listen: Option<String>,
-    pub(super) token: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawLog {
-    pub(super) level: Option<String>,
-    pub(super) format: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawProxy {
-    pub(super) proxy_urls: RawPeers,
-    pub(super) white_list: Option<Vec<String>>,
-    pub(super) proxy_functions: BTreeMap<String, Vec<String>>,
-    pub(super) fallback: Option<String>,
-    pub(super) compression: Option<String>,
-    pub(super) require_receiver: Option<bool>,
-    pub(super) answer_bytes_max: Option<i64>,
-    pub(super) in_flight_max: Option<i64>,
-    pub(super) wait_ms: Option<i64>,
-    pub(super) idle_timeout_ms: Option<i64>,
-    pub(super) allow_addresses: Vec<String>,
-    pub(super) dns_servers: Vec<String>,
-    pub(super) catalogue_interval_ms: Option<i64>,
-    pub(super) catalogue_bytes_max: Option<i64>,
-    pub(super) tls: RawPeerTls,
-    pub(super) auth: Option<RawProxyAuth>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawPeerTls {
-    pub(super) ca: Option<String>,
-    pub(super) cert: Option<String>,
-    pub(super) key: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Config;
+use super::table::put_back;
 
 impl Config {
     /// Puts back what `running`, which this config is to replace, cannot change without a restart; answers the keys
@@ -33,33 +34,12 @@ impl Config {
         if tls_came_or_went {
             self.server_tls.clone_from(&running.server_tls);
         }
-        let (server, before) = (&mut self.server, &running.server);
-        let host = server.listen.ip() != before.listen.ip();
-        let port = server.listen.port() != before.listen.port();
-        server.listen = before.listen;
-        keep("server.host", host);
-        keep("server.port", port);
-        keep("server.connections_max", put_back(&mut server.connections_max, &before.connections_max));
-        let per_address =
-            put_back(&mut server.connections_per_address_max, &before.connections_per_address_max);
-        keep("server.connections_per_address_max", per_address);
-        keep("server.proxies", put_back(&mut server.proxies, &before.proxies));
-        keep("server.body_memory_max", put_back(&mut server.body_memory_max, &before.body_memory_max));
-        keep("server.idle_timeout_ms", put_back(&mut server.idle_timeout, &before.idle_timeout));
-        keep("server.write_timeout_ms", put_back(&mut server.write_timeout, &before.write_timeout));
-        keep("server.header_bytes_max", put_back(&mut server.header_bytes_max, &before.header_bytes_max));
-        keep("server.header_timeout_ms", put_back(&mut server.header_timeout, &before.header_timeout));
-        keep("log.level", put_back(&mut self.log.level, &running.log.level));
-        keep("log.format", put_back(&mut self.log.format, &running.log.format));
+        self.server.keep_until_restart(&running.server, &mut kept);
+        self.proxy.keep_until_restart(&running.proxy, &mut kept);
+        self.reload.keep_until_restart(&running.reload, &mut kept);
+        self.log.keep_until_restart(&running.log, &mut kept);
         kept
     }
-}
-
-/// Answers whether they differed.
-fn put_back<T: Clone + PartialEq>(now: &mut T, before: &T) -> bool {
-    let differs = now != before;
-    now.clone_from(before);
-    differs
 }
 
 #[cfg(test)]

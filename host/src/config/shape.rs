@@ -4,8 +4,8 @@ use figment::error::Kind;
 use figment::value::{Dict, Num, Value};
 use serde::Deserialize;
 
-use super::key::{KeyPath, LATER, meant, shown};
-use super::number::Number;
+use super::key::{KeyPath, meant, shown};
+use super::keys::{LATER, number_of};
 use super::raw::RawConfig;
 use super::sources::Sources;
 use super::{Origin, Problem};
@@ -96,7 +96,7 @@ fn unknown(key: &KeyPath, here: &[&str], origin: &Origin) -> String {
 
 /// What is allowed, in the user's words.
 fn needed(key: &KeyPath, expected: &str) -> String {
-    if let Some(number) = Number::at(key) {
+    if let Some(number) = number_of(key) {
         return number.needed();
     }
     let words = match expected {

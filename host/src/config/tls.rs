@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::builder::Builder;
 use super::key::KeyPath;
-use super::raw::{RawPeerTls, RawServerTls};
+use super::keys::{RawPeerTls, RawServerTls};
 use super::read::{self, Bounded};
 
 mod distrust;

@@ -11,7 +11,8 @@ use minisign_verify::PublicKey;
 
 use super::builder::Builder;
 use super::key::{KeyPath, shown};
-use super::raw::{RawDigests, RawTrust};
+use super::keys::RawTrust;
+use super::raw::RawDigests;
 use super::read::{self, Bounded};
 
 /// Longest file of a public key in bytes; minisign writes about 110.

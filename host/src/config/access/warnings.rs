@@ -12,7 +12,7 @@ impl Config {
         if let SealedCalls::Closed(why) = access.sealed() {
             let why = match why {
                 Closed::Reachable => {
-                    format!("`server.host` {} can be reached from other machines", self.server.listen.ip())
+                    format!("`server.host` {} can be reached from other machines", self.server.host)
                 }
                 Closed::Callers => "no caller of `auth.callers` has a key".to_owned(),
                 Closed::Rule(pattern) => {
@@ -29,7 +29,7 @@ impl Config {
             warnings.push(format!(
                 "`server.host` {} can be reached from other machines, and anyone there can call every function that no \
                  rule protects, without a key: `auth` says who may call",
-                self.server.listen.ip()
+                self.server.host
             ));
         }
         self.warn_of_open_lists(&access, warnings);
