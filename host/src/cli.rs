@@ -8,6 +8,7 @@ mod arguments;
 mod check;
 mod client;
 mod daemon;
+mod failed;
 mod inspect;
 mod keygen;
 mod log;
@@ -18,54 +19,12 @@ use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, Parser};
 
-use framex_host::base::one_line;
-use framex_host::config::ConfigError;
-
 use arguments::{Arguments, Command, Format};
+use failed::Failed;
 use output::Output;
 
 /// Longest time that exit handlers and destructors of plugin libraries take of the end of the process.
 const EXIT_MAX: Duration = Duration::from_secs(5);
-
-/// How a command failed.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    /// 1 failed, 2 bad usage or config, 128 + N by signal N.
-    code: u8,
-    /// For people.
-    message: String,
-    /// For scripts, if there is more to say than the message.
-    json: Option<serde_json::Value>,
-}
-
-impl Failed {
-    /// The command could not do what was asked. The message becomes one line.
-    pub(crate) fn new(message: impl AsRef<str>) -> Self {
-        Self { code: 1, message: one_line(message.as_ref()).into_owned(), json: None }
-    }
-
-    /// The command could not do what was asked, for several reasons, each of which becomes a line.
-    pub(crate) fn several(messages: impl IntoIterator<Item = String>) -> Self {
-        let lines = messages.into_iter().map(|message| one_line(&message).into_owned());
-        Self { message: lines.collect::<Vec<_>>().join("\nerror: "), ..Self::new("") }
-    }
-
-    /// What was asked for makes no sense. The message becomes one line.
-    pub(crate) fn usage(message: impl AsRef<str>) -> Self {
-        Self { code: 2, ..Self::new(message) }
-    }
-
-    /// The config is wrong, perhaps in several lines, in none of which more is repeated of it than fits into one.
-    pub(crate) fn config(error: &ConfigError) -> Self {
-        Self { message: error.to_string(), ..Self::usage("") }
-    }
-
-    /// Adds what scripts get to read.
-    pub(crate) fn with_json(mut self, json: serde_json::Value) -> Self {
-        self.json = Some(json);
-        self
-    }
-}
 
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
@@ -75,7 +34,7 @@ pub(crate) fn run() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Ends the process after [`EXIT_MAX`], whatever exit handlers and destructors of plugin libraries do until then.
+/// Ends the process after [`EXIT_MAX`], even if exit handlers or destructors of plugin libraries have not returned.
 fn bound_exit(code: u8) {
     let bound = move || {
         let deadline = Instant::now() + EXIT_MAX;

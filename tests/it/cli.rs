@@ -102,7 +102,7 @@ fn what_is_no_name_is_not_taken_for_a_path() {
     for command in [&["explain"][..], &["plugins", "show"], &["plugins", "unload"]] {
         for name in ["demo?x", "demo.some.example_func?x", "demo/", "../functions", "..", ""] {
             let exit = host.run(&[command, &[name]].concat());
-            check(&exit, 2, "", &format!("error: `{name}` is no name\n"));
+            check(&exit, 2, "", &format!("error: `{name}` is not a valid name\n"));
         }
     }
     assert_eq!(host.plugin_status("demo")["state"], "published");

@@ -2,6 +2,7 @@
 
 mod peers;
 mod place;
+mod requests;
 mod show;
 mod socket;
 
@@ -15,11 +16,11 @@ use framex_host::base::FunctionName;
 use serde::Serialize;
 
 pub(crate) use peers::peers;
+use requests::{change, get};
 use show::or_dash;
-use socket::{change, get};
 
-use super::Failed;
 use super::arguments::PluginsCommand;
+use super::failed::Failed;
 use super::output::{Output, table, view};
 
 pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -> Result<(), Failed> {
@@ -80,7 +81,7 @@ pub(crate) fn reload(config: &Path, allow_breaking: bool, output: Output) -> Res
 
 /// Asks the host whether it is ready; the failure says why it is not.
 pub(crate) fn ready(config: &Path, output: Output) -> Result<(), Failed> {
-    let answer = socket::ready(config)?;
+    let answer = requests::ready(config)?;
     let ReadyView { status, reason, .. } = view(&answer)?;
     if status != ReadyView::READY {
         let reason = reason.unwrap_or_else(|| "it does not say why".to_owned());
@@ -93,13 +94,13 @@ pub(crate) fn ready(config: &Path, output: Output) -> Result<(), Failed> {
     })
 }
 
-/// Refuses what would be another path, or a query.
+/// Refuses names that would be another path, or a query.
 fn check_name(name: &str) -> Result<(), Failed> {
-    let refused = |_| Failed::usage(format!("`{}` is no name", name.escape_debug()));
+    let refused = |_| Failed::usage(format!("`{}` is not a valid name", name.escape_debug()));
     FunctionName::new(name).map(|_| ()).map_err(refused)
 }
 
-/// Says where a call would run; failed if that is nowhere.
+/// Shows where a call would run; the exit code is 1 if that is nowhere.
 pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<u8, Failed> {
     check_name(function)?;
     let answer = get(config, AdminPath::Explain(function))?;
@@ -165,7 +166,7 @@ fn change_text(change: &ChangeView) -> String {
     let ChangeView { plugin, generation, previous, steps, cancelled_calls, .. } = change;
     let mut lines = vec![match (generation, previous) {
         (Some(generation), Some(previous)) => {
-            format!("{plugin}: generation {generation} serves in the place of {previous}")
+            format!("{plugin}: generation {generation} serves instead of {previous}")
         }
         (Some(generation), None) => format!("{plugin}: generation {generation} serves"),
         (None, _) => format!("{plugin}: withdrawn"),

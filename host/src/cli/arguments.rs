@@ -1,4 +1,4 @@
-//! What can be asked for.
+//! The arguments of the command line.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use framex_host::config::{Choice, LogFormat, LogLevel};
 
-use super::Failed;
+use super::failed::Failed;
 
 /// Runs functions of plugin libraries, on this host or on another.
 #[derive(Debug, Parser)]
@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, default_value = "config.toml", env = "FRAMEX_CONFIG", value_name = "FILE")]
     pub(crate) config: PathBuf,
 
-    /// How results are printed.
+    /// Output format.
     #[arg(short, long, global = true, default_value = "text", env = "FRAMEX_OUTPUT")]
     pub(crate) output: Format,
 
@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Whether it was asked for to leave the limit of core dumps as it is.
+    /// Returns true if the limit of core dumps is to be left as it is.
     pub(crate) fn leaves_core_dumps(&self) -> bool {
         let of_command = match &self.command {
             Some(Command::Run(flags) | Command::Check(flags)) => flags.core_dumps,
@@ -40,7 +40,7 @@ impl Arguments {
     /// The command, with the flags of the daemon that were written before it.
     ///
     /// # Errors
-    /// If the command takes none: nothing that was asked for is passed over.
+    /// If the command takes none: flags are rejected rather than ignored.
     pub(crate) fn into_command(self) -> Result<Command, Failed> {
         match self.command {
             None => Ok(Command::Run(self.run)),
@@ -54,7 +54,7 @@ impl Arguments {
     }
 }
 
-/// How results are printed.
+/// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people.
@@ -67,7 +67,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the daemon; also what happens without a command.
+    /// Run the daemon; the default command.
     Run(RunFlags),
     /// Check the config and start the plugins once, without serving.
     Check(RunFlags),
@@ -75,13 +75,12 @@ pub(crate) enum Command {
     Call(Call),
     /// List the functions of a running host.
     Functions(Target),
-    /// The plugins of this machine's host: list and change them.
+    /// List and change the plugins of this machine's host.
     Plugins {
         #[command(subcommand)]
         command: PluginsCommand,
     },
-    /// Have this machine's host read its config and plugin directory again: all that changed comes into force, or
-    /// nothing.
+    /// Reload the config and the plugin directory of this machine's host: all changes take effect, or none.
     Reload {
         /// Also if callers of old builds break.
         #[arg(long)]
@@ -89,14 +88,14 @@ pub(crate) enum Command {
     },
     /// List the peers of this machine's host.
     Peers,
-    /// Say where a call would run on this machine's host, and why.
+    /// Show where a call would run on this machine's host, and why.
     Explain {
         /// Name of the function.
         function: String,
     },
-    /// Say whether this machine's host is ready, for probes that run a command: exit code 0 or 1.
+    /// Check whether this machine's host is ready, for probes that run a command: exit code 0 or 1.
     Ready,
-    /// Show what a plugin file says of itself, without running any of it.
+    /// Show the description in a plugin file, without running any of it.
     Inspect {
         /// The plugin file.
         plugin: PathBuf,
@@ -158,7 +157,7 @@ impl RunFlags {
         }
     }
 
-    /// Those that were given, as they are written.
+    /// Returns the flags that were given, as they are written.
     fn given(&self) -> Vec<&'static str> {
         let flags = [
             ("--host", self.host.is_some()),
@@ -186,7 +185,7 @@ pub(crate) enum PluginsCommand {
         /// Name of the file.
         file: String,
     },
-    /// Put the build that is in the plugin directory in the place of the running one.
+    /// Replace the running build by the one in the plugin directory.
     Reload {
         /// The plugin.
         plugin: String,
@@ -198,7 +197,7 @@ pub(crate) enum PluginsCommand {
     Rollback {
         /// The plugin.
         plugin: String,
-        /// Which one; the newest that is kept without it.
+        /// The generation to bring back; by default the newest one that is kept.
         #[arg(long)]
         generation: Option<u64>,
     },
@@ -212,10 +211,10 @@ pub(crate) enum PluginsCommand {
 /// A running host.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// Where the host is; without it, where the config says that this machine's host listens.
+    /// URL of the host; by default the one that the config has this machine's host listen on.
     #[arg(long, env = "FRAMEX_URL")]
     pub(crate) url: Option<String>,
-    /// For an https URL, a PEM file of the authorities to believe, instead of those of the system.
+    /// For an https URL, a PEM file of trusted authorities, instead of the system's.
     #[arg(long)]
     pub(crate) ca: Option<PathBuf>,
     /// A key that the host's [auth] takes, written out, or as env:NAME or file:PATH.
@@ -230,7 +229,7 @@ pub(crate) struct Call {
     /// Named arguments as a JSON object; @FILE reads them from a file, "-" from standard input.
     #[arg(long, value_name = "ARGS", default_value = "{}")]
     pub(crate) json: String,
-    /// Give up after so many milliseconds (default: the host's server.call_timeout_ms).
+    /// Deadline of the call in milliseconds (default: the host's server.call_timeout_ms).
     #[arg(long, value_name = "MS")]
     pub(crate) timeout_ms: Option<u64>,
     #[command(flatten)]

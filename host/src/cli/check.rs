@@ -18,8 +18,9 @@ use framex_host::router::{Router, Routes};
 use serde_json::{Value, json};
 
 use super::arguments::RunFlags;
+use super::daemon;
+use super::failed::Failed;
 use super::output::{Output, keep_from_plugins, table};
-use super::{Failed, daemon};
 
 pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(), Failed> {
     let config = Config::load(config, &daemon::overrides(flags)).map_err(|error| Failed::config(&error))?;
@@ -118,7 +119,7 @@ fn access_json(config: &Config) -> Value {
     })
 }
 
-/// Who may call, in one sentence.
+/// Returns who may call, in one sentence.
 fn access_text(config: &Config) -> String {
     let access = &config.access();
     let plain =

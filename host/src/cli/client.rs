@@ -21,14 +21,15 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::arguments::{Call, Target};
+use super::daemon;
+use super::failed::Failed;
 use super::output::{Output, table, view};
-use super::{Failed, daemon};
 
 /// Longest answer in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
-/// How long a command waits, unless the call has a deadline of its own.
+/// Longest wait of a command, unless the call has a deadline of its own.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// How long after the deadline of a call the host's answer may come.
+/// Time after the deadline of a call in which the host's answer may come.
 const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Failed> {
@@ -55,7 +56,7 @@ pub(crate) fn functions(config: &Path, target: &Target, output: Output) -> Resul
     })
 }
 
-/// The arguments: written out, those of a file, or those of the standard input.
+/// Returns the arguments: written out, from a file, or from the standard input.
 fn arguments(said: &str) -> Result<Bytes, Failed> {
     let (json, from) = match said.strip_prefix('@') {
         Some(file) => {
@@ -87,7 +88,7 @@ fn read(from: impl Read) -> std::io::Result<Vec<u8>> {
     from.take(ANSWER_BYTES_MAX as u64).read_to_end(&mut text).map(|_| text)
 }
 
-/// Sends one request and answers the headers and JSON of a success.
+/// Sends one request and returns the headers and JSON of a success.
 fn request(
     config: &Path,
     target: &Target,
@@ -110,7 +111,7 @@ fn request(
         request = request.header(AUTHORIZATION, value);
     }
     let request = request.body(Full::new(body.unwrap_or_default())).map_err(|_| {
-        Failed::usage(format!("`{path}` is no path of a host: is the name of the function right?"))
+        Failed::usage(format!("`{path}` is not a path of a host: is the name of the function right?"))
     })?;
     let connector = connector(&url, target.ca.as_deref())?;
     let sent = async {
@@ -159,7 +160,7 @@ fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
     PeerUrl::new(&format!("http://{listen}")).map_err(|error| Failed::usage(format!("server.host: {error}")))
 }
 
-/// What connects to `url`, wherever that is, as a host would to a peer.
+/// Returns a connector to `url`, as a host would connect to a peer.
 fn connector(url: &PeerUrl, ca: Option<&Path>) -> Result<Connector, Failed> {
     let mut flags = Overrides::default()
         .with("--url", "plugins.proxy.proxy_urls", format!("[\"{url}\"]"))
@@ -181,7 +182,7 @@ fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {
     Failed::new(format!("{url} cannot be reached: {cause}; is the host running, and --url right?"))
 }
 
-/// Why there is no result, with the id by which the logs of all hosts on the way name the call.
+/// Returns the failure of a call, with the id by which the logs of all hosts on the way name it.
 fn refused(head: &http::response::Parts, has_key: bool, mut problem: Value) -> Failed {
     let ProblemView { code, app_code, detail, .. } = match view(&problem) {
         Ok(view) => view,

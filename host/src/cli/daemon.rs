@@ -7,9 +7,10 @@ use framex_host::app::{AppError, Daemon, Exit, Sockets};
 use framex_host::config::{Config, Overrides};
 
 use super::arguments::RunFlags;
-use super::{Failed, log};
+use super::failed::Failed;
+use super::log;
 
-/// How long the runtime may take to end what nobody waits for any more.
+/// Longest time for the runtime to end abandoned tasks.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, Failed> {
@@ -81,7 +82,7 @@ pub(crate) fn not_started(error: &AppError) -> Failed {
     }
 }
 
-/// What the flags say over the config.
+/// Returns the flags as overrides of the config.
 pub(crate) fn overrides(flags: &RunFlags) -> Overrides {
     let mut overrides = Overrides::default();
     let texts = [

@@ -8,11 +8,11 @@ use framex_host::files::PrivatePath;
 use framex_host::plugins::{Inspection, SignatureInfo, Stager, inspect};
 use serde_json::{Value, json};
 
-use super::Failed;
+use super::failed::Failed;
 use super::output::{Output, table};
 
 pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), Failed> {
-    // Of a name that nobody can guess, and gone in the end with all that is in it.
+    // Its name cannot be guessed, and it is removed in the end with all that is in it.
     let folder = tempfile::Builder::new().prefix("framex-inspect-").tempdir();
     let folder =
         folder.map_err(|error| Failed::new(format!("{}: {error}", std::env::temp_dir().display())))?;
@@ -27,7 +27,7 @@ pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), Fa
 /// The `[trust]` of the config file, if there is any.
 struct Rules {
     trust: Trust,
-    /// Why nothing is known of trust.
+    /// The reason for which the rules are not known.
     missing: String,
 }
 
@@ -40,7 +40,7 @@ impl Rules {
         }
     }
 
-    /// Whether a host with these rules would take the plugin, and why not.
+    /// Returns whether a host with these rules would load the plugin, and the reason if not.
     fn verdict<'a>(&'a self, inspected: &'a Inspection) -> (Option<bool>, Option<&'a str>) {
         match &inspected.trusted {
             Some(Ok(())) => (Some(true), None),
@@ -76,7 +76,7 @@ fn as_text(inspected: &Inspection, rules: &Rules) -> String {
         Ok(None) => "none".to_owned(),
         Ok(Some(info)) => {
             let verified = if info.verified { "verified" } else { "not verified" };
-            // Anybody may have written it: nothing of it is for the terminal to act on.
+            // It is not trusted: the terminal must not act on any of it.
             format!("by key {}, {verified}: {}", info.key_id, info.trusted_comment.escape_debug())
         }
         Err(problem) => format!("unusable: {problem}"),

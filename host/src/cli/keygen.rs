@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::Failed;
+use super::failed::Failed;
 use super::output::Output;
 
 /// Only this user may read it.
@@ -67,7 +67,7 @@ pub(crate) fn show_id(file: &Path, output: Output) -> Result<(), Failed> {
     let opened = File::open(file).map_err(|error| unusable(&error))?;
     opened.take(SECRET_BYTES_MAX + 1).read_to_string(&mut secret).map_err(|error| unusable(&error))?;
     if secret.len() as u64 > SECRET_BYTES_MAX {
-        return Err(unusable(&format!("it has more than {SECRET_BYTES_MAX} bytes, so it is no key")));
+        return Err(unusable(&format!("it has more than {SECRET_BYTES_MAX} bytes, so it is not a key")));
     }
     // As the config reads a file: without its last line end.
     let secret = secret.strip_suffix('\n').unwrap_or(&secret);
@@ -76,6 +76,6 @@ pub(crate) fn show_id(file: &Path, output: Output) -> Result<(), Failed> {
 }
 
 fn id_of(secret: &str) -> Result<String, Failed> {
-    let keys = KeySet::derive(secret).map_err(|error| Failed::new(format!("this is no key: {error}")))?;
+    let keys = KeySet::derive(secret).map_err(|error| Failed::new(format!("this is not a key: {error}")))?;
     Ok(key_id_text(keys.id()))
 }

@@ -55,7 +55,7 @@ pub(super) fn start(log: Log) {
 pub(super) fn say(line: &str) {
     match Queue::of_process() {
         Some(queue) => queue.add(format!("{line}\n").as_bytes()),
-        // Nobody reads why: the command is the same.
+        // Its error would have no reader: the command is the same.
         None => _ = writeln!(io::stderr(), "{line}"),
     }
 }
@@ -67,7 +67,7 @@ pub(super) fn flush() {
     }
 }
 
-/// The error output, by way of the queue.
+/// The error output, through the queue.
 struct ErrorOutput;
 
 impl Write for ErrorOutput {

@@ -1,7 +1,7 @@
 //! Text for people, JSON for scripts.
 //!
 //! A result that cannot be written is a failure of the command, exit code 1: a script must not take an empty file for
-//! it. A closed pipe is none, as whoever read it has seen enough (`framex-host functions | head -1`).
+//! it. A closed pipe is not a failure: its reader has seen enough (`framex-host functions | head -1`).
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal};
@@ -13,13 +13,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::arguments::Format;
-use super::{Failed, log};
+use super::failed::Failed;
+use super::log;
 
 /// The standard output of this process, once plugins have another one.
 static KEPT: OnceLock<File> = OnceLock::new();
 
-/// Has whatever is printed on the standard output from now on, by plugins and what they start, go to the error output.
-/// Results go on to where they went.
+/// Redirects the standard output of plugins, and of what they start, to the error output. Results still go to the standard
+/// output.
 ///
 /// # Errors
 /// What the system says.
@@ -30,7 +31,7 @@ pub(crate) fn keep_from_plugins() -> io::Result<()> {
     Ok(())
 }
 
-/// Where results go.
+/// The printer of results.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output(Format);
 
@@ -39,12 +40,12 @@ impl Output {
         Self(format)
     }
 
-    /// Whether people read it.
+    /// Returns true for formats that people read.
     pub(crate) fn is_text(self) -> bool {
         self.0 != Format::Json
     }
 
-    /// Whether tables have all their columns.
+    /// Returns true if tables have all their columns.
     pub(crate) fn is_wide(self) -> bool {
         self.0 == Format::Wide
     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::limits::{Connections, Limit, Slot, Strangers, Times};
 use super::service::Service;
@@ -21,6 +20,8 @@ mod lingering;
 mod pace;
 mod tracked;
 mod write_timeout;
+
+pub use connection::Workers;
 
 use connection::{Connection, Streams, protocols};
 
@@ -64,15 +65,6 @@ pub struct Server {
     connections: Arc<Connections>,
     protocols: auto::Builder<Streams>,
     workers: Workers,
-}
-
-/// The workers of the host.
-#[derive(Debug, Clone)]
-pub struct Workers {
-    /// Their runtime.
-    pub runtime: Handle,
-    /// True while functions hold all of them.
-    pub all_held: watch::Receiver<bool>,
 }
 
 impl Server {

@@ -17,7 +17,7 @@ fn plugins_are_changed_and_shown_step_by_step() {
     assert!(list.starts_with("PLUGIN") && list.contains("libchanging.so"), "{list}");
     host.put_build(Build::new(2));
     let reload = plugins(&["reload", "changing"], 0);
-    assert!(reload.starts_with("changing: generation 2 serves in the place of 1\n"), "{reload}");
+    assert!(reload.starts_with("changing: generation 2 serves instead of 1\n"), "{reload}");
     for step in ["stage", "load", "start", "commit", "publish", "drain", "stop", "retire"] {
         assert!(
             reload.lines().any(|line| line.trim().starts_with(step) && line.ends_with(" ms")),

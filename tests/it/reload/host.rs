@@ -165,7 +165,7 @@ fn sighup_and_the_command_line_ask_for_it_too() {
     host.put_build(Build::new(3));
     let exit = host.run(&["reload"]);
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    assert!(exit.stdout.starts_with("changing: generation 3 serves in the place of 2\n"), "{}", exit.stdout);
+    assert!(exit.stdout.starts_with("changing: generation 3 serves instead of 2\n"), "{}", exit.stdout);
     check_serves(&host, Build::new(3));
     host.put_build(Build::new(4).shape(b'c'));
     let exit = host.run(&["--output", "json", "reload"]);

@@ -1,19 +1,19 @@
-//! `framex-host peers`: how each peer is, and of what it failed last.
+//! `framex-host peers`: the health of each peer, and its last error.
 
 use std::path::Path;
 
 use framex_host::api::{AdminPath, FailedFetchView, LastErrorView, PeerView, PeersView, ProbeView};
 
+use super::requests::get;
 use super::show::or_dash;
-use super::socket::get;
-use crate::cli::Failed;
+use crate::cli::failed::Failed;
 use crate::cli::output::{Output, table};
 
-/// What a terminal has in columns, about; `-o wide` shows everything.
+/// The usual width of a terminal; `-o wide` shows everything.
 const COLUMNS: usize = 120;
-/// Of a last error, so much is shown at least in its column.
+/// Minimum width of the column of last errors, in characters.
 const ERROR_CHARS_MIN: usize = 24;
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
 
 pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {

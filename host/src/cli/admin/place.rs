@@ -1,4 +1,4 @@
-//! Where the host of a config is found, whatever its unit says in variables that a shell does not have.
+//! Finds the host of a config, also if its unit sets variables that a shell does not have.
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
@@ -10,13 +10,14 @@ use framex_host::config::{Config, absolute_file};
 use http::Method;
 
 use super::socket::exchange;
+use crate::cli::daemon;
+use crate::cli::failed::Failed;
 use crate::cli::output::view;
-use crate::cli::{Failed, daemon};
 
 /// The admin socket of the host that `config/framex-host.service` runs.
 const SERVICE_SOCKET: &str = "/run/framex-host/admin.sock";
 
-/// How long that host may take to say which config it has.
+/// Longest time for that host to name its config.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Finds the admin socket of the host of a config: where the config and the variables of this process say, or else where

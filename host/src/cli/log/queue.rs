@@ -1,8 +1,8 @@
 //! The lines that wait to be written to the error output, and the one thread that writes them.
 //!
-//! Whatever is at the other end of it (a pipe that nobody reads, a full disk, a shim that has ended), nobody but this
-//! thread waits for it: who has a line to write adds it to a queue of a fixed size, in bytes, or drops it. What is lost
-//! is counted, and said once lines arrive again.
+//! Its other end may not read (a full pipe, a full disk, a shim that has ended): only this thread waits for it. Other
+//! threads add lines to a queue of a fixed size, in bytes, or drop them. Lost lines are counted, and the count is logged
+//! once lines arrive again.
 //!
 //! Not `tracing-appender`, which bounds the number of lines and not their size, loses lines by errors of the output
 //! without counting them, and leaves half a line where a pipe does not block.
@@ -19,16 +19,16 @@ use framex_host::base::{Mutex, MutexGuard};
 
 /// Most bytes that wait. A host that logs 100,000 lines a second fills them in half a second.
 const BYTES_MAX: usize = 8 << 20;
-/// What one write takes: whole lines of so many bytes in total reach a pipe undivided, also where the processes of
+/// Maximum size of one write: whole lines up to this many bytes reach a pipe undivided, also where the processes of
 /// plugins write to it as well (`PIPE_BUF`, pipe(7)).
 const WRITE_BYTES_MAX: usize = 4096;
 /// A buffer that has become larger is not kept.
 const KEPT_BYTES_MAX: usize = 256 << 10;
-/// How long an output that does not block and takes nothing is left alone.
+/// Interval between attempts to write to a non-blocking output that is full.
 const RETRY: Duration = Duration::from_millis(10);
 /// Lost lines are not said more often while others arrive.
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
-/// How long the end of the process waits for lines to be taken, if none is, and in total.
+/// Longest waits of the process's end for its lines: without progress, and in total.
 const STALL_MAX: Duration = Duration::from_millis(500);
 const FLUSH_MAX: Duration = Duration::from_secs(3);
 
@@ -172,10 +172,10 @@ fn whole_lines(lines: &[u8]) -> usize {
     within.or_else(first).unwrap_or(lines.len())
 }
 
-/// Why not everything was written.
+/// The failure of a write.
 #[derive(Debug)]
 pub(crate) struct Broken {
-    /// So many bytes, the last ones.
+    /// The number of bytes that were not written, the last ones.
     left: usize,
     pub(crate) error: io::Error,
 }
@@ -227,7 +227,7 @@ mod tests {
         assert!(dropped > 0);
         let begun = Instant::now();
         queue.flush();
-        assert!(begun.elapsed() < FLUSH_MAX, "nobody reads, so the end does not wait");
+        assert!(begun.elapsed() < FLUSH_MAX, "without a reader, the end does not wait");
         let mut all = vec![0; line.len() * (BYTES_MAX * 3 / line.len() - usize::try_from(dropped).unwrap())];
         reader.read_exact(&mut all).unwrap();
         queue.flush();

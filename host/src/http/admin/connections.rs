@@ -16,25 +16,25 @@ use crate::base::Tasks;
 use crate::http::request::head;
 use crate::http::response::Response;
 
-/// How long a client may take for the head of a request, and keep a connection without asking anything.
+/// Longest time for the head of a request, and for a connection without requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest head of a request.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most connections of one listener at once: one that asks nothing makes room for the next one.
+/// Maximum number of connections of one listener; for one more, an idle one is evicted.
 const CONNECTIONS_MAX: usize = 64;
 /// Pause after the system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where connections come from.
+/// A source of connections.
 pub(super) trait Listener {
-    /// One connection, with what the system says of the other side.
+    /// One connection, with the system's description of the other end.
     type Accepted;
 
     /// Waits for the next one.
     fn next(&self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
 }
 
-/// Takes connections until the token of `tasks` is cancelled; `serve` is a task for each.
+/// Accepts connections until the token of `tasks` is cancelled; `serve` is a task for each.
 pub(super) async fn accept<L: Listener, F: Future<Output = ()> + Send + 'static>(
     listener: L,
     tasks: Tasks,
@@ -67,9 +67,8 @@ pub(super) async fn accept<L: Listener, F: Future<Output = ()> + Send + 'static>
     }
 }
 
-/// Answers the requests of one connection, until the client ends it or asks nothing for a while. Once the token of
-/// `tasks` is cancelled, the request that has begun is the last one; and once `seat` is to make room, nothing is waited
-/// for.
+/// Serves one connection until the client ends it or is idle for too long. Once the token of `tasks` is cancelled, the
+/// request that has begun is the last one; once `seat` is evicted, the connection ends at once.
 pub(super) async fn serve<S, F>(
     stream: S,
     answer: impl Fn(Request<Incoming>) -> F,

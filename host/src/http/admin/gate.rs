@@ -1,30 +1,36 @@
-//! Requester may come in over TCP: no page of another origin, no name that was bound to this address, no one without
-//! the token.
+//! The checks of requests over TCP: they need the token, and must not come from a page of another origin or by a name
+//! that was bound to this address.
 //!
 //! A browser of the operator's machine can reach a loopback listener, and any page can have it send requests. What
 //! a page cannot choose are the headers that say where it comes from and whom it asks.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use http::header::{HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, Method, Request};
 
-use super::Token;
 use crate::api::JSON;
 use crate::base::ErrorCode;
+use crate::config::Secret;
 use crate::http::request::{auth, body, site};
 use crate::http::response::Problem;
 
 /// The port of a `Host` without one.
 const HTTP_PORT: u16 = 80;
 
-/// What a request over TCP must have.
+/// The token that every request must carry; a reload of the config replaces it.
+pub type Token = Arc<ArcSwap<Secret>>;
+
+/// The checks of a request over TCP.
 #[derive(Debug)]
 pub(super) struct Gate {
-    /// The port that the listener got.
+    /// The port of the listener.
     port: u16,
     token: Token,
 }
 
-/// Why a request does not come in.
+/// The reason for which a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum GateError {
     /// A name, as DNS rebinding needs it; another port; none, or several.
@@ -50,7 +56,7 @@ impl GateError {
         }
     }
 
-    /// Whether the one who asks had no right to.
+    /// Returns true if the client lacks the right to ask.
     pub(super) fn is_of_rights(self) -> bool {
         self != Self::ContentType
     }
@@ -65,7 +71,7 @@ impl Gate {
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), GateError> {
         let headers = request.headers();
         let host = only(headers, &HOST).ok_or(GateError::Host)?;
-        // The target in absolute form says whom the client asks, whatever `Host` is (RFC 9112, section 3.2.2).
+        // The target in absolute form names the host that the client asks, and `Host` does not count (RFC 9112, section 3.2.2).
         let target = request.uri().authority().map_or(host, |authority| authority.as_str().as_bytes());
         if !self.is_here(host) || !self.is_here(target) {
             return Err(GateError::Host);
@@ -81,7 +87,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether `host:port` can only be this listener.
+    /// Returns true if `host:port` can only be this listener.
     fn is_here(&self, authority: &[u8]) -> bool {
         let Ok(authority) = std::str::from_utf8(authority) else { return false };
         let Some((host, port)) = site::split(authority) else { return false };
@@ -114,7 +120,7 @@ mod tests {
         let text = format!("[admin]\nlisten = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n");
         let file = std::path::Path::new("config.toml");
         let config = Config::from_text(&text, file, &Environment::default(), &Overrides::default()).unwrap();
-        Gate::new(port, std::sync::Arc::new(arc_swap::ArcSwap::from_pointee(config.admin_tcp.unwrap().token)))
+        Gate::new(port, Arc::new(ArcSwap::from_pointee(config.admin_tcp.unwrap().token)))
     }
 
     /// Sends a `GET` of `target` with the token and other headers.

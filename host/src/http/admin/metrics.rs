@@ -17,7 +17,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::Admin;
+use super::state::Admin;
 use crate::base::{FunctionName, LOG_LINES_DROPPED, Limiter};
 use crate::functions::CallStats;
 use crate::http::request::accept;
@@ -26,9 +26,9 @@ use crate::http::routes::health;
 use crate::peers::{Condition, PeerLimit, Timestamp};
 use crate::plugins::{PluginState, functions_that_held_workers, workers_held};
 
-/// What every Prometheus of the last years asks for.
+/// The media type that current versions of Prometheus ask for.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// What every other client reads.
+/// The media type for all other clients.
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Response, Problem> {
@@ -98,14 +98,14 @@ fn host(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     if let Some(process) = Process::read() {
         let Process { resident_bytes, open_files, threads } = process;
         let none = [("", ""); 0];
-        gauges(to, "resident_memory_bytes", "Memory that is resident.", [(none, resident_bytes)])?;
-        gauges(to, "open_files", "Descriptors that are open.", [(none, open_files)])?;
-        gauges(to, "threads", "Threads, those of plugins included.", [(none, threads)])?;
+        gauges(to, "resident_memory_bytes", "Resident memory.", [(none, resident_bytes)])?;
+        gauges(to, "open_files", "Open descriptors.", [(none, open_files)])?;
+        gauges(to, "threads", "Threads, including threads of plugins.", [(none, threads)])?;
     }
     Ok(())
 }
 
-/// What the system knows of this process.
+/// The system's data on this process.
 struct Process {
     resident_bytes: f64,
     open_files: f64,
@@ -131,17 +131,16 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let none = [("", ""); 0];
     let (service, meters) = (&admin.service, &admin.service.meters);
     let policy = service.policy.load();
-    gauges(to, "connections", "Connections that are open.", [(none, meters.open_connections() as f64)])?;
-    counters(to, "connections_accepted", "Connections that were accepted.", [(none, meters.accepted.get())])?;
+    gauges(to, "connections", "Open connections.", [(none, meters.open_connections() as f64)])?;
+    counters(to, "connections_accepted", "Accepted connections.", [(none, meters.accepted.get())])?;
     gauges(
         to,
         "calls_in_flight",
-        "Calls from outside that have one of the places of the host: not those that wait for a peer.",
+        "Running calls from outside, except calls that wait for a peer.",
         [(none, policy.admission.running() as f64)],
     )?;
-    gauges(to, "calls_queued", "Calls from outside that wait.", [(none, policy.admission.waiting() as f64)])?;
-    let help =
-        "What the bodies of requests, and answers that are not taken yet, have of server.body_memory_max.";
+    gauges(to, "calls_queued", "Waiting calls from outside.", [(none, policy.admission.waiting() as f64)])?;
+    let help = "Memory of the bodies of requests and unread responses, out of server.body_memory_max.";
     gauges(to, "body_memory_bytes", help, [(none, service.body_memory.taken() as f64)])?;
     let refused = meters.refused().map(|(code, count)| ([("code", code.as_str())], count));
     counters(to, "requests_refused", "Requests that were answered with an error, by code.", refused)?;
@@ -157,7 +156,7 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let (remembered, bytes) = repeats.size();
     let help = "Calls with idempotency keys that are remembered.";
     gauges(to, "idempotency_remembered", help, [(none, remembered as f64)])?;
-    gauges(to, "idempotency_memory_bytes", "What they take.", [(none, bytes as f64)])?;
+    gauges(to, "idempotency_memory_bytes", "Memory of remembered calls.", [(none, bytes as f64)])?;
     let help = "Repeats that were answered with the outcome of the first call.";
     counters(to, "idempotency_repeats_answered", help, [(none, repeats.answered.get())])?;
     let help = "Outcomes that were not kept, as they were too large or the share of their caller was full.";
@@ -165,7 +164,7 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let help = "Calls that were refused, as the share of their caller of that memory was full.";
     counters(to, "idempotency_refused", help, [(none, repeats.refused.get())])?;
     let window = service.replays.window(service.clock.now_ms()).as_secs_f64();
-    let help = "How late a sealed frame may be: less than configured while the memory is full.";
+    let help = "Maximum age of a sealed frame: less than configured while the memory is full.";
     gauges(to, "replay_window_seconds", help, [(none, window)])?;
     let remembered = service.replays.remembered() as f64;
     gauges(to, "replay_frames_remembered", "Sealed frames that are remembered.", [(none, remembered)])

@@ -1,4 +1,4 @@
-//! What can be asked of a host by its operator.
+//! The requests of the admin API.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,9 +7,10 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::metrics;
+use super::state::Admin;
 use super::views::{PENDING, pending_view, refusal};
 use super::who::Requester;
-use super::{Admin, metrics};
 use crate::api::{
     AdminPath, ChangeView, ExplainView, ExplainedPeer, FailedPlugin, FunctionView, FunctionsView,
     HEALTH_PATH, HostView, JSON, LimitView, LoadOptions, METRICS_PATH, PeerView, PeersView, PluginAction,
@@ -26,10 +27,10 @@ use crate::router::{Decision, Target};
 
 /// Longest body of a request.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-/// How long a body may take.
+/// Longest time for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A change that was asked for.
+/// A requested change.
 enum Asked {
     ReloadHost(ReloadOptions),
     Reload(String, ReloadOptions),
@@ -38,7 +39,7 @@ enum Asked {
     Load(LoadOptions),
 }
 
-/// Answers one request of `who`, whom the listener has let in.
+/// Returns the response to a request that the listener has let in.
 pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Requester) -> Response {
     if let Some(answered) = probe(admin, &request, Detail::Reasons).await {
         return answered.unwrap_or_else(Problem::into_response);
@@ -55,7 +56,7 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Reque
     route(admin, request, who).await.unwrap_or_else(Problem::into_response)
 }
 
-/// Answers what a probe asks, on every listener in the same form; `None` for other paths.
+/// Returns the response to a probe, the same on every listener; `None` for other paths.
 pub(super) async fn probe<B>(
     admin: &Admin,
     request: &Request<B>,

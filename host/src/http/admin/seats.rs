@@ -1,6 +1,6 @@
-//! The connections of one admin listener: at most so many, and those that ask nothing make room for others.
+//! The connections of one admin listener: their number is bounded, and idle ones are evicted for new ones.
 //!
-//! A connection needs no token to be open. Without this, as many silent ones as there may be would keep the operator out.
+//! A connection needs no token to be open: without eviction, silent connections would keep the operator out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,14 +10,14 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::base::{Mutex, MutexGuard};
 
-/// How long a connection that waits for a seat waits until another one is asked to make room.
+/// Interval between evictions while a connection waits for a seat.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// All seats of one listener.
 #[derive(Debug)]
 pub(super) struct Seats {
     places: Arc<Semaphore>,
-    /// Those that are taken, the oldest first.
+    /// The seats in use, the oldest first.
     taken: Mutex<Vec<Arc<Seat>>>,
 }
 
@@ -65,7 +65,7 @@ impl Seats {
         Some(Taken { all: Arc::clone(self), seat, _place: place? })
     }
 
-    /// Has the oldest connection end that has never asked for anything, or else the oldest one that asks nothing now.
+    /// Evicts the oldest connection that has never sent a request, or else the oldest idle one.
     fn make_room(&self) {
         let taken = self.taken();
         let idle = taken.iter().filter(|seat| !seat.is_busy());

@@ -10,8 +10,9 @@ use rustix::fs::{Mode, fchmod};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use super::connections::{self, Listener};
+use super::routes;
 use super::seats::Seat;
-use super::{Admin, routes};
+use super::state::Admin;
 use crate::base::Tasks;
 use crate::files::SocketPlace;
 
@@ -32,7 +33,7 @@ pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketPlace)> {
     let socket = private_socket()?;
     socket.bind(path)?;
     place.note_bound()?;
-    // Elsewhere than on Linux the file may have the mode that the umask gives; nobody is heard before `listen`.
+    // Elsewhere than on Linux the file may have the mode that the umask gives; no client can connect before `listen`.
     if fs::metadata(path)?.permissions().mode() & 0o777 != MODE {
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     }
@@ -49,7 +50,7 @@ fn private_socket() -> io::Result<UnixSocket> {
 
 /// Accepts connections until the token of `tasks` is cancelled.
 pub async fn serve(listener: UnixListener, admin: Admin, tasks: Tasks) {
-    // Registered with the runtime that serves it, wherever it was bound.
+    // Registered with the runtime that serves it, which need not be the one that bound it.
     let listener = match listener.into_std().and_then(UnixListener::from_std) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the admin socket cannot be served"),

@@ -12,21 +12,19 @@ use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connections::{self, Listener};
-use super::gate::{Gate, GateError};
+use super::gate::{Gate, GateError, Token};
+use super::routes;
 use super::seats::Seat;
+use super::state::Admin;
 use super::who::Requester;
-use super::{Admin, routes};
 use crate::base::Tasks;
-use crate::config::{AdminTcp, Secret};
+use crate::config::AdminTcp;
 use crate::http::limits::Throttle;
 use crate::http::response::Response;
 use crate::http::routes::health::Detail;
 
 /// Longest method and path that the audit log repeats, in characters.
 const REQUEST_CHARS_MAX: usize = 200;
-
-/// What every request must carry; a reload of the config replaces it.
-pub type Token = Arc<ArcSwap<Secret>>;
 
 /// The admin API over TCP, bound and not yet served.
 #[derive(Debug)]
@@ -49,13 +47,13 @@ impl Tcp {
         Ok(Self { listener, address, gate, token })
     }
 
-    /// What every request must carry.
+    /// Returns the token that every request must carry.
     #[must_use]
     pub fn token(&self) -> Token {
         Arc::clone(&self.token)
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -64,7 +62,7 @@ impl Tcp {
     /// Accepts connections until the token of `tasks` is cancelled.
     pub async fn serve(self, admin: Admin, tasks: Tasks) {
         let shared = Arc::new(Shared { admin, gate: self.gate, refusals: Throttle::default() });
-        // Registered with the runtime that serves it, wherever it was bound.
+        // Registered with the runtime that serves it, which need not be the one that bound it.
         let listener = match self.listener.into_std().and_then(TcpListener::from_std) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the admin API cannot be served over TCP"),
@@ -84,7 +82,7 @@ impl Listener for TcpListener {
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct Shared {
     admin: Admin,
     gate: Gate,
@@ -118,7 +116,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>, from: SocketAddr) -
     }
 }
 
-/// One line for a change that somebody without the right to asked for.
+/// Writes a line of the audit log for a change that was requested without the right to.
 fn audit(shared: &Shared, request: &Request<Incoming>, from: SocketAddr, refusal: GateError) {
     if request.method().is_safe() || !refusal.is_of_rights() {
         return;

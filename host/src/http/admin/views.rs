@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{HostChange, HostRefusal};
+use super::state::{HostChange, HostRefusal};
 use crate::api::{
     AnsweredView, ChangeView, DifferenceView, FailedChangeView, FailedFetchView, FailedPlugin, LastErrorView,
     LimitView, PeerCatalogueView, PeerView, PluginView, ProbeView, ProgressView, ReloadView, StepView,

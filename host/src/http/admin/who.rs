@@ -1,4 +1,4 @@
-//! Requester asks: a process of this machine, or whoever has the token.
+//! The sender of an admin request: a process of this machine, or a client with the token.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use tokio::net::unix::UCred;
 /// Most processes that are looked at between the one that asks and this host.
 const ANCESTORS_MAX: usize = 64;
 
-/// Requester asks.
+/// The sender of an admin request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Requester {
     /// A process of this machine, over the unix socket.
@@ -17,7 +17,7 @@ pub(super) enum Requester {
         /// Its id, if this host can see it.
         pid: Option<u32>,
     },
-    /// Whoever has the token, over TCP.
+    /// A client with the token, over TCP.
     Token,
 }
 
@@ -39,9 +39,9 @@ impl Requester {
         if self == Self::Token { Some("admin.token") } else { None }
     }
 
-    /// Whether it is this host itself, or a process that the host or one of its plugins started.
+    /// Returns true for this host itself, and for processes that the host or one of its plugins started.
     ///
-    /// This keeps a call from waiting for a drain that waits for the call; it is no fence. What has left the
+    /// This keeps a call from waiting for a drain that waits for the call; it is not a security boundary. What has left the
     /// tree of the host's processes, and what comes over TCP, counts as outside. Where the host is process 1 of a
     /// container, processes that lost their parent are in its tree.
     pub(super) async fn is_inside(self) -> bool {
@@ -51,7 +51,7 @@ impl Requester {
     }
 }
 
-/// Whether `pid` is `ancestor`, or a child of it, or a child of that; not if it is gone already.
+/// Returns true if `pid` is `ancestor` or descends from it, and still runs.
 fn descends_from(mut pid: u32, ancestor: u32) -> bool {
     for _ in 0..ANCESTORS_MAX {
         if pid == ancestor {

@@ -14,11 +14,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Workers;
 use super::head_time::HeadTime;
 use super::lingering::Lingering;
 use super::pace::Paced;
@@ -39,6 +39,15 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// Maximum number of streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
 
+/// The workers of the host.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    /// Their runtime.
+    pub runtime: Handle,
+    /// True while functions hold all of them.
+    pub all_held: watch::Receiver<bool>,
+}
+
 /// One connection.
 pub(super) struct Connection {
     pub(super) service: Arc<Service>,
@@ -46,7 +55,7 @@ pub(super) struct Connection {
     pub(super) times: Times,
     pub(super) slot: Slot,
     pub(super) tasks: Tasks,
-    /// Where calls run, if functions held all workers when the connection was accepted. Boxed, as they hardly ever do.
+    /// The workers, if functions held all of them when the connection was accepted. Boxed, as that is rare.
     pub(super) workers: Option<Box<Workers>>,
 }
 
@@ -89,7 +98,7 @@ impl Connection {
         }
     }
 
-    /// Answers the requests of the connection.
+    /// Serves the requests of the connection.
     async fn answer<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         self,
         stream: S,
@@ -163,7 +172,7 @@ impl Connection {
                 outcome = connection.as_mut() => return outcome,
                 () = last_requests => {}
             }
-            // No new requests; those that have begun are answered. Not every client says goodbye.
+            // No new requests; requests that have begun are answered. Not every client says goodbye.
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 outcome = connection => outcome,
@@ -187,11 +196,10 @@ impl Connection {
     }
 }
 
-/// Ends when the connection is to be closed at once, as a limit acts. One that is idle is told by `idle` to end by itself
-/// first: a request may be on its way, and over HTTP/2 its info learns whether it was taken.
+/// Ends when a limit closes the connection. An idle connection is told by `idle` to end by itself first: a request may be
+/// on its way, and over HTTP/2 its sender learns whether it was taken.
 ///
-/// hyper has no limit for who says nothing at all, nor for answers, which HTTP/2 holds back for as long as the client
-/// likes.
+/// hyper has no limit for silent clients, nor for responses, which HTTP/2 holds back for as long as the client likes.
 async fn outlived(slot: &Slot, times: Times, from: SocketAddr, idle: &Notify) {
     let mut leaves = false;
     loop {
@@ -219,7 +227,7 @@ async fn lost(info: &ConnectionInfo) {
     }
 }
 
-/// Runs the streams of HTTP/2 connections as tasks of ours.
+/// Runs the streams of HTTP/2 connections as tracked tasks.
 #[derive(Debug, Clone)]
 pub(super) struct Streams(Tasks);
 
