@@ -1,6 +1,6 @@
 //! framex-host: a daemon that hosts functions of plugins and decides where each call runs.
 //!
-//! The modules stand in the order of the way that one invocation takes, from the bottom up:
+//! The modules stand in the order of the way of one invocation, from the bottom up:
 //! each uses only those above it in this list.
 
 pub mod base;

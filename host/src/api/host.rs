@@ -38,7 +38,7 @@ pub struct ReadyView {
     pub status: String,
     /// The reason why the host is not ready.
     pub reason: Option<String>,
-    /// What is wrong while the host serves, one sentence each.
+    /// Problems that do not keep the host from serving, one sentence each.
     pub warnings: Vec<String>,
     /// Id of the host.
     pub host_id: String,

@@ -50,7 +50,7 @@ pub struct PeerView {
     pub itself: bool,
     /// Offset of its clock in milliseconds.
     pub clock_offset_ms: i64,
-    /// What it offers.
+    /// The functions that it offers.
     pub catalogue: PeerCatalogueView,
     /// Its last readiness probe.
     pub last_probe: Option<ProbeView>,

@@ -36,7 +36,7 @@ pub struct PluginView {
     pub direct_calls: u64,
     /// Mapped bytes of its library.
     pub mapped_bytes: u64,
-    /// What its code changed of the process, one sentence each.
+    /// Changes that its code made to the process, one sentence each.
     pub warnings: Vec<String>,
     /// Retired generations that are still mapped.
     pub zombies: Vec<ZombieView>,
@@ -155,6 +155,6 @@ pub struct ReloadView {
     pub unchanged: Vec<String>,
     /// Changed keys of the config that take effect at the next start.
     pub restart_required: Vec<String>,
-    /// What is odd about the config or the plugin directory, one sentence each.
+    /// Oddities of the config and of the plugin directory, one sentence each.
     pub warnings: Vec<String>,
 }

@@ -22,7 +22,7 @@ const KEPT_MAX: usize = 64;
 /// Most bytes of them, but for one document, however long it is.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
-/// Which document.
+/// A kind of document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     /// `GET /api/v1/functions`.
@@ -49,7 +49,7 @@ struct Kept {
     used: Instant,
 }
 
-/// What a document is made of: the same as long as nothing in it would be another.
+/// The inputs of a document: as long as they are the same, so is the document.
 #[derive(Debug)]
 struct Ingredients {
     policy: Weak<Policy>,
@@ -58,7 +58,7 @@ struct Ingredients {
     peers: Vec<OfPeer>,
 }
 
-/// What a document has of a peer.
+/// The inputs of a document from one peer.
 #[derive(Debug)]
 struct OfPeer {
     peer: Weak<Peer>,

@@ -1,4 +1,4 @@
-//! What clients may use of the public listener: connections, requests, memory and calls; and counts of each limit that
+//! Limits on the clients of the public listener (connections, requests, memory and calls), and counts of each limit that
 //! acted.
 
 mod activity;

@@ -1,4 +1,4 @@
-//! Who may ask what of the public listener, and how much: what a reload of the config replaces in one swap.
+//! The policy of the public listener: who may ask for what, and how much. A reload of the config swaps it as a whole.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::wire::{Compression, KeyId, KeyRing, Limits as WireLimits};
 /// The policy of the public listener.
 #[derive(Debug)]
 pub struct Policy {
-    /// Who needs a key for which path, and who may call without one.
+    /// The paths that need a key, and the callers.
     pub access: Access,
     /// The keys and rules for frames of peers.
     pub sealing: Sealing,
@@ -22,10 +22,10 @@ pub struct Policy {
     pub limits: RequestLimits,
 }
 
-/// How frames of peers are opened and answered.
+/// The keys and rules for frames of peers.
 #[derive(Debug)]
 pub struct Sealing {
-    /// The keys of the rule for the path, and those of callers.
+    /// The keys of the rule for the path, and the keys of callers.
     pub ring: KeyRing,
     /// The callers whose keys are in the ring, by key; all other keys are of hosts.
     pub callers: HashMap<KeyId, Arc<NamedCaller>>,

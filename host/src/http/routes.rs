@@ -24,7 +24,7 @@ use health::Detail;
 /// Responses up to this many bytes are not refused for the memory that they take: the refusal would take as much.
 const REFUSAL_BYTES: usize = 4096;
 
-/// What a request asks for. All of its head that is still needed is in here, and no other part of it is kept.
+/// The parsed head of a request. The parts that are still needed are in here; no other part is kept.
 #[derive(Debug)]
 pub(crate) struct Route {
     is_http2: bool,
@@ -109,7 +109,7 @@ impl Service {
         })
     }
 
-    /// Answers one request. Returns the memory of the response as well.
+    /// Carries out one request. Returns its response and the memory of that.
     pub(crate) async fn answer(
         self: &Arc<Self>,
         route: Route,
@@ -137,7 +137,7 @@ impl Service {
                 let (permit, _) = self.hold(&response, inbound.in_flight);
                 (response, permit)
             }
-            // A call has run: its response goes out whatever it takes. The next call finds no memory for its body.
+            // A call has run: its response goes out, even beyond the limit. The next call finds no memory for its body.
             _ => (response, permit),
         }
     }
@@ -174,7 +174,7 @@ fn stopping() -> Problem {
     Problem::of_failure(&Failure::not_executed(ErrorCode::Unavailable, text))
 }
 
-/// Returns true for the paths of calls, whatever else is wrong with a request for one.
+/// Returns true for the paths of calls, also if the request is not valid.
 fn is_call(path: &str) -> bool {
     let of_function = path.strip_prefix(FUNCTIONS_PATH).is_some_and(|rest| rest.starts_with('/'));
     of_function || path == REMOTE_PATH

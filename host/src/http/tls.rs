@@ -1,6 +1,6 @@
-//! TLS of the public listener: handshakes with the certificate that is in force, and what they show of clients.
+//! TLS of the public listener: handshakes with the certificate in force, and the certificates of clients.
 //!
-//! What a handshake showed counts only while a new one would show it as well: sessions of clients with certificates are
+//! A client certificate counts only while a new handshake with it would succeed: sessions of clients with certificates are
 //! not resumed (`config/tls.rs`), and their connections end when the certificate expires or its authority goes.
 
 use std::io;
@@ -20,16 +20,16 @@ use webpki::EndEntityCert;
 use crate::base::{CertificateName, good_until};
 use crate::config::ServerTls;
 
-/// How long a client that was refused may take to read why.
+/// Longest time for a refused client to read the alert.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How much of what such a client still sends is thrown away.
+/// Maximum number of bytes that are discarded of what such a client still sends.
 const REFUSED_BYTES_MAX: u64 = 64 * 1024;
-/// How far ahead a client's certificate is checked, in seconds: so long it is not looked at again.
+/// Time in seconds for which a client's certificate is checked ahead, and then not looked at again.
 const LOOK_AHEAD_S: u64 = 600;
 /// A connection's certificate is compared with the wall clock this often, which may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// What handshakes are made with. A reload replaces it: those that have begun keep the one that they began with.
+/// The terms of handshakes. A reload replaces them; handshakes that have begun keep theirs.
 #[derive(Debug, Clone)]
 pub struct Tls {
     terms: watch::Sender<Terms>,
@@ -38,13 +38,13 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Handshakes by `config`.
+    /// Creates it with the settings of `config`.
     #[must_use]
     pub fn new(config: &ServerTls) -> Self {
         Self { terms: watch::Sender::new(Terms::of(config, 1)), version: Arc::new(AtomicU64::new(1)) }
     }
 
-    /// Makes those that are still to begin by `config`, and has the clients of open connections checked by it.
+    /// Replaces the config of future handshakes, and checks the clients of open connections by it.
     pub fn replace(&self, config: &ServerTls) {
         self.terms.send_modify(|terms| {
             *terms = Terms::of(config, terms.version + 1);
@@ -74,7 +74,7 @@ impl Tls {
     }
 }
 
-/// What a config says about handshakes and clients.
+/// The settings of handshakes and clients.
 #[derive(Debug, Clone)]
 struct Terms {
     version: u64,
@@ -102,7 +102,7 @@ impl Terms {
     }
 }
 
-/// What the handshake of a connection showed of its client. It counts for as long as a new handshake would succeed.
+/// The certificate of a client. It counts for as long as a new handshake would succeed.
 #[derive(Debug)]
 pub struct ClientCertificate {
     tls: Tls,
@@ -119,7 +119,7 @@ pub struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// What the handshake of `stream` by `tls` showed.
+    /// Returns the certificate from the handshake of `stream` by `tls`.
     pub(crate) fn of<S>(tls: &Tls, stream: &TlsStream<S>) -> Self {
         let chain = stream.get_ref().1.peer_certificates().map(|chain| {
             chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>()
@@ -135,7 +135,7 @@ impl ClientCertificate {
         }
     }
 
-    /// What the client is called.
+    /// Returns the name of the client.
     pub(crate) fn name(&self) -> Option<&CertificateName> {
         self.name.as_ref()
     }
@@ -207,11 +207,11 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(REFUSED_BYTES_MAX), &mut tokio::io::sink()).await
     };
-    // Whoever does not read in time is closed all the same.
+    // A client that does not read in time is closed all the same.
     let _done = tokio::time::timeout(REFUSAL_TIMEOUT, read_it).await;
 }
 
-/// What a client with this certificate is called: its first DNS name, or else its first URI. The CN is not looked at.
+/// Returns the name in a certificate: its first DNS name, or else its first URI. The CN is ignored.
 fn name_of(certificate: &CertificateDer<'_>) -> Option<CertificateName> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     let dns = certificate.valid_dns_names().next().map(|name| CertificateName::Dns(name.to_owned()));

@@ -1,4 +1,4 @@
-//! `GET /api/v1/functions`: what can be called, and where it would run.
+//! `GET /api/v1/functions`: the functions that can be called, and where each would run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::router::{Router, Target};
 /// One function that can be called here.
 pub(crate) struct CatalogueEntry {
     pub(crate) name: FunctionName,
-    /// What its plugin says of it; none where only a peer has it.
+    /// The function in this host's table; none if only a peer has it.
     function: Option<Arc<Function>>,
-    /// What a peer says of it, where no plugin here has it.
+    /// A peer's offer, if no plugin here has the function.
     offered: Option<Arc<Offered>>,
     /// "local", or the URL of the peer that calls go to now, or of one of them; "peer" for a named caller.
     pub(crate) runs: String,

@@ -1,4 +1,4 @@
-//! What one connection is doing: requests that are being answered, and answers that are being taken.
+//! The activity of one connection: requests in flight, and responses that the client is reading.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,49 +10,49 @@ use super::meters::Limit;
 use super::strangers::{OfConnection, Strangers};
 use crate::base::milliseconds;
 
-/// An answer is given up when nothing of it was taken between so many turns.
+/// A response is given up when the client has read nothing of it for this many ticks.
 const TICKS: usize = 4;
-/// Connections are not looked at more often, however short their times are.
+/// Shortest interval between two looks at a connection.
 const LOOK_MIN: Duration = Duration::from_millis(10);
-/// So long after something happened, a connection is not one that does nothing, whatever else is open.
+/// Time after which a connection counts as idle.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// How long a client may take for what.
+/// The time limits of a client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
     /// For the head of a request; of the first one, since the connection was accepted.
     pub(crate) header: Duration,
     /// To do nothing after a request.
     pub(crate) idle: Duration,
-    /// To take nothing of an answer.
+    /// To read nothing of a response.
     pub(crate) write: Duration,
 }
 
-/// What a connection is doing. Nothing in it is locked, and its size is fixed however many answers are on their way.
+/// The activity of a connection. It has no locks, and its size does not depend on the number of responses.
 #[derive(Debug)]
 pub(crate) struct Activity {
-    /// When the listener began; moments are told in milliseconds since then.
+    /// When the listener began; times are milliseconds since then.
     begun: Instant,
-    /// Whether it has brought a request.
+    /// It has sent a request.
     spoke: AtomicBool,
-    /// Whether something was read since the head of a request is awaited.
+    /// Something was read since the head of a request is awaited.
     heard: AtomicBool,
-    /// Requests whose answer is not taken to its end.
+    /// Requests in flight: the client has not read the whole response.
     busy: AtomicUsize,
-    /// Those of them that have no answer yet.
+    /// Requests in flight without a response so far.
     answering: AtomicUsize,
     /// Counts up while the connection is open, [`TICKS`] times within the time to take something.
     tick: AtomicUsize,
-    /// Answers by the tick in which something of them was taken last. A tick's place is used again after all others.
+    /// Number of responses by the tick in which the client last read some of them, modulo their number.
     progressed_in: [AtomicUsize; TICKS + 1],
     /// When a request or an answer last went on.
     touched_ms: AtomicU64,
-    /// What its requests cost as long as they are a stranger's.
+    /// The cost of its requests as long as they are a stranger's.
     strangers: OfConnection,
     evicted: Notify,
 }
 
-/// A request, from when its head is there until its answer was handed to the system, or nobody waits for it any more.
+/// A request, from its complete head until its response was handed to the system, or the client has gone.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     activity: Arc<Activity>,
@@ -69,7 +69,7 @@ pub(crate) struct Awaiting<'a> {
     bytes: usize,
 }
 
-/// How readily a connection is ended for another one: the least goes first, and the longest untouched one of those.
+/// Eviction order: lowest class first, then least recently used.
 pub(crate) type EvictionRank = (u8, u64);
 
 impl Activity {
@@ -88,7 +88,7 @@ impl Activity {
         }
     }
 
-    /// A request begins.
+    /// Begins a request.
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
         self.busy.fetch_add(1, Ordering::Relaxed);
         self.answering.fetch_add(1, Ordering::Relaxed);
@@ -99,12 +99,12 @@ impl Activity {
         busy
     }
 
-    /// The head of a request is awaited from now on.
+    /// Notes that the head of a request is awaited from now on.
     pub(crate) fn listens(&self) {
         self.heard.store(false, Ordering::Relaxed);
     }
 
-    /// Something was read.
+    /// Notes that something was read.
     pub(crate) fn hears(&self) {
         self.heard.store(true, Ordering::Relaxed);
     }
@@ -118,13 +118,13 @@ impl Activity {
         has_heard
     }
 
-    /// What the connection costs as long as it is a stranger's.
+    /// Returns its cost as long as it is a stranger's.
     pub(crate) fn strangers(&self) -> &OfConnection {
         &self.strangers
     }
 
-    /// Ends when the connection has done nothing for too long, or takes nothing of an answer, or is to make room: the
-    /// limit that acted.
+    /// Ends when the connection was idle for too long, or reads nothing of a response, or is evicted; returns the limit
+    /// that acted.
     pub(crate) async fn outlived(&self, times: Times) -> Limit {
         let tick = (times.write / TICKS as u32).max(LOOK_MIN);
         // What happens meanwhile does not wake this.
@@ -156,7 +156,7 @@ impl Activity {
         }
     }
 
-    /// Ends when the connection has had no request for so long.
+    /// Ends when the connection has had no request for `most`.
     pub(crate) async fn unused(&self, most: Duration) {
         loop {
             tokio::time::sleep(most).await;
@@ -180,9 +180,9 @@ impl Activity {
         &self.progressed_in[tick % (TICKS + 1)]
     }
 
-    /// How readily it makes room: first connections that have never said anything, then those that only await bodies
-    /// of strangers, then those that do nothing, of strangers before others, then those that take nothing. A connection
-    /// on which another request is being answered does not.
+    /// Returns its rank in the order of eviction: silent connections, connections that only await bodies of strangers, idle
+    /// connections of strangers, other idle connections, clients that do not read. `None` while another request is being
+    /// answered.
     pub(crate) fn eviction_rank(&self, now: Instant) -> Option<EvictionRank> {
         let is_recent = self.untouched(now) < RECENT;
         let answering = self.answering.load(Ordering::Relaxed);
@@ -197,7 +197,7 @@ impl Activity {
         } else if answering == 0 && !is_recent {
             4
         } else if answering > 0 && answering == awaited && self.since(since_ms, now) >= RECENT {
-            // Whatever else it asks for meanwhile, and however often.
+            // Other requests meanwhile do not save it.
             return Some((1, since_ms)).filter(|_| self.strangers.requests().is_some());
         } else {
             return None;
@@ -205,7 +205,7 @@ impl Activity {
         Some((kind, self.touched_ms.load(Ordering::Relaxed)))
     }
 
-    /// Has the connection end.
+    /// Makes the connection end.
     pub(crate) fn evict(&self) {
         // Not chosen again before its task is gone, if there is another one.
         self.touched_ms.store(u64::MAX, Ordering::Relaxed);
@@ -213,12 +213,12 @@ impl Activity {
         self.evicted.notify_one();
     }
 
-    /// Ends once the connection is to make room.
+    /// Ends once the connection is evicted.
     pub(crate) async fn evicted(&self) {
         self.evicted.notified().await;
     }
 
-    /// Something happens.
+    /// Notes that something happened.
     pub(crate) fn touch(&self) {
         self.touched_ms.store(milliseconds(self.begun.elapsed()), Ordering::Relaxed);
     }
@@ -233,13 +233,13 @@ impl Activity {
 }
 
 impl InFlight {
-    /// The request has shown a key, or a certificate that names a caller: its connection is no stranger's from now on.
+    /// The request has shown a key, or a certificate that names a caller: its connection stops counting as a stranger's.
     pub(crate) fn known(&self) {
         self.activity.strangers.know();
         self.uncount();
     }
 
-    /// The sender is not known to be anything but a stranger.
+    /// Returns true if the connection has shown no key and no certificate of a caller.
     pub(crate) fn is_strangers(&self) -> bool {
         !self.activity.strangers.are_known()
     }
@@ -257,14 +257,14 @@ impl InFlight {
         }
     }
 
-    /// The request holds one of the places of calls, which are bounded as well.
+    /// Stops counting the request as a stranger's: it holds a permit of a call, and permits are bounded as well.
     pub(crate) fn uncount(&self) {
         if self.is_counted.swap(false, Ordering::Relaxed) {
             self.activity.strangers.exit();
         }
     }
 
-    /// The answer is there, and is to be taken.
+    /// Notes that the response exists, for the client to read.
     pub(crate) fn answered(&mut self) {
         self.count();
         let tick = self.activity.tick.load(Ordering::Relaxed);
@@ -274,7 +274,7 @@ impl InFlight {
         self.activity.answering.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Something of the answer was taken.
+    /// Notes that the client has read a part of the response.
     pub(crate) fn progressed(&mut self) {
         let now = self.activity.tick.load(Ordering::Relaxed);
         if let Some(before) = self.progressed_in.replace(now)
@@ -288,7 +288,7 @@ impl InFlight {
 }
 
 impl Awaiting<'_> {
-    /// So much of the body has arrived by now.
+    /// Notes the number of bytes of the body that have arrived so far.
     pub(crate) fn has(&mut self, bytes: usize) {
         let new = bytes - self.bytes;
         self.bytes = bytes;

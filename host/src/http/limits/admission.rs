@@ -1,4 +1,4 @@
-//! How many calls run at once, and how many wait for a place.
+//! The limit of running and waiting calls from outside.
 //!
 //! There is one for as long as the host runs: its limits change, and the calls that run and wait go on counting.
 
@@ -22,13 +22,13 @@ impl Admission {
         self.0.set(Some(ConcurrencyLimit { in_flight_max, queue_max }));
     }
 
-    /// How many calls run.
+    /// Returns the number of running calls.
     #[must_use]
     pub fn running(&self) -> usize {
         self.0.running()
     }
 
-    /// How many wait.
+    /// Returns the number of waiting calls.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.waiting()

@@ -1,4 +1,4 @@
-//! The open connections of the public listener: how many, from where, and which of them makes room.
+//! The open connections of the public listener: their number, their addresses, and which of them is evicted.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -12,7 +12,7 @@ use super::throttle::Throttle;
 use crate::base::Mutex;
 use crate::config::Networks;
 
-/// Most connections that are looked at to find one that makes room.
+/// Maximum number of connections that an eviction looks at.
 const LOOKED_AT_MAX: usize = 4096;
 
 /// All connections of one listener.
@@ -34,8 +34,8 @@ struct Open {
     of_origins: HashMap<Origin, usize>,
 }
 
-/// Where connections come from that share what one address may have: an IPv4 address or a network of IPv6, as whoever has
-/// one address there has all of them. A connection of a proxy is an origin of its own, by its port.
+/// A source of connections that share the limit of one address: an IPv4 address or a /64 of IPv6, all of which one host
+/// can have. Each connection of a proxy is an origin of its own, by its port.
 type Origin = (IpAddr, Option<u16>);
 
 /// A connection that is open as long as this lives.
@@ -58,7 +58,7 @@ impl Connections {
         Arc::new(Self { per_address_max, proxies, refusals, meters, begun, strangers, open })
     }
 
-    /// Takes a connection in; nothing if there are too many from its address.
+    /// Takes a slot for a connection; `None` if there are too many from its address.
     pub(crate) fn enter(self: &Arc<Self>, address: SocketAddr) -> Option<Slot> {
         let origin = self.origin(address);
         let mut open = self.open.lock();
@@ -95,7 +95,7 @@ impl Connections {
         }
     }
 
-    /// Has the connection end that is missed least, to make room for `slot`.
+    /// Evicts the least active connection, to make room for `slot`.
     pub(crate) fn make_room(&self, slot: &Slot) {
         let now = Instant::now();
         let open = self.open.lock();
@@ -107,8 +107,8 @@ impl Connections {
         }
     }
 
-    /// Has connections of strangers end, those with the most requests first, until all of them together have no more
-    /// than they may.
+    /// Evicts connections of strangers, the one with the most requests first, until all together are within their
+    /// limit.
     pub(crate) fn make_room_for_requests(&self) {
         let open = self.open.lock();
         while self.strangers.are_too_many() {
@@ -120,7 +120,7 @@ impl Connections {
         }
     }
 
-    /// Has a connection end whose bodies are awaited, for one from `address` that needs so many bytes of what those hold:
+    /// Evicts a connection with incomplete bodies for one from `address` that needs `needed` bytes of their memory:
     /// one of the address that holds the most, unless that is the same one. Returns whether there is room, or will be.
     pub(crate) fn make_room_for_bytes(&self, address: SocketAddr, needed: usize) -> bool {
         let open = self.open.lock();
@@ -177,7 +177,7 @@ impl Drop for Slot {
     }
 }
 
-/// Who has one IPv6 address has a network of them.
+/// Returns the /64 of an IPv6 address: one host can have all of its addresses.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) => {
@@ -224,7 +224,7 @@ mod tests {
         }
         let _other = (all.enter(address("2001:db8::2")).unwrap(), all.enter(address("11.0.0.1")).unwrap());
         assert!(all.enter(address("2001:db8::3")).is_none() && all.enter(address("11.0.0.1")).is_none());
-        assert!(all.open.lock().of_origins.len() == 2, "those of the proxies are gone");
+        assert!(all.open.lock().of_origins.len() == 2, "the connections of the proxies are gone");
     }
 
     #[test]

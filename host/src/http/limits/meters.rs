@@ -1,4 +1,4 @@
-//! What the public listener counts for `/metrics`.
+//! Counts of the public listener for `/metrics`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -40,7 +40,7 @@ pub enum Limit {
     Queue,
     /// `server.body_memory_max`.
     BodyMemory,
-    /// What connections hold that have shown no key, requests and bodies: those that hold the most make room.
+    /// Requests and bodies of connections that have shown no key; the largest are evicted.
     Strangers,
     /// `server.body_bytes_max`, of what a frame claims to be uncompressed.
     UncompressedSize,
@@ -102,7 +102,7 @@ impl Limit {
 }
 
 impl Meters {
-    /// A connection is open for as long as what this answers lives.
+    /// Counts a connection as open for as long as the returned guard lives.
     #[must_use]
     pub fn connection(self: &std::sync::Arc<Self>) -> OpenConnection {
         self.accepted.count();
@@ -110,24 +110,24 @@ impl Meters {
         OpenConnection(std::sync::Arc::clone(self))
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A request was answered with an error of this code, perhaps because of a limit.
+    /// Counts an error of this code, and the limit that caused it.
     pub fn refuse(&self, code: ErrorCode, limit: Option<Limit>) {
         self.refused[code.index()].count();
         limit.into_iter().for_each(|limit| self.limit(limit));
     }
 
-    /// A limit acted.
+    /// Counts a limit that acted.
     pub fn limit(&self, limit: Limit) {
         self.limited[limit as usize].count();
     }
 
-    /// A connection broke off; some of the reasons are limits.
+    /// Counts the limit that broke a connection, if it was one.
     pub fn broke(&self, error: &(dyn std::error::Error + 'static)) {
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -147,12 +147,12 @@ impl Meters {
         }
     }
 
-    /// How many requests were answered with an error, by code.
+    /// Returns the number of errors by code.
     pub fn refused(&self) -> impl Iterator<Item = (ErrorCode, u64)> {
         ErrorCode::ALL.into_iter().zip(self.refused.iter().map(Counter::get))
     }
 
-    /// How often each limit acted.
+    /// Returns how often each limit acted.
     pub fn limited(&self) -> impl Iterator<Item = (Limit, u64)> {
         Limit::ALL.into_iter().zip(self.limited.iter().map(Counter::get))
     }

@@ -1,13 +1,13 @@
-//! What strangers cost: requests on connections that have shown neither a key nor a certificate that names a caller.
+//! The cost of strangers: requests on connections that have shown neither a key nor a certificate that names a caller.
 //!
 //! Each of them takes some memory that is not its body: its stream, its task, what is kept of its head. All of them
-//! together have a bound, whatever the number of connections and streams. A request that holds a place of a call is
+//! together have a bound, for any number of connections and streams. A request that holds a place of a call is
 //! not counted meanwhile: those have a bound of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// What one request takes at most beside its body, in bytes: measured over HTTP/2, with its answer held back.
+/// Maximum memory of one request beside its body, in bytes: measured over HTTP/2, with its response held back.
 pub(crate) const REQUEST_BYTES: usize = 16 << 10;
 /// The least that all of them may take together, in requests.
 const REQUESTS_MIN: usize = 1024;
@@ -20,7 +20,7 @@ const LEFT: usize = 1 << (usize::BITS - 1);
 #[derive(Debug)]
 pub(crate) struct Strangers {
     requests: AtomicUsize,
-    /// Those of them whose connections are about to end.
+    /// Requests whose connections are about to end.
     leaving: AtomicUsize,
     requests_max: usize,
 }
@@ -38,7 +38,7 @@ impl Strangers {
         self.requests.load(Ordering::Relaxed) > self.requests_max
     }
 
-    /// More requests would be open also when those that are leaving have left.
+    /// Returns true if there are too many requests even without the requests of connections that are about to end.
     pub(crate) fn are_too_many(&self) -> bool {
         let leaving = self.leaving.load(Ordering::Relaxed);
         self.requests.load(Ordering::Relaxed).saturating_sub(leaving) > self.requests_max
@@ -52,7 +52,7 @@ impl Default for Strangers {
     }
 }
 
-/// What one connection costs as long as it is a stranger's.
+/// The cost of one connection as long as it is a stranger's.
 #[derive(Debug)]
 pub(crate) struct OfConnection {
     all: Arc<Strangers>,
@@ -62,7 +62,7 @@ pub(crate) struct OfConnection {
     awaited: AtomicUsize,
     /// Since when there is one at any time, in milliseconds since the listener began.
     awaited_since_ms: AtomicU64,
-    /// What has arrived of them, in bytes.
+    /// Their bytes that have arrived.
     bytes: AtomicUsize,
 }
 
@@ -131,13 +131,13 @@ impl OfConnection {
         }
     }
 
-    /// One body less is awaited, of which so many bytes had arrived.
+    /// Ends the wait for a body, of which `bytes` had arrived.
     pub(crate) fn cease_to_await(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.awaited.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// So many bytes of an awaited body have arrived.
+    /// Notes bytes of an awaited body that have arrived.
     pub(crate) fn arrived(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -147,7 +147,7 @@ impl OfConnection {
         (self.awaited.load(Ordering::Relaxed), self.awaited_since_ms.load(Ordering::Relaxed))
     }
 
-    /// What has arrived of bodies that are awaited, in bytes, and whether the connection is about to end.
+    /// Returns the bytes of awaited bodies that have arrived, and true if the connection is about to end.
     pub(crate) fn bytes(&self) -> (usize, bool) {
         (self.bytes.load(Ordering::Relaxed), self.requests().is_none())
     }

@@ -1,4 +1,5 @@
-//! How many throttle the log names: some, so that strangers cannot fill the disk.
+//! A limit of log lines, so that strangers cannot fill the disk.
+
 use std::time::{Duration, Instant};
 
 use crate::base::Mutex;
@@ -20,7 +21,7 @@ struct Window {
 }
 
 impl Throttle {
-    /// Whether there may be a line now; with how many were left out since the last one.
+    /// Returns the number of lines left out since the last one if there may be a line now, or else `None`.
     pub(crate) fn line(&self, now: Instant) -> Option<u64> {
         let mut window = self.0.lock();
         if window.began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW) {

@@ -12,7 +12,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// Most senders and keys that are told apart, and so most lines in that time: a stranger can name any key.
 const TOLD_APART_MAX: usize = 16;
 
-/// What was logged within the last [`PERIOD`].
+/// The frames that were logged within the last [`PERIOD`].
 #[derive(Debug, Default)]
 pub(crate) struct WrongKeys(Mutex<Vec<Logged>>);
 
@@ -30,7 +30,7 @@ impl WrongKeys {
     pub(crate) fn unknown(&self, from: IpAddr, key: KeyId) {
         if let Some(frames) = self.note(from, Some(key), Instant::now()) {
             let key_id = key_id_text(key);
-            tracing::warn!(%from, key_id, frames, "a sealed frame names a key that this host does not have: compare its id with those that `framex-host check` lists on both hosts");
+            tracing::warn!(%from, key_id, frames, "a sealed frame names a key that this host does not have: compare its id with the ids that `framex-host check` lists on both hosts");
         }
     }
 
@@ -41,7 +41,7 @@ impl WrongKeys {
         }
     }
 
-    /// How many frames a line is to stand for; nothing where none is due.
+    /// Returns the number of frames that a line is to stand for; `None` if no line is due.
     fn note(&self, from: IpAddr, key: Option<KeyId>, now: Instant) -> Option<u64> {
         let mut logged = self.0.lock();
         let is_due = |logged: &Logged| now.saturating_duration_since(logged.at) >= PERIOD;

@@ -1,4 +1,4 @@
-//! How long the head of a request may take, from its first byte: a timer for hyper, whose own begins as soon as the
+//! A time limit of the head of a request, from its first byte: a timer for hyper, whose own begins as soon as the
 //! last answer is out, and so ends connections that are only idle (hyperium/hyper#3828).
 
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use hyper::rt::{Sleep, Timer};
 
 use crate::http::limits::Activity;
 
-/// Makes the timers of one connection of HTTP/1. How long they run is its own matter, whatever hyper asks for.
+/// Makes the timers of one connection of HTTP/1. They run for `within`, not for the time that hyper asks for.
 #[derive(Debug)]
 pub(crate) struct HeadTime {
     activity: Arc<Activity>,
@@ -75,7 +75,7 @@ mod tests {
         activity.hears();
         let mut awaited = HeadTime::new(&activity, SECOND).sleep_until(Instant::now());
         advance(SECOND * 100).await;
-        assert_eq!(awaited.as_mut().now_or_never(), None, "what came before is no part of this head");
+        assert_eq!(awaited.as_mut().now_or_never(), None, "earlier bytes are not part of this head");
         activity.hears();
         assert_eq!(awaited.as_mut().now_or_never(), None);
         advance(SECOND / 2).await;

@@ -1,4 +1,4 @@
-//! A stream that takes in what still comes once its answer is out.
+//! A stream that reads and discards what still arrives after its last response.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-/// How long at most what comes after the last answer is taken in.
+/// Longest time for discarding.
 const LINGER_MAX: Duration = Duration::from_secs(5);
-/// How much of it at most, in bytes.
+/// Maximum number of discarded bytes.
 const DISCARDED_MAX: usize = 64 << 20;
 
 /// Reads and discards after a shutdown, until the other end closes as well. A request may be refused before all of it

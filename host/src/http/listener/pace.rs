@@ -1,4 +1,4 @@
-//! A stream of which so much is read in one turn: what a client of HTTP/2 has sent is decoded as it is read, and heads
+//! A stream with a bound on what is read in one turn: HTTP/2 is decoded as it is read, and heads
 //! that were decoded wait for their requests to begin until nothing more can be read.
 //!
 //! While the requests of strangers are as many as they may be, no more are read from theirs. Of HTTP/1, it is noted that
@@ -19,13 +19,13 @@ use tokio::time::Sleep;
 
 use crate::http::limits::Activity;
 
-/// What is read in one turn, in bytes.
+/// Maximum number of bytes that are read in one turn.
 const TURN_BYTES: usize = 64 << 10;
 /// The same from strangers: between two turns, what was begun for others goes on.
 const TURN_OF_STRANGERS_BYTES: usize = 16 << 10;
-/// How long nothing is read from strangers while they are crowded, before that is looked at again.
+/// Interval between looks while nothing is read from strangers because they are crowded.
 const PAUSE: Duration = Duration::from_millis(5);
-/// How a connection of HTTP/2 begins (RFC 9113, section 3.4), as far as nothing of HTTP/1 does.
+/// The begin of an HTTP/2 connection (RFC 9113, section 3.4), as far as no request of HTTP/1 begins like it.
 const PREFACE: &[u8] = b"PRI * HTTP/2";
 
 /// Reads 64 KiB in a turn, 16 KiB from strangers, and what the last read of it brings, if the stream is one of HTTP/2.
@@ -40,7 +40,7 @@ pub(crate) struct Paced<S> {
     preface: Option<usize>,
 }
 
-/// What was read in this turn, in bytes.
+/// The number of bytes read in this turn.
 #[derive(Debug, Clone)]
 pub(crate) struct Turn(Arc<AtomicUsize>);
 
@@ -58,7 +58,7 @@ impl<S> Paced<S> {
         (Self { stream, turn: turn.clone(), activity, pause: None, preface: Some(0) }, turn)
     }
 
-    /// Whether others of strangers must leave first; the task is woken to look again.
+    /// Returns true if other requests of strangers must end first; the task is woken to look again.
     fn waits(&mut self, context: &mut Context<'_>) -> bool {
         let strangers = self.activity.strangers();
         if strangers.are_known() || !strangers.all().are_crowded() {
@@ -179,12 +179,12 @@ mod tests {
         let _again: Vec<_> = (0..1025).map(|_| crowd.begin()).collect();
         reader.begin().known();
         theirs.write_all(b" * ").await.unwrap();
-        assert_eq!(ours.read(&mut buffer).await.unwrap(), 3, "it is no stranger's any more");
+        assert_eq!(ours.read(&mut buffer).await.unwrap(), 3, "it stopped being a stranger's");
     }
 
-    /// How much is read before the first turn ends, of much more.
+    /// Returns the number of bytes that are read before the first turn ends.
     async fn reads_at_once(begins: &[u8], is_known: bool) -> usize {
-        // The runtime lets a task do so much at a time.
+        // The runtime bounds the work of a task between two yields.
         tokio::task::yield_now().await;
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         // In pieces, as the system may hand them over.

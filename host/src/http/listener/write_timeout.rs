@@ -1,4 +1,7 @@
-//! A stream whose other end must go on taking what is written.
+//! A stream that fails if its other end stops reading.
+//!
+//! [`Activity`](crate::http::limits::Activity) bounds the time of each response, also over HTTP/2, but ends with its last
+//! byte handed to hyper or TLS; this bounds what lies in their buffers.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// Fails with [`io::ErrorKind::TimedOut`] once a write has made no progress for so long.
+/// Fails with [`io::ErrorKind::TimedOut`] once a write has made no progress for `within`.
 #[derive(Debug)]
 pub(crate) struct WriteTimeout<S> {
     stream: S,

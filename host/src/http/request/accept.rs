@@ -1,4 +1,4 @@
-//! What a client takes: the lines of `Accept`, read together (RFC 9110, section 12.5.1).
+//! The media types that a client accepts: the lines of `Accept`, read together (RFC 9110, section 12.5.1).
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -32,7 +32,7 @@ pub(crate) fn quality(
     matching.max().map_or(0, |(_, quality)| quality)
 }
 
-/// A weight that is none counts as if it were not there.
+/// Returns the weight of a range; an invalid one counts as absent.
 fn quality_of(range: &MediaType<'_>) -> u16 {
     let weight = range.get_param(Q).and_then(|value| value.as_str().parse::<f32>().ok());
     let weight = weight.filter(|weight| (0.0..=1.0).contains(weight));

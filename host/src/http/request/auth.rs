@@ -12,7 +12,7 @@ use crate::base::{Caller, CertificateName, Credential, Failure, FunctionName, Re
 use crate::config::{Access, PresentedKey, Secret};
 use crate::http::response::Problem;
 
-/// What let a request in.
+/// The proof that let a request in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// A key: the sender chose to show it.
@@ -23,11 +23,10 @@ pub(crate) enum Proof {
     Nothing,
 }
 
-/// Says who asks for a path, and what shows it; a request without a key that the path needs is refused.
+/// Returns the caller of a path, and the proof; refuses a request without a key that the path needs.
 ///
-/// Where there are callers, the paths of functions need a key: one of a caller is enough, whatever the rules say, and
-/// one of the path's rule opens the path to nobody by name. A request without any key is one of the caller whose
-/// certificate the connection has. Other paths need a key of their rule, if they have one.
+/// With callers, the paths of functions need a key: that of a caller is always enough, and that of the path's rule opens
+/// the path without a caller's name. A request without a key belongs to the caller whose certificate the connection has. Other paths need a key of their rule, if they have one.
 ///
 /// `path` is the one that is dispatched on. Keys are compared in constant time, and all of them.
 pub(crate) fn admit(
@@ -47,7 +46,7 @@ pub(crate) fn admit(
     }
     let presented = presented(headers);
     let opened = rule.map(|keys| is_one_of(&presented, keys));
-    // A wrong key is wrong, whoever shows it.
+    // A wrong key is refused even with a good certificate.
     let (caller, proof) = if headers.contains_key(AUTHORIZATION) {
         (callers.of_key(&presented), Proof::Key)
     } else {
@@ -90,7 +89,7 @@ pub(crate) fn authorise(caller: &Caller, function: &FunctionName, id: RequestId)
     verdict
 }
 
-/// Whether a request carries one of the keys.
+/// Returns true if a request carries one of the keys.
 pub(crate) fn carries(headers: &HeaderMap, keys: &[Secret]) -> bool {
     is_one_of(&presented(headers), keys)
 }
@@ -109,7 +108,7 @@ fn is_one_of(presented: &PresentedKey, keys: &[Secret]) -> bool {
     keys.iter().fold(false, |found, key| key.is(presented) | found)
 }
 
-/// What a request carries as its key; without one, what no secret is.
+/// Returns the key of a request; without one, a value that equals no secret.
 fn presented(headers: &HeaderMap) -> PresentedKey {
     let key = headers.get(AUTHORIZATION).map_or(&[][..], |value| key_of(value.as_bytes()));
     PresentedKey::new(key)

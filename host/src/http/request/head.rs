@@ -65,7 +65,7 @@ pub(crate) fn check_host(head: &Parts) -> Result<(), Problem> {
     if is_good { Ok(()) } else { Err(Problem::bad_host()) }
 }
 
-/// Whether a text is a host and perhaps a port, or empty (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
+/// Returns true for a host with an optional port, and for an empty text (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
 fn is_host(text: &[u8]) -> bool {
     let Ok(text) = str::from_utf8(text) else { return false };
     let (host, port) = match text.strip_prefix('[') {
@@ -84,7 +84,7 @@ fn is_host(text: &[u8]) -> bool {
     host.bytes().all(is_of_name) && (port.is_empty() || digits.is_some_and(is_port))
 }
 
-/// What is kept of the headers to judge a request once more, when the host was reloaded while its body arrived.
+/// Returns the headers that are kept to judge a request again if the host was reloaded while its body arrived.
 ///
 /// Each value is copied: it may be a part of all that was read from the connection, and would hold that.
 pub(crate) fn credentials(headers: &HeaderMap, is_known: bool) -> HeaderMap {
@@ -99,7 +99,7 @@ pub(crate) fn tags(headers: &HeaderMap) -> Tags {
     Tags::read(headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()))
 }
 
-/// Whether the other end is on this machine.
+/// Returns true if the other end is on this machine.
 pub(crate) fn is_local(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }

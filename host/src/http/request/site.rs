@@ -1,4 +1,4 @@
-//! Whom a request asks, and which page had it sent: the name in `Host` or the target, `Origin` and `Sec-Fetch-Site`.
+//! The host that a request names, and the page that sent it: `Host` or the target, `Origin` and `Sec-Fetch-Site`.
 //!
 //! A browser can reach a loopback listener, and any page can have it send requests. Its owner can bind a name to
 //! 127.0.0.1 (DNS rebinding), and then reads the answers as well. What a page cannot choose are the headers that say
@@ -16,7 +16,7 @@ use crate::http::response::Problem;
 pub(crate) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Why a request without a key is refused.
+/// The reason for which a request without a key is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SiteError {
     #[error(
@@ -37,7 +37,7 @@ impl From<SiteError> for Problem {
     }
 }
 
-/// Lets a request without a key in, unless a page of another site can have sent it. `names` are those of the listener,
+/// Lets a request without a key in, unless a page of another site can have sent it. `names` are the names of the listener,
 /// besides addresses and `localhost`, in lower case.
 pub(crate) fn check(names: &[String], head: &Parts) -> Result<(), SiteError> {
     check_name(names, head)?;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::Response;
 use crate::api::JSON;
 
-/// How many bytes of the digest make the tag.
+/// The number of bytes of the digest in a tag.
 const TAG_BYTES: usize = 16;
 /// Most tags of a request that are looked at.
 const TAGS_MAX: usize = 16;
@@ -25,8 +25,8 @@ pub(crate) struct Document {
     tag: Tag,
 }
 
-/// The documents that a client has, as `If-None-Match` names them. Tags that are not of this host's form are none of
-/// its documents.
+/// The documents that a client has, as `If-None-Match` names them. Tags in other forms than this host's match
+/// no document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tags {
     /// `*`: any.

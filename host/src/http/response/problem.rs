@@ -15,7 +15,7 @@ use crate::wire;
 /// Longest JSON of an error's details, in bytes. They were bounded as a result is; this is for what JSON makes of them.
 const DETAILS_BYTES_MAX: usize = 64 << 20;
 
-/// What went wrong with a request, before or in a call.
+/// An error response to a request, before or in a call.
 #[derive(Debug)]
 pub struct Problem {
     code: ErrorCode,
@@ -211,7 +211,7 @@ impl Problem {
         problem.executed = Some(failure.executed);
         problem.app_code = failure.app_code.as_deref().map(Box::from);
         if let Some(details) = &failure.details {
-            // Details that are no MessagePack, or too long, are a plugin's fault that its own error must not suffer from.
+            // Details that are not MessagePack, or too long, are a plugin's fault that its own error must not suffer from.
             let text = transcode::to_json(details, DETAILS_BYTES_MAX);
             let instead = |error: transcode::NoJson| {
                 Value::from(format!("the details have no JSON: {error}")).to_string().into_bytes()
@@ -230,7 +230,7 @@ impl Problem {
         self
     }
 
-    /// Whether it says of a call that the body of its function ran.
+    /// Returns true if it says of a call that the body of its function ran.
     pub(crate) fn says_executed(&self) -> bool {
         self.executed == Some(Executed::Yes)
     }
@@ -291,7 +291,7 @@ fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::Failed => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::Overloaded => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Panic | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        // A client that has left gets no answer: whoever reads this had its call cut off by the host.
+        // A client that has left gets no response: the client that reads this had its call cut off by the host.
         ErrorCode::Unavailable | ErrorCode::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::LoopDetected => StatusCode::LOOP_DETECTED,

@@ -55,7 +55,7 @@ pub fn arguments_from_json(json: &[u8], nesting_max: usize) -> Result<Vec<u8>, J
     }
 }
 
-/// Why a body is no JSON of arguments.
+/// The reason for which a body is not valid JSON of arguments.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct JsonError {
@@ -64,10 +64,10 @@ pub struct JsonError {
     pub is_too_deep: bool,
 }
 
-/// Writes whatever a decoder yields, as MessagePack.
+/// Writes any value of a decoder as MessagePack.
 struct ToMessagePack<'a, 'j> {
     out: &'a mut Vec<u8>,
-    /// How many levels may still be opened.
+    /// The number of levels that may still be opened.
     levels: usize,
     nesting_max: usize,
     is_too_deep: &'a mut bool,

@@ -1,4 +1,4 @@
-//! `POST /api/v1/functions/{name}`: the functions for everybody else, in JSON or MessagePack.
+//! `POST /api/v1/functions/{name}`: calls of clients other than peers, in JSON or MessagePack.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub(crate) struct PlainCall {
 struct Call {
     function: FunctionName,
     caller: Caller,
-    /// By what it was judged, and what it is judged by once more if that has changed when its body has arrived.
+    /// The policy that judged it; a newer one judges it again when its body has arrived.
     policy: Arc<Policy>,
     credentials: HeaderMap,
     deadline: Deadline,

@@ -16,7 +16,7 @@ use crate::http::response::{Problem, Response};
 use crate::http::service::{ConfigGap, Service};
 use crate::plugins::{Difference, Failure, PluginState, PluginStatus, workers_held};
 
-/// How long a look at the disk is waited for.
+/// Longest wait for a look at the disk.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// The process answers.
@@ -29,12 +29,12 @@ pub(crate) fn alive(service: &Service) -> Response {
     })
 }
 
-/// How much is said of what failed.
+/// The amount of detail on failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// Which plugins, for anyone.
+    /// The names of plugins, for all clients.
     Names,
-    /// Why as well, with paths and digests: for operators and callers.
+    /// Names and reasons, with paths and digests: for operators and callers.
     Reasons,
 }
 
@@ -87,7 +87,7 @@ pub(crate) async fn look<T: Send + 'static>(
     }
 }
 
-/// What `/ready` is made of.
+/// The inputs of `/ready`.
 struct Findings {
     failures: Vec<Failure>,
     statuses: Vec<PluginStatus>,

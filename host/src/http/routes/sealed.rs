@@ -61,7 +61,7 @@ pub(crate) fn take(
     Ok(SealedCall { announced: body::announced(&head.headers), is_local, is_checked })
 }
 
-/// Answers one frame.
+/// Carries out the call in one frame.
 pub(crate) async fn call(
     service: &Service,
     call: SealedCall,
@@ -107,7 +107,7 @@ pub(crate) async fn call(
                     answer
                 }
                 None => {
-                    // Not before: whoever has recorded a frame can send it, and has no key for that.
+                    // Not before: a recorded frame can be sent again without any key.
                     if has_key {
                         inbound.in_flight.known();
                         permit.known();
@@ -149,7 +149,7 @@ async fn read(
     body::read(call.announced, inbound.body, bounds, Some(check)).await
 }
 
-/// One and the same answer to whatever is not authentic.
+/// Returns the problem of a frame that cannot be opened: the same for every fault of authenticity.
 fn refused(error: OpenError) -> Problem {
     match error {
         OpenError::Incompatible { .. } => Problem::incompatible_wire(),
@@ -197,7 +197,7 @@ fn introduce(service: &Service, id: RequestId, envelope: &RequestEnvelope) -> An
     answer
 }
 
-/// Why a frame is not for this process, if it is not. Nothing of it runs then.
+/// Returns the failure of a frame that is not for this process. Nothing of it runs then.
 fn misdirected(service: &Service, policy: &Policy, envelope: &RequestEnvelope) -> Option<Box<Failure>> {
     let own = service.router.identity().instance();
     let (code, text) = match envelope.extensions.to {

@@ -1,4 +1,4 @@
-//! How far the end of the host has come, as the listeners see it.
+//! The progress of the host's end, as the listeners see it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ impl Ending {
         self.is_announced.load(Ordering::Relaxed)
     }
 
-    /// The drain deadline has passed: whoever still waits for an answer is told so.
+    /// Ends the calls that are still in flight: the drain deadline has passed, and their clients are told so.
     pub fn give_up_calls(&self) {
         self.overdue.cancel();
     }

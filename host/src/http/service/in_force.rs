@@ -1,4 +1,4 @@
-//! Whether the config that is in force is the one on disk: what the last reload came to, and whether a file of the config
+//! The config in force, compared with the one on disk: the result of the last reload, and whether a file of the config
 //! was written since it was read.
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::files::Stamp;
 #[derive(Debug)]
 pub struct InForce {
     state: Mutex<LastReload>,
-    /// Held while somebody looks at the disk: a disk that hangs holds one thread.
+    /// Held while a thread looks at the disk: a disk that hangs holds only one.
     looking: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -42,7 +42,7 @@ impl ConfigFiles {
         Self(paths.into_iter().map(look).collect())
     }
 
-    /// The same files as they were before, with those that are new in the list.
+    /// Keeps the stamps of listed files, and notes new files as they are now.
     #[must_use]
     pub fn with(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let new = Self::look(paths);
@@ -70,7 +70,7 @@ impl ConfigFiles {
 pub(crate) struct ConfigGap {
     /// Since when, if that is known.
     pub(crate) since: Option<SystemTime>,
-    /// Why, in a sentence, with paths.
+    /// The difference, in a sentence, with paths.
     pub(crate) reason: String,
 }
 
@@ -107,13 +107,13 @@ impl InForce {
         state.refused = Some((since, reason.to_owned()));
     }
 
-    /// Whether the last reload was done, and when the last one was that was; the start counts.
+    /// Returns whether the last reload succeeded, and the time of the last success; the start counts as one.
     pub(crate) fn last(&self) -> (bool, SystemTime) {
         let state = self.locked();
         (state.refused.is_none(), state.since)
     }
 
-    /// How the config on disk differs from the one in force. Blocks on the disk.
+    /// Returns the difference between the config on disk and the one in force. Blocks on the disk.
     pub(crate) fn gap(&self) -> Option<ConfigGap> {
         let files = {
             let state = self.locked();

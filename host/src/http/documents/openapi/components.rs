@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-/// Where a function's schema refers to one of its definitions.
+/// The prefix by which a function's schema refers to one of its definitions.
 const DEFINITION: &str = "#/$defs/";
 
 /// The schemas of a document, by name.
@@ -229,7 +229,7 @@ fn is_of_type(object: &Map<String, Value>, name: &str) -> bool {
     }
 }
 
-/// What a form is called: its tag, or its only property, which is the variant's name.
+/// Returns the name of a form: its tag, or its only property, which is the variant's name.
 fn form_name(object: &Map<String, Value>) -> &str {
     let properties = object.get("properties").and_then(Value::as_object);
     let mut tags = properties.into_iter().flatten().filter_map(|(_, schema)| schema["const"].as_str());
@@ -288,7 +288,7 @@ mod tests {
         let (arguments, result) =
             components.of_function("h", by(json!({ "type": "string" })), by(json!({ "type": "null" })));
         assert_eq!((arguments, result), (refers("h.User"), refers("h.User2")));
-        // By whatever parts a name is made, and however it is written.
+        // Any split and spelling of a name.
         assert_eq!(moved(&mut components, "F_", named.clone()), refers("F_.User3"));
         let schemas = components.schemas();
         assert_eq!(schemas["f.User"], json!({ "type": "string" }));

@@ -12,7 +12,7 @@ use crate::wire::check_value;
 
 /// Values up to this length are not counted before they are written.
 const COUNTED_BYTES_MIN: usize = 64 << 10;
-/// Longest JSON of a key that is no text, in bytes.
+/// Longest JSON of a key that is not a string, in bytes.
 const KEY_BYTES_MAX: usize = 1 << 20;
 
 /// Turns one MessagePack value into JSON text of at most `bytes_max` bytes. Nothing but the text is allocated.
@@ -39,7 +39,7 @@ pub fn to_json(value: &[u8], bytes_max: usize) -> Result<Vec<u8>, NoJson> {
 /// The MessagePack extension that a `Some` around nothing is (WIRE.md, "Values").
 const SOME_OF_NOTHING: [u8; 1] = [83];
 
-/// Why a value has no JSON.
+/// The reason for which a value has no JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoJson {
     /// JSON has nothing for it that would be read as the same value.
