@@ -121,7 +121,7 @@ fn functions_lists_what_can_be_called() {
     let rows: Vec<Vec<&str>> =
         exit.stdout.lines().map(|line| line.split_whitespace().take(4).collect()).collect();
     assert_eq!(rows[0], ["FUNCTION", "PLUGIN", "RUNS", "DESCRIPTION"]);
-    assert_eq!(rows[1], [DEMO, "demo", "local", "Answers"]);
+    assert_eq!(rows[1], [DEMO, "demo", "local", "Returns"]);
     assert_eq!(rows[2][..3], ["far.away", "-", "http://127.0.0.1:9"]);
     let scripted = json_of(&host.run(&["functions", "--output", "json"]));
     assert_eq!(scripted, host.get("/api/v1/functions").json());

@@ -109,7 +109,7 @@ impl Server {
                 }
             }
         }
-        // Those that the system has taken in already are served: a request may be on its way there, and its sender could
+        // What the system has taken in already is served: a request may be on its way there, and its sender could
         // not know whether it ran if the connection were reset. From here on, connections are refused.
         for (stream, from) in waiting(listener, self.connections_max) {
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
