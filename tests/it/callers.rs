@@ -225,8 +225,8 @@ fn rules_and_callers_go_together() {
     assert_eq!(ask(&host, "GET", OPENAPI, Some("rule-key"), &json!({})).status, 200);
     for function in [DEMO, LOGS, "there.is.none"] {
         let sentence = format!(
-            "the key of this request is of no caller, and so may not call function `{function}`: the host's config has \
-             the callers in auth.callers"
+            "the key of this request belongs to no caller, so it may not call function `{function}`: auth.callers in \
+             the host's config lists the callers"
         );
         check_denied(&call(&host, function, Some("rule-key"), &json!({})), &sentence);
     }

@@ -8,14 +8,11 @@ use std::path::{Path, PathBuf};
 const UNCLEAN: &[&str] = &[
     "config",
     "host/src/api",
-    "host/src/base",
     "host/src/cli",
     "host/src/config",
-    "host/src/functions",
     "host/src/http",
     "host/src/plugins",
     "host/src/router",
-    "host/src/wire",
     "tests/it",
 ];
 

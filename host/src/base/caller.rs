@@ -1,14 +1,14 @@
-//! Who asks, and which functions they may call: decided on names that were parsed, never on text.
+//! Callers and the functions that they may call: decided on parsed names, never on text.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::{ErrorCode, Failure, FunctionName, HostId};
 
-/// Who asked.
+/// The caller of a function.
 ///
-/// A call that a plugin makes is the plugin's, whoever called the plugin: whoever may call a function may have it
-/// do what it does.
+/// A call that a plugin makes counts as the plugin's own, not as its caller's: the right to call a function includes
+/// everything that the function does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// A plugin of this host, by name.
@@ -63,7 +63,7 @@ impl fmt::Debug for Credential {
 pub struct NamedCaller {
     /// Its name in the config, the log and refusals.
     pub name: Arc<str>,
-    /// What it may call.
+    /// The functions that it may call.
     pub functions: FunctionPatterns,
 }
 
@@ -78,13 +78,13 @@ pub enum CertificateName {
 }
 
 impl CertificateName {
-    /// The name that a text of the config stands for: a URI has a colon after its scheme.
+    /// Returns the name that a text of the config stands for: a URI has a colon after its scheme.
     #[must_use]
     pub fn of_text(text: String) -> Self {
         if text.contains(':') { Self::Uri(text) } else { Self::Dns(text) }
     }
 
-    /// The name without its kind.
+    /// Returns the name without its kind.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -100,7 +100,7 @@ impl fmt::Display for CertificateName {
 }
 
 impl Caller {
-    /// Whether it may call the function.
+    /// Returns true if this caller may call the function.
     #[must_use]
     pub fn may_call(&self, function: &FunctionName) -> bool {
         match self {
@@ -110,19 +110,20 @@ impl Caller {
         }
     }
 
-    /// Whether it may be told that the function exists. A key of no caller is one for the path, and shows all of it.
+    /// Returns true if this caller may learn that the function exists. A key without a caller opens the path, and shows
+    /// all functions on it.
     #[must_use]
     pub fn may_see(&self, function: &FunctionName) -> bool {
         !matches!(self, Self::Named(_)) || self.may_call(function)
     }
 
-    /// The name, of a caller that has one.
+    /// Returns the name of a named caller.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         if let Self::Named(caller) = self { Some(&caller.name) } else { None }
     }
 
-    /// Lets a call of the function pass, or says who may not call what: the same whether it exists or not.
+    /// Lets a call of the function pass, or rejects it: with the same text whether the function exists or not.
     ///
     /// # Errors
     /// `permission_denied`.
@@ -133,8 +134,8 @@ impl Caller {
         let text = match self.name() {
             Some(name) => format!("caller `{name}` may not call function `{function}`"),
             None => format!(
-                "the key of this request is of no caller, and so may not call function `{function}`: the host's config \
-                 has the callers in auth.callers"
+                "the key of this request belongs to no caller, so it may not call function `{function}`: auth.callers \
+                 in the host's config lists the callers"
             ),
         };
         Err(Box::new(Failure::not_executed(ErrorCode::PermissionDenied, text)))
@@ -173,7 +174,7 @@ impl FunctionPattern {
         pattern.map_err(|_| InvalidPattern)
     }
 
-    /// Whether it covers the function.
+    /// Returns true if the pattern covers the function.
     #[must_use]
     pub fn covers(&self, function: &FunctionName) -> bool {
         match self {
@@ -208,13 +209,13 @@ impl FunctionPatterns {
         Self(patterns)
     }
 
-    /// Whether one of them covers the function.
+    /// Returns true if a pattern of the list covers the function.
     #[must_use]
     pub fn cover(&self, function: &FunctionName) -> bool {
         self.0.iter().any(|pattern| pattern.covers(function))
     }
 
-    /// The patterns, as they were written.
+    /// Returns the patterns in their order in the config.
     pub fn iter(&self) -> impl Iterator<Item = &FunctionPattern> {
         self.0.iter()
     }

@@ -35,7 +35,7 @@ impl Clock {
         self.started_at_ms.saturating_add(u64::try_from(self.uptime().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// How long the process has been running.
+    /// Returns the time since the process started.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a call has no result. The texts are part of the wire and never change.
+/// The reason why a call has no result. The texts are part of the wire and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
@@ -20,7 +20,7 @@ pub enum ErrorCode {
     Cancelled,
     /// A limit was reached; later it may work.
     Overloaded,
-    /// Who would run it cannot at present.
+    /// The plugin or the peers that would run it are not available at present.
     Unavailable,
     /// The call came back to a host that it has already been through.
     LoopDetected,

@@ -1,6 +1,6 @@
-//! Whether the body of a function ran.
+//! The knowledge that the body of a function ran.
 
-/// Whether the body of a function ran: only [`Executed::No`] allows its call to be made again elsewhere.
+/// The knowledge that the body of a function ran: only [`Executed::No`] allows a retry elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Executed {
     /// It provably did not.

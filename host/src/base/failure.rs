@@ -1,4 +1,4 @@
-//! A call that has no result: what the caller is told, wherever the fault was.
+//! A failed call, as its caller sees it.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use super::{DEPTH_MAX, ErrorCode, Executed, FunctionName};
 
-/// Why a call has no result, as the caller may see it: no paths, keys or addresses in the texts.
+/// The failure of a call, as its caller may see it: its texts name no paths, keys or addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The stable code.
     pub code: ErrorCode,
     /// One sentence for people.
     pub message: String,
-    /// Whether the body of the function ran.
+    /// Says if the body of the function ran.
     pub executed: Executed,
     /// The plugin's own code; with [`ErrorCode::Failed`] only.
     pub app_code: Option<String>,
@@ -65,7 +65,7 @@ impl Failure {
         Self::executed(ErrorCode::Failed, text)
     }
 
-    /// What a plugin says in it, in bytes.
+    /// Returns the size, in bytes, of the parts that a plugin wrote.
     #[must_use]
     pub fn own_bytes(&self) -> usize {
         let texts = [Some(&self.message), self.app_code.as_ref()];

@@ -17,7 +17,7 @@ pub struct HostPermit(Option<Arc<Shared>>);
 struct Shared {
     limiter: Arc<Limiter>,
     state: Mutex<Lending>,
-    /// The permit among those that calls of one function may have, of the function that runs here first.
+    /// The permit from the share of one function, of the function that runs here first.
     share: OnceLock<Permit>,
 }
 
@@ -49,8 +49,8 @@ impl HostPermit {
         Away(self.0.clone())
     }
 
-    /// Takes a permit among those that calls of one function may have, unless the call has one by now: calls that are
-    /// made within another one go along on that one's. Returns false if none is free.
+    /// Takes a permit from the share of one function, unless the call has one by now: nested calls run on the permit of
+    /// the outer one. Returns false if none is free.
     #[must_use]
     pub fn take_share(&self, of_function: &Arc<Limiter>) -> bool {
         let Some(shared) = &self.0 else { return true };

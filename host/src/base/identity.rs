@@ -1,4 +1,4 @@
-//! What a process is to other hosts: the id of its host, and an instance that no other process has.
+//! The identity of a process among hosts: the id of its host, and an instance that no other process has.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -43,13 +43,13 @@ impl fmt::Debug for InstanceId {
 /// This process, as other hosts know it, with the hellos that it has sent and not yet seen answered.
 ///
 /// The hellos prove that a URL leads back to this process: the request id of a hello is random and sealed, so one that
-/// this process's own listener has opened did arrive here, whatever its answer claims.
+/// the listener of this process has opened did arrive here, even if its answer claims otherwise.
 pub struct Identity {
     host_id: HostId,
     instance: InstanceId,
     predecessors: Vec<InstanceId>,
     took_over: Instant,
-    /// Whether the listener of this process has opened each of them. As many as there are hellos under way.
+    /// The hellos under way, each with true once the listener of this process has opened it.
     hellos: Mutex<HashMap<RequestId, bool>>,
     /// Told when a URL turned out to lead back to this process.
     on_home: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -69,7 +69,8 @@ impl Identity {
         Self { host_id, instance, predecessors, took_over: Instant::now(), hellos, on_home }
     }
 
-    /// How long ago this process took over from `instance`, which had ended by then; `None` if it is no predecessor.
+    /// Returns the time since this process took over from `instance`, which had ended by then; `None` if it is not a
+    /// predecessor.
     #[must_use]
     pub fn took_over_from(&self, instance: InstanceId) -> Option<Duration> {
         self.predecessors.contains(&instance).then(|| self.took_over.elapsed())
@@ -133,7 +134,7 @@ pub struct SentHello<'a> {
 }
 
 impl SentHello<'_> {
-    /// Whether the hello has arrived at the listener of this very process.
+    /// Returns true if the hello has arrived at the listener of this process.
     #[must_use]
     pub fn has_arrived_here(&self) -> bool {
         self.identity.hellos().get(&self.id).copied().unwrap_or_default()

@@ -1,12 +1,12 @@
-//! The permits that a call has by the calls that it is made within.
+//! The permits that a call inherits from its enclosing calls.
 
 use std::sync::Arc;
 
 use super::Limiter;
 
-/// The limiters of which a call has permits by the calls that it is made within.
+/// The limiters whose permits a call inherits from its enclosing calls.
 ///
-/// Such a call must not wait for another permit of the same: the call that it is made within has it.
+/// Such a call must not wait for another permit of the same limiter: its enclosing call holds it.
 #[derive(Debug, Clone, Default)]
 pub struct InheritedPermits(Option<Arc<Inherited>>);
 

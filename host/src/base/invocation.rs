@@ -59,7 +59,7 @@ impl Deadline {
         Self(Instant::now() + duration.min(Duration::from_secs(86_400)))
     }
 
-    /// What is left; `None` once it has passed.
+    /// Returns the time that is left; `None` once it has passed.
     #[must_use]
     pub fn remaining(self) -> Option<Duration> {
         self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
@@ -73,15 +73,15 @@ impl Deadline {
 pub struct Invocation {
     /// Names it in logs and answers.
     pub id: RequestId,
-    /// What is called.
+    /// The called function.
     pub function: FunctionName,
-    /// Who asked.
+    /// The caller.
     pub caller: Caller,
     /// When it must have ended.
     pub deadline: Deadline,
     /// Hosts that it has already been through, oldest first; at most [`HOPS_MAX`].
     pub hops: Vec<HostId>,
-    /// How many calls it is made within, over all hosts; at most [`DEPTH_MAX`].
+    /// The number of enclosing calls, over all hosts; at most [`DEPTH_MAX`].
     pub depth: u64,
     /// W3C `traceparent`, checked for its length only.
     pub traceparent: Option<Arc<str>>,
@@ -97,7 +97,7 @@ pub struct Invocation {
     pub inherited: InheritedPermits,
 }
 
-/// Bytes of the keys that stand for those of callers.
+/// Length, in bytes, of the idempotency keys that peers see instead of the callers' own.
 const DIGEST_BYTES: usize = 32;
 
 impl Invocation {

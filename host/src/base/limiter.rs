@@ -6,7 +6,7 @@
 //!
 //! A limit can change while calls run and wait: they stay, and count against the new one.
 //!
-//! Where no call waits, a permit costs one atomic operation, and giving it back another one. The queue is locked only if
+//! While no call waits, taking a permit and returning it cost one atomic operation each. The queue is locked only if
 //! a call needs two permits, finds none, or gives back one that a call waits for.
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use queue::WaitQueue;
 /// Stands for no limit.
 const UNLIMITED: usize = usize::MAX;
 
-/// How many calls run at once, and how many more wait.
+/// The number of calls that run at once, and the number of further ones that wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConcurrencyLimit {
     /// Most that run at once.
@@ -46,7 +46,7 @@ pub struct Limiter {
     queue: Arc<WaitQueue>,
 }
 
-/// Why there is no permit.
+/// The reason why a call gets no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcquireError {
     /// All are taken, and so is the queue.

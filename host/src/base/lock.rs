@@ -1,7 +1,7 @@
 //! Locks without poison, for what is held for a few instructions and never over an `.await`.
 //!
 //! A panic while one is held leaves no value half written anywhere in the host, so its poison says nothing. The locks are
-//! those of the standard library, which keep nothing for each thread: some of this code runs while a thread ends, after
+//! from the standard library, which keep nothing for each thread: some of this code runs while a thread ends, after
 //! its thread-locals are gone.
 
 pub use std::sync::MutexGuard;

@@ -21,14 +21,14 @@ impl Counter {
         self.0.fetch_add(several, Ordering::Relaxed);
     }
 
-    /// How many there were.
+    /// Returns the count.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How long things took, in steps that suit calls from within the machine up to those at their deadline.
+/// A histogram of durations, in steps that suit calls from within the machine up to those at their deadline.
 #[derive(Debug, Default)]
 pub struct Timings {
     buckets: [AtomicU64; Timings::BOUNDS.len() + 1],
@@ -37,7 +37,7 @@ pub struct Timings {
 
 impl Timings {
     /// Upper bounds of the steps in seconds; the last step has none.
-    /// From 5 ms to 10 s, they are those of Prometheus clients.
+    /// From 5 ms to 10 s, they equal the defaults of Prometheus clients.
     pub const BOUNDS: [f64; 17] = [
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
         10.0, 30.0,
@@ -48,7 +48,7 @@ impl Timings {
         2_500_000, 5_000_000, 10_000_000, 30_000_000,
     ];
 
-    /// Notes that something took so long.
+    /// Records a duration.
     pub fn note(&self, took: Duration) {
         let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let step = Self::MICROSECONDS.partition_point(|bound| *bound < microseconds);

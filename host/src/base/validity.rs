@@ -1,8 +1,9 @@
 //! Until when something stays good, found out by asking a check that takes the time.
 
-/// The last second, at most `within` seconds from `now`, at which `is_good_at` holds; `None` if it does not hold now.
+/// Returns the last second, at most `within` seconds from `now`, at which `is_good_at` holds; `None` if it does not
+/// hold now.
 ///
-/// What is good ends once, so a binary search finds the end: a certificate's dates need no reader of their own.
+/// Validity ends once, so a binary search finds the end: a certificate's dates need no parser of their own.
 #[must_use]
 pub fn good_until(now: u64, within: u64, is_good_at: impl Fn(u64) -> bool) -> Option<u64> {
     if !is_good_at(now) {

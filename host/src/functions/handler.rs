@@ -15,11 +15,11 @@ use crate::base::{FunctionName, Invocation, Outcome};
 /// The rest of a call that did not end at once. Dropping it cancels the call.
 pub type CallFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// How far a call came when it was begun.
+/// The state of a call after its first poll.
 pub enum Started {
-    /// It ended: most calls that wait for nothing.
+    /// The call has ended, as most calls that wait for nothing do.
     Ready(Outcome),
-    /// It waits; the task of the context will be woken.
+    /// The call waits; it wakes the task of the context.
     Pending(CallFuture),
 }
 
@@ -40,7 +40,7 @@ pub trait Handler: Send + Sync {
     fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started;
 }
 
-/// What calls any function, wherever it runs: the router, as the layers below it see it.
+/// Calls any function, here or on a peer: the router, as the layers below it see it.
 pub trait Dispatch: Send + Sync {
     /// Begins a call of `invocation.function`.
     fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started;
@@ -92,11 +92,11 @@ pub struct Function {
     pub idempotent: bool,
     /// The most that one call may take, if the function says so.
     pub timeout: Option<Duration>,
-    /// What the function says of its limit.
+    /// The limit that the function itself declares.
     pub declared: DeclaredLimit,
-    /// The limits of its calls, which are those of the name; the table gives them.
+    /// The limits of its calls, shared by all generations of its name; the table sets them.
     pub limits: FunctionLimits,
-    /// What became of its calls; the table hands those of one name on from generation to generation.
+    /// Counts of its calls; the table hands them on by name from generation to generation.
     pub stats: Arc<CallStats>,
     /// The code.
     pub handler: Box<dyn Handler>,

@@ -13,7 +13,7 @@ use crate::config::{CallLimits, FunctionLimit};
 /// Most names whose limiters are kept.
 const NAMES_MAX: usize = 65_536;
 
-/// What a function says of its limit itself.
+/// The limit that a function itself declares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeclaredLimit {
     /// Most calls at once; 0: no limit.
@@ -113,7 +113,7 @@ impl FunctionLimits {
 #[derive(Debug, Default)]
 pub(super) struct LimitBook {
     configured: CallLimits,
-    /// How many permits of the host calls of one function may have; nothing for all.
+    /// The number of permits of the host that one function may use; `None` for no limit.
     per_function: Option<usize>,
     functions: HashMap<FunctionName, KnownFunction>,
     plugins: HashMap<Arc<str>, Arc<Limiter>>,

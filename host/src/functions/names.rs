@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::base::{FunctionName, RwLock};
 
-/// A name's number; valid for the life of the host, whatever is reloaded. Never 0.
+/// The number of a name; valid for the life of the host, across reloads. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FunctionNumber(pub u32);
 

@@ -1,4 +1,4 @@
-//! What became of the calls of one function or peer, for `/metrics`.
+//! Counts and timings of the calls of one function or peer, for `/metrics`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,12 +15,12 @@ pub struct CallStats {
 }
 
 impl CallStats {
-    /// A call began.
+    /// Counts a call that begins.
     pub fn begin(&self) {
         self.running.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call that had begun ended, so long after.
+    /// Counts a call that has ended, with its duration.
     pub fn end(&self, outcome: &Outcome, took: Duration) {
         match outcome {
             Ok(_) => self.done.count(),
@@ -30,32 +30,32 @@ impl CallStats {
         self.timings.note(took);
     }
 
-    /// A call that had begun was dropped.
+    /// Counts a call that was dropped after it began.
     pub fn cancel(&self, took: Duration) {
         self.count(ErrorCode::Cancelled);
         self.running.fetch_sub(1, Ordering::Relaxed);
         self.timings.note(took);
     }
 
-    /// A call was refused before it began.
+    /// Counts a call that was rejected before it began.
     pub fn refuse(&self, code: ErrorCode) {
         self.count(code);
     }
 
-    /// How many run.
+    /// Returns the number of running calls.
     #[must_use]
     pub fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
 
-    /// How many ended in which way: `ok`, or a code. Those that never happened are left out.
+    /// Returns the number of calls per outcome, `ok` or an error code, without the outcomes that never occurred.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let failed =
             ErrorCode::ALL.into_iter().map(ErrorCode::as_str).zip(self.failed.iter().map(Counter::get));
         std::iter::once(("ok", self.done.get())).chain(failed).filter(|(_, count)| *count > 0)
     }
 
-    /// How long they took.
+    /// Returns the durations of the calls.
     #[must_use]
     pub fn timings(&self) -> &Timings {
         &self.timings

@@ -39,7 +39,7 @@ impl Snapshot {
         self.functions.get(name)
     }
 
-    /// What became of a function that is no longer here.
+    /// Returns the last owner of a function that was withdrawn.
     #[must_use]
     pub fn withdrawn(&self, name: &str) -> Option<&Withdrawn> {
         self.withdrawn.get(name)
@@ -72,7 +72,7 @@ impl Snapshot {
 pub struct NameTaken {
     /// The name.
     pub name: FunctionName,
-    /// Who owns it.
+    /// The plugin that owns it.
     pub owner: Arc<str>,
 }
 
@@ -80,14 +80,14 @@ pub struct NameTaken {
 #[derive(Debug, Default)]
 pub struct Table {
     current: ArcSwap<Snapshot>,
-    /// What outlives functions. Held while a new snapshot is made from the current one.
+    /// The records that outlive functions. Held while a new snapshot is made from the current one.
     publishing: Mutex<Book>,
 }
 
-/// What is kept of names from generation to generation.
+/// Records by name that pass from generation to generation.
 #[derive(Debug, Default)]
 struct Book {
-    /// What became of the calls of each name that was ever published, at most [`COUNTED_MAX`].
+    /// Counts of the calls of each name that was ever published, at most [`COUNTED_MAX`].
     counted: HashMap<FunctionName, Arc<CallStats>>,
     limits: LimitBook,
 }
@@ -130,7 +130,7 @@ impl Table {
         Ok(())
     }
 
-    /// What became of the calls of each name that was ever published, by name.
+    /// Returns the counts of the calls of each name that was ever published, by name.
     #[must_use]
     pub fn stats(&self) -> BTreeMap<FunctionName, Arc<CallStats>> {
         let book = self.book();
@@ -143,7 +143,7 @@ impl Table {
         self.book().limits.configure(limits, Some(per_function));
     }
 
-    /// How often calls of a function had as many places of the host as they may.
+    /// Returns the number of rejections because a function used all permits of the host that it may.
     #[must_use]
     pub fn shares_rejected(&self) -> u64 {
         self.book().limits.shares_rejected()
@@ -186,7 +186,7 @@ fn check(current: &Snapshot, changes: &[Publication]) -> Result<(), NameTaken> {
     Ok(())
 }
 
-/// The functions that are in no plugin any more, of those that were.
+/// Returns the functions that no plugin has any more.
 fn withdrawn(
     current: &Snapshot,
     next: &HashMap<FunctionName, Arc<Function>>,

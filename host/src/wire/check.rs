@@ -1,4 +1,4 @@
-//! Walks over MessagePack that travels as bytes, so that whoever decodes it later meets no surprise.
+//! Checks MessagePack that travels as bytes, so that its later decoders always succeed.
 
 use super::error::DecodeError;
 use super::reader::Reader;
@@ -10,13 +10,13 @@ pub const ARGUMENTS_MAX: usize = 256;
 /// Longest name of an argument in bytes, as for functions; it bounds the same search.
 pub const ARGUMENT_NAME_BYTES_MAX: usize = 255;
 
-/// What errors call the arguments as a whole.
+/// The arguments as a whole, in error texts.
 const ARGUMENTS: &str = "arguments";
-/// What errors call one name.
+/// An argument name, in error texts.
 const ARGUMENT_NAME: &str = "argument name";
-/// What errors call the value of one argument.
+/// An argument value, in error texts.
 const ARGUMENT_VALUE: &str = "argument value";
-/// What errors call a value of [`check_value`].
+/// A value of [`check_value`], in error texts.
 const VALUE: &str = "value";
 /// Enough for almost every call; clearing room for [`ARGUMENTS_MAX`] names would cost more than the walk.
 const FEW: usize = 16;
@@ -60,7 +60,7 @@ pub(super) fn check_nested_value(bytes: &[u8], levels: usize) -> Result<(), Deco
     reader.finish(VALUE)
 }
 
-/// Checks `count` pairs of name and value, `count` being at most `N`, with so many levels in the values.
+/// Checks `count` pairs of name and value, at most `N`; the values nest to at most the given number of levels.
 fn check_pairs<const N: usize>(
     reader: &mut Reader<'_>,
     count: usize,
@@ -161,7 +161,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever passes, `rmp-serde` reads too: nothing that comes later meets bytes it cannot walk.
+        /// `rmp-serde` reads all bytes that pass: no later code meets bytes that it cannot walk.
         #[test]
         fn what_passes_can_be_decoded(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             if check_value(&bytes).is_ok() {
@@ -169,7 +169,7 @@ mod tests {
             }
         }
 
-        /// And whatever `rmp-serde` writes passes.
+        /// All bytes that `rmp-serde` writes pass.
         #[test]
         fn what_is_encoded_passes(map: BTreeMap<String, (Option<f64>, Vec<i64>, String)>) {
             prop_assert_eq!(check_arguments(&rmp_serde::to_vec_named(&map).unwrap(), NESTING_MAX), Ok(()));

@@ -6,21 +6,21 @@ use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 use super::error::DecodeError;
 use super::frame::{HEADER_BYTES, TAG_BYTES};
 
-/// What errors call it.
+/// The compressed message, in error texts.
 const FIELD: &str = "the compressed message";
 /// Bytes of the uncompressed length in front of the block.
 const LENGTH_BYTES: usize = 4;
 /// No LZ4 block expands further: a length byte of a match stands for 255 bytes (LZ4 block format).
 pub(super) const EXPANSION_MAX: usize = 255;
 
-/// Whether frames to one peer are compressed.
+/// The compression of frames to one peer.
 ///
 /// It costs more CPU than it saves on links faster than about 3 Gbit/s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// Never.
     Never,
-    /// Where it pays: a long plaintext that gets smaller by at least an eighth.
+    /// Compresses where it pays: a long plaintext that shrinks by at least an eighth.
     Auto {
         /// Plaintexts shorter than this stay as they are, in bytes.
         bytes_min: usize,

@@ -1,6 +1,6 @@
-//! The errors of the wire, by who has to deal with them.
+//! The errors of the wire, by the side that has to deal with them.
 //!
-//! Whose fault, and may it be retried:
+//! Responsibility and retries:
 //! [`KeyError`] is the operator's, found at start. [`OpenError`] is the sender's or an attacker's, and the
 //! answer does not tell them apart. [`Refusal`] is a replay or a clock; only a stale frame may be sealed
 //! again. [`DecodeError`] is an authentic sender's mistake, and the same bytes never become right.
@@ -14,7 +14,7 @@ pub enum KeyError {
     /// The secret is the empty string.
     #[error("the secret is empty")]
     Empty,
-    /// It begins like a generated secret and is none; taken as a passphrase it would only seem to work.
+    /// It begins like a generated secret but is not one; taken as a passphrase it would only seem to work.
     #[error("a secret that begins with `fxk1_` needs exactly 43 base64url characters after it")]
     Malformed,
     /// A key ring without any key set.
@@ -97,33 +97,33 @@ pub enum DecodeError {
     /// A value, or a length that it claims, goes on after the last byte.
     #[error("{field} reaches beyond the end of the message")]
     Truncated {
-        /// Which part of the message.
+        /// The part of the message.
         field: &'static str,
     },
     /// Bytes are left over after the last value.
     #[error("{field} is followed by bytes that belong to nothing")]
     Trailing {
-        /// Which part of the message.
+        /// The part of the message.
         field: &'static str,
     },
     /// Another type, or a text of another form.
     #[error("{field} is not {expected}")]
     Invalid {
-        /// Which part of the message.
+        /// The part of the message.
         field: &'static str,
-        /// What it has to be, with its article.
+        /// The expected kind of value, with its article.
         expected: &'static str,
     },
     /// A string whose bytes are not UTF-8.
     #[error("{field} is not valid UTF-8")]
     NotUtf8 {
-        /// Which part of the message.
+        /// The part of the message.
         field: &'static str,
     },
     /// A string or byte string over its limit.
     #[error("{field} has more than {bytes_max} bytes")]
     TooLong {
-        /// Which part of the message.
+        /// The part of the message.
         field: &'static str,
         /// The limit in bytes.
         bytes_max: usize,
@@ -131,7 +131,7 @@ pub enum DecodeError {
     /// An array or map over its limit.
     #[error("{field} has more than {entries_max} entries")]
     TooMany {
-        /// Which part of the message.
+        /// The part of the message.
         field: &'static str,
         /// The limit.
         entries_max: usize,
@@ -139,17 +139,17 @@ pub enum DecodeError {
     /// An envelope with another number of fields.
     #[error("{field} has {found} fields instead of {expected}")]
     FieldCount {
-        /// Which envelope.
+        /// The envelope.
         field: &'static str,
-        /// How many it has.
+        /// The number of entries that it has.
         found: usize,
-        /// How many it needs.
+        /// The number of entries that it needs.
         expected: usize,
     },
     /// Arrays and maps inside each other, more of them than are allowed: [`super::Limits::nesting_max`] in arguments.
     #[error("{field} is nested deeper than {nesting_max} levels")]
     TooDeep {
-        /// Which part of the message.
+        /// The part of the message.
         field: &'static str,
         /// The limit.
         nesting_max: usize,
@@ -157,7 +157,7 @@ pub enum DecodeError {
     /// A map key that must not be there twice.
     #[error("{field} has the key {key:?} more than once")]
     Repeated {
-        /// Which map.
+        /// The map.
         field: &'static str,
         /// The key.
         key: String,
@@ -165,7 +165,7 @@ pub enum DecodeError {
     /// A map key that has to be there.
     #[error("{field} is missing")]
     Missing {
-        /// Which part of the message.
+        /// The part of the message.
         field: &'static str,
     },
     /// A compressed plaintext that claims to stand for more than its block may.
@@ -184,7 +184,7 @@ pub enum DecodeError {
     },
 }
 
-/// Which of [`super::Limits`] was reached.
+/// The limit of [`super::Limits`] that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitReached {
     /// Of the uncompressed size.

@@ -16,7 +16,7 @@ use super::request::RequestEnvelope;
 use super::response::ResponseEnvelope;
 use super::writer::Writer;
 
-/// What a host is ready to take from an authentic sender. The body was bounded while it was received.
+/// Limits on the content of an authentic frame. The body was bounded while it was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Longest plaintext, uncompressed, in bytes.
@@ -28,7 +28,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of the wire itself, for plaintexts of at most so many bytes.
+    /// Returns the limits of the wire itself, for plaintexts of at most the given number of bytes.
     #[must_use]
     pub const fn of_size(plaintext_bytes_max: usize) -> Self {
         Self { plaintext_bytes_max, expansion_max: EXPANSION_MAX, nesting_max: NESTING_MAX }
@@ -44,7 +44,7 @@ pub struct OpenedRequest {
     pub request_id: RequestId,
     /// Unix time in milliseconds by the sender's clock.
     pub sent_at_ms: u64,
-    /// What it says, not yet decoded: moved out of here, so that key and id stay for the answer.
+    /// The content, not yet decoded: moved out of here, so that key and id stay for the answer.
     pub plaintext: Plaintext,
 }
 
@@ -182,11 +182,11 @@ pub fn seal_response(
 
 /// Opens and decodes the answer to the request `expected`, which `key` sealed.
 ///
-/// Its stamp is not looked at: that it repeats a random id is proof that it is no older than the request.
+/// It ignores the stamp: an answer that repeats a random id is not older than the request.
 ///
 /// # Errors
 /// [`ResponseError::Open`] for what is not authentic, not a response, of other keys, or the answer to
-/// another request; [`ResponseError::Decode`] for authentic bytes that are no response.
+/// another request; [`ResponseError::Decode`] for authentic bytes that are not a response.
 pub fn open_response(
     key: &KeySet,
     expected: RequestId,

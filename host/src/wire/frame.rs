@@ -36,7 +36,7 @@ const MAGIC: [u8; 4] = [b'F', b'X', b'W', b'0' + VERSION];
 /// Flag bit 0: the plaintext is a length and an LZ4 block.
 const FLAG_LZ4: u8 = 1;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Sealed with the request key.
@@ -49,7 +49,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) kind: Kind,
-    /// Whether the plaintext is an uncompressed length and an LZ4 block.
+    /// True if the plaintext is an uncompressed length and an LZ4 block.
     pub(super) compressed: bool,
     pub(super) key_id: KeyId,
     pub(super) request_id: RequestId,
@@ -62,14 +62,14 @@ impl Header {
     /// Reads the header of a whole frame; whether it is authentic only [`open`] can tell.
     ///
     /// # Errors
-    /// [`OpenError::Incompatible`] for the magic of another version, whatever follows it;
+    /// [`OpenError::Incompatible`] for the magic of another version, with any content after it;
     /// [`OpenError::NotAuthentic`] for everything else that is not as described.
     pub(super) fn parse(frame: &[u8]) -> Result<Self, OpenError> {
         let header = Self::parse_clear(frame)?;
         if frame.len() < HEADER_BYTES + TAG_BYTES { Err(OpenError::NotAuthentic) } else { Ok(header) }
     }
 
-    /// Reads a header, whatever follows it, also nothing as yet.
+    /// Reads a header, with any number of bytes after it, even none yet.
     ///
     /// # Errors
     /// As [`Header::parse`].

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::cipher::{Cipher, KEY_BYTES};
 use super::error::KeyError;
 
-/// What a frame names its keys by; not secret.
+/// The name of a frame's keys; not secret.
 pub type KeyId = [u8; KEY_ID_BYTES];
 
 /// A key id as people compare it: 16 hex digits, in the order of the wire.
@@ -27,7 +27,7 @@ pub fn key_id_text(id: KeyId) -> String {
 
 /// Length of a key id in bytes.
 const KEY_ID_BYTES: usize = 8;
-/// How a generated secret begins.
+/// The beginning of every generated secret.
 const GENERATED_PREFIX: &str = "fxk1_";
 /// Base64url characters of a generated secret after the prefix: 32 bytes without padding.
 const GENERATED_CHARS: usize = 43;
@@ -78,13 +78,13 @@ impl KeySet {
         Ok(Self { id: key_id, passphrase, request: Cipher::new(&keys[0]), response: Cipher::new(&keys[1]) })
     }
 
-    /// What frames name these keys by.
+    /// Returns the id by which frames name these keys.
     #[must_use]
     pub const fn id(&self) -> KeyId {
         self.id
     }
 
-    /// Whether the secret was a passphrase, which somebody could guess: `check` warns about it.
+    /// Returns true if the secret was a passphrase, which can be guessed: `check` warns about it.
     #[must_use]
     pub const fn is_passphrase(&self) -> bool {
         self.passphrase

@@ -11,13 +11,13 @@ use rmp::Marker;
 use super::check::NESTING_MAX;
 use super::error::DecodeError;
 
-/// What one value begins with, its length or its whole content read.
+/// The head of one value, with its length or its whole content.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Token {
     Nil,
     Boolean(bool),
     Unsigned(u64),
-    /// Negative numbers, floats and extension types: so many bytes follow, and nobody here reads them.
+    /// Negative numbers, floats and extension types: this many bytes follow, which are skipped unread.
     Opaque(usize),
     Text(usize),
     Binary(usize),

@@ -1,4 +1,4 @@
-//! Which frames are fresh and new (WIRE.md, "Order on receipt", steps 5 and 6).
+//! Detection of stale and repeated frames (WIRE.md, "Order on receipt", steps 5 and 6).
 //!
 //! Frames are remembered by the time that they are stamped with, in slots of an eighth of the window, and
 //! a slot is forgotten only once every stamp in it is stale: so a frame is remembered for as long as it
@@ -7,10 +7,10 @@
 //!
 //! Each key has a share of the memory, as much as is left free: alone half of it, and each of n the (n + 1)th part. When
 //! a key has more, its own oldest slot goes early, and what is as old as that is stale from then on: replays stay
-//! impossible, late frames of that key are sealed again, and those of other keys notice nothing.
+//! impossible, late frames of that key are sealed again, and other keys are not affected.
 //!
 //! A frame is remembered as a keyed 64-bit hash of request id and key id. That two frames share one by chance
-//! makes one of 2^64 / (ids remembered) calls fail; nobody can bring it about without the process's seed.
+//! makes one of 2^64 / (ids remembered) calls fail; causing it on purpose takes the process's seed.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashSet};
@@ -66,9 +66,9 @@ struct Frames {
 }
 
 impl ReplayGuard {
-    /// How late a frame may be, unless configured; it may be ahead by a third of that.
+    /// The default maximum age of a frame; a frame may be ahead by a third of that.
     pub const WINDOW_DEFAULT: Duration = Duration::from_secs(30);
-    /// Ids that are remembered, unless configured: for one key, those of 34,000 calls a second by good clocks.
+    /// The default number of remembered ids: for one key, 34,000 calls a second by good clocks.
     pub const IDS_MAX_DEFAULT: usize = 1 << 21;
     /// Memory per id in bytes, at most: 9 a place in a hash set that is 7/16 full at least, and
     /// half as much again while it grows.
@@ -81,7 +81,7 @@ impl ReplayGuard {
     /// needed. `started_at_ms` is when the process started, Unix time.
     #[must_use]
     pub fn new(window: Duration, ids_max: usize, started_at_ms: u64) -> Self {
-        // More than an age of the universe is no window; below that no sum here overflows.
+        // A window longer than the age of the universe is pointless; below that no sum here overflows.
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).min(u64::MAX / 4);
         Self {
             window_ms,
@@ -142,7 +142,8 @@ impl ReplayGuard {
         Ok(())
     }
 
-    /// How late a frame may be at present: the configured window, or less if a key has more frames than its share.
+    /// Returns the current maximum age of a frame: the configured window, or less if a key has more frames than its
+    /// share.
     #[must_use]
     pub fn window(&self, now_ms: u64) -> Duration {
         let kept =
@@ -153,7 +154,7 @@ impl ReplayGuard {
         Duration::from_millis(now_ms.saturating_sub(first_kept_ms).min(self.window_ms))
     }
 
-    /// How many frames are remembered; for metrics.
+    /// Returns the number of remembered frames, for metrics.
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).ids).sum()

@@ -33,7 +33,7 @@ const HELLO_FUNCTION: &str = "framex.hello";
 const NO_ARGUMENTS: &[u8] = &[0x80];
 /// Levels that are left for a value inside the extensions: the envelope and that map are two.
 const INNER_LEVELS: usize = NESTING_MAX - 2;
-/// What errors call the envelope as a whole.
+/// The envelope as a whole, in error texts.
 const ENVELOPE: &str = "request envelope";
 /// Fields of the envelope.
 const FIELDS: usize = 7;
@@ -45,11 +45,11 @@ const TEXT_HEAD_BYTES_MAX: usize = 5;
 /// One call as it travels between hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestEnvelope {
-    /// What is called.
+    /// The called function.
     pub function: FunctionName,
     /// One MessagePack map from name to value; checked with [`check_arguments`] on receipt.
     pub arguments: Bytes,
-    /// What is left of the time for this call, in milliseconds; 0 is no deadline.
+    /// The remaining time for this call, in milliseconds; 0 means no deadline.
     pub remaining_ms: u64,
     /// The hosts that the call has been through, oldest first; at most [`HOPS_MAX`].
     pub hops: Vec<HostId>,
@@ -57,7 +57,7 @@ pub struct RequestEnvelope {
     pub traceparent: Option<Arc<str>>,
     /// Stays the same over the attempts of one call; at most [`IDEMPOTENCY_KEY_BYTES_MAX`].
     pub idempotency_key: Option<Bytes>,
-    /// What else it says.
+    /// The extensions.
     pub extensions: RequestExtensions,
 }
 
@@ -137,7 +137,7 @@ impl RequestEnvelope {
             + self.idempotency_key.as_ref().map_or(0, Bytes::len)
     }
 
-    /// Reads the envelope; the arguments are what is left of `plaintext`, not a copy.
+    /// Reads the envelope; the arguments are the rest of `plaintext`, without a copy.
     ///
     /// # Errors
     /// [`DecodeError`] for anything that WIRE.md does not describe.

@@ -10,11 +10,11 @@ use super::reader::Reader;
 use super::request::{host_id, instance, keep};
 use super::writer::Writer;
 
-/// What errors call the envelope as a whole.
+/// The envelope as a whole, in error texts.
 const ENVELOPE: &str = "response envelope";
-/// What errors call the map of a failure.
+/// The map of a failure, in error texts.
 const FAILURE: &str = "failure";
-/// What errors call the map of extensions.
+/// The map of extensions, in error texts.
 const EXTENSIONS: &str = "extensions";
 /// Fields of the envelope.
 const FIELDS: usize = 4;
@@ -34,7 +34,7 @@ pub struct ResponseEnvelope {
     pub host_id: HostId,
     /// The result, as MessagePack that is not looked at here, or why there is none.
     pub outcome: Outcome,
-    /// What else it says.
+    /// The extensions.
     pub extensions: ResponseExtensions,
 }
 
@@ -55,7 +55,7 @@ pub struct ResponseExtensions {
     pub repeated: bool,
 }
 
-/// Who opened a frame.
+/// The process that opened a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct By {
     /// The id of the host.
@@ -96,11 +96,11 @@ impl ResponseEnvelope {
         FIXED_BYTES_MAX + self.host_id.len() + by + outcome
     }
 
-    /// Reads the envelope; the result is what is left of `plaintext`, not a copy.
+    /// Reads the envelope; the result is the rest of `plaintext`, without a copy.
     ///
     /// # Errors
     /// [`DecodeError`] for anything that WIRE.md does not describe. A code that this version does not know
-    /// is no error: the failure is then [`ErrorCode::Internal`] and its message names the code.
+    /// is not an error: the failure is then [`ErrorCode::Internal`] and its message names the code.
     pub(super) fn decode(plaintext: BytesMut) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(&plaintext);
         reader.fields(ENVELOPE, FIELDS)?;
@@ -142,7 +142,7 @@ impl ResponseExtensions {
         }
     }
 
-    /// Reads those that this version knows; all others are skipped.
+    /// Reads the extensions that this version knows and skips all others.
     fn decode(reader: &mut Reader<'_>, plaintext: &[u8]) -> Result<Self, DecodeError> {
         let mut read = Self::default();
         for _ in 0..reader.map(EXTENSIONS)? {

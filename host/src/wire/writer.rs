@@ -23,7 +23,7 @@ impl Writer {
         self.0
     }
 
-    /// What was written, without the room for the header.
+    /// Returns the plaintext so far, without the room for the header.
     pub(super) fn into_plaintext(mut self) -> Vec<u8> {
         self.0.split_off(HEADER_BYTES)
     }

@@ -89,7 +89,7 @@ fn only_callers_with_names_are_limited() {
     assert!(refused.message.starts_with("the key of this request is of no caller"), "{refused}");
 }
 
-/// The same decision from the text of both, part by part; `None` for what is no name or no pattern.
+/// The same decision from the text of both, part by part; `None` for an invalid name or pattern.
 fn model(pattern: &str, function: &str) -> Option<bool> {
     let is_part = |part: &&str| {
         !part.is_empty() && part.chars().all(|c| matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-'))

@@ -24,7 +24,7 @@ struct Waiters {
 struct Waiter {
     ticket: u64,
     limiters: [Option<Arc<Limiter>>; 2],
-    /// The one of them that had no room.
+    /// Index of the limiter that had no room.
     full: usize,
     grant: oneshot::Sender<Permits>,
 }

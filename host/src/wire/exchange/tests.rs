@@ -84,7 +84,7 @@ fn every_frame_vector_opens_and_seals_to_the_same_bytes() {
                 assert_eq!(sealed.len(), HEADER_BYTES + vector.plaintext.len() + TAG_BYTES);
                 assert!(vector.frame.len() < sealed.len());
             }
-            (note, _) => panic!("{}: nobody has read the note {note:?}", vector.name),
+            (note, _) => panic!("{}: no test reads the note {note:?}", vector.name),
         }
     }
 }
@@ -177,8 +177,8 @@ fn every_flipped_byte_and_every_prefix_is_refused_alike() {
         };
         check_refusals(&sealed, open_request);
         check_refusals(&answer, open_response);
-        assert_eq!(open_request(&answer), Err(OpenError::NotAuthentic), "a response is no request");
-        assert_eq!(open_response(&sealed), Err(OpenError::NotAuthentic), "a request is no response");
+        assert_eq!(open_request(&answer), Err(OpenError::NotAuthentic), "a response is not a request");
+        assert_eq!(open_response(&sealed), Err(OpenError::NotAuthentic), "a request is not a response");
     }
 }
 
@@ -296,7 +296,7 @@ fn opening_moves_nothing() {
 }
 
 proptest! {
-    /// Whatever is sealed opens to the same bytes, and no longer once a bit of it has changed, or its length.
+    /// Every sealed frame opens to the same bytes, and no longer once a bit of it, or its length, has changed.
     #[test]
     fn frames_open_as_they_were_sealed_and_not_otherwise(
         plaintext in proptest::collection::vec(any::<u8>(), 0..300),
