@@ -125,6 +125,19 @@ impl Config {
         Self::load_with(path, &Environment::of_process(), overrides)
     }
 
+    /// Reads the file again for a reload, which an empty one does not reset to defaults: a pipe gives its text once, and
+    /// whatever writes the file may not be done.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and [`ConfigError::Empty`].
+    pub fn reload(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let file = read::config_file(path)?;
+        if file.text.trim().is_empty() {
+            return Err(ConfigError::Empty(path.to_owned()));
+        }
+        Self::from_file(&file, path, &Environment::of_process(), overrides)
+    }
+
     /// As [`Config::load`], with the variables passed in.
     ///
     /// # Errors
@@ -134,7 +147,15 @@ impl Config {
         environment: &Environment,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
-        let file = read::config_file(path)?;
+        Self::from_file(&read::config_file(path)?, path, environment, overrides)
+    }
+
+    fn from_file(
+        file: &read::ConfigFile,
+        path: &Path,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
         let mut config = Self::from_text(&file.text, path, environment, overrides)?;
         config.readable_by_others = file.readable_by_others;
         Ok(config)

@@ -16,11 +16,12 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, Failed> {
     // Before there are threads: it takes variables out of the environment.
     let sockets = Sockets::of_process().map_err(|error| not_started(&error))?;
+    let overrides = overrides(flags);
+    let config = Config::load(file, &overrides).map_err(|error| Failed::config(&error))?;
     let reread = {
-        let (file, overrides) = (file.to_owned(), overrides(flags));
-        move || Config::load(&file, &overrides)
+        let file = file.to_owned();
+        move || Config::reload(&file, &overrides)
     };
-    let config = reread().map_err(|error| Failed::config(&error))?;
     log::start(config.log);
     say_who_starts(file);
     for warning in config.warnings() {
