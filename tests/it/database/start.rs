@@ -47,8 +47,8 @@ fn a_database_that_is_not_to_be_used_is_refused_by_name_and_without_the_password
         ("create = true", &wrong_password, format!("the database server of `{place}` refuses this host")),
         ("create = true", &no_permission, format!("the database `{place}` cannot be made")),
         ("create = true", &format!("{url}-other"), "refuses this host".to_owned()),
-        ("create = true", &url.replace("mysql://", "postgres://"), "no URL like mysql://".to_owned()),
-        ("create = true", &url.replace("/flights", ""), "no URL like mysql://".to_owned()),
+        ("create = true", &url.replace("mysql://", "postgres://"), "not a URL like mysql://".to_owned()),
+        ("create = true", &url.replace("/flights", ""), "not a URL like mysql://".to_owned()),
     ] {
         let builder = host("b", &format!("database_url = \"env:DATABASE_URL\"\n{config}"))
             .config("[log]\nlevel = \"trace\"")

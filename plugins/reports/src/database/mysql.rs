@@ -179,7 +179,7 @@ mod tests {
             "mysql://me:can%ffary@db.example/flights",
         ] {
             let error = framex_sdk::Error::from(options(&url.into()).unwrap_err()).to_string();
-            assert!(error.contains("no URL like mysql://user:password@host"), "{error}");
+            assert!(error.contains("not a URL like mysql://user:password@host"), "{error}");
             assert!(!error.contains("canary"), "{error}");
         }
     }
