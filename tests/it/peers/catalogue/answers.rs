@@ -72,7 +72,7 @@ fn what_is_no_catalogue_is_not_taken() {
             &first_good_then(http_answer("200 OK", &[], body.as_bytes())),
             "",
             "malformed",
-            "no catalogue",
+            "not a catalogue",
         );
         assert!(!a.log().contains("canary"), "{}", a.log());
     }
