@@ -85,7 +85,7 @@ fn operations_have_their_headers_a_summary_and_the_texts_of_arguments() {
     }
     let text = operation(&document, "types.echo.text");
     assert_eq!(text["summary"], "types.echo.text", "it has no documentation");
-    assert_eq!(argument(text, "value")["description"], "What is returned.");
+    assert_eq!(argument(text, "value")["description"], "The value to return.");
     assert_eq!(text["requestBody"]["required"], true);
     let defaults = operation(&document, "types.odd.defaults");
     assert_eq!(defaults["summary"], "Has arguments that need not be there.");
