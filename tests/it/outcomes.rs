@@ -157,7 +157,7 @@ fn a_function_runs_as_often_as_it_says() {
     let detail = check(&answer, 429, "overloaded", false);
     assert_eq!(
         detail,
-        format!("function `{ONE_AT_A_TIME}` runs as often as it may, and nobody more may wait for it")
+        format!("function `{ONE_AT_A_TIME}` runs as many calls as it may, and its queue is full")
     );
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(host.call(SLEEPS, &json!({"ms": 1})).status, 200, "others are not held up");

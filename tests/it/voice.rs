@@ -12,7 +12,6 @@ const UNCLEAN: &[&str] = &[
     "host/src/config",
     "host/src/http",
     "host/src/plugins",
-    "host/src/router",
     "tests/it",
 ];
 

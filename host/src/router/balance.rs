@@ -1,12 +1,12 @@
-//! Which of several peers a call goes to: pure, with chance passed in.
+//! The choice among several peers: pure, with random numbers passed in.
 //!
-//! The lowest priority that has a peer which may be asked; within it, of two that chance names by their weights, the
-//! one of less load ("power of two choices"), where load is what the next answer is expected to take times the calls
-//! that wait for one. Peers of about the same load are left to chance, so that weights mean what they say.
+//! A call goes to the lowest priority that has an available peer. Two of its peers are drawn by weight, and the one
+//! with less load gets the call ("power of two choices"), where load is the expected time of the next answer times the
+//! number of calls that wait for one. Between peers of about the same load the draw decides, so that weights hold.
 
 use sha2::{Digest, Sha256};
 
-/// How much more load makes a difference.
+/// Factor by which the load of a peer must be higher before the other one is preferred.
 const CLEARLY_MORE: f64 = 2.0;
 
 /// A peer that may be asked.
@@ -33,7 +33,7 @@ pub(super) fn pick(candidates: &[Candidate], chances: (f64, f64)) -> Option<usiz
     Some(if is_worse { other } else { one })
 }
 
-/// The place that everybody picks for this key as long as the same peers may be asked ("rendezvous hashing").
+/// Returns the index that every host picks for this key while the same peers are available ("rendezvous hashing").
 #[must_use]
 pub(super) fn pick_for(key: &[u8], names: &[&str], candidates: &[Candidate]) -> Option<usize> {
     let first_priority = candidates.iter().map(|candidate| candidate.priority).min()?;
@@ -67,7 +67,7 @@ mod tests {
         Candidate { priority, weight, load }
     }
 
-    /// How often each place is picked, of all chances on a grid.
+    /// Returns the share of picks of each index, over all chances on a grid.
     fn shares(candidates: &[Candidate]) -> Vec<f64> {
         const STEPS: u32 = 100;
         let mut picked = vec![0.0; candidates.len()];

@@ -1,13 +1,13 @@
-//! How many calls may be made again: a part of all calls and a few more, so that retries never become the load.
+//! The retry budget: a part of all calls and a few more, so that retries never become the load.
 use std::time::Instant;
 
 use crate::base::Mutex;
 
 /// The part of calls that may be made again (20 %).
 const PART: f64 = 0.2;
-/// How many may be made again a second besides.
+/// Further retries per second.
 const PER_SECOND: f64 = 10.0;
-/// Most that can be saved up: those of 10 seconds, so that a quiet hour is no licence for a storm.
+/// Maximum of saved retries: 10 seconds' worth, so that a quiet hour does not allow a storm.
 const SAVED_MAX: f64 = 100.0;
 
 /// The retries that are left. Times are passed in.
@@ -21,19 +21,19 @@ struct Left {
 }
 
 impl RetryBudget {
-    /// One that has those of a second.
+    /// Creates a budget with the retries of one second.
     #[must_use]
     pub(super) fn new(now: Instant) -> Self {
         Self(Mutex::new(Left { retries: PER_SECOND, at: now }))
     }
 
-    /// A call is made for the first time.
+    /// Adds the retries that a new call brings.
     pub(super) fn called(&self) {
         let mut left = self.0.lock();
         left.retries = (left.retries + PART).min(SAVED_MAX);
     }
 
-    /// Takes one retry; answers whether there was one.
+    /// Takes one retry; returns false if none is left.
     pub(super) fn take(&self, now: Instant) -> bool {
         let mut left = self.0.lock();
         let passed = now.saturating_duration_since(left.at).as_secs_f64();

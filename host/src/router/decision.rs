@@ -9,7 +9,7 @@ use crate::config::{Fallback, PeerUrl};
 use crate::functions::{Function, Snapshot};
 use crate::peers::{BreakerState, Peer, PeerSpec};
 
-/// Where a call runs.
+/// The target of a call.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// In a plugin of this host.
@@ -23,20 +23,20 @@ pub enum Target {
     Nowhere,
 }
 
-/// Where a call runs, and why: what `explain` prints.
+/// A decision and its reasons: the output of `explain`.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// Where.
+    /// The target.
     pub target: Target,
-    /// What runs here where its peers have not run it.
+    /// The function that runs here if the peers have not run the call.
     pub fallback: Option<Arc<Function>>,
     /// One sentence for each step.
     pub because: Vec<String>,
 }
 
 impl Target {
-    /// The peer that calls go to now, or one of them: of those that may be asked, the first of the lowest priority; of
-    /// all, where none may be.
+    /// Returns the peer that gets calls now, or one of them: the first available one of the lowest priority; the first
+    /// of all if none is available.
     #[must_use]
     pub fn first_peer(&self, now: Instant) -> Option<&Arc<Peer>> {
         let Self::Peers(peers) = self else { return None };
@@ -45,18 +45,18 @@ impl Target {
     }
 }
 
-/// What a decision is made of besides the table: nothing here changes while it is made.
+/// The input of a decision besides the table: nothing here changes while the decision is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Ways<'a> {
     /// The peers that `plugins.proxy.proxy_functions` names for the function, in its order.
     pub configured: &'a [Arc<Peer>],
-    /// The peers among those that discovery has not found yet.
+    /// The configured peers that discovery has not found yet.
     pub pending: &'a [Arc<PeerSpec>],
     /// All peers, whose catalogues may offer it.
     pub peers: &'a [Arc<Peer>],
     /// The hosts that the call has been on.
     pub hops: &'a [HostId],
-    /// What becomes of a call that its peers have not run.
+    /// The rule for calls that the peers have not run.
     pub fallback: Fallback,
 }
 
@@ -64,7 +64,7 @@ pub struct Ways<'a> {
 ///
 /// A configured peer that leads back to this host stands for the function here: it runs here if none of the others has a
 /// lower priority. Where neither the config nor the table has it, it runs on the peers whose catalogues offer it, but for
-/// those that the call has been on: two hosts that believe each other to have it would send it in a circle.
+/// the peers that the call has been on: two hosts that each believe the other has it would send it in a circle.
 #[must_use]
 pub fn decide(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> Target {
     let here = table.find(name.as_str());
@@ -85,7 +85,7 @@ pub fn decide(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> Target {
     }
 }
 
-/// What follows of a URL at which no host has answered yet.
+/// The consequence for a URL at which no host has answered yet.
 const OR_HERE: &str =
     "; should its first answer show that it leads back to this very host, it counts as here";
 
@@ -165,7 +165,7 @@ fn falls_back(
     table.find(name.as_str()).filter(|_| may).cloned()
 }
 
-/// Which of several peers a call goes to.
+/// Explains the choice among several peers.
 fn explain_order(rule: u8, peers: &[Arc<Peer>], first: Option<&Arc<Peer>>) -> Vec<String> {
     let mut because = Vec::new();
     let priorities: BTreeSet<u8> = peers.iter().map(|peer| peer.spec().rank.priority).collect();
@@ -184,7 +184,7 @@ fn explain_order(rule: u8, peers: &[Arc<Peer>], first: Option<&Arc<Peer>>) -> Ve
     }
     if peers.iter().filter(|peer| peer.spec().rank.priority == now).count() > 1 {
         because.push(format!(
-            "rule {rule}: of two of priority {now} that chance names by their weights, a call goes to the one of less load"
+            "rule {rule}: of two peers of priority {now}, drawn by weight, the peer with less load gets the call"
         ));
     }
     because

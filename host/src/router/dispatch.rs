@@ -22,7 +22,7 @@ use crate::config::Fallback;
 use crate::functions::{CallFuture, Dispatch, Function, Started, Table, Withdrawn};
 use crate::peers::{Peer, PeerSpec};
 
-/// How long what is dropped may take to be gone.
+/// Time that dropped calls have to end.
 const DROP_GRACE: Duration = Duration::from_secs(1);
 
 /// Routes calls.
@@ -31,34 +31,34 @@ pub struct Router {
     identity: Arc<Identity>,
     table: Arc<Table>,
     routes: ArcSwap<Routes>,
-    /// What is left of calls that may be made again.
+    /// The retry budget.
     pub(super) budget: RetryBudget,
     /// Calls with idempotency keys.
     pub(super) repeats: Arc<Repeats>,
-    /// Own those of them that run.
+    /// Owns the running calls with idempotency keys.
     pub(super) once_tasks: Tasks,
     /// Longest result of a function that runs here, in bytes.
     answer_bytes_max: AtomicUsize,
-    /// The places of repeats that wait for those.
+    /// The permits of repeats that wait for a call with their key.
     pub(super) joined: Arc<Limiter>,
-    /// Own the calls that go on with a stack of their own.
+    /// Owns the calls that go on with a stack of their own.
     pub(super) stack_tasks: Tasks,
-    /// Told when functions may run in other places than before: a peer turned out to be this very host, or other peers
+    /// Called when the targets of functions may have changed: a peer turned out to be this very host, or other peers
     /// were found.
     on_routes: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(super) this: Weak<Self>,
 }
 
-/// What the config says of where calls go; replaced in one swap. A call keeps those that it began under.
+/// The routes of the config, replaced in one swap. A call keeps the routes that it began under.
 #[derive(Debug)]
 pub struct Routes {
     /// The peers of each function that is configured to run on some.
     pub configured: HashMap<FunctionName, PeerSet>,
     /// All peers; what their catalogues offer runs there.
     pub all: PeerSet,
-    /// What becomes of a call that provably did not run on its peers.
+    /// The rule for a call that provably did not run on its peers.
     pub fallback: Fallback,
-    /// How long a call may wait for a peer to come back.
+    /// Maximum time that a call waits for a peer to come back.
     pub wait: Duration,
 }
 
@@ -67,7 +67,7 @@ pub struct Routes {
 pub struct PeerSet {
     /// The peers that calls can go to.
     pub peers: Vec<Arc<Peer>>,
-    /// Those that discovery has not found yet, by the URL of the config.
+    /// The peers that discovery has not found yet, by the URL of the config.
     pub pending: Vec<Arc<PeerSpec>>,
 }
 
@@ -86,7 +86,7 @@ impl fmt::Debug for Router {
 }
 
 impl Router {
-    /// A router over the functions of `table` and the peers of `routes`, which keeps no outcomes of calls as yet
+    /// Creates a router over the functions of `table` and the peers of `routes`, which keeps no outcomes of calls yet
     /// ([`Repeats::set_bounds`]).
     #[must_use]
     pub fn new(identity: Arc<Identity>, table: Arc<Table>, routes: Routes) -> Arc<Self> {
@@ -105,51 +105,51 @@ impl Router {
         })
     }
 
-    /// Sets who is told when functions may run in other places than before; the first one stays.
+    /// Sets the function to call when the targets of functions may have changed; the first one stays.
     pub fn on_routes(&self, tell: impl Fn() + Send + Sync + 'static) {
         self.on_routes.get_or_init(|| Box::new(tell));
     }
 
-    /// Says that functions may run in other places than before.
+    /// Reports that the targets of functions may have changed.
     pub fn tell_routes(&self) {
         self.on_routes.get().into_iter().for_each(|tell| tell());
     }
 
-    /// Id of this host.
+    /// Returns the id of this host.
     #[must_use]
     pub fn host_id(&self) -> &HostId {
         self.identity.host_id()
     }
 
-    /// This process, as peers know it.
+    /// Returns this process, as peers know it.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The function table.
+    /// Returns the function table.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// What the config says of where calls go.
+    /// Returns the routes.
     #[must_use]
     pub fn routes(&self) -> Arc<Routes> {
         self.routes.load_full()
     }
 
-    /// Replaces it; calls that have begun go on under the old ones.
+    /// Replaces the routes; calls that have begun go on under the old ones.
     pub fn set_routes(&self, routes: Routes) {
         self.routes.store(Arc::new(routes));
     }
 
-    /// Sets the longest result, in bytes, that is taken from a function that runs here: a longer one is a failure.
+    /// Sets the longest result, in bytes, that a function may return here: a longer one is a failure.
     pub fn set_answer_bytes_max(&self, bytes: usize) {
         self.answer_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
-    /// All peers, by URL.
+    /// Returns all peers, by URL.
     #[must_use]
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         let mut peers = self.routes.load().all.peers.clone();
@@ -157,7 +157,7 @@ impl Router {
         peers
     }
 
-    /// What is remembered of calls with idempotency keys.
+    /// Returns the memory of calls with idempotency keys.
     #[must_use]
     pub fn repeats(&self) -> &Repeats {
         &self.repeats
@@ -172,19 +172,19 @@ impl Router {
         self.stack_tasks.end(DROP_GRACE).await;
     }
 
-    /// Where a function runs at present.
+    /// Returns the current target of a function.
     #[must_use]
     pub fn target(&self, name: &FunctionName) -> Target {
         decide(name, &self.table.snapshot(), self.routes.load().of(name, &[]))
     }
 
-    /// Where a function runs at present, and why.
+    /// Returns the current target of a function, with the reasons.
     #[must_use]
     pub fn explain(&self, name: &FunctionName) -> Decision {
         decision::explain(name, &self.table.snapshot(), self.routes.load().of(name, &[]))
     }
 
-    /// Where a call runs; the log says why, at level debug, in the words of [`Router::explain`].
+    /// Returns the target of a call and logs the reasons at level debug, in the words of [`Router::explain`].
     pub(super) fn target_of(&self, invocation: &Invocation) -> Target {
         let name = &invocation.function;
         let (table, routes) = (self.table.snapshot(), self.routes.load());
@@ -213,7 +213,7 @@ impl Router {
         self.start_on_this_stack(function, invocation, arguments, context, begun)
     }
 
-    /// The same on the stack that there is.
+    /// Begins the call on the current stack.
     pub(super) fn start_on_this_stack(
         &self,
         function: &Function,
@@ -231,7 +231,7 @@ impl Router {
         self.start_body(function, invocation, arguments, context, begun)
     }
 
-    /// Begins a call that has the places that it needs.
+    /// Begins a call that has its permits.
     pub(super) fn start_body(
         &self,
         function: &Function,
@@ -270,14 +270,14 @@ impl Router {
         let function = self.table.snapshot().find(invocation.function.as_str()).cloned();
         let Some(function) = function else { return Err(self.not_found(&invocation)) };
         let begun = Instant::now();
-        // The function goes with the beginning: a call that waits for a place holds no generation back.
+        // The function is released first: a call that waits for a permit holds no generation back.
         let start = move |context: &mut Context<'_>| {
             self.start_local(&function, invocation, arguments, context, begun)
         };
         crate::functions::run(start).await
     }
 
-    /// Offers what is near, out of what the caller may see.
+    /// Names similar functions, out of those visible to the caller.
     pub(super) fn not_found(&self, invocation: &Invocation) -> Box<Failure> {
         let name = &invocation.function;
         let table = self.table.snapshot();
@@ -293,7 +293,7 @@ impl Router {
         }
         let routes = self.routes.load();
         let local = table.sorted().into_values().map(|function| &function.name);
-        // One that is configured to run here, and does not, is no help.
+        // The table lacks this name, so suggesting it from the config would not help.
         let known = local.chain(routes.configured.keys()).filter(|known| *known != name);
         let known = known.filter(|known| invocation.caller.may_see(known));
         let offered =
@@ -308,7 +308,7 @@ impl Router {
         Box::new(Failure::not_executed(ErrorCode::NotFound, text))
     }
 
-    /// Begins a call, whatever ran before.
+    /// Begins a call, without looking at its idempotency key.
     pub(super) fn start_any(
         &self,
         invocation: Arc<Invocation>,
@@ -340,7 +340,7 @@ impl Router {
         }
     }
 
-    /// Begins a call none of whose peers has been found yet: here, if that is configured.
+    /// Begins a call whose peers are all undiscovered as yet: here, if that is configured.
     fn start_pending(
         &self,
         invocation: Arc<Invocation>,
@@ -386,7 +386,7 @@ fn refuse(code: ErrorCode, text: String) -> Started {
     Started::Ready(Err(Box::new(Failure::not_executed(code, text))))
 }
 
-/// A function has as many places of the host as it may.
+/// A function uses all permits of the host that it may.
 fn refuse_share(function: &Function) -> Started {
     let text = format!(
         "calls of function `{}` take as many places of the host as they may ([server] in_flight_per_function_max)",

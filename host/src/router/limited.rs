@@ -16,7 +16,7 @@ struct Waiting {
     limits: FunctionLimits,
     plugin: Arc<str>,
     stats: Arc<CallStats>,
-    /// As calls made within it are to see it.
+    /// The permits that calls made within it inherit.
     invocation: Invocation,
     arguments: Bytes,
 }
@@ -32,7 +32,7 @@ impl Router {
     ) -> Started {
         let limits = &function.limits;
         let inherited = invocation.inherited.clone();
-        // The time that a function gives its calls begins here: waiting is a part of it.
+        // The function's time limit begins here: waiting is a part of it.
         let own = function.timeout.map(Deadline::after);
         let mut invocation = Invocation {
             deadline: own.map_or(invocation.deadline, |own| own.min(invocation.deadline)),
@@ -81,26 +81,26 @@ impl Waiting {
         let (code, text) = match rejected {
             Rejected::Function(AcquireError::QueueFull) => (
                 ErrorCode::Overloaded,
-                format!("function `{name}` runs as often as it may, and nobody more may wait for it"),
+                format!("function `{name}` runs as many calls as it may, and its queue is full"),
             ),
             Rejected::Plugin(AcquireError::QueueFull) => (
                 ErrorCode::Overloaded,
-                format!("plugin `{plugin}` runs as many calls as it may, and nobody more may wait for it"),
+                format!("plugin `{plugin}` runs as many calls as it may, and its queue is full"),
             ),
             Rejected::Within => (
                 ErrorCode::Overloaded,
                 format!(
-                    "function `{name}` runs as often as it may, and a call that is made within one of those does not \
-                     wait for itself"
+                    "function `{name}` runs as many calls as it may, and a call that is made within one of them does \
+                     not wait for itself"
                 ),
             ),
             Rejected::Function(AcquireError::TimeRanOut) => (
                 ErrorCode::DeadlineExceeded,
-                format!("the time ran out while the call waited for a place of function `{name}`"),
+                format!("the time ran out while the call waited for a permit of function `{name}`"),
             ),
             Rejected::Plugin(AcquireError::TimeRanOut) => (
                 ErrorCode::DeadlineExceeded,
-                format!("the time ran out while the call waited for a place of plugin `{plugin}`"),
+                format!("the time ran out while the call waited for a permit of plugin `{plugin}`"),
             ),
         };
         self.stats.refuse(code);

@@ -1,4 +1,4 @@
-//! The peer that a call goes to next, of those that were not asked yet.
+//! The choice of the next peer, among the peers that were not asked yet.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,15 +7,15 @@ use super::balance::{Candidate, pick, pick_for};
 use crate::base::Invocation;
 use crate::peers::{BreakerState, NoPermit, Peer, PeerPermit};
 
-/// Where a call goes next.
+/// The next step of a call.
 pub(super) enum Next {
-    /// To this one of the list.
+    /// It goes to the peer with this index.
     Peer(usize, PeerPermit),
     /// A URL that leads back to this host is the best: the call runs here.
     Here,
-    /// None may be asked before that time.
+    /// No peer is available before that time.
     NotBefore(Instant),
-    /// As many calls run at each one that may be asked as may.
+    /// Every available peer runs its maximum number of calls.
     Full,
     /// All were asked.
     Exhausted,
@@ -69,7 +69,7 @@ pub(super) fn next(left: &[Arc<Peer>], invocation: &Invocation, now: Instant) ->
         };
         match left[places[picked]].acquire(now) {
             Ok(permit) => return Next::Peer(places[picked], permit),
-            // Another call took the trial, or the last place, since.
+            // Another call took the trial, or the last permit, since.
             Err(NoPermit::NotBefore(_)) => {}
             Err(NoPermit::Full) => is_full = true,
         }

@@ -1,4 +1,4 @@
-//! What peers offer, as far as others than the decision ask.
+//! Functions that peers offer, for uses other than the decision.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use super::Router;
 use crate::base::FunctionName;
 use crate::peers::{Offered, Peer};
 
-/// Most names of peers that are compared with one that is not there: a peer may have many, and long ones.
+/// Maximum number of names of peers that are compared with a missing one: a peer may have many, and long ones.
 const COMPARED_MAX: usize = 500;
-/// By how many bytes a name may be longer or shorter and still be near.
+/// Maximum difference in bytes between the lengths of similar names.
 const LENGTH_DIFFERENCE_MAX: usize = 16;
 
-/// The names that peers offer and that may be near to `name`, of those that `may_see` shows.
+/// Returns the names that peers offer, that may be similar to `name`, and that `may_see` shows.
 pub(super) fn names_like(
     name: &FunctionName,
     peers: &[Arc<Peer>],
@@ -33,7 +33,7 @@ pub(super) fn names_like(
 }
 
 impl Router {
-    /// The names of all functions that peers offer.
+    /// Returns the names of all functions that peers offer.
     #[must_use]
     pub fn offered_names(&self) -> BTreeSet<FunctionName> {
         let routes = self.routes();
@@ -41,14 +41,14 @@ impl Router {
         catalogues.flat_map(|catalogue| catalogue.names().cloned().collect::<Vec<_>>()).collect()
     }
 
-    /// What the first of these peers that offers a function says of it.
+    /// Returns the description of a function by the first of these peers that offers it.
     #[must_use]
     pub fn offered(&self, name: &FunctionName, peers: &[Arc<Peer>]) -> Option<Arc<Offered>> {
         peers.iter().find_map(|peer| peer.offered(name))
     }
 }
 
-/// Whether each of these peers says that a function may run twice. One that lies can only speak for itself.
+/// Returns true if each of these peers says that the function may run twice. A peer that lies speaks only for itself.
 pub(super) fn all_say_idempotent(name: &FunctionName, peers: &[Arc<Peer>]) -> bool {
     peers.iter().all(|peer| peer.says_idempotent(name))
 }

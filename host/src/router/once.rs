@@ -1,7 +1,7 @@
-//! A call with an idempotency key: it runs once, to its end, and whoever repeats it gets the same outcome.
+//! A call with an idempotency key: it runs once, to its end, and every repeat gets the same outcome.
 //!
-//! It does not stop when its caller goes away: a caller that lost the connection repeats the call to learn what came of
-//! it. It holds its place among the calls of the host until it ends, at its deadline at the latest.
+//! It does not stop when its caller goes away: a caller that lost the connection repeats the call to learn its outcome.
+//! It holds its permit of the host until it ends, at its deadline at the latest.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,21 +12,21 @@ use tokio::sync::watch;
 
 use super::Router;
 use super::decision::Target;
-use super::repeats::{Found, SentTo, Told};
+use super::repeats::{Lookup, RecordedOutcome, SentTo};
 use crate::base::{
     Caller, ConcurrencyLimit, ErrorCode, Executed, Failure, Invocation, Limiter, Outcome, Permit, ServedBy,
 };
 use crate::functions::{CallFuture, Started, run};
 use crate::peers::{NoPermit, PeerAnswer};
 
-/// Most repeats that wait for the first call at once: as many as a host runs calls where its config says nothing.
+/// Maximum number of repeats that wait for their first call: the default number of calls that a host runs at once.
 const JOINED_MAX: usize = 1024;
-/// The peer that may have run a call is none of those that the function runs on now.
+/// The peer that may have run a call is not among the current peers of the function.
 const NOT_ASKED: &str =
     "an earlier call with this idempotency key may have run on a peer that is not asked any more";
 
 impl Router {
-    /// Begins a call with an idempotency key, or answers it with the outcome of the one that it repeats.
+    /// Begins a call with an idempotency key, or returns the outcome of the call that it repeats.
     pub(super) fn start_once(
         self: Arc<Self>,
         invocation: Arc<Invocation>,
@@ -35,19 +35,19 @@ impl Router {
     ) -> Started {
         let mut rest: CallFuture = match self.repeats.begin(&invocation, &arguments, Instant::now()) {
             None => return self.start_any(invocation, arguments, context),
-            Some(Found::Refused(failure)) => return Started::Ready(Err(failure)),
-            Some(Found::Ended(told)) => {
+            Some(Lookup::Refused(failure)) => return Started::Ready(Err(failure)),
+            Some(Lookup::Ended(told)) => {
                 invocation.served_by.repeats();
                 return Started::Ready(take(told, &invocation.served_by));
             }
-            Some(Found::Runs(told)) => match self.joined.try_acquire() {
+            Some(Lookup::Runs(told)) => match self.joined.try_acquire() {
                 Some(permit) => Box::pin(join(told, invocation, permit)),
                 None => return Started::Ready(Err(nobody_more_joins())),
             },
-            Some(Found::First(running, sent_before)) => {
+            Some(Lookup::First(running, sent_before)) => {
                 let (told, served_by) = (running.outcome(), invocation.served_by.clone());
                 let ran_by = served_by.clone();
-                // Those of a plugin would keep it from being replaced for as long as this call runs.
+                // Bytes of a plugin would keep it from being replaced while this call runs.
                 let arguments = match invocation.caller {
                     Caller::Plugin(_) => Bytes::copy_from_slice(&arguments),
                     _ => arguments,
@@ -62,8 +62,8 @@ impl Router {
                         }
                     };
                     tokio::select! {
-                        outcome = ran => running.end(Told { outcome, served_by: ran_by.host().cloned() }),
-                        // Dropped with what it is in the middle of.
+                        outcome = ran => running.end(RecordedOutcome { outcome, served_by: ran_by.host().cloned() }),
+                        // Dropped in the middle of its work.
                         () = abandoned.cancelled() => {}
                     }
                 });
@@ -76,10 +76,10 @@ impl Router {
         }
     }
 
-    /// Makes a call once more on the one peer that may have run it, if the same host answers there, and remembers if it
-    /// did.
+    /// Sends a call again to the one peer that may have run it, if the same host answers there, and records it if that
+    /// happened.
     async fn call_again(&self, sent: &SentTo, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
-        // Among those that it may be sent to now.
+        // It must still be a peer that the call can go to.
         let Target::Peers(peers) = self.target(&invocation.function) else {
             return unknown(NOT_ASKED);
         };
@@ -111,21 +111,21 @@ fn unknown(text: &str) -> Outcome {
     Err(Box::new(Failure::new(ErrorCode::Unavailable, text)))
 }
 
-/// What came of the call that this one repeats.
-fn take(told: Told, served_by: &ServedBy) -> Outcome {
+/// Returns the outcome of the call that this one repeats.
+fn take(told: RecordedOutcome, served_by: &ServedBy) -> Outcome {
     told.served_by.into_iter().for_each(|host| served_by.set(host));
     told.outcome
 }
 
-/// Waits for the outcome of the call that was begun, which ends at its deadline.
-async fn follow(mut told: watch::Receiver<Option<Told>>, served_by: ServedBy) -> Outcome {
+/// Waits for the outcome of the running call, which ends at its deadline.
+async fn follow(mut told: watch::Receiver<Option<RecordedOutcome>>, served_by: ServedBy) -> Outcome {
     match told.wait_for(Option::is_some).await.map(|ended| ended.clone()) {
         Ok(Some(told)) => take(told, &served_by),
         _ => Err(Box::new(Failure::new(ErrorCode::Cancelled, "the call was given up while it ran"))),
     }
 }
 
-/// The places of repeats that wait for the first call.
+/// Creates the permits of repeats that wait for the first call.
 pub(super) fn joined() -> Arc<Limiter> {
     Arc::new(Limiter::new(ConcurrencyLimit { in_flight_max: JOINED_MAX, queue_max: 0 }))
 }
@@ -137,9 +137,13 @@ fn nobody_more_joins() -> Box<Failure> {
     Box::new(Failure::new(ErrorCode::Overloaded, text))
 }
 
-/// Waits for the outcome of another call with the same key, and no longer than this one may take. It does nothing here
-/// meanwhile, so it holds no place but the one among those that do the same.
-async fn join(told: watch::Receiver<Option<Told>>, invocation: Arc<Invocation>, _permit: Permit) -> Outcome {
+/// Waits for the outcome of another call with the same key, and at most until the deadline of this one. It does nothing
+/// here meanwhile, so it holds only a permit for waiting repeats.
+async fn join(
+    told: watch::Receiver<Option<RecordedOutcome>>,
+    invocation: Arc<Invocation>,
+    _permit: Permit,
+) -> Outcome {
     let _away = invocation.host_permit.lend();
     let followed = follow(told, invocation.served_by.clone());
     match tokio::time::timeout_at(invocation.deadline.0.into(), followed).await {

@@ -1,10 +1,10 @@
-//! Carries a call to one of several peers, and to the next one where that is safe.
+//! Carries a call to one of several peers, and on to the next one where that is safe.
 //!
 //! A call goes on to the next peer, and in the end to the body here where that is configured, only if it provably did
-//! not run; one of an idempotent function also if it may have. Whatever is made again takes of the retry budget, and is
-//! made only where something else may come of it ([`Cure`]).
+//! not run; a call of an idempotent function also if it may have run. Every retry takes from the retry budget, and is
+//! made only where it may have another result ([`Cure`]).
 //!
-//! Where time may help, the call waits for a peer to come back, in a place among those that wait for it: it holds none
+//! If time may help, the call waits for a peer to come back, with a permit for waiting calls only: it holds nothing
 //! that others need.
 
 use std::sync::Arc;
@@ -22,27 +22,27 @@ use crate::base::{
 use crate::config::Fallback;
 use crate::peers::{Cure, Peer, PeerAnswer, PeerLimit, PeerPermit, PeerResult};
 
-/// Most times that one call is made.
+/// Maximum number of attempts per call.
 const ATTEMPTS_MAX: u32 = 10;
-/// Pause before all peers are asked once more, at first and at most.
+/// Pause before all peers are asked once more, first and longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// How calling peers ended.
+/// The end of calling peers.
 enum Ended {
-    /// With that.
+    /// With this outcome.
     With(Outcome),
     /// The call runs here.
     Here,
 }
 
-/// What became of one round over all peers that may be asked.
+/// The result of one round over all available peers.
 enum Round {
-    /// That is the end.
+    /// The call has ended.
     Ended(Ended),
     /// No peer is left to ask, and none is worth waiting for.
     Over,
-    /// Time may help; nobody is to be asked before that moment.
+    /// Time may help; no peer is available before that moment.
     MayHelp(Instant),
 }
 
@@ -52,11 +52,11 @@ struct Carried {
     arguments: Bytes,
     is_idempotent: bool,
     attempts: u32,
-    /// Whether any attempt ran so far.
+    /// Says if any attempt ran so far.
     executed: Executed,
-    /// The host on which the last of those did: another peer may have refused the call after that.
+    /// The host that ran the last such attempt: another peer may have refused the call after that.
     ran_on: Option<HostId>,
-    /// Those that a call goes in circles from: where hosts send calls is no matter of time.
+    /// Peers that reported a loop. Waiting would not change that.
     circles: Vec<Arc<Peer>>,
     last: Option<Box<Failure>>,
     last_was_told: bool,
@@ -66,9 +66,9 @@ struct Carried {
 
 /// A call that waits for a peer to come back.
 struct Waiting {
-    /// When it began to, at first.
+    /// The start of the first wait.
     since: Instant,
-    /// Among those that wait; nothing while the call is made.
+    /// A permit for waiting; `None` while an attempt is made.
     permit: Option<Permit>,
 }
 
@@ -80,7 +80,7 @@ impl Router {
         mut invocation: Arc<Invocation>,
         arguments: Bytes,
     ) -> Outcome {
-        // The time that a function gives its calls holds wherever it runs.
+        // The time limit of a function holds on every host.
         let here = self
             .table()
             .snapshot()
@@ -96,7 +96,7 @@ impl Router {
             |(is_idempotent, _)| is_idempotent,
         );
         let mut carried = Carried::new(invocation, arguments, is_idempotent);
-        // Work of another machine takes no place of this one.
+        // A call that runs on another machine needs no permit of this one.
         let away = carried.invocation.host_permit.lend();
         let ended = self.try_peers(peers, &mut carried).await;
         drop((away, carried.waiting.take()));
@@ -109,11 +109,11 @@ impl Router {
         if outcome.as_ref().is_err_and(|failure| failure.executed != Executed::Yes) {
             ran_on.into_iter().for_each(|host| served_by.set(host));
         }
-        // Of all attempts together: whoever refuses the last one knows nothing of the others.
+        // The result covers all attempts: a peer that refuses the last one does not know the others.
         outcome.map_err(|failure| Box::new(Failure { executed: executed.or(failure.executed), ..*failure }))
     }
 
-    /// Asks peers, round by round, for as long as something may come of it.
+    /// Asks peers, round by round, while that may help.
     async fn try_peers(&self, peers: Vec<Arc<Peer>>, carried: &mut Carried) -> Ended {
         let mut peers = peers;
         loop {
@@ -130,7 +130,7 @@ impl Router {
                     }
                 }
             }
-            // Decided anew: other peers may be known by now.
+            // Decided again: other peers may be known by now.
             match self.target_of(&carried.invocation) {
                 Target::Peers(now) => peers = now,
                 Target::Local(_) => return Ended::Here,
@@ -139,7 +139,7 @@ impl Router {
         }
     }
 
-    /// Asks the peers that may be asked, one after the other.
+    /// Asks the available peers, one after the other.
     async fn ask_each(&self, mut left: Vec<Arc<Peer>>, carried: &mut Carried) -> Round {
         let mut may_help = false;
         loop {
@@ -159,7 +159,7 @@ impl Router {
                 Next::NotBefore(until) => {
                     let function = &carried.invocation.function;
                     carried.last.get_or_insert_with(|| paused(function, &left, until.max(now) - now));
-                    // One that fails of what no time cures is found out about by other calls.
+                    // A failure that time does not cure shows in other calls.
                     may_help |= left.iter().any(|peer| peer.may_recover());
                     return if may_help { Round::MayHelp(until) } else { Round::Over };
                 }
@@ -174,7 +174,7 @@ impl Router {
         }
     }
 
-    /// Whether a call may be made, perhaps once more.
+    /// Returns true if an attempt may be made, the first one or a retry.
     fn may_attempt(&self, carried: &Carried, now: Instant) -> bool {
         if carried.attempts >= ATTEMPTS_MAX {
             return false;
@@ -187,7 +187,7 @@ impl Router {
         true
     }
 
-    /// Makes the call at one peer. If it failed and may be made elsewhere, returns what may cure that.
+    /// Makes the call at one peer. If it failed and may be made elsewhere, returns the cure.
     async fn ask(&self, peer: &Arc<Peer>, permit: PeerPermit, carried: &mut Carried) -> Result<Cure, Ended> {
         let invocation = Arc::clone(&carried.invocation);
         let Invocation { function, id, .. } = &*invocation;
@@ -205,7 +205,7 @@ impl Router {
         }
         if answer.executed() == Executed::Unknown {
             let sent = SentTo { authority: peer.url().authority().into(), host: sent_to };
-            self.repeats.lose(&invocation, sent, carried.is_idempotent);
+            self.repeats.mark_unknown(&invocation, sent, carried.is_idempotent);
         }
         if says_not_found(&answer) {
             peer.lacks(function);
@@ -214,7 +214,7 @@ impl Router {
             PeerAnswer::Outcome(Err(failure), who) if may_go_on(&failure, cure, carried.is_idempotent) => {
                 let is_circle = failure.code == ErrorCode::LoopDetected;
                 let goes_on = !is_circle || may_go_round(&invocation, who.as_deref());
-                // What a peer says tells more than that another one says nothing.
+                // The answer of a peer tells more than the silence of another.
                 if who.is_some() || !carried.last_was_told {
                     carried.last = Some(without_names(&invocation, failure));
                     carried.last_was_told = who.is_some();
@@ -239,13 +239,12 @@ impl Router {
         }
     }
 
-    /// Waits until `peers` may be asked again, in a place among those that wait for one of them; returns whether they
-    /// may.
+    /// Waits, with a permit for waiting calls, until `peers` may be asked again; returns false if they may not.
     async fn wait(&self, peers: &[Arc<Peer>], carried: &mut Carried, not_before: Instant) -> bool {
         let invocation = Arc::clone(&carried.invocation);
         let longest = self.routes().wait;
-        // What may have run waits only if it may run twice. So does what a peer has answered: that one is not away, and
-        // what it says is news to the caller. What may run here does not wait at all.
+        // A call that may have run waits only if it may run twice. The same holds for one that a peer has answered: that
+        // peer is not away, and its answer is news to the caller. A call that may run here does not wait at all.
         let may_wait = carried.is_idempotent || (carried.executed == Executed::No && !carried.last_was_told);
         if longest.is_zero() || !may_wait || carried.attempts >= ATTEMPTS_MAX || self.falls_back(&invocation)
         {
@@ -263,11 +262,11 @@ impl Router {
         }
         if waiting.permit.is_none() {
             peers.iter().for_each(|peer| peer.limit(PeerLimit::Waiting));
-            carried.last = Some(nobody_more(&invocation.function));
+            carried.last = Some(queue_full(&invocation.function));
             return false;
         }
         let soonest = now + jittered(carried.pause);
-        // Now and then, as it may be said to be ready before that, or another one found.
+        // Looks at intervals, as the peer may become ready before that, or discovery may find another one.
         let again = not_before.clamp(soonest, soonest.max(now + jittered(PAUSE_MAX))).min(until);
         if again >= invocation.deadline.0 {
             return false;
@@ -277,7 +276,7 @@ impl Router {
         true
     }
 
-    /// No peer ran the call: it runs here if that is configured, and it may.
+    /// Handles a call that no peer ran: it runs here if that is configured, and it may.
     fn give_up(&self, carried: &mut Carried) -> Ended {
         let Carried { invocation, executed, is_idempotent, last, .. } = carried;
         let is_safe = *executed == Executed::No || *is_idempotent;
@@ -311,28 +310,28 @@ impl Carried {
     }
 }
 
-/// Whether the call may be made elsewhere: it provably did not run, or may run twice, and something else may come of it.
+/// Returns true if the call may be made elsewhere: it provably did not run, or may run twice, and a retry may help.
 fn may_go_on(failure: &Failure, cure: Cure, is_idempotent: bool) -> bool {
     let is_safe = failure.executed == Executed::No || is_idempotent;
     is_safe && cure > Cure::Nothing
 }
 
-/// Whether the peer itself says that it does not have the function.
+/// Returns true if the peer itself says that it does not have the function.
 fn says_not_found(answer: &PeerAnswer) -> bool {
     let PeerAnswer::Outcome(Err(failure), Some(_)) = answer else { return false };
     failure.code == ErrorCode::NotFound && failure.executed == Executed::No
 }
 
-/// Whether a call may go on to the next peer after `who` has answered that it went in a circle, or through too many hosts.
+/// Returns true if a call may go on to the next peer after `who` reported a loop, or too many hosts on the way.
 ///
-/// Where `who` is a host that the call came through, that way alone leads back. Any other has tried all ways that it
-/// knows: then only the host where the call began tries another one. If each of them did, one call would become as many
-/// as there are ways through all hosts.
+/// If the call came through `who`, only that way leads back. Any other host has tried all ways that it knows: then only
+/// the host where the call began tries another one. If each of them did, one call would become as many as there are
+/// ways through all hosts.
 fn may_go_round(invocation: &Invocation, who: Option<&str>) -> bool {
     invocation.hops.is_empty() || who.is_some_and(|who| invocation.hops.iter().any(|hop| &**hop == who))
 }
 
-/// A peer that lacks a function names others of its own, which a caller of this host may not be one to see.
+/// Hides the names in the failure of a peer that lacks a function: a caller of this host may not see all of them.
 fn without_names(invocation: &Invocation, failure: Box<Failure>) -> Box<Failure> {
     if failure.code != ErrorCode::NotFound || invocation.caller.name().is_none() {
         return failure;
@@ -341,7 +340,7 @@ fn without_names(invocation: &Invocation, failure: Box<Failure>) -> Box<Failure>
     Box::new(Failure { message, ..*failure })
 }
 
-/// None of these peers may be asked for so long.
+/// Returns the failure for peers that are all paused, with the time that is left.
 fn paused(function: &FunctionName, peers: &[Arc<Peer>], left: Duration) -> Box<Failure> {
     let which = match peers.len() {
         0 | 1 => format!("the peer that function `{function}` runs on is"),
@@ -355,14 +354,14 @@ fn paused(function: &FunctionName, peers: &[Arc<Peer>], left: Duration) -> Box<F
 
 fn full(function: &FunctionName) -> Box<Failure> {
     let text = format!(
-        "as many calls run at the peer of function `{function}` as may at once ([plugins.proxy] in_flight_max)"
+        "the peer of function `{function}` runs as many calls as it may ([plugins.proxy] in_flight_max)"
     );
     Box::new(Failure::not_executed(ErrorCode::Overloaded, text))
 }
 
-fn nobody_more(function: &FunctionName) -> Box<Failure> {
+fn queue_full(function: &FunctionName) -> Box<Failure> {
     let text = format!(
-        "the peer of function `{function}` is away, and as many calls wait for it as may ([plugins.proxy] in_flight_max)"
+        "the peer of function `{function}` is away, and its queue is full ([plugins.proxy] in_flight_max)"
     );
     Box::new(Failure::not_executed(ErrorCode::Unavailable, text))
 }

@@ -1,8 +1,8 @@
-//! What is known of calls that carry an idempotency key: that one runs, how one ended, or that nobody knows.
+//! The memory of calls with idempotency keys: running, ended, or with an unknown outcome.
 //!
-//! Bounded in time and memory. An outcome stays for its time: when there is no room, calls with new keys are refused.
-//! A caller may take as much of the memory as is left free: alone half of it, and one that comes after others that took
-//! all they could, half of what those left. Times are passed in.
+//! It is bounded in time and memory. An outcome stays for its time: without room, calls with new keys are rejected. A
+//! caller may use as much of the memory as is left free: alone half of it, and one that comes after others that took
+//! all they could, half of the rest. Times are passed in.
 
 use std::collections::{HashMap, VecDeque, hash_map};
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::base::{
 };
 use crate::wire;
 
-/// What an entry takes besides the bytes of its outcome, about.
+/// Approximate size of an entry besides the bytes of its outcome.
 const ENTRY_BYTES: usize = 512;
 /// The part of the memory that one outcome may take.
 const OUTCOME_PART: usize = 8;
 
-/// How much is kept, and for how long.
+/// The limits of the memory, in time and size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RepeatBounds {
-    /// How long an outcome is kept; zero: idempotency keys are passed on, and nothing is kept here.
+    /// Time to keep an outcome; zero: idempotency keys are passed on, and nothing is kept here.
     pub keep: Duration,
-    /// What all outcomes together may take.
+    /// Maximum size of all entries together, in bytes.
     pub bytes_max: usize,
 }
 
@@ -50,17 +50,17 @@ struct State {
     entries: HashMap<CallId, Entry>,
     /// Entries whose call has ended, oldest first.
     ended: VecDeque<(Instant, CallId)>,
-    /// What all entries take.
+    /// Size of all entries, in bytes.
     bytes: usize,
     /// Bytes of the entries of each caller.
     callers: HashMap<CallerId, usize>,
 }
 
-/// Who asks, as a digest.
+/// Digest of a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct CallerId([u8; 32]);
 
-/// Who asks for which function with which key, as a digest.
+/// Digest of a caller, a function and an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct CallId([u8; 32]);
 
@@ -70,75 +70,75 @@ struct Entry {
     /// Digest of the arguments.
     arguments: [u8; 32],
     bytes: usize,
-    progress: Progress,
+    progress: EntryState,
 }
 
 #[derive(Debug)]
-enum Progress {
+enum EntryState {
     /// Those who repeat it wait for the same outcome. Perhaps a peer has it, and what it does will not be known.
-    Runs { outcome: watch::Receiver<Option<Told>>, lost: Option<Lost> },
-    /// This is what came of it.
-    Ended(Told),
-    /// It was sent there, and nobody knows what came of it: a repeat must not go anywhere else.
-    Lost(SentTo),
+    Runs { outcome: watch::Receiver<Option<RecordedOutcome>>, lost: Option<UnknownRun> },
+    /// It ended with this outcome.
+    Ended(RecordedOutcome),
+    /// It was sent there, and its outcome is unknown: a repeat must not go anywhere else.
+    Unknown(SentTo),
 }
 
-/// Where a call was sent.
+/// The peer that a call was sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SentTo {
     /// The authority of the peer's URL.
     pub(super) authority: Arc<str>,
-    /// The host that answered there: whoever is on the way may lead the URL to another one.
+    /// The host that answered there: a machine on the way may lead the URL to another one.
     pub(super) host: Option<HostId>,
 }
 
-/// A call of which nobody knows whether a peer ran it.
+/// An attempt on a peer whose outcome is unknown.
 #[derive(Debug, Clone)]
-enum Lost {
+enum UnknownRun {
     /// That one.
     On(SentTo),
     /// Some peer; another one may run it as well.
     Harmlessly,
 }
 
-/// How a call ended, and the host that ran it, if it was another one.
+/// The outcome of a call, and the host that ran it, if it was another one.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Told {
+pub(super) struct RecordedOutcome {
     pub(super) outcome: Outcome,
     pub(super) served_by: Option<HostId>,
 }
 
-impl From<Outcome> for Told {
+impl From<Outcome> for RecordedOutcome {
     fn from(outcome: Outcome) -> Self {
         Self { outcome, served_by: None }
     }
 }
 
-/// What a call with an idempotency key finds.
+/// The result of looking up a call with an idempotency key.
 #[derive(Debug)]
-pub(super) enum Found {
-    /// It is the first one: it runs. An earlier one may have run on the peer of that authority, and nowhere else.
-    First(Running, Option<SentTo>),
+pub(super) enum Lookup {
+    /// It is the first one: it runs. An earlier one may have run on this peer, and nowhere else.
+    First(FirstCall, Option<SentTo>),
     /// The first one runs.
-    Runs(watch::Receiver<Option<Told>>),
+    Runs(watch::Receiver<Option<RecordedOutcome>>),
     /// The first one ended.
-    Ended(Told),
-    /// It is refused, and nothing is known of a first one.
+    Ended(RecordedOutcome),
+    /// It is rejected, and no first call is known.
     Refused(Box<Failure>),
 }
 
-impl Found {
+impl Lookup {
     fn refused(code: ErrorCode, text: &str) -> Self {
         Self::Refused(Box::new(Failure::not_executed(code, text)))
     }
 }
 
-/// A call that runs; it must be told how it ended.
+/// A running call; its end must be reported.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct FirstCall {
     repeats: Arc<Repeats>,
     id: CallId,
-    tell: watch::Sender<Option<Told>>,
+    tell: watch::Sender<Option<RecordedOutcome>>,
     /// An earlier call with the same key may have run.
     is_repeat: bool,
     has_ended: bool,
@@ -150,24 +150,24 @@ impl Repeats {
         self.state().bounds = bounds;
     }
 
-    /// How many calls are remembered, and how much that takes in bytes.
+    /// Returns the number of remembered calls, and their size in bytes.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         let state = self.state();
         (state.entries.len(), state.bytes)
     }
 
-    /// Looks a call up, and has it run if it is the first one; nothing where no outcomes are kept.
+    /// Looks a call up, and makes it run if it is the first one; `None` where no outcomes are kept.
     pub(super) fn begin(
         self: &Arc<Self>,
         invocation: &Invocation,
         arguments: &[u8],
         now: Instant,
-    ) -> Option<Found> {
+    ) -> Option<Lookup> {
         let caller = CallerId::of(&invocation.caller);
         let (id, digest) = (CallId::of(invocation), Sha256::digest(arguments).into());
         let mut state = self.state();
-        // Also what is left of a time when something was kept.
+        // Entries of a time when outcomes were kept expire as well.
         state.forget(now);
         if state.bounds.keep.is_zero() {
             return None;
@@ -175,64 +175,64 @@ impl Repeats {
         let mut sent_before = None;
         if let Some(entry) = state.entries.get(&id) {
             if entry.arguments != digest {
-                return Some(Found::refused(
+                return Some(Lookup::refused(
                     ErrorCode::InvalidArgument,
                     "the idempotency key came with other arguments before: each call needs a key of its own",
                 ));
             }
             match &entry.progress {
-                Progress::Ended(outcome) => {
+                EntryState::Ended(outcome) => {
                     self.answered.count();
-                    return Some(Found::Ended(outcome.clone()));
+                    return Some(Lookup::Ended(outcome.clone()));
                 }
-                Progress::Runs { outcome, .. } => {
+                EntryState::Runs { outcome, .. } => {
                     self.answered.count();
-                    return Some(Found::Runs(outcome.clone()));
+                    return Some(Lookup::Runs(outcome.clone()));
                 }
-                Progress::Lost(peer) => sent_before = Some(peer.clone()),
+                EntryState::Unknown(peer) => sent_before = Some(peer.clone()),
             }
         }
         if sent_before.is_none() && !state.has_room(caller) {
             self.refused.count();
-            return Some(Found::refused(
+            return Some(Lookup::refused(
                 ErrorCode::Overloaded,
                 "this caller's share of the memory for idempotency keys is full of calls that run or ended a short \
                  while ago: call again later, or raise server.idempotency_bytes_max",
             ));
         }
         let (tell, outcome) = watch::channel(None);
-        let progress = Progress::Runs { outcome, lost: sent_before.clone().map(Lost::On) };
+        let progress = EntryState::Runs { outcome, lost: sent_before.clone().map(UnknownRun::On) };
         state.remove(id);
         state.insert(id, Entry { caller, arguments: digest, bytes: ENTRY_BYTES, progress });
         let is_repeat = sent_before.is_some();
-        let running = Running { repeats: Arc::clone(self), id, tell, is_repeat, has_ended: false };
-        Some(Found::First(running, sent_before))
+        let running = FirstCall { repeats: Arc::clone(self), id, tell, is_repeat, has_ended: false };
+        Some(Lookup::First(running, sent_before))
     }
 
-    /// Notes that a call went to the peer of that authority, and that nobody knows whether it ran there.
-    pub(super) fn lose(&self, invocation: &Invocation, sent: SentTo, is_idempotent: bool) {
+    /// Records that a call went to a peer, and that its outcome there is unknown.
+    pub(super) fn mark_unknown(&self, invocation: &Invocation, sent: SentTo, is_idempotent: bool) {
         if invocation.idempotency_key.is_none() {
             return;
         }
         let mut state = self.state();
         let entry = state.entries.get_mut(&CallId::of(invocation));
-        if let Some(Entry { progress: Progress::Runs { lost, .. }, .. }) = entry {
-            *lost = Some(if is_idempotent { Lost::Harmlessly } else { Lost::On(sent) });
+        if let Some(Entry { progress: EntryState::Runs { lost, .. }, .. }) = entry {
+            *lost = Some(if is_idempotent { UnknownRun::Harmlessly } else { UnknownRun::On(sent) });
         }
     }
 
-    fn end(&self, id: CallId, told: &Told, now: Instant) {
+    fn end(&self, id: CallId, told: &RecordedOutcome, now: Instant) {
         let mut state = self.state();
         let Some(Entry { caller, arguments, progress, .. }) = state.remove(id) else { return };
-        let lost = if let Progress::Runs { lost, .. } = progress { lost } else { None };
+        let lost = if let EntryState::Runs { lost, .. } = progress { lost } else { None };
         let executed = told.outcome.as_ref().map_or_else(|failure| failure.executed, |_| Executed::Yes);
         let (progress, bytes) = match (executed, lost) {
-            (Executed::No, _) | (Executed::Unknown, Some(Lost::Harmlessly)) => return,
-            (Executed::Unknown, Some(Lost::On(peer))) => (Progress::Lost(peer), 0),
+            (Executed::No, _) | (Executed::Unknown, Some(UnknownRun::Harmlessly)) => return,
+            (Executed::Unknown, Some(UnknownRun::On(peer))) => (EntryState::Unknown(peer), 0),
             _ => kept(told, state.bounds.bytes_max / OUTCOME_PART, state.room(caller)).unwrap_or_else(
                 |unkept| {
                     self.unkept.count();
-                    (Progress::Ended(unkept), 0)
+                    (EntryState::Ended(unkept), 0)
                 },
             ),
         };
@@ -246,9 +246,13 @@ impl Repeats {
     }
 }
 
-/// An outcome and its size, or what is kept of one that has no room. It is copied: the bytes may be those of a plugin,
-/// which must not stay mapped for them, or part of a larger frame.
-fn kept(told: &Told, bytes_max: usize, room: usize) -> Result<(Progress, usize), Told> {
+/// Returns an outcome and its size, or a short failure to keep if there is no room. It is copied: the bytes may belong
+/// to a plugin, which must not stay mapped for them, or to a larger frame.
+fn kept(
+    told: &RecordedOutcome,
+    bytes_max: usize,
+    room: usize,
+) -> Result<(EntryState, usize), RecordedOutcome> {
     let served_by = told.served_by.clone();
     let (outcome, bytes) = match &told.outcome {
         Ok(result) => (Ok(result), result.len()),
@@ -258,7 +262,7 @@ fn kept(told: &Told, bytes_max: usize, room: usize) -> Result<(Progress, usize),
         let why = if bytes > bytes_max { "was too large to keep" } else { "found this caller's share full" };
         let text = format!("the call with this idempotency key ran; its outcome of {bytes} bytes {why}");
         let outcome = Err(Box::new(Failure::executed(ErrorCode::Internal, text)));
-        return Err(Told { outcome, served_by });
+        return Err(RecordedOutcome { outcome, served_by });
     }
     let copy = match outcome {
         Ok(result) => Ok(Bytes::copy_from_slice(result)),
@@ -267,7 +271,7 @@ fn kept(told: &Told, bytes_max: usize, room: usize) -> Result<(Progress, usize),
             Err(Box::new(Failure { details, ..Failure::clone(failure) }))
         }
     };
-    Ok((Progress::Ended(Told { outcome: copy, served_by }), bytes))
+    Ok((EntryState::Ended(RecordedOutcome { outcome: copy, served_by }), bytes))
 }
 
 impl State {
@@ -279,7 +283,7 @@ impl State {
 
     fn remove(&mut self, id: CallId) -> Option<Entry> {
         let entry = self.take(id)?;
-        if !matches!(entry.progress, Progress::Runs { .. }) {
+        if !matches!(entry.progress, EntryState::Runs { .. }) {
             self.ended.retain(|(_, ended)| *ended != id);
         }
         Some(entry)
@@ -309,13 +313,13 @@ impl State {
         self.share(caller) >= ENTRY_BYTES
     }
 
-    /// The largest outcome of the caller that may be kept. The last one may lead beyond its share, by half of what is
-    /// free: otherwise its large outcomes would never be kept before it, and their calls never refused.
+    /// Returns the maximum size of an outcome of the caller. The last one may exceed its share, by half of the free
+    /// memory: otherwise its large outcomes would never be kept before it, and their calls never rejected.
     fn room(&self, caller: CallerId) -> usize {
         self.share(caller).saturating_sub(ENTRY_BYTES) / 2
     }
 
-    /// Forgets what is over its time.
+    /// Forgets entries whose time is over.
     fn forget(&mut self, now: Instant) {
         while let Some((ended_at, id)) = self.ended.front().copied() {
             if now.saturating_duration_since(ended_at) < self.bounds.keep {
@@ -331,11 +335,11 @@ impl CallerId {
     fn of(caller: &Caller) -> Self {
         let (kind, (credential, what)) = match caller {
             Caller::Plugin(name) => ("plugin", ("", name.as_bytes())),
-            // Whichever host a repeat comes through.
+            // A repeat may come through any host.
             Caller::Peer(_, sealed) => ("peer", sealed.parts()),
             Caller::Client(admitted) => ("client", admitted.parts()),
             Caller::Unnamed => ("client", Credential::None.parts()),
-            // All of its keys.
+            // The name stands for all of its keys.
             Caller::Named(caller) => ("named", ("", caller.name.as_bytes())),
         };
         Self(digest_of([kind.as_bytes(), credential.as_bytes(), what]))
@@ -359,14 +363,14 @@ fn digest_of<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-impl Running {
-    /// Where the outcome will be.
-    pub(super) fn outcome(&self) -> watch::Receiver<Option<Told>> {
+impl FirstCall {
+    /// Returns the receiver of the outcome.
+    pub(super) fn outcome(&self) -> watch::Receiver<Option<RecordedOutcome>> {
         self.tell.subscribe()
     }
 
-    /// Notes how it ended, and tells all who wait.
-    pub(super) fn end(mut self, told: impl Into<Told>) {
+    /// Records the outcome, and passes it to all repeats that wait.
+    pub(super) fn end(mut self, told: impl Into<RecordedOutcome>) {
         let mut told = told.into();
         // This one did not run; an earlier one may have.
         if let Err(failure) = &mut told.outcome
@@ -378,14 +382,14 @@ impl Running {
         self.tell(told);
     }
 
-    fn tell(&mut self, told: Told) {
+    fn tell(&mut self, told: RecordedOutcome) {
         self.has_ended = true;
         self.repeats.end(self.id, &told, Instant::now());
         self.tell.send_replace(Some(told));
     }
 }
 
-impl Drop for Running {
+impl Drop for FirstCall {
     fn drop(&mut self) {
         if !self.has_ended {
             let text = "the call was given up while it ran";

@@ -11,7 +11,7 @@ use super::deadline_exceeded;
 use crate::base::{Deadline, ErrorCode, Failure, FunctionName, Outcome};
 use crate::functions::{CallFuture, CallStats, Started};
 
-/// Returns what a function gives, a result or what it says in an error, or a failure where that is too long.
+/// Returns the outcome of a function, or a failure if its result, or its error, is too long.
 pub(super) fn bounded(outcome: Outcome, function: &FunctionName, bytes_max: usize) -> Outcome {
     let bytes = match &outcome {
         Ok(result) => result.len(),
@@ -20,8 +20,8 @@ pub(super) fn bounded(outcome: Outcome, function: &FunctionName, bytes_max: usiz
     if bytes > bytes_max { Err(Box::new(Failure::too_long(function, bytes_max))) } else { outcome }
 }
 
-/// Returns the outcome of a call, or that it came too late: a function that does not yield cannot be stopped at its
-/// deadline, and its caller is told the same as by a peer that has waited for it.
+/// Returns the outcome of a call, or a failure if it came too late: a function that does not yield cannot be stopped at
+/// its deadline, and its caller gets the same failure as from a peer that has waited for it.
 pub(super) fn in_time(
     outcome: Outcome,
     function: &FunctionName,
@@ -36,11 +36,11 @@ pub(super) fn in_time(
     Err(Box::new(Failure::executed(ErrorCode::DeadlineExceeded, text)))
 }
 
-/// Counts how a call that suspended ends, or that it was dropped.
+/// Counts the end of a call that suspended, or its drop.
 pub(super) struct Running {
     pub(super) stats: Arc<CallStats>,
     pub(super) name: FunctionName,
-    /// Longest that it may give, in bytes.
+    /// Maximum length of its result, in bytes.
     pub(super) bytes_max: usize,
     pub(super) begun: Instant,
     pub(super) ended: bool,
@@ -79,7 +79,7 @@ impl UntilDeadline {
         context: &mut Context<'_>,
     ) -> Started {
         let mut deadline = Box::pin(tokio::time::sleep_until(until.0.into()));
-        // The call itself was polled when it began; what is left is to have the timer know the task.
+        // The call itself was polled when it began; what remains is to register the task with the timer.
         if deadline.as_mut().poll(context).is_pending() {
             return Started::Pending(Box::pin(Self { call: Some(call), until, deadline, running }));
         }

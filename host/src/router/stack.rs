@@ -5,8 +5,8 @@
 //! [`CALLS_ON_ONE_STACK`] calls, the next one becomes a task, which runs on a stack that is empty; what waits for it polls
 //! a handle.
 //!
-//! The host's threads have stacks of 2 MiB, so each call of a chain may take 1/8 of that, 256 KiB, with whatever its
-//! author has on the stack. Host and SDK take 13 KiB of it in a debug build, 24 KiB with two layers (`tests/it/depth.rs`
+//! The host's threads have stacks of 2 MiB, so each call of a chain may take 1/8 of that, 256 KiB, including
+//! everything its author has on the stack. Host and SDK take 13 KiB of it in a debug build, 24 KiB with two layers (`tests/it/depth.rs`
 //! prints it). A thread of a plugin may have a smaller one, so what it calls never runs on it.
 
 use std::pin::Pin;
@@ -22,10 +22,10 @@ use super::Router;
 use crate::base::{ErrorCode, Failure, Invocation, Outcome};
 use crate::functions::{CallFuture, Started, run};
 
-/// How many calls that are made within each other share a stack.
+/// Number of nested calls that share a stack.
 const CALLS_ON_ONE_STACK: u64 = 8;
 
-/// Whether a call goes on with a stack of its own.
+/// Returns true if a call goes on with a stack of its own.
 pub(super) fn needs_its_own(invocation: &Invocation) -> bool {
     let is_deep = invocation.depth > 0 && invocation.depth.is_multiple_of(CALLS_ON_ONE_STACK);
     // The host runs calls in tasks; where there is none, the thread is a plugin's own.

@@ -48,7 +48,7 @@ fn so_many_run_so_many_wait_in_order_and_the_next_is_refused() {
         held.push(begin(&host, QUEUED, id));
         shows(&host, QUEUED, (id + 1).min(2), (id + 1).saturating_sub(2));
     }
-    let full = format!("function `{QUEUED}` runs as often as it may, and nobody more may wait for it");
+    let full = format!("function `{QUEUED}` runs as many calls as it may, and its queue is full");
     check_overloaded(&host.call(QUEUED, &json!({"id": 9})), &full);
     assert_eq!(host.call(SLEEPS, &json!({"ms": 1})).status, 200, "others are not held up");
     assert_eq!(begun(&host), json!([0, 1]));
@@ -75,7 +75,7 @@ fn waiting_ends_at_the_deadline_of_the_call_and_at_the_functions() {
     let held = begin(&host, QUEUED, 0);
     shows(&host, QUEUED, 1, 0);
     let answer = host.call_within(QUEUED, &json!({"id": 1}), 200);
-    let detail = format!("the time ran out while the call waited for a place of function `{QUEUED}`");
+    let detail = format!("the time ran out while the call waited for a permit of function `{QUEUED}`");
     assert_eq!(answer.problem(), (504, "deadline_exceeded".to_owned(), detail));
     assert_eq!(answer.json()["executed"], false);
     shows(&host, QUEUED, 1, 0);
@@ -102,7 +102,7 @@ fn a_plugin_has_so_many_calls_and_calls_of_its_own_within_go_along() {
     until("one runs", || running() == 1.0);
     let next = host.begin(REPEATS, &json!({"depth": 3}));
     until("one waits", || waiting() == 1.0);
-    let full = "plugin `misbehave` runs as many calls as it may, and nobody more may wait for it";
+    let full = "plugin `misbehave` runs as many calls as it may, and its queue is full";
     check_overloaded(&host.call(BEGUN, &json!({})), full);
     assert_eq!(host.metric("framex_limits_reached_total{limit=\"plugin\"}"), 1.0);
     drop(held);

@@ -24,23 +24,23 @@ fn memory(keep_ms: u64, bytes_max: usize) -> Arc<Repeats> {
     repeats
 }
 
-fn begin(repeats: &Arc<Repeats>, key: &str, now: Instant) -> Found {
+fn begin(repeats: &Arc<Repeats>, key: &str, now: Instant) -> Lookup {
     repeats.begin(&invocation(key), b"arguments", now).unwrap()
 }
 
 #[track_caller]
-fn first(found: Found) -> (Running, Option<SentTo>) {
+fn first(found: Lookup) -> (FirstCall, Option<SentTo>) {
     match found {
-        Found::First(running, sent_before) => (running, sent_before),
+        Lookup::First(running, sent_before) => (running, sent_before),
         other => panic!("not the first one: {other:?}"),
     }
 }
 
 #[track_caller]
-fn ended(found: Found) -> Outcome {
+fn ended(found: Lookup) -> Outcome {
     match found {
-        Found::Ended(told) => told.outcome,
-        Found::Refused(failure) => Err(failure),
+        Lookup::Ended(told) => told.outcome,
+        Lookup::Refused(failure) => Err(failure),
         other => panic!("it has not ended: {other:?}"),
     }
 }
@@ -76,7 +76,7 @@ fn a_lost_call_runs_on_its_peer_or_not_at_all() {
     let unknown = || failure(ErrorCode::Unavailable, Executed::Unknown);
     let (running, sent_before) = first(begin(&repeats, "k", now));
     assert_eq!(sent_before, None);
-    repeats.lose(&invocation("k"), at("b:1"), false);
+    repeats.mark_unknown(&invocation("k"), at("b:1"), false);
     running.end(unknown());
     // Again and again: also where this attempt did not run.
     for outcome in [unknown(), failure(ErrorCode::Unavailable, Executed::No), unknown()] {
@@ -90,7 +90,7 @@ fn a_lost_call_runs_on_its_peer_or_not_at_all() {
     assert_eq!(ended(begin(&repeats, "k", now)), Ok(Bytes::from_static(b"found out")));
     // An idempotent one may run anywhere.
     let (running, _) = first(begin(&repeats, "idempotent", now));
-    repeats.lose(&invocation("idempotent"), at("b:1"), true);
+    repeats.mark_unknown(&invocation("idempotent"), at("b:1"), true);
     running.end(unknown());
     assert_eq!(first(begin(&repeats, "idempotent", now)).1, None);
 }
@@ -99,7 +99,7 @@ fn a_lost_call_runs_on_its_peer_or_not_at_all() {
 fn one_that_was_given_up_is_not_run_again() {
     let (repeats, now) = (memory(1000, 1 << 20), Instant::now());
     let (running, _) = first(begin(&repeats, "k", now));
-    let Found::Runs(outcome) = begin(&repeats, "k", now) else { panic!("it runs") };
+    let Lookup::Runs(outcome) = begin(&repeats, "k", now) else { panic!("it runs") };
     drop(running);
     let told = outcome.borrow().clone().unwrap().outcome;
     assert_eq!(
@@ -119,7 +119,7 @@ fn a_caller_has_what_is_left_free_and_nothing_goes_before_its_time() {
     };
     let call = |caller: u8, key: &str, bytes: usize| match repeats.begin(&by(caller, key), b"", now).unwrap()
     {
-        Found::First(running, _) => {
+        Lookup::First(running, _) => {
             running.end(Ok(Bytes::from(vec![caller; bytes])));
             Ok(())
         }
@@ -162,7 +162,7 @@ fn calls_that_run_take_of_the_share_and_what_has_no_room_is_known_to_have_run() 
     const MAX: usize = 64 * ENTRY_BYTES;
     let (repeats, now) = (memory(1_000_000, MAX), Instant::now());
     let mut running = Vec::new();
-    while let Found::First(one, _) = begin(&repeats, &format!("r{}", running.len()), now) {
+    while let Lookup::First(one, _) = begin(&repeats, &format!("r{}", running.len()), now) {
         running.push(one);
     }
     assert_eq!(running.len(), 32, "half of the memory");
@@ -229,9 +229,9 @@ fn other_arguments_callers_and_functions_are_told_apart() {
 #[test]
 fn what_was_kept_goes_when_nothing_is_to_be_kept_any_more() {
     let (repeats, now) = (memory(1000, 1 << 20), Instant::now());
-    let told = Told { outcome: Ok(Bytes::from_static(b"result")), served_by: Some("b".into()) };
+    let told = RecordedOutcome { outcome: Ok(Bytes::from_static(b"result")), served_by: Some("b".into()) };
     first(begin(&repeats, "k", now)).0.end(told.clone());
-    let Found::Ended(kept) = begin(&repeats, "k", now) else { panic!("it has ended") };
+    let Lookup::Ended(kept) = begin(&repeats, "k", now) else { panic!("it has ended") };
     assert_eq!(kept, told);
     repeats.set_bounds(RepeatBounds::default());
     assert!(repeats.begin(&invocation("other"), b"", Instant::now()).is_none());
