@@ -118,7 +118,7 @@ fn a_call_within_a_call_of_the_same_function_does_not_wait_for_itself() {
     let answer = host.call(REPEATS, &json!({"depth": 2}));
     let (status, code, detail) = answer.problem();
     assert_eq!((status, code.as_str()), (429, "overloaded"));
-    assert!(detail.ends_with("a call that is made within one of those does not wait for itself"), "{detail}");
+    assert!(detail.ends_with("a call that is made within one of them does not wait for itself"), "{detail}");
     assert_eq!(answer.json()["executed"], true, "the outer one did run");
 }
 
