@@ -6,8 +6,8 @@
 //! a handle.
 //!
 //! The host's threads have stacks of 2 MiB, so each call of a chain may take 1/8 of that, 256 KiB, including
-//! everything its author has on the stack. Host and SDK take 13 KiB of it in a debug build, 24 KiB with two layers (`tests/it/depth.rs`
-//! prints it). A thread of a plugin may have a smaller one, so what it calls never runs on it.
+//! everything its author has on the stack. Host and SDK take 13 KiB of it in a debug build, 24 KiB with two layers
+//! (`tests/it/depth.rs` prints it). A thread of a plugin may have a smaller one, so what it calls never runs on it.
 
 use std::pin::Pin;
 use std::sync::Arc;
