@@ -1,4 +1,4 @@
-//! What every layer speaks of: names, codes, failures, invocations, time and tasks.
+//! The vocabulary of all layers: names, codes, failures, invocations, time and tasks.
 //!
 //! Layer: the lowest of the host. It must never do I/O, nor know of HTTP, frames or plugins.
 
@@ -48,5 +48,5 @@ pub use printable::{one_line, printable, printable_json};
 pub use tasks::Tasks;
 pub use validity::good_until;
 
-/// What an invocation came to: the MessagePack bytes of the result, or why there is none.
+/// The outcome of an invocation: the MessagePack bytes of the result, or the reason why there is none.
 pub type Outcome = Result<bytes::Bytes, Box<Failure>>;

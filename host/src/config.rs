@@ -114,6 +114,7 @@ pub struct Config {
     stray_variables: Vec<String>,
     literal_secrets: Vec<String>,
     readable_by_others: bool,
+    has_text: bool,
 }
 
 impl Config {
@@ -125,17 +126,24 @@ impl Config {
         Self::load_with(path, &Environment::of_process(), overrides)
     }
 
-    /// Reads the file again for a reload, which an empty one does not reset to defaults: a pipe gives its text once, and
-    /// whatever writes the file may not be done.
+    /// Reads the file again for a reload. If the host started with text (`had_text`), an empty file is refused, because it
+    /// would put every key back to its default: a pipe gives its text once, and the program that writes the file may not
+    /// be done.
     ///
     /// # Errors
     /// As [`Config::load`], and [`ConfigError::Empty`].
-    pub fn reload(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let file = read::config_file(path)?;
-        if file.text.trim().is_empty() {
+    pub fn reload(path: &Path, overrides: &Overrides, had_text: bool) -> Result<Self, ConfigError> {
+        let config = Self::load(path, overrides)?;
+        if had_text && !config.has_text {
             return Err(ConfigError::Empty(path.to_owned()));
         }
-        Self::from_file(&file, path, &Environment::of_process(), overrides)
+        Ok(config)
+    }
+
+    /// Returns true if the file has text, be it a comment.
+    #[must_use]
+    pub fn has_text(&self) -> bool {
+        self.has_text
     }
 
     /// As [`Config::load`], with the variables passed in.
@@ -158,6 +166,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut config = Self::from_text(&file.text, path, environment, overrides)?;
         config.readable_by_others = file.readable_by_others;
+        config.has_text = !file.text.trim().is_empty();
         Ok(config)
     }
 

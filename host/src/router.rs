@@ -1,4 +1,4 @@
-//! Where a call runs: one decision for calls from plugins, clients and peers.
+//! Decides where a call runs: one decision for calls from plugins, clients and peers.
 //!
 //! Layer: above `peers`. It must never know how a call came in, and it never runs one twice unless that is safe.
 

@@ -59,6 +59,7 @@ pub(super) fn config(
         stray_variables: sources.stray_variables().to_vec(),
         literal_secrets: std::mem::take(&mut builder.literals),
         readable_by_others: false,
+        has_text: false,
     };
     builder.check_keys_of_callers(&keys_of_callers, &config);
     builder.contradictions(&config);

@@ -263,11 +263,8 @@ fn the_start_says_what_it_loads_and_what_it_passes_over() {
 /// A pipe gives its text once, and a program that writes the file may not be done: neither takes the rules out of force.
 #[test]
 fn a_config_that_became_empty_does_not_come_into_force() {
-    let host = host().start();
-    let path = host.folder().join("config.toml");
-    let protected = with_keys(&config(&host), &["a-key-for-callers-1234"]);
-    fs::write(&path, &protected).unwrap();
-    assert_eq!(host.admin_post("reload", &json!({})).status, 200);
+    let host = host().config(&with_keys("", &["a-key-for-callers-1234"])).start();
+    let (path, protected) = (host.folder().join("config.toml"), config(&host));
     let check_protected = |as_what: &str| {
         let answer = host.admin_post("reload", &json!({}));
         let (_, _, detail) = answer.problem();
