@@ -86,7 +86,7 @@ fn only_callers_with_names_are_limited() {
     assert_eq!(refused.message, "caller `web` may not call function `demo.f`");
     assert!(Caller::Unnamed.may_see(&function) && !Caller::Unnamed.may_call(&function));
     let refused = Caller::Unnamed.authorise(&function).unwrap_err();
-    assert!(refused.message.starts_with("the key of this request is of no caller"), "{refused}");
+    assert!(refused.message.starts_with("the key of this request belongs to no caller"), "{refused}");
 }
 
 /// The same decision from the text of both, part by part; `None` for an invalid name or pattern.
