@@ -98,7 +98,7 @@ impl Config {
             let text = pattern.to_string();
             if text.starts_with("/api/v1/functions/") && keys.iter().any(|key| !self.is_key_of_caller(key)) {
                 warnings.push(format!(
-                    "a key of the rule for `{text}` is of no caller, and so may not call any function: \
+                    "a key of the rule for `{text}` belongs to no caller, so it may not call any function: \
                      `auth.callers` names who may"
                 ));
             }

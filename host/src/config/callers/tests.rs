@@ -219,7 +219,9 @@ fn doubtful_callers_are_warned_of() {
     warned(&format!("{}{rules}", caller("web", KEY)), &[]);
     warned(
         &format!("{}{}", caller("web", KEY), rules.replace(KEY, "another-key-of-16")),
-        &["a key of the rule for `/api/v1/functions/*` is of no caller, and so may not call any function: \
-           `auth.callers` names who may"],
+        &[
+            "a key of the rule for `/api/v1/functions/*` belongs to no caller, so it may not call any function: \
+           `auth.callers` names who may",
+        ],
     );
 }
