@@ -77,7 +77,7 @@ impl Daemon {
         self.listeners.address()
     }
 
-    /// Serves until SIGTERM or SIGINT, then shuts down in steps ([`Shutdown`]). A second signal ends it at once.
+    /// Serves until SIGTERM or SIGINT, then shuts down in steps (`shutdown.rs`). A second signal ends it at once.
     ///
     /// It runs in a runtime with a thread of its own, so that functions that hold all workers keep neither the admin API
     /// nor a signal from their work.
