@@ -126,24 +126,17 @@ impl Config {
         Self::load_with(path, &Environment::of_process(), overrides)
     }
 
-    /// Reads the file again for a reload. If the host started with text (`had_text`), an empty file is refused, because it
-    /// would put every key back to its default: a pipe gives its text once, and the program that writes the file may not
-    /// be done.
+    /// Reads the file again for a reload. A pipe gives its text once: one without text is refused, because it would put
+    /// every key back to its default.
     ///
     /// # Errors
-    /// As [`Config::load`], and [`ConfigError::Empty`].
-    pub fn reload(path: &Path, overrides: &Overrides, had_text: bool) -> Result<Self, ConfigError> {
+    /// As [`Config::load`], and [`ConfigError::Drained`].
+    pub fn reload(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
         let config = Self::load(path, overrides)?;
-        if had_text && !config.has_text {
-            return Err(ConfigError::Empty(path.to_owned()));
+        if !config.has_text && !path.is_file() {
+            return Err(ConfigError::Drained(path.to_owned()));
         }
         Ok(config)
-    }
-
-    /// Returns true if the file has text, be it a comment.
-    #[must_use]
-    pub fn has_text(&self) -> bool {
-        self.has_text
     }
 
     /// As [`Config::load`], with the variables passed in.

@@ -19,8 +19,8 @@ pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, Failed> {
     let overrides = overrides(flags);
     let config = Config::load(file, &overrides).map_err(|error| Failed::config(&error))?;
     let reread = {
-        let (file, had_text) = (file.to_owned(), config.has_text());
-        move || Config::reload(&file, &overrides, had_text)
+        let file = file.to_owned();
+        move || Config::reload(&file, &overrides)
     };
     log::start(config.log);
     say_who_starts(file);

@@ -20,12 +20,12 @@ pub enum ConfigError {
     /// The file is longer than what is read.
     #[error("config file `{}` has more than 1048576 bytes, the most that are read", .0.display())]
     TooLarge(PathBuf),
-    /// The file has no text at a reload.
+    /// The file is a pipe that has no text for a reload.
     #[error(
-        "config file `{}` is empty, so the config in force stays: a reload needs a regular file with text, or with a comment \
-         if every key has its default", .0.display()
+        "config file `{}` is not a regular file and gives no text any more, so the config in force stays: a reload needs a \
+         regular file", .0.display()
     )]
-    Empty(PathBuf),
+    Drained(PathBuf),
     /// The file has bytes that are not UTF-8; the first is in this line, counted from 1.
     #[error("config file `{}` is not UTF-8 text, see line {}", .0.display(), .1)]
     NotText(PathBuf, usize),
