@@ -192,7 +192,16 @@ impl Daemon {
     /// # Panics
     /// As [`DaemonBuilder::start`].
     #[must_use]
-    pub fn start_again(mut self) -> Self {
+    pub fn start_again(self) -> Self {
+        self.end().start()
+    }
+
+    /// Kills this daemon, if it still runs, and returns the builder of another one, as [`Daemon::start_again`] starts it.
+    ///
+    /// # Panics
+    /// If it has mounts of its own, which end with it.
+    #[must_use]
+    pub fn end(mut self) -> DaemonBuilder {
         assert!(!self.has_own_mounts, "its mounts end with it");
         // It may have ended by itself.
         let _gone = self.child.kill();
@@ -204,7 +213,7 @@ impl Daemon {
         let flags = std::mem::take(&mut self.flags);
         let mut builder = DaemonBuilder::in_folder(scratch, config);
         (builder.environment, builder.flags) = (environment, flags);
-        builder.start()
+        builder
     }
 
     /// As [`Daemon::start_again`], after another one of the same kind, which ends by itself while it starts.

@@ -65,7 +65,7 @@ impl DaemonBuilder {
     /// Runs a script of `mount` commands first, in the scratch folder, whose effects this daemon alone sees.
     #[must_use]
     pub fn mount(self, mounts: &Mounts, script: &str) -> Self {
-        let script = format!("(cd \"$0\" && mkdir state && {script}) && exec \"$@\"");
+        let script = format!("(cd \"$0\" && mkdir -p state && {script}) && exec \"$@\"");
         let folder = self.folder().to_str().expect("the scratch folder's path is text").to_owned();
         let words = [mounts.unshare, &["sh", "-c", &script, &folder]].concat();
         self.wrapper(&words)

@@ -1,6 +1,6 @@
 //! `framex-host inspect PLUGIN.so`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use framex_host::config::{Config, Environment, Trust};
@@ -16,7 +16,7 @@ pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), Fa
     let folder = tempfile::Builder::new().prefix("framex-inspect-").tempdir();
     let folder =
         folder.map_err(|error| Failed::new(format!("{}: {error}", std::env::temp_dir().display())))?;
-    let stager = Stager::new(PrivatePath::new(folder.path()), &BTreeSet::new());
+    let stager = Stager::new(PrivatePath::new(folder.path()), BTreeMap::new());
     let stager = stager.map_err(|fault| Failed::new(fault.to_string()))?;
     let rules = Rules::read(config);
     let inspected = inspect(plugin, &stager, &rules.trust);

@@ -51,8 +51,8 @@ impl Plugins {
     ) -> Result<Self, DirFault> {
         native::prepare();
         let mut records = Records::read(folder)?;
-        let (staged, needed) = records.copies();
-        let files = PluginFiles::new(Stager::new(staged, &needed)?);
+        let (staged, recorded) = records.copies();
+        let files = PluginFiles::new(Stager::new(staged, recorded)?);
         let lifecycle = Lifecycle::new(services, table, records, Tries::read(folder)?, settings);
         Ok(Self { lifecycle, files })
     }

@@ -100,6 +100,53 @@ fn on_a_disk_of_64_kib_what_fits_serves() {
     host.stop();
 }
 
+/// Starts a daemon with the state of an earlier one on a disk that is full. That disk ends with the daemon.
+fn start_on_a_full_disk(earlier: Daemon, mounts: &Mounts) -> Daemon {
+    let script = "cp -a state saved && mount -t tmpfs -o mode=700,size=64m tmpfs state && cp -a saved/. state \
+                  && rm -r saved && (cat /dev/zero > state/ballast; ! echo more > state/probe) 2> /dev/null";
+    earlier.end().mount(mounts, script).start()
+}
+
+#[test]
+fn a_start_on_a_full_disk_serves_what_served_before() {
+    let Some(mounts) = Mounts::or_skip() else { return };
+    let host = host().start();
+    host.put_build(Build::new(2));
+    check_done(&host.reload("changing"));
+    let copies = |host: &Daemon| fs::read_dir(host.seen("state/staged")).unwrap().count();
+    let before = copies(&host);
+    let host = start_on_a_full_disk(host, &mounts);
+    check_serves(&host, Build::new(2));
+    assert_eq!(host.plugin_status("changing")["generation"], 2);
+    assert_eq!(copies(&host), before, "neither copied nor lost");
+    // An earlier build is staged again by a rollback, for which there is no room.
+    let rollback = host.admin_post("plugins/changing/rollback", &json!({}));
+    let (step, detail) = check_refused(&rollback, 422, "reload_failed");
+    assert!(step == "stage" && detail.contains("No space left on device"), "{step}: {detail}");
+    check_serves(&host, Build::new(2));
+    host.mount(&mounts, "rm state/ballast");
+    check_done(&host.admin_post("plugins/changing/rollback", &json!({})));
+    check_serves(&host, Build::new(1));
+    host.stop();
+}
+
+#[test]
+fn a_start_on_a_full_disk_serves_what_served_although_the_file_is_another_one() {
+    let Some(mounts) = Mounts::or_skip() else { return };
+    let host = host().start();
+    check_serves(&host, Build::new(1));
+    host.put_build(Build::new(2));
+    let host = start_on_a_full_disk(host, &mounts);
+    check_serves(&host, Build::new(1));
+    assert!(
+        host.failure("libchanging.so").is_some_and(|failure| failure.contains("No space left on device"))
+    );
+    host.mount(&mounts, "rm state/ballast");
+    check_done(&host.reload("changing"));
+    check_serves(&host, Build::new(2));
+    host.stop();
+}
+
 #[test]
 fn a_state_directory_that_became_read_only_is_named() {
     let Some(mounts) = Mounts::or_skip() else { return };

@@ -68,6 +68,7 @@ impl Plugins {
         }
         self.lifecycle.failures.replace(report.failed.iter().cloned(), &BTreeSet::new());
         self.record_all().await;
+        self.files.stager.end_of_start();
         let passed_over = passed_over.map_or_else(String::new, |names| {
             let suffix = std::env::consts::DLL_SUFFIX;
             format!("; passed over, as their names do not end in {suffix}: {names}")

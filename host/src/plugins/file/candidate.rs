@@ -56,7 +56,7 @@ impl Candidate {
     }
 
     pub(crate) fn stage_opened(
-        source: File,
+        mut source: File,
         opened: Metadata,
         (path, original): (&Path, &Path),
         stager: &Stager,
@@ -64,7 +64,8 @@ impl Candidate {
     ) -> Result<Self, PluginError> {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let warning = trust::check_file(trust, &file, &opened)?;
-        let staged = stager.stage(source, &file)?;
+        let adopted = stager.adopt(&mut source, &file)?;
+        let staged = adopted.map_or_else(|| stager.stage(source, &file), Ok)?;
         trust::check_signature(trust, path, &staged)?;
         let copy = staged.open().map_err(PluginError::file(&file, "read"))?;
         let cache = object::ReadCache::new(copy);

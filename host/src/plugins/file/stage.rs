@@ -3,15 +3,16 @@
 //! The operator may overwrite, truncate or delete the original at any time: overwriting a mapped file kills the
 //! process, and the same path or inode would give the old code again.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
 use super::trust::signature_file::{copy_of_signature, forget_signature};
+use crate::base::Mutex;
 use crate::files::{DirFault, PrivateDir, PrivatePath, open_regular};
 use crate::plugins::error::PluginError;
 
@@ -27,6 +28,8 @@ pub struct Stager {
     /// Random: no two processes that used the folder give the same name.
     process: u64,
     next: AtomicU64,
+    /// Recorded copies of an earlier process that this one has not used, by name, with the digests on record.
+    unused: Mutex<BTreeMap<String, String>>,
 }
 
 /// A private copy of a plugin file. The copy is removed when this is dropped, unless the commit record names it;
@@ -71,26 +74,68 @@ pub(crate) fn remove_copy(folder: &PrivateDir, copy: &str) {
 }
 
 impl Stager {
-    /// Takes the folder; of what an earlier process left in it, only `needed` stays.
+    /// Takes the folder; of what an earlier process left in it, only the `recorded` copies stay. Their digests are
+    /// the values.
     ///
     /// # Errors
     /// [`DirFault`] for a folder that others than this user may write to, and what the system says, with the entry that
     /// cannot be removed.
-    pub fn new(folder: PrivatePath, needed: &BTreeSet<String>) -> Result<Self, DirFault> {
+    pub fn new(folder: PrivatePath, recorded: BTreeMap<String, String>) -> Result<Self, DirFault> {
         let opened = folder.open()?;
         let system = |path: PathBuf| move |source| DirFault::System { path, source };
         for name in opened.names().map_err(system(opened.path().to_owned()))? {
             let shown = name.to_string_lossy();
-            if !needed.contains(copy_of_signature(&shown).unwrap_or(&shown)) {
+            if !recorded.contains_key(copy_of_signature(&shown).unwrap_or(&shown)) {
                 opened.remove(&name).map_err(system(opened.path().join(&name)))?;
             }
         }
-        Ok(Self { folder, process: rand::random(), next: AtomicU64::new(1) })
+        Ok(Self { folder, process: rand::random(), next: AtomicU64::new(1), unused: Mutex::new(recorded) })
     }
 
     /// Returns the folder of the copies.
     pub(crate) fn folder(&self) -> &PrivatePath {
         &self.folder
+    }
+
+    /// Takes the recorded copy of an earlier process that has the content of `source`, if there is one: a start needs
+    /// no room on the disk for builds that served before. This process has never mapped that copy.
+    ///
+    /// # Errors
+    /// [`PluginError::File`], for the source alone.
+    pub(crate) fn adopt(
+        &self,
+        source: &mut (impl Read + Seek),
+        file: &str,
+    ) -> Result<Option<Staged>, PluginError> {
+        if self.unused.lock().is_empty() {
+            return Ok(None);
+        }
+        let read = digest_of(&mut *source).and_then(|sha256| source.rewind().map(|()| sha256));
+        let sha256 = read.map_err(PluginError::file(file, "read"))?;
+        let copy = {
+            let mut unused = self.unused.lock();
+            let found = unused.iter().find(|(_, recorded)| **recorded == sha256);
+            let Some(copy) = found.map(|(copy, _)| copy.clone()) else { return Ok(None) };
+            unused.remove(&copy);
+            copy
+        };
+        Ok(self.recorded(copy, file, sha256).ok().flatten())
+    }
+
+    /// Leaves recorded copies alone from now on: the start is over, and all files are copied.
+    pub(crate) fn end_of_start(&self) {
+        self.unused.lock().clear();
+    }
+
+    /// Opens a recorded copy; `None` if its content is not what the record says.
+    fn recorded(&self, copy: String, file: &str, sha256: String) -> io::Result<Option<Staged>> {
+        let opened = self.folder.open()?.read(&copy)?;
+        let bytes = opened.metadata()?.len();
+        if digest_of(&opened)? != sha256 {
+            return Ok(None);
+        }
+        let (folder, file) = (self.folder.clone(), file.to_owned());
+        Ok(Some(Staged { copy, folder, file, sha256, bytes, recorded: true.into() }))
     }
 
     /// Copies `source`, which is the operator's file of the name `file`, under a name that is never used again.
@@ -161,7 +206,7 @@ pub(crate) mod tests {
 
     /// A stager of a folder of the scratch directory.
     pub(crate) fn stager(scratch: &Path) -> Stager {
-        Stager::new(PrivatePath::inside(scratch, "staged"), &BTreeSet::new()).unwrap()
+        Stager::new(PrivatePath::inside(scratch, "staged"), BTreeMap::new()).unwrap()
     }
 
     #[test]
@@ -174,8 +219,8 @@ pub(crate) mod tests {
         fs::write(folder.join("litter"), b"").unwrap();
         std::os::unix::fs::symlink(&original, folder.join("link")).unwrap();
         fs::write(folder.join("needed"), b"").unwrap();
-        let needed = BTreeSet::from(["needed".to_owned()]);
-        let stager = Stager::new(PrivatePath::inside(scratch.path(), "staged"), &needed).unwrap();
+        let recorded = BTreeMap::from([("needed".to_owned(), String::new())]);
+        let stager = Stager::new(PrivatePath::inside(scratch.path(), "staged"), recorded).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         assert!(folder.join("needed").exists() && original.exists());
         let first = stager.stage(&b"abc"[..], "libx.so").unwrap();
@@ -191,10 +236,38 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_recorded_copy_is_taken_once_and_only_as_it_was() {
+        const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().join("staged");
+        let stager = |content: &[u8]| {
+            drop(stager(scratch.path()));
+            fs::write(folder.join("old.so"), content).unwrap();
+            let recorded = BTreeMap::from([("old.so".to_owned(), ABC.to_owned())]);
+            Stager::new(PrivatePath::inside(scratch.path(), "staged"), recorded).unwrap()
+        };
+        let taken = |stager: &Stager, source: &[u8]| {
+            let mut source = io::Cursor::new(source.to_vec());
+            let taken = stager.adopt(&mut source, "libx.so").unwrap();
+            assert_eq!(source.position(), 0);
+            taken.map(|staged| staged.copy.clone())
+        };
+        let whole = stager(b"abc");
+        assert_eq!(taken(&whole, b"abd"), None);
+        assert_eq!(taken(&whole, b"abc").as_deref(), Some("old.so"));
+        assert!(folder.join("old.so").exists(), "the record names it");
+        assert_eq!(taken(&whole, b"abc"), None, "no two libraries are mapped from one path");
+        assert_eq!(taken(&stager(b"abd"), b"abc"), None, "the copy has changed");
+        let later = stager(b"abc");
+        later.end_of_start();
+        assert_eq!(taken(&later, b"abc"), None);
+    }
+
+    #[test]
     fn a_folder_that_is_in_the_way_is_named() {
         let scratch = tempfile::tempdir().unwrap();
         fs::create_dir_all(scratch.path().join("staged/inner")).unwrap();
-        let refused = Stager::new(PrivatePath::inside(scratch.path(), "staged"), &BTreeSet::new());
+        let refused = Stager::new(PrivatePath::inside(scratch.path(), "staged"), BTreeMap::new());
         let refused = refused.unwrap_err().to_string();
         assert!(refused.contains("staged/inner: Is a directory"), "{refused}");
     }

@@ -18,6 +18,7 @@ use trust_error::TrustError;
 
 use super::stage::Staged;
 use crate::config::Trust;
+use crate::files::PrivateDir;
 use crate::plugins::error::PluginError;
 
 /// Every user may write.
@@ -37,8 +38,12 @@ pub(crate) fn check_signature(trust: &Trust, file: &Path, staged: &Staged) -> Re
         let verified = verified.map_err(PluginError::file(&staged.file, "read"))?;
         verified.map_err(|why| untrusted(staged, why))?;
     }
-    let folder = staged.folder.open().map_err(io::Error::from);
-    let kept = folder.and_then(|folder| folder.replace(&signature_name(&staged.copy), &signature.bytes));
+    let keep = |folder: PrivateDir| match FileSignature::beside(&folder.entry(&staged.copy)) {
+        // Beside a copy that was made before: a full disk has no room for it once more.
+        Ok(kept) if kept.bytes == signature.bytes => Ok(()),
+        _ => folder.replace(&signature_name(&staged.copy), &signature.bytes),
+    };
+    let kept = staged.folder.open().map_err(io::Error::from).and_then(keep);
     kept.map_err(PluginError::file(&staged.file, "copied to the state directory"))
 }
 

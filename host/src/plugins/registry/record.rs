@@ -4,7 +4,7 @@
 //! says is published: a host that dies at any moment comes back with the generation that it last committed to.
 //! A build is noted as tried before any of its code runs, so that one that kills the host is not tried twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -40,9 +40,10 @@ impl Default for Book {
 }
 
 impl Book {
-    fn copies(&self) -> BTreeSet<String> {
+    /// The names of all copies, with their digests.
+    fn copies(&self) -> BTreeMap<String, String> {
         let builds = self.plugins.values().flat_map(|plugin| plugin.committed.iter().chain(&plugin.kept));
-        builds.map(|build| build.copy.clone()).collect()
+        builds.map(|build| (build.copy.clone(), build.sha256.clone())).collect()
     }
 }
 
@@ -133,8 +134,8 @@ impl Records {
         Ok(Self { folder: PrivatePath::new(folder), staged, book: Mutex::new(book) })
     }
 
-    /// Returns the folder of staged copies, and the names of the copies that the record needs.
-    pub(crate) fn copies(&mut self) -> (PrivatePath, BTreeSet<String>) {
+    /// Returns the folder of staged copies, and the names of the copies that the record needs, with their digests.
+    pub(crate) fn copies(&mut self) -> (PrivatePath, BTreeMap<String, String>) {
         (self.staged.clone(), self.book.get_mut().copies())
     }
 
@@ -174,7 +175,9 @@ impl OpenBook<'_> {
         }
         let text = serde_json::to_vec_pretty(&next)?;
         let (folder, copies) = (self.records.folder.clone(), self.records.staged.clone());
-        let obsolete: Vec<String> = self.book.copies().difference(&next.copies()).cloned().collect();
+        let needed = next.copies();
+        let obsolete: Vec<String> =
+            self.book.copies().into_keys().filter(|copy| !needed.contains_key(copy)).collect();
         let written = tokio::task::spawn_blocking(move || {
             let copies = copies.open()?;
             for copy in &staged {
@@ -275,7 +278,7 @@ mod tests {
         fs::write(scratch.path().join("plugins.json.new"), "{").unwrap();
         let mut again = read(scratch.path());
         assert_eq!(again.plugins().await.get("x"), Some(&record));
-        assert_eq!(again.copies().1.into_iter().collect::<Vec<_>>(), ["a-1.so", "a-3.so"]);
+        assert_eq!(again.copies().1.into_keys().collect::<Vec<_>>(), ["a-1.so", "a-3.so"]);
     }
 
     #[tokio::test]
