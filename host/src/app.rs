@@ -25,5 +25,6 @@ pub use core_dumps::refuse_core_dumps;
 pub use daemon::{Daemon, Exit};
 pub use error::AppError;
 pub use reloader::Reread;
+pub use signals::exit_code_of;
 pub use sockets::Sockets;
 pub use state_dir::StateDir;

@@ -42,8 +42,7 @@ fn bound_exit(code: u8) {
             std::thread::park_timeout(left);
         }
         tracing::warn!("exit handlers or destructors of plugins do not return: ending without them");
-        log::flush();
-        signal_hook::low_level::exit(code.into());
+        framex_host::plugins::end_process(code);
     };
     // Without a thread, the end waits for them.
     let _unbound = std::thread::Builder::new().name("exit".to_owned()).spawn(bound);

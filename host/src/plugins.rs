@@ -42,6 +42,12 @@ pub fn enter_worker() {
     run::watchdog::enter_worker();
 }
 
+/// Ends the process at once, without exit handlers of plugins, once the log is written.
+pub fn end_process(code: u8) -> ! {
+    crate::base::flush_log();
+    native::end_process(code)
+}
+
 /// Checks the bytes of a plugin file, as before it is mapped; for fuzzing.
 ///
 /// # Errors

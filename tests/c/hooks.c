@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -213,6 +214,45 @@ CALL(sets_variables) {
     return FRAMEX_STATUS_OK;
 }
 
+CALL(exits) {
+    UNUSED;
+    (void)out;
+    exit(0);
+}
+
+CALL(exits_quickly) {
+    UNUSED;
+    (void)out;
+    quick_exit(0);
+}
+
+CALL(exits_at_once) {
+    UNUSED;
+    (void)out;
+    _exit(0);
+}
+
+CALL(exits_with_256) {
+    UNUSED;
+    (void)out;
+    exit(256);
+}
+
+/* Says how a child ends that calls exit(0), and one that calls _exit(7). */
+CALL(forks) {
+    UNUSED;
+    int first = -1, second = -1;
+    pid_t child = fork();
+    if (child == 0) exit(0);
+    waitpid(child, &first, 0);
+    child = fork();
+    if (child == 0) _exit(7);
+    waitpid(child, &second, 0);
+    int as_they_like = WIFEXITED(first) && WEXITSTATUS(first) == 0 && WIFEXITED(second) && WEXITSTATUS(second) == 7;
+    *out = answer(as_they_like ? "yes" : "no");
+    return FRAMEX_STATUS_OK;
+}
+
 typedef int32_t (*Call)(const void *, const FramexCallContext *, FramexSlice, const FramexWaker *, FramexBuffer *,
                         FramexFuture *);
 
@@ -228,6 +268,11 @@ static int32_t offer_all(FramexBuffer *error) {
         {NAME ".has_that_stack", has_that_stack},
         {NAME ".reads_variables", reads_variables},
         {NAME ".sets_variables", sets_variables},
+        {NAME ".exits", exits},
+        {NAME ".exits_quickly", exits_quickly},
+        {NAME ".exits_at_once", exits_at_once},
+        {NAME ".exits_with_256", exits_with_256},
+        {NAME ".forks", forks},
     };
     int32_t status = FRAMEX_STATUS_OK;
     for (size_t at = 0; at < sizeof all / sizeof *all && status == FRAMEX_STATUS_OK; at++) {
@@ -246,6 +291,11 @@ static void lower_a_limit(void) {
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = 16;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void lower_a_hard_limit(void) {
+    struct rlimit limit = {.rlim_cur = 200, .rlim_max = 300};
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
@@ -287,6 +337,8 @@ static int32_t on_start(const FramexHost *given, void **instance, FramexBuffer *
     if (is("directory") && chdir("/") != 0) return FRAMEX_STATUS_ERR;
     if (is("locale") && setlocale(LC_ALL, "C.UTF-8") == NULL) return FRAMEX_STATUS_ERR;
     if (is("limit")) lower_a_limit();
+    if (is("hard_limit")) lower_a_hard_limit();
+    if (is("exit")) exit(0);
     if (is("streams")) change_streams();
     if (is("on_exit")) on_exit(on_exit_called, NULL);
     if (is("atexit")) atexit(at_exit), at_quick_exit(at_exit), pthread_atfork(at_exit, at_exit, at_exit);

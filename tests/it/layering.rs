@@ -28,12 +28,13 @@ const ORDER: [&str; 12] = [
 ];
 
 /// The files that may have hand-written `unsafe`, or emit it.
-const UNSAFE: [&str; 30] = [
+const UNSAFE: [&str; 31] = [
     "host/src/plugins/load/generation.rs",
     "host/src/plugins/load/library.rs",
     "host/src/plugins/native/callbacks.rs",
     "host/src/plugins/native/contained.rs",
     "host/src/plugins/native/environment.rs",
+    "host/src/plugins/native/exit.rs",
     "host/src/plugins/native/keys.rs",
     "host/src/plugins/native/original.rs",
     "host/src/plugins/native/own_locals.rs",

@@ -10,8 +10,10 @@ pub(super) use signal_hook::consts::SIGINT;
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGIO, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXFSZ};
 use signal_hook::{flag, iterator};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::AppError;
+use crate::plugins::end_process;
 
 /// The number of signals that can wait; further ones would change nothing.
 const WAITING_MAX: usize = 4;
@@ -21,11 +23,17 @@ const WAITING_MAX: usize = 4;
 /// it.
 const WITHOUT_EFFECT: [i32; 7] = [SIGXFSZ, SIGALRM, SIGVTALRM, SIGPROF, SIGUSR1, SIGUSR2, SIGIO];
 
-/// The signals that stop the daemon.
+/// Returns the exit code of a process that a signal ends.
+#[must_use]
+pub fn exit_code_of(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(1)
+}
+
+/// The signals that stop the daemon. Once this is dropped, a signal ends the process at once: exit handlers of plugins
+/// may take their time.
 #[derive(Debug)]
 pub(super) struct Signals {
     arrived: mpsc::Receiver<i32>,
-    handle: iterator::Handle,
 }
 
 impl Signals {
@@ -35,19 +43,19 @@ impl Signals {
             flag::register(signal, Arc::default())?;
         }
         let mut signals = iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-        let handle = signals.handle();
         let (tx, arrived) = mpsc::channel(WAITING_MAX);
         let (hangup_tx, hangups) = mpsc::channel(1);
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
-                // Full: one of the same effect already waits. Closed: the daemon has stopped.
-                let _waiting = match signal {
-                    SIGHUP => hangup_tx.try_send(()).is_ok(),
-                    _ => tx.try_send(signal).is_ok(),
-                };
+                // Full: one of the same effect already waits.
+                if signal == SIGHUP {
+                    let _waiting = hangup_tx.try_send(());
+                } else if let Err(TrySendError::Closed(signal)) = tx.try_send(signal) {
+                    end_at_once(signal);
+                }
             }
         })?;
-        Ok((Self { arrived, handle }, hangups))
+        Ok((Self { arrived }, hangups))
     }
 
     /// Runs `work` unless a signal comes first.
@@ -73,6 +81,14 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        self.handle.close();
+        self.arrived.close();
+        if let Ok(signal) = self.arrived.try_recv() {
+            end_at_once(signal);
+        }
     }
+}
+
+fn end_at_once(signal: i32) -> ! {
+    tracing::warn!(signal, "a signal while the host ends: ending at once");
+    end_process(exit_code_of(signal))
 }

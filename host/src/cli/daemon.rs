@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use framex_host::app::{AppError, Daemon, Exit, Sockets};
+use framex_host::app::{AppError, Daemon, Exit, Sockets, exit_code_of};
 use framex_host::config::{Config, Overrides};
 
 use super::arguments::RunFlags;
@@ -41,8 +41,7 @@ pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, Failed> {
         }
         Exit::Forced(signal) => {
             // What is in flight is given up, and so are exit handlers of plugins.
-            log::flush();
-            signal_hook::low_level::exit(code_of(signal).into())
+            framex_host::plugins::end_process(exit_code_of(signal))
         }
     };
     Ok(code)
@@ -69,15 +68,10 @@ fn say_who_starts(config: &Path) {
     tracing::info!(version, commit, config = %file.display(), pid, "framex-host starts");
 }
 
-/// The exit code of a process that a signal ends.
-fn code_of(signal: i32) -> u8 {
-    u8::try_from(128 + signal).unwrap_or(1)
-}
-
 pub(crate) fn not_started(error: &AppError) -> Failed {
     let text = error.to_string();
     match error {
-        AppError::Stopped(signal) => Failed { code: code_of(*signal), ..Failed::new(text) },
+        AppError::Stopped(signal) => Failed { code: exit_code_of(*signal), ..Failed::new(text) },
         error if error.is_config() => Failed::usage(text),
         _ => Failed::new(text),
     }

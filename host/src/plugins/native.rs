@@ -12,6 +12,7 @@
 //! - [`standing`], [`signals`]: what the host relies on is put back, and the plugin is named.
 //! - [`environment`]: variables change without a moment at which another thread reads freed memory.
 //! - [`own_locals`]: a constructor that hangs holds the loader's lock, which the host's own thread-locals do not need.
+//! - [`exit`]: the end of the process is the host's, and no library ends it with the exit code 0.
 //! - [`spawned`]: threads that a library has begun keep it mapped.
 //!
 //! It cannot see system calls that a library makes itself during a call, and threads that C code begins while it is
@@ -20,6 +21,7 @@
 mod callbacks;
 mod contained;
 mod environment;
+mod exit;
 mod keys;
 mod libraries;
 mod original;
@@ -32,16 +34,19 @@ mod thread_exit;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+pub(super) use exit::end_process;
 pub(super) use libraries::watch;
 pub(super) use thread_exit::enter_worker;
 pub(super) use thread_exit::{enter_mapper, flush, run_and_flush, touch as touch_worker, while_mapping};
 
+use super::process::changes::ProcessChanges;
 use super::process::maps;
 use crate::base::Mutex;
 
 /// Notes what the process is like before any plugin code runs in it: what [`look`] puts back. Only the first call does.
 pub(super) fn prepare() {
     thread_exit::prepare();
+    exit::prepare();
     contained::prepare();
     keys::prepare();
     callbacks::prepare();
@@ -62,11 +67,11 @@ pub(super) fn check_room() -> Result<(), String> {
     keys::check_room()
 }
 
-/// Puts back what the host relies on, after code of a plugin has run. Returns what had changed.
-pub(super) fn look() -> Vec<String> {
+/// Puts back what the host relies on, after code of a plugin has run.
+pub(super) fn look() -> ProcessChanges {
     settle_dependencies();
-    let mut changed = signals::look();
-    changed.extend(standing::look());
+    let mut changed = standing::look();
+    changed.put_back.splice(..0, signals::look());
     changed
 }
 

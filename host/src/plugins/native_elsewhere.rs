@@ -2,8 +2,15 @@
 
 use std::ops::Range;
 
+use super::process::changes::ProcessChanges;
+
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
 pub(super) fn enter_worker() {}
+
+/// Ends the process, without exit handlers.
+pub(super) fn end_process(code: u8) -> ! {
+    signal_hook::low_level::exit(code.into())
+}
 
 pub(super) fn enter_mapper() {}
 
@@ -21,8 +28,8 @@ pub(super) fn while_mapping<T>(map: impl FnOnce() -> T) -> T {
 
 pub(super) fn watch(_: Range<usize>) {}
 
-pub(super) fn look() -> Vec<String> {
-    Vec::new()
+pub(super) fn look() -> ProcessChanges {
+    ProcessChanges::default()
 }
 
 pub(super) fn run_and_flush<T>(code: impl FnOnce() -> T) -> Result<T, String> {

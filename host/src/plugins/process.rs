@@ -1,6 +1,7 @@
 //! The mappings of this process, and the system's loader.
 
 pub(super) mod brought;
+pub(super) mod changes;
 pub(super) mod linker;
 pub(super) mod maps;
 

@@ -188,17 +188,44 @@ fn a_constructor_that_hangs_holds_up_nothing_but_loads() {
 #[test]
 fn a_host_ends_although_a_constructor_hangs() {
     let folder = tempfile::tempdir().unwrap();
-    for (signals, code) in [(&["TERM"][..], 0), (&["TERM", "TERM"], 143)] {
+    // The second signal comes after the shutdown, when only exit handlers are left, or without a look at the shutdown.
+    for (second, code) in [(None, 0), (Some("stopped"), 143), (Some("stopping: "), 143)] {
         let config = "reload.start_timeout_ms = 300\nserver.shutdown_delay_ms = 0";
         let mut host = Daemon::builder().config(config).plugin("demo").start();
         host.put("libtiny.so", &hanging(&folder.path().join("never")));
         assert_eq!(host.admin_post("plugins", &json!({ "file": "libtiny.so" })).status, 422);
         let begun = std::time::Instant::now();
-        for signal in signals {
-            host.signal(signal);
-            host.wait_for_log("stopping: ");
+        host.signal("TERM");
+        if let Some(log) = second {
+            host.wait_for_log(log);
+            host.signal("TERM");
         }
         assert_eq!(host.wait(), Some(code), "{}", host.log());
+        if second == Some("stopped") {
+            host.wait_for_log("a signal while the host ends: ending at once");
+        }
         assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
     }
+}
+
+#[test]
+fn a_plugin_never_ends_the_host_as_if_that_had_done_its_work() {
+    for (function, call) in [
+        ("exits", "exit(0)"),
+        ("exits_quickly", "quick_exit(0)"),
+        ("exits_at_once", "_exit(0)"),
+        ("exits_with_256", "exit(256)"),
+    ] {
+        let mut host = host(&["on_exit"]).start();
+        assert_eq!(host.call("native.forks", &json!({})).json(), "yes", "{}", host.log());
+        let _no_answer = host.begin(&format!("native.{function}"), &json!({})).try_answer();
+        assert_eq!(host.wait(), Some(1), "{}", host.log());
+        let logged = host.logged(&format!("code of a plugin called `{call}`, which ends the host"));
+        assert_eq!(logged["function"], format!("native.{function}"));
+    }
+    let started = host(&["exit"]).run(&["run"]);
+    assert_eq!(started.code, Some(1), "{}", started.stderr);
+    let checked = host(&["exit"]).run(&["check"]);
+    assert_eq!(checked.code, Some(1), "{}", checked.stderr);
+    assert!(checked.stderr.contains("error: code of the plugin called `exit(0)`"), "{}", checked.stderr);
 }

@@ -57,6 +57,28 @@ fn what_a_plugin_changes_is_put_back_and_the_plugin_is_named() {
     quiet.stop();
 }
 
+/// No process without rights can raise a hard limit again: what is left goes on, and only its plugin is named.
+#[test]
+fn a_hard_limit_that_stays_low_is_told_of_once() {
+    let builder = host(&["hard_limit"]).plugin("demo");
+    let without_the_right = ["setpriv", "--bounding-set=-sys_resource"];
+    let is_root = rustix::process::geteuid().is_root();
+    let host = if is_root { builder.wrapper(&without_the_right) } else { builder }.start();
+    let limit = "the limit of open files (Operation not permitted (os error 1))";
+    let text = format!(
+        "plugin `native` changed {limit} of the host's process: that cannot be put back until the host is restarted"
+    );
+    assert_eq!(warnings(&host, "native"), json!([text]), "{}", host.log());
+    let limits = fs::read_to_string(proc_file(&host, "limits")).unwrap();
+    let files: Vec<&str> =
+        limits.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().collect();
+    assert_eq!(files[3..5], ["300", "300"], "as high as it can be");
+    reload(&host, "demo", 2);
+    assert_eq!(warnings(&host, "demo"), json!([]), "{}", host.log());
+    check_works(&host);
+    host.stop();
+}
+
 #[test]
 fn check_says_what_a_plugin_changes() {
     let checked = host(&["umask", "sigterm", "streams"]).run(&["check", "--output", "json"]);

@@ -140,8 +140,10 @@ impl Lifecycle {
                 return Err(PluginError::Start { plugin, reason });
             }
         };
-        let library =
-            library.inspect_err(|_| entry.note_mapped(number, &copy, "it failed at the step load"))?;
+        let library = library.inspect_err(|_| {
+            entry.note_mapped(number, &copy, "it failed at the step load");
+            changed.warn(&plugin, number);
+        })?;
         watch.begin(LifecycleStep::Start);
         let library = (library, changed);
         let started =

@@ -16,6 +16,7 @@ use crate::plugins::error::PluginError;
 use crate::plugins::file::descriptor::Description;
 use crate::plugins::file::stage::Staged;
 use crate::plugins::native;
+use crate::plugins::process::changes::ProcessChanges;
 use crate::plugins::run::handle::{PluginHandle, Registered};
 use crate::plugins::run::host_table::host_table;
 use crate::plugins::run::lease::{Lease, Leases};
@@ -73,7 +74,7 @@ impl Generation {
     /// # Errors
     /// [`PluginError::Start`], [`PluginError::StartTimeout`], [`PluginError::Thread`].
     pub(crate) async fn start(
-        (library, changed): (Library, Vec<String>),
+        (library, changed): (Library, ProcessChanges),
         description: Description,
         staged: Staged,
         number: u64,
@@ -249,15 +250,10 @@ impl Generation {
         self.warnings.lock().clone()
     }
 
-    /// Names the plugin for what its code changed, and the host has put back.
-    fn note_changed(&self, changed: &[String]) {
-        if changed.is_empty() {
-            return;
-        }
-        let (plugin, changed) = (&*self.plugin, changed.join(", "));
-        let warning = format!("plugin `{plugin}` changed {changed} of the host's process: that was put back");
-        tracing::warn!(plugin, generation = self.number, "{warning}");
-        self.warnings.lock().push(warning);
+    /// Names the plugin for what its code changed in the process.
+    fn note_changed(&self, changed: &ProcessChanges) {
+        let warnings = changed.warn(&self.plugin, self.number);
+        self.warnings.lock().extend(warnings);
     }
 
     fn call_on_stop(&self, InstancePointer(instance): InstancePointer) -> Result<(), String> {

@@ -12,6 +12,9 @@ use rustix::fs::{Mode, OFlags, Stat};
 use rustix::process::{Resource, Rlimit};
 use rustix::{fs, io, process, stdio};
 
+use crate::base::Mutex;
+use crate::plugins::process::changes::ProcessChanges;
+
 /// Time that a change must last to count. Some code changes the umask or an output for a moment, and puts it back itself.
 const LASTING: Duration = Duration::from_millis(20);
 
@@ -42,7 +45,8 @@ struct Standing {
     umask: Option<Mode>,
     directory: Option<OwnedFd>,
     locale: Option<CString>,
-    limits: Vec<Rlimit>,
+    /// Lower than before where a library has lowered a hard limit, which no process without rights can raise again.
+    limits: Mutex<Vec<Rlimit>>,
     core: Rlimit,
     streams: [Option<OwnedFd>; 3],
 }
@@ -61,25 +65,27 @@ pub(super) fn prepare() {
         umask: umask(),
         directory: fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok(),
         locale: locale(),
-        limits: LIMITS.iter().map(|(limit, _)| process::getrlimit(*limit)).collect(),
+        limits: Mutex::new(LIMITS.iter().map(|(limit, _)| process::getrlimit(*limit)).collect()),
         core: process::getrlimit(Resource::Core),
         streams: STREAMS.map(|(stream, ..)| io::fcntl_dupfd_cloexec(stream(), 3).ok()),
     });
 }
 
-/// Puts back what has changed, and stays so; returns what that was.
-pub(super) fn look() -> Vec<String> {
-    let Some(standing) = STANDING.get() else { return Vec::new() };
-    if changes(standing).is_empty() {
-        return Vec::new();
-    }
+/// Puts back what has changed, and stays so.
+pub(super) fn look() -> ProcessChanges {
+    let mut changed = ProcessChanges::default();
+    let Some(standing) = STANDING.get().filter(|standing| !changes(standing).is_empty()) else {
+        return changed;
+    };
     #[expect(clippy::disallowed_methods, reason = "on a thread for plugin code, and in the rare case alone")]
     std::thread::sleep(LASTING);
-    let put_back = |Change { what, put_back }| match put_back() {
-        Ok(()) => what.to_owned(),
-        Err(error) => format!("{what} (which cannot be put back: {error})"),
-    };
-    changes(standing).into_iter().map(put_back).collect()
+    for Change { what, put_back } in changes(standing) {
+        match put_back() {
+            Ok(()) => changed.put_back.push(what.to_owned()),
+            Err(error) => changed.lasting.push(format!("{what} ({error})")),
+        }
+    }
+    changed
 }
 
 fn changes(standing: &'static Standing) -> Vec<Change> {
@@ -100,10 +106,18 @@ fn changes(standing: &'static Standing) -> Vec<Change> {
     if let Some(name) = standing.locale.as_deref().filter(|name| locale().as_deref() != Some(name)) {
         changed("the locale", Box::new(move || set_locale(name)));
     }
-    for ((limit, what), was) in LIMITS.into_iter().zip(&standing.limits) {
+    for (at, ((limit, what), was)) in LIMITS.into_iter().zip(standing.limits.lock().clone()).enumerate() {
         let now = process::getrlimit(limit);
         if is_lower(now.current, was.current) || is_lower(now.maximum, was.maximum) {
-            changed(what, Box::new(move || process::setrlimit(limit, *was)));
+            let put_back = move || {
+                process::setrlimit(limit, was).inspect_err(|_| {
+                    let highest = Rlimit { current: now.maximum, maximum: now.maximum };
+                    // What is left is what the next plugin finds, which has not changed it.
+                    let _as_it_is = process::setrlimit(limit, highest);
+                    standing.limits.lock()[at] = process::getrlimit(limit);
+                })
+            };
+            changed(what, Box::new(put_back));
         }
     }
     // The one that must not become higher: memory has keys in it.

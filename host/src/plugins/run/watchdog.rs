@@ -103,6 +103,14 @@ impl Drop for Polling {
     }
 }
 
+/// Returns the function that this thread polls.
+pub(crate) fn polled_here() -> Option<FunctionName> {
+    let polled = SLOT.get()?.0.load(Ordering::Relaxed);
+    let functions = functions();
+    let watched = functions.as_ref()?.watched.get(polled as u32 as usize).filter(|_| polled != IDLE)?;
+    Some(watched.name.clone())
+}
+
 /// Makes this thread a worker, whose polls are watched: the first thing that every thread of the host's runtime does.
 pub(crate) fn enter_worker() {
     IS_WORKER.set(true);

@@ -1,0 +1,89 @@
+//! The end of the process by code of a library. `exit(0)` would tell a supervisor that the host has done its work: the
+//! exit code is never 0 then, and the log names the function. One of the files with hand-written `unsafe`.
+//!
+//! A process that a library forks ends as it likes.
+#![expect(unsafe_code, reason = "replaces functions of the C library")]
+
+use std::ffi::{c_int, c_void};
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::original::Original;
+use crate::base::flush_log;
+use crate::plugins::run::watchdog;
+
+/// The id of the process whose end is the host's alone; 0 before there is code of a plugin, and once the host ends it.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+static EXIT: Original = Original::new(c"exit");
+static QUICK_EXIT: Original = Original::new(c"quick_exit");
+static END: Original = Original::new(c"_exit");
+
+/// Looks up what is behind the functions of this file.
+pub(super) fn prepare() {
+    for original in [&EXIT, &QUICK_EXIT, &END] {
+        original.address();
+    }
+    PROCESS.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// Ends the process, without exit handlers.
+pub(in crate::plugins) fn end_process(code: u8) -> ! {
+    PROCESS.store(0, Ordering::Relaxed);
+    end(&END, code.into())
+}
+
+/// Does what `caller` asks for, but ends the host itself with a code that is not 0, and without exit handlers: other
+/// threads still run code of plugins.
+fn end_by(caller: &str, original: &Original, status: c_int) -> ! {
+    let process = PROCESS.load(Ordering::Relaxed);
+    if process == 0 || process != std::process::id() {
+        end(original, status);
+    }
+    // The system takes the lowest byte.
+    let code = match status & 0xff {
+        0 => 1,
+        code => code,
+    };
+    let function = watchdog::polled_here().map(tracing::field::display);
+    tracing::error!(function, code, "code of a plugin called `{caller}({status})`, which ends the host");
+    if !tracing::dispatcher::has_been_set() {
+        // A command has no log; without a reader, the line is lost.
+        let _unread = writeln!(io::stderr(), "error: code of the plugin called `{caller}({status})`");
+    }
+    flush_log();
+    end(&END, code)
+}
+
+fn end(original: &Original, status: c_int) -> ! {
+    type Exit = unsafe extern "C" fn(c_int) -> !;
+    let Some(original) = original.address() else { std::process::abort() };
+    // SAFETY: the C library's functions of these names have this type.
+    let original = unsafe { std::mem::transmute::<*mut c_void, Exit>(original) };
+    // SAFETY: they take any status.
+    unsafe { original(status) }
+}
+
+/// In front of glibc's function of this name.
+#[unsafe(no_mangle)]
+extern "C" fn exit(status: c_int) -> ! {
+    end_by("exit", &EXIT, status)
+}
+
+/// In front of glibc's function of this name.
+#[unsafe(no_mangle)]
+extern "C" fn quick_exit(status: c_int) -> ! {
+    end_by("quick_exit", &QUICK_EXIT, status)
+}
+
+/// In front of glibc's function of this name.
+#[unsafe(no_mangle)]
+extern "C" fn _exit(status: c_int) -> ! {
+    end_by("_exit", &END, status)
+}
+
+/// In front of glibc's function of this name.
+#[unsafe(no_mangle)]
+extern "C" fn _Exit(status: c_int) -> ! {
+    end_by("_Exit", &END, status)
+}
