@@ -22,6 +22,7 @@ pub use path::{AdminPath, PluginAction};
 pub use peers::{
     AnsweredView, FailedFetchView, LastErrorView, PeerCatalogueView, PeerView, PeersView, ProbeView,
 };
+pub(crate) use plugins::milliseconds_of;
 pub use plugins::{
     ChangeView, DifferenceView, FailedChangeView, FailedPlugin, PluginView, PluginsView, ProgressView,
     ReloadView, StepView, ZombieView,

@@ -18,10 +18,10 @@ mod registry;
 mod run;
 mod services;
 mod settings;
-mod status;
 
 pub use directory::Plugins;
 pub use directory::reload::{Asker, Prepared};
+pub use directory::startup::LoadReport;
 pub use error::PluginError;
 pub use file::descriptor::Description;
 pub use file::inspect::{Inspection, inspect};
@@ -29,12 +29,10 @@ pub use file::stage::{Staged, Stager};
 pub use file::trust::signature::SignatureInfo;
 pub use file::trust::trust_error::TrustError;
 pub use life::{LifecycleStep, PluginAction, PluginState};
-pub use registry::failures::Failure;
 pub use run::watchdog::Watchdog;
 pub(crate) use run::watchdog::{held as functions_that_held_workers, workers_held};
 pub use services::Services;
 pub use settings::{PluginConfig, Settings};
-pub use status::{Change, Difference, LastFailure, LoadReport, PluginStatus, Progress, StepTime, Zombie};
 
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
 pub fn enter_worker() {

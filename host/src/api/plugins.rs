@@ -1,6 +1,10 @@
 //! Plugins, and what became of changes to them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::base::FunctionName;
 
 /// `GET /admin/v1/plugins`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -29,11 +33,14 @@ pub struct PluginView {
     /// Name of the operator's file.
     pub file: String,
     /// Names of the functions that it registered.
-    pub functions: Vec<String>,
+    pub functions: Vec<FunctionName>,
     /// Calls and replies that hold its code.
     pub in_flight: usize,
     /// Calls inside the plugin that did not pass through the host.
     pub direct_calls: u64,
+    /// Number of failures of the layers of each function, for functions with failures; for metrics alone.
+    #[serde(skip)]
+    pub layer_failures: Vec<(FunctionName, u32)>,
     /// Mapped bytes of its library.
     pub mapped_bytes: u64,
     /// Changes that its code made to the process, one sentence each.
@@ -82,6 +89,11 @@ pub struct StepView {
     pub step: String,
     /// Its duration in milliseconds.
     pub ms: f64,
+}
+
+/// Returns a duration in milliseconds, with three digits behind the point.
+pub(crate) fn milliseconds_of(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// A change that is under way.

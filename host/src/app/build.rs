@@ -119,7 +119,9 @@ fn identity(config: &Config, state_dir: &StateDir) -> Identity {
 /// Returns the plugins that serve, and their functions.
 pub(super) fn known(plugins: &Plugins, failed: Vec<String>) -> Known {
     let mut known = Known { failed, ..Known::default() };
-    for status in plugins.statuses().into_iter().filter(|status| status.state == PluginState::Published) {
+    for status in
+        plugins.statuses().into_iter().filter(|status| status.state == PluginState::Published.as_str())
+    {
         known.plugins.insert(status.name);
         known.functions.extend(status.functions);
     }

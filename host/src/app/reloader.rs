@@ -11,9 +11,10 @@ use super::active::ActiveConfig;
 use super::build;
 use super::file_watcher::WatchedPaths;
 use super::supervisor::Reloading;
+use crate::api::{FailedPlugin, ReloadView};
 use crate::base::{Mutex, MutexGuard, Tasks};
 use crate::config::{Config, ConfigError};
-use crate::http::admin::{HostChange, HostRefusal, ReloadHost, Token};
+use crate::http::admin::{HostRefusal, ReloadHost, Token};
 use crate::http::{Policy, Service, Tls};
 use crate::peers::Discovered;
 use crate::plugins::{Asker, LifecycleStep, PluginError, Plugins, Prepared};
@@ -134,7 +135,7 @@ impl Reloader {
     ///
     /// # Errors
     /// All problems.
-    pub(super) async fn reload(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
+    pub(super) async fn reload(&self, allow_breaking: bool, asker: Asker) -> Result<ReloadView, HostRefusal> {
         let _one_by_one = self.reloading.lock().await;
         let _told = Reloading::begin();
         // Before the files are read: what is written meanwhile is not in force.
@@ -150,7 +151,7 @@ impl Reloader {
         reloaded
     }
 
-    async fn reload_once(&self, allow_breaking: bool, asker: Asker) -> Result<HostChange, HostRefusal> {
+    async fn reload_once(&self, allow_breaking: bool, asker: Asker) -> Result<ReloadView, HostRefusal> {
         let reread = Arc::clone(&self.reread);
         let read = tokio::task::spawn_blocking(move || (*reread)()).await;
         let mut config = match read {
@@ -196,7 +197,8 @@ impl Reloader {
         }
         warnings.extend(of_files);
         tracing::info!(changed_plugins = plugins.len(), "reloaded");
-        Ok(HostChange { plugins, unchanged, restart_required, warnings })
+        let restart_required = restart_required.into_iter().map(str::to_owned).collect();
+        Ok(ReloadView { plugins, unchanged, restart_required, warnings })
     }
 }
 
@@ -204,7 +206,7 @@ impl ReloadHost for Reloader {
     fn reload<'a>(
         &'a self,
         allow_breaking: bool,
-    ) -> Pin<Box<dyn Future<Output = Result<HostChange, HostRefusal>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<ReloadView, HostRefusal>> + Send + 'a>> {
         Box::pin(self.reload(allow_breaking, Asker::Operator))
     }
 }
@@ -216,7 +218,12 @@ fn of_config(detail: String) -> HostRefusal {
 fn of_plugins(failed: Vec<(String, PluginError)>) -> HostRefusal {
     let step = failed.first().map_or(LifecycleStep::Stage, |(_, error)| error.step()).as_str();
     let sentences: Vec<String> = failed.iter().map(|(_, error)| error.to_string()).collect();
-    let plugins =
-        failed.into_iter().map(|(what, error)| (what, error.step().as_str(), error.to_string())).collect();
+    let plugins = failed.into_iter().zip(&sentences).map(|((plugin, error), reason)| FailedPlugin {
+        plugin,
+        step: Some(error.step().as_str().to_owned()),
+        reason: Some(reason.clone()),
+        since: None,
+    });
+    let plugins = plugins.collect();
     HostRefusal { step, detail: sentences.join("; "), plugins }
 }

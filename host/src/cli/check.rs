@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framex_host::api::{FUNCTIONS_PATH, OPENAPI_PATH};
+use framex_host::api::{FUNCTIONS_PATH, OPENAPI_PATH, PluginView};
 use framex_host::app::{AppError, start_plugins};
 use framex_host::base::{Identity, one_line};
 use framex_host::config::{Config, Known, SealedCalls};
 use framex_host::files::PrivateDir;
 use framex_host::functions::{Dispatch, Table};
-use framex_host::plugins::{LoadReport, PluginStatus};
+use framex_host::plugins::LoadReport;
 use framex_host::router::{Router, Routes};
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     Err(Failed::several(sentences).with_json(shown))
 }
 
-async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginStatus>), Failed> {
+async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginView>), Failed> {
     // Not the daemon's folder: one may be running with this very config.
     let unusable = |fault| daemon::not_started(&AppError::state(&config.state_dir, fault));
     let state = PrivateDir::open(&config.state_dir).map_err(unusable)?;
@@ -139,12 +139,12 @@ fn access_text(config: &Config) -> String {
     format!("plain calls {plain}; sealed calls {sealed}{reach}")
 }
 
-fn plugin_json(status: &PluginStatus) -> Value {
-    let functions: Vec<&str> = status.functions.iter().map(framex_host::base::FunctionName::as_str).collect();
-    json!({ "name": status.name, "version": status.version, "file": status.file, "sha256": status.sha256, "functions": functions })
+fn plugin_json(status: &PluginView) -> Value {
+    let PluginView { name, version, file, sha256, functions, .. } = status;
+    json!({ "name": name, "version": version, "file": file, "sha256": sha256, "functions": functions })
 }
 
-fn text(config: &Config, statuses: &[PluginStatus], keys: &[keys::Listed]) -> String {
+fn text(config: &Config, statuses: &[PluginView], keys: &[keys::Listed]) -> String {
     let mut rows = Vec::new();
     for status in statuses {
         for function in &status.functions {

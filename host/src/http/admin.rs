@@ -22,7 +22,7 @@ use crate::files::SocketPlace;
 
 pub use gate::Token;
 pub use socket::serve;
-pub use state::{Admin, HostChange, HostRefusal, ReloadHost};
+pub use state::{Admin, HostRefusal, ReloadHost};
 pub use tcp::Tcp;
 
 /// Listens on a unix socket that only this user may open (mode 0600). A socket that a dead host left is replaced. Also

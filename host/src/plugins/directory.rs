@@ -4,13 +4,14 @@ mod change;
 mod difference;
 mod look;
 pub(super) mod reload;
-mod startup;
+pub(super) mod startup;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::native;
+use crate::api::{FailedPlugin, PluginView};
 use crate::base::FunctionName;
 use crate::files::DirFault;
 use crate::functions::Table;
@@ -18,12 +19,10 @@ use crate::plugins::file::plugin_files::PluginFiles;
 use crate::plugins::file::stage::Stager;
 use crate::plugins::lifecycle::Lifecycle;
 use crate::plugins::registry::entry::Entry;
-use crate::plugins::registry::failures::Failure;
 use crate::plugins::registry::record::Records;
 use crate::plugins::registry::tries::Tries;
 use crate::plugins::services::Services;
 use crate::plugins::settings::Settings;
-use crate::plugins::status::PluginStatus;
 
 /// The plugins of this host.
 pub struct Plugins {
@@ -69,14 +68,14 @@ impl Plugins {
 
     /// Returns the plugins that were ever published, by name, without a look at their files.
     #[must_use]
-    pub fn loaded(&self) -> Vec<PluginStatus> {
+    pub fn loaded(&self) -> Vec<PluginView> {
         self.lifecycle.registry.statuses()
     }
 
     /// Returns the plugins that were ever published, by name. Looks at the times of their files, and reads none. Blocks on
     /// the disk.
     #[must_use]
-    pub fn statuses(&self) -> Vec<PluginStatus> {
+    pub fn statuses(&self) -> Vec<PluginView> {
         let status = |(name, entry): &(String, Arc<Entry>)| {
             let mut status = entry.status()?;
             status.differs_from_file = self.difference(name, entry);
@@ -95,7 +94,7 @@ impl Plugins {
 
     /// Returns the files and plugins that are not served, by name. Blocks on the disk.
     #[must_use]
-    pub fn failures(&self) -> Vec<Failure> {
+    pub fn failures(&self) -> Vec<FailedPlugin> {
         self.lifecycle.failures.all()
     }
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use entry::Entry;
 
+use crate::api::PluginView;
 use crate::base::{FunctionName, Mutex, nearest};
 use crate::plugins::error::PluginError;
-use crate::plugins::status::PluginStatus;
 
 /// Longest part of an unknown name that an error repeats, in characters.
 const UNKNOWN_CHARS_MAX: usize = 64;
@@ -49,7 +49,7 @@ impl Registry {
     }
 
     /// Returns the plugins that were ever published, by name, without a look at their files.
-    pub(crate) fn statuses(&self) -> Vec<PluginStatus> {
+    pub(crate) fn statuses(&self) -> Vec<PluginView> {
         self.all().iter().filter_map(|(_, entry)| entry.status()).collect()
     }
 

@@ -6,7 +6,6 @@ use crate::cli::output::table;
 
 /// Returns the plugin as rows.
 pub(super) fn text(plugin: PluginView) -> String {
-    let kept: Vec<String> = plugin.kept.iter().map(u64::to_string).collect();
     // Nothing is mapped of a plugin that was withdrawn.
     let mapped_bytes = Some(plugin.mapped_bytes).filter(|bytes| *bytes > 0);
     let zombies: Vec<String> = plugin.zombies.iter().map(zombie).collect();
@@ -18,7 +17,7 @@ pub(super) fn text(plugin: PluginView) -> String {
         ("functions", list(&plugin.functions)),
         ("generation", plugin.generation.to_string()),
         ("in flight", plugin.in_flight.to_string()),
-        ("kept", list(&kept)),
+        ("kept", list(&plugin.kept)),
         ("last failure", or_dash(plugin.last_failure.as_ref().map(failure))),
         ("mapped bytes", or_dash(mapped_bytes)),
         ("name", plugin.name),
@@ -37,7 +36,8 @@ pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-fn list(values: &[String]) -> String {
+fn list(values: &[impl ToString]) -> String {
+    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
     or_dash((!values.is_empty()).then(|| values.join(", ")))
 }
 
@@ -59,6 +59,8 @@ fn zombie(ZombieView { generation, reason, mapped_bytes }: &ZombieView) -> Strin
 
 #[cfg(test)]
 mod tests {
+    use framex_host::base::FunctionName;
+
     use super::*;
 
     #[test]
@@ -70,7 +72,7 @@ mod tests {
         };
         let zombie = ZombieView { generation: 1, reason: "a thread".to_owned(), mapped_bytes: 7 };
         let text = text(PluginView {
-            functions: vec!["a.b".to_owned(), "a.c".to_owned()],
+            functions: ["a.b", "a.c"].map(|name| FunctionName::new(name).unwrap()).into(),
             last_failure: Some(last_failure),
             zombies: vec![zombie],
             ..PluginView::default()

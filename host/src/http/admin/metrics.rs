@@ -18,6 +18,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::state::Admin;
+use crate::api::PluginView;
 use crate::base::{FunctionName, LOG_LINES_DROPPED, Limiter};
 use crate::functions::CallStats;
 use crate::http::request::accept;
@@ -301,16 +302,15 @@ fn calls<'a, I: Iterator<Item = (&'a str, &'a CallStats)>>(
 
 fn plugins(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let plugins = admin.plugins.statuses();
-    let each = |value: &dyn Fn(&crate::plugins::PluginStatus) -> f64| {
+    let each = |value: &dyn Fn(&PluginView) -> f64| {
         plugins.iter().map(|plugin| (plugin.name.clone(), value(plugin))).collect::<Vec<_>>()
     };
-    let mut show = |name, help, value: &dyn Fn(&crate::plugins::PluginStatus) -> f64| {
+    let mut show = |name, help, value: &dyn Fn(&PluginView) -> f64| {
         let values = each(value);
         gauges(to, name, help, values.iter().map(|(plugin, value)| ([("plugin", plugin.as_str())], *value)))
     };
     show("plugin_generation", "The generation that serves.", &|plugin| plugin.generation as f64)?;
-    let serves =
-        |plugin: &crate::plugins::PluginStatus| f64::from(u8::from(plugin.state == PluginState::Published));
+    let serves = |plugin: &PluginView| f64::from(u8::from(plugin.state == PluginState::Published.as_str()));
     show("plugin_published", "1 while it serves.", &serves)?;
     show("plugin_mapped_bytes", "Bytes of its library that are mapped.", &|plugin| {
         plugin.mapped_bytes as f64
@@ -325,7 +325,7 @@ fn plugins(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let help = "Calls inside the generation that serves which did not pass through the host.";
     counters(to, "plugin_direct_calls", help, direct)?;
     let layers = plugins.iter().flat_map(|plugin| {
-        let of = |(function, failures): &'_ (FunctionName, u32)| (function.to_string(), u64::from(*failures));
+        let of = |(function, failures): &(FunctionName, u32)| (function.to_string(), u64::from(*failures));
         plugin
             .layer_failures
             .iter()

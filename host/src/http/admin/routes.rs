@@ -8,13 +8,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::metrics;
-use super::state::Admin;
-use super::views::{PENDING, pending_view, refusal};
+use super::state::{Admin, HostRefusal};
+use super::views::{PENDING, pending_view};
 use super::who::Requester;
 use crate::api::{
-    AdminPath, ChangeView, ExplainView, ExplainedPeer, FailedPlugin, FunctionView, FunctionsView,
-    HEALTH_PATH, HostView, JSON, LimitView, LoadOptions, METRICS_PATH, PeerView, PeersView, PluginAction,
-    PluginView, PluginsView, READY_PATH, ReloadOptions, ReloadView, RollbackOptions, UnloadOptions,
+    AdminPath, ChangeView, ExplainView, ExplainedPeer, FunctionView, FunctionsView, HEALTH_PATH, HostView,
+    JSON, LimitView, LoadOptions, METRICS_PATH, PeerView, PeersView, PluginAction, PluginView, PluginsView,
+    READY_PATH, ReloadOptions, ReloadView, RollbackOptions, UnloadOptions,
 };
 use crate::base::{ErrorCode, FunctionName, rfc3339};
 use crate::config::PeerUrl;
@@ -22,7 +22,7 @@ use crate::http::limits::BodyMemory;
 use crate::http::request::body;
 use crate::http::response::{Problem, Response};
 use crate::http::routes::health::{self, Detail, json_response};
-use crate::plugins::{Change, PluginError};
+use crate::plugins::PluginError;
 use crate::router::{Decision, Target};
 
 /// Longest body of a request.
@@ -173,12 +173,11 @@ async fn change(admin: &Admin, asked: Asked, who: Requester) -> Result<Response,
         let (action, target) = asked.words();
         let changed = match asked {
             Asked::ReloadHost(options) => match host.reload(options.allow_breaking).await {
-                Ok(change) => Ok(Changed::Host(change.into())),
-                Err(error) => Err(Box::new(Refused {
-                    step: error.step,
-                    problem: refusal(&error),
-                    reason: error.detail,
-                })),
+                Ok(change) => Ok(Changed::Host(change)),
+                Err(HostRefusal { step, detail: reason, plugins }) => {
+                    let problem = Problem::reload_failed(step, &reason, Some(plugins));
+                    Err(Box::new(Refused { step, reason, problem }))
+                }
             },
             Asked::Reload(name, options) => of_plugin(plugins.reload(&name, options.allow_breaking).await),
             Asked::Rollback(name, options) => of_plugin(plugins.rollback(&name, options.generation).await),
@@ -210,8 +209,8 @@ struct Refused {
     problem: Problem,
 }
 
-fn of_plugin(changed: Result<Change, PluginError>) -> Result<Changed, Box<Refused>> {
-    changed.map(|change| Changed::Plugin((&change).into())).map_err(|error| {
+fn of_plugin(changed: Result<ChangeView, PluginError>) -> Result<Changed, Box<Refused>> {
+    changed.map(Changed::Plugin).map_err(|error| {
         Box::new(Refused { step: error.step().as_str(), reason: error.to_string(), problem: refused(&error) })
     })
 }
@@ -275,20 +274,15 @@ async fn all_plugins(admin: &Admin) -> Result<PluginsView, Problem> {
     admin.plugins.look_again().await;
     let seen =
         health::look(&admin.service, |service| (service.plugins.statuses(), service.plugins.failures()));
-    let (statuses, failures) = seen.await?;
-    Ok(PluginsView {
-        plugins: statuses.iter().map(PluginView::from).collect(),
-        failed_plugins: failures.iter().map(FailedPlugin::from).collect(),
-    })
+    let (plugins, failed_plugins) = seen.await?;
+    Ok(PluginsView { plugins, failed_plugins })
 }
 
 async fn one_plugin(admin: &Admin, name: &str) -> Result<PluginView, Problem> {
     admin.plugins.look_again().await;
     let statuses = health::look(&admin.service, |service| service.plugins.statuses()).await?;
-    let status = statuses.iter().find(|status| status.name == name);
-    status
-        .map(PluginView::from)
-        .ok_or_else(|| Problem::of_code(ErrorCode::NotFound, "there is no plugin of this name"))
+    let status = statuses.into_iter().find(|status| status.name == name);
+    status.ok_or_else(|| Problem::of_code(ErrorCode::NotFound, "there is no plugin of this name"))
 }
 
 fn functions(admin: &Admin) -> FunctionsView {

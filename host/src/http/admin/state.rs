@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::api::{FailedPlugin, ReloadView};
 use crate::base::Tasks;
 use crate::http::service::Service;
-use crate::plugins::{Change, Plugins};
+use crate::plugins::Plugins;
 use crate::router::Router;
 
 /// The state behind the admin API.
@@ -37,26 +38,13 @@ pub trait ReloadHost: Send + Sync {
     fn reload<'a>(
         &'a self,
         allow_breaking: bool,
-    ) -> Pin<Box<dyn Future<Output = Result<HostChange, HostRefusal>> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Result<ReloadView, HostRefusal>> + Send + 'a>>;
 }
 
 impl fmt::Debug for dyn ReloadHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ReloadHost")
     }
-}
-
-/// The result of a reload of the whole host.
-#[derive(Debug)]
-pub struct HostChange {
-    /// The plugins that were loaded, replaced or withdrawn.
-    pub plugins: Vec<Change>,
-    /// The plugins that were not touched.
-    pub unchanged: Vec<String>,
-    /// Changed keys of the config that take effect at the next start.
-    pub restart_required: Vec<&'static str>,
-    /// Oddities of the config and of the plugin directory, one sentence each.
-    pub warnings: Vec<String>,
 }
 
 /// The refusal of a reload of the whole host; nothing has changed.
@@ -67,5 +55,5 @@ pub struct HostRefusal {
     /// All reasons, a sentence each.
     pub detail: String,
     /// Each plugin or file that failed, with its step and reason.
-    pub plugins: Vec<(String, &'static str, String)>,
+    pub plugins: Vec<FailedPlugin>,
 }

@@ -10,11 +10,11 @@ use http_body_util::Full;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::api::{AliveView, ConfigGapView, FailedPlugin, JSON, ReadyView};
+use crate::api::{AliveView, ConfigGapView, DifferenceView, FailedPlugin, JSON, PluginView, ReadyView};
 use crate::base::{ErrorCode, rfc3339};
 use crate::http::response::{Problem, Response};
 use crate::http::service::{ConfigGap, Service};
-use crate::plugins::{Difference, Failure, PluginState, PluginStatus, workers_held};
+use crate::plugins::{PluginState, workers_held};
 
 /// Longest wait for a look at the disk.
 const LOOK_MAX: Duration = Duration::from_secs(2);
@@ -89,8 +89,8 @@ pub(crate) async fn look<T: Send + 'static>(
 
 /// The inputs of `/ready`.
 struct Findings {
-    failures: Vec<Failure>,
-    statuses: Vec<PluginStatus>,
+    failures: Vec<FailedPlugin>,
+    statuses: Vec<PluginView>,
     gap: Option<ConfigGap>,
     /// Of the disk as well.
     is_all: bool,
@@ -98,11 +98,11 @@ struct Findings {
 
 fn said(service: &Service, detail: Detail, seen: Findings) -> Response {
     let Findings { failures, statuses, gap, is_all } = seen;
-    let failed = |failure: &Failure| match detail {
-        Detail::Names => FailedPlugin { plugin: failure.what.clone(), ..FailedPlugin::default() },
-        Detail::Reasons => FailedPlugin { step: None, ..failure.into() },
+    let failed = |FailedPlugin { plugin, reason, since, .. }| match detail {
+        Detail::Names => FailedPlugin { plugin, ..FailedPlugin::default() },
+        Detail::Reasons => FailedPlugin { plugin, step: None, reason, since },
     };
-    let published = statuses.iter().filter(|status| status.state == PluginState::Published);
+    let published = statuses.iter().filter(|status| status.state == PluginState::Published.as_str());
     let config_not_in_force = gap.as_ref().map(|gap| ConfigGapView {
         since: gap.since.map(rfc3339),
         reason: (detail == Detail::Reasons).then(|| gap.reason.clone()),
@@ -119,7 +119,7 @@ fn said(service: &Service, detail: Detail, seen: Findings) -> Response {
         warnings,
         host_id: service.router.host_id().to_string(),
         plugins: published.map(|status| status.name.clone()).collect(),
-        failed_plugins: failures.iter().map(failed).collect(),
+        failed_plugins: failures.into_iter().map(failed).collect(),
         config_not_in_force,
         uptime_ms: u64::try_from(service.clock.uptime().as_millis()).unwrap_or(u64::MAX),
     });
@@ -133,17 +133,16 @@ fn warnings(
     service: &Service,
     detail: Detail,
     gap: Option<&ConfigGap>,
-    statuses: &[PluginStatus],
+    statuses: &[PluginView],
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     let with_reason = |sentence: String, reason: &str| match detail {
         Detail::Names => sentence,
         Detail::Reasons => format!("{sentence}: {reason}"),
     };
-    let since =
-        |since: Option<_>| since.map_or_else(String::new, |since| format!(" since {}", rfc3339(since)));
+    let since = |since: Option<&str>| since.map_or_else(String::new, |since| format!(" since {since}"));
     if let Some(ConfigGap { since: at, reason }) = gap {
-        let sentence = format!("the config on disk is not in force{}", since(*at));
+        let sentence = format!("the config on disk is not in force{}", since(at.map(rfc3339).as_deref()));
         warnings.push(with_reason(sentence, reason));
     }
     let restart_required = service.in_force.restart_required();
@@ -152,9 +151,12 @@ fn warnings(
         warnings.push(with_reason(sentence, &restart_required.join(", ")));
     }
     for status in statuses {
-        if let Some(Difference { reason, since: at }) = &status.differs_from_file {
-            let sentence =
-                format!("plugin `{}` serves something else than its file{}", status.name, since(*at));
+        if let Some(DifferenceView { reason, since: at }) = &status.differs_from_file {
+            let sentence = format!(
+                "plugin `{}` serves something else than its file{}",
+                status.name,
+                since(at.as_deref())
+            );
             warnings.push(with_reason(sentence, reason));
         }
     }

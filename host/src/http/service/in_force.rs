@@ -23,7 +23,7 @@ struct LastReload {
     /// Since when reloads are refused, and the reason of the last one.
     refused: Option<(SystemTime, String)>,
     /// Keys that say something else than what is in force until the host is started again.
-    restart_required: Vec<&'static str>,
+    restart_required: Vec<String>,
     files: ConfigFiles,
 }
 
@@ -96,7 +96,7 @@ impl InForce {
     }
 
     /// A reload was done.
-    pub fn taken(&self, files: ConfigFiles, restart_required: Vec<&'static str>) {
+    pub fn taken(&self, files: ConfigFiles, restart_required: Vec<String>) {
         *self.locked() = LastReload { since: SystemTime::now(), refused: None, restart_required, files };
     }
 
@@ -133,7 +133,7 @@ impl InForce {
     }
 
     /// Keys that say something else than what is in force until the host is started again.
-    pub(crate) fn restart_required(&self) -> Vec<&'static str> {
+    pub(crate) fn restart_required(&self) -> Vec<String> {
         self.locked().restart_required.clone()
     }
 
@@ -166,7 +166,7 @@ mod tests {
         assert!(gap.reason.ends_with("refused: second"), "{gap:?}");
         let key = scratch.path().join("key");
         let files = in_force.files_now().with([file.clone(), key.clone()]);
-        in_force.taken(files, vec!["host_id"]);
+        in_force.taken(files, vec!["host_id".to_owned()]);
         assert_eq!((in_force.gap(), in_force.last().0), (None, true));
         fs::write(&key, "a").unwrap();
         assert!(in_force.gap().unwrap().reason.starts_with(&key.display().to_string()));

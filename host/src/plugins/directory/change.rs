@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Plugins;
+use crate::api::ChangeView;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::listing::{is_plugin_file, list};
@@ -10,14 +11,13 @@ use crate::plugins::life::{LifecycleStep, PluginAction};
 use crate::plugins::lifecycle::publish::{Withdrawal, only};
 use crate::plugins::lifecycle::start::StartRequest;
 use crate::plugins::registry::stopwatch::Stopwatch;
-use crate::plugins::status::Change;
 
 impl Plugins {
     /// Loads the new build of a plugin from the plugin directory, in exchange for the one that serves.
     ///
     /// # Errors
     /// [`PluginError`] with the step that failed; then the old build goes on serving.
-    pub async fn reload(&self, name: &str, allow_breaking: bool) -> Result<Change, PluginError> {
+    pub async fn reload(&self, name: &str, allow_breaking: bool) -> Result<ChangeView, PluginError> {
         let entry = self.lifecycle.registry.find(name)?;
         let changed = async {
             let lock = self.lifecycle.lock(&entry).await?;
@@ -34,7 +34,7 @@ impl Plugins {
     ///
     /// # Errors
     /// As [`Plugins::reload`].
-    pub async fn load(&self, file: &str) -> Result<Change, PluginError> {
+    pub async fn load(&self, file: &str) -> Result<ChangeView, PluginError> {
         let is_name = Path::new(file).file_name().is_some_and(|name| name == file);
         if !is_name {
             return Err(PluginError::NotAFileName { file: file.chars().take(200).collect() });
@@ -59,7 +59,7 @@ impl Plugins {
     ///
     /// # Errors
     /// As [`Plugins::reload`], and [`PluginError::NotKept`].
-    pub async fn rollback(&self, name: &str, generation: Option<u64>) -> Result<Change, PluginError> {
+    pub async fn rollback(&self, name: &str, generation: Option<u64>) -> Result<ChangeView, PluginError> {
         let entry = self.lifecycle.registry.find(name)?;
         let changed = async {
             let lock = self.lifecycle.lock(&entry).await?;
@@ -99,7 +99,7 @@ impl Plugins {
     ///
     /// # Errors
     /// [`PluginError::Unknown`], or that the host is stopping.
-    pub async fn unload(&self, name: &str) -> Result<Change, PluginError> {
+    pub async fn unload(&self, name: &str) -> Result<ChangeView, PluginError> {
         let entry = self.lifecycle.registry.find(name)?;
         let changed = async {
             let lock = self.lifecycle.lock(&entry).await?;
@@ -117,7 +117,11 @@ impl Plugins {
     }
 
     /// Logs a change that failed, and keeps the failures of `ready` up to date.
-    fn log_result(&self, what: &str, changed: Result<Change, PluginError>) -> Result<Change, PluginError> {
+    fn log_result(
+        &self,
+        what: &str,
+        changed: Result<ChangeView, PluginError>,
+    ) -> Result<ChangeView, PluginError> {
         match &changed {
             Ok(change) => self.lifecycle.failures.forget(&change.plugin),
             Err(error) => {

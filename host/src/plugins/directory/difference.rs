@@ -1,20 +1,23 @@
 //! Differences between the files of the plugin directory and the builds that serve.
 
 use super::Plugins;
+use crate::api::DifferenceView;
+use crate::base::rfc3339;
 use crate::plugins::file::on_disk::Now;
 use crate::plugins::registry::entry::Entry;
-use crate::plugins::status::Difference;
 
 impl Plugins {
     /// Returns the difference between the file of a published plugin and the build that serves, if there is one.
-    pub(super) fn difference(&self, name: &str, entry: &Entry) -> Option<Difference> {
+    pub(super) fn difference(&self, name: &str, entry: &Entry) -> Option<DifferenceView> {
         let (path, serves, file_digest, published_at) = {
             let state = entry.state();
             let staged = &state.published.as_ref()?.generation.staged;
             (state.path.clone()?, staged.sha256.clone(), state.file_digest.clone(), state.published_at())
         };
         let (sha256, now) = self.files.on_disk.now(&path);
-        let of = |reason: &str, since| Some(Difference { reason: reason.to_owned(), since });
+        let of = |reason: &str, since: Option<_>| {
+            Some(DifferenceView { reason: reason.to_owned(), since: since.map(rfc3339) })
+        };
         match now {
             Now::Changed(at) => {
                 return of("its file was written since it was looked at, and was not loaded", Some(at));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::Plugins;
+use crate::api::ChangeView;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
@@ -18,7 +19,6 @@ use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::settings::Settings;
-use crate::plugins::status::Change;
 
 /// The changes that a reload of the whole host has started and not yet published.
 pub struct Prepared {
@@ -302,7 +302,7 @@ impl Plugins {
         &self,
         prepared: Prepared,
         also: impl FnOnce(),
-    ) -> Result<Vec<Change>, PluginError> {
+    ) -> Result<Vec<ChangeView>, PluginError> {
         let Prepared { settings, ready, leaving, failed, kept, .. } = prepared;
         let publish_settings = || {
             self.lifecycle.settings.store(settings);

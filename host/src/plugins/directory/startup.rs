@@ -16,7 +16,17 @@ use crate::plugins::registry::entry::{Entry, Kept};
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::record::{Build, PluginRecord};
 use crate::plugins::registry::stopwatch::Stopwatch;
-use crate::plugins::status::LoadReport;
+
+/// The outcome of loading a directory.
+#[derive(Debug, Default)]
+pub struct LoadReport {
+    /// Names of the plugins that are published.
+    pub published: Vec<String>,
+    /// The files and plugins that failed, with the reason.
+    pub failed: Vec<(String, PluginError)>,
+    /// Warnings, one sentence each, which are in the log already.
+    pub warnings: Vec<String>,
+}
 
 /// The outcome of the start so far.
 #[derive(Default)]

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 
 use super::start::{Ready, StartRequest};
 use super::{ChangeLock, Lifecycle};
+use crate::api::ChangeView;
 use crate::base::FunctionName;
 use crate::functions::{Function, NameTaken, Publication};
 use crate::plugins::error::PluginError;
@@ -17,7 +18,6 @@ use crate::plugins::registry::entry::Published;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::record::PluginRecord;
 use crate::plugins::registry::stopwatch::Stopwatch;
-use crate::plugins::status::Change;
 
 /// A plugin that is to be gone.
 pub(crate) struct Withdrawal {
@@ -40,7 +40,7 @@ impl Lifecycle {
         leaving: Vec<Withdrawal>,
         record: bool,
         also: impl FnOnce(),
-    ) -> Result<Vec<Change>, PluginError> {
+    ) -> Result<Vec<ChangeView>, PluginError> {
         ready.iter_mut().for_each(|ready| ready.watch.begin(LifecycleStep::Commit));
         let mut publications: Vec<Publication> = ready.iter_mut().map(Ready::publication).collect();
         publications.extend(leaving.iter().map(|leaving| (Arc::clone(&leaving.name), Vec::new())));
@@ -107,7 +107,7 @@ impl Lifecycle {
         Replacement { lock, plugin, new: Some((number, sha256)), old, watch }
     }
 
-    async fn finish(&self, outgoing: Replacement) -> Change {
+    async fn finish(&self, outgoing: Replacement) -> ChangeView {
         let Replacement { lock, plugin, new, old, mut watch } = outgoing;
         let previous = old.as_ref().map(|old| old.generation.number);
         let cancelled_calls = match old {
@@ -117,7 +117,7 @@ impl Lifecycle {
         let (generation, sha256) = new.unzip();
         let steps = watch.steps();
         drop(lock.held);
-        Change { plugin: plugin.to_string(), generation, previous, sha256, steps, cancelled_calls }
+        ChangeView { plugin: plugin.to_string(), generation, previous, sha256, steps, cancelled_calls }
     }
 
     /// Starts and publishes the build of an operator's file.
@@ -127,7 +127,7 @@ impl Lifecycle {
         candidate: Candidate,
         watch: Stopwatch,
         allow_breaking: bool,
-    ) -> Result<Change, PluginError> {
+    ) -> Result<ChangeView, PluginError> {
         let (entry, name) = (Arc::clone(&lock.entry), candidate.name().to_owned());
         let sha256 = candidate.staged.sha256.clone();
         let (settings, file_digest) = (self.settings(), Some(sha256.clone()));
@@ -145,7 +145,7 @@ impl Lifecycle {
         brought_up
     }
 
-    pub(crate) async fn publish_one(&self, ready: Ready) -> Result<Change, PluginError> {
+    pub(crate) async fn publish_one(&self, ready: Ready) -> Result<ChangeView, PluginError> {
         let plugin = Arc::clone(ready.plugin());
         only(self.publish(vec![ready], Vec::new(), true, || ()).await?, &plugin)
     }
@@ -175,6 +175,6 @@ fn publish_error(publications: &[Publication], cause: NameTaken) -> PluginError 
 }
 
 /// The one change that was asked for.
-pub(crate) fn only(changes: Vec<Change>, plugin: &str) -> Result<Change, PluginError> {
+pub(crate) fn only(changes: Vec<ChangeView>, plugin: &str) -> Result<ChangeView, PluginError> {
     changes.into_iter().next().ok_or_else(|| PluginError::NotPublished { plugin: plugin.to_owned() })
 }

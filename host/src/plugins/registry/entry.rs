@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::record::{Build, PluginRecord};
-use crate::base::{FunctionName, Mutex, MutexGuard};
+use crate::api::{FailedChangeView, PluginView, ProgressView, ZombieView, milliseconds_of};
+use crate::base::{FunctionName, Mutex, MutexGuard, rfc3339};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::stage::Staged;
 use crate::plugins::life::PluginState;
@@ -15,7 +16,6 @@ use crate::plugins::load::generation::Generation;
 use crate::plugins::process::maps;
 use crate::plugins::run::lease::Lease;
 use crate::plugins::settings::PluginConfig;
-use crate::plugins::status::{LastFailure, PluginStatus, Progress, Zombie};
 
 /// One plugin, by name, for as long as the host runs.
 #[derive(Default)]
@@ -45,8 +45,8 @@ pub(crate) struct State {
     pub(crate) refused_digest: Option<String>,
     /// The build that was published last.
     shown: Option<Shown>,
-    pub(crate) change: Option<Progress>,
-    pub(crate) last_failure: Option<LastFailure>,
+    pub(crate) change: Option<(ProgressView, Instant)>,
+    pub(crate) last_failure: Option<FailedChangeView>,
 }
 
 /// The generation that serves.
@@ -146,12 +146,13 @@ impl Entry {
 
     /// Notes a change that failed.
     pub(crate) fn note_failure(&self, error: &PluginError) {
-        let failure = LastFailure { step: error.step(), reason: error.to_string(), at: SystemTime::now() };
+        let (step, reason) = (error.step().as_str().to_owned(), error.to_string());
+        let failure = FailedChangeView { step, reason, at: rfc3339(SystemTime::now()) };
         self.state().last_failure = Some(failure);
     }
 
     /// Returns the plugin as the admin API shows it; `None` if it was never published.
-    pub(crate) fn status(&self) -> Option<PluginStatus> {
+    pub(crate) fn status(&self) -> Option<PluginView> {
         let state = self.state();
         let Shown { name, build, published_at } = state.shown.clone()?;
         let published = state.published.as_ref();
@@ -160,10 +161,10 @@ impl Entry {
             (None, true) => PluginState::Draining,
             (None, false) => PluginState::Retired,
         };
-        Some(PluginStatus {
+        Some(PluginView {
             name,
             version: build.version,
-            state: in_state,
+            state: in_state.as_str().to_owned(),
             generation: build.generation,
             sha256: build.staged.sha256.clone(),
             file: build.staged.file.clone(),
@@ -174,12 +175,15 @@ impl Entry {
                 .map(|published| published.generation.routes.layer_failures())
                 .unwrap_or_default(),
             mapped_bytes: maps::mapped_bytes(&build.staged.copy),
-            published_at,
+            published_at: rfc3339(published_at),
             warnings: published.map(|published| published.generation.warnings()).unwrap_or_default(),
             zombies: state.zombies(),
             kept: state.kept.iter().map(|kept| kept.generation).collect(),
             differs_from_file: None,
-            change: state.change.clone(),
+            change: state.change.clone().map(|(change, step_began)| ProgressView {
+                ms: milliseconds_of(step_began.elapsed()),
+                ..change
+            }),
             last_failure: state.last_failure.clone(),
         })
     }
@@ -198,8 +202,8 @@ impl State {
         published.into_iter().chain(kept).any(|staged| staged.sha256 == sha256)
     }
 
-    pub(crate) fn zombies(&self) -> Vec<Zombie> {
-        let zombie = |mapped: &Mapped| Zombie {
+    pub(crate) fn zombies(&self) -> Vec<ZombieView> {
+        let zombie = |mapped: &Mapped| ZombieView {
             generation: mapped.generation,
             reason: mapped.reason.clone(),
             mapped_bytes: maps::mapped_bytes(&mapped.copy),

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::api::FailedPlugin;
+use crate::base::rfc3339;
 use crate::base::{Mutex, MutexGuard};
 use crate::files::Stamp;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::on_disk::{Held, Now, now};
-use crate::plugins::life::LifecycleStep;
 
 /// A file or plugin that is not served.
 #[derive(Debug, Clone)]
@@ -55,19 +56,6 @@ impl Held {
     }
 }
 
-/// A file or plugin that is not served, as others see it.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    /// Name of the file or plugin.
-    pub what: String,
-    /// The step that failed.
-    pub step: LifecycleStep,
-    /// The reason, in a sentence.
-    pub reason: String,
-    /// Since when it is so.
-    pub since: SystemTime,
-}
-
 /// All that is not served.
 #[derive(Debug, Default)]
 pub(crate) struct Failures(Mutex<BTreeMap<String, (Failed, SystemTime)>>);
@@ -111,7 +99,7 @@ impl Failures {
     }
 
     /// Returns all current failures, without files that are gone since.
-    pub(crate) fn all(&self) -> Vec<Failure> {
+    pub(crate) fn all(&self) -> Vec<FailedPlugin> {
         let noted = self.locked();
         let all = noted.values().filter_map(|(failed, since)| {
             let mut reason = failed.error.to_string();
@@ -124,7 +112,12 @@ impl Failures {
                 },
                 _ => {}
             }
-            Some(Failure { what: failed.what.clone(), step: failed.error.step(), reason, since: *since })
+            Some(FailedPlugin {
+                plugin: failed.what.clone(),
+                step: Some(failed.error.step().as_str().to_owned()),
+                reason: Some(reason),
+                since: Some(rfc3339(*since)),
+            })
         });
         all.collect()
     }

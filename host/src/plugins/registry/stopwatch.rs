@@ -4,49 +4,50 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::entry::Entry;
+use crate::api::{ProgressView, StepView, milliseconds_of};
 use crate::plugins::life::{LifecycleStep, PluginAction};
-use crate::plugins::status::{Progress, StepTime};
 
 /// Times the steps of a change, and shows how far it is.
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
-    progress: Progress,
+    progress: ProgressView,
+    step_began: Instant,
     shown_in: Option<Arc<Entry>>,
 }
 
 impl Stopwatch {
     /// The change begins, with the step `stage`.
     pub(crate) fn start(action: PluginAction) -> Self {
-        let progress =
-            Progress { action, step: LifecycleStep::Stage, since: Instant::now(), done: Vec::new() };
-        Self { progress, shown_in: None }
+        let (action, step) = (action.as_str().to_owned(), LifecycleStep::Stage.as_str().to_owned());
+        let progress = ProgressView { action, step, ..ProgressView::default() };
+        Self { progress, step_began: Instant::now(), shown_in: None }
     }
 
     /// From now on `entry`, whose turn the change has, shows how far it is.
     pub(crate) fn show_in(&mut self, entry: &Arc<Entry>) {
-        entry.state().change = Some(self.progress.clone());
+        entry.state().change = Some((self.progress.clone(), self.step_began));
         self.shown_in = Some(Arc::clone(entry));
     }
 
     /// A step ends and the next one begins.
     pub(crate) fn begin(&mut self, step: LifecycleStep) {
         self.end_step();
-        self.progress.step = step;
+        self.progress.step = step.as_str().to_owned();
         if let Some(entry) = &self.shown_in {
-            entry.state().change = Some(self.progress.clone());
+            entry.state().change = Some((self.progress.clone(), self.step_began));
         }
     }
 
     /// The last step ends.
-    pub(crate) fn steps(mut self) -> Vec<StepTime> {
+    pub(crate) fn steps(mut self) -> Vec<StepView> {
         self.end_step();
         std::mem::take(&mut self.progress.done)
     }
 
     fn end_step(&mut self) {
-        let Progress { step, since, .. } = self.progress;
-        self.progress.done.push(StepTime { step, took: since.elapsed() });
-        self.progress.since = Instant::now();
+        let ms = milliseconds_of(self.step_began.elapsed());
+        self.progress.done.push(StepView { step: self.progress.step.clone(), ms });
+        self.step_began = Instant::now();
     }
 }
 
