@@ -40,6 +40,12 @@ pub fn enter_worker() {
     run::watchdog::enter_worker();
 }
 
+/// Makes the end of this process the host's alone: where code of a plugin calls `exit`, the exit code is not 0, and the
+/// log names the function.
+pub fn own_exit() {
+    native::own_exit();
+}
+
 /// Ends the process at once, without exit handlers of plugins, once the log is written.
 pub fn end_process(code: u8) -> ! {
     crate::base::flush_log();

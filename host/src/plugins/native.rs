@@ -34,7 +34,7 @@ mod thread_exit;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-pub(super) use exit::end_process;
+pub(super) use exit::{end_process, own_exit};
 pub(super) use libraries::watch;
 pub(super) use thread_exit::enter_worker;
 pub(super) use thread_exit::{enter_mapper, flush, run_and_flush, touch as touch_worker, while_mapping};

@@ -7,6 +7,8 @@ use super::process::changes::ProcessChanges;
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
 pub(super) fn enter_worker() {}
 
+pub(super) fn own_exit() {}
+
 /// Ends the process, without exit handlers.
 pub(super) fn end_process(code: u8) -> ! {
     signal_hook::low_level::exit(code.into())

@@ -12,7 +12,7 @@ use super::original::Original;
 use crate::base::flush_log;
 use crate::plugins::run::watchdog;
 
-/// The id of the process whose end is the host's alone; 0 before there is code of a plugin, and once the host ends it.
+/// The id of the process whose end is the host's alone; 0 where that was not asked for, and once the host ends it.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 static EXIT: Original = Original::new(c"exit");
@@ -24,6 +24,10 @@ pub(super) fn prepare() {
     for original in [&EXIT, &QUICK_EXIT, &END] {
         original.address();
     }
+}
+
+/// Makes the end of this process the host's alone.
+pub(in crate::plugins) fn own_exit() {
     PROCESS.store(std::process::id(), Ordering::Relaxed);
 }
 
