@@ -1,5 +1,6 @@
 //! Plain HTTP, by a client that knows nothing of the host's code.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -8,7 +9,6 @@ use serde_json::Value;
 use ureq::http::Request;
 
 /// An answer, read to its end.
-#[derive(Debug)]
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
@@ -16,6 +16,14 @@ pub struct Answer {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.body[..self.body.len().min(2_000)];
+        let Self { status, headers, body } = self;
+        write!(f, "{status} {headers:?}, {} bytes: {}", body.len(), String::from_utf8_lossy(shown))
+    }
 }
 
 impl Answer {

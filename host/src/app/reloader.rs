@@ -146,7 +146,9 @@ impl Reloader {
                 let files = files.with(self.active().config.files());
                 self.service().in_force.taken(files, change.restart_required.clone());
             }
-            Err(refused) => self.service().in_force.refused(&refused.detail),
+            Err(HostRefusal { step, detail, .. }) => {
+                self.service().in_force.refused(detail, *step == OF_CONFIG);
+            }
         }
         reloaded
     }
@@ -211,8 +213,11 @@ impl ReloadHost for Reloader {
     }
 }
 
+/// The step of a reload whose config is refused.
+const OF_CONFIG: &str = "config";
+
 fn of_config(detail: String) -> HostRefusal {
-    HostRefusal { step: "config", detail, plugins: Vec::new() }
+    HostRefusal { step: OF_CONFIG, detail, plugins: Vec::new() }
 }
 
 fn of_plugins(failed: Vec<(String, PluginError)>) -> HostRefusal {

@@ -115,15 +115,15 @@ pub enum PluginError {
     },
     /// Several files hold plugins of one name, and no record says which one counts.
     #[error(
-        "plugin file `{file}` holds plugin `{plugin}`, as `{}` does, and no record says which one counts, so neither is loaded: keep one of them", .others.join("`, `")
+        "plugin file `{file}` holds plugin `{plugin}`, as {others} does, and no record says which one counts, so none is loaded: keep one of them"
     )]
     Ambiguous {
         /// Name of the file.
         file: String,
         /// The plugin.
         plugin: Arc<str>,
-        /// The other files, by name.
-        others: Vec<String>,
+        /// The names of the other files, not more than fit a sentence.
+        others: String,
     },
     /// `on_start` returned an error.
     #[error("plugin `{plugin}` failed to start: {reason}")]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use framex_tests::{Build, Daemon, host_command, run_to_end};
+use framex_tests::{Build, Daemon, broken, host_command, run_to_end};
 use serde_json::json;
 
 use super::{BUILD, check_done, check_refused, check_serves, host};
@@ -129,4 +129,22 @@ fn inspect_needs_no_record() {
     let host = host().plugin_bytes("liba.so", &Build::new(2).bytes());
     let inspected = run_to_end(host_command().arg("inspect").arg(host.plugins().join("liba.so")));
     assert_eq!(inspected.code, Some(0), "{}", inspected.stderr);
+}
+
+#[test]
+fn many_copies_make_no_long_sentences() {
+    let mut builder = host();
+    for number in 0..100 {
+        builder = builder.plugin_bytes(&format!("libtiny{number:03}.so"), &broken::c_plugin());
+    }
+    let host = builder.start();
+    let sentence = host.failure("libtiny050.so").unwrap();
+    assert!(sentence.contains("as `libtiny000.so`, `libtiny001.so`, "), "{sentence}");
+    assert!(sentence.contains("`libtiny009.so` and 89 more does"), "{sentence}");
+    assert!(host.log().len() < 100_000, "{} bytes", host.log().len());
+    // The config is in force, whatever became of plugins.
+    host.put("libnew.so", b"no library");
+    check_refused(&host.reload_host(), 422, "reload_failed");
+    assert_eq!(host.get("/ready").json()["config_not_in_force"], serde_json::Value::Null);
+    host.stop();
 }

@@ -20,11 +20,21 @@ pub struct InForce {
 struct LastReload {
     /// When the config came into force.
     since: SystemTime,
-    /// Since when reloads are refused, and the reason of the last one.
-    refused: Option<(SystemTime, String)>,
+    refused: Option<Refusal>,
     /// Keys that say something else than what is in force until the host is started again.
     restart_required: Vec<String>,
     files: ConfigFiles,
+}
+
+/// The last reload was refused.
+#[derive(Debug)]
+struct Refusal {
+    /// When the first of such reloads in a row was.
+    since: SystemTime,
+    /// The reason for the last one.
+    reason: String,
+    /// The config itself is wrong, and not a plugin.
+    is_of_config: bool,
 }
 
 /// The files of a config, as they were when it was read.
@@ -101,10 +111,10 @@ impl InForce {
     }
 
     /// A reload was refused.
-    pub fn refused(&self, reason: &str) {
+    pub fn refused(&self, reason: &str, is_of_config: bool) {
         let mut state = self.locked();
-        let since = state.refused.as_ref().map_or_else(SystemTime::now, |(since, _)| *since);
-        state.refused = Some((since, reason.to_owned()));
+        let since = state.refused.as_ref().map_or_else(SystemTime::now, |refusal| refusal.since);
+        state.refused = Some(Refusal { since, reason: reason.to_owned(), is_of_config });
     }
 
     /// Returns whether the last reload succeeded, and the time of the last success; the start counts as one.
@@ -115,15 +125,21 @@ impl InForce {
 
     /// Returns the difference between the config on disk and the one in force. Blocks on the disk.
     pub(crate) fn gap(&self) -> Option<ConfigGap> {
-        let files = {
+        let (files, refused) = {
             let state = self.locked();
-            if let Some((since, reason)) = &state.refused {
+            let gap = state.refused.as_ref().map(|Refusal { since, reason, is_of_config }| {
                 let reason = format!("the last reload was refused: {reason}");
-                return Some(ConfigGap { since: Some(*since), reason });
-            }
-            state.files.clone()
+                (ConfigGap { since: Some(*since), reason }, *is_of_config)
+            });
+            (state.files.clone(), gap)
         };
-        let (path, since) = files.changed()?;
+        let changed = files.changed();
+        match refused {
+            // A plugin that failed leaves a config in force that has not changed.
+            Some((gap, is_of_config)) if is_of_config || changed.is_some() => return Some(gap),
+            _ => {}
+        }
+        let (path, since) = changed?;
         let path = path.display();
         let reason = match since {
             Some(_) => format!("{path} was written since it was read: reload the host"),
@@ -158,9 +174,9 @@ mod tests {
         fs::write(&file, "ab").unwrap();
         let gap = in_force.gap().unwrap();
         assert!(gap.since.is_some() && gap.reason.contains("was written since it was read"), "{gap:?}");
-        in_force.refused("first");
+        in_force.refused("first", false);
         let since = in_force.gap().unwrap().since;
-        in_force.refused("second");
+        in_force.refused("second", true);
         let gap = in_force.gap().unwrap();
         assert_eq!((gap.since, in_force.last().0), (since, false));
         assert!(gap.reason.ends_with("refused: second"), "{gap:?}");
@@ -168,7 +184,12 @@ mod tests {
         let files = in_force.files_now().with([file.clone(), key.clone()]);
         in_force.taken(files, vec!["host_id".to_owned()]);
         assert_eq!((in_force.gap(), in_force.last().0), (None, true));
+        in_force.refused("a plugin", false);
+        assert_eq!((in_force.gap(), in_force.last().0), (None, false), "the config is in force");
         fs::write(&key, "a").unwrap();
+        assert!(in_force.gap().unwrap().reason.ends_with("refused: a plugin"));
+        in_force.taken(in_force.files_now(), Vec::new());
+        fs::write(&key, "ab").unwrap();
         assert!(in_force.gap().unwrap().reason.starts_with(&key.display().to_string()));
     }
 }

@@ -14,7 +14,7 @@ use crate::plugins::file::trust::trust_error::TrustError;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::settings::Settings;
 
-/// Most names of passed-over files in one log line.
+/// Most names of files in one sentence.
 const NAMES_MAX: usize = 10;
 
 /// The outcome of a look at the directory.
@@ -44,14 +44,8 @@ impl Found {
     pub(crate) fn passed_over(&self) -> Option<String> {
         let none_is_taken = self.plugins.is_empty() && self.failed.is_empty();
         let meant = |name: &&String| none_is_taken || listing::is_misnamed(name);
-        let names: Vec<&str> = self.others.iter().filter(meant).map(String::as_str).collect();
-        let more = names.len().saturating_sub(NAMES_MAX);
-        let listed = names[..names.len() - more].join(", ");
-        match (names.len(), more) {
-            (0, _) => None,
-            (_, 0) => Some(listed),
-            _ => Some(format!("{listed} and {more} more")),
-        }
+        let names: Vec<String> = self.others.iter().filter(meant).cloned().collect();
+        (!names.is_empty()).then(|| listed(&names))
     }
 }
 
@@ -124,11 +118,10 @@ impl Plugins {
         });
         let (file, file_digest) = known.unwrap_or_default();
         let file = file.as_deref().and_then(|path| path.file_name());
-        let names = |files: &[Held]| files.iter().map(Held::file).collect::<Vec<_>>();
         let Some(chosen) = chosen(&files, file, file_digest.as_deref()) else {
-            let all = names(&files);
-            for held in files {
-                let others = all.iter().filter(|name| **name != held.file()).cloned().collect();
+            let all: Vec<String> = files.iter().map(|held| format!("`{}`", held.file())).collect();
+            for (at, held) in files.into_iter().enumerate() {
+                let others = listed(&[&all[..at], &all[at + 1..]].concat());
                 let error =
                     PluginError::Ambiguous { file: held.file(), plugin: plugin.as_str().into(), others };
                 found.failed.push(held.refused(error));
@@ -143,6 +136,13 @@ impl Plugins {
         }
         found.plugins.insert(plugin, chosen);
     }
+}
+
+/// Returns the names for a sentence: the first ones, and how many there are besides.
+fn listed(names: &[String]) -> String {
+    let (first, more) = names.split_at(names.len().min(NAMES_MAX));
+    let first = first.join(", ");
+    if more.is_empty() { first } else { format!("{first} and {} more", more.len()) }
 }
 
 /// Chooses among the files that hold a plugin by the record of what served: the file of the same name, or else the only
