@@ -89,7 +89,7 @@ export FRAMEX_TEST_INSTRUMENTED=1
 status=0
 timeout 1800 cargo test "${place[@]}" --package framex-tests --test it -- "${tests[@]}" || status=$?
 
-# The destructors of plugins run on a stack of their own: the warning of that is no error.
+# The destructors of plugins run on a stack of their own, of which AddressSanitizer warns.
 find "$reports" -type f -exec sed -i '/ASan doesn.t fully support makecontext/d' {} +
 found=$(find "$reports" -type f -size +0)
 if [ -n "$found" ]; then
