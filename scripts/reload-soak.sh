@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # A thousand reloads under load, against the promised bounds, and 1,200 reloads each in hosts whose state directory
 # is not its own real path; fails if one is broken.
-# FRAMEX_PROFILE=dev runs it on an unoptimised build.
+# SOAK_PROFILE=dev runs it on an unoptimised build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-profile=${FRAMEX_PROFILE:-release}
+profile=${SOAK_PROFILE:-release}
 cargo build --workspace --profile "$profile"
 cargo test --profile "$profile" --package framex-tests --test it -- \
   --ignored --exact reload::soak::a_thousand_reloads_under_load --nocapture

@@ -61,8 +61,8 @@ case $mode in
     place=()
     packages=(--workspace)
     # One thread at a time runs under valgrind; without `--fair-sched` busy ones starve the others.
-    FRAMEX_TEST_RUNNER="$(command -v valgrind) --quiet --fair-sched=yes --error-exitcode=99 --log-file=$reports/%p"
-    export FRAMEX_TEST_RUNNER
+    TESTS_RUNNER="$(command -v valgrind) --quiet --fair-sched=yes --error-exitcode=99 --log-file=$reports/%p"
+    export TESTS_RUNNER
     # Without the tests that have short deadlines, or hundreds of reloads.
     tests=(
       reload::calls:: reload::requests:: reload::many::a_ reload::many::kept reload::many::reloads
@@ -85,7 +85,7 @@ if [ "$mode" = asan ]; then
 fi
 
 # The tools take memory for themselves, so the bounds of memory are not checked.
-export FRAMEX_TEST_INSTRUMENTED=1
+export TESTS_INSTRUMENTED=1
 status=0
 timeout 1800 cargo test "${place[@]}" --package framex-tests --test it -- "${tests[@]}" || status=$?
 

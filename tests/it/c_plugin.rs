@@ -27,13 +27,13 @@ fn header() -> String {
 fn abi_header_is_current() {
     let path = root().join("plugin-sdk/abi/include/framex.h");
     let header = header();
-    if std::env::var_os("FRAMEX_WRITE_HEADER").is_some() {
+    if std::env::var_os("WRITE_ABI_HEADER").is_some() {
         fs::write(&path, &header).unwrap();
     }
     let found = fs::read_to_string(&path).unwrap();
     assert!(
         found == header,
-        "{} is not of these sources: run `FRAMEX_WRITE_HEADER=1 cargo test -p framex-tests abi_header_is_current`",
+        "{} is not of these sources: run `WRITE_ABI_HEADER=1 cargo test -p framex-tests abi_header_is_current`",
         path.display()
     );
 }

@@ -25,7 +25,7 @@ pub fn host_binary() -> PathBuf {
 }
 
 /// A command of the daemon's binary, without the variables of this process: those alone stay that set a sanitizer's
-/// options. `scripts/sanitize.sh` has the words of a tool in `FRAMEX_TEST_RUNNER`, which then runs the binary.
+/// options. `scripts/sanitize.sh` has the words of a tool in `TESTS_RUNNER`, which then runs the binary.
 #[must_use]
 pub fn host_command() -> Command {
     host_command_under(&[], host_binary())
@@ -46,7 +46,7 @@ pub(crate) fn older_host_binary() -> PathBuf {
 
 /// As [`host_command`], by a program that ends in running what follows its own arguments.
 pub(crate) fn host_command_under(wrapper: &[String], binary: PathBuf) -> Command {
-    let runner = std::env::var("FRAMEX_TEST_RUNNER").unwrap_or_default();
+    let runner = std::env::var("TESTS_RUNNER").unwrap_or_default();
     let wrapped = wrapper.iter().map(String::as_str).chain(runner.split_whitespace());
     let mut words = wrapped.map(OsString::from).chain([binary.into_os_string()]);
     let mut command = Command::new(words.next().expect("the binary at least is one"));
@@ -56,10 +56,10 @@ pub(crate) fn host_command_under(wrapper: &[String], binary: PathBuf) -> Command
 }
 
 /// Returns whether the daemons run under a tool that takes memory for itself, so that figures of memory say nothing:
-/// `scripts/sanitize.sh` sets `FRAMEX_TEST_INSTRUMENTED`.
+/// `scripts/sanitize.sh` sets `TESTS_INSTRUMENTED`.
 #[must_use]
 pub fn is_instrumented() -> bool {
-    std::env::var_os("FRAMEX_TEST_INSTRUMENTED").is_some()
+    std::env::var_os("TESTS_INSTRUMENTED").is_some()
 }
 
 /// The library of a plugin crate.

@@ -1,6 +1,6 @@
 /* The binary interface between framex-host and its plugins, version 1.
  *
- * Generated from plugin-sdk/abi/src: `FRAMEX_WRITE_HEADER=1 cargo test -p framex-tests abi_header_is_current`.
+ * Generated from plugin-sdk/abi/src: `WRITE_ABI_HEADER=1 cargo test -p framex-tests abi_header_is_current`.
  * The rules that hold for all of it are in plugin-sdk/abi/src/lib.rs; tests/c/plugin.c is an example.
  */
 

@@ -1,7 +1,7 @@
 //! Ten thousand calls through relays that fail by a seeded schedule, to hosts that are killed and restarted meanwhile:
 //! what callers were told is compared with what ran.
 //!
-//! `FRAMEX_TEST_SEED` sets the seed, which a failure prints. It decides what each client asks for, what becomes of the
+//! `TESTS_SEED` sets the seed, which a failure prints. It decides what each client asks for, what becomes of the
 //! n-th request at a relay, and what happens to the hosts. How threads interleave it does not, so a repeat is alike and
 //! not the same.
 
@@ -65,8 +65,8 @@ struct Seed(u64);
 
 impl Seed {
     fn choose() -> Self {
-        let given = std::env::var("FRAMEX_TEST_SEED").ok();
-        Self(given.map_or_else(rand::random, |text| text.parse().expect("FRAMEX_TEST_SEED is a number")))
+        let given = std::env::var("TESTS_SEED").ok();
+        Self(given.map_or_else(rand::random, |text| text.parse().expect("TESTS_SEED is a number")))
     }
 
     /// A generator for one purpose.
@@ -79,7 +79,7 @@ impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "the seed was {0}: FRAMEX_TEST_SEED={0} cargo test -p framex-tests --test it peers::schedule \
+                "the seed was {0}: TESTS_SEED={0} cargo test -p framex-tests --test it peers::schedule \
                  makes about the same calls and faults, but for how threads interleave",
                 self.0
             );
