@@ -10,17 +10,16 @@ mod access;
 mod addresses;
 mod admin;
 mod build;
-mod builder;
 mod callers;
 mod catalogue;
-mod choice;
-mod contradictions;
+mod cross_checks;
 mod discover;
 mod dump;
 mod environment;
 mod error;
 mod key;
 mod keys;
+mod keyword;
 mod layers;
 mod limits;
 mod names;
@@ -33,14 +32,15 @@ mod raw;
 mod read;
 mod restart;
 mod rules;
+mod schema;
 mod secret;
-mod shape;
 mod sources;
 mod table;
 #[cfg(test)]
 mod testing;
 mod tls;
 mod trust;
+mod validator;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -52,13 +52,13 @@ use crate::base::HostId;
 
 pub use access::{Access, Closed, SealedCalls};
 pub use addresses::{AllowedAddresses, Networks};
-pub use admin::{AdminTcp, Whereabouts};
+pub use admin::{AdminTcp, LocalEndpoints};
 pub use callers::{Callers, ConfiguredCaller};
-pub use choice::{Choice, Compression, Fallback, LogFormat, LogLevel, Unmap};
 pub use discover::Discover;
 pub use environment::{COMMAND_LINE_VARIABLES, Environment};
 pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
 pub use keys::{Log, Proxy, Reload, Server};
+pub use keyword::{Compression, Fallback, Keyword, LogFormat, LogLevel, Unmap};
 pub use layers::Overrides;
 pub use limits::{CallLimits, FunctionLimit};
 pub use names::Known;
@@ -242,7 +242,7 @@ impl Config {
 
     /// The id of the host where the config says one: without, each start has another.
     #[must_use]
-    pub fn said_host_id(&self) -> Option<&str> {
+    pub fn configured_host_id(&self) -> Option<&str> {
         (!self.has_default_host_id).then_some(&*self.host_id)
     }
 

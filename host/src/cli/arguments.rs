@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use framex_host::config::{Choice, LogFormat, LogLevel};
+use framex_host::config::{Keyword, LogFormat, LogLevel};
 
 use super::failed::Failed;
 
@@ -140,8 +140,8 @@ pub(crate) struct RunFlags {
 }
 
 /// The words that a key of the config takes, so that completions have them.
-fn words<C: Choice>() -> PossibleValuesParser {
-    PossibleValuesParser::new(C::WORDS.iter().map(|(word, _)| *word))
+fn words<K: Keyword>() -> PossibleValuesParser {
+    PossibleValuesParser::new(K::WORDS.iter().map(|(word, _)| *word))
 }
 
 impl RunFlags {

@@ -179,7 +179,7 @@ fn text(config: &Config, statuses: &[PluginView], keys: &[keys::Listed]) -> Stri
         table(&["PLUGIN", "VERSION", "FUNCTION", "RUNS"], rows),
         keys::text(keys),
         config.file.display(),
-        config.said_host_id().map_or_else(|| "the host".to_owned(), |id| format!("host {id}")),
+        config.configured_host_id().map_or_else(|| "the host".to_owned(), |id| format!("host {id}")),
         config.server.listen(),
         access_text(config)
     )

@@ -143,7 +143,7 @@ fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
         return PeerUrl::new(url).map_err(|error| Failed::usage(format!("--url: {error}")));
     }
     let listen = if config.exists() {
-        let host = Config::whereabouts(config).map_err(|error| Failed::config(&error))?;
+        let host = Config::local_endpoints(config).map_err(|error| Failed::config(&error))?;
         if host.tls {
             // Its certificate is for a name, which the config does not say.
             return Err(Failed::usage(format!(

@@ -1,8 +1,8 @@
 //! Who may ask the public listener for what, with a key and without: one decision, made from the config alone. The
 //! doors, the catalogue, OpenAPI and `check` follow it.
 
-use super::builder::Builder;
-use super::key::{KeyPath, shown};
+use super::key::{KeyPath, redact};
+use super::validator::Validator;
 use super::{AuthRules, Callers, Config, FUNCTIONS_PATH, OPENAPI_PATH};
 
 mod warnings;
@@ -130,22 +130,22 @@ impl Config {
     }
 }
 
-impl Builder<'_> {
+impl Validator<'_> {
     /// Names of hosts, without scheme and port: a port may be another one outside of a container or a tunnel.
-    pub(super) fn host_names(&mut self, key: &KeyPath, said: &[String]) -> Vec<String> {
+    pub(super) fn host_names(&mut self, key: &KeyPath, raw: &[String]) -> Vec<String> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        for (index, name) in said.iter().enumerate() {
+        for (index, name) in raw.iter().enumerate() {
             let fits = (1..=DNS_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
             if !fits && name != "*" {
                 let text = format!(
                     "`{key}` has `{}`, which is not the name of a host, as in api.example.com, without scheme and port, \
                      nor `*` for any name",
-                    shown(name)
+                    redact(name)
                 );
                 self.problem(&key.element(index), text);
             }
         }
-        said.iter().map(|name| name.to_ascii_lowercase()).collect()
+        raw.iter().map(|name| name.to_ascii_lowercase()).collect()
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::builder::Builder;
-use super::key::{KeyPath, shown};
+use super::key::{KeyPath, redact};
+use super::validator::Validator;
 
 /// Where clouds serve metadata outside of the link-local networks.
 const METADATA_V4: [Ipv4Addr; 3] = [
@@ -66,7 +66,7 @@ impl AllowedAddresses {
     }
 }
 
-impl Builder<'_> {
+impl Validator<'_> {
     /// Checks a list of addresses and networks; errors show the examples.
     pub(super) fn networks(&mut self, key: &KeyPath, raw: &[String], examples: &str) -> Networks {
         let mut nets = Vec::with_capacity(raw.len());
@@ -77,7 +77,7 @@ impl Builder<'_> {
                 Err(_) => {
                     let text = format!(
                         "`{key}` has `{}`, which is no address or network, as in {examples}",
-                        shown(text)
+                        redact(text)
                     );
                     self.problem(&key.element(index), text);
                 }

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::builder::Builder;
-use super::key::{KeyPath, shown};
+use super::key::{KeyPath, redact};
 use super::keys::RawAdmin;
+use super::validator::Validator;
 use super::{Config, ConfigError, Environment, Overrides, Secret, build, layers, read};
 
 /// Shortest token in bytes: whoever reaches the listener may try as many as they like.
@@ -32,7 +32,7 @@ impl AdminTcp {
 /// Where a host of some config is reached from its own machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Whereabouts {
+pub struct LocalEndpoints {
     /// The public listener.
     pub listen: SocketAddr,
     /// Whether that one speaks TLS.
@@ -47,35 +47,38 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`], for unknown keys and wrong types anywhere, and for wrong values of what is read.
-    pub fn whereabouts(path: &Path) -> Result<Whereabouts, ConfigError> {
-        Self::whereabouts_with(path, &Environment::of_process())
+    pub fn local_endpoints(path: &Path) -> Result<LocalEndpoints, ConfigError> {
+        Self::local_endpoints_with(path, &Environment::of_process())
     }
 
-    /// As [`Config::whereabouts`], with the variables passed in.
+    /// As [`Config::local_endpoints`], with the variables passed in.
     ///
     /// # Errors
-    /// As [`Config::whereabouts`].
-    pub fn whereabouts_with(path: &Path, environment: &Environment) -> Result<Whereabouts, ConfigError> {
+    /// As [`Config::local_endpoints`].
+    pub fn local_endpoints_with(
+        path: &Path,
+        environment: &Environment,
+    ) -> Result<LocalEndpoints, ConfigError> {
         let file = read::config_file(path)?;
         let (raw, sources) = layers::merge(&file.text, path, environment, &Overrides::default())?;
-        build::whereabouts(raw, &sources, environment)
+        build::local_endpoints(raw, &sources, environment)
     }
 }
 
-impl Builder<'_> {
-    pub(super) fn admin_socket(&mut self, said: Option<String>, state_dir: &Path) -> PathBuf {
-        let Some(said) = said else { return state_dir.join("admin.sock") };
-        if said.is_empty() || said.contains('\0') {
-            let text = format!("`admin.socket` must be the path of a socket, found `{}`", shown(&said));
+impl Validator<'_> {
+    pub(super) fn admin_socket(&mut self, raw: Option<String>, state_dir: &Path) -> PathBuf {
+        let Some(raw) = raw else { return state_dir.join("admin.sock") };
+        if raw.is_empty() || raw.contains('\0') {
+            let text = format!("`admin.socket` must be the path of a socket, found `{}`", redact(&raw));
             self.problem(&KeyPath::of("admin.socket"), text);
         }
-        self.folder.join(said)
+        self.folder.join(raw)
     }
 
     /// The listener and its token: both, or neither.
     pub(super) fn admin_tcp(&mut self, raw: &RawAdmin) -> Option<AdminTcp> {
-        let listen = raw.listen.as_deref().map(|said| self.admin_listen(said));
-        let token = raw.token.as_deref().map(|said| self.admin_token(said));
+        let listen = raw.listen.as_deref().map(|raw| self.admin_listen(raw));
+        let token = raw.token.as_deref().map(|raw| self.admin_token(raw));
         match (listen, token) {
             (Some(listen), Some(token)) => Some(AdminTcp { listen: listen?, token: token? }),
             (Some(_), None) => {
@@ -94,21 +97,21 @@ impl Builder<'_> {
         }
     }
 
-    fn admin_listen(&mut self, said: &str) -> Option<SocketAddr> {
-        let address = said.parse().ok();
+    fn admin_listen(&mut self, raw: &str) -> Option<SocketAddr> {
+        let address = raw.parse().ok();
         if address.is_none() {
             let text = format!(
                 "`admin.listen` must be an IP address and a port, as in `127.0.0.1:9090` or `[::1]:9090`, found `{}`",
-                shown(said)
+                redact(raw)
             );
             self.problem(&KeyPath::of("admin.listen"), text);
         }
         address
     }
 
-    fn admin_token(&mut self, said: &str) -> Option<Secret> {
+    fn admin_token(&mut self, raw: &str) -> Option<Secret> {
         let key = KeyPath::of("admin.token");
-        let token = self.secret(&key, said)?;
+        let token = self.secret(&key, raw)?;
         let text = token.expose();
         if text.len() < TOKEN_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             let text = format!(
@@ -212,28 +215,28 @@ mod tests {
     }
 
     #[test]
-    fn whereabouts_need_no_secret() {
+    fn endpoints_need_no_secret() {
         let scratch = tempfile::tempdir().unwrap();
         let file = scratch.path().join("config.toml");
-        let whereabouts = |text: &str, environment: &[(&str, &str)]| {
+        let endpoints = |text: &str, environment: &[(&str, &str)]| {
             std::fs::write(&file, text).unwrap();
             let environment = environment.iter().copied().collect();
-            Config::whereabouts_with(&file, &environment).map_err(|error| error.to_string())
+            Config::local_endpoints_with(&file, &environment).map_err(|error| error.to_string())
         };
         let secrets = "auth.rules = { \"/a\" = [\"env:NOT_SET\", \"file:not.there\"] }\n\
                        admin.listen = \"127.0.0.1:0\"\nadmin.token = \"env:NOT_SET\"\n";
-        let found = whereabouts(secrets, &[]).unwrap();
+        let found = endpoints(secrets, &[]).unwrap();
         assert_eq!(found.admin_socket, scratch.path().join("state/admin.sock"));
         assert_eq!(found.listen, "127.0.0.1:8080".parse().unwrap());
-        let found = whereabouts(&format!("state_dir = \"other\"\n{secrets}"), &[]).unwrap();
+        let found = endpoints(&format!("state_dir = \"other\"\n{secrets}"), &[]).unwrap();
         assert_eq!(found.admin_socket, scratch.path().join("other/admin.sock"));
         let variables = [("FRAMEX_ADMIN__SOCKET", "/run/x.sock"), ("FRAMEX_SERVER__PORT", "9000")];
-        let found = whereabouts(&format!("admin.socket = \"file.sock\"\n{secrets}"), &variables).unwrap();
+        let found = endpoints(&format!("admin.socket = \"file.sock\"\n{secrets}"), &variables).unwrap();
         assert_eq!(found.admin_socket, Path::new("/run/x.sock"));
         assert_eq!(found.listen, "127.0.0.1:9000".parse().unwrap());
-        let wrong = whereabouts("admin.socket = \"\"\n", &[]).unwrap_err();
+        let wrong = endpoints("admin.socket = \"\"\n", &[]).unwrap_err();
         assert!(wrong.ends_with("line 1: `admin.socket` must be the path of a socket, found ``"), "{wrong}");
-        let unknown = whereabouts("admin.sockte = \"\"\n", &[]).unwrap_err();
+        let unknown = endpoints("admin.sockte = \"\"\n", &[]).unwrap_err();
         assert!(unknown.contains("the nearest known key is `admin.socket`"), "{unknown}");
     }
 }

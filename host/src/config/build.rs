@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{HostId, PLUGIN_NAME_BYTES_MAX, is_plugin_name};
 
-use super::builder::Builder;
 use super::callers::PlacedKeys;
-use super::key::{KeyPath, shown};
+use super::key::{KeyPath, redact};
 use super::keys::{self, RawAuth};
 use super::raw::RawConfig;
 use super::secret::BROKEN_KEY;
 use super::sources::Sources;
+use super::validator::Validator;
 use super::{
-    AuthRules, Callers, Config, ConfigError, Environment, REMOTE_PATH, Secret, Trust, Whereabouts, proxy,
+    AuthRules, Callers, Config, ConfigError, Environment, LocalEndpoints, REMOTE_PATH, Secret, Trust, proxy,
     trust,
 };
 
@@ -29,64 +29,64 @@ pub(super) fn config(
 ) -> Result<Config, ConfigError> {
     let file = sources.file().to_owned();
     let folder = folder_of(&file).map_err(|error| ConfigError::Unreadable(file.clone(), error))?;
-    let mut builder = Builder::new(sources, environment, folder);
+    let mut validator = Validator::new(sources, environment, folder);
     keys::fill_in(&mut raw);
-    let server = raw.server.check(&mut builder);
-    let (proxy, proxy_auth) = proxy::proxy(&mut builder, raw.plugins.proxy);
-    let state_dir = builder.folder("state_dir", raw.state_dir, "state");
+    let server = raw.server.check(&mut validator);
+    let (proxy, proxy_auth) = proxy::proxy(&mut validator, raw.plugins.proxy);
+    let state_dir = validator.folder("state_dir", raw.state_dir, "state");
     let has_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    let (auth, callers, keys_of_callers) = builder.auth(raw.auth, has_client_ca);
+    let (auth, callers, keys_of_callers) = validator.auth(raw.auth, has_client_ca);
     let config = Config {
         file,
         has_default_host_id: raw.host_id.is_none(),
-        host_id: builder.host_id(raw.host_id),
-        plugin_dir: builder.folder("plugin_dir", raw.plugin_dir, "plugins"),
-        admin_tcp: builder.admin_tcp(&raw.admin),
-        admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
+        host_id: validator.host_id(raw.host_id),
+        plugin_dir: validator.folder("plugin_dir", raw.plugin_dir, "plugins"),
+        admin_tcp: validator.admin_tcp(&raw.admin),
+        admin_socket: validator.admin_socket(raw.admin.socket, &state_dir),
         state_dir,
-        load_plugins: raw.load_plugins.map(|names| builder.plugin_names(names)),
+        load_plugins: raw.load_plugins.map(|names| validator.plugin_names(names)),
         server,
-        server_tls: builder.server_tls(raw.server.tls),
+        server_tls: validator.server_tls(raw.server.tls),
         proxy,
-        limits: builder.call_limits(raw.limits),
-        reload: raw.reload.check(&mut builder),
-        trust: trust::trust(&mut builder, raw.trust),
-        log: raw.log.check(&mut builder),
-        plugin_settings: builder.plugin_settings(raw.plugins.others),
+        limits: validator.call_limits(raw.limits),
+        reload: raw.reload.check(&mut validator),
+        trust: trust::trust(&mut validator, raw.trust),
+        log: raw.log.check(&mut validator),
+        plugin_settings: validator.plugin_settings(raw.plugins.others),
         auth,
         callers,
         proxy_auth,
         stray_variables: sources.stray_variables().to_vec(),
-        literal_secrets: std::mem::take(&mut builder.literals),
+        literal_secrets: std::mem::take(&mut validator.literals),
         readable_by_others: false,
         has_text: false,
     };
-    builder.check_keys_of_callers(&keys_of_callers, &config);
-    builder.contradictions(&config);
+    validator.check_keys_of_callers(&keys_of_callers, &config);
+    validator.cross_checks(&config);
     if config.sealing_secrets().iter().any(Secret::is_broken_key) {
         let of_proxy = config.proxy_auth.keys_for(REMOTE_PATH).is_some();
         let key = KeyPath::of(if of_proxy { "plugins.proxy.auth.rules" } else { "auth.rules" });
-        builder.problem(&key, format!("`{key}` has a key for `{REMOTE_PATH}` that {BROKEN_KEY}"));
+        validator.problem(&key, format!("`{key}` has a key for `{REMOTE_PATH}` that {BROKEN_KEY}"));
     }
-    builder.finish(config)
+    validator.finish(config)
 }
 
 /// Checks only what says where the host is.
-pub(super) fn whereabouts(
+pub(super) fn local_endpoints(
     raw: RawConfig,
     sources: &Sources,
     environment: &Environment,
-) -> Result<Whereabouts, ConfigError> {
+) -> Result<LocalEndpoints, ConfigError> {
     let file = sources.file();
     let folder = folder_of(file).map_err(|error| ConfigError::Unreadable(file.to_owned(), error))?;
-    let mut builder = Builder::new(sources, environment, folder);
-    let state_dir = builder.folder("state_dir", raw.state_dir, "state");
-    let whereabouts = Whereabouts {
-        listen: raw.server.check(&mut builder).listen(),
+    let mut validator = Validator::new(sources, environment, folder);
+    let state_dir = validator.folder("state_dir", raw.state_dir, "state");
+    let endpoints = LocalEndpoints {
+        listen: raw.server.check(&mut validator).listen(),
         tls: raw.server.tls.is_some(),
-        admin_socket: builder.admin_socket(raw.admin.socket, &state_dir),
+        admin_socket: validator.admin_socket(raw.admin.socket, &state_dir),
     };
-    builder.finish(whereabouts)
+    validator.finish(endpoints)
 }
 
 /// Checks `[trust]` alone.
@@ -97,9 +97,9 @@ pub(super) fn trust(
 ) -> Result<Trust, ConfigError> {
     let file = sources.file();
     let folder = folder_of(file).map_err(|error| ConfigError::Unreadable(file.to_owned(), error))?;
-    let mut builder = Builder::new(sources, environment, folder);
-    let trust = trust::trust(&mut builder, raw.trust);
-    builder.finish(trust)
+    let mut validator = Validator::new(sources, environment, folder);
+    let trust = trust::trust(&mut validator, raw.trust);
+    validator.finish(trust)
 }
 
 /// The folder that relative paths are relative to, absolute, so that it stays the same.
@@ -109,7 +109,7 @@ fn folder_of(file: &Path) -> std::io::Result<PathBuf> {
     Ok(folder)
 }
 
-impl Builder<'_> {
+impl Validator<'_> {
     /// Either part of `[auth]` alone will do.
     fn auth(
         &mut self,
@@ -126,32 +126,32 @@ impl Builder<'_> {
         (rules, callers, placed)
     }
 
-    fn host_id(&mut self, said: Option<String>) -> HostId {
-        let said = said.and_then(|said| self.host_id_at(&KeyPath::of("host_id"), &said));
-        said.unwrap_or_else(|| default_host_id(&machine_name()))
+    fn host_id(&mut self, raw: Option<String>) -> HostId {
+        let raw = raw.and_then(|raw| self.host_id_at(&KeyPath::of("host_id"), &raw));
+        raw.unwrap_or_else(|| default_host_id(&machine_name()))
     }
 
     /// Checks the id of a host.
-    pub(super) fn host_id_at(&mut self, key: &KeyPath, said: &str) -> Option<HostId> {
+    pub(super) fn host_id_at(&mut self, key: &KeyPath, raw: &str) -> Option<HostId> {
         let is_valid =
-            (1..=HOST_ID_BYTES_MAX).contains(&said.len()) && said.bytes().all(|byte| byte.is_ascii_graphic());
+            (1..=HOST_ID_BYTES_MAX).contains(&raw.len()) && raw.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_valid {
             let text = format!(
                 "`{key}` must be 1 to {HOST_ID_BYTES_MAX} printable ASCII characters without spaces, found `{}`",
-                shown(said)
+                redact(raw)
             );
             self.problem(key, text);
         }
-        is_valid.then(|| said.into())
+        is_valid.then(|| raw.into())
     }
 
-    fn folder(&mut self, key: &str, said: Option<String>, default: &str) -> PathBuf {
-        let said = said.unwrap_or_else(|| default.to_owned());
-        if said.is_empty() || said.contains('\0') {
-            let text = format!("`{key}` must be the path of a folder, found `{}`", shown(&said));
+    fn folder(&mut self, key: &str, raw: Option<String>, default: &str) -> PathBuf {
+        let raw = raw.unwrap_or_else(|| default.to_owned());
+        if raw.is_empty() || raw.contains('\0') {
+            let text = format!("`{key}` must be the path of a folder, found `{}`", redact(&raw));
             self.problem(&KeyPath::of(key), text);
         }
-        self.folder.join(said)
+        self.folder.join(raw)
     }
 
     pub(super) fn plugin_name(&mut self, key: &KeyPath, table: &KeyPath, name: &str) {
@@ -159,7 +159,7 @@ impl Builder<'_> {
             let text = format!(
                 "`{table}` must name plugins in 1 to {PLUGIN_NAME_BYTES_MAX} characters of a-z 0-9 _ - and not \
                  `proxy`, found `{}`",
-                shown(name)
+                redact(name)
             );
             self.problem(key, text);
         }
@@ -170,21 +170,21 @@ impl Builder<'_> {
         for (index, name) in names.iter().enumerate() {
             self.plugin_name(&key.element(index), &key, name);
             if names[..index].contains(name) {
-                self.problem(&key.element(index), format!("`{key}` has `{}` twice", shown(name)));
+                self.problem(&key.element(index), format!("`{key}` has `{}` twice", redact(name)));
             }
         }
         names
     }
 
     /// An address, not a name: what a name stands for may change, and with it who can reach the host.
-    pub(super) fn address(&mut self, key: &KeyPath, said: &str) -> Option<IpAddr> {
-        if said == "localhost" {
+    pub(super) fn address(&mut self, key: &KeyPath, raw: &str) -> Option<IpAddr> {
+        if raw == "localhost" {
             return Some(Ipv4Addr::LOCALHOST.into());
         }
-        let bare = said.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(said);
+        let bare = raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(raw);
         let address = bare.parse().ok();
         if address.is_none() {
-            let text = format!("`{key}` must be an IP address or localhost, found `{}`", shown(said));
+            let text = format!("`{key}` must be an IP address or localhost, found `{}`", redact(raw));
             self.problem(key, text);
         }
         address

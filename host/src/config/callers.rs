@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::base::{CertificateName, FunctionPattern, FunctionPatterns, NamedCaller};
 
 use super::access::KEY_BYTES_MIN;
-use super::builder::Builder;
-use super::key::{KeyPath, shown};
+use super::key::{KeyPath, redact};
 use super::raw::RawCaller;
+use super::validator::Validator;
 use super::{Config, PresentedKey, REMOTE_PATH, Secret};
 
 const NAME_BYTES_MAX: usize = 64;
@@ -109,7 +109,7 @@ impl Config {
 /// Where each key of a caller is said.
 pub(super) type PlacedKeys = Vec<(KeyPath, Secret)>;
 
-impl Builder<'_> {
+impl Validator<'_> {
     /// Checks `auth.callers`; answers where their keys are said as well. `has_client_ca` is whether clients show
     /// certificates at all.
     pub(super) fn callers(
@@ -132,7 +132,7 @@ impl Builder<'_> {
             if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(allowed) {
                 let text = format!(
                     "`{table}` must name callers in 1 to {NAME_BYTES_MAX} characters of A-Z a-z 0-9 _ -, found `{}`",
-                    shown(&name)
+                    redact(&name)
                 );
                 self.problem(&place, text);
             }
@@ -144,17 +144,17 @@ impl Builder<'_> {
                     self.problem(&place, format!("`{place}` needs the key {key}"));
                 }
             }
-            let certificates = caller.certificates.map(|said| {
+            let certificates = caller.certificates.map(|raw| {
                 let place = place.child("certificates");
                 if !has_client_ca {
                     let text = "has no effect without `server.tls.client_ca`: clients are not asked for certificates";
                     self.problem(&place, format!("`{place}` {text}"));
                 }
-                self.certificates_of_caller(&place, said, &callers)
+                self.certificates_of_caller(&place, raw, &callers)
             });
-            let keys = caller.keys.map(|said| self.keys_of_caller(&place.child("keys"), &said, &mut placed));
+            let keys = caller.keys.map(|raw| self.keys_of_caller(&place.child("keys"), &raw, &mut placed));
             let functions =
-                caller.functions.map(|said| self.function_patterns(&place.child("functions"), &said));
+                caller.functions.map(|raw| self.function_patterns(&place.child("functions"), &raw));
             let caller = NamedCaller { name: name.into(), functions: functions.unwrap_or_default() };
             callers.push(ConfiguredCaller {
                 caller: Arc::new(caller),
@@ -165,15 +165,15 @@ impl Builder<'_> {
         (Callers(callers), placed)
     }
 
-    fn keys_of_caller(&mut self, key: &KeyPath, said: &[String], placed: &mut PlacedKeys) -> Vec<Secret> {
-        if said.is_empty() {
+    fn keys_of_caller(&mut self, key: &KeyPath, raw: &[String], placed: &mut PlacedKeys) -> Vec<Secret> {
+        if raw.is_empty() {
             self.problem(key, format!("`{key}` needs at least one secret, found an empty list"));
         }
         let of_others = placed.len();
-        let mut keys = Vec::with_capacity(said.len());
-        for (index, said) in said.iter().enumerate() {
+        let mut keys = Vec::with_capacity(raw.len());
+        for (index, raw) in raw.iter().enumerate() {
             let place = key.element(index);
-            let Some(secret) = self.secret(&place, said) else { continue };
+            let Some(secret) = self.secret(&place, raw) else { continue };
             if !secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
                 let text = "must be printable ASCII characters without spaces: it is sent in a header";
                 self.problem(&place, format!("`{place}` {text}"));
@@ -195,14 +195,14 @@ impl Builder<'_> {
     fn certificates_of_caller(
         &mut self,
         key: &KeyPath,
-        said: Vec<String>,
+        raw: Vec<String>,
         others: &[ConfiguredCaller],
     ) -> Vec<CertificateName> {
-        if said.is_empty() {
+        if raw.is_empty() {
             self.problem(key, format!("`{key}` needs at least one name, found an empty list"));
         }
-        let mut names = Vec::with_capacity(said.len());
-        for (index, name) in said.into_iter().enumerate() {
+        let mut names = Vec::with_capacity(raw.len());
+        for (index, name) in raw.into_iter().enumerate() {
             let place = key.element(index);
             let fits = (1..=CERTIFICATE_BYTES_MAX).contains(&name.len());
             if !fits || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -225,9 +225,9 @@ impl Builder<'_> {
     }
 
     /// What is written there is not repeated: it may be a key in the wrong place.
-    fn function_patterns(&mut self, key: &KeyPath, said: &[String]) -> FunctionPatterns {
-        let mut patterns = Vec::with_capacity(said.len());
-        for (index, text) in said.iter().enumerate() {
+    fn function_patterns(&mut self, key: &KeyPath, raw: &[String]) -> FunctionPatterns {
+        let mut patterns = Vec::with_capacity(raw.len());
+        for (index, text) in raw.iter().enumerate() {
             match FunctionPattern::new(text) {
                 Ok(pattern) => patterns.push(pattern),
                 Err(why) => {

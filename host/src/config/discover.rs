@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::builder::Builder;
-use super::key::{KeyPath, shown};
+use super::key::{KeyPath, redact};
+use super::validator::Validator;
 
 /// How the peers behind one URL are found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,10 +33,10 @@ impl Discover {
     }
 }
 
-impl Builder<'_> {
+impl Validator<'_> {
     /// Checks how the peers behind a URL are found, which stands at `key`. `is_address` says that the URL has no name.
-    pub(super) fn discover(&mut self, key: &KeyPath, said: Option<&str>, is_address: bool) -> Discover {
-        let discover = match said.unwrap_or("static") {
+    pub(super) fn discover(&mut self, key: &KeyPath, raw: Option<&str>, is_address: bool) -> Discover {
+        let discover = match raw.unwrap_or("static") {
             "static" => Discover::Static,
             "dns" => Discover::Dns,
             "srv" => Discover::Srv,
@@ -44,7 +44,7 @@ impl Builder<'_> {
                 Some(path) => Discover::File(self.path(path)),
                 None => {
                     let text =
-                        format!("`{key}` must be static, dns, srv or file:PATH, found `{}`", shown(other));
+                        format!("`{key}` must be static, dns, srv or file:PATH, found `{}`", redact(other));
                     self.problem(key, text);
                     Discover::Static
                 }
@@ -69,7 +69,7 @@ impl Builder<'_> {
                 Err(_) => {
                     let text = format!(
                         "`{key}` has `{}`, which is no address, as in 10.0.0.10 or 127.0.0.1:8600",
-                        shown(text)
+                        redact(text)
                     );
                     self.problem(&key.element(index), text);
                 }
@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn every_way_of_finding_peers_is_read() {
-        let discover = |said: &str| {
-            config(&peer(&format!("\"http://b.test\" = {{ {said} }}"))).proxy.peers[0].discover.clone()
+        let discover = |raw: &str| {
+            config(&peer(&format!("\"http://b.test\" = {{ {raw} }}"))).proxy.peers[0].discover.clone()
         };
         assert_eq!(discover(""), Discover::Static);
         assert_eq!(discover("discover = \"static\""), Discover::Static);
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_found_is_refused() {
-        for (said, found) in [("nds", "nds"), ("file:", "file:"), ("", "")] {
+        for (raw, found) in [("nds", "nds"), ("file:", "file:"), ("", "")] {
             assert_eq!(
-                problems(&peer(&format!("\"http://b.test\" = {{ discover = {said:?} }}"))),
+                problems(&peer(&format!("\"http://b.test\" = {{ discover = {raw:?} }}"))),
                 format!(
                     "config.toml line 2: `plugins.proxy.proxy_urls.\"http://b.test\".discover` must be static, dns, srv \
                      or file:PATH, found `{found}`"

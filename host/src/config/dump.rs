@@ -24,15 +24,15 @@ impl Config {
         plugins.insert("proxy".to_owned(), self.dump_of_proxy());
         let tls = self.server_tls.as_ref().map(|tls| {
             json!({
-                "cert": shown(&tls.cert),
-                "key": shown(&tls.key),
-                "client_ca": tls.client_ca.as_deref().map(shown),
+                "cert": display(&tls.cert),
+                "key": display(&tls.key),
+                "client_ca": tls.client_ca.as_deref().map(display),
             })
         });
         let mut server = self.server.dump();
         server.insert("tls".to_owned(), tls.into());
         json!({
-            "host_id": self.said_host_id(),
+            "host_id": self.configured_host_id(),
             "plugin_dir": self.plugin_dir.display().to_string(),
             "state_dir": self.state_dir.display().to_string(),
             "load_plugins": self.load_plugins,
@@ -112,9 +112,9 @@ impl Config {
             "white_list": proxy.white_list.as_ref().map(texts),
             "proxy_functions": functions,
             "tls": {
-                "ca": tls.and_then(|tls| tls.ca.as_deref()).map(shown),
-                "cert": identity.map(|(cert, _)| shown(cert)),
-                "key": identity.map(|(_, key)| shown(key)),
+                "ca": tls.and_then(|tls| tls.ca.as_deref()).map(display),
+                "cert": identity.map(|(cert, _)| display(cert)),
+                "key": identity.map(|(_, key)| display(key)),
             },
             "auth": { "rules": rules_without_keys(&self.proxy_auth) },
         });
@@ -124,7 +124,7 @@ impl Config {
     }
 }
 
-fn shown(path: &Path) -> String {
+fn display(path: &Path) -> String {
     path.display().to_string()
 }
 

@@ -71,7 +71,7 @@ impl KeyPath {
         if tops().any(|top| top == first) || LATER.contains(&first.as_str()) {
             return false;
         }
-        meant(self, &tops().collect::<Vec<_>>()).is_none()
+        suggestion(self, &tops().collect::<Vec<_>>()).is_none()
     }
 
     /// Returns true if its value is a number, or true or false.
@@ -96,7 +96,7 @@ impl fmt::Display for KeyPath {
             if is_place || (!part.is_empty() && part.bytes().all(bare)) {
                 f.write_str(part)?;
             } else {
-                write!(f, "\"{}\"", shown(part))?;
+                write!(f, "\"{}\"", redact(part))?;
             }
         }
         Ok(())
@@ -105,7 +105,7 @@ impl fmt::Display for KeyPath {
 
 /// The user's own text as an error repeats it: bounded, on one line, without what may be a secret in a URL: its user
 /// and password, its path, query and fragment.
-pub(super) fn shown(text: &str) -> String {
+pub(super) fn redact(text: &str) -> String {
     let without_password = text.rsplit_once('@').map(|(before, host)| {
         let scheme = before.find("://").map_or("", |end| &before[..end + 3]);
         format!("{scheme}[redacted]@{host}")
@@ -126,7 +126,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// The known key that the user most likely meant, in full; `here` are the keys of the same table.
-pub(super) fn meant(key: &KeyPath, here: &[&str]) -> Option<KeyPath> {
+pub(super) fn suggestion(key: &KeyPath, here: &[&str]) -> Option<KeyPath> {
     let wanted = key.parts().last()?;
     // `server_port` for `server.port`, as in a variable with one `_` too few, or `serverport`.
     let slip = |known: &&'static str| strsim::osa_distance(&known.replace('.', "_"), wanted);
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn repeated_text_has_no_password_and_no_control_characters_and_ends() {
-        let check = |text: &str, expected: &str| assert_eq!(shown(text), expected);
+        let check = |text: &str, expected: &str| assert_eq!(redact(text), expected);
         check("http://user:pass/word@host:1", "http://[redacted]@host:1");
         check("http://user:p@ss@host:1", "http://[redacted]@host:1");
         check("user:password@host", "[redacted]@host");
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn the_meant_key_is_found_here_then_elsewhere() {
         let check = |wanted: &str, here: &[&str], expected: Option<&str>| {
-            let found = meant(&KeyPath::of(wanted), here).map(|key| key.to_string());
+            let found = suggestion(&KeyPath::of(wanted), here).map(|key| key.to_string());
             assert_eq!(found.as_deref(), expected);
         };
         check("server.prot", &["host", "port"], Some("server.port"));

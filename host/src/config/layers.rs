@@ -11,7 +11,7 @@ use figment::{Error as FigmentError, Figment, Metadata, Profile, Provider};
 use super::environment::PREFIX;
 use super::key::KeyPath;
 use super::raw::RawConfig;
-use super::shape;
+use super::schema;
 use super::sources::{Sources, value_of_toml};
 use super::{ConfigError, Environment, Origin, Problem};
 
@@ -61,12 +61,12 @@ pub(super) fn merge(
         }
         let origin = Origin::Variable(name.clone());
         let value = environment.variable(&name).and_then(Result::ok);
-        problems.extend(variables.say(&mut sources, key, value, origin));
+        problems.extend(variables.set(&mut sources, key, value, origin));
     }
     let mut flags = Layer { name: "flags", dict: Dict::new() };
     for (flag, key, value) in &overrides.0 {
         let origin = Origin::Flag(flag.clone());
-        problems.extend(flags.say(&mut sources, key.clone(), Some(value.clone()), origin));
+        problems.extend(flags.set(&mut sources, key.clone(), Some(value.clone()), origin));
     }
     if !problems.is_empty() {
         return Err(ConfigError::Invalid(problems));
@@ -80,7 +80,7 @@ pub(super) fn merge(
             text: format!("the layers do not merge: {}", error.kind),
         }])
     })?;
-    let raw = shape::extract(merged, &sources).map_err(ConfigError::Invalid)?;
+    let raw = schema::extract(merged, &sources).map_err(ConfigError::Invalid)?;
     Ok((raw, sources))
 }
 
@@ -102,7 +102,7 @@ impl Provider for Layer {
 
 impl Layer {
     /// Adds one variable or flag; answers what is wrong with it.
-    fn say(
+    fn set(
         &mut self,
         sources: &mut Sources,
         key: KeyPath,
@@ -126,7 +126,7 @@ impl Layer {
                 key.parent()
             ));
         }
-        sources.lay_over(key, origin);
+        sources.override_with(key, origin);
         None
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::base::{ConcurrencyLimit, FunctionName};
 
-use super::builder::Builder;
-use super::key::{KeyPath, shown};
+use super::key::{KeyPath, redact};
 use super::keys::{RawLimit, RawLimits};
 use super::number::{COUNT_MAX, Number, number};
+use super::validator::Validator;
 
 const IN_FLIGHT_MAX: Number = number(1, 1, COUNT_MAX);
 const QUEUE_MAX: Number = number(0, 0, COUNT_MAX);
@@ -40,7 +40,7 @@ pub struct FunctionLimit {
     pub queue_max: Option<usize>,
 }
 
-impl Builder<'_> {
+impl Validator<'_> {
     /// Checks `[limits]`.
     pub(super) fn call_limits(&mut self, raw: RawLimits) -> CallLimits {
         let table = KeyPath::of("limits.plugins");
@@ -66,7 +66,7 @@ impl Builder<'_> {
             }
             match FunctionName::new(&name) {
                 Ok(name) => drop(limits.functions.insert(name, limit)),
-                Err(why) => self.problem(&place, format!("`{table}` has `{}`: {why}", shown(&name))),
+                Err(why) => self.problem(&place, format!("`{table}` has `{}`: {why}", redact(&name))),
             }
         }
         limits

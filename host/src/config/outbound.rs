@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::builder::Builder;
+use super::validator::Validator;
 use super::{Environment, PeerUrl};
 
 /// Which proxy a call to a peer goes through.
@@ -60,16 +60,16 @@ impl fmt::Debug for OutboundProxies {
 /// A variable with its value.
 type Said = (&'static str, String);
 
-impl Builder<'_> {
+impl Validator<'_> {
     /// Reads the variables. What is wrong with one is a problem only if a peer would be called through it.
     pub(super) fn outbound_proxies<'p>(
         &mut self,
         peers: impl Iterator<Item = &'p PeerUrl> + Clone,
     ) -> OutboundProxies {
         let first = |names: &[&'static str]| -> Option<Said> {
-            names.iter().find_map(|name| Some((*name, said(self.environment, name)?)))
+            names.iter().find_map(|name| Some((*name, raw(self.environment, name)?)))
         };
-        let is_cgi = said(self.environment, "REQUEST_METHOD").is_some();
+        let is_cgi = raw(self.environment, "REQUEST_METHOD").is_some();
         let http = first(if is_cgi { &["http_proxy"] } else { &["http_proxy", "HTTP_PROXY"] });
         let https = first(&["https_proxy", "HTTPS_PROXY"]);
         let all = first(&["all_proxy", "ALL_PROXY"]);
@@ -95,7 +95,7 @@ impl Builder<'_> {
 }
 
 /// The value of a variable; an empty one says nothing.
-fn said(environment: &Environment, name: &str) -> Option<String> {
+fn raw(environment: &Environment, name: &str) -> Option<String> {
     let value = environment.variable(name)?;
     // What is not text is no URL either: it is refused as one.
     let value = value.unwrap_or_else(|bytes| bytes.to_string_lossy().into_owned());

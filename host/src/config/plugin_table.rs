@@ -6,8 +6,8 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use super::Config;
-use super::builder::Builder;
 use super::key::KeyPath;
+use super::validator::Validator;
 
 /// The table `[plugins.NAME]`, for that plugin's eyes only: `Debug` shows no values.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl Config {
     }
 }
 
-impl Builder<'_> {
+impl Validator<'_> {
     /// Takes the tables as they are; only their names are checked.
     pub(super) fn plugin_settings(
         &mut self,

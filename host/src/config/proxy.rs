@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::base::{FunctionName, HostId, nearest};
 
-use super::builder::Builder;
-use super::key::{KeyPath, shown};
+use super::key::{KeyPath, redact};
 use super::keys::{Proxy, RawProxy};
 use super::number::{Number, number};
 use super::raw::{RawPeer, RawPeers};
 use super::secret::BROKEN_KEY;
+use super::validator::Validator;
 use super::{AllowedAddresses, AuthRules, Discover, PathPatterns, PeerUrl, REMOTE_PATH, Secret};
 
 /// The priority and the weight of a peer: `plugins.proxy.proxy_urls."URL".priority`.
@@ -71,30 +71,30 @@ impl Peer {
 }
 
 /// Checks `[plugins.proxy]`; its `auth.rules` come apart.
-pub(super) fn proxy(builder: &mut Builder<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
-    let mut proxy = raw.check(builder);
+pub(super) fn proxy(validator: &mut Validator<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
+    let mut proxy = raw.check(validator);
     let table = KeyPath::of("plugins.proxy");
     let white_list_key = table.child("white_list");
-    proxy.white_list = raw.white_list.map(|list| builder.patterns(&white_list_key, &list));
-    let peers = peers(builder, raw.proxy_urls, proxy.white_list.as_ref(), &proxy.allowed_addresses);
+    proxy.white_list = raw.white_list.map(|list| validator.patterns(&white_list_key, &list));
+    let peers = peers(validator, raw.proxy_urls, proxy.white_list.as_ref(), &proxy.allowed_addresses);
     for peer in peers.iter().filter(|peer| proxy.require_receiver && !peer.bind) {
         let key = table.child("proxy_urls").child(&peer.url.to_string()).child("bind");
         let text =
             format!("`{key}` = false contradicts `plugins.proxy.require_receiver`: remove one of them");
-        builder.problem(&table.child("require_receiver"), text);
+        validator.problem(&table.child("require_receiver"), text);
     }
     let has_https_peers = peers.iter().any(|peer| peer.url.is_https());
-    proxy.functions = functions(builder, raw.proxy_functions, &peers);
-    proxy.outbound = builder.outbound_proxies(peers.iter().map(|peer| &peer.url));
-    proxy.tls = builder.peer_tls(raw.tls, has_https_peers);
+    proxy.functions = functions(validator, raw.proxy_functions, &peers);
+    proxy.outbound = validator.outbound_proxies(peers.iter().map(|peer| &peer.url));
+    proxy.tls = validator.peer_tls(raw.tls, has_https_peers);
     proxy.peers = peers;
-    let rules = raw.auth.map(|auth| builder.rules(&KeyPath::of("plugins.proxy.auth.rules"), &auth.rules));
+    let rules = raw.auth.map(|auth| validator.rules(&KeyPath::of("plugins.proxy.auth.rules"), &auth.rules));
     (proxy, rules.unwrap_or_default())
 }
 
 /// Checks both forms of `proxy_urls`.
 fn peers(
-    builder: &mut Builder<'_>,
+    validator: &mut Validator<'_>,
     raw: RawPeers,
     white_list: Option<&PathPatterns>,
     allowed_addresses: &AllowedAddresses,
@@ -108,27 +108,27 @@ fn peers(
         RawPeers::Map(map) => {
             let entry = |(url, peer): (String, RawPeer)| (key.child(&url), url, peer);
             let mut entries: Vec<_> = map.into_iter().map(entry).collect();
-            entries.sort_by_key(|(place, _, _)| builder.sources.place(place));
+            entries.sort_by_key(|(place, _, _)| validator.sources.place(place));
             entries
         }
     };
     let mut peers: Vec<Peer> = Vec::with_capacity(entries.len());
     for (place, text, raw) in entries {
-        let peer_key = raw.key.and_then(|said| builder.secret(&place.child("key"), &said));
+        let peer_key = raw.key.and_then(|raw| validator.secret(&place.child("key"), &raw));
         if peer_key.as_ref().is_some_and(Secret::is_broken_key) {
             let place = place.child("key");
-            builder.problem(&place, format!("`{place}` {BROKEN_KEY}"));
+            validator.problem(&place, format!("`{place}` {BROKEN_KEY}"));
         }
         let enable = raw.enable.unwrap_or_else(|| vec!["/*".to_owned()]);
-        let enable = builder.patterns(&place.child("enable"), &enable);
-        let disable = builder.patterns(&place.child("disable"), &raw.disable.unwrap_or_default());
-        let priority = builder.number(&place.child("priority"), &PRIORITY, raw.priority);
-        let weight = builder.number(&place.child("weight"), &WEIGHT, raw.weight);
-        let Some(url) = url(builder, &key, &place, &text) else {
+        let enable = validator.patterns(&place.child("enable"), &enable);
+        let disable = validator.patterns(&place.child("disable"), &raw.disable.unwrap_or_default());
+        let priority = validator.number(&place.child("priority"), &PRIORITY, raw.priority);
+        let weight = validator.number(&place.child("weight"), &WEIGHT, raw.weight);
+        let Some(url) = url(validator, &key, &place, &text) else {
             continue;
         };
         if peers.iter().any(|peer| peer.url == url) {
-            builder.problem(&place, format!("`{key}` has `{url}` twice"));
+            validator.problem(&place, format!("`{key}` has `{url}` twice"));
             continue;
         }
         if url.address().is_some_and(|address| !allowed_addresses.allows(address)) {
@@ -136,18 +136,18 @@ fn peers(
                 "`{key}` has `{url}`, which is a link-local or metadata address: it is refused unless \
                  `plugins.proxy.allow_addresses` has it"
             );
-            builder.problem(&place, text);
+            validator.problem(&place, text);
         }
         let discover =
-            builder.discover(&place.child("discover"), raw.discover.as_deref(), url.address().is_some());
-        let host_id = raw.host_id.and_then(|said| builder.host_id_at(&place.child("host_id"), &said));
+            validator.discover(&place.child("discover"), raw.discover.as_deref(), url.address().is_some());
+        let host_id = raw.host_id.and_then(|raw| validator.host_id_at(&place.child("host_id"), &raw));
         let bind = raw.bind.unwrap_or(true);
         if host_id.is_some() && !bind {
             let place = place.child("bind");
             let text = format!(
                 "`{place}` = false contradicts `host_id`: a host that frames do not name cannot be pinned"
             );
-            builder.problem(&place, text);
+            validator.problem(&place, text);
         }
         peers.push(Peer {
             url,
@@ -166,26 +166,26 @@ fn peers(
 }
 
 /// Checks one URL that stands at `place` in `key`.
-fn url(builder: &mut Builder<'_>, key: &KeyPath, place: &KeyPath, text: &str) -> Option<PeerUrl> {
+fn url(validator: &mut Validator<'_>, key: &KeyPath, place: &KeyPath, text: &str) -> Option<PeerUrl> {
     let parsed = PeerUrl::new(text);
-    parsed.map_err(|why| builder.problem(place, format!("`{key}` has `{}`: {why}", shown(text)))).ok()
+    parsed.map_err(|why| validator.problem(place, format!("`{key}` has `{}`: {why}", redact(text)))).ok()
 }
 
 fn functions(
-    builder: &mut Builder<'_>,
+    validator: &mut Validator<'_>,
     raw: BTreeMap<String, Vec<String>>,
     peers: &[Peer],
 ) -> BTreeMap<FunctionName, Vec<PeerUrl>> {
     let key = KeyPath::of("plugins.proxy.proxy_functions");
     let mut entries: Vec<_> = raw.into_iter().map(|(text, names)| (key.child(&text), text, names)).collect();
-    entries.sort_by_key(|(place, _, _)| builder.sources.place(place));
+    entries.sort_by_key(|(place, _, _)| validator.sources.place(place));
     let mut functions: BTreeMap<FunctionName, Vec<PeerUrl>> = BTreeMap::new();
     for (place, text, names) in entries {
-        let Some(url) = url(builder, &key, &place, &text) else {
+        let Some(url) = url(validator, &key, &place, &text) else {
             continue;
         };
         let Some(peer) = peers.iter().find(|peer| peer.url == url) else {
-            builder.problem(&place, unlisted(&key, &url, peers));
+            validator.problem(&place, unlisted(&key, &url, peers));
             continue;
         };
         // Such a function could never be called, however the peers fare: that is no state to start in.
@@ -194,7 +194,7 @@ fn functions(
                 "`{key}` has functions for `{url}`, where `white_list`, `enable` and `disable` do not allow \
                  `{REMOTE_PATH}`"
             );
-            builder.problem(&place, text);
+            validator.problem(&place, text);
         }
         for (index, name) in names.iter().enumerate() {
             match FunctionName::new(name) {
@@ -205,8 +205,8 @@ fn functions(
                     }
                 }
                 Err(why) => {
-                    let text = format!("`{key}` has `{}` for `{url}`: {why}", shown(name));
-                    builder.problem(&place.element(index), text);
+                    let text = format!("`{key}` has `{}` for `{url}`: {why}", redact(name));
+                    validator.problem(&place.element(index), text);
                 }
             }
         }

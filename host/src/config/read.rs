@@ -175,11 +175,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        let said = |bounded: Bounded| match bounded {
+        let raw = |bounded: Bounded| match bounded {
             Bounded::Bytes(bytes, _) => bytes.to_vec(),
             Bounded::Directory | Bounded::TooLarge => panic!("it is a pipe of a few bytes"),
         };
-        assert_eq!(said(bounded(&pipe, 100).unwrap()), b"", "nobody writes");
+        assert_eq!(raw(bounded(&pipe, 100).unwrap()), b"", "nobody writes");
         // Opened for both, so that opening it does not wait for somebody who reads.
         let mut writer = File::options().read(true).write(true).open(&pipe).unwrap();
         writer.write_all(b"one ").unwrap();
@@ -193,7 +193,7 @@ mod tests {
                 std::thread::yield_now();
             }
             drop(writer);
-            assert_eq!(said(reading.join().unwrap()), b"two");
+            assert_eq!(raw(reading.join().unwrap()), b"two");
         });
     }
 

@@ -80,15 +80,15 @@ impl fmt::Debug for PresentedKey {
 impl Secret {
     /// Reads a secret as the file says it: a literal, `env:NAME`, or `file:PATH` relative to `folder`.
     /// The `Err` says what is wrong with it, without the value.
-    pub(super) fn read(said: &str, folder: &Path, environment: &Environment) -> Result<Self, String> {
-        let (text, source, is_open) = if let Some(name) = said.strip_prefix("env:") {
+    pub(super) fn read(raw: &str, folder: &Path, environment: &Environment) -> Result<Self, String> {
+        let (text, source, is_open) = if let Some(name) = raw.strip_prefix("env:") {
             (of_variable(name, environment)?, SecretSource::Variable(name.to_owned()), false)
-        } else if let Some(path) = said.strip_prefix("file:") {
+        } else if let Some(path) = raw.strip_prefix("file:") {
             let path = folder.join(path);
             let (text, is_open) = of_file(&path)?;
             (text, SecretSource::File(path), is_open)
         } else {
-            (Zeroizing::new(said.to_owned()), SecretSource::Literal, false)
+            (Zeroizing::new(raw.to_owned()), SecretSource::Literal, false)
         };
         let from = match &source {
             SecretSource::Literal => String::new(),
@@ -110,8 +110,8 @@ impl Secret {
     ///
     /// # Errors
     /// What is wrong with it, without the value, to be said after the name of the flag.
-    pub fn of_command(said: &str) -> Result<Self, String> {
-        Self::read(said, Path::new(""), &Environment::of_process())
+    pub fn of_command(raw: &str) -> Result<Self, String> {
+        Self::read(raw, Path::new(""), &Environment::of_process())
     }
 
     /// The secret itself: for deriving keys, never for showing.
@@ -230,15 +230,15 @@ fn of_file(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
 mod tests {
     use super::*;
 
-    fn check(said: &str, folder: &Path, expected: Result<&str, &str>) {
+    fn check(raw: &str, folder: &Path, expected: Result<&str, &str>) {
         let environment = [("KEY", "from-variable"), ("EMPTY", "")].into_iter().collect();
-        let read = Secret::read(said, folder, &environment);
+        let read = Secret::read(raw, folder, &environment);
         let read = read.as_ref().map(Secret::expose).map_err(String::as_str);
         let place = folder.display().to_string();
         assert_eq!(
             read.map_err(|error| error.replace(&place, "FOLDER")),
             expected.map_err(str::to_owned),
-            "{said}"
+            "{raw}"
         );
     }
 
@@ -307,9 +307,9 @@ mod tests {
 
     #[test]
     fn generated_keys_are_recognised() {
-        let check = |said: &str, generated: bool, broken: bool| {
-            let secret = Secret::read(said, Path::new(""), &Environment::default()).unwrap();
-            assert_eq!((secret.is_generated_key(), secret.is_broken_key()), (generated, broken), "{said}");
+        let check = |raw: &str, generated: bool, broken: bool| {
+            let secret = Secret::read(raw, Path::new(""), &Environment::default()).unwrap();
+            assert_eq!((secret.is_generated_key(), secret.is_broken_key()), (generated, broken), "{raw}");
         };
         let key = format!("fxk1_{}", "Aa0-_".repeat(9));
         check(&key[..48], true, false);

@@ -21,7 +21,7 @@ pub(super) struct Sources {
     /// Names of variables that the file names as the source of a secret.
     secret_variables: BTreeSet<String>,
     /// What variables and flags say, weakest first.
-    laid_over: Vec<(KeyPath, Origin)>,
+    overrides: Vec<(KeyPath, Origin)>,
     /// The texts of variables that were taken for a number, true or false without knowing what their key is.
     guessed: BTreeMap<KeyPath, String>,
     stray_variables: Vec<String>,
@@ -37,7 +37,7 @@ impl Sources {
             line_ends,
             places: BTreeMap::new(),
             secret_variables: BTreeSet::new(),
-            laid_over: Vec::new(),
+            overrides: Vec::new(),
             guessed: BTreeMap::new(),
             stray_variables: Vec::new(),
         };
@@ -64,8 +64,8 @@ impl Sources {
     }
 
     /// Notes that a variable or a flag, stronger than those before it, says what is at `key`.
-    pub(super) fn lay_over(&mut self, key: KeyPath, origin: Origin) {
-        self.laid_over.push((key, origin));
+    pub(super) fn override_with(&mut self, key: KeyPath, origin: Origin) {
+        self.overrides.push((key, origin));
     }
 
     /// Keeps the text of a value that may have been meant as it is.
@@ -90,7 +90,7 @@ impl Sources {
 
     /// Who said the value at `key`: the strongest one that said it, or a table around it.
     pub(super) fn origin(&self, key: &KeyPath) -> Origin {
-        let over = self.laid_over.iter().rev().find(|(said, _)| key.starts_with(said));
+        let over = self.overrides.iter().rev().find(|(raw, _)| key.starts_with(raw));
         if let Some((_, origin)) = over {
             return origin.clone();
         }
@@ -102,7 +102,7 @@ impl Sources {
             }
             around = around.parent();
         }
-        let below = self.laid_over.iter().rev().find(|(said, _)| said.starts_with(key));
+        let below = self.overrides.iter().rev().find(|(raw, _)| raw.starts_with(key));
         let file = || Origin::File { path: self.file.clone(), line: None, column: None };
         below.map_or_else(file, |(_, origin)| origin.clone())
     }

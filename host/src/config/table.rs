@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::base::milliseconds;
 
 use super::addresses::Networks;
-use super::builder::Builder;
 use super::key::KeyPath;
 use super::number::Number;
-use super::{AllowedAddresses, Choice};
+use super::validator::Validator;
+use super::{AllowedAddresses, Keyword};
 
 /// Declares one table: `"key" field: Type = rule, When;`.
 ///
@@ -49,12 +49,12 @@ macro_rules! table {
                 &[ $( concat!($table, ".", $key), )* $( $( concat!($table, ".", stringify!($raw_key)), )* )? ];
 
             /// Checks the keys of this table; fields that are made by hand have their defaults.
-            pub(super) fn check(&self, builder: &mut $crate::config::builder::Builder<'_>) -> $checked {
+            pub(super) fn check(&self, validator: &mut $crate::config::validator::Validator<'_>) -> $checked {
                 use $crate::config::table::Setting;
                 $checked {
                     $( $field: {
                         let key = $crate::config::key::KeyPath::of(concat!($table, ".", $key));
-                        <$type as Setting>::check(builder, &key, &$rule, self.$field.clone())
+                        <$type as Setting>::check(validator, &key, &$rule, self.$field.clone())
                     }, )*
                     $( $( $hand: Default::default(), )* )?
                 }
@@ -130,7 +130,7 @@ pub(super) trait Setting: Clone + PartialEq {
     type Rule;
 
     /// Checks a value, and reports what is wrong with it.
-    fn check(builder: &mut Builder<'_>, key: &KeyPath, rule: &Self::Rule, raw: Self::Raw) -> Self;
+    fn check(validator: &mut Validator<'_>, key: &KeyPath, rule: &Self::Rule, raw: Self::Raw) -> Self;
 
     /// Returns the value as the file has it.
     fn dump(&self) -> Value;
@@ -154,8 +154,8 @@ macro_rules! number_settings {
             type Raw = Option<i64>;
             type Rule = Number;
 
-            fn check(builder: &mut Builder<'_>, key: &KeyPath, rule: &Number, raw: Option<i64>) -> Self {
-                $from(builder.number(key, rule, raw))
+            fn check(validator: &mut Validator<'_>, key: &KeyPath, rule: &Number, raw: Option<i64>) -> Self {
+                $from(validator.number(key, rule, raw))
             }
 
             fn dump(&self) -> Value {
@@ -179,7 +179,7 @@ impl Setting for bool {
     type Raw = Option<bool>;
     type Rule = bool;
 
-    fn check(_: &mut Builder<'_>, _: &KeyPath, default: &bool, raw: Option<bool>) -> Self {
+    fn check(_: &mut Validator<'_>, _: &KeyPath, default: &bool, raw: Option<bool>) -> Self {
         raw.unwrap_or(*default)
     }
 
@@ -192,12 +192,12 @@ impl Setting for bool {
     }
 }
 
-impl<C: Choice> Setting for C {
+impl<K: Keyword> Setting for K {
     type Raw = Option<String>;
-    type Rule = C;
+    type Rule = K;
 
-    fn check(builder: &mut Builder<'_>, key: &KeyPath, default: &C, raw: Option<String>) -> C {
-        raw.and_then(|word| builder.choice(key, &word)).unwrap_or(*default)
+    fn check(validator: &mut Validator<'_>, key: &KeyPath, default: &K, raw: Option<String>) -> K {
+        raw.and_then(|word| validator.keyword(key, &word)).unwrap_or(*default)
     }
 
     fn dump(&self) -> Value {
@@ -209,8 +209,8 @@ impl Setting for IpAddr {
     type Raw = Option<String>;
     type Rule = IpAddr;
 
-    fn check(builder: &mut Builder<'_>, key: &KeyPath, default: &IpAddr, raw: Option<String>) -> Self {
-        raw.and_then(|text| builder.address(key, &text)).unwrap_or(*default)
+    fn check(validator: &mut Validator<'_>, key: &KeyPath, default: &IpAddr, raw: Option<String>) -> Self {
+        raw.and_then(|text| validator.address(key, &text)).unwrap_or(*default)
     }
 
     fn dump(&self) -> Value {
@@ -223,8 +223,13 @@ impl Setting for Networks {
     /// Examples, for errors.
     type Rule = &'static str;
 
-    fn check(builder: &mut Builder<'_>, key: &KeyPath, examples: &&'static str, raw: Vec<String>) -> Self {
-        builder.networks(key, &raw, examples)
+    fn check(
+        validator: &mut Validator<'_>,
+        key: &KeyPath,
+        examples: &&'static str,
+        raw: Vec<String>,
+    ) -> Self {
+        validator.networks(key, &raw, examples)
     }
 
     fn dump(&self) -> Value {
@@ -237,8 +242,13 @@ impl Setting for AllowedAddresses {
     /// Examples, for errors.
     type Rule = &'static str;
 
-    fn check(builder: &mut Builder<'_>, key: &KeyPath, examples: &&'static str, raw: Vec<String>) -> Self {
-        Self::new(builder.networks(key, &raw, examples))
+    fn check(
+        validator: &mut Validator<'_>,
+        key: &KeyPath,
+        examples: &&'static str,
+        raw: Vec<String>,
+    ) -> Self {
+        Self::new(validator.networks(key, &raw, examples))
     }
 
     fn dump(&self) -> Value {
@@ -250,8 +260,8 @@ impl Setting for Vec<SocketAddr> {
     type Raw = Vec<String>;
     type Rule = ();
 
-    fn check(builder: &mut Builder<'_>, key: &KeyPath, (): &(), raw: Vec<String>) -> Self {
-        builder.dns_servers(key, &raw)
+    fn check(validator: &mut Validator<'_>, key: &KeyPath, (): &(), raw: Vec<String>) -> Self {
+        validator.dns_servers(key, &raw)
     }
 
     fn dump(&self) -> Value {
@@ -264,8 +274,8 @@ impl Setting for Vec<String> {
     type Raw = Self;
     type Rule = ();
 
-    fn check(builder: &mut Builder<'_>, key: &KeyPath, (): &(), raw: Self) -> Self {
-        builder.host_names(key, &raw)
+    fn check(validator: &mut Validator<'_>, key: &KeyPath, (): &(), raw: Self) -> Self {
+        validator.host_names(key, &raw)
     }
 
     fn dump(&self) -> Value {

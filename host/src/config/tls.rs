@@ -16,10 +16,10 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 
-use super::builder::Builder;
 use super::key::KeyPath;
 use super::keys::{RawPeerTls, RawServerTls};
 use super::read::{self, Bounded};
+use super::validator::Validator;
 
 mod distrust;
 mod pem;
@@ -142,12 +142,12 @@ impl fmt::Debug for PeerTls {
     }
 }
 
-impl Builder<'_> {
+impl Validator<'_> {
     /// Checks `[server.tls]`; `None` without it, or after a problem.
     pub(super) fn server_tls(&mut self, raw: Option<RawServerTls>) -> Option<ServerTls> {
         let raw = raw?;
         let table = KeyPath::of("server.tls");
-        let client_ca = raw.client_ca.map(|said| self.pem_file(&table.child("client_ca"), &said));
+        let client_ca = raw.client_ca.map(|raw| self.pem_file(&table.child("client_ca"), &raw));
         let cert = self.pem_file(&table.child("cert"), &raw.cert);
         let key = self.pem_file(&table.child("key"), &raw.key);
         let provider = provider();
@@ -203,9 +203,9 @@ impl Builder<'_> {
                 return None;
             }
         }
-        let ca = raw.ca.map(|said| self.pem_file(&table.child("ca"), &said));
-        let cert = raw.cert.map(|said| self.pem_file(&table.child("cert"), &said));
-        let key = raw.key.map(|said| self.pem_file(&table.child("key"), &said));
+        let ca = raw.ca.map(|raw| self.pem_file(&table.child("ca"), &raw));
+        let cert = raw.cert.map(|raw| self.pem_file(&table.child("cert"), &raw));
+        let key = raw.key.map(|raw| self.pem_file(&table.child("key"), &raw));
         let provider = provider();
         let identity = match (cert, key) {
             (Some(cert), Some(key)) => Some(self.identity(cert?, key?, &provider)?),
@@ -216,7 +216,7 @@ impl Builder<'_> {
             Some(file) => self.good(file, PemFile::authorities)?,
             None => self.system_roots()?,
         };
-        let place = ca.as_ref().map_or_else(|| table.clone(), |file| file.said_by.clone());
+        let place = ca.as_ref().map_or_else(|| table.clone(), |file| file.key.clone());
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let (verifier, builder) = match (verifier, builder) {
@@ -251,18 +251,18 @@ impl Builder<'_> {
         })
     }
 
-    fn pem_file(&mut self, key: &KeyPath, said: &str) -> Option<PemFile> {
+    fn pem_file(&mut self, key: &KeyPath, raw: &str) -> Option<PemFile> {
         // What was pasted in the place of its file may be a private key.
-        if said.contains("-----") || said.contains(['\n', '\r']) {
+        if raw.contains("-----") || raw.contains(['\n', '\r']) {
             let text = format!("`{key}` must be the path of a PEM file, found what is in one");
             self.problem(key, text);
             return None;
         }
-        let path = self.folder.join(said);
+        let path = self.folder.join(raw);
         let fault = match read::bounded(&path, PEM_BYTES_MAX) {
-            _ if said.is_empty() || said.contains('\0') => "which is no path of a file".to_owned(),
+            _ if raw.is_empty() || raw.contains('\0') => "which is no path of a file".to_owned(),
             Ok(Bounded::Bytes(bytes, is_open)) => {
-                return Some(PemFile { said_by: key.clone(), path, bytes, is_open });
+                return Some(PemFile { key: key.clone(), path, bytes, is_open });
             }
             Ok(Bounded::Directory) => "which is a directory".to_owned(),
             Ok(Bounded::TooLarge) => format!("which has more than {PEM_BYTES_MAX} bytes"),
@@ -275,7 +275,7 @@ impl Builder<'_> {
 
     /// What `read` makes of a file; a fault becomes a problem.
     fn good<T>(&mut self, file: &PemFile, read: impl FnOnce(&PemFile) -> Result<T, Fault>) -> Option<T> {
-        let (key, path) = (&file.said_by, file.path.display());
+        let (key, path) = (&file.key, file.path.display());
         read(file).map_err(|fault| self.problem(key, format!("`{key}` is file `{path}`, {fault}"))).ok()
     }
 

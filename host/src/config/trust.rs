@@ -9,11 +9,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use minisign_verify::PublicKey;
 
-use super::builder::Builder;
-use super::key::{KeyPath, shown};
+use super::key::{KeyPath, redact};
 use super::keys::RawTrust;
 use super::raw::RawDigests;
 use super::read::{self, Bounded};
+use super::validator::Validator;
 
 /// Longest file of a public key in bytes; minisign writes about 110.
 const KEY_FILE_BYTES_MAX: usize = 4096;
@@ -103,49 +103,53 @@ impl fmt::Display for KeyId {
 }
 
 /// Checks `[trust]`.
-pub(super) fn trust(builder: &mut Builder<'_>, raw: Option<RawTrust>) -> Trust {
+pub(super) fn trust(validator: &mut Validator<'_>, raw: Option<RawTrust>) -> Trust {
     let Some(raw) = raw else { return Trust::default() };
     let table = KeyPath::of("trust");
     if raw.keys.is_none() && raw.sha256.is_none() {
         // Whoever writes the table relies on something being checked.
-        builder.problem(
+        validator.problem(
             &table,
             format!("`{table}` needs the key `keys` or `sha256`, without them it checks nothing"),
         );
     }
-    let keys = raw.keys.map(|keys| read_keys(builder, &table.child("keys"), &keys));
-    let sha256 = raw.sha256.map(|digests| read_digests(builder, &table.child("sha256"), digests));
+    let keys = raw.keys.map(|keys| read_keys(validator, &table.child("keys"), &keys));
+    let sha256 = raw.sha256.map(|digests| read_digests(validator, &table.child("sha256"), digests));
     let (keys, files) = keys.unwrap_or_default();
     Trust { keys, sha256: sha256.unwrap_or_default(), files }
 }
 
 /// Answers the keys, and the files that they are in.
-fn read_keys(builder: &mut Builder<'_>, list: &KeyPath, said: &[String]) -> (Vec<TrustedKey>, Vec<PathBuf>) {
-    if said.is_empty() {
-        builder.problem(list, format!("`{list}` needs at least one key, found an empty list"));
+fn read_keys(
+    validator: &mut Validator<'_>,
+    list: &KeyPath,
+    raw: &[String],
+) -> (Vec<TrustedKey>, Vec<PathBuf>) {
+    if raw.is_empty() {
+        validator.problem(list, format!("`{list}` needs at least one key, found an empty list"));
     }
-    let (mut keys, mut files) = (Vec::with_capacity(said.len()), Vec::new());
-    for (index, said) in said.iter().enumerate() {
+    let (mut keys, mut files) = (Vec::with_capacity(raw.len()), Vec::new());
+    for (index, raw) in raw.iter().enumerate() {
         let place = list.element(index);
-        let read = match said.strip_prefix("file:") {
+        let read = match raw.strip_prefix("file:") {
             Some(path) => {
-                let path = builder.folder.join(path);
+                let path = validator.folder.join(path);
                 let key = key_of_file(&path);
                 files.push(path);
                 key
             }
-            None => TrustedKey::from_base64(said).ok_or_else(|| {
-                let found = if is_secret_key(said) {
+            None => TrustedKey::from_base64(raw).ok_or_else(|| {
+                let found = if is_secret_key(raw) {
                     "a secret key, which belongs on no host".to_owned()
                 } else {
-                    format!("`{}`", shown(said))
+                    format!("`{}`", redact(raw))
                 };
                 format!("must be {KEY_NEEDED}, found {found}")
             }),
         };
         match read {
             Ok(key) => keys.push(key),
-            Err(why) => builder.problem(&place, format!("`{place}` {why}")),
+            Err(why) => validator.problem(&place, format!("`{place}` {why}")),
         }
     }
     (keys, files)
@@ -176,22 +180,22 @@ fn is_secret_key(text: &str) -> bool {
 }
 
 fn read_digests(
-    builder: &mut Builder<'_>,
+    validator: &mut Validator<'_>,
     table: &KeyPath,
-    said: BTreeMap<String, RawDigests>,
+    raw: BTreeMap<String, RawDigests>,
 ) -> BTreeMap<String, Vec<String>> {
-    if said.is_empty() {
-        builder.problem(table, format!("`{table}` needs at least one plugin, found an empty table"));
+    if raw.is_empty() {
+        validator.problem(table, format!("`{table}` needs at least one plugin, found an empty table"));
     }
     let mut digests = BTreeMap::new();
-    for (plugin, said) in said {
+    for (plugin, raw) in raw {
         let place = table.child(&plugin);
-        builder.plugin_name(&place, table, &plugin);
-        let said = match said {
+        validator.plugin_name(&place, table, &plugin);
+        let raw = match raw {
             RawDigests::One(digest) => vec![(place.clone(), digest)],
             RawDigests::List(list) => {
                 if list.is_empty() {
-                    builder.problem(
+                    validator.problem(
                         &place,
                         format!("`{place}` needs at least one SHA-256, found an empty list"),
                     );
@@ -200,12 +204,12 @@ fn read_digests(
                 list.into_iter().enumerate().map(element).collect()
             }
         };
-        let mut of_plugin = Vec::with_capacity(said.len());
-        for (place, digest) in said {
+        let mut of_plugin = Vec::with_capacity(raw.len());
+        for (place, digest) in raw {
             if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                builder.problem(
+                validator.problem(
                     &place,
-                    format!("`{place}` must be {DIGEST_NEEDED}, found `{}`", shown(&digest)),
+                    format!("`{place}` must be {DIGEST_NEEDED}, found `{}`", redact(&digest)),
                 );
             }
             of_plugin.push(digest.to_ascii_lowercase());
@@ -253,16 +257,16 @@ mod tests {
         ] {
             std::fs::write(folder.join(name), text).unwrap();
         }
-        let load = |said: &str| {
+        let load = |raw: &str| {
             let file = folder.join("config.toml");
-            let text = format!("[trust]\nkeys = [\"{said}\"]\n");
+            let text = format!("[trust]\nkeys = [\"{raw}\"]\n");
             Config::from_text(&text, &file, &Environment::default(), &Overrides::default())
         };
-        for said in [KEY, "file:whole.pub", "file:bare.pub"] {
-            let config = load(said).unwrap();
+        for raw in [KEY, "file:whole.pub", "file:bare.pub"] {
+            let config = load(raw).unwrap();
             let keys = &config.trust.keys;
-            assert_eq!((keys[0].as_base64(), keys[0].id().to_string()), (KEY, ID.to_owned()), "{said}");
-            let files = said.strip_prefix("file:").map(|name| folder.join(name));
+            assert_eq!((keys[0].as_base64(), keys[0].id().to_string()), (KEY, ID.to_owned()), "{raw}");
+            let files = raw.strip_prefix("file:").map(|name| folder.join(name));
             assert!(config.files()[1..].iter().eq(files.iter()), "it is watched: {:?}", config.files());
         }
         for (file, why) in [
@@ -329,7 +333,7 @@ mod tests {
                 &format!("sha256 = {{ demo = [\"{good}\",\n\"{bad}\"] }}\n"),
                 &format!(
                     "config.toml line 3: `trust.sha256.demo[1]` must be {DIGEST_NEEDED}, found `{}`",
-                    shown(bad)
+                    redact(bad)
                 ),
             );
         }

@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Finds the admin socket of the host of a config: where the config and the variables of this process say, or else where
 /// the service has it, if that runs with this very config.
 pub(super) fn find(config: &Path) -> Result<PathBuf, Failed> {
-    let said = Config::whereabouts(config).map_err(|error| Failed::config(&error))?.admin_socket;
+    let said = Config::local_endpoints(config).map_err(|error| Failed::config(&error))?.admin_socket;
     let of_service = PathBuf::from(SERVICE_SOCKET);
     let mut refusals = Vec::new();
     match UnixStream::connect(&said) {

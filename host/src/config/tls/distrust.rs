@@ -157,8 +157,8 @@ mod tests {
             ),
             (CertificateError::Revoked, "is not accepted: "),
         ] {
-            let said = why_distrusted(&rustls::Error::InvalidCertificate(error)).unwrap();
-            assert!(said.starts_with("the certificate ") && said.contains(expected), "{said}");
+            let raw = why_distrusted(&rustls::Error::InvalidCertificate(error)).unwrap();
+            assert!(raw.starts_with("the certificate ") && raw.contains(expected), "{raw}");
         }
         assert_eq!(why_distrusted(&rustls::Error::DecryptError), None);
     }

@@ -16,7 +16,7 @@ const DER: &[u8] = &[0x30, 0x82];
 /// One file as it was read.
 pub(super) struct PemFile {
     /// The key of the config that names it.
-    pub(super) said_by: KeyPath,
+    pub(super) key: KeyPath,
     pub(super) path: PathBuf,
     pub(super) bytes: Zeroizing<Vec<u8>>,
     pub(super) is_open: bool,

@@ -4,7 +4,7 @@ use figment::error::Kind;
 use figment::value::{Dict, Num, Value};
 use serde::Deserialize;
 
-use super::key::{KeyPath, meant, shown};
+use super::key::{KeyPath, redact, suggestion};
 use super::keys::{LATER, number_of};
 use super::raw::RawConfig;
 use super::sources::Sources;
@@ -80,7 +80,7 @@ fn unknown(key: &KeyPath, here: &[&str], origin: &Origin) -> String {
     if LATER.contains(&key.dotted().as_str()) {
         return format!("`{key}` is not supported by this version yet");
     }
-    let Some(nearest) = meant(key, here) else {
+    let Some(nearest) = suggestion(key, here) else {
         let table = key.parent();
         let place = if table.parts().is_empty() { "at the top".to_owned() } else { format!("in `{table}`") };
         return format!("unknown key `{key}`, known {place} are {}", here.join(", "));
@@ -114,7 +114,7 @@ fn needed(key: &KeyPath, expected: &str) -> String {
 fn described(key: &KeyPath, value: &Value) -> String {
     let is_sensitive = key.is_sensitive();
     match value {
-        Value::String(_, text) if !is_sensitive => format!("the text `{}`", shown(text)),
+        Value::String(_, text) if !is_sensitive => format!("the text `{}`", redact(text)),
         Value::Num(_, number) if !is_sensitive => number_text(*number),
         Value::Bool(_, flag) if !is_sensitive => flag.to_string(),
         Value::String(..) => "a text".to_owned(),

@@ -1,12 +1,12 @@
 //! Values that are right alone, and cannot be together.
 
 use super::Config;
-use super::builder::Builder;
 use super::key::KeyPath;
+use super::validator::Validator;
 
-impl Builder<'_> {
+impl Validator<'_> {
     /// Checks what only all of the config says.
-    pub(super) fn contradictions(&mut self, config: &Config) {
+    pub(super) fn cross_checks(&mut self, config: &Config) {
         let server = config.server.listen();
         let is_same = |listen| listen == server && server.port() != 0;
         if config.admin_tcp.as_ref().is_some_and(|tcp| is_same(tcp.listen)) {

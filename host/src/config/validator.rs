@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use crate::base::nearest;
 
-use super::key::{KeyPath, shown};
+use super::key::{KeyPath, redact};
 use super::number::Number;
 use super::raw::RawRules;
 use super::sources::Sources;
 use super::{
-    AuthRules, Choice, ConfigError, Environment, InvalidPath, Origin, PathPattern, PathPatterns, Problem,
+    AuthRules, ConfigError, Environment, InvalidPath, Keyword, Origin, PathPattern, PathPatterns, Problem,
     REMOTE_PATH, Secret, SecretSource,
 };
 
 /// Checks values, and keeps what is wrong with them: who said it, where in the file, one sentence.
-pub(super) struct Builder<'a> {
+pub(super) struct Validator<'a> {
     pub(super) sources: &'a Sources,
     pub(super) environment: &'a Environment,
     /// What relative paths are relative to.
@@ -24,7 +24,7 @@ pub(super) struct Builder<'a> {
     pub(super) literals: Vec<String>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> Validator<'a> {
     pub(super) fn new(sources: &'a Sources, environment: &'a Environment, folder: PathBuf) -> Self {
         Self { sources, environment, folder, problems: Vec::new(), literals: Vec::new() }
     }
@@ -45,14 +45,14 @@ impl<'a> Builder<'a> {
         self.problems.push((self.sources.origin(key), self.sources.place(key), text));
     }
 
-    /// As [`Builder::problem`], with what a variable says that is no key.
+    /// As [`Validator::problem`], with what a variable says that is no key.
     pub(super) fn problem_of_variable(&mut self, name: &str, text: String) {
         self.problems.push((Origin::Variable(name.to_owned()), 0, text));
     }
 
     /// Checks a whole number.
-    pub(super) fn number(&mut self, key: &KeyPath, number: &Number, said: Option<i64>) -> u64 {
-        let value = said.unwrap_or(number.default);
+    pub(super) fn number(&mut self, key: &KeyPath, number: &Number, raw: Option<i64>) -> u64 {
+        let value = raw.unwrap_or(number.default);
         if !(number.min..=number.max).contains(&value) {
             self.problem(key, format!("`{key}` must be {}, found {value}", number.needed()));
         }
@@ -60,28 +60,28 @@ impl<'a> Builder<'a> {
     }
 
     /// Checks one word out of a few.
-    pub(super) fn choice<C: Choice>(&mut self, key: &KeyPath, said: &str) -> Option<C> {
-        let choice = C::from_word(said);
+    pub(super) fn keyword<K: Keyword>(&mut self, key: &KeyPath, raw: &str) -> Option<K> {
+        let choice = K::from_word(raw);
         if choice.is_none() {
-            let words: Vec<&str> = C::WORDS.iter().map(|(word, _)| *word).collect();
+            let words: Vec<&str> = K::WORDS.iter().map(|(word, _)| *word).collect();
             let (last, others) = words.split_last().unwrap_or((&"", &[]));
-            let nearest = nearest(said, words.iter().copied(), 1);
+            let nearest = nearest(raw, words.iter().copied(), 1);
             let nearest =
                 nearest.first().map_or_else(String::new, |word| format!(", the nearest is `{word}`"));
             let allowed = format!("{} or {last}", others.join(", "));
-            self.problem(key, format!("`{key}` must be {allowed}, found `{}`{nearest}", shown(said)));
+            self.problem(key, format!("`{key}` must be {allowed}, found `{}`{nearest}", redact(raw)));
         }
         choice
     }
 
     /// A path, relative to the folder of the config.
-    pub(super) fn path(&self, said: &str) -> PathBuf {
-        self.folder.join(said)
+    pub(super) fn path(&self, raw: &str) -> PathBuf {
+        self.folder.join(raw)
     }
 
     /// One secret; `None` after a problem.
-    pub(super) fn secret(&mut self, key: &KeyPath, said: &str) -> Option<Secret> {
-        match Secret::read(said, &self.folder, self.environment) {
+    pub(super) fn secret(&mut self, key: &KeyPath, raw: &str) -> Option<Secret> {
+        match Secret::read(raw, &self.folder, self.environment) {
             Ok(secret) => {
                 let in_file = matches!(self.sources.origin(key), Origin::File { .. });
                 if in_file && *secret.source() == SecretSource::Literal {
@@ -109,7 +109,7 @@ impl<'a> Builder<'a> {
                     continue;
                 }
                 Err(why) => {
-                    self.problem(&place, format!("`{key}` has `{}`: {why}", shown(text)));
+                    self.problem(&place, format!("`{key}` has `{}`: {why}", redact(text)));
                     continue;
                 }
             };
@@ -118,9 +118,9 @@ impl<'a> Builder<'a> {
             }
             // Others than those are compared with what a header has; keys of the proxy may be passphrases.
             let seals = *key != KeyPath::of("auth.rules") || pattern.is_exactly(REMOTE_PATH);
-            let element = |(index, said): (usize, &String)| {
+            let element = |(index, raw): (usize, &String)| {
                 let place = place.element(index);
-                let secret = self.secret(&place, said)?;
+                let secret = self.secret(&place, raw)?;
                 if !seals && !secret.fits_into_a_header() {
                     let text = "can never open anything: a key is without `Bearer`, control characters, and space \
                                 around it";
@@ -141,7 +141,7 @@ impl<'a> Builder<'a> {
             match PathPattern::new(text) {
                 Ok(pattern) => patterns.push(pattern),
                 Err(why) => {
-                    self.problem(&key.element(index), format!("`{key}` has `{}`: {why}", shown(text)));
+                    self.problem(&key.element(index), format!("`{key}` has `{}`: {why}", redact(text)));
                 }
             }
         }

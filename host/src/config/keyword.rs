@@ -1,7 +1,7 @@
 //! Values that are one word out of a few.
 
 /// A value that is one word out of a few.
-pub trait Choice: Copy + PartialEq + 'static {
+pub trait Keyword: Copy + PartialEq + 'static {
     /// Every word with its meaning.
     const WORDS: &'static [(&'static str, Self)];
 
@@ -73,19 +73,19 @@ pub enum Unmap {
     Never,
 }
 
-impl Choice for Unmap {
+impl Keyword for Unmap {
     const WORDS: &'static [(&'static str, Self)] = &[("safe", Self::Safe), ("never", Self::Never)];
 }
 
-impl Choice for Fallback {
+impl Keyword for Fallback {
     const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None), ("local", Self::Local)];
 }
 
-impl Choice for Compression {
+impl Keyword for Compression {
     const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("never", Self::Never)];
 }
 
-impl Choice for LogLevel {
+impl Keyword for LogLevel {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("error", Self::Error),
         ("warn", Self::Warn),
@@ -95,6 +95,6 @@ impl Choice for LogLevel {
     ];
 }
 
-impl Choice for LogFormat {
+impl Keyword for LogFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
