@@ -3,74 +3,47 @@
 //! Everything is read and checked once, at the edge; a [`Config`] that exists is right, and nothing
 //! inside the host checks it again.
 //!
-//! Layer: above `base` only. It must never bind, connect, or load a plugin, and it must never let a
+//! From the bottom up: `error` and `key`; `read` finds the values and where they were written; `values` has the types
+//! that come out; `keys` declares every key; `check` checks the tables, one file each; [`Config`] is the whole, and
+//! `load` makes one; `access`, `catalogue` and `restart` decide from it; `report` shows it.
+//!
+//! Layer: above `base`, `api` and `files` only. It must never bind, connect, or load a plugin, and it must never let a
 //! secret out through an error, a dump or a `Debug` text.
 
 mod access;
-mod addresses;
-mod admin;
-mod build;
-mod callers;
 mod catalogue;
-mod cross_checks;
-mod discover;
-mod dump;
-mod environment;
+mod check;
 mod error;
 mod key;
 mod keys;
-mod keyword;
-mod layers;
-mod limits;
-mod names;
-mod number;
-mod outbound;
-mod peer_url;
-mod plugin_table;
-mod proxy;
-mod raw;
+mod load;
 mod read;
+mod report;
 mod restart;
-mod rules;
-mod schema;
-mod secret;
-mod sources;
-mod table;
 #[cfg(test)]
 mod testing;
-mod tls;
-mod trust;
-mod validator;
-mod warnings;
+mod values;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::api::{FUNCTIONS_PATH, HEALTH_PATH, OPENAPI_PATH, READY_PATH, REMOTE_PATH};
+use serde_json::{Map, Value};
+
+use crate::api::REMOTE_PATH;
 use crate::base::HostId;
 
 pub use access::{Access, Closed, SealedCalls};
-pub use addresses::{AllowedAddresses, Networks};
-pub use admin::{AdminTcp, LocalEndpoints};
-pub use callers::{Callers, ConfiguredCaller};
-pub use discover::Discover;
-pub use environment::{COMMAND_LINE_VARIABLES, Environment};
-pub use error::{ConfigError, InvalidPath, InvalidPeerUrl, Origin, Problem};
+pub use check::why_distrusted;
+pub use error::{ConfigError, Origin, Problem};
 pub use keys::{Log, Proxy, Reload, Server};
-pub use keyword::{Compression, Fallback, Keyword, LogFormat, LogLevel, Unmap};
-pub use layers::Overrides;
-pub use limits::{CallLimits, FunctionLimit};
-pub use names::Known;
-pub use outbound::{OutboundProxies, OutboundProxy};
-pub use peer_url::PeerUrl;
-pub use plugin_table::PluginSettings;
-pub use proxy::Peer;
-pub use read::{absolute_file, read_bounded};
-pub use rules::{AuthRules, PathPattern, PathPatterns};
-pub use secret::{PUBLIC_KEY, PresentedKey, Secret, SecretSource};
-pub use tls::{PeerTls, ServerTls, why_distrusted};
-pub use trust::{KeyId, Trust, TrustedKey};
+pub use read::{COMMAND_LINE_VARIABLES, Environment, Overrides, absolute_file, read_bounded};
+pub use report::Known;
+pub use values::{
+    AdminTcp, AllowedAddresses, AuthRules, CallLimits, Callers, Compression, ConfiguredCaller, Discover,
+    Fallback, FunctionLimit, InvalidPath, InvalidPeerUrl, KeyId, Keyword, LocalEndpoints, LogFormat,
+    LogLevel, Networks, OutboundProxies, OutboundProxy, PUBLIC_KEY, PathPattern, PathPatterns, Peer, PeerTls,
+    PeerUrl, PluginSettings, PresentedKey, Secret, SecretSource, ServerTls, Trust, TrustedKey, Unmap,
+};
 
 /// The whole configuration of one host, checked.
 #[derive(Debug, Clone)]
@@ -118,66 +91,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the file, at most 1 MiB, and lays the variables of this process and `overrides` over it.
-    ///
-    /// # Errors
-    /// [`ConfigError`], with every problem that could be found in one go.
-    pub fn load(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
-        Self::load_with(path, &Environment::of_process(), overrides)
-    }
-
-    /// Reads the file again for a reload. A pipe gives its text once: one without text is refused, because it would put
-    /// every key back to its default.
-    ///
-    /// # Errors
-    /// As [`Config::load`], and [`ConfigError::Drained`].
-    pub fn reload(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let config = Self::load(path, overrides)?;
-        if !config.has_text && !path.is_file() {
-            return Err(ConfigError::Drained(path.to_owned()));
-        }
-        Ok(config)
-    }
-
-    /// As [`Config::load`], with the variables passed in.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    pub fn load_with(
-        path: &Path,
-        environment: &Environment,
-        overrides: &Overrides,
-    ) -> Result<Self, ConfigError> {
-        Self::from_file(&read::config_file(path)?, path, environment, overrides)
-    }
-
-    fn from_file(
-        file: &read::ConfigFile,
-        path: &Path,
-        environment: &Environment,
-        overrides: &Overrides,
-    ) -> Result<Self, ConfigError> {
-        let mut config = Self::from_text(&file.text, path, environment, overrides)?;
-        config.readable_by_others = file.readable_by_others;
-        config.has_text = !file.text.trim().is_empty();
-        Ok(config)
-    }
-
-    /// As [`Config::load_with`], with the text of the file passed in; `path` names it in errors, and
-    /// relative paths are relative to its folder.
-    ///
-    /// # Errors
-    /// As [`Config::load`], without those of reading the file.
-    pub fn from_text(
-        text: &str,
-        path: &Path,
-        environment: &Environment,
-        overrides: &Overrides,
-    ) -> Result<Self, ConfigError> {
-        let (raw, sources) = layers::merge(text, path, environment, overrides)?;
-        build::config(raw, &sources, environment)
-    }
-
     /// The files that this config was read from: the config file, and those that secrets, certificates and keys of
     /// plugins' signatures are in.
     #[must_use]
@@ -195,16 +108,6 @@ impl Config {
         let of_tls = of_tls.chain(self.proxy.tls.iter().flat_map(PeerTls::files)).cloned();
         let of_trust = self.trust.files.iter().cloned();
         std::iter::once(self.file.clone()).chain(files).chain(of_tls).chain(of_trust).collect()
-    }
-
-    /// The table `[trust]` of a file and of variables alone: the secrets that the rest names need not be there.
-    ///
-    /// # Errors
-    /// As [`Config::load_with`], without what is wrong with values of other tables.
-    pub fn trust_of(path: &Path, environment: &Environment) -> Result<Trust, ConfigError> {
-        let file = read::config_file(path)?;
-        let (raw, sources) = layers::merge(&file.text, path, environment, &Overrides::default())?;
-        build::trust(raw, &sources, environment)
     }
 
     /// The rules that the HTTP door enforces: those of `[auth]` where it has some, otherwise those
@@ -253,23 +156,17 @@ impl Config {
         file.parent().is_some_and(|folder| self.plugin_dir == folder.join("plugins"))
     }
 
-    /// Returns true if [`REMOTE_PATH`] answers at all.
+    /// The table `[plugins.NAME]` as JSON; an empty object where there is none.
     #[must_use]
-    pub fn answers_peers(&self) -> bool {
-        !matches!(self.sealed_calls(), SealedCalls::Closed(_))
-    }
-}
-
-impl Server {
-    /// Returns where it listens.
-    #[must_use]
-    pub fn listen(&self) -> SocketAddr {
-        SocketAddr::new(self.host, self.port)
+    pub fn plugin_settings(&self, plugin: &str) -> Value {
+        let settings = self.plugin_settings.get(plugin).map(|settings| settings.table.clone());
+        settings.unwrap_or_else(|| Value::Object(Map::new()))
     }
 
-    /// Whether only this machine can reach the listener.
+    /// Where the values of that table were written, as `config_origins` of the ABI has it.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
-        self.host.to_canonical().is_loopback()
+    pub fn plugin_origins(&self, plugin: &str) -> Value {
+        let settings = self.plugin_settings.get(plugin).map(|settings| settings.origins.clone());
+        settings.unwrap_or_else(|| Value::Array(Vec::new()))
     }
 }

@@ -1,16 +1,8 @@
 //! Who may ask the public listener for what, with a key and without: one decision, made from the config alone. The
 //! doors, the catalogue, OpenAPI and `check` follow it.
 
-use super::key::{KeyPath, redact};
-use super::validator::Validator;
-use super::{AuthRules, Callers, Config, FUNCTIONS_PATH, OPENAPI_PATH};
-
-mod warnings;
-
-pub(super) use warnings::KEY_BYTES_MIN;
-
-/// Longest name in DNS (RFC 1035, section 2.3.4), as text.
-const DNS_NAME_BYTES_MAX: usize = 253;
+use super::{AuthRules, Callers, Config};
+use crate::api::{FUNCTIONS_PATH, OPENAPI_PATH};
 
 /// Who may ask the public listener for what.
 #[derive(Debug, Clone)]
@@ -121,6 +113,12 @@ impl Config {
         }
     }
 
+    /// Returns true if [`REMOTE_PATH`] answers at all.
+    #[must_use]
+    pub fn answers_peers(&self) -> bool {
+        !matches!(self.sealed_calls(), SealedCalls::Closed(_))
+    }
+
     /// On a loopback listener, a web page can ask by a name that its owner has bound to this machine. Elsewhere, names
     /// are checked once the config has some.
     fn names_of_listener(&self) -> Option<Vec<String>> {
@@ -130,29 +128,10 @@ impl Config {
     }
 }
 
-impl Validator<'_> {
-    /// Names of hosts, without scheme and port: a port may be another one outside of a container or a tunnel.
-    pub(super) fn host_names(&mut self, key: &KeyPath, raw: &[String]) -> Vec<String> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        for (index, name) in raw.iter().enumerate() {
-            let fits = (1..=DNS_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
-            if !fits && name != "*" {
-                let text = format!(
-                    "`{key}` has `{}`, which is not the name of a host, as in api.example.com, without scheme and port, \
-                     nor `*` for any name",
-                    redact(name)
-                );
-                self.problem(&key.element(index), text);
-            }
-        }
-        raw.iter().map(|name| name.to_ascii_lowercase()).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::REMOTE_PATH;
+    use crate::api::REMOTE_PATH;
     use crate::config::testing::{config, problems};
 
     const KEYLESS: SealedCalls = SealedCalls::Keyless;

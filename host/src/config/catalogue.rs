@@ -1,6 +1,7 @@
 //! With which key peers are asked for their catalogues, and which are asked at all.
 
-use super::{Config, FUNCTIONS_PATH, OPENAPI_PATH, Peer, REMOTE_PATH, Secret};
+use super::{Config, Peer, Secret};
+use crate::api::{FUNCTIONS_PATH, OPENAPI_PATH, REMOTE_PATH};
 
 impl Config {
     /// Whether `peer` is asked for its catalogue: where its functions may be called as well, of which it tells.
@@ -18,50 +19,21 @@ impl Config {
         self.rule_of_catalogues().map(|(_, key)| key).filter(|key| !self.seals(key) && fits_header(key))
     }
 
-    fn rule_of_catalogues(&self) -> Option<(&'static str, &Secret)> {
+    pub(super) fn rule_of_catalogues(&self) -> Option<(&'static str, &Secret)> {
         let key_of = |path: &'static str| Some((path, self.proxy_auth.keys_of(path)?.first()?));
         key_of(FUNCTIONS_PATH).or_else(|| key_of(OPENAPI_PATH))
     }
 
     /// Whether calls are sealed with it, here or by whoever else has it.
-    fn seals(&self, key: &Secret) -> bool {
+    pub(super) fn seals(&self, key: &Secret) -> bool {
         let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
         let mut sealing = self.sealing_secrets().iter().chain(of_peers).chain(self.callers.keys());
         sealing.any(|known| known.is_same(key))
     }
-
-    pub(super) fn warn_of_catalogues(&self, warnings: &mut Vec<String>) {
-        let Some((path, key)) = self.rule_of_catalogues() else { return };
-        let asked: Vec<&Peer> =
-            self.proxy.peers.iter().filter(|peer| self.asks_for_catalogue(peer)).collect();
-        if asked.is_empty() {
-            return;
-        }
-        if self.seals(key) {
-            warnings.push(format!(
-                "peers are asked for their catalogues without a key: that of the rule for `{path}` seals calls as well, \
-                 and such a key never travels"
-            ));
-        } else if !fits_header(key) {
-            warnings.push(format!(
-                "peers are asked for their catalogues without a key: that of the rule for `{path}` has characters that a \
-                 header cannot have"
-            ));
-        } else {
-            let in_clear = asked.iter().filter(|peer| !peer.url.is_https() && !peer.is_on_this_machine());
-            warnings.extend(in_clear.map(|peer| {
-                format!(
-                    "the key of the rule for `{path}` goes to `{}` in clear, with each request for its catalogue: use \
-                     https, or forbid `{FUNCTIONS_PATH}` there",
-                    peer.url
-                )
-            }));
-        }
-    }
 }
 
 /// Whether it can stand in the header `Authorization`.
-fn fits_header(key: &Secret) -> bool {
+pub(super) fn fits_header(key: &Secret) -> bool {
     http::HeaderValue::from_str(key.expose()).is_ok()
 }
 

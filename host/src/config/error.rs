@@ -95,50 +95,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A text that is not the URL of a peer. The text itself is not in the message: it may hold a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidPeerUrl {
-    /// Anything but http and https.
-    #[error("a peer's URL starts with http:// or https://")]
-    Scheme,
-    /// A user name or a password.
-    #[error("a peer's URL has no user name or password, the secret belongs into `plugins.proxy.auth.rules`")]
-    Credentials,
-    /// Neither a name nor an address.
-    #[error(
-        "a peer's URL needs a host name or an address, as in http://remotehost:8080 or http://[::1]:8080"
-    )]
-    Host,
-    /// Not a port to connect to.
-    #[error("the port of a peer's URL is a number from 1 to 65535")]
-    Port,
-    /// Something after the host.
-    #[error("a peer's URL has no path, query or fragment, as in http://remotehost:8080")]
-    Tail,
-}
-
-/// A text that is not the path of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidPath {
-    /// Relative, or no path at all.
-    #[error("a path starts with /")]
-    NotAbsolute,
-    /// A star that would not do what it seems to.
-    #[error("a star is allowed only at the end, after a slash, as in /api/v1/*")]
-    Star,
-    /// An encoded byte: rules are compared with decoded paths.
-    #[error("a path has no percent-encoded bytes")]
-    Percent,
-    /// `..`, `//` or a part `.`, which no normalised path has: the rule would cover nothing.
-    #[error("a path has no `..`, no `//` and no part `.`")]
-    NotNormal,
-    /// What no path of a request has.
-    #[error("a path has only visible ASCII characters, without ? and #")]
-    Character,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

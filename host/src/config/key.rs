@@ -2,11 +2,6 @@
 
 use std::fmt;
 
-use crate::base::nearest;
-
-use super::keys::{KEYS, LATER, form};
-use super::table::Form;
-
 /// Longest part of the user's own text that an error repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
 
@@ -64,21 +59,6 @@ impl KeyPath {
         }
     }
 
-    /// Returns true for a key that is in no table of this version, and that nobody can have meant one by.
-    pub(super) fn is_like_none(&self) -> bool {
-        let tops = || KEYS.iter().filter_map(|key| key.split('.').next());
-        let Some(first) = self.0.first() else { return true };
-        if tops().any(|top| top == first) || LATER.contains(&first.as_str()) {
-            return false;
-        }
-        suggestion(self, &tops().collect::<Vec<_>>()).is_none()
-    }
-
-    /// Returns true if its value is a number, or true or false.
-    pub(super) fn is_scalar(&self) -> bool {
-        matches!(form(self), Some(Form::Number(_) | Form::Flag))
-    }
-
     /// Whether it lies in the table of a plugin, whose types the host does not know.
     pub(super) fn is_of_plugin(&self) -> bool {
         self.0.len() > 2 && self.0[0] == "plugins" && self.0[1] != "proxy"
@@ -125,31 +105,6 @@ pub(super) fn redact(text: &str) -> String {
     shown
 }
 
-/// The known key that the user most likely meant, in full; `here` are the keys of the same table.
-pub(super) fn suggestion(key: &KeyPath, here: &[&str]) -> Option<KeyPath> {
-    let wanted = key.parts().last()?;
-    // `server_port` for `server.port`, as in a variable with one `_` too few, or `serverport`.
-    let slip = |known: &&'static str| strsim::osa_distance(&known.replace('.', "_"), wanted);
-    let slips_max = usize::from(key.parts().len() == 1);
-    if let Some(known) = KEYS.iter().copied().min_by_key(slip).filter(|known| slip(known) <= slips_max) {
-        return Some(KeyPath::of(known));
-    }
-    // `port` for `server.port`: the very word, in the table that is nearest.
-    let last = |known: &&'static str| known.rsplit('.').next() == Some(wanted.as_str());
-    let shared = |known: &&'static str| known.split('.').zip(key.parts()).take_while(|(a, b)| a == b).count();
-    let elsewhere = KEYS.iter().copied().filter(last).min_by_key(|known| std::cmp::Reverse(shared(known)));
-    let sibling = nearest(wanted, here.iter().copied(), 1).first().map(|name| key.parent().child(name));
-    // At the top, a word of another table is meant more likely than a similar one.
-    let found = match (elsewhere.map(KeyPath::of), sibling) {
-        (Some(elsewhere), Some(_)) if key.parts().len() == 1 => Some(elsewhere),
-        (elsewhere, sibling) => sibling.or(elsewhere),
-    };
-    if found.is_some() {
-        return found;
-    }
-    nearest(&key.dotted(), KEYS.iter().copied(), 1).first().map(|known| KeyPath::of(known))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,19 +130,5 @@ mod tests {
         check("a\n\u{1b}[31m", "a\\n\\u{1b}[31m");
         check(&"x".repeat(81), &format!("{}…", "x".repeat(80)));
         check(&"x".repeat(80), &"x".repeat(80));
-    }
-
-    #[test]
-    fn the_meant_key_is_found_here_then_elsewhere() {
-        let check = |wanted: &str, here: &[&str], expected: Option<&str>| {
-            let found = suggestion(&KeyPath::of(wanted), here).map(|key| key.to_string());
-            assert_eq!(found.as_deref(), expected);
-        };
-        check("server.prot", &["host", "port"], Some("server.port"));
-        check("port", &["host_id", "plugin_dir"], Some("server.port"));
-        check("host", &["host_id", "plugin_dir"], Some("server.host"));
-        check("plugins.proxy.rules", &["auth", "proxy_urls"], Some("plugins.proxy.auth.rules"));
-        check("server_port", &["host_id", "server"], Some("server.port"));
-        check("zzz", &["host_id"], None);
     }
 }

@@ -2,22 +2,36 @@
 //!
 //! A key of a checked table is one line here. `config/config.toml` explains it to operators; a test compares both.
 
+mod document;
+mod known;
+pub(super) mod number;
+mod raw;
+mod table;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::base::FunctionName;
 
-use super::key::KeyPath;
-use super::limits;
-use super::number::{COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS, Number, number};
-use super::raw::{RawCaller, RawConfig, RawDigests, RawPeers, RawRules};
-use super::table::{Form, table};
 use super::{
     AllowedAddresses, Compression, Fallback, LogFormat, LogLevel, Networks, OutboundProxies, PathPatterns,
     Peer, PeerTls, PeerUrl, Unmap,
 };
+
+pub(super) use document::{RawConfig, fill_in};
+#[cfg(test)]
+pub(super) use known::KEYS;
+pub(super) use known::{LATER, number_of, suggestion};
+pub(super) use raw::{DIGEST_NEEDED, RawCaller, RawDigests, RawPeer, RawPeers, RawRules};
+pub(super) use table::put_back;
+
+use number::{COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS, Number, number};
+use table::table;
+
+/// The numbers of [`RawLimit`]; a missing key has no default.
+pub(super) const LIMIT_IN_FLIGHT_MAX: Number = number(1, 1, COUNT_MAX);
+pub(super) const LIMIT_QUEUE_MAX: Number = number(0, 0, COUNT_MAX);
 
 const BODY_BYTES_MAX: Number = number(4 << 20, 1 << 10, 1 << 30);
 const IN_FLIGHT_MAX: Number = number(1024, 1, COUNT_MAX);
@@ -146,7 +160,7 @@ table! {
         /// The peers, in the order of the file.
         peers: Vec<Peer>,
         /// The functions that run on peers, each with the URLs in the order of `proxy_functions`. Every URL is that of
-        /// one of `peers`, which allows [`super::REMOTE_PATH`].
+        /// one of `peers`, which allows [`crate::api::REMOTE_PATH`].
         functions: BTreeMap<FunctionName, Vec<PeerUrl>>,
         /// The paths that this host calls on any peer; `None` for no limit.
         white_list: Option<PathPatterns>,
@@ -241,60 +255,38 @@ table! {
     }
 }
 
-/// Keys of later versions: refused by name, so that no operator relies on a protection that is not there.
-pub(super) const LATER: [&str; 1] = ["isolation"];
-
-/// Every key of this version, except the names that the user chooses.
-pub(super) static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    [
-        &["host_id", "plugin_dir", "state_dir", "load_plugins"],
-        RawServer::KEYS,
-        RawServerTls::KEYS,
-        RawAdmin::KEYS,
-        RawAuth::KEYS,
-        RawProxy::KEYS,
-        RawPeerTls::KEYS,
-        RawProxyAuth::KEYS,
-        RawLimits::KEYS,
-        RawReload::KEYS,
-        RawTrust::KEYS,
-        RawLog::KEYS,
-    ]
-    .concat()
-});
-
-/// Returns the form of a key, if it is one of a checked table or of `limits`.
-pub(super) fn form(key: &KeyPath) -> Option<Form> {
-    if let [table, _, _, last] = key.parts()
-        && table == "limits"
-    {
-        return limits::number_of(last).map(Form::Number);
+impl Server {
+    /// Returns where it listens.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
     }
-    let key = key.dotted();
-    Server::form(&key)
-        .or_else(|| Proxy::form(&key))
-        .or_else(|| Reload::form(&key))
-        .or_else(|| Log::form(&key))
+
+    /// Whether only this machine can reach the listener.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.host.to_canonical().is_loopback()
+    }
 }
 
-/// Returns the number of a key, if its value is one.
-pub(super) fn number_of(key: &KeyPath) -> Option<Number> {
-    form(key).and_then(|form| if let Form::Number(number) = form { Some(number) } else { None })
-}
+impl Proxy {
+    /// The peers that `function` is configured to run on; empty for one that runs here.
+    #[must_use]
+    pub fn urls_of(&self, function: &FunctionName) -> &[PeerUrl] {
+        self.functions.get(function).map_or(&[], Vec::as_slice)
+    }
 
-/// Fills in the defaults that follow from other keys.
-pub(super) fn fill_in(raw: &mut RawConfig) {
-    let (server, proxy) = (&mut raw.server, &mut raw.plugins.proxy);
-    let calls = IN_FLIGHT_MAX.nearest(server.in_flight_max);
-    // Leaves room for the calls of all other functions, as far as there are permits to share.
-    server.in_flight_per_function_max.get_or_insert(calls - calls / 4);
-    proxy.in_flight_max.get_or_insert((calls / 4).max(1));
-    proxy.answer_bytes_max.get_or_insert(BODY_BYTES_MAX.nearest(server.body_bytes_max));
+    /// The peer with that URL.
+    #[must_use]
+    pub fn peer(&self, url: &PeerUrl) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.url == *url)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::key::KeyPath;
     use crate::config::testing::problems;
 
     const EXAMPLE: &str = include_str!("../../../config/config.toml");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Config;
-use super::table::put_back;
+use super::keys::put_back;
 
 impl Config {
     /// Puts back what `running`, which this config is to replace, cannot change without a restart; answers the keys

@@ -1,0 +1,344 @@
+//! From the raw shape to the checked [`Config`]: every value is looked at, and every problem kept.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::{HostId, PLUGIN_NAME_BYTES_MAX, is_plugin_name};
+
+mod addresses;
+mod admin;
+mod callers;
+mod cross_checks;
+mod discover;
+mod limits;
+mod outbound;
+mod plugin_settings;
+mod proxy;
+mod tls;
+mod trust;
+mod validator;
+
+use crate::config::key::{KeyPath, redact};
+use crate::config::keys::{self, RawAuth, RawConfig};
+use crate::config::read::Sources;
+use crate::config::values::BROKEN_KEY;
+use callers::PlacedKeys;
+
+pub use tls::why_distrusted;
+pub(super) use validator::Validator;
+
+use super::{AuthRules, Callers, Config, ConfigError, Environment, LocalEndpoints, Secret, Trust};
+use crate::api::REMOTE_PATH;
+
+const HOST_ID_BYTES_MAX: usize = 64;
+/// What a default host id has after the name of the machine: `-` and 8 digits.
+const HOST_ID_RANDOM_BYTES: usize = 9;
+
+/// Checks everything.
+pub(super) fn config(
+    mut raw: RawConfig,
+    sources: &Sources,
+    environment: &Environment,
+) -> Result<Config, ConfigError> {
+    let file = sources.file().to_owned();
+    let folder = folder_of(&file).map_err(|error| ConfigError::Unreadable(file.clone(), error))?;
+    let mut validator = Validator::new(sources, environment, folder);
+    keys::fill_in(&mut raw);
+    let server = raw.server.check(&mut validator);
+    let (proxy, proxy_auth) = proxy::proxy(&mut validator, raw.plugins.proxy);
+    let state_dir = validator.folder("state_dir", raw.state_dir, "state");
+    let has_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let (auth, callers, keys_of_callers) = validator.auth(raw.auth, has_client_ca);
+    let config = Config {
+        file,
+        has_default_host_id: raw.host_id.is_none(),
+        host_id: validator.host_id(raw.host_id),
+        plugin_dir: validator.folder("plugin_dir", raw.plugin_dir, "plugins"),
+        admin_tcp: validator.admin_tcp(&raw.admin),
+        admin_socket: validator.admin_socket(raw.admin.socket, &state_dir),
+        state_dir,
+        load_plugins: raw.load_plugins.map(|names| validator.plugin_names(names)),
+        server,
+        server_tls: validator.server_tls(raw.server.tls),
+        proxy,
+        limits: validator.call_limits(raw.limits),
+        reload: raw.reload.check(&mut validator),
+        trust: trust::trust(&mut validator, raw.trust),
+        log: raw.log.check(&mut validator),
+        plugin_settings: validator.plugin_settings(raw.plugins.others),
+        auth,
+        callers,
+        proxy_auth,
+        stray_variables: sources.stray_variables().to_vec(),
+        literal_secrets: std::mem::take(&mut validator.literals),
+        readable_by_others: false,
+        has_text: false,
+    };
+    validator.check_keys_of_callers(&keys_of_callers, &config);
+    validator.cross_checks(&config);
+    if config.sealing_secrets().iter().any(Secret::is_broken_key) {
+        let of_proxy = config.proxy_auth.keys_for(REMOTE_PATH).is_some();
+        let key = KeyPath::of(if of_proxy { "plugins.proxy.auth.rules" } else { "auth.rules" });
+        validator.problem(&key, format!("`{key}` has a key for `{REMOTE_PATH}` that {BROKEN_KEY}"));
+    }
+    validator.finish(config)
+}
+
+/// Checks only what says where the host is.
+pub(super) fn local_endpoints(
+    raw: RawConfig,
+    sources: &Sources,
+    environment: &Environment,
+) -> Result<LocalEndpoints, ConfigError> {
+    let file = sources.file();
+    let folder = folder_of(file).map_err(|error| ConfigError::Unreadable(file.to_owned(), error))?;
+    let mut validator = Validator::new(sources, environment, folder);
+    let state_dir = validator.folder("state_dir", raw.state_dir, "state");
+    let endpoints = LocalEndpoints {
+        listen: raw.server.check(&mut validator).listen(),
+        tls: raw.server.tls.is_some(),
+        admin_socket: validator.admin_socket(raw.admin.socket, &state_dir),
+    };
+    validator.finish(endpoints)
+}
+
+/// Checks `[trust]` alone.
+pub(super) fn trust(
+    raw: RawConfig,
+    sources: &Sources,
+    environment: &Environment,
+) -> Result<Trust, ConfigError> {
+    let file = sources.file();
+    let folder = folder_of(file).map_err(|error| ConfigError::Unreadable(file.to_owned(), error))?;
+    let mut validator = Validator::new(sources, environment, folder);
+    let trust = trust::trust(&mut validator, raw.trust);
+    validator.finish(trust)
+}
+
+/// The folder that relative paths are relative to, absolute, so that it stays the same.
+fn folder_of(file: &Path) -> std::io::Result<PathBuf> {
+    let mut folder = std::path::absolute(file)?;
+    folder.pop();
+    Ok(folder)
+}
+
+impl Validator<'_> {
+    /// Either part of `[auth]` alone will do.
+    fn auth(
+        &mut self,
+        raw: Option<RawAuth>,
+        has_client_ca: bool,
+    ) -> (Option<AuthRules>, Callers, PlacedKeys) {
+        let Some(raw) = raw else { return Default::default() };
+        if raw.rules.is_none() && raw.callers.is_none() {
+            self.problem(&KeyPath::of("auth"), "`auth` needs the key `rules` or `callers`".to_owned());
+        }
+        let rules = raw.rules.map(|rules| self.rules(&KeyPath::of("auth.rules"), &rules));
+        let (callers, placed) =
+            raw.callers.map(|callers| self.callers(callers, has_client_ca)).unwrap_or_default();
+        (rules, callers, placed)
+    }
+
+    fn host_id(&mut self, raw: Option<String>) -> HostId {
+        let raw = raw.and_then(|raw| self.host_id_at(&KeyPath::of("host_id"), &raw));
+        raw.unwrap_or_else(|| default_host_id(&machine_name()))
+    }
+
+    /// Checks the id of a host.
+    pub(super) fn host_id_at(&mut self, key: &KeyPath, raw: &str) -> Option<HostId> {
+        let is_valid =
+            (1..=HOST_ID_BYTES_MAX).contains(&raw.len()) && raw.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_valid {
+            let text = format!(
+                "`{key}` must be 1 to {HOST_ID_BYTES_MAX} printable ASCII characters without spaces, found `{}`",
+                redact(raw)
+            );
+            self.problem(key, text);
+        }
+        is_valid.then(|| raw.into())
+    }
+
+    fn folder(&mut self, key: &str, raw: Option<String>, default: &str) -> PathBuf {
+        let raw = raw.unwrap_or_else(|| default.to_owned());
+        if raw.is_empty() || raw.contains('\0') {
+            let text = format!("`{key}` must be the path of a folder, found `{}`", redact(&raw));
+            self.problem(&KeyPath::of(key), text);
+        }
+        self.folder.join(raw)
+    }
+
+    pub(super) fn plugin_name(&mut self, key: &KeyPath, table: &KeyPath, name: &str) {
+        if !is_plugin_name(name) {
+            let text = format!(
+                "`{table}` must name plugins in 1 to {PLUGIN_NAME_BYTES_MAX} characters of a-z 0-9 _ - and not \
+                 `proxy`, found `{}`",
+                redact(name)
+            );
+            self.problem(key, text);
+        }
+    }
+
+    fn plugin_names(&mut self, names: Vec<String>) -> Vec<String> {
+        let key = KeyPath::of("load_plugins");
+        for (index, name) in names.iter().enumerate() {
+            self.plugin_name(&key.element(index), &key, name);
+            if names[..index].contains(name) {
+                self.problem(&key.element(index), format!("`{key}` has `{}` twice", redact(name)));
+            }
+        }
+        names
+    }
+}
+
+/// The name of the machine and a random part: two hosts on one machine differ.
+fn default_host_id(machine: &str) -> HostId {
+    let clean = |character: char| {
+        if character.is_ascii_graphic() { character } else { '-' }
+    };
+    let name: String = machine.chars().map(clean).take(HOST_ID_BYTES_MAX - HOST_ID_RANDOM_BYTES).collect();
+    let name = if name.is_empty() { "host" } else { &name };
+    format!("{name}-{:08x}", rand::random::<u32>()).into()
+}
+
+#[cfg(unix)]
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(unix))]
+fn machine_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::testing::{config, problems};
+    use crate::config::{Log, LogFormat, LogLevel, Networks, Reload, Server, Unmap};
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(problems(text), expected);
+    }
+
+    #[test]
+    fn an_empty_file_is_all_defaults() {
+        let config = config("");
+        let folder = std::env::current_dir().unwrap();
+        assert_eq!(config.plugin_dir, folder.join("plugins"));
+        assert_eq!(config.state_dir, folder.join("state"));
+        assert_eq!(config.load_plugins, None);
+        let server = Server {
+            names: Vec::new(),
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8080,
+            body_bytes_max: 4_194_304,
+            answer_bytes_max: 67_108_864,
+            body_memory_max: 268_435_456,
+            connections_max: 1024,
+            connections_per_address_max: 512,
+            proxies: Networks::default(),
+            in_flight_max: 1024,
+            in_flight_per_function_max: 768,
+            queue_max: 1024,
+            header_bytes_max: 65_536,
+            nesting_max: 64,
+            expansion_max: 255,
+            idempotency_keep: Duration::from_secs(600),
+            idempotency_bytes_max: 67_108_864,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            call_timeout: Duration::from_secs(30),
+            layer_percent: 25,
+            shutdown_delay: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(30),
+        };
+        assert_eq!(config.server, server);
+        let reload = Reload {
+            start_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            keep_generations: 3,
+            watch: false,
+            zombies_max: 16,
+            unmap: Unmap::Safe,
+        };
+        assert_eq!(config.admin_socket, folder.join("state/admin.sock"));
+        assert_eq!(config.reload, reload);
+        assert_eq!(config.log, Log { level: LogLevel::Info, format: LogFormat::Text });
+        assert!(config.door_rules().is_empty() && config.sealing_secrets().is_empty());
+        assert_eq!(config.plugin_settings("demo"), serde_json::json!({}));
+    }
+
+    #[test]
+    fn default_host_ids_are_valid_and_differ() {
+        for machine in ["host-b", "", "büro pc", &"x".repeat(300)] {
+            let (one, two) = (default_host_id(machine), default_host_id(machine));
+            assert_ne!(one, two);
+            check(&format!("host_id = \"{one}\"\n"), "");
+        }
+        assert!(default_host_id("büro pc").starts_with("b-ro-pc-"));
+    }
+
+    #[test]
+    fn host_ids_are_checked() {
+        let rule = "must be 1 to 64 printable ASCII characters without spaces";
+        for bad in ["", "a b", "ä", &"x".repeat(65)] {
+            let expected = format!("config.toml line 1: `host_id` {rule}, found `{bad}`");
+            check(&format!("host_id = \"{bad}\"\n"), &expected);
+        }
+        check(&format!("host_id = \"{}\"\n", "x".repeat(64)), "");
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let environment = Environment::default();
+        let text = "plugin_dir = \"a/b\"\nstate_dir = \"/c\"\n";
+        let file = Path::new("/etc/framex/config.toml");
+        let config =
+            Config::from_text(text, file, &environment, &crate::config::Overrides::default()).unwrap();
+        assert_eq!(config.plugin_dir, Path::new("/etc/framex/a/b"));
+        assert_eq!(config.state_dir, Path::new("/c"));
+        check("state_dir = \"\"\n", "config.toml line 1: `state_dir` must be the path of a folder, found ``");
+    }
+
+    #[test]
+    fn listeners_are_addresses() {
+        let listen = |host: &str| config(&format!("[server]\nhost = \"{host}\"\nport = 0\n")).server;
+        for (host, listened, loopback) in [
+            ("localhost", "127.0.0.1:0", true),
+            ("127.8.0.1", "127.8.0.1:0", true),
+            ("::1", "[::1]:0", true),
+            ("[::1]", "[::1]:0", true),
+            ("::ffff:127.0.0.1", "[::ffff:127.0.0.1]:0", true),
+            ("0.0.0.0", "0.0.0.0:0", false),
+            ("::", "[::]:0", false),
+            ("10.0.0.1", "10.0.0.1:0", false),
+        ] {
+            let server = listen(host);
+            assert_eq!((server.listen().to_string().as_str(), server.is_loopback()), (listened, loopback));
+        }
+        check(
+            "[server]\nhost = \"my-host\"\n",
+            "config.toml line 2: `server.host` must be an IP address or localhost, found `my-host`",
+        );
+    }
+
+    #[test]
+    fn plugin_names_are_checked() {
+        let rule = "must name plugins in 1 to 63 characters of a-z 0-9 _ - and not `proxy`";
+        check("load_plugins = [\"a-b_1\"]\n", "");
+        check(
+            "load_plugins = [\"Demo\"]\n",
+            &format!("config.toml line 1: `load_plugins` {rule}, found `Demo`"),
+        );
+        check(
+            "load_plugins = [\"proxy\"]\n",
+            &format!("config.toml line 1: `load_plugins` {rule}, found `proxy`"),
+        );
+        check("load_plugins = [\"a\", \"a\"]\n", "config.toml line 1: `load_plugins` has `a` twice");
+        check("[plugins.\"a.b\"]\n", &format!("config.toml line 1: `plugins` {rule}, found `a.b`"));
+    }
+}

@@ -1,0 +1,88 @@
+//! How the peers behind one URL are found: `plugins.proxy.proxy_urls."URL".discover`.
+
+use super::validator::Validator;
+use crate::config::Discover;
+use crate::config::key::{KeyPath, redact};
+
+impl Validator<'_> {
+    /// Checks how the peers behind a URL are found, which stands at `key`. `is_address` says that the URL has no name.
+    pub(in crate::config) fn discover(
+        &mut self,
+        key: &KeyPath,
+        raw: Option<&str>,
+        is_address: bool,
+    ) -> Discover {
+        let discover = match raw.unwrap_or("static") {
+            "static" => Discover::Static,
+            "dns" => Discover::Dns,
+            "srv" => Discover::Srv,
+            other => match other.strip_prefix("file:").filter(|path| !path.is_empty()) {
+                Some(path) => Discover::File(self.path(path)),
+                None => {
+                    let text =
+                        format!("`{key}` must be static, dns, srv or file:PATH, found `{}`", redact(other));
+                    self.problem(key, text);
+                    Discover::Static
+                }
+            },
+        };
+        if is_address && matches!(discover, Discover::Dns | Discover::Srv) {
+            self.problem(
+                key,
+                format!("`{key}` is {}, and the URL has an address and no name", discover.text()),
+            );
+        }
+        discover
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{config, problems};
+
+    fn peer(entry: &str) -> String {
+        format!("[plugins.proxy.proxy_urls]\n{entry}\n")
+    }
+
+    #[test]
+    fn every_way_of_finding_peers_is_read() {
+        let discover = |raw: &str| {
+            config(&peer(&format!("\"http://b.test\" = {{ {raw} }}"))).proxy.peers[0].discover.clone()
+        };
+        assert_eq!(discover(""), Discover::Static);
+        assert_eq!(discover("discover = \"static\""), Discover::Static);
+        assert_eq!(discover("discover = \"dns\""), Discover::Dns);
+        assert_eq!(discover("discover = \"srv\""), Discover::Srv);
+        let file = std::env::current_dir().unwrap().join("peers.json");
+        assert_eq!(discover("discover = \"file:peers.json\""), Discover::File(file));
+        let servers =
+            "plugins.proxy.dns_servers = [\"10.0.0.10\", \"127.0.0.1:8600\", \"::1\", \"[::1]:8600\"]";
+        let servers: Vec<String> =
+            config(servers).proxy.dns_servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["10.0.0.10:53", "127.0.0.1:8600", "[::1]:53", "[::1]:8600"]);
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_refused() {
+        for (raw, found) in [("nds", "nds"), ("file:", "file:"), ("", "")] {
+            assert_eq!(
+                problems(&peer(&format!("\"http://b.test\" = {{ discover = {raw:?} }}"))),
+                format!(
+                    "config.toml line 2: `plugins.proxy.proxy_urls.\"http://b.test\".discover` must be static, dns, srv \
+                     or file:PATH, found `{found}`"
+                )
+            );
+        }
+        assert_eq!(
+            problems(&peer("\"http://10.0.0.1\" = { discover = \"dns\" }")),
+            "config.toml line 2: `plugins.proxy.proxy_urls.\"http://10.0.0.1\".discover` is dns, and the URL has an \
+             address and no name"
+        );
+        assert_eq!(
+            problems("plugins.proxy.dns_servers = [\"dns.test\"]"),
+            "config.toml line 1: `plugins.proxy.dns_servers` has `dns.test`, which is no address, as in 10.0.0.10 or \
+             127.0.0.1:8600"
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! Peers: which there are, what this host may call there, and which functions run there.
+
+use std::collections::BTreeMap;
+
+use crate::base::{FunctionName, nearest};
+
+use super::validator::Validator;
+use crate::api::REMOTE_PATH;
+use crate::config::key::{KeyPath, redact};
+use crate::config::keys::number::{Number, number};
+use crate::config::keys::{RawPeer, RawPeers, RawProxy};
+use crate::config::values::BROKEN_KEY;
+use crate::config::{AllowedAddresses, AuthRules, PathPatterns, Peer, PeerUrl, Proxy, Secret};
+
+/// The priority and the weight of a peer: `plugins.proxy.proxy_urls."URL".priority`.
+const PRIORITY: Number = number(0, 0, 255);
+const WEIGHT: Number = number(1, 1, 1000);
+
+/// Checks `[plugins.proxy]`; its `auth.rules` come apart.
+pub(in crate::config) fn proxy(validator: &mut Validator<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
+    let mut proxy = raw.check(validator);
+    let table = KeyPath::of("plugins.proxy");
+    let white_list_key = table.child("white_list");
+    proxy.white_list = raw.white_list.map(|list| validator.patterns(&white_list_key, &list));
+    let peers = peers(validator, raw.proxy_urls, proxy.white_list.as_ref(), &proxy.allowed_addresses);
+    for peer in peers.iter().filter(|peer| proxy.require_receiver && !peer.bind) {
+        let key = table.child("proxy_urls").child(&peer.url.to_string()).child("bind");
+        let text =
+            format!("`{key}` = false contradicts `plugins.proxy.require_receiver`: remove one of them");
+        validator.problem(&table.child("require_receiver"), text);
+    }
+    let has_https_peers = peers.iter().any(|peer| peer.url.is_https());
+    proxy.functions = functions(validator, raw.proxy_functions, &peers);
+    proxy.outbound = validator.outbound_proxies(peers.iter().map(|peer| &peer.url));
+    proxy.tls = validator.peer_tls(raw.tls, has_https_peers);
+    proxy.peers = peers;
+    let rules = raw.auth.map(|auth| validator.rules(&KeyPath::of("plugins.proxy.auth.rules"), &auth.rules));
+    (proxy, rules.unwrap_or_default())
+}
+
+/// Checks both forms of `proxy_urls`.
+fn peers(
+    validator: &mut Validator<'_>,
+    raw: RawPeers,
+    white_list: Option<&PathPatterns>,
+    allowed_addresses: &AllowedAddresses,
+) -> Vec<Peer> {
+    let key = KeyPath::of("plugins.proxy.proxy_urls");
+    let entries: Vec<(KeyPath, String, RawPeer)> = match raw {
+        RawPeers::List(urls) => {
+            let entry = |(index, url): (usize, String)| (key.element(index), url, RawPeer::default());
+            urls.into_iter().enumerate().map(entry).collect()
+        }
+        RawPeers::Map(map) => {
+            let entry = |(url, peer): (String, RawPeer)| (key.child(&url), url, peer);
+            let mut entries: Vec<_> = map.into_iter().map(entry).collect();
+            entries.sort_by_key(|(place, _, _)| validator.sources.place(place));
+            entries
+        }
+    };
+    let mut peers: Vec<Peer> = Vec::with_capacity(entries.len());
+    for (place, text, raw) in entries {
+        let peer_key = raw.key.and_then(|raw| validator.secret(&place.child("key"), &raw));
+        if peer_key.as_ref().is_some_and(Secret::is_broken_key) {
+            let place = place.child("key");
+            validator.problem(&place, format!("`{place}` {BROKEN_KEY}"));
+        }
+        let enable = raw.enable.unwrap_or_else(|| vec!["/*".to_owned()]);
+        let enable = validator.patterns(&place.child("enable"), &enable);
+        let disable = validator.patterns(&place.child("disable"), &raw.disable.unwrap_or_default());
+        let priority = validator.number(&place.child("priority"), &PRIORITY, raw.priority);
+        let weight = validator.number(&place.child("weight"), &WEIGHT, raw.weight);
+        let Some(url) = url(validator, &key, &place, &text) else {
+            continue;
+        };
+        if peers.iter().any(|peer| peer.url == url) {
+            validator.problem(&place, format!("`{key}` has `{url}` twice"));
+            continue;
+        }
+        if url.address().is_some_and(|address| !allowed_addresses.allows(address)) {
+            let text = format!(
+                "`{key}` has `{url}`, which is a link-local or metadata address: it is refused unless \
+                 `plugins.proxy.allow_addresses` has it"
+            );
+            validator.problem(&place, text);
+        }
+        let discover =
+            validator.discover(&place.child("discover"), raw.discover.as_deref(), url.address().is_some());
+        let host_id = raw.host_id.and_then(|raw| validator.host_id_at(&place.child("host_id"), &raw));
+        let bind = raw.bind.unwrap_or(true);
+        if host_id.is_some() && !bind {
+            let place = place.child("bind");
+            let text = format!(
+                "`{place}` = false contradicts `host_id`: a host that frames do not name cannot be pinned"
+            );
+            validator.problem(&place, text);
+        }
+        peers.push(Peer {
+            url,
+            discover,
+            host_id,
+            bind,
+            key: peer_key,
+            priority: u8::try_from(priority).unwrap_or_default(),
+            weight: u16::try_from(weight).unwrap_or(1),
+            enable,
+            disable,
+            white_list: white_list.cloned(),
+        });
+    }
+    peers
+}
+
+/// Checks one URL that stands at `place` in `key`.
+fn url(validator: &mut Validator<'_>, key: &KeyPath, place: &KeyPath, text: &str) -> Option<PeerUrl> {
+    let parsed = PeerUrl::new(text);
+    parsed.map_err(|why| validator.problem(place, format!("`{key}` has `{}`: {why}", redact(text)))).ok()
+}
+
+fn functions(
+    validator: &mut Validator<'_>,
+    raw: BTreeMap<String, Vec<String>>,
+    peers: &[Peer],
+) -> BTreeMap<FunctionName, Vec<PeerUrl>> {
+    let key = KeyPath::of("plugins.proxy.proxy_functions");
+    let mut entries: Vec<_> = raw.into_iter().map(|(text, names)| (key.child(&text), text, names)).collect();
+    entries.sort_by_key(|(place, _, _)| validator.sources.place(place));
+    let mut functions: BTreeMap<FunctionName, Vec<PeerUrl>> = BTreeMap::new();
+    for (place, text, names) in entries {
+        let Some(url) = url(validator, &key, &place, &text) else {
+            continue;
+        };
+        let Some(peer) = peers.iter().find(|peer| peer.url == url) else {
+            validator.problem(&place, unlisted(&key, &url, peers));
+            continue;
+        };
+        // Such a function could never be called, however the peers fare: that is no state to start in.
+        if !names.is_empty() && !peer.allows(REMOTE_PATH) {
+            let text = format!(
+                "`{key}` has functions for `{url}`, where `white_list`, `enable` and `disable` do not allow \
+                 `{REMOTE_PATH}`"
+            );
+            validator.problem(&place, text);
+        }
+        for (index, name) in names.iter().enumerate() {
+            match FunctionName::new(name) {
+                Ok(name) => {
+                    let urls = functions.entry(name).or_default();
+                    if !urls.contains(&url) {
+                        urls.push(url.clone());
+                    }
+                }
+                Err(why) => {
+                    let text = format!("`{key}` has `{}` for `{url}`: {why}", redact(name));
+                    validator.problem(&place.element(index), text);
+                }
+            }
+        }
+    }
+    functions
+}
+
+fn unlisted(key: &KeyPath, url: &PeerUrl, peers: &[Peer]) -> String {
+    let known: Vec<String> = peers.iter().map(|peer| peer.url.to_string()).collect();
+    let wanted = url.to_string();
+    let nearest = nearest(&wanted, known.iter().map(String::as_str), 1);
+    let nearest = nearest.first().map_or_else(String::new, |url| format!(", the nearest there is `{url}`"));
+    format!("`{key}` has `{url}`, which is not in `plugins.proxy.proxy_urls`{nearest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{config, problems};
+    use crate::config::{Compression, Fallback};
+
+    const BOTH: &str = "proxy_urls = [\"http://b:1\", \"http://a:1\"]\n";
+
+    fn check(proxy: &str, expected: &str) {
+        assert_eq!(problems(&format!("[plugins.proxy]\n{proxy}")), expected);
+    }
+
+    fn proxy_of(proxy: &str) -> Proxy {
+        config(&format!("[plugins.proxy]\n{proxy}")).proxy
+    }
+
+    #[test]
+    fn both_forms_of_proxy_urls_keep_the_order_of_the_file() {
+        let map = "[plugins.proxy.proxy_urls]\n\"http://b:1\" = { disable = [\"/api/v1/functions/*\"], key = \"k\" }\n\
+                   \"http://a:1\" = { enable = [\"/api/*\"] }\n";
+        for text in [BOTH, map] {
+            let urls: Vec<String> = proxy_of(text).peers.iter().map(|peer| peer.url.to_string()).collect();
+            assert_eq!(urls, ["http://b:1", "http://a:1"]);
+        }
+        let peers = proxy_of(map).peers;
+        assert_eq!(peers[0].key.as_ref().map(Secret::expose), Some("k"));
+        assert!(peers[0].allows("/health") && !peers[0].allows("/api/v1/functions/x"));
+        assert!(peers[1].key.is_none() && peers[1].allows("/api/v1") && !peers[1].allows("/health"));
+    }
+
+    #[test]
+    fn the_white_list_limits_every_peer() {
+        let proxy = proxy_of(&format!("{BOTH}white_list = [\"/api/v1/proxy/remote\"]\n"));
+        assert!(proxy.peers.iter().all(|peer| peer.allows(REMOTE_PATH) && !peer.allows("/health")));
+        let proxy = proxy_of(&format!("{BOTH}white_list = []\n"));
+        assert!(proxy.peers.iter().all(|peer| !peer.allows(REMOTE_PATH)));
+    }
+
+    #[test]
+    fn a_function_on_several_peers_keeps_their_order() {
+        let text = format!(
+            "{BOTH}[plugins.proxy.proxy_functions]\n\"http://b:1/\" = [\"x.f\", \"x.f\"]\n\"HTTP://a:1\" = [\"x.g\", \"x.f\"]\n"
+        );
+        let proxy = proxy_of(&text);
+        let urls = |name: &str| {
+            let name = FunctionName::new(name).unwrap();
+            proxy.urls_of(&name).iter().map(PeerUrl::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(urls("x.f"), ["http://b:1", "http://a:1"]);
+        assert_eq!(urls("x.g"), ["http://a:1"]);
+        assert!(urls("x.h").is_empty());
+    }
+
+    #[test]
+    fn words_are_read() {
+        let proxy = proxy_of("fallback = \"local\"\ncompression = \"never\"\n");
+        assert_eq!((proxy.fallback, proxy.compression), (Fallback::Local, Compression::Never));
+        let proxy = proxy_of("");
+        assert_eq!((proxy.fallback, proxy.compression), (Fallback::None, Compression::Auto));
+        check(
+            "fallback = \"locl\"\n",
+            "config.toml line 2: `plugins.proxy.fallback` must be none or local, found `locl`, the nearest is `local`",
+        );
+    }
+
+    #[test]
+    fn wrong_urls_are_refused_without_their_passwords() {
+        check(
+            "proxy_urls = [\"http://me:canary@host\"]\n",
+            "config.toml line 2: `plugins.proxy.proxy_urls` has `http://[redacted]@host`: a peer's URL has no user \
+             name or password, the secret belongs into `plugins.proxy.auth.rules`",
+        );
+        check(
+            "proxy_urls = [\"http://a\",\n\"http://A:80/\"]\n",
+            "config.toml line 3: `plugins.proxy.proxy_urls` has `http://a:80` twice",
+        );
+        check(
+            "[plugins.proxy.proxy_urls.\"http://me:canary@host\"]\nkey = \"\"\n",
+            "config.toml line 2: `plugins.proxy.proxy_urls` has `http://[redacted]@host`: a peer's URL has no user \
+             name or password, the secret belongs into `plugins.proxy.auth.rules`\n\
+             config.toml line 3: `plugins.proxy.proxy_urls.\"http://[redacted]@host\".key` has an empty secret",
+        );
+    }
+
+    #[test]
+    fn each_fault_of_a_url_has_its_sentence() {
+        for (url, sentence) in [
+            ("ftp://a", "a peer's URL starts with http:// or https://"),
+            ("http://a:x", "the port of a peer's URL is a number from 1 to 65535"),
+            ("http://a/b", "a peer's URL has no path, query or fragment, as in http://remotehost:8080"),
+            (
+                "http://a b",
+                "a peer's URL needs a host name or an address, as in http://remotehost:8080 or http://[::1]:8080",
+            ),
+        ] {
+            for key in ["proxy_urls = [\"URL\"]", "proxy_functions = { \"URL\" = [] }"] {
+                let name = key.split(' ').next().unwrap_or_default();
+                let shown = url.replace("/b", "/[redacted]");
+                let expected =
+                    format!("config.toml line 2: `plugins.proxy.{name}` has `{shown}`: {sentence}");
+                check(&format!("{}\n", key.replace("URL", url)), &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn functions_need_a_listed_peer_that_can_be_called() {
+        check(
+            "proxy_urls = [\"http://remotehost:8080\"]\nproxy_functions = { \"http://remotehost:8081\" = [\"x.f\"] }\n",
+            "config.toml line 3: `plugins.proxy.proxy_functions` has `http://remotehost:8081`, which is not in \
+             `plugins.proxy.proxy_urls`, the nearest there is `http://remotehost:8080`",
+        );
+        check(
+            "proxy_functions = { \"http://a\" = [\"x.f\"] }\n",
+            "config.toml line 2: `plugins.proxy.proxy_functions` has `http://a:80`, which is not in \
+             `plugins.proxy.proxy_urls`",
+        );
+        check(
+            "proxy_urls = [\"http://a\"]\nproxy_functions = { \"http://a\" = [\n\"x.f\",\n\"x f\"] }\n",
+            "config.toml line 5: `plugins.proxy.proxy_functions` has `x f` for `http://a:80`: a function name is \
+             1 to 255 characters of A-Z a-z 0-9 _ - in parts joined by single dots",
+        );
+        check(
+            "proxy_urls = [\"http://a\"]\nwhite_list = [\"/api/*\"]\nproxy_functions = { \"http://a\" = [\"x.f\"] }\n",
+            "",
+        );
+        check(
+            "proxy_urls = [\"http://a\"]\nwhite_list = [\"/health\"]\nproxy_functions = { \"http://a\" = [\"x.f\"] }\n",
+            "config.toml line 4: `plugins.proxy.proxy_functions` has functions for `http://a:80`, where \
+             `white_list`, `enable` and `disable` do not allow `/api/v1/proxy/remote`",
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! TLS of the listener and of calls to peers: PEM files, read and checked once.
+//!
+//! Keys and certificates become rustls configurations here, so that what is wrong with a file is said with its key,
+//! and a reload with a bad file is refused before anything has changed.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
+
+use super::validator::Validator;
+use crate::config::key::KeyPath;
+use crate::config::keys::{RawPeerTls, RawServerTls};
+use crate::config::read::file::{self, Bounded};
+use crate::config::{PeerTls, ServerTls};
+
+mod distrust;
+mod pem;
+
+pub use distrust::why_distrusted;
+
+use distrust::fault_of_own;
+use pem::{Fault, PemFile};
+
+/// Longest PEM file in bytes: a bundle of all public authorities has a quarter of it.
+const PEM_BYTES_MAX: usize = 1 << 20;
+/// What the listener speaks, the first that a client knows (RFC 7301).
+const LISTENER_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What is spoken to peers.
+const PEER_PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+
+impl Validator<'_> {
+    /// Checks `[server.tls]`; `None` without it, or after a problem.
+    pub(in crate::config) fn server_tls(&mut self, raw: Option<RawServerTls>) -> Option<ServerTls> {
+        let raw = raw?;
+        let table = KeyPath::of("server.tls");
+        let client_ca = raw.client_ca.map(|raw| self.pem_file(&table.child("client_ca"), &raw));
+        let cert = self.pem_file(&table.child("cert"), &raw.cert);
+        let key = self.pem_file(&table.child("key"), &raw.key);
+        let provider = provider();
+        let identity = self.identity(cert?, key?, &provider)?;
+        let fault = fault_of_own(&identity.certified.cert, Arc::clone(&provider));
+        let client_ca = client_ca.map_or(Some(None), |file| file.map(Some))?;
+        let clients = match &client_ca {
+            None => None,
+            Some(file) => {
+                let roots = self.good(file, PemFile::authorities)?;
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+                Some(self.good(file, |_| verifier.map_err(|error| format!("which cannot be used: {error}")))?)
+            }
+        };
+        let verifier = clients.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth);
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = self.good(&identity.cert, |_| builder.map_err(|error| unusable(&error)))?;
+        let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified)));
+        let mut rustls = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+        rustls.alpn_protocols = LISTENER_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        if clients.is_some() {
+            // A resumed session keeps the certificate that its first handshake showed, however long ago that expired.
+            rustls.session_storage = Arc::new(NoServerSessionStorage {});
+            rustls.send_tls13_tickets = 0;
+        }
+        let digest = digest([Some(&identity.cert), Some(&identity.key), client_ca.as_ref()]);
+        Some(ServerTls {
+            key_is_open: identity.key.is_open,
+            fault,
+            cert: identity.cert.path,
+            key: identity.key.path,
+            client_ca: client_ca.map(|file| file.path),
+            rustls: Arc::new(rustls),
+            clients,
+            digest,
+        })
+    }
+
+    /// Checks `[plugins.proxy.tls]`; `None` if it says nothing and no peer needs it, or after a problem.
+    pub(in crate::config) fn peer_tls(&mut self, raw: RawPeerTls, has_https_peers: bool) -> Option<PeerTls> {
+        if !has_https_peers && raw.ca.is_none() && raw.cert.is_none() && raw.key.is_none() {
+            return None;
+        }
+        let table = KeyPath::of("plugins.proxy.tls");
+        for (one, other, half) in
+            [("cert", "key", (&raw.cert, &raw.key)), ("key", "cert", (&raw.key, &raw.cert))]
+        {
+            if let (Some(_), None) = half {
+                let text =
+                    format!("`{table}.{one}` needs `{table}.{other}`: a certificate and its private key");
+                self.problem(&table.child(one), text);
+                return None;
+            }
+        }
+        let ca = raw.ca.map(|raw| self.pem_file(&table.child("ca"), &raw));
+        let cert = raw.cert.map(|raw| self.pem_file(&table.child("cert"), &raw));
+        let key = raw.key.map(|raw| self.pem_file(&table.child("key"), &raw));
+        let provider = provider();
+        let identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some(self.identity(cert?, key?, &provider)?),
+            _ => None,
+        };
+        let ca = ca.map_or(Some(None), |file| file.map(Some))?;
+        let roots = match &ca {
+            Some(file) => self.good(file, PemFile::authorities)?,
+            None => self.system_roots()?,
+        };
+        let place = ca.as_ref().map_or_else(|| table.clone(), |file| file.key.clone());
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let (verifier, builder) = match (verifier, builder) {
+            (Ok(verifier), Ok(builder)) => (verifier, builder),
+            (verifier, builder) => {
+                let verifier = verifier.err().map(|error| error.to_string());
+                let text = verifier.or(builder.err().map(|error| error.to_string())).unwrap_or_default();
+                self.problem(&place, format!("`{place}` cannot be used: {text}"));
+                return None;
+            }
+        };
+        let builder = builder.with_webpki_verifier(Arc::clone(&verifier));
+        let mut rustls = match &identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let resolver = SingleCertAndKey::from(Arc::clone(&identity.certified));
+                builder.with_client_cert_resolver(Arc::new(resolver))
+            }
+        };
+        rustls.alpn_protocols = PEER_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        // A resumed session does not show the certificate again, which may have expired.
+        rustls.resumption = Resumption::disabled();
+        let files = identity.as_ref().map(|identity| (&identity.cert, &identity.key));
+        let digest = digest([ca.as_ref(), files.map(|(cert, _)| cert), files.map(|(_, key)| key)]);
+        Some(PeerTls {
+            key_is_open: identity.as_ref().is_some_and(|identity| identity.key.is_open),
+            ca: ca.map(|file| file.path),
+            identity: identity.map(|identity| (identity.cert.path, identity.key.path)),
+            rustls: Arc::new(rustls),
+            servers: verifier,
+            digest,
+        })
+    }
+
+    fn pem_file(&mut self, key: &KeyPath, raw: &str) -> Option<PemFile> {
+        // What was pasted in the place of its file may be a private key.
+        if raw.contains("-----") || raw.contains(['\n', '\r']) {
+            let text = format!("`{key}` must be the path of a PEM file, found what is in one");
+            self.problem(key, text);
+            return None;
+        }
+        let path = self.folder.join(raw);
+        let fault = match file::bounded(&path, PEM_BYTES_MAX) {
+            _ if raw.is_empty() || raw.contains('\0') => "which is no path of a file".to_owned(),
+            Ok(Bounded::Bytes(bytes, is_open)) => {
+                return Some(PemFile { key: key.clone(), path, bytes, is_open });
+            }
+            Ok(Bounded::Directory) => "which is a directory".to_owned(),
+            Ok(Bounded::TooLarge) => format!("which has more than {PEM_BYTES_MAX} bytes"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "which does not exist".to_owned(),
+            Err(error) => format!("which cannot be read: {}", error.kind()),
+        };
+        self.problem(key, format!("`{key}` is file `{}`, {fault}", path.display()));
+        None
+    }
+
+    /// What `read` makes of a file; a fault becomes a problem.
+    fn good<T>(&mut self, file: &PemFile, read: impl FnOnce(&PemFile) -> Result<T, Fault>) -> Option<T> {
+        let (key, path) = (&file.key, file.path.display());
+        read(file).map_err(|fault| self.problem(key, format!("`{key}` is file `{path}`, {fault}"))).ok()
+    }
+
+    /// A certificate chain with the private key of its first.
+    fn identity(&mut self, cert: PemFile, key: PemFile, provider: &CryptoProvider) -> Option<Identity> {
+        let chain = self.good(&cert, PemFile::certificates);
+        let private = self.good(&key, PemFile::private_key);
+        match CertifiedKey::from_der(chain?, private?, provider) {
+            Ok(certified) => Some(Identity { certified: Arc::new(certified), cert, key }),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                let fault = format!("which is not the key of the certificate in `{}`", cert.path.display());
+                self.good(&key, |_| Err(fault))
+            }
+            Err(rustls::Error::InvalidCertificate(_)) => {
+                self.good(&cert, |_| Err("whose first certificate cannot be read".to_owned()))
+            }
+            Err(_) => self.good(&key, |_| {
+                let text = "whose private key is damaged or of a kind that is not supported: RSA of 2048 to 4096 bits, \
+                            ECDSA on P-256 or P-384, and Ed25519 are";
+                Err(text.to_owned())
+            }),
+        }
+    }
+
+    /// The authorities that the system trusts, looked up once.
+    fn system_roots(&mut self) -> Option<Arc<RootCertStore>> {
+        static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+        let roots = ROOTS.get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            let (_read, _unreadable) =
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            Arc::new(roots)
+        });
+        if roots.is_empty() {
+            let text = "`plugins.proxy.tls` has no `ca`, and this system has no certificate authorities to trust: \
+                        https peers need some";
+            self.problem(&KeyPath::of("plugins.proxy.proxy_urls"), text.to_owned());
+            return None;
+        }
+        Some(Arc::clone(roots))
+    }
+}
+
+/// Who somebody is.
+struct Identity {
+    certified: Arc<CertifiedKey>,
+    cert: PemFile,
+    key: PemFile,
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn unusable(error: &rustls::Error) -> Fault {
+    format!("which cannot be used: {error}")
+}
+
+/// Of all that the files say; two configs with the same are the same.
+fn digest(files: [Option<&PemFile>; 3]) -> [u8; 32] {
+    let mut all = Sha256::new();
+    for file in files {
+        let of_one = file.map_or([0; 32], |file| Sha256::digest(&file.bytes).into());
+        all.update(of_one);
+    }
+    all.finalize().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Checks single values, and keeps what is wrong with them.
+
+use std::path::PathBuf;
+
+use crate::base::nearest;
+
+use crate::api::REMOTE_PATH;
+use crate::config::key::{KeyPath, redact};
+use crate::config::keys::RawRules;
+use crate::config::keys::number::Number;
+use crate::config::read::Sources;
+use crate::config::{
+    AuthRules, ConfigError, Environment, InvalidPath, Keyword, Origin, PathPattern, PathPatterns, Problem,
+    Secret, SecretSource,
+};
+
+/// Checks values, and keeps what is wrong with them: who said it, where in the file, one sentence.
+pub(in crate::config) struct Validator<'a> {
+    pub(in crate::config) sources: &'a Sources,
+    pub(in crate::config) environment: &'a Environment,
+    /// What relative paths are relative to.
+    pub(in crate::config) folder: PathBuf,
+    problems: Vec<(Origin, usize, String)>,
+    /// Keys of secrets that are written out in the file.
+    pub(in crate::config) literals: Vec<String>,
+}
+
+impl<'a> Validator<'a> {
+    pub(in crate::config) fn new(
+        sources: &'a Sources,
+        environment: &'a Environment,
+        folder: PathBuf,
+    ) -> Self {
+        Self { sources, environment, folder, problems: Vec::new(), literals: Vec::new() }
+    }
+
+    /// Hands out what was built if nothing was wrong.
+    pub(in crate::config) fn finish<T>(self, built: T) -> Result<T, ConfigError> {
+        let mut problems = self.problems;
+        if problems.is_empty() {
+            return Ok(built);
+        }
+        problems.sort();
+        let problems = problems.into_iter().map(|(origin, _, text)| Problem { origin, text });
+        Err(ConfigError::Invalid(problems.collect()))
+    }
+
+    /// Keeps one problem; what is returned in place of the value is never seen by anybody.
+    pub(in crate::config) fn problem(&mut self, key: &KeyPath, text: String) {
+        self.problems.push((self.sources.origin(key), self.sources.place(key), text));
+    }
+
+    /// As [`Validator::problem`], with what a variable says that is no key.
+    pub(in crate::config) fn problem_of_variable(&mut self, name: &str, text: String) {
+        self.problems.push((Origin::Variable(name.to_owned()), 0, text));
+    }
+
+    /// Checks a whole number.
+    pub(in crate::config) fn number(&mut self, key: &KeyPath, number: &Number, raw: Option<i64>) -> u64 {
+        let value = raw.unwrap_or(number.default);
+        if !(number.min..=number.max).contains(&value) {
+            self.problem(key, format!("`{key}` must be {}, found {value}", number.needed()));
+        }
+        value.unsigned_abs()
+    }
+
+    /// Checks one word out of a few.
+    pub(in crate::config) fn keyword<K: Keyword>(&mut self, key: &KeyPath, raw: &str) -> Option<K> {
+        let choice = K::from_word(raw);
+        if choice.is_none() {
+            let words: Vec<&str> = K::WORDS.iter().map(|(word, _)| *word).collect();
+            let (last, others) = words.split_last().unwrap_or((&"", &[]));
+            let nearest = nearest(raw, words.iter().copied(), 1);
+            let nearest =
+                nearest.first().map_or_else(String::new, |word| format!(", the nearest is `{word}`"));
+            let allowed = format!("{} or {last}", others.join(", "));
+            self.problem(key, format!("`{key}` must be {allowed}, found `{}`{nearest}", redact(raw)));
+        }
+        choice
+    }
+
+    /// A path, relative to the folder of the config.
+    pub(in crate::config) fn path(&self, raw: &str) -> PathBuf {
+        self.folder.join(raw)
+    }
+
+    /// One secret; `None` after a problem.
+    pub(in crate::config) fn secret(&mut self, key: &KeyPath, raw: &str) -> Option<Secret> {
+        match Secret::read(raw, &self.folder, self.environment) {
+            Ok(secret) => {
+                let in_file = matches!(self.sources.origin(key), Origin::File { .. });
+                if in_file && *secret.source() == SecretSource::Literal {
+                    self.literals.push(key.to_string());
+                }
+                Some(secret)
+            }
+            Err(why) => {
+                self.problem(key, format!("`{key}` {why}"));
+                None
+            }
+        }
+    }
+
+    /// Paths with their secrets.
+    pub(in crate::config) fn rules(&mut self, key: &KeyPath, raw: &RawRules) -> AuthRules {
+        let mut rules = Vec::with_capacity(raw.len());
+        for (text, secrets) in raw {
+            let place = key.child(text);
+            let pattern = match PathPattern::new(text) {
+                Ok(pattern) => pattern,
+                // Path and secret may have changed places: what does not look like a path is not shown.
+                Err(why @ InvalidPath::NotAbsolute) => {
+                    self.problem(&place, format!("`{key}` has something else than a path: {why}"));
+                    continue;
+                }
+                Err(why) => {
+                    self.problem(&place, format!("`{key}` has `{}`: {why}", redact(text)));
+                    continue;
+                }
+            };
+            if secrets.is_empty() {
+                self.problem(&place, format!("`{place}` needs at least one secret, found an empty list"));
+            }
+            // Others than those are compared with what a header has; keys of the proxy may be passphrases.
+            let seals = *key != KeyPath::of("auth.rules") || pattern.is_exactly(REMOTE_PATH);
+            let element = |(index, raw): (usize, &String)| {
+                let place = place.element(index);
+                let secret = self.secret(&place, raw)?;
+                if !seals && !secret.fits_into_a_header() {
+                    let text = "can never open anything: a key is without `Bearer`, control characters, and space \
+                                around it";
+                    self.problem(&place, format!("`{place}` {text}"));
+                }
+                Some(secret)
+            };
+            let secrets = secrets.iter().enumerate().filter_map(element).collect();
+            rules.push((pattern, secrets));
+        }
+        AuthRules::new(rules)
+    }
+
+    /// A list of paths.
+    pub(in crate::config) fn patterns(&mut self, key: &KeyPath, raw: &[String]) -> PathPatterns {
+        let mut patterns = Vec::with_capacity(raw.len());
+        for (index, text) in raw.iter().enumerate() {
+            match PathPattern::new(text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(why) => {
+                    self.problem(&key.element(index), format!("`{key}` has `{}`: {why}", redact(text)));
+                }
+            }
+        }
+        PathPatterns::new(patterns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::testing::{config, problems};
+    use crate::config::{Log, LogFormat, LogLevel};
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(problems(text), expected);
+    }
+
+    #[test]
+    fn words_of_the_log_are_checked() {
+        let config = config("[log]\nlevel = \"trace\"\nformat = \"json\"\n");
+        assert_eq!(config.log, Log { level: LogLevel::Trace, format: LogFormat::Json });
+        check(
+            "[log]\nlevel = \"inof\"\nformat = \"xml\"\n",
+            "config.toml line 2: `log.level` must be error, warn, info, debug or trace, found `inof`, the nearest \
+             is `info`\n\
+             config.toml line 3: `log.format` must be text or json, found `xml`",
+        );
+    }
+
+    #[test]
+    fn rules_are_checked_without_showing_secrets() {
+        check(
+            "[auth]\nrules = {\"/x\" = []}\n",
+            "config.toml line 2: `auth.rules.\"/x\"` needs at least one secret, found an empty list",
+        );
+        check(
+            "[auth.rules]\n\"canary\" = [\"/api/v1/proxy/remote\"]\n",
+            "config.toml line 2: `auth.rules` has something else than a path: a path starts with /",
+        );
+        check(
+            "[plugins.proxy.auth.rules]\n\"/x/../*\" = [\"canary\"]\n\"/y\" = [\"canary\",\n\"\"]\n",
+            "config.toml line 2: `plugins.proxy.auth.rules` has `/x/../*`: a path has no `..`, no `//` and no part `.`\n\
+             config.toml line 4: `plugins.proxy.auth.rules.\"/y\"[1]` has an empty secret",
+        );
+        check(
+            "[plugins.proxy]\nwhite_list = [\"/a\",\n\"api*\"]\n",
+            "config.toml line 3: `plugins.proxy.white_list` has `api*`: a path starts with /",
+        );
+    }
+
+    #[test]
+    fn keys_that_nothing_can_be_sealed_with_are_refused_without_showing_them() {
+        let why = "starts like a generated one, and is none: `fxk1_` and 43 characters, as `framex-host keygen` \
+                   made them";
+        check(
+            "[plugins.proxy.auth]\nrules = {\"/api/v1/proxy/*\" = [\"k\", \"fxk1_canary\"]}\n",
+            &format!(
+                "config.toml line 2: `plugins.proxy.auth.rules` has a key for `/api/v1/proxy/remote` that {why}"
+            ),
+        );
+        check(
+            "[auth]\nrules = {\"/api/v1/proxy/remote\" = [\"fxk1_canary\"]}\n",
+            &format!("config.toml line 2: `auth.rules` has a key for `/api/v1/proxy/remote` that {why}"),
+        );
+        check(
+            "[plugins.proxy.proxy_urls]\n\"http://a\" = { key = \"fxk1_canary\" }\n",
+            &format!("config.toml line 2: `plugins.proxy.proxy_urls.\"http://a\".key` {why}"),
+        );
+        // What only comes in a header is compared as it is.
+        config("[auth]\nrules = {\"/x\" = [\"fxk1_short\"]}\n");
+    }
+
+    #[test]
+    fn each_fault_of_a_path_has_its_sentence() {
+        for (path, sentence) in [
+            ("/a*", "a star is allowed only at the end, after a slash, as in /api/v1/*"),
+            ("/a%20b", "a path has no percent-encoded bytes"),
+            ("/a//b", "a path has no `..`, no `//` and no part `.`"),
+            ("/a b", "a path has only visible ASCII characters, without ? and #"),
+        ] {
+            for key in ["white_list = [\"PATH\"]", "auth.rules.\"PATH\" = [\"k\"]"] {
+                let name = if key.starts_with('w') { "white_list" } else { "auth.rules" };
+                let expected = format!("config.toml line 2: `plugins.proxy.{name}` has `{path}`: {sentence}");
+                check(&format!("[plugins.proxy]\n{}\n", key.replace("PATH", path)), &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_no_header_carries_are_refused_and_not_shown() {
+        let never =
+            "can never open anything: a key is without `Bearer`, control characters, and space around it";
+        for key in [
+            "Bearer canary",
+            "bearer canary",
+            " canary",
+            "canary ",
+            "can\\tary",
+            "canary\\n",
+            "\\u007fcanary",
+        ] {
+            let rules = |path: &str| format!("rules = {{ \"{path}\" = [\"k\", \"{key}\"] }}\n");
+            let expected = format!("config.toml line 2: `auth.rules.\"/api/*\"[1]` {never}");
+            check(&format!("[auth]\n{}", rules("/api/*")), &expected);
+            check(&format!("[plugins.proxy.auth]\n{}", rules("/api/*")), "");
+            check(&format!("[auth]\n{}", rules("/api/v1/proxy/remote")), "");
+        }
+        check(
+            "[auth]\nrules = { \"/health\" = [\"Basic dXNlcjpwYXNz\", \"two words\", \"Bearer\", \"schlüssel\"] }\n",
+            "",
+        );
+    }
+}

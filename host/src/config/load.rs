@@ -1,0 +1,100 @@
+//! Loads a [`Config`]: reads the layers, and checks them.
+
+use std::path::Path;
+
+use super::read::{file, layers};
+use super::{Config, ConfigError, Environment, LocalEndpoints, Overrides, Trust, check};
+
+impl Config {
+    /// Reads the file, at most 1 MiB, and lays the variables of this process and `overrides` over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every problem that could be found in one go.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        Self::load_with(path, &Environment::of_process(), overrides)
+    }
+
+    /// Reads the file again for a reload. A pipe gives its text once: one without text is refused, because it would put
+    /// every key back to its default.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and [`ConfigError::Drained`].
+    pub fn reload(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let config = Self::load(path, overrides)?;
+        if !config.has_text && !path.is_file() {
+            return Err(ConfigError::Drained(path.to_owned()));
+        }
+        Ok(config)
+    }
+
+    /// As [`Config::load`], with the variables passed in.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with(
+        path: &Path,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        Self::from_file(&file::config_file(path)?, path, environment, overrides)
+    }
+
+    fn from_file(
+        file: &file::ConfigFile,
+        path: &Path,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self::from_text(&file.text, path, environment, overrides)?;
+        config.readable_by_others = file.readable_by_others;
+        config.has_text = !file.text.trim().is_empty();
+        Ok(config)
+    }
+
+    /// As [`Config::load_with`], with the text of the file passed in; `path` names it in errors, and
+    /// relative paths are relative to its folder.
+    ///
+    /// # Errors
+    /// As [`Config::load`], without those of reading the file.
+    pub fn from_text(
+        text: &str,
+        path: &Path,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let (raw, sources) = layers::merge(text, path, environment, overrides)?;
+        check::config(raw, &sources, environment)
+    }
+
+    /// The table `[trust]` of a file and of variables alone: the secrets that the rest names need not be there.
+    ///
+    /// # Errors
+    /// As [`Config::load_with`], without what is wrong with values of other tables.
+    pub fn trust_of(path: &Path, environment: &Environment) -> Result<Trust, ConfigError> {
+        let file = file::config_file(path)?;
+        let (raw, sources) = layers::merge(&file.text, path, environment, &Overrides::default())?;
+        check::trust(raw, &sources, environment)
+    }
+
+    /// Reads where a host of this config is reached, out of the file and the variables of this process, and no
+    /// secret: whoever runs a command need not have those of the daemon.
+    ///
+    /// # Errors
+    /// As [`Config::load`], for unknown keys and wrong types anywhere, and for wrong values of what is read.
+    pub fn local_endpoints(path: &Path) -> Result<LocalEndpoints, ConfigError> {
+        Self::local_endpoints_with(path, &Environment::of_process())
+    }
+
+    /// As [`Config::local_endpoints`], with the variables passed in.
+    ///
+    /// # Errors
+    /// As [`Config::local_endpoints`].
+    pub fn local_endpoints_with(
+        path: &Path,
+        environment: &Environment,
+    ) -> Result<LocalEndpoints, ConfigError> {
+        let file = file::config_file(path)?;
+        let (raw, sources) = layers::merge(&file.text, path, environment, &Overrides::default())?;
+        check::local_endpoints(raw, &sources, environment)
+    }
+}

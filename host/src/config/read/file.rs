@@ -1,0 +1,207 @@
+//! Reads the config file and files of secrets: bounded, so that no device or mistake fills the memory.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use crate::config::ConfigError;
+
+/// Longest config file in bytes.
+const FILE_BYTES_MAX: usize = 1 << 20;
+/// How long a pipe in the place of a file may take to bring everything.
+const PIPE_WAIT: Duration = Duration::from_secs(5);
+
+/// The mark of UTF-8 at the beginning of a file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The config file as it lies on the disk.
+#[derive(Debug)]
+pub(in crate::config) struct ConfigFile {
+    pub(in crate::config) text: Zeroizing<String>,
+    /// Whether every user of the machine may read it; on Unix only.
+    pub(in crate::config) readable_by_others: bool,
+}
+
+/// What a bounded read came to.
+pub(in crate::config) enum Bounded {
+    /// The bytes, and whether every user of the machine may read them.
+    Bytes(Zeroizing<Vec<u8>>, bool),
+    Directory,
+    TooLarge,
+}
+
+/// Reads at most `bytes_max` bytes, into one allocation that is wiped when it is dropped.
+pub(in crate::config) fn bounded(path: &Path, bytes_max: usize) -> io::Result<Bounded> {
+    let file = open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Ok(Bounded::Directory);
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_max + 1));
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    read_to_end(&mut file.take(limit), &mut bytes, Instant::now() + PIPE_WAIT)?;
+    if bytes.len() > bytes_max {
+        return Ok(Bounded::TooLarge);
+    }
+    // All that is read is text, and this mark, which some editors write, is no part of it.
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(Bounded::Bytes(bytes, others_may_read(&metadata)))
+}
+
+/// Opens it without waiting for somebody who writes: it may be a pipe.
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Reads what there is, and what a pipe brings until the deadline.
+fn read_to_end(from: &mut impl Read, bytes: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
+    loop {
+        match from.read_to_end(bytes) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if Instant::now() >= deadline => {
+                let text = "it is a pipe that somebody holds open without an end";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// Reads a file that is no secret, of at most `bytes_max` bytes.
+///
+/// # Errors
+/// What the system says, and for a longer one.
+pub fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    match bounded(path, bytes_max)? {
+        Bounded::Bytes(mut bytes, _) => Ok(std::mem::take(&mut *bytes)),
+        Bounded::Directory => Err(io::Error::other("it is a directory")),
+        Bounded::TooLarge => Err(io::Error::other(format!("it has more than {bytes_max} bytes"))),
+    }
+}
+
+/// The path of a file that is the same in every directory, and by whichever link it was named.
+#[must_use]
+pub fn absolute_file(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(unix)]
+fn others_may_read(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o004 != 0
+}
+
+#[cfg(not(unix))]
+fn others_may_read(_metadata: &std::fs::Metadata) -> bool {
+    false
+}
+
+/// Turns bytes into text without leaving a copy behind; `Err` is where the first bad byte is.
+pub(in crate::config) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, usize> {
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            let place = error.utf8_error().valid_up_to();
+            drop(Zeroizing::new(error.into_bytes()));
+            Err(place)
+        }
+    }
+}
+
+/// Reads the config file.
+pub(in crate::config) fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
+    let owned = path.to_owned();
+    let (bytes, readable_by_others) = match bounded(path, FILE_BYTES_MAX) {
+        Ok(Bounded::Bytes(bytes, readable_by_others)) => (bytes, readable_by_others),
+        Ok(Bounded::Directory) => return Err(ConfigError::Directory(owned)),
+        Ok(Bounded::TooLarge) => return Err(ConfigError::TooLarge(owned)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ConfigError::Missing(owned)),
+        Err(error) => return Err(ConfigError::Unreadable(owned, error)),
+    };
+    let first_bad = std::str::from_utf8(&bytes).err().map(|error| error.valid_up_to());
+    if let Some(place) = first_bad {
+        let line = 1 + bytes[..place].iter().filter(|byte| **byte == b'\n').count();
+        return Err(ConfigError::NotText(owned, line));
+    }
+    let text = text(bytes).map_err(|_| ConfigError::NotText(owned, 1))?;
+    Ok(ConfigFile { text, readable_by_others })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::config::{Config, Environment, Overrides};
+
+    fn check(path: &Path, expected: &str) {
+        let loaded = Config::load_with(path, &Environment::default(), &Overrides::default());
+        let expected = expected.replace("PATH", &path.display().to_string());
+        assert_eq!(loaded.map(|_| ()).map_err(|error| error.to_string()), Err(expected));
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        check(&file, "config file `PATH` does not exist");
+        check(folder.path(), "config file `PATH` is a directory");
+        std::fs::write(&file, b"[log]\nlevel = \"\xff\"\n").unwrap();
+        check(&file, "config file `PATH` is not UTF-8 text, see line 2");
+        std::fs::write(&file, vec![b'#'; FILE_BYTES_MAX + 1]).unwrap();
+        check(&file, "config file `PATH` has more than 1048576 bytes, the most that are read");
+        check(&file.join("below"), "config file `PATH` cannot be read");
+        let error = config_file(&file.join("below")).unwrap_err();
+        assert!(error.source().unwrap().to_string().contains("ot a directory"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_read_and_nobody_waits_for_one_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let raw = |bounded: Bounded| match bounded {
+            Bounded::Bytes(bytes, _) => bytes.to_vec(),
+            Bounded::Directory | Bounded::TooLarge => panic!("it is a pipe of a few bytes"),
+        };
+        assert_eq!(raw(bounded(&pipe, 100).unwrap()), b"", "nobody writes");
+        // Opened for both, so that opening it does not wait for somebody who reads.
+        let mut writer = File::options().read(true).write(true).open(&pipe).unwrap();
+        writer.write_all(b"one ").unwrap();
+        let mut read = Vec::new();
+        let late = read_to_end(&mut open(&pipe).unwrap(), &mut read, Instant::now());
+        assert_eq!((late.unwrap_err().kind(), &read[..]), (io::ErrorKind::TimedOut, &b"one "[..]));
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(|| bounded(&pipe, 100).unwrap());
+            writer.write_all(b"two").unwrap();
+            while !reading.is_finished() && rustix::io::ioctl_fionread(&writer).unwrap() > 0 {
+                std::thread::yield_now();
+            }
+            drop(writer);
+            assert_eq!(raw(reading.join().unwrap()), b"two");
+        });
+    }
+
+    #[test]
+    fn a_file_of_the_largest_size_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, vec![b'#'; FILE_BYTES_MAX]).unwrap();
+        assert_eq!(config_file(&file).unwrap().text.len(), FILE_BYTES_MAX);
+    }
+}

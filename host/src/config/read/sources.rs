@@ -1,0 +1,246 @@
+//! Who said which value: the parsed file with its lines, and the names of variables and flags.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use figment::value::{Dict, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::key::KeyPath;
+use crate::config::{Origin, Problem};
+
+/// Who said which value, to name it in errors.
+#[derive(Debug)]
+pub(in crate::config) struct Sources {
+    file: PathBuf,
+    /// Byte offset of each line's end in the file.
+    line_ends: Vec<usize>,
+    /// Byte offset of each key, and of each place in a list, in the file.
+    places: BTreeMap<KeyPath, usize>,
+    /// Names of variables that the file names as the source of a secret.
+    secret_variables: BTreeSet<String>,
+    /// What variables and flags say, weakest first.
+    overrides: Vec<(KeyPath, Origin)>,
+    /// The texts of variables that were taken for a number, true or false without knowing what their key is.
+    guessed: BTreeMap<KeyPath, String>,
+    stray_variables: Vec<String>,
+}
+
+impl Sources {
+    /// Parses the text of the file; `Err` are all faults of syntax and of numbers.
+    pub(in crate::config) fn parse(text: &str, file: &Path) -> Result<(Self, Dict), Vec<Problem>> {
+        let line_ends =
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+        let mut sources = Self {
+            file: file.to_owned(),
+            line_ends,
+            places: BTreeMap::new(),
+            secret_variables: BTreeSet::new(),
+            overrides: Vec::new(),
+            guessed: BTreeMap::new(),
+            stray_variables: Vec::new(),
+        };
+        let table = DeTable::parse(text).map_err(|error| vec![sources.syntax(text, &error)])?;
+        let mut reader = Reader { sources: &mut sources, faults: Vec::new() };
+        let dict = reader.table(&KeyPath::default(), table.get_ref());
+        let faults = reader.faults;
+        if faults.is_empty() {
+            return Ok((sources, dict));
+        }
+        Err(faults.into_iter().map(|(key, text)| sources.problem(&key, &text)).collect())
+    }
+
+    /// A fault of syntax. The parser's `Display` would print the line, which may hold a secret.
+    fn syntax(&self, text: &str, error: &toml::de::Error) -> Problem {
+        let offset = error.span().map(|span| span.start.min(text.len()));
+        let line = offset.map(|offset| self.line(offset));
+        let column = offset.map(|offset| {
+            let before = text.get(..offset).unwrap_or_default();
+            1 + before.rsplit('\n').next().unwrap_or_default().chars().count()
+        });
+        let origin = Origin::File { path: self.file.clone(), line, column };
+        Problem { origin, text: format!("this is not TOML: {}", error.message()) }
+    }
+
+    /// Notes that a variable or a flag, stronger than those before it, says what is at `key`.
+    pub(in crate::config) fn override_with(&mut self, key: KeyPath, origin: Origin) {
+        self.overrides.push((key, origin));
+    }
+
+    /// Keeps the text of a value that may have been meant as it is.
+    pub(in crate::config) fn note_guess(&mut self, key: KeyPath, text: String) {
+        self.guessed.insert(key, text);
+    }
+
+    /// The text behind a value that was guessed.
+    pub(in crate::config) fn guessed(&self, key: &KeyPath) -> Option<&str> {
+        self.guessed.get(key).map(String::as_str)
+    }
+
+    /// Notes a variable that names no key, and is like none.
+    pub(in crate::config) fn note_stray(&mut self, name: String) {
+        self.stray_variables.push(name);
+    }
+
+    /// The variables that name no key.
+    pub(in crate::config) fn stray_variables(&self) -> &[String] {
+        &self.stray_variables
+    }
+
+    /// Who said the value at `key`: the strongest one that said it, or a table around it.
+    pub(in crate::config) fn origin(&self, key: &KeyPath) -> Origin {
+        let over = self.overrides.iter().rev().find(|(raw, _)| key.starts_with(raw));
+        if let Some((_, origin)) = over {
+            return origin.clone();
+        }
+        let mut around = key.clone();
+        while !around.parts().is_empty() {
+            if let Some(offset) = self.places.get(&around) {
+                let line = Some(self.line(*offset));
+                return Origin::File { path: self.file.clone(), line, column: None };
+            }
+            around = around.parent();
+        }
+        let below = self.overrides.iter().rev().find(|(raw, _)| raw.starts_with(key));
+        let file = || Origin::File { path: self.file.clone(), line: None, column: None };
+        below.map_or_else(file, |(_, origin)| origin.clone())
+    }
+
+    /// The file, as it was given.
+    pub(in crate::config) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// A problem with the value at `key`; `text` names the key.
+    pub(in crate::config) fn problem(&self, key: &KeyPath, text: &str) -> Problem {
+        Problem { origin: self.origin(key), text: text.to_owned() }
+    }
+
+    /// Where in the file `key` is; sorts the entries of a table as the user wrote them.
+    pub(in crate::config) fn place(&self, key: &KeyPath) -> usize {
+        self.places.get(key).copied().unwrap_or(usize::MAX)
+    }
+
+    /// Whether a secret comes from that variable, so that it is no key of the configuration.
+    pub(in crate::config) fn is_secret_variable(&self, name: &str) -> bool {
+        self.secret_variables.contains(name)
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        1 + self.line_ends.partition_point(|end| *end < offset)
+    }
+}
+
+/// Reads the value that a variable or a flag gives in TOML; `None` if it is not TOML.
+pub(in crate::config) fn value_of_toml(text: &str) -> Option<Value> {
+    let value = DeValue::parse(text).ok()?;
+    let mut sources = Sources::parse("", Path::new("")).ok()?.0;
+    let mut reader = Reader { sources: &mut sources, faults: Vec::new() };
+    let value = reader.value(&KeyPath::default(), &value);
+    reader.faults.is_empty().then_some(value)
+}
+
+/// Walks the parsed file once: values for figment, places for errors.
+struct Reader<'a> {
+    sources: &'a mut Sources,
+    faults: Vec<(KeyPath, String)>,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, key: &KeyPath, table: &DeTable<'_>) -> Dict {
+        let mut dict = Dict::new();
+        for (name, value) in table {
+            let child = key.child(name.get_ref());
+            self.sources.places.insert(child.clone(), name.span().start);
+            let value = self.value(&child, value);
+            dict.insert(name.get_ref().to_string(), value);
+        }
+        dict
+    }
+
+    fn value(&mut self, key: &KeyPath, value: &Spanned<DeValue<'_>>) -> Value {
+        match value.get_ref() {
+            DeValue::String(text) => {
+                if let Some(variable) = text.strip_prefix("env:") {
+                    self.sources.secret_variables.insert(variable.to_owned());
+                }
+                Value::from(text.as_ref())
+            }
+            DeValue::Integer(number) => {
+                let parsed = i64::from_str_radix(number.as_str(), number.radix());
+                self.number(key, parsed.ok().map(Value::from))
+            }
+            DeValue::Float(number) => {
+                let parsed = number.as_str().parse::<f64>().ok().filter(|number| number.is_finite());
+                self.number(key, parsed.map(Value::from))
+            }
+            DeValue::Boolean(flag) => Value::from(*flag),
+            DeValue::Datetime(time) => Value::from(time.to_string()),
+            DeValue::Array(values) => {
+                let mut elements = Vec::with_capacity(values.len());
+                for (index, element) in values.iter().enumerate() {
+                    let place = key.element(index);
+                    self.sources.places.insert(place.clone(), element.span().start);
+                    elements.push(self.value(&place, element));
+                }
+                Value::from(elements)
+            }
+            DeValue::Table(table) => Value::from(self.table(key, table)),
+        }
+    }
+
+    fn number(&mut self, key: &KeyPath, number: Option<Value>) -> Value {
+        number.unwrap_or_else(|| {
+            self.faults.push((key.clone(), format!("`{key}` must be a finite number of at most 64 bits")));
+            Value::from(0)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::testing::problems;
+
+    #[test]
+    fn faults_of_syntax_have_line_and_column() {
+        let check = |text: &str, expected: &str| assert_eq!(problems(text), expected);
+        check(
+            "host_id = \"a\"\n[server]\nport 9000\n",
+            "config.toml line 3 column 6: this is not TOML: key with no value, expected `=`",
+        );
+        check(
+            "[server]\nport = 1\nport = 2\n",
+            "config.toml line 3 column 1: this is not TOML: duplicate key",
+        );
+        check(
+            "[plugins.demo]\na = inf\nb = 99999999999999999999\n",
+            "config.toml line 2: `plugins.demo.a` must be a finite number of at most 64 bits\n\
+             config.toml line 3: `plugins.demo.b` must be a finite number of at most 64 bits",
+        );
+    }
+
+    #[test]
+    fn faults_of_syntax_do_not_repeat_the_line() {
+        let secret = "canary-of-a-secret";
+        for broken in [
+            format!("key = \"{secret}"),
+            format!("rules = {{ a = [\"{secret}\" b }}"),
+            format!("key = \"\\q{secret}\""),
+            format!("key = {secret}"),
+        ] {
+            let text = problems(&broken);
+            assert!(text.contains("this is not TOML"), "{text}");
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_and_not_a_crash() {
+        let dotted = format!("{}a = 1", "a.".repeat(400_000));
+        let lists = format!("a = {}", "[".repeat(900_000));
+        for deep in [dotted, lists] {
+            assert!(problems(&deep).contains("this is not TOML"));
+        }
+    }
+}

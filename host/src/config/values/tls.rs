@@ -1,0 +1,115 @@
+//! The TLS of the public listener and of calls to peers.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{ClientConfig, ServerConfig};
+
+/// `[server.tls]`: the certificate of the public listener.
+#[derive(Clone)]
+pub struct ServerTls {
+    /// The chain, its first certificate being the listener's own; absolute.
+    pub cert: PathBuf,
+    /// The private key of the first; absolute.
+    pub key: PathBuf,
+    /// The authorities one of which must have signed a client's certificate; without them, clients need none.
+    pub client_ca: Option<PathBuf>,
+    pub(in crate::config) key_is_open: bool,
+    pub(in crate::config) fault: Option<String>,
+    pub(in crate::config) rustls: Arc<ServerConfig>,
+    pub(in crate::config) clients: Option<Arc<dyn ClientCertVerifier>>,
+    pub(in crate::config) digest: [u8; 32],
+}
+
+/// `[plugins.proxy.tls]`: whom `https://` peers are believed to be, and who this host is to them.
+#[derive(Clone)]
+pub struct PeerTls {
+    /// The authorities that sign certificates of peers; `None` for those of the system.
+    pub ca: Option<PathBuf>,
+    /// Certificate chain and private key that peers are shown who ask for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    pub(in crate::config) key_is_open: bool,
+    pub(in crate::config) rustls: Arc<ClientConfig>,
+    pub(in crate::config) servers: Arc<WebPkiServerVerifier>,
+    pub(in crate::config) digest: [u8; 32],
+}
+
+impl ServerTls {
+    /// What handshakes are made with.
+    #[must_use]
+    pub fn rustls(&self) -> &Arc<ServerConfig> {
+        &self.rustls
+    }
+
+    /// What checks certificates of clients, where `client_ca` asks for them.
+    #[must_use]
+    pub fn client_verifier(&self) -> Option<&Arc<dyn ClientCertVerifier>> {
+        self.clients.as_ref()
+    }
+
+    pub(in crate::config) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.cert, &self.key].into_iter().chain(&self.client_ca)
+    }
+
+    /// The private key, if every user of the machine may read it.
+    pub(in crate::config) fn open_key(&self) -> Option<&Path> {
+        self.key_is_open.then_some(&self.key)
+    }
+
+    /// What clients refuse of its certificate, whatever they trust, as it was when the file was read.
+    pub(in crate::config) fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+}
+
+impl PeerTls {
+    /// What handshakes are made with.
+    #[must_use]
+    pub fn rustls(&self) -> &Arc<ClientConfig> {
+        &self.rustls
+    }
+
+    /// What checks certificates of peers.
+    #[must_use]
+    pub fn server_verifier(&self) -> &Arc<WebPkiServerVerifier> {
+        &self.servers
+    }
+
+    pub(in crate::config) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.ca.iter().chain(self.identity.iter().flat_map(|(cert, key)| [cert, key]))
+    }
+
+    /// The private key, if every user of the machine may read it.
+    pub(in crate::config) fn open_key(&self) -> Option<&Path> {
+        self.identity.as_ref().filter(|_| self.key_is_open).map(|(_, key)| key.as_path())
+    }
+}
+
+/// Equal if the files say the same.
+impl PartialEq for ServerTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+/// Equal if the files say the same.
+impl PartialEq for PeerTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.files()).finish()
+    }
+}
+
+impl fmt::Debug for PeerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.files()).finish()
+    }
+}

@@ -1,0 +1,88 @@
+//! The table `[trust]`: whose plugin files this host loads.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use minisign_verify::PublicKey;
+
+/// Bytes of a public key: algorithm, key id, key.
+const KEY_BYTES: usize = 42;
+
+/// Whose plugin files this host loads; anybody's without keys and digests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trust {
+    /// One of them has signed each plugin file; empty if files need no signature.
+    pub keys: Vec<TrustedKey>,
+    /// The SHA-256 digests that a plugin's file may have, in lower-case hex, by the name of the plugin. Without
+    /// `keys`, a plugin that is not named is not loaded.
+    pub sha256: BTreeMap<String, Vec<String>>,
+    /// The files that some of `keys` were read from.
+    pub files: Vec<PathBuf>,
+}
+
+impl Trust {
+    /// Whether anything is checked at all.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        !self.keys.is_empty() || !self.sha256.is_empty()
+    }
+}
+
+/// A minisign public key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedKey {
+    key: PublicKey,
+    id: KeyId,
+    text: String,
+}
+
+impl TrustedKey {
+    /// Reads the one-line form, `RW...`; `None` if it is none.
+    #[must_use]
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
+        let key = PublicKey::from_base64(text).ok()?;
+        Some(Self { key, id: KeyId::of(&bytes)?, text: text.to_owned() })
+    }
+
+    /// The key, to verify with.
+    #[must_use]
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// What a signature names it by.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The one-line form.
+    #[must_use]
+    pub fn as_base64(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What signatures name a minisign key by, written as minisign writes it: `D38650D0D7F309E7`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyId(u64);
+
+impl KeyId {
+    /// The id in a key or signature, decoded: the 8 bytes after the algorithm.
+    #[must_use]
+    pub fn of(decoded: &[u8]) -> Option<Self> {
+        let bytes = decoded.get(2..10)?.try_into().ok()?;
+        Some(Self(u64::from_le_bytes(bytes)))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016X}", self.0)
+    }
+}
