@@ -10,7 +10,7 @@ mod names;
 mod stats;
 mod table;
 
-pub use handler::{CallFuture, Dispatch, Function, Handler, Started, run};
+pub use handler::{CallFuture, Function, Handler, Started, run};
 pub use limits::{DeclaredLimit, FunctionLimits, Rejected};
 pub use names::{FunctionNumber, Names};
 pub use stats::CallStats;

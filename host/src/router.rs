@@ -2,19 +2,18 @@
 //!
 //! Layer: above `peers`. It must never know how a call came in, and it never runs one twice unless that is safe.
 
+mod attempts;
 mod balance;
 mod budget;
 mod decision;
 mod dispatch;
+mod idempotency;
 mod limited;
 mod next;
 mod offers;
-mod once;
-mod remote;
-mod repeats;
-mod running;
 mod stack;
+mod until_deadline;
 
 pub use decision::{Decision, Target, decide};
 pub use dispatch::{PeerSet, Router, Routes, deadline_exceeded};
-pub use repeats::{RepeatBounds, Repeats};
+pub use idempotency::outcomes::{OutcomeBounds, Outcomes};

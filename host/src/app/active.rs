@@ -16,7 +16,7 @@ use crate::base::{Identity, Tasks};
 use crate::config::{self, Config, PeerUrl, Server};
 use crate::http::{Admission, Policy, RequestLimits, Sealing};
 use crate::peers::{Client, Discovered};
-use crate::router::{PeerSet, RepeatBounds, Routes};
+use crate::router::{OutcomeBounds, PeerSet, Routes};
 use crate::wire::{Compression, KeyRing, Limits as WireLimits};
 
 /// The smallest plaintext in bytes that is worth compressing.
@@ -146,9 +146,9 @@ impl ActiveConfig {
     }
 
     /// Returns the bounds on kept outcomes of calls with idempotency keys.
-    pub(super) fn repeats(&self) -> RepeatBounds {
+    pub(super) fn repeats(&self) -> OutcomeBounds {
         let server = &self.config.server;
-        RepeatBounds { keep: server.idempotency_keep, bytes_max: server.idempotency_bytes_max }
+        OutcomeBounds { keep: server.idempotency_keep, bytes_max: server.idempotency_bytes_max }
     }
 
     /// Returns the policy of the public listener.

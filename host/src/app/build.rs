@@ -15,7 +15,7 @@ use super::{AppError, Reread, StateDir, clock, lives};
 use crate::base::{FunctionName, Identity, InstanceId, Tasks};
 use crate::config::{Config, Known};
 use crate::files::DirFault;
-use crate::functions::{Dispatch, Table};
+use crate::functions::{Handler, Table};
 use crate::http::{Admission, BodyMemory, ConfigFiles, Documents, Ending, InForce, Service, admin};
 use crate::plugins::{LoadReport, PluginConfig, PluginError, PluginState, Plugins, Services, Settings};
 use crate::router::{Router, Target};
@@ -44,7 +44,7 @@ pub(super) async fn build(
     let config = &active.config;
     let table = Arc::new(Table::default());
     let router = Router::new(Arc::clone(&active.carryover.identity), Arc::clone(&table), active.routes());
-    let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
+    let dispatch: Arc<dyn Handler> = Arc::<Router>::clone(&router);
     let plugins = open_plugins(config, state_dir.path(), table, &dispatch)
         .map_err(|fault| AppError::state(&config.state_dir, fault))?;
     let policy = Arc::new(active.policy()?);
@@ -139,7 +139,7 @@ pub async fn start_plugins(
     config: &Config,
     folder: &Path,
     table: Arc<Table>,
-    dispatch: &Arc<dyn Dispatch>,
+    dispatch: &Arc<dyn Handler>,
 ) -> Result<(Arc<Plugins>, LoadReport), AppError> {
     let plugins = open_plugins(config, folder, table, dispatch);
     let plugins = plugins.map_err(|fault| AppError::state(folder, fault))?;
@@ -152,7 +152,7 @@ fn open_plugins(
     config: &Config,
     folder: &Path,
     table: Arc<Table>,
-    dispatch: &Arc<dyn Dispatch>,
+    dispatch: &Arc<dyn Handler>,
 ) -> Result<Arc<Plugins>, DirFault> {
     let services = Arc::new(Services::new(
         Arc::clone(&config.host_id),

@@ -54,7 +54,7 @@ impl Parts {
         next.take_over(before);
         let (config, Service { router, plugins, .. }) = (&next.config, &*self.service);
         router.set_routes(next.routes());
-        router.repeats().set_bounds(next.repeats());
+        router.outcomes().set_bounds(next.repeats());
         router.set_answer_bytes_max(config.server.answer_bytes_max);
         router.table().set_limits(config.limits.clone(), config.server.in_flight_per_function_max);
         policy.admission.set(config.server.in_flight_max, config.server.queue_max);

@@ -101,6 +101,15 @@ pub struct Invocation {
 const DIGEST_BYTES: usize = 32;
 
 impl Invocation {
+    /// Returns the call with the time limit of its function, if that ends before its deadline.
+    #[must_use]
+    pub fn within(self: Arc<Self>, timeout: Option<Duration>) -> Arc<Self> {
+        match timeout.map(Deadline::after).filter(|own| *own < self.deadline) {
+            Some(deadline) => Arc::new(Self { deadline, ..Self::clone(&self) }),
+            None => self,
+        }
+    }
+
     /// The idempotency key as a peer sees it, to which calls are sealed with the key `sealing`.
     ///
     /// For a peer all callers of this host are one. So the key of a caller that differs from the others has that inside:

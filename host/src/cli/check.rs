@@ -12,7 +12,7 @@ use framex_host::app::{AppError, start_plugins};
 use framex_host::base::{Identity, one_line};
 use framex_host::config::{Config, Known, SealedCalls};
 use framex_host::files::PrivateDir;
-use framex_host::functions::{Dispatch, Table};
+use framex_host::functions::{Handler, Table};
 use framex_host::plugins::LoadReport;
 use framex_host::router::{Router, Routes};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginView>)
     };
     let router =
         Router::new(Arc::new(Identity::new(Arc::clone(&config.host_id))), Arc::clone(&table), routes);
-    let dispatch: Arc<dyn Dispatch> = router;
+    let dispatch: Arc<dyn Handler> = router;
     let started = start_plugins(config, &folder, table, &dispatch).await;
     let outcome = match started {
         Ok((plugins, report)) => {

@@ -23,6 +23,16 @@ pub enum Started {
     Pending(CallFuture),
 }
 
+impl Started {
+    /// Polls the rest of a call once.
+    pub fn poll(mut rest: CallFuture, context: &mut Context<'_>) -> Self {
+        match rest.as_mut().poll(context) {
+            Poll::Ready(outcome) => Self::Ready(outcome),
+            Poll::Pending => Self::Pending(rest),
+        }
+    }
+}
+
 impl fmt::Debug for Started {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -32,17 +42,11 @@ impl fmt::Debug for Started {
     }
 }
 
-/// The code behind a function.
+/// Runs calls: the code behind one function, or the router, which runs those of all functions.
 pub trait Handler: Send + Sync {
-    /// Begins a call, on the thread that asks, and polls it once.
+    /// Begins a call of `invocation.function`, on the thread that asks, and polls it once.
     ///
     /// `arguments` are the bytes of one MessagePack map with string keys, already checked for their form.
-    fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started;
-}
-
-/// Calls any function, here or on a peer: the router, as the layers below it see it.
-pub trait Dispatch: Send + Sync {
-    /// Begins a call of `invocation.function`.
     fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started;
 }
 

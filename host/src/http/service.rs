@@ -12,7 +12,7 @@ use super::policy::Policy;
 use super::response::Response;
 use crate::api::{REQUEST_ID_HEADER, SERVED_BY_HEADER};
 use crate::base::{Clock, ErrorCode, Failure, HostId, HostPermit, Invocation, Outcome, RequestId};
-use crate::functions::{Dispatch, run};
+use crate::functions::{Handler, run};
 use crate::plugins::Plugins;
 use crate::router::Router;
 use crate::wire::ReplayGuard;

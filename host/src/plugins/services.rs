@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::base::{HostId, milliseconds};
-use crate::functions::{Dispatch, Names};
+use crate::functions::{Handler, Names};
 
 /// The services behind the host's table.
 pub struct Services {
@@ -20,7 +20,7 @@ pub struct Services {
     /// Read by the plugins themselves.
     pub(super) layer_percent: AtomicU32,
     /// Weak, as what it leads to owns the plugins.
-    dispatch: Weak<dyn Dispatch>,
+    dispatch: Weak<dyn Handler>,
 }
 
 impl Services {
@@ -31,7 +31,7 @@ impl Services {
         host_id: HostId,
         runtime: tokio::runtime::Handle,
         call_timeout: Duration,
-        dispatch: &Arc<dyn Dispatch>,
+        dispatch: &Arc<dyn Handler>,
     ) -> Self {
         Self {
             host_id,
@@ -60,7 +60,7 @@ impl Services {
     }
 
     /// Returns what calls from plugins go through; `None` once the host is gone.
-    pub(crate) fn dispatch(&self) -> Option<Arc<dyn Dispatch>> {
+    pub(crate) fn dispatch(&self) -> Option<Arc<dyn Handler>> {
         self.dispatch.upgrade()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -12,14 +12,14 @@ use bytes::Bytes;
 
 use super::budget::RetryBudget;
 use super::decision::{self, Decision, Target, Ways, decide};
-use super::repeats::Repeats;
-use super::running::{Running, UntilDeadline, bounded, in_time};
+use super::idempotency::outcomes::Outcomes;
+use super::until_deadline::{Running, UntilDeadline, bounded, in_time};
 use crate::base::{
-    Deadline, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Limiter, Outcome,
-    Tasks, nearest,
+    ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Limiter, Outcome, Tasks,
+    nearest,
 };
 use crate::config::Fallback;
-use crate::functions::{CallFuture, Dispatch, Function, Started, Table, Withdrawn};
+use crate::functions::{Function, Handler, Started, Table, Withdrawn};
 use crate::peers::{Peer, PeerSpec};
 
 /// Time that dropped calls have to end.
@@ -34,7 +34,7 @@ pub struct Router {
     /// The retry budget.
     pub(super) budget: RetryBudget,
     /// Calls with idempotency keys.
-    pub(super) repeats: Arc<Repeats>,
+    pub(super) outcomes: Arc<Outcomes>,
     /// Owns the running calls with idempotency keys.
     pub(super) once_tasks: Tasks,
     /// Longest result of a function that runs here, in bytes.
@@ -87,7 +87,7 @@ impl fmt::Debug for Router {
 
 impl Router {
     /// Creates a router over the functions of `table` and the peers of `routes`, which keeps no outcomes of calls yet
-    /// ([`Repeats::set_bounds`]).
+    /// ([`Outcomes::set_bounds`]).
     #[must_use]
     pub fn new(identity: Arc<Identity>, table: Arc<Table>, routes: Routes) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
@@ -95,10 +95,10 @@ impl Router {
             table,
             routes: ArcSwap::from_pointee(routes),
             budget: RetryBudget::new(Instant::now()),
-            repeats: Arc::default(),
+            outcomes: Arc::default(),
             once_tasks: Tasks::default(),
             answer_bytes_max: AtomicUsize::new(usize::MAX),
-            joined: super::once::joined(),
+            joined: super::idempotency::joined(),
             stack_tasks: Tasks::default(),
             on_routes: OnceLock::new(),
             this: this.clone(),
@@ -159,8 +159,8 @@ impl Router {
 
     /// Returns the memory of calls with idempotency keys.
     #[must_use]
-    pub fn repeats(&self) -> &Repeats {
-        &self.repeats
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
     }
 
     /// Waits for the calls with idempotency keys, which go on without their callers, and drops what runs after `grace`.
@@ -198,7 +198,7 @@ impl Router {
     }
 
     /// Begins a call of a function of this host.
-    fn start_local(
+    fn run_here(
         &self,
         function: &Function,
         invocation: Arc<Invocation>,
@@ -206,15 +206,17 @@ impl Router {
         context: &mut Context<'_>,
         begun: Instant,
     ) -> Started {
+        // The function's time limit begins here: waiting for a permit is a part of it.
+        let invocation = invocation.within(function.timeout);
         if super::stack::needs_its_own(&invocation) {
             let Some(this) = self.this.upgrade() else { return stopping() };
-            return this.start_on_own_stack(invocation, arguments, context);
+            return this.run_on_own_stack(invocation, arguments, context);
         }
-        self.start_on_this_stack(function, invocation, arguments, context, begun)
+        self.run_on_this_stack(function, invocation, arguments, context, begun)
     }
 
     /// Begins the call on the current stack.
-    pub(super) fn start_on_this_stack(
+    pub(super) fn run_on_this_stack(
         &self,
         function: &Function,
         invocation: Arc<Invocation>,
@@ -226,23 +228,20 @@ impl Router {
             return refuse_share(function);
         }
         if function.limits.is_limited() {
-            return self.start_limited(function, invocation, arguments, context, begun);
+            return self.run_limited(function, invocation, arguments, context, begun);
         }
-        self.start_body(function, invocation, arguments, context, begun)
+        self.run_body(function, invocation, arguments, context, begun)
     }
 
     /// Begins a call that has its permits.
-    pub(super) fn start_body(
+    pub(super) fn run_body(
         &self,
         function: &Function,
-        mut invocation: Arc<Invocation>,
+        invocation: Arc<Invocation>,
         arguments: Bytes,
         context: &mut Context<'_>,
         begun: Instant,
     ) -> Started {
-        if let Some(own) = function.timeout.map(Deadline::after).filter(|own| *own < invocation.deadline) {
-            invocation = Arc::new(Invocation { deadline: own, ..Invocation::clone(&invocation) });
-        }
         let deadline = invocation.deadline;
         function.stats.begin();
         let bytes_max = self.answer_bytes_max.load(Ordering::Relaxed);
@@ -271,9 +270,8 @@ impl Router {
         let Some(function) = function else { return Err(self.not_found(&invocation)) };
         let begun = Instant::now();
         // The function is released first: a call that waits for a permit holds no generation back.
-        let start = move |context: &mut Context<'_>| {
-            self.start_local(&function, invocation, arguments, context, begun)
-        };
+        let start =
+            move |context: &mut Context<'_>| self.run_here(&function, invocation, arguments, context, begun);
         crate::functions::run(start).await
     }
 
@@ -309,7 +307,7 @@ impl Router {
     }
 
     /// Begins a call, without looking at its idempotency key.
-    pub(super) fn start_any(
+    pub(super) fn route(
         &self,
         invocation: Arc<Invocation>,
         arguments: Bytes,
@@ -317,10 +315,10 @@ impl Router {
     ) -> Started {
         match self.target_of(&invocation) {
             Target::Local(function) => {
-                self.start_local(&function, invocation, arguments, context, Instant::now())
+                self.run_here(&function, invocation, arguments, context, Instant::now())
             }
             Target::Nowhere => Started::Ready(Err(self.not_found(&invocation))),
-            Target::Pending(_) => self.start_pending(invocation, arguments, context),
+            Target::Pending(_) => self.run_undiscovered(invocation, arguments, context),
             Target::Peers(_) if invocation.hops.len() >= HOPS_MAX => {
                 let path = invocation.hops.iter().map(|hop| &**hop).collect::<Vec<_>>().join(" to ");
                 let text = format!(
@@ -331,17 +329,13 @@ impl Router {
             }
             Target::Peers(peers) => {
                 let Some(this) = self.this.upgrade() else { return stopping() };
-                let mut future: CallFuture = Box::pin(this.call_peers(peers, invocation, arguments));
-                match future.as_mut().poll(context) {
-                    Poll::Ready(outcome) => Started::Ready(outcome),
-                    Poll::Pending => Started::Pending(future),
-                }
+                Started::poll(Box::pin(this.call_peers(peers, invocation, arguments)), context)
             }
         }
     }
 
     /// Begins a call whose peers are all undiscovered as yet: here, if that is configured.
-    fn start_pending(
+    fn run_undiscovered(
         &self,
         invocation: Arc<Invocation>,
         arguments: Bytes,
@@ -351,7 +345,7 @@ impl Router {
         match self.table.snapshot().find(name.as_str()) {
             Some(function) if self.routes.load().fallback == Fallback::Local => {
                 tracing::warn!(function = %name, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
-                self.start_local(function, invocation, arguments, context, Instant::now())
+                self.run_here(function, invocation, arguments, context, Instant::now())
             }
             _ => {
                 let text = format!("none of the peers that function `{name}` runs on has been found yet");
@@ -361,7 +355,7 @@ impl Router {
     }
 }
 
-impl Dispatch for Router {
+impl Handler for Router {
     fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
         if invocation.deadline.0 <= Instant::now() {
             let text =
@@ -369,10 +363,10 @@ impl Dispatch for Router {
             return refuse(ErrorCode::DeadlineExceeded, text);
         }
         if invocation.idempotency_key.is_none() {
-            return self.start_any(invocation, arguments, context);
+            return self.route(invocation, arguments, context);
         }
         match self.this.upgrade() {
-            Some(this) => this.start_once(invocation, arguments, context),
+            Some(this) => this.dedupe(invocation, arguments, context),
             None => stopping(),
         }
     }

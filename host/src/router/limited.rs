@@ -1,15 +1,15 @@
 //! Calls of functions that are limited, or whose plugin is: they take their permits first, and perhaps wait for them.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::Router;
 use super::dispatch::stopping;
-use crate::base::{AcquireError, Deadline, ErrorCode, Failure, Invocation, Outcome};
-use crate::functions::{CallFuture, CallStats, Function, FunctionLimits, Rejected, Started, run};
+use crate::base::{AcquireError, ErrorCode, Failure, Invocation, Outcome};
+use crate::functions::{CallStats, Function, FunctionLimits, Rejected, Started, run};
 
 /// A call that waits for its permits. It holds nothing of the plugin, which may be replaced meanwhile.
 struct Waiting {
@@ -22,7 +22,7 @@ struct Waiting {
 }
 
 impl Router {
-    pub(super) fn start_limited(
+    pub(super) fn run_limited(
         &self,
         function: &Function,
         invocation: Arc<Invocation>,
@@ -32,16 +32,11 @@ impl Router {
     ) -> Started {
         let limits = &function.limits;
         let inherited = invocation.inherited.clone();
-        // The function's time limit begins here: waiting is a part of it.
-        let own = function.timeout.map(Deadline::after);
-        let mut invocation = Invocation {
-            deadline: own.map_or(invocation.deadline, |own| own.min(invocation.deadline)),
-            inherited: limits.inherited_within(&inherited),
-            ..Invocation::clone(&invocation)
-        };
+        let mut invocation =
+            Invocation { inherited: limits.inherited_within(&inherited), ..Invocation::clone(&invocation) };
         if let Some(permits) = limits.try_acquire(&inherited) {
             invocation.guards = invocation.guards.with(permits);
-            return self.start_body(function, Arc::new(invocation), arguments, context, begun);
+            return self.run_body(function, Arc::new(invocation), arguments, context, begun);
         }
         let Some(this) = self.this.upgrade() else { return stopping() };
         let waiting = Waiting {
@@ -51,7 +46,7 @@ impl Router {
             invocation,
             arguments,
         };
-        let mut future: CallFuture = Box::pin(async move {
+        let call = async move {
             match waiting.limits.acquire(&inherited, waiting.invocation.deadline).await {
                 Ok(permits) => {
                     let Waiting { mut invocation, arguments, .. } = waiting;
@@ -61,17 +56,14 @@ impl Router {
                     let Some(function) = function else { return Err(this.not_found(&invocation)) };
                     let begun = Instant::now();
                     let start = move |context: &mut Context<'_>| {
-                        this.start_body(&function, Arc::new(invocation), arguments, context, begun)
+                        this.run_body(&function, Arc::new(invocation), arguments, context, begun)
                     };
                     run(start).await
                 }
                 Err(rejected) => waiting.reject(rejected),
             }
-        });
-        match future.as_mut().poll(context) {
-            Poll::Ready(outcome) => Started::Ready(outcome),
-            Poll::Pending => Started::Pending(future),
-        }
+        };
+        Started::poll(Box::pin(call), context)
     }
 }
 

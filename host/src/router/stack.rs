@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Router;
 use crate::base::{ErrorCode, Failure, Invocation, Outcome};
-use crate::functions::{CallFuture, Started, run};
+use crate::functions::{Started, run};
 
 /// Number of nested calls that share a stack.
 const CALLS_ON_ONE_STACK: u64 = 8;
@@ -34,7 +34,7 @@ pub(super) fn needs_its_own(invocation: &Invocation) -> bool {
 
 impl Router {
     /// Begins a call that runs here as a task.
-    pub(super) fn start_on_own_stack(
+    pub(super) fn run_on_own_stack(
         self: Arc<Self>,
         invocation: Arc<Invocation>,
         arguments: Bytes,
@@ -46,16 +46,12 @@ impl Router {
             let Some(function) = function else { return Err(self.not_found(&invocation)) };
             let begun = Instant::now();
             let start = move |context: &mut Context<'_>| {
-                self.start_on_this_stack(&function, invocation, arguments, context, begun)
+                self.run_on_this_stack(&function, invocation, arguments, context, begun)
             };
             run(start).await
         };
-        let mut future: CallFuture =
-            Box::pin(OwnTask(AbortOnDropHandle::new(tasks.spawn_on(&Handle::current(), call))));
-        match future.as_mut().poll(context) {
-            Poll::Ready(outcome) => Started::Ready(outcome),
-            Poll::Pending => Started::Pending(future),
-        }
+        let task = tasks.spawn_on(&Handle::current(), call);
+        Started::poll(Box::pin(OwnTask(AbortOnDropHandle::new(task))), context)
     }
 }
 

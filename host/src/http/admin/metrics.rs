@@ -153,12 +153,12 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     let limited = meters.limited().map(|(limit, count)| (limit.as_str(), count)).chain(of_names);
     let limited = limited.map(|(limit, count)| ([("limit", limit)], count));
     counters(to, "limits_reached", "How often each limit acted.", limited)?;
-    let repeats = admin.router.repeats();
+    let repeats = admin.router.outcomes();
     let (remembered, bytes) = repeats.size();
     let help = "Calls with idempotency keys that are remembered.";
     gauges(to, "idempotency_remembered", help, [(none, remembered as f64)])?;
     gauges(to, "idempotency_memory_bytes", "Memory of remembered calls.", [(none, bytes as f64)])?;
-    let help = "Repeats that were answered with the outcome of the first call.";
+    let help = "Outcomes that were answered with the outcome of the first call.";
     counters(to, "idempotency_repeats_answered", help, [(none, repeats.answered.get())])?;
     let help = "Outcomes that were not kept, as they were too large or the share of their caller was full.";
     counters(to, "idempotency_forgotten", help, [(none, repeats.unkept.get())])?;

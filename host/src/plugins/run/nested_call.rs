@@ -113,7 +113,7 @@ fn no_lease(handle: &PluginHandle, function: u32) -> Box<Failure> {
 /// A call that ends when its caller's generation is retired.
 fn until_retired(call: CallFuture, retired: &CancellationToken, context: &mut Context<'_>) -> Started {
     let retired = retired.clone();
-    let mut call: CallFuture = Box::pin(async move {
+    let until = async move {
         tokio::select! {
             biased;
             outcome = call => outcome,
@@ -121,12 +121,9 @@ fn until_retired(call: CallFuture, retired: &CancellationToken, context: &mut Co
                 Err(Box::new(Failure::new(ErrorCode::Cancelled, "the plugin that made the call was replaced or withdrawn")))
             }
         }
-    });
+    };
     // Registers the task with the retirement.
-    match call.as_mut().poll(context) {
-        Poll::Ready(outcome) => Started::Ready(outcome),
-        Poll::Pending => Started::Pending(call),
-    }
+    Started::poll(Box::pin(until), context)
 }
 
 enum Begun {

@@ -4,20 +4,22 @@
 //! It holds its permit of the host until it ends, at its deadline at the latest.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub(super) mod outcomes;
+
 use super::Router;
 use super::decision::Target;
-use super::repeats::{Lookup, RecordedOutcome, SentTo};
 use crate::base::{
     Caller, ConcurrencyLimit, ErrorCode, Executed, Failure, Invocation, Limiter, Outcome, Permit, ServedBy,
 };
 use crate::functions::{CallFuture, Started, run};
 use crate::peers::{NoPermit, PeerAnswer};
+use outcomes::{Lookup, RecordedOutcome, SentTo};
 
 /// Maximum number of repeats that wait for their first call: the default number of calls that a host runs at once.
 const JOINED_MAX: usize = 1024;
@@ -27,14 +29,14 @@ const NOT_ASKED: &str =
 
 impl Router {
     /// Begins a call with an idempotency key, or returns the outcome of the call that it repeats.
-    pub(super) fn start_once(
+    pub(super) fn dedupe(
         self: Arc<Self>,
         invocation: Arc<Invocation>,
         arguments: Bytes,
         context: &mut Context<'_>,
     ) -> Started {
-        let mut rest: CallFuture = match self.repeats.begin(&invocation, &arguments, Instant::now()) {
-            None => return self.start_any(invocation, arguments, context),
+        let rest: CallFuture = match self.outcomes.begin(&invocation, &arguments, Instant::now()) {
+            None => return self.route(invocation, arguments, context),
             Some(Lookup::Refused(failure)) => return Started::Ready(Err(failure)),
             Some(Lookup::Ended(told)) => {
                 invocation.served_by.repeats();
@@ -58,7 +60,7 @@ impl Router {
                     let ran = async {
                         match sent_before {
                             Some(sent) => this.call_again(&sent, invocation, arguments).await,
-                            None => run(|context| this.start_any(invocation, arguments, context)).await,
+                            None => run(|context| this.route(invocation, arguments, context)).await,
                         }
                     };
                     tokio::select! {
@@ -70,10 +72,7 @@ impl Router {
                 Box::pin(follow(told, served_by))
             }
         };
-        match rest.as_mut().poll(context) {
-            Poll::Ready(outcome) => Started::Ready(outcome),
-            Poll::Pending => Started::Pending(rest),
-        }
+        Started::poll(rest, context)
     }
 
     /// Sends a call again to the one peer that may have run it, if the same host answers there, and records it if that

@@ -18,13 +18,13 @@ fn invocation(key: &str) -> Invocation {
     }
 }
 
-fn memory(keep_ms: u64, bytes_max: usize) -> Arc<Repeats> {
-    let repeats = Arc::<Repeats>::default();
-    repeats.set_bounds(RepeatBounds { keep: Duration::from_millis(keep_ms), bytes_max });
+fn memory(keep_ms: u64, bytes_max: usize) -> Arc<Outcomes> {
+    let repeats = Arc::<Outcomes>::default();
+    repeats.set_bounds(OutcomeBounds { keep: Duration::from_millis(keep_ms), bytes_max });
     repeats
 }
 
-fn begin(repeats: &Arc<Repeats>, key: &str, now: Instant) -> Lookup {
+fn begin(repeats: &Arc<Outcomes>, key: &str, now: Instant) -> Lookup {
     repeats.begin(&invocation(key), b"arguments", now).unwrap()
 }
 
@@ -233,7 +233,7 @@ fn what_was_kept_goes_when_nothing_is_to_be_kept_any_more() {
     first(begin(&repeats, "k", now)).0.end(told.clone());
     let Lookup::Ended(kept) = begin(&repeats, "k", now) else { panic!("it has ended") };
     assert_eq!(kept, told);
-    repeats.set_bounds(RepeatBounds::default());
+    repeats.set_bounds(OutcomeBounds::default());
     assert!(repeats.begin(&invocation("other"), b"", Instant::now()).is_none());
     assert_eq!(repeats.size(), (0, 0));
 }

@@ -24,7 +24,7 @@ const OUTCOME_PART: usize = 8;
 
 /// The limits of the memory, in time and size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RepeatBounds {
+pub struct OutcomeBounds {
     /// Time to keep an outcome; zero: idempotency keys are passed on, and nothing is kept here.
     pub keep: Duration,
     /// Maximum size of all entries together, in bytes.
@@ -33,9 +33,9 @@ pub struct RepeatBounds {
 
 /// The memory of one host.
 #[derive(Debug, Default)]
-pub struct Repeats {
+pub struct Outcomes {
     state: Mutex<State>,
-    /// Repeats that were answered without running anything.
+    /// Outcomes that were answered without running anything.
     pub answered: Counter,
     /// Outcomes that were not kept, because they were too large or the share of their caller was full; that their calls
     /// ran is.
@@ -46,7 +46,7 @@ pub struct Repeats {
 
 #[derive(Debug, Default)]
 struct State {
-    bounds: RepeatBounds,
+    bounds: OutcomeBounds,
     entries: HashMap<CallId, Entry>,
     /// Entries whose call has ended, oldest first.
     ended: VecDeque<(Instant, CallId)>,
@@ -62,7 +62,7 @@ struct CallerId([u8; 32]);
 
 /// Digest of a caller, a function and an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct CallId([u8; 32]);
+pub(in crate::router) struct CallId([u8; 32]);
 
 #[derive(Debug)]
 struct Entry {
@@ -85,11 +85,11 @@ enum EntryState {
 
 /// The peer that a call was sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SentTo {
+pub(in crate::router) struct SentTo {
     /// The authority of the peer's URL.
-    pub(super) authority: Arc<str>,
+    pub(in crate::router) authority: Arc<str>,
     /// The host that answered there: a machine on the way may lead the URL to another one.
-    pub(super) host: Option<HostId>,
+    pub(in crate::router) host: Option<HostId>,
 }
 
 /// An attempt on a peer whose outcome is unknown.
@@ -103,9 +103,9 @@ enum UnknownRun {
 
 /// The outcome of a call, and the host that ran it, if it was another one.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct RecordedOutcome {
-    pub(super) outcome: Outcome,
-    pub(super) served_by: Option<HostId>,
+pub(in crate::router) struct RecordedOutcome {
+    pub(in crate::router) outcome: Outcome,
+    pub(in crate::router) served_by: Option<HostId>,
 }
 
 impl From<Outcome> for RecordedOutcome {
@@ -116,7 +116,7 @@ impl From<Outcome> for RecordedOutcome {
 
 /// The result of looking up a call with an idempotency key.
 #[derive(Debug)]
-pub(super) enum Lookup {
+pub(in crate::router) enum Lookup {
     /// It is the first one: it runs. An earlier one may have run on this peer, and nowhere else.
     First(FirstCall, Option<SentTo>),
     /// The first one runs.
@@ -135,8 +135,8 @@ impl Lookup {
 
 /// A running call; its end must be reported.
 #[derive(Debug)]
-pub(super) struct FirstCall {
-    repeats: Arc<Repeats>,
+pub(in crate::router) struct FirstCall {
+    outcomes: Arc<Outcomes>,
     id: CallId,
     tell: watch::Sender<Option<RecordedOutcome>>,
     /// An earlier call with the same key may have run.
@@ -144,9 +144,9 @@ pub(super) struct FirstCall {
     has_ended: bool,
 }
 
-impl Repeats {
+impl Outcomes {
     /// Sets the bounds, before which nothing is kept; what is beyond the new ones goes with the next call.
-    pub fn set_bounds(&self, bounds: RepeatBounds) {
+    pub fn set_bounds(&self, bounds: OutcomeBounds) {
         self.state().bounds = bounds;
     }
 
@@ -158,7 +158,7 @@ impl Repeats {
     }
 
     /// Looks a call up, and makes it run if it is the first one; `None` where no outcomes are kept.
-    pub(super) fn begin(
+    pub(in crate::router) fn begin(
         self: &Arc<Self>,
         invocation: &Invocation,
         arguments: &[u8],
@@ -205,12 +205,12 @@ impl Repeats {
         state.remove(id);
         state.insert(id, Entry { caller, arguments: digest, bytes: ENTRY_BYTES, progress });
         let is_repeat = sent_before.is_some();
-        let running = FirstCall { repeats: Arc::clone(self), id, tell, is_repeat, has_ended: false };
+        let running = FirstCall { outcomes: Arc::clone(self), id, tell, is_repeat, has_ended: false };
         Some(Lookup::First(running, sent_before))
     }
 
     /// Records that a call went to a peer, and that its outcome there is unknown.
-    pub(super) fn mark_unknown(&self, invocation: &Invocation, sent: SentTo, is_idempotent: bool) {
+    pub(in crate::router) fn mark_unknown(&self, invocation: &Invocation, sent: SentTo, is_idempotent: bool) {
         if invocation.idempotency_key.is_none() {
             return;
         }
@@ -365,12 +365,12 @@ fn digest_of<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
 
 impl FirstCall {
     /// Returns the receiver of the outcome.
-    pub(super) fn outcome(&self) -> watch::Receiver<Option<RecordedOutcome>> {
+    pub(in crate::router) fn outcome(&self) -> watch::Receiver<Option<RecordedOutcome>> {
         self.tell.subscribe()
     }
 
     /// Records the outcome, and passes it to all repeats that wait.
-    pub(super) fn end(mut self, told: impl Into<RecordedOutcome>) {
+    pub(in crate::router) fn end(mut self, told: impl Into<RecordedOutcome>) {
         let mut told = told.into();
         // This one did not run; an earlier one may have.
         if let Err(failure) = &mut told.outcome
@@ -384,7 +384,7 @@ impl FirstCall {
 
     fn tell(&mut self, told: RecordedOutcome) {
         self.has_ended = true;
-        self.repeats.end(self.id, &told, Instant::now());
+        self.outcomes.end(self.id, &told, Instant::now());
         self.tell.send_replace(Some(told));
     }
 }

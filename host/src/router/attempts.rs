@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::idempotency::outcomes::SentTo;
 use super::next::{Next, next};
 use super::offers::all_say_idempotent;
-use super::repeats::SentTo;
 use super::{Router, Target};
 use crate::base::{
-    Deadline, ErrorCode, Executed, Failure, FunctionName, HostId, Invocation, Outcome, Permit, jittered,
+    ErrorCode, Executed, Failure, FunctionName, HostId, Invocation, Outcome, Permit, jittered,
 };
 use crate::config::Fallback;
 use crate::peers::{Cure, Peer, PeerAnswer, PeerLimit, PeerPermit, PeerResult};
@@ -46,12 +46,13 @@ enum Round {
     MayHelp(Instant),
 }
 
-/// One call on its way from peer to peer.
-struct Carried {
+/// The attempts of one call, from peer to peer.
+struct Attempts<'a> {
+    router: &'a Router,
     invocation: Arc<Invocation>,
     arguments: Bytes,
     is_idempotent: bool,
-    attempts: u32,
+    made: u32,
     /// Says if any attempt ran so far.
     executed: Executed,
     /// The host that ran the last such attempt: another peer may have refused the call after that.
@@ -77,30 +78,34 @@ impl Router {
     pub(super) async fn call_peers(
         self: Arc<Self>,
         peers: Vec<Arc<Peer>>,
-        mut invocation: Arc<Invocation>,
+        invocation: Arc<Invocation>,
         arguments: Bytes,
     ) -> Outcome {
+        let here = self.table().snapshot().find(invocation.function.as_str()).cloned();
         // The time limit of a function holds on every host.
-        let here = self
-            .table()
-            .snapshot()
-            .find(invocation.function.as_str())
-            .map(|here| (here.idempotent, here.timeout));
-        let own = here.and_then(|(_, timeout)| timeout).map(Deadline::after);
-        if let Some(own) = own.filter(|own| *own < invocation.deadline) {
-            invocation = Arc::new(Invocation { deadline: own, ..Invocation::clone(&invocation) });
-        }
+        let invocation = invocation.within(here.as_ref().and_then(|here| here.timeout));
+        let is_idempotent =
+            here.map_or_else(|| all_say_idempotent(&invocation.function, &peers), |here| here.idempotent);
         self.budget.called();
-        let is_idempotent = here.map_or_else(
-            || all_say_idempotent(&invocation.function, &peers),
-            |(is_idempotent, _)| is_idempotent,
-        );
-        let mut carried = Carried::new(invocation, arguments, is_idempotent);
         // A call that runs on another machine needs no permit of this one.
-        let away = carried.invocation.host_permit.lend();
-        let ended = self.try_peers(peers, &mut carried).await;
-        drop((away, carried.waiting.take()));
-        let Carried { invocation, arguments, executed, ran_on, .. } = carried;
+        let away = invocation.host_permit.lend();
+        let mut attempts = Attempts {
+            router: &self,
+            invocation,
+            arguments,
+            is_idempotent,
+            made: 0,
+            executed: Executed::No,
+            ran_on: None,
+            circles: Vec::new(),
+            last: None,
+            last_was_told: false,
+            pause: PAUSE_FIRST,
+            waiting: None,
+        };
+        let ended = attempts.make(peers).await;
+        drop((away, attempts.waiting.take()));
+        let Attempts { invocation, arguments, executed, ran_on, .. } = attempts;
         let served_by = invocation.served_by.clone();
         let outcome = match ended {
             Ended::With(outcome) => outcome,
@@ -113,52 +118,58 @@ impl Router {
         outcome.map_err(|failure| Box::new(Failure { executed: executed.or(failure.executed), ..*failure }))
     }
 
+    fn falls_back(&self, invocation: &Invocation) -> bool {
+        self.routes().fallback == Fallback::Local && self.has(&invocation.function)
+    }
+}
+
+impl Attempts<'_> {
     /// Asks peers, round by round, while that may help.
-    async fn try_peers(&self, peers: Vec<Arc<Peer>>, carried: &mut Carried) -> Ended {
+    async fn make(&mut self, peers: Vec<Arc<Peer>>) -> Ended {
         let mut peers = peers;
         loop {
-            peers.retain(|peer| !carried.circles.iter().any(|circle| Arc::ptr_eq(circle, peer)));
+            peers.retain(|peer| !self.circles.iter().any(|circle| Arc::ptr_eq(circle, peer)));
             if peers.is_empty() {
-                return self.give_up(carried);
+                return self.give_up();
             }
-            match self.ask_each(peers.clone(), carried).await {
+            match self.ask_each(peers.clone()).await {
                 Round::Ended(ended) => return ended,
-                Round::Over => return self.give_up(carried),
+                Round::Over => return self.give_up(),
                 Round::MayHelp(not_before) => {
-                    if !self.wait(&peers, carried, not_before).await {
-                        return self.give_up(carried);
+                    if !self.wait(&peers, not_before).await {
+                        return self.give_up();
                     }
                 }
             }
             // Decided again: other peers may be known by now.
-            match self.target_of(&carried.invocation) {
+            match self.router.target_of(&self.invocation) {
                 Target::Peers(now) => peers = now,
                 Target::Local(_) => return Ended::Here,
-                Target::Pending(_) | Target::Nowhere => return self.give_up(carried),
+                Target::Pending(_) | Target::Nowhere => return self.give_up(),
             }
         }
     }
 
     /// Asks the available peers, one after the other.
-    async fn ask_each(&self, mut left: Vec<Arc<Peer>>, carried: &mut Carried) -> Round {
+    async fn ask_each(&mut self, mut left: Vec<Arc<Peer>>) -> Round {
         let mut may_help = false;
         loop {
             let now = Instant::now();
-            match next(&left, &carried.invocation, now) {
+            match next(&left, &self.invocation, now) {
                 Next::Here => return Round::Ended(Ended::Here),
                 Next::Peer(place, permit) => {
                     let peer = left.swap_remove(place);
-                    if !self.may_attempt(carried, now) {
+                    if !self.may_attempt(now) {
                         return Round::Over;
                     }
-                    match self.ask(&peer, permit, carried).await {
+                    match self.ask(&peer, permit).await {
                         Ok(cure) => may_help |= cure == Cure::Time,
                         Err(ended) => return Round::Ended(ended),
                     }
                 }
                 Next::NotBefore(until) => {
-                    let function = &carried.invocation.function;
-                    carried.last.get_or_insert_with(|| paused(function, &left, until.max(now) - now));
+                    let function = &self.invocation.function;
+                    self.last.get_or_insert_with(|| paused(function, &left, until.max(now) - now));
                     // A failure that time does not cure shows in other calls.
                     may_help |= left.iter().any(|peer| peer.may_recover());
                     return if may_help { Round::MayHelp(until) } else { Round::Over };
@@ -166,7 +177,7 @@ impl Router {
                 Next::Full if may_help => return Round::MayHelp(now),
                 Next::Full => {
                     left.iter().for_each(|peer| peer.limit(PeerLimit::InFlight));
-                    carried.last = Some(full(&carried.invocation.function));
+                    self.last = Some(full(&self.invocation.function));
                     return Round::Over;
                 }
                 Next::Exhausted => return if may_help { Round::MayHelp(now) } else { Round::Over },
@@ -175,12 +186,12 @@ impl Router {
     }
 
     /// Returns true if an attempt may be made, the first one or a retry.
-    fn may_attempt(&self, carried: &Carried, now: Instant) -> bool {
-        if carried.attempts >= ATTEMPTS_MAX {
+    fn may_attempt(&self, now: Instant) -> bool {
+        if self.made >= ATTEMPTS_MAX {
             return false;
         }
-        if carried.attempts > 0 && !self.budget.take(now) {
-            let Invocation { function, id, .. } = &*carried.invocation;
+        if self.made > 0 && !self.router.budget.take(now) {
+            let Invocation { function, id, .. } = &*self.invocation;
             tracing::warn!(%function, request_id = %id, "not made again: the retry budget is spent");
             return false;
         }
@@ -188,70 +199,70 @@ impl Router {
     }
 
     /// Makes the call at one peer. If it failed and may be made elsewhere, returns the cure.
-    async fn ask(&self, peer: &Arc<Peer>, permit: PeerPermit, carried: &mut Carried) -> Result<Cure, Ended> {
-        let invocation = Arc::clone(&carried.invocation);
+    async fn ask(&mut self, peer: &Arc<Peer>, permit: PeerPermit) -> Result<Cure, Ended> {
+        let invocation = Arc::clone(&self.invocation);
         let Invocation { function, id, .. } = &*invocation;
-        carried.attempts += 1;
-        if let Some(waiting) = &mut carried.waiting {
+        self.made += 1;
+        if let Some(waiting) = &mut self.waiting {
             waiting.permit = None;
         }
-        tracing::debug!(%function, request_id = %id, peer = %peer.url(), is_trial = permit.is_trial(), attempt = carried.attempts, "the call goes to this peer");
-        let arguments = carried.arguments.clone();
+        tracing::debug!(%function, request_id = %id, peer = %peer.url(), is_trial = permit.is_trial(), attempt = self.made, "the call goes to this peer");
+        let arguments = self.arguments.clone();
         let PeerResult { answer, cure, sent_to } = peer.call(&invocation, arguments, permit, None).await;
-        carried.executed = carried.executed.or(answer.executed());
+        self.executed = self.executed.or(answer.executed());
         let ran = answer.executed() == Executed::Yes;
         if let (true, PeerAnswer::Outcome(_, Some(who))) = (ran, &answer) {
-            carried.ran_on = Some(Arc::clone(who));
+            self.ran_on = Some(Arc::clone(who));
         }
         if answer.executed() == Executed::Unknown {
             let sent = SentTo { authority: peer.url().authority().into(), host: sent_to };
-            self.repeats.mark_unknown(&invocation, sent, carried.is_idempotent);
+            self.router.outcomes.mark_unknown(&invocation, sent, self.is_idempotent);
         }
         if says_not_found(&answer) {
             peer.lacks(function);
         }
         match answer {
-            PeerAnswer::Outcome(Err(failure), who) if may_go_on(&failure, cure, carried.is_idempotent) => {
+            PeerAnswer::Outcome(Err(failure), who) if may_go_on(&failure, cure, self.is_idempotent) => {
                 let is_circle = failure.code == ErrorCode::LoopDetected;
                 let goes_on = !is_circle || may_go_round(&invocation, who.as_deref());
                 // The answer of a peer tells more than the silence of another.
-                if who.is_some() || !carried.last_was_told {
-                    carried.last = Some(without_names(&invocation, failure));
-                    carried.last_was_told = who.is_some();
+                if who.is_some() || !self.last_was_told {
+                    self.last = Some(without_names(&invocation, failure));
+                    self.last_was_told = who.is_some();
                 }
                 if is_circle {
-                    carried.circles.push(Arc::clone(peer));
+                    self.circles.push(Arc::clone(peer));
                 }
-                if goes_on { Ok(cure) } else { Err(self.give_up(carried)) }
+                if goes_on { Ok(cure) } else { Err(self.give_up()) }
             }
             PeerAnswer::Outcome(outcome, served_by) => {
                 served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));
                 Err(Ended::With(outcome))
             }
             PeerAnswer::Itself => {
-                self.tell_routes();
-                if self.has(function) {
+                self.router.tell_routes();
+                if self.router.has(function) {
                     return Err(Ended::Here);
                 }
-                carried.last = Some(self.not_found(&invocation));
+                self.last = Some(self.router.not_found(&invocation));
                 Ok(cure)
             }
         }
     }
 
     /// Waits, with a permit for waiting calls, until `peers` may be asked again; returns false if they may not.
-    async fn wait(&self, peers: &[Arc<Peer>], carried: &mut Carried, not_before: Instant) -> bool {
-        let invocation = Arc::clone(&carried.invocation);
-        let longest = self.routes().wait;
+    async fn wait(&mut self, peers: &[Arc<Peer>], not_before: Instant) -> bool {
+        let invocation = Arc::clone(&self.invocation);
+        let longest = self.router.routes().wait;
         // A call that may have run waits only if it may run twice. The same holds for one that a peer has answered: that
         // peer is not away, and its answer is news to the caller. A call that may run here does not wait at all.
-        let may_wait = carried.is_idempotent || (carried.executed == Executed::No && !carried.last_was_told);
-        if longest.is_zero() || !may_wait || carried.attempts >= ATTEMPTS_MAX || self.falls_back(&invocation)
+        let may_wait = self.is_idempotent || (self.executed == Executed::No && !self.last_was_told);
+        if longest.is_zero() || !may_wait || self.made >= ATTEMPTS_MAX || self.router.falls_back(&invocation)
         {
             return false;
         }
         let now = Instant::now();
-        let waiting = carried.waiting.get_or_insert(Waiting { since: now, permit: None });
+        let waiting = self.waiting.get_or_insert(Waiting { since: now, permit: None });
         let until = waiting.since + longest;
         if now >= until {
             peers.iter().for_each(|peer| peer.limit(PeerLimit::WaitTime));
@@ -262,51 +273,29 @@ impl Router {
         }
         if waiting.permit.is_none() {
             peers.iter().for_each(|peer| peer.limit(PeerLimit::Waiting));
-            carried.last = Some(queue_full(&invocation.function));
+            self.last = Some(queue_full(&invocation.function));
             return false;
         }
-        let soonest = now + jittered(carried.pause);
+        let soonest = now + jittered(self.pause);
         // Looks at intervals, as the peer may become ready before that, or discovery may find another one.
         let again = not_before.clamp(soonest, soonest.max(now + jittered(PAUSE_MAX))).min(until);
         if again >= invocation.deadline.0 {
             return false;
         }
         tokio::time::sleep_until(again.into()).await;
-        carried.pause = (carried.pause * 2).min(PAUSE_MAX);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
         true
     }
 
     /// Handles a call that no peer ran: it runs here if that is configured, and it may.
-    fn give_up(&self, carried: &mut Carried) -> Ended {
-        let Carried { invocation, executed, is_idempotent, last, .. } = carried;
+    fn give_up(&mut self) -> Ended {
+        let Self { invocation, executed, is_idempotent, last, .. } = self;
         let is_safe = *executed == Executed::No || *is_idempotent;
-        if is_safe && self.falls_back(invocation) {
+        if is_safe && self.router.falls_back(invocation) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
             return Ended::Here;
         }
         Ended::With(Err(last.take().unwrap_or_else(|| paused(&invocation.function, &[], Duration::ZERO))))
-    }
-
-    fn falls_back(&self, invocation: &Invocation) -> bool {
-        self.routes().fallback == Fallback::Local && self.has(&invocation.function)
-    }
-}
-
-impl Carried {
-    fn new(invocation: Arc<Invocation>, arguments: Bytes, is_idempotent: bool) -> Self {
-        Self {
-            invocation,
-            arguments,
-            is_idempotent,
-            attempts: 0,
-            executed: Executed::No,
-            ran_on: None,
-            circles: Vec::new(),
-            last: None,
-            last_was_told: false,
-            pause: PAUSE_FIRST,
-            waiting: None,
-        }
     }
 }
 
