@@ -34,15 +34,16 @@ use crate::base::HostId;
 
 pub use access::{Access, Closed, SealedCalls};
 pub use check::why_distrusted;
-pub use error::{ConfigError, Origin, Problem};
+pub use error::{ConfigError, ConfigProblem, ValueOrigin};
 pub use keys::{Log, Proxy, Reload, Server};
 pub use read::{COMMAND_LINE_VARIABLES, Environment, Overrides, absolute_file, read_bounded};
 pub use report::Known;
 pub use values::{
-    AdminTcp, AllowedAddresses, AuthRules, CallLimits, Callers, Compression, ConfiguredCaller, Discover,
-    Fallback, FunctionLimit, InvalidPath, InvalidPeerUrl, KeyId, Keyword, LocalEndpoints, LogFormat,
-    LogLevel, Networks, OutboundProxies, OutboundProxy, PUBLIC_KEY, PathPattern, PathPatterns, Peer, PeerTls,
-    PeerUrl, PluginSettings, PresentedKey, Secret, SecretSource, ServerTls, Trust, TrustedKey, Unmap,
+    AdminTcp, AllowedAddresses, AuthRules, CallLimits, Callers, ConfiguredCaller, ConfiguredPeer, Discover,
+    Fallback, FrameCompression, FunctionLimit, InvalidPath, InvalidPeerUrl, Keyword, LocalEndpoints,
+    LogFormat, LogLevel, MinisignKeyId, Networks, OutboundProxies, OutboundProxy, PUBLIC_KEY, PathPattern,
+    PathPatterns, PeerTls, PeerUrl, PluginSettings, PresentedKey, Secret, SecretSource, ServerTls, Trust,
+    TrustedKey, Unmap,
 };
 
 /// The whole configuration of one host, checked.
@@ -133,7 +134,7 @@ impl Config {
     /// The secret that seals calls to `peer`: its own where it has one, otherwise the first of
     /// [`Config::sealing_secrets`].
     #[must_use]
-    pub fn sealing_secret_for<'a>(&'a self, peer: &'a Peer) -> Option<&'a Secret> {
+    pub fn sealing_secret_for<'a>(&'a self, peer: &'a ConfiguredPeer) -> Option<&'a Secret> {
         peer.key.as_ref().or_else(|| self.sealing_secrets().first())
     }
 

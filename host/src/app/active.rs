@@ -74,7 +74,7 @@ impl ActiveConfig {
     /// Makes the peers, and keeps the unchanged peers of the config before.
     pub(super) fn take_over(&mut self, before: Option<&Self>) {
         let factory = self.factory();
-        let group = |peer: &config::Peer| {
+        let group = |peer: &config::ConfiguredPeer| {
             let before = before.and_then(|before| before.groups.get(&peer.url));
             (peer.url.clone(), factory.group(peer, before))
         };
@@ -175,8 +175,8 @@ impl ActiveConfig {
 
 fn compression(config: &Config, is_loopback: bool) -> Compression {
     match config.proxy.compression {
-        config::Compression::Auto if !is_loopback => Compression::Auto { bytes_min: COMPRESS_BYTES_MIN },
-        config::Compression::Auto | config::Compression::Never => Compression::Never,
+        config::FrameCompression::Auto if !is_loopback => Compression::Auto { bytes_min: COMPRESS_BYTES_MIN },
+        config::FrameCompression::Auto | config::FrameCompression::Never => Compression::Never,
     }
 }
 

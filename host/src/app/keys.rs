@@ -62,7 +62,7 @@ impl Keys {
     }
 
     fn of_secret(&mut self, secret: &Secret, before: &Self) -> Result<Arc<KeySet>, KeyError> {
-        let same = |(known, _): &&(Secret, Arc<KeySet>)| known.matches(secret.expose().as_bytes());
+        let same = |(known, _): &&(Secret, Arc<KeySet>)| known == secret;
         if let Some((_, keys)) = self.derived.iter().find(same) {
             return Ok(Arc::clone(keys));
         }

@@ -1,12 +1,12 @@
 //! With which key peers are asked for their catalogues, and which are asked at all.
 
-use super::{Config, Peer, Secret};
+use super::{Config, ConfiguredPeer, Secret};
 use crate::api::{FUNCTIONS_PATH, OPENAPI_PATH, REMOTE_PATH};
 
 impl Config {
     /// Whether `peer` is asked for its catalogue: where its functions may be called as well, of which it tells.
     #[must_use]
-    pub fn asks_for_catalogue(&self, peer: &Peer) -> bool {
+    pub fn asks_for_catalogue(&self, peer: &ConfiguredPeer) -> bool {
         peer.allows(FUNCTIONS_PATH) && peer.allows(REMOTE_PATH)
     }
 
@@ -28,7 +28,7 @@ impl Config {
     pub(super) fn seals(&self, key: &Secret) -> bool {
         let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
         let mut sealing = self.sealing_secrets().iter().chain(of_peers).chain(self.callers.keys());
-        sealing.any(|known| known.is_same(key))
+        sealing.any(|known| known == key)
     }
 }
 

@@ -31,31 +31,31 @@ pub enum ConfigError {
     NotText(PathBuf, usize),
     /// What the file, the variables or the flags say is wrong: one line a problem, in the order of the file.
     #[error("{}", lines(.0))]
-    Invalid(Vec<Problem>),
+    Invalid(Vec<ConfigProblem>),
 }
 
 impl ConfigError {
     /// The problems one by one; empty where the file could not be read at all.
     #[must_use]
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[ConfigProblem] {
         if let Self::Invalid(problems) = self { problems } else { &[] }
     }
 }
 
-fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+fn lines(problems: &[ConfigProblem]) -> String {
+    problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Who said it.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     /// What is wrong, with the key, in one sentence.
     pub text: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.origin, self.text)
     }
@@ -63,7 +63,7 @@ impl fmt::Display for Problem {
 
 /// Who said a value. The order is the one in which problems are listed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// The file, with the line where that is known and the column in characters for a fault of
     /// syntax; both from 1.
     File {
@@ -80,7 +80,7 @@ pub enum Origin {
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line, column } => {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn names_of_variables_are_escaped() {
-        let origin = Origin::Variable("FRAMEX_\u{1b}[31m_PORT".to_owned());
+        let origin = ValueOrigin::Variable("FRAMEX_\u{1b}[31m_PORT".to_owned());
         assert_eq!(origin.to_string(), r"variable FRAMEX_\u{1b}[31m_PORT");
     }
 }

@@ -15,8 +15,8 @@ use std::time::Duration;
 use crate::base::FunctionName;
 
 use super::{
-    AllowedAddresses, Compression, Fallback, LogFormat, LogLevel, Networks, OutboundProxies, PathPatterns,
-    Peer, PeerTls, PeerUrl, Unmap,
+    AllowedAddresses, ConfiguredPeer, Fallback, FrameCompression, LogFormat, LogLevel, Networks,
+    OutboundProxies, PathPatterns, PeerTls, PeerUrl, Unmap,
 };
 
 pub(super) use document::{RawConfig, fill_in};
@@ -26,15 +26,15 @@ pub(super) use known::{LATER, number_of, suggestion};
 pub(super) use raw::{DIGEST_NEEDED, RawCaller, RawDigests, RawPeer, RawPeers, RawRules};
 pub(super) use table::put_back;
 
-use number::{COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS, Number, number};
+use number::{COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS, NumberRule, number};
 use table::table;
 
 /// The numbers of [`RawLimit`]; a missing key has no default.
-pub(super) const LIMIT_IN_FLIGHT_MAX: Number = number(1, 1, COUNT_MAX);
-pub(super) const LIMIT_QUEUE_MAX: Number = number(0, 0, COUNT_MAX);
+pub(super) const LIMIT_IN_FLIGHT_MAX: NumberRule = number(1, 1, COUNT_MAX);
+pub(super) const LIMIT_QUEUE_MAX: NumberRule = number(0, 0, COUNT_MAX);
 
-const BODY_BYTES_MAX: Number = number(4 << 20, 1 << 10, 1 << 30);
-const IN_FLIGHT_MAX: Number = number(1024, 1, COUNT_MAX);
+const BODY_BYTES_MAX: NumberRule = number(4 << 20, 1 << 10, 1 << 30);
+const IN_FLIGHT_MAX: NumberRule = number(1024, 1, COUNT_MAX);
 
 table! {
     /// The public listener and its limits.
@@ -134,7 +134,7 @@ table! {
         /// The fate of a remote call that provably did not run.
         "fallback" fallback: Fallback = Fallback::None, Reload;
         /// Compression of frames to peers.
-        "compression" compression: Compression = Compression::Auto, Reload;
+        "compression" compression: FrameCompression = FrameCompression::Auto, Reload;
         /// Refuses frames that name no receiver, and hosts that know none.
         "require_receiver" require_receiver: bool = false, Reload;
         /// Maximum length in bytes of a result from a peer; by default `server.body_bytes_max`.
@@ -158,7 +158,7 @@ table! {
     }
     by_hand {
         /// The peers, in the order of the file.
-        peers: Vec<Peer>,
+        peers: Vec<ConfiguredPeer>,
         /// The functions that run on peers, each with the URLs in the order of `proxy_functions`. Every URL is that of
         /// one of `peers`, which allows [`crate::api::REMOTE_PATH`].
         functions: BTreeMap<FunctionName, Vec<PeerUrl>>,
@@ -278,7 +278,7 @@ impl Proxy {
 
     /// The peer with that URL.
     #[must_use]
-    pub fn peer(&self, url: &PeerUrl) -> Option<&Peer> {
+    pub fn peer(&self, url: &PeerUrl) -> Option<&ConfiguredPeer> {
         self.peers.iter().find(|peer| peer.url == *url)
     }
 }
@@ -291,7 +291,7 @@ mod tests {
 
     const EXAMPLE: &str = include_str!("../../../config/config.toml");
 
-    fn numbers() -> impl Iterator<Item = (&'static str, Number)> {
+    fn numbers() -> impl Iterator<Item = (&'static str, NumberRule)> {
         KEYS.iter().filter_map(|key| Some((*key, number_of(&KeyPath::of(key))?)))
     }
 
@@ -338,7 +338,7 @@ mod tests {
             explained.extend(key.map(|key| (key, std::mem::take(&mut comment))));
             comment.clear();
         }
-        for (key, Number { min, max, .. }) in numbers() {
+        for (key, NumberRule { min, max, .. }) in numbers() {
             let text = explained.get(key).map(String::as_str).unwrap_or_default();
             let zero = if min == 0 { format!("0 to {max}") } else { String::new() };
             let one = format!("{min} to {max}");

@@ -37,7 +37,7 @@ const TIDY_PAUSE: Duration = Duration::from_secs(1);
 const HOME_PAUSE: Duration = Duration::from_secs(1);
 
 /// The options for fetching catalogues.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CatalogueOptions {
     /// The time from one fetch to the next.
     pub interval: Duration,
@@ -45,17 +45,6 @@ pub struct CatalogueOptions {
     pub bytes_max: usize,
     /// The key that requests for it show; it seals nothing.
     pub key: Option<Secret>,
-}
-
-impl PartialEq for CatalogueOptions {
-    fn eq(&self, other: &Self) -> bool {
-        let same_key = match (&self.key, &other.key) {
-            (Some(one), Some(other)) => one.matches(other.expose().as_bytes()),
-            (None, None) => true,
-            _ => false,
-        };
-        same_key && self.interval == other.interval && self.bytes_max == other.bytes_max
-    }
 }
 
 /// Monitors one peer from [`Monitor::start`] until it is dropped, or the host stops.

@@ -42,7 +42,7 @@ pub(super) enum Members {
 
 impl PeerFactory<'_> {
     /// Makes the group of a URL, and keeps what is unchanged in the group before.
-    pub(super) fn group(&self, peer: &config::Peer, before: Option<&Group>) -> Group {
+    pub(super) fn group(&self, peer: &config::ConfiguredPeer, before: Option<&Group>) -> Group {
         let proxy = &self.config.proxy;
         let discovery = DiscoverySpec {
             url: peer.url.clone(),
@@ -65,7 +65,12 @@ impl PeerFactory<'_> {
     }
 
     /// Makes the same group with the peers that were found.
-    pub(super) fn with_found(&self, peer: &config::Peer, group: &Group, found: BTreeSet<Endpoint>) -> Group {
+    pub(super) fn with_found(
+        &self,
+        peer: &config::ConfiguredPeer,
+        group: &Group,
+        found: BTreeSet<Endpoint>,
+    ) -> Group {
         Group {
             discovery: group.discovery.clone(),
             task: group.task.clone(),
@@ -81,7 +86,7 @@ impl PeerFactory<'_> {
 
     fn members(
         &self,
-        peer: &config::Peer,
+        peer: &config::ConfiguredPeer,
         endpoints: Option<BTreeSet<Endpoint>>,
         before: Option<&Group>,
     ) -> Members {
@@ -100,7 +105,7 @@ impl PeerFactory<'_> {
         Members::Found(endpoints, monitors)
     }
 
-    fn spec(&self, peer: &config::Peer, endpoint: &Endpoint) -> PeerSpec {
+    fn spec(&self, peer: &config::ConfiguredPeer, endpoint: &Endpoint) -> PeerSpec {
         let key = self.keys.of_peers.get(&peer.url).cloned();
         PeerSpec {
             discovered_via: (endpoint.url != peer.url).then(|| peer.url.clone()),
@@ -128,7 +133,7 @@ impl PeerFactory<'_> {
     }
 
     /// Discovered peers are reached at their addresses; their certificates still have the name in the URL.
-    fn client_of(&self, peer: &config::Peer) -> Client {
+    fn client_of(&self, peer: &config::ConfiguredPeer) -> Client {
         match peer.discover {
             Discover::Dns | Discover::Srv if peer.url.is_https() => {
                 let name = peer.url.host().split('.').skip_while(|label| label.starts_with('_'));

@@ -90,7 +90,7 @@ impl Validator<'_> {
                 let text = "starts like a generated key and is not 43 characters long after `fxk1_`";
                 self.problem(&place, format!("`{place}` {text}"));
             }
-            if let Some((other, _)) = placed[..of_others].iter().find(|(_, other)| other.is_same(&secret)) {
+            if let Some((other, _)) = placed[..of_others].iter().find(|(_, other)| *other == secret) {
                 self.problem(&place, format!("`{place}` is the same as `{other}`: a key is of one caller"));
             }
             placed.push((place, secret.clone()));

@@ -10,7 +10,7 @@ impl Validator<'_> {
     /// Hosts may call everything, and a frame shows nothing but the key: a caller's must not be theirs.
     pub(in crate::config) fn check_keys_of_callers(&mut self, placed: &PlacedKeys, config: &Config) {
         for (place, key) in placed {
-            if config.sealing_secrets().iter().any(|secret| secret.is_same(key)) {
+            if config.sealing_secrets().contains(key) {
                 let text = format!(
                     "`{place}` is also a key of the rule for `{REMOTE_PATH}`, with which a host may call everything"
                 );

@@ -4,7 +4,7 @@ use crate::base::{ConcurrencyLimit, FunctionName};
 
 use super::validator::Validator;
 use crate::config::key::{KeyPath, redact};
-use crate::config::keys::number::Number;
+use crate::config::keys::number::NumberRule;
 use crate::config::keys::{LIMIT_IN_FLIGHT_MAX, LIMIT_QUEUE_MAX, RawLimit, RawLimits};
 use crate::config::{CallLimits, FunctionLimit};
 
@@ -41,7 +41,7 @@ impl Validator<'_> {
     }
 
     fn limit(&mut self, place: &KeyPath, raw: RawLimit) -> FunctionLimit {
-        let mut count = |key: &str, number: &Number, raw: Option<i64>| {
+        let mut count = |key: &str, number: &NumberRule, raw: Option<i64>| {
             raw?;
             usize::try_from(self.number(&place.child(key), number, raw)).ok()
         };

@@ -7,14 +7,14 @@ use crate::base::{FunctionName, nearest};
 use super::validator::Validator;
 use crate::api::REMOTE_PATH;
 use crate::config::key::{KeyPath, redact};
-use crate::config::keys::number::{Number, number};
+use crate::config::keys::number::{NumberRule, number};
 use crate::config::keys::{RawPeer, RawPeers, RawProxy};
 use crate::config::values::BROKEN_KEY;
-use crate::config::{AllowedAddresses, AuthRules, PathPatterns, Peer, PeerUrl, Proxy, Secret};
+use crate::config::{AllowedAddresses, AuthRules, ConfiguredPeer, PathPatterns, PeerUrl, Proxy, Secret};
 
 /// The priority and the weight of a peer: `plugins.proxy.proxy_urls."URL".priority`.
-const PRIORITY: Number = number(0, 0, 255);
-const WEIGHT: Number = number(1, 1, 1000);
+const PRIORITY: NumberRule = number(0, 0, 255);
+const WEIGHT: NumberRule = number(1, 1, 1000);
 
 /// Checks `[plugins.proxy]`; its `auth.rules` come apart.
 pub(in crate::config) fn proxy(validator: &mut Validator<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
@@ -44,7 +44,7 @@ fn peers(
     raw: RawPeers,
     white_list: Option<&PathPatterns>,
     allowed_addresses: &AllowedAddresses,
-) -> Vec<Peer> {
+) -> Vec<ConfiguredPeer> {
     let key = KeyPath::of("plugins.proxy.proxy_urls");
     let entries: Vec<(KeyPath, String, RawPeer)> = match raw {
         RawPeers::List(urls) => {
@@ -58,7 +58,7 @@ fn peers(
             entries
         }
     };
-    let mut peers: Vec<Peer> = Vec::with_capacity(entries.len());
+    let mut peers: Vec<ConfiguredPeer> = Vec::with_capacity(entries.len());
     for (place, text, raw) in entries {
         let peer_key = raw.key.and_then(|raw| validator.secret(&place.child("key"), &raw));
         if peer_key.as_ref().is_some_and(Secret::is_broken_key) {
@@ -95,7 +95,7 @@ fn peers(
             );
             validator.problem(&place, text);
         }
-        peers.push(Peer {
+        peers.push(ConfiguredPeer {
             url,
             discover,
             host_id,
@@ -120,7 +120,7 @@ fn url(validator: &mut Validator<'_>, key: &KeyPath, place: &KeyPath, text: &str
 fn functions(
     validator: &mut Validator<'_>,
     raw: BTreeMap<String, Vec<String>>,
-    peers: &[Peer],
+    peers: &[ConfiguredPeer],
 ) -> BTreeMap<FunctionName, Vec<PeerUrl>> {
     let key = KeyPath::of("plugins.proxy.proxy_functions");
     let mut entries: Vec<_> = raw.into_iter().map(|(text, names)| (key.child(&text), text, names)).collect();
@@ -160,7 +160,7 @@ fn functions(
     functions
 }
 
-fn unlisted(key: &KeyPath, url: &PeerUrl, peers: &[Peer]) -> String {
+fn unlisted(key: &KeyPath, url: &PeerUrl, peers: &[ConfiguredPeer]) -> String {
     let known: Vec<String> = peers.iter().map(|peer| peer.url.to_string()).collect();
     let wanted = url.to_string();
     let nearest = nearest(&wanted, known.iter().map(String::as_str), 1);
@@ -172,7 +172,7 @@ fn unlisted(key: &KeyPath, url: &PeerUrl, peers: &[Peer]) -> String {
 mod tests {
     use super::*;
     use crate::config::testing::{config, problems};
-    use crate::config::{Compression, Fallback};
+    use crate::config::{Fallback, FrameCompression};
 
     const BOTH: &str = "proxy_urls = [\"http://b:1\", \"http://a:1\"]\n";
 
@@ -224,9 +224,9 @@ mod tests {
     #[test]
     fn words_are_read() {
         let proxy = proxy_of("fallback = \"local\"\ncompression = \"never\"\n");
-        assert_eq!((proxy.fallback, proxy.compression), (Fallback::Local, Compression::Never));
+        assert_eq!((proxy.fallback, proxy.compression), (Fallback::Local, FrameCompression::Never));
         let proxy = proxy_of("");
-        assert_eq!((proxy.fallback, proxy.compression), (Fallback::None, Compression::Auto));
+        assert_eq!((proxy.fallback, proxy.compression), (Fallback::None, FrameCompression::Auto));
         check(
             "fallback = \"locl\"\n",
             "config.toml line 2: `plugins.proxy.fallback` must be none or local, found `locl`, the nearest is `local`",

@@ -172,11 +172,11 @@ impl Validator<'_> {
     }
 
     /// A certificate chain with the private key of its first.
-    fn identity(&mut self, cert: PemFile, key: PemFile, provider: &CryptoProvider) -> Option<Identity> {
+    fn identity(&mut self, cert: PemFile, key: PemFile, provider: &CryptoProvider) -> Option<TlsIdentity> {
         let chain = self.good(&cert, PemFile::certificates);
         let private = self.good(&key, PemFile::private_key);
         match CertifiedKey::from_der(chain?, private?, provider) {
-            Ok(certified) => Some(Identity { certified: Arc::new(certified), cert, key }),
+            Ok(certified) => Some(TlsIdentity { certified: Arc::new(certified), cert, key }),
             Err(rustls::Error::InconsistentKeys(_)) => {
                 let fault = format!("which is not the key of the certificate in `{}`", cert.path.display());
                 self.good(&key, |_| Err(fault))
@@ -212,7 +212,7 @@ impl Validator<'_> {
 }
 
 /// Who somebody is.
-struct Identity {
+struct TlsIdentity {
     certified: Arc<CertifiedKey>,
     cert: PemFile,
     key: PemFile,

@@ -7,11 +7,11 @@ use crate::base::nearest;
 use crate::api::REMOTE_PATH;
 use crate::config::key::{KeyPath, redact};
 use crate::config::keys::RawRules;
-use crate::config::keys::number::Number;
+use crate::config::keys::number::NumberRule;
 use crate::config::read::Sources;
 use crate::config::{
-    AuthRules, ConfigError, Environment, InvalidPath, Keyword, Origin, PathPattern, PathPatterns, Problem,
-    Secret, SecretSource,
+    AuthRules, ConfigError, ConfigProblem, Environment, InvalidPath, Keyword, PathPattern, PathPatterns,
+    Secret, SecretSource, ValueOrigin,
 };
 
 /// Checks values, and keeps what is wrong with them: who said it, where in the file, one sentence.
@@ -20,7 +20,7 @@ pub(in crate::config) struct Validator<'a> {
     pub(in crate::config) environment: &'a Environment,
     /// What relative paths are relative to.
     pub(in crate::config) folder: PathBuf,
-    problems: Vec<(Origin, usize, String)>,
+    problems: Vec<(ValueOrigin, usize, String)>,
     /// Keys of secrets that are written out in the file.
     pub(in crate::config) literals: Vec<String>,
 }
@@ -41,7 +41,7 @@ impl<'a> Validator<'a> {
             return Ok(built);
         }
         problems.sort();
-        let problems = problems.into_iter().map(|(origin, _, text)| Problem { origin, text });
+        let problems = problems.into_iter().map(|(origin, _, text)| ConfigProblem { origin, text });
         Err(ConfigError::Invalid(problems.collect()))
     }
 
@@ -52,11 +52,11 @@ impl<'a> Validator<'a> {
 
     /// As [`Validator::problem`], with what a variable says that is no key.
     pub(in crate::config) fn problem_of_variable(&mut self, name: &str, text: String) {
-        self.problems.push((Origin::Variable(name.to_owned()), 0, text));
+        self.problems.push((ValueOrigin::Variable(name.to_owned()), 0, text));
     }
 
     /// Checks a whole number.
-    pub(in crate::config) fn number(&mut self, key: &KeyPath, number: &Number, raw: Option<i64>) -> u64 {
+    pub(in crate::config) fn number(&mut self, key: &KeyPath, number: &NumberRule, raw: Option<i64>) -> u64 {
         let value = raw.unwrap_or(number.default);
         if !(number.min..=number.max).contains(&value) {
             self.problem(key, format!("`{key}` must be {}, found {value}", number.needed()));
@@ -88,7 +88,7 @@ impl<'a> Validator<'a> {
     pub(in crate::config) fn secret(&mut self, key: &KeyPath, raw: &str) -> Option<Secret> {
         match Secret::read(raw, &self.folder, self.environment) {
             Ok(secret) => {
-                let in_file = matches!(self.sources.origin(key), Origin::File { .. });
+                let in_file = matches!(self.sources.origin(key), ValueOrigin::File { .. });
                 if in_file && *secret.source() == SecretSource::Literal {
                     self.literals.push(key.to_string());
                 }

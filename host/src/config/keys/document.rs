@@ -38,8 +38,8 @@ pub(in crate::config) struct RawPlugins {
 // Written out, because a flattened map loses where an error is.
 impl<'de> Deserialize<'de> for RawPlugins {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Plugins;
-        impl<'de> Visitor<'de> for Plugins {
+        struct PluginsVisitor;
+        impl<'de> Visitor<'de> for PluginsVisitor {
             type Value = RawPlugins;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for RawPlugins {
                 Ok(plugins)
             }
         }
-        deserializer.deserialize_map(Plugins)
+        deserializer.deserialize_map(PluginsVisitor)
     }
 }
 

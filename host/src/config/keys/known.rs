@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use super::number::Number;
-use super::table::Form;
+use super::number::NumberRule;
+use super::table::KeyForm;
 use super::{
     LIMIT_IN_FLIGHT_MAX, LIMIT_QUEUE_MAX, Log, Proxy, RawAdmin, RawAuth, RawLimits, RawLog, RawPeerTls,
     RawProxy, RawProxyAuth, RawReload, RawServer, RawServerTls, RawTrust, Reload, Server,
@@ -34,13 +34,13 @@ pub(in crate::config) static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|
 });
 
 /// Returns the form of a key, if it is one of a checked table or of `limits`.
-pub(in crate::config) fn form(key: &KeyPath) -> Option<Form> {
+pub(in crate::config) fn form(key: &KeyPath) -> Option<KeyForm> {
     if let [table, _, _, last] = key.parts()
         && table == "limits"
     {
         return match last.as_str() {
-            "in_flight_max" => Some(Form::Number(LIMIT_IN_FLIGHT_MAX)),
-            "queue_max" => Some(Form::Number(LIMIT_QUEUE_MAX)),
+            "in_flight_max" => Some(KeyForm::Number(LIMIT_IN_FLIGHT_MAX)),
+            "queue_max" => Some(KeyForm::Number(LIMIT_QUEUE_MAX)),
             _ => None,
         };
     }
@@ -52,8 +52,8 @@ pub(in crate::config) fn form(key: &KeyPath) -> Option<Form> {
 }
 
 /// Returns the number of a key, if its value is one.
-pub(in crate::config) fn number_of(key: &KeyPath) -> Option<Number> {
-    form(key).and_then(|form| if let Form::Number(number) = form { Some(number) } else { None })
+pub(in crate::config) fn number_of(key: &KeyPath) -> Option<NumberRule> {
+    form(key).and_then(|form| if let KeyForm::Number(number) = form { Some(number) } else { None })
 }
 
 impl KeyPath {
@@ -69,7 +69,7 @@ impl KeyPath {
 
     /// Returns true if its value is a number, or true or false.
     pub(in crate::config) fn is_scalar(&self) -> bool {
-        matches!(form(self), Some(Form::Number(_) | Form::Flag))
+        matches!(form(self), Some(KeyForm::Number(_) | KeyForm::Flag))
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::base::milliseconds;
 
-use super::number::Number;
+use super::number::NumberRule;
 use crate::config::check::Validator;
 use crate::config::key::KeyPath;
 use crate::config::{AllowedAddresses, Keyword, Networks};
@@ -62,7 +62,7 @@ macro_rules! table {
 
         impl $checked {
             /// Returns the form of a key of this table.
-            pub(in crate::config) fn form(key: &str) -> Option<$crate::config::keys::table::Form> {
+            pub(in crate::config) fn form(key: &str) -> Option<$crate::config::keys::table::KeyForm> {
                 $( if key == concat!($table, ".", $key) {
                     return Some(<$type as $crate::config::keys::table::Setting>::form(&$rule));
                 } )*
@@ -112,9 +112,9 @@ pub(in crate::config) enum When {
 }
 
 /// The form of a value, for errors and for the text of variables.
-pub(in crate::config) enum Form {
+pub(in crate::config) enum KeyForm {
     /// A whole number.
-    Number(Number),
+    Number(NumberRule),
     /// True or false.
     Flag,
     /// Text, or a list of texts.
@@ -135,8 +135,8 @@ pub(in crate::config) trait Setting: Clone + PartialEq {
     fn dump(&self) -> Value;
 
     /// Returns the form of the value.
-    fn form(_rule: &Self::Rule) -> Form {
-        Form::Text
+    fn form(_rule: &Self::Rule) -> KeyForm {
+        KeyForm::Text
     }
 }
 
@@ -151,9 +151,9 @@ macro_rules! number_settings {
     ($( $type:ty: $from:expr, $dump:expr; )*) => { $(
         impl Setting for $type {
             type Raw = Option<i64>;
-            type Rule = Number;
+            type Rule = NumberRule;
 
-            fn check(validator: &mut Validator<'_>, key: &KeyPath, rule: &Number, raw: Option<i64>) -> Self {
+            fn check(validator: &mut Validator<'_>, key: &KeyPath, rule: &NumberRule, raw: Option<i64>) -> Self {
                 $from(validator.number(key, rule, raw))
             }
 
@@ -161,8 +161,8 @@ macro_rules! number_settings {
                 $dump(*self).into()
             }
 
-            fn form(rule: &Number) -> Form {
-                Form::Number(*rule)
+            fn form(rule: &NumberRule) -> KeyForm {
+                KeyForm::Number(*rule)
             }
         }
     )* };
@@ -186,8 +186,8 @@ impl Setting for bool {
         (*self).into()
     }
 
-    fn form(_: &bool) -> Form {
-        Form::Flag
+    fn form(_: &bool) -> KeyForm {
+        KeyForm::Flag
     }
 }
 

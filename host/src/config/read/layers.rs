@@ -13,7 +13,7 @@ use super::schema;
 use super::sources::{Sources, value_of_toml};
 use crate::config::key::KeyPath;
 use crate::config::keys::RawConfig;
-use crate::config::{ConfigError, Environment, Origin, Problem};
+use crate::config::{ConfigError, ConfigProblem, Environment, ValueOrigin};
 
 /// More than any key has; deeper ones would only cost stack.
 const DEPTH_MAX: usize = 8;
@@ -59,13 +59,13 @@ pub(in crate::config) fn merge(
             sources.note_stray(name);
             continue;
         }
-        let origin = Origin::Variable(name.clone());
+        let origin = ValueOrigin::Variable(name.clone());
         let value = environment.variable(&name).and_then(Result::ok);
         problems.extend(variables.set(&mut sources, key, value, origin));
     }
     let mut flags = Layer { name: "flags", dict: Dict::new() };
     for (flag, key, value) in &overrides.0 {
-        let origin = Origin::Flag(flag.clone());
+        let origin = ValueOrigin::Flag(flag.clone());
         problems.extend(flags.set(&mut sources, key.clone(), Some(value.clone()), origin));
     }
     if !problems.is_empty() {
@@ -75,7 +75,7 @@ pub(in crate::config) fn merge(
     let merged = Figment::new().merge(file).merge(variables).merge(flags).extract::<Dict>();
     let merged = merged.map_err(|error| {
         let origin = sources.origin(&KeyPath::default());
-        ConfigError::Invalid(vec![Problem {
+        ConfigError::Invalid(vec![ConfigProblem {
             origin,
             text: format!("the layers do not merge: {}", error.kind),
         }])
@@ -107,9 +107,9 @@ impl Layer {
         sources: &mut Sources,
         key: KeyPath,
         text: Option<String>,
-        origin: Origin,
-    ) -> Option<Problem> {
-        let problem = |text: String| Some(Problem { origin: origin.clone(), text });
+        origin: ValueOrigin,
+    ) -> Option<ConfigProblem> {
+        let problem = |text: String| Some(ConfigProblem { origin: origin.clone(), text });
         if key.parts().len() > DEPTH_MAX {
             return problem(format!("no key has more than {DEPTH_MAX} parts"));
         }

@@ -7,15 +7,15 @@ use serde::Deserialize;
 use super::sources::Sources;
 use crate::config::key::{KeyPath, redact};
 use crate::config::keys::{LATER, RawConfig, number_of, suggestion};
-use crate::config::{Origin, Problem};
+use crate::config::{ConfigProblem, ValueOrigin};
 
 /// Most problems of shape that are listed.
 const PROBLEMS_MAX: usize = 50;
 
 /// Reads the merged layers; `Err` has every key that is unknown or of the wrong type.
-pub(in crate::config) fn extract(merged: Dict, sources: &Sources) -> Result<RawConfig, Vec<Problem>> {
+pub(in crate::config) fn extract(merged: Dict, sources: &Sources) -> Result<RawConfig, Vec<ConfigProblem>> {
     let mut merged = Value::from(merged);
-    let mut problems: Vec<(Origin, usize, String)> = Vec::new();
+    let mut problems: Vec<(ValueOrigin, usize, String)> = Vec::new();
     loop {
         // serde stops at the first fault: what was at fault is taken out, and the rest is read again.
         let error = match RawConfig::deserialize(&merged) {
@@ -34,7 +34,7 @@ pub(in crate::config) fn extract(merged: Dict, sources: &Sources) -> Result<RawC
         }
     }
     problems.sort();
-    Err(problems.into_iter().map(|(origin, _, text)| Problem { origin, text }).collect())
+    Err(problems.into_iter().map(|(origin, _, text)| ConfigProblem { origin, text }).collect())
 }
 
 /// The value that serde's path leads to, and the path with places in lists marked as such.
@@ -62,7 +62,7 @@ fn remove(value: &mut Value, parts: &[String]) -> bool {
     }
 }
 
-fn sentence(key: &KeyPath, found: Option<&Value>, kind: &Kind, origin: &Origin) -> String {
+fn sentence(key: &KeyPath, found: Option<&Value>, kind: &Kind, origin: &ValueOrigin) -> String {
     match kind {
         Kind::UnknownField(_, here) => unknown(key, here, origin),
         Kind::MissingField(name) => format!("`{key}` needs the key `{name}`"),
@@ -75,7 +75,7 @@ fn sentence(key: &KeyPath, found: Option<&Value>, kind: &Kind, origin: &Origin) 
     }
 }
 
-fn unknown(key: &KeyPath, here: &[&str], origin: &Origin) -> String {
+fn unknown(key: &KeyPath, here: &[&str], origin: &ValueOrigin) -> String {
     if LATER.contains(&key.dotted().as_str()) {
         return format!("`{key}` is not supported by this version yet");
     }
@@ -85,7 +85,7 @@ fn unknown(key: &KeyPath, here: &[&str], origin: &Origin) -> String {
         return format!("unknown key `{key}`, known {place} are {}", here.join(", "));
     };
     let variable = match origin {
-        Origin::Variable(_) => {
+        ValueOrigin::Variable(_) => {
             format!(", as a variable FRAMEX_{}", nearest.parts().join("__").to_uppercase())
         }
         _ => String::new(),

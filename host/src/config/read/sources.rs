@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::key::KeyPath;
-use crate::config::{Origin, Problem};
+use crate::config::{ConfigProblem, ValueOrigin};
 
 /// Who said which value, to name it in errors.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(in crate::config) struct Sources {
     /// Names of variables that the file names as the source of a secret.
     secret_variables: BTreeSet<String>,
     /// What variables and flags say, weakest first.
-    overrides: Vec<(KeyPath, Origin)>,
+    overrides: Vec<(KeyPath, ValueOrigin)>,
     /// The texts of variables that were taken for a number, true or false without knowing what their key is.
     guessed: BTreeMap<KeyPath, String>,
     stray_variables: Vec<String>,
@@ -29,7 +29,7 @@ pub(in crate::config) struct Sources {
 
 impl Sources {
     /// Parses the text of the file; `Err` are all faults of syntax and of numbers.
-    pub(in crate::config) fn parse(text: &str, file: &Path) -> Result<(Self, Dict), Vec<Problem>> {
+    pub(in crate::config) fn parse(text: &str, file: &Path) -> Result<(Self, Dict), Vec<ConfigProblem>> {
         let line_ends =
             text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
         let mut sources = Self {
@@ -42,7 +42,7 @@ impl Sources {
             stray_variables: Vec::new(),
         };
         let table = DeTable::parse(text).map_err(|error| vec![sources.syntax(text, &error)])?;
-        let mut reader = Reader { sources: &mut sources, faults: Vec::new() };
+        let mut reader = TomlReader { sources: &mut sources, faults: Vec::new() };
         let dict = reader.table(&KeyPath::default(), table.get_ref());
         let faults = reader.faults;
         if faults.is_empty() {
@@ -52,19 +52,19 @@ impl Sources {
     }
 
     /// A fault of syntax. The parser's `Display` would print the line, which may hold a secret.
-    fn syntax(&self, text: &str, error: &toml::de::Error) -> Problem {
+    fn syntax(&self, text: &str, error: &toml::de::Error) -> ConfigProblem {
         let offset = error.span().map(|span| span.start.min(text.len()));
         let line = offset.map(|offset| self.line(offset));
         let column = offset.map(|offset| {
             let before = text.get(..offset).unwrap_or_default();
             1 + before.rsplit('\n').next().unwrap_or_default().chars().count()
         });
-        let origin = Origin::File { path: self.file.clone(), line, column };
-        Problem { origin, text: format!("this is not TOML: {}", error.message()) }
+        let origin = ValueOrigin::File { path: self.file.clone(), line, column };
+        ConfigProblem { origin, text: format!("this is not TOML: {}", error.message()) }
     }
 
     /// Notes that a variable or a flag, stronger than those before it, says what is at `key`.
-    pub(in crate::config) fn override_with(&mut self, key: KeyPath, origin: Origin) {
+    pub(in crate::config) fn override_with(&mut self, key: KeyPath, origin: ValueOrigin) {
         self.overrides.push((key, origin));
     }
 
@@ -89,7 +89,7 @@ impl Sources {
     }
 
     /// Who said the value at `key`: the strongest one that said it, or a table around it.
-    pub(in crate::config) fn origin(&self, key: &KeyPath) -> Origin {
+    pub(in crate::config) fn origin(&self, key: &KeyPath) -> ValueOrigin {
         let over = self.overrides.iter().rev().find(|(raw, _)| key.starts_with(raw));
         if let Some((_, origin)) = over {
             return origin.clone();
@@ -98,12 +98,12 @@ impl Sources {
         while !around.parts().is_empty() {
             if let Some(offset) = self.places.get(&around) {
                 let line = Some(self.line(*offset));
-                return Origin::File { path: self.file.clone(), line, column: None };
+                return ValueOrigin::File { path: self.file.clone(), line, column: None };
             }
             around = around.parent();
         }
         let below = self.overrides.iter().rev().find(|(raw, _)| raw.starts_with(key));
-        let file = || Origin::File { path: self.file.clone(), line: None, column: None };
+        let file = || ValueOrigin::File { path: self.file.clone(), line: None, column: None };
         below.map_or_else(file, |(_, origin)| origin.clone())
     }
 
@@ -113,8 +113,8 @@ impl Sources {
     }
 
     /// A problem with the value at `key`; `text` names the key.
-    pub(in crate::config) fn problem(&self, key: &KeyPath, text: &str) -> Problem {
-        Problem { origin: self.origin(key), text: text.to_owned() }
+    pub(in crate::config) fn problem(&self, key: &KeyPath, text: &str) -> ConfigProblem {
+        ConfigProblem { origin: self.origin(key), text: text.to_owned() }
     }
 
     /// Where in the file `key` is; sorts the entries of a table as the user wrote them.
@@ -136,18 +136,18 @@ impl Sources {
 pub(in crate::config) fn value_of_toml(text: &str) -> Option<Value> {
     let value = DeValue::parse(text).ok()?;
     let mut sources = Sources::parse("", Path::new("")).ok()?.0;
-    let mut reader = Reader { sources: &mut sources, faults: Vec::new() };
+    let mut reader = TomlReader { sources: &mut sources, faults: Vec::new() };
     let value = reader.value(&KeyPath::default(), &value);
     reader.faults.is_empty().then_some(value)
 }
 
 /// Walks the parsed file once: values for figment, places for errors.
-struct Reader<'a> {
+struct TomlReader<'a> {
     sources: &'a mut Sources,
     faults: Vec<(KeyPath, String)>,
 }
 
-impl Reader<'_> {
+impl TomlReader<'_> {
     fn table(&mut self, key: &KeyPath, table: &DeTable<'_>) -> Dict {
         let mut dict = Dict::new();
         for (name, value) in table {

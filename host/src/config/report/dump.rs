@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::base::CertificateName;
 
 use crate::config::{
-    AuthRules, Config, ConfiguredCaller, PathPattern, PathPatterns, Peer, Secret, TrustedKey,
+    AuthRules, Config, ConfiguredCaller, ConfiguredPeer, PathPattern, PathPatterns, Secret, TrustedKey,
 };
 
 /// What stands in place of whatever may be a secret.
@@ -98,7 +98,7 @@ impl Config {
                 functions.insert(peer.url.to_string(), names.into());
             }
         }
-        let dump_of_peer = |peer: &Peer| {
+        let dump_of_peer = |peer: &ConfiguredPeer| {
             let key = peer.key.as_ref().map(|_| REDACTED);
             json!({
                 "enable": texts(&peer.enable), "disable": texts(&peer.disable), "key": key,

@@ -31,7 +31,7 @@ pub enum Fallback {
 /// Whether frames to peers are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Compression {
+pub enum FrameCompression {
     /// Where it pays.
     Auto,
     /// Not at all.
@@ -81,7 +81,7 @@ impl Keyword for Fallback {
     const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None), ("local", Self::Local)];
 }
 
-impl Keyword for Compression {
+impl Keyword for FrameCompression {
     const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("never", Self::Never)];
 }
 

@@ -6,7 +6,7 @@ use crate::base::HostId;
 /// One peer, and what this host will call there.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Peer {
+pub struct ConfiguredPeer {
     /// Where it is.
     pub url: PeerUrl,
     /// What seals calls to it, if it has a secret of its own.
@@ -28,7 +28,7 @@ pub struct Peer {
     pub(in crate::config) white_list: Option<PathPatterns>,
 }
 
-impl Peer {
+impl ConfiguredPeer {
     /// Whether it is sure to be on this machine, wherever it is found.
     #[must_use]
     pub fn is_on_this_machine(&self) -> bool {

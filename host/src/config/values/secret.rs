@@ -124,21 +124,10 @@ impl Secret {
         &self.text
     }
 
-    /// Whether `presented` is the secret; takes the same time wherever they differ.
-    #[must_use]
-    pub fn matches(&self, presented: &[u8]) -> bool {
-        self.is(&PresentedKey::new(presented))
-    }
-
-    /// As [`Secret::matches`], for what is compared with many secrets.
+    /// Returns true if `presented` is the secret; takes the same time whatever differs.
     #[must_use]
     pub fn is(&self, presented: &PresentedKey) -> bool {
         self.digest.ct_eq(&*presented.0).into()
-    }
-
-    /// Whether two are the same, wherever they come from.
-    pub(in crate::config) fn is_same(&self, other: &Self) -> bool {
-        self.digest.ct_eq(&*other.digest).into()
     }
 
     /// Where it came from.
@@ -180,6 +169,13 @@ impl Secret {
     /// Returns true for the key of hosts that have none.
     pub(in crate::config) fn is_public_key(&self) -> bool {
         self.text.as_str() == PUBLIC_KEY
+    }
+}
+
+/// Compares the texts in constant time, not the sources.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest.ct_eq(&*other.digest).into()
     }
 }
 
@@ -294,9 +290,9 @@ mod tests {
     #[test]
     fn only_the_secret_itself_matches() {
         let secret = Secret::read("proxy-key", Path::new(""), &Environment::default()).unwrap();
-        assert!(secret.matches(b"proxy-key"));
+        assert!(secret.is(&PresentedKey::new(b"proxy-key")));
         for other in [&b""[..], b"proxy-kez", b"proxy-ke", b"proxy-key\0", b"Proxy-key"] {
-            assert!(!secret.matches(other), "{other:?}");
+            assert!(!secret.is(&PresentedKey::new(other)), "{other:?}");
         }
     }
 

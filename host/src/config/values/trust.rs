@@ -36,7 +36,7 @@ impl Trust {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedKey {
     key: PublicKey,
-    id: KeyId,
+    id: MinisignKeyId,
     text: String,
 }
 
@@ -46,7 +46,7 @@ impl TrustedKey {
     pub fn from_base64(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
         let key = PublicKey::from_base64(text).ok()?;
-        Some(Self { key, id: KeyId::of(&bytes)?, text: text.to_owned() })
+        Some(Self { key, id: MinisignKeyId::of(&bytes)?, text: text.to_owned() })
     }
 
     /// The key, to verify with.
@@ -57,7 +57,7 @@ impl TrustedKey {
 
     /// What a signature names it by.
     #[must_use]
-    pub fn id(&self) -> KeyId {
+    pub fn id(&self) -> MinisignKeyId {
         self.id
     }
 
@@ -70,9 +70,9 @@ impl TrustedKey {
 
 /// What signatures name a minisign key by, written as minisign writes it: `D38650D0D7F309E7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyId(u64);
+pub struct MinisignKeyId(u64);
 
-impl KeyId {
+impl MinisignKeyId {
     /// The id in a key or signature, decoded: the 8 bytes after the algorithm.
     #[must_use]
     pub fn of(decoded: &[u8]) -> Option<Self> {
@@ -81,7 +81,7 @@ impl KeyId {
     }
 }
 
-impl fmt::Display for KeyId {
+impl fmt::Display for MinisignKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016X}", self.0)
     }

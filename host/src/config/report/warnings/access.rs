@@ -68,7 +68,7 @@ impl Config {
 
     /// Those that seal are warned of as passphrases, and those of callers by name.
     fn warn_of_short_keys(&self, access: &Access, warnings: &mut Vec<String>) {
-        let seals = |key: &Secret| self.sealing_secrets().iter().any(|known| known.is_same(key));
+        let seals = |key: &Secret| self.sealing_secrets().contains(key);
         for (pattern, keys) in access.rules().iter() {
             let is_short = |key: &Secret| key.expose().len() < KEY_BYTES_MIN;
             let mut others = keys.iter().filter(|key| !seals(key) && !self.is_key_of_caller(key));

@@ -7,7 +7,7 @@ use crate::config::{Config, ConfiguredCaller, Secret};
 impl Config {
     /// Whether any caller has this key.
     pub(in crate::config) fn is_key_of_caller(&self, key: &Secret) -> bool {
-        self.callers.keys().any(|known| known.is_same(key))
+        self.callers.keys().any(|known| known == key)
     }
 
     pub(in crate::config) fn warn_of_callers(&self, warnings: &mut Vec<String>) {

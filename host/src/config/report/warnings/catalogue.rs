@@ -2,12 +2,12 @@
 
 use crate::api::FUNCTIONS_PATH;
 use crate::config::catalogue::fits_header;
-use crate::config::{Config, Peer};
+use crate::config::{Config, ConfiguredPeer};
 
 impl Config {
     pub(in crate::config) fn warn_of_catalogues(&self, warnings: &mut Vec<String>) {
         let Some((path, key)) = self.rule_of_catalogues() else { return };
-        let asked: Vec<&Peer> =
+        let asked: Vec<&ConfiguredPeer> =
             self.proxy.peers.iter().filter(|peer| self.asks_for_catalogue(peer)).collect();
         if asked.is_empty() {
             return;

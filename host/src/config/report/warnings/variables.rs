@@ -1,7 +1,7 @@
 //! Warnings about variables of the environment.
 
 use crate::base::nearest;
-use crate::config::{COMMAND_LINE_VARIABLES, Config, Origin};
+use crate::config::{COMMAND_LINE_VARIABLES, Config, ValueOrigin};
 
 impl Config {
     /// Variables that begin as those of the config do, as an image may have some of its own.
@@ -12,7 +12,7 @@ impl Config {
             let nearest = nearest.map_or_else(String::new, |known| format!("; the nearest is {known}"));
             warnings.push(format!(
                 "{} is like no key of the config, and is passed over{nearest}",
-                Origin::Variable(name.clone())
+                ValueOrigin::Variable(name.clone())
             ));
         }
     }

@@ -9,7 +9,7 @@ use minisign_verify::{Error as MinisignError, Signature};
 
 use super::signature_file::{LEGACY_BYTES_MAX, SIGNATURE_BYTES_MAX, signature_path};
 use super::trust_error::TrustError;
-use crate::config::{KeyId, TrustedKey};
+use crate::config::{MinisignKeyId, TrustedKey};
 use crate::files::open_regular;
 
 /// Longest comment of a signature that is shown, in characters.
@@ -29,7 +29,7 @@ pub struct SignatureInfo {
 pub(crate) struct FileSignature {
     pub(crate) bytes: Vec<u8>,
     signature: Signature,
-    key_id: KeyId,
+    key_id: MinisignKeyId,
 }
 
 impl FileSignature {
@@ -59,7 +59,8 @@ impl FileSignature {
         let text = std::str::from_utf8(&bytes).map_err(|_| TrustError::NotASignature)?;
         let signature = Signature::decode(text).map_err(|_| TrustError::NotASignature)?;
         let second = text.lines().nth(1).and_then(|line| STANDARD.decode(line).ok());
-        let key_id = second.and_then(|decoded| KeyId::of(&decoded)).ok_or(TrustError::NotASignature)?;
+        let key_id =
+            second.and_then(|decoded| MinisignKeyId::of(&decoded)).ok_or(TrustError::NotASignature)?;
         Ok(Self { bytes, signature, key_id })
     }
 

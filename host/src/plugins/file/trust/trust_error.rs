@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::signature_file::{ENDING, LEGACY_BYTES_MAX, SIGNATURE_BYTES_MAX};
-use crate::config::KeyId;
+use crate::config::MinisignKeyId;
 
 /// The reason why a plugin file is not trusted.
 #[derive(Debug, Clone)]
@@ -23,9 +23,9 @@ pub enum TrustError {
     /// The signature is by a key that the config does not have.
     OtherKey {
         /// Of the signature.
-        found: KeyId,
+        found: MinisignKeyId,
         /// Of the config.
-        trusted: Vec<KeyId>,
+        trusted: Vec<MinisignKeyId>,
     },
     /// The signature is not of these bytes.
     Changed,
