@@ -1,4 +1,4 @@
-//! What the operator wants: defaults, then `config.toml`, then `FRAMEX_` variables, then flags.
+//! The config of the operator: defaults, then `config.toml`, then `FRAMEX_` variables, then flags.
 //!
 //! Everything is read and checked once, at the edge; a [`Config`] that exists is right, and nothing
 //! inside the host checks it again.
@@ -52,9 +52,9 @@ pub use values::{
 pub struct Config {
     /// The file that it was read from, as it was given.
     pub file: PathBuf,
-    /// Shown as served-by and sent to peers: 1 to 64 bytes of printable ASCII without spaces.
+    /// Shown as served-by, and sent to peers: 1 to 64 bytes of printable ASCII without spaces.
     pub host_id: HostId,
-    /// Where plugin files lie; absolute.
+    /// The folder of plugin files; absolute.
     pub plugin_dir: PathBuf,
     /// Private: the lock, the admin socket, staged copies of plugins; absolute.
     pub state_dir: PathBuf,
@@ -64,27 +64,27 @@ pub struct Config {
     pub server: Server,
     /// The certificate of the public listener; without one, it speaks plain HTTP.
     pub server_tls: Option<ServerTls>,
-    /// Where the admin API listens, a unix socket; absolute.
+    /// The unix socket of the admin API; absolute.
     pub admin_socket: PathBuf,
-    /// Where it listens as well, over TCP.
+    /// The TCP listener of the admin API.
     pub admin_tcp: Option<AdminTcp>,
     /// Peers, and which functions run there.
     pub proxy: Proxy,
-    /// How many calls of plugins and functions run here at once, and how many wait.
+    /// The limits of concurrent and queued calls of plugins and functions.
     pub limits: CallLimits,
-    /// How plugins are replaced.
+    /// The replacement of plugins.
     pub reload: Reload,
-    /// Whose plugin files are loaded.
+    /// The plugin files that are trusted.
     pub trust: Trust,
-    /// How the host logs.
+    /// The log of the host.
     pub log: Log,
-    /// Who may call which functions; without any, whoever gets to the door may call all.
+    /// The callers with their functions; without any, every client of the listener may call all.
     pub callers: Callers,
     plugin_settings: BTreeMap<String, PluginSettings>,
     auth: Option<AuthRules>,
     proxy_auth: AuthRules,
     has_default_host_id: bool,
-    /// Variables that begin as those of the config do, and name no key.
+    /// Variables with the prefix of the config that resemble no key.
     stray_variables: Vec<String>,
     literal_secrets: Vec<String>,
     readable_by_others: bool,
@@ -92,8 +92,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The files that this config was read from: the config file, and those that secrets, certificates and keys of
-    /// plugins' signatures are in.
+    /// Returns the files that this config was read from: the config file, and the files of secrets, certificates and keys
+    /// of plugins' signatures.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
@@ -111,60 +111,58 @@ impl Config {
         std::iter::once(self.file.clone()).chain(files).chain(of_tls).chain(of_trust).collect()
     }
 
-    /// The rules that the HTTP door enforces: those of `[auth]` where it has some, otherwise those
-    /// of `[plugins.proxy.auth]`: callers alone do not open what these protect.
+    /// Returns the rules that the public listener enforces: `auth.rules`, or without them the rules of
+    /// `[plugins.proxy.auth]`, also if there are callers.
     ///
-    /// [`REMOTE_PATH`] has its own door: there, being able to seal is the proof.
+    /// [`REMOTE_PATH`] does not follow them: there, a sealed frame is the proof.
     #[must_use]
-    pub fn door_rules(&self) -> &AuthRules {
+    pub fn listener_rules(&self) -> &AuthRules {
         self.auth.as_ref().unwrap_or(&self.proxy_auth)
     }
 
-    /// The secrets for [`REMOTE_PATH`]: the first seals, all of them open; empty without any.
+    /// Returns the secrets for [`REMOTE_PATH`]: the first seals, all of them open.
     ///
-    /// They are those of `[plugins.proxy.auth]`, by the usual precedence of its rules, otherwise
-    /// those of the rule of `[auth]` for exactly this path: a rule like `/api/v1/*` there holds the
-    /// keys of callers, which peers do not know.
+    /// They come from `[plugins.proxy.auth]`, by the usual precedence of its rules, otherwise from the rule of `[auth]`
+    /// for exactly this path: a rule like `/api/v1/*` there holds the keys of callers, which peers do not know.
     #[must_use]
     pub fn sealing_secrets(&self) -> &[Secret] {
         let of_callers = || self.auth.as_ref().and_then(|rules| rules.keys_of(REMOTE_PATH));
         self.proxy_auth.keys_for(REMOTE_PATH).or_else(of_callers).unwrap_or_default()
     }
 
-    /// The secret that seals calls to `peer`: its own where it has one, otherwise the first of
-    /// [`Config::sealing_secrets`].
+    /// Returns the secret that seals calls to `peer`: its own, or else the first of [`Config::sealing_secrets`].
     #[must_use]
     pub fn sealing_secret_for<'a>(&'a self, peer: &'a ConfiguredPeer) -> Option<&'a Secret> {
         peer.key.as_ref().or_else(|| self.sealing_secrets().first())
     }
 
-    /// The config file, absolute and without links; as far as the system says.
+    /// Returns the config file, absolute and without links, if the system can resolve it.
     #[must_use]
     pub fn absolute_file(&self) -> PathBuf {
         absolute_file(&self.file)
     }
 
-    /// The id of the host where the config says one: without, each start has another.
+    /// Returns the id of the host if the config has one: otherwise each start has another.
     #[must_use]
     pub fn configured_host_id(&self) -> Option<&str> {
         (!self.has_default_host_id).then_some(&*self.host_id)
     }
 
-    /// Whether plugins are looked for in the folder `plugins` beside the config file, which may be missing.
+    /// Returns true if the plugin directory is `plugins` beside the config file, which may be missing.
     #[must_use]
     pub fn has_default_plugin_dir(&self) -> bool {
         let file = std::path::absolute(&self.file).unwrap_or_default();
         file.parent().is_some_and(|folder| self.plugin_dir == folder.join("plugins"))
     }
 
-    /// The table `[plugins.NAME]` as JSON; an empty object where there is none.
+    /// Returns the table `[plugins.NAME]` as JSON; an empty object if there is none.
     #[must_use]
     pub fn plugin_settings(&self, plugin: &str) -> Value {
         let settings = self.plugin_settings.get(plugin).map(|settings| settings.table.clone());
         settings.unwrap_or_else(|| Value::Object(Map::new()))
     }
 
-    /// Where the values of that table were written, as `config_origins` of the ABI has it.
+    /// Returns the origins of the values of that table, as `config_origins` of the ABI has them.
     #[must_use]
     pub fn plugin_origins(&self, plugin: &str) -> Value {
         let settings = self.plugin_settings.get(plugin).map(|settings| settings.origins.clone());

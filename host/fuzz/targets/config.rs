@@ -17,7 +17,7 @@ fuzz_target!(|said: &str| {
             let shown = [format!("{config:?}"), config.dump().to_string(), config.warnings().join("\n")];
             assert!(shown.iter().take(2).all(|text| !text.is_empty()));
             let _files = config.files();
-            let _rules = (config.door_rules(), config.sealing_secrets(), config.access());
+            let _rules = (config.listener_rules(), config.sealing_secrets(), config.access());
         }
         Err(error) => {
             let text = error.to_string();

@@ -1,10 +1,10 @@
-//! Who may ask the public listener for what, with a key and without: one decision, made from the config alone. The
-//! doors, the catalogue, OpenAPI and `check` follow it.
+//! The access to the public listener, with a key and without: one decision, made from the config alone, which the
+//! listeners, the catalogue, OpenAPI and `check` follow.
 
 use super::{AuthRules, Callers, Config};
 use crate::api::{FUNCTIONS_PATH, OPENAPI_PATH};
 
-/// Who may ask the public listener for what.
+/// The access to the public listener.
 #[derive(Debug, Clone)]
 pub struct Access {
     rules: AuthRules,
@@ -13,42 +13,42 @@ pub struct Access {
     names: Option<Vec<String>>,
 }
 
-/// Who may call by a sealed frame.
+/// The senders whose sealed frames are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SealedCalls {
     /// A host or a caller with a key of this config.
     WithKey,
-    /// Every user of this machine: there is no key, and frames are sealed with one that is public.
+    /// Every user of this machine: without a key, frames are sealed with a public one.
     Keyless,
-    /// No frame is taken: there is no key, and the rules or the listener do not permit keyless calls.
+    /// None: there is no key, and the rules or the listener do not permit keyless calls.
     Closed(Closed),
 }
 
-/// Why keyless frames are refused.
+/// The reason for which keyless frames are refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Closed {
     /// Other machines can reach the listener.
     Reachable,
-    /// `auth.callers` names who may call.
+    /// `auth.callers` names callers.
     Callers,
-    /// This rule asks plain calls for a key: a keyless frame would be the way around it.
+    /// This rule asks plain calls for a key, which a keyless frame would evade.
     Rule(String),
 }
 
 impl Access {
-    /// The rules that protect paths.
+    /// Returns the rules that protect paths.
     #[must_use]
     pub fn rules(&self) -> &AuthRules {
         &self.rules
     }
 
-    /// The named callers.
+    /// Returns the named callers.
     #[must_use]
     pub fn callers(&self) -> &Callers {
         &self.callers
     }
 
-    /// Who may call by a sealed frame.
+    /// Returns the senders whose sealed frames are accepted.
     #[must_use]
     pub fn sealed(&self) -> &SealedCalls {
         &self.sealed
@@ -66,8 +66,8 @@ impl Access {
         self.needs_key(&format!("{FUNCTIONS_PATH}/*"))
     }
 
-    /// The names, besides addresses and `localhost`, by which requests without a key may ask for this listener; `None`
-    /// if any name will do.
+    /// Returns the names, besides addresses and `localhost`, by which requests without a key may ask for this listener;
+    /// `None` allows any name.
     #[must_use]
     pub fn names(&self) -> Option<&[String]> {
         self.names.as_deref()
@@ -82,18 +82,18 @@ impl Access {
 }
 
 impl Config {
-    /// Decides who may ask the public listener for what.
+    /// Decides the access to the public listener.
     #[must_use]
     pub fn access(&self) -> Access {
         Access {
-            rules: self.door_rules().clone(),
+            rules: self.listener_rules().clone(),
             callers: self.callers.clone(),
             sealed: self.sealed_calls(),
             names: self.names_of_listener(),
         }
     }
 
-    /// Who may call by a sealed frame: without a key only where plain calls need none either.
+    /// Decides whose sealed frames are accepted: without a key, only where plain calls need none either.
     #[must_use]
     pub fn sealed_calls(&self) -> SealedCalls {
         if !self.sealing_secrets().is_empty() || self.callers.keys().next().is_some() {
@@ -105,8 +105,8 @@ impl Config {
         if !self.server.is_loopback() {
             return SealedCalls::Closed(Closed::Reachable);
         }
-        // Also a rule for a single function: a frame says which function it calls only once it is open.
-        let protects_calls = self.door_rules().iter().find(|(pattern, _)| pattern.covers_calls());
+        // A rule for a single function counts as well: a frame names its function only once it is open.
+        let protects_calls = self.listener_rules().iter().find(|(pattern, _)| pattern.covers_calls());
         match protects_calls {
             Some((pattern, _)) => SealedCalls::Closed(Closed::Rule(pattern.to_string())),
             None => SealedCalls::Keyless,
@@ -120,7 +120,7 @@ impl Config {
     }
 
     /// On a loopback listener, a web page can ask by a name that its owner has bound to this machine. Elsewhere, names
-    /// are checked once the config has some.
+    /// are checked if the config has some.
     fn names_of_listener(&self) -> Option<Vec<String>> {
         let names = &self.server.names;
         let is_any = names.iter().any(|name| name == "*") || (names.is_empty() && !self.server.is_loopback());
@@ -174,7 +174,7 @@ mod tests {
         ] {
             let expected = if closes { closed_by(path) } else { KEYLESS };
             check(&rule("auth", path), &expected);
-            // Those of the proxy seal where they cover its path, and protect where there is no `[auth]`.
+            // Rules of the proxy seal where they cover its path, and protect where there is no `[auth]`.
             let seals = ["/*", "/api/*", "/api/v1/*", "/api/v1/proxy/*"].contains(&path);
             check(&rule("plugins.proxy.auth", path), if seals { &WITH_KEY } else { &expected });
             check(&format!("{caller}{}", rule("plugins.proxy.auth", path)), &WITH_KEY);

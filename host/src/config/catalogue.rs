@@ -1,19 +1,19 @@
-//! With which key peers are asked for their catalogues, and which are asked at all.
+//! The requests for catalogues of peers: to which peers, and with which key.
 
 use super::{Config, ConfiguredPeer, Secret};
 use crate::api::{FUNCTIONS_PATH, OPENAPI_PATH, REMOTE_PATH};
 
 impl Config {
-    /// Whether `peer` is asked for its catalogue: where its functions may be called as well, of which it tells.
+    /// Returns true if `peer` is asked for its catalogue: if its functions may be called, too.
     #[must_use]
     pub fn asks_for_catalogue(&self, peer: &ConfiguredPeer) -> bool {
         peer.allows(FUNCTIONS_PATH) && peer.allows(REMOTE_PATH)
     }
 
-    /// The key that opens catalogues of peers: the first one of the rule of `[plugins.proxy.auth]` for exactly that path,
-    /// or else for exactly the path of OpenAPI. None that could seal a call: a key that seals never travels.
+    /// Returns the key that opens catalogues of peers: the first key of the rule of `[plugins.proxy.auth]` for exactly
+    /// that path, or else for exactly the path of OpenAPI. A key that could seal a call never travels.
     ///
-    /// A rule for more paths has keys that open more than lists; peers are not told of those.
+    /// A rule for more paths has keys that open more than lists; peers do not get them.
     #[must_use]
     pub fn catalogue_key(&self) -> Option<&Secret> {
         self.rule_of_catalogues().map(|(_, key)| key).filter(|key| !self.seals(key) && fits_header(key))
@@ -24,7 +24,7 @@ impl Config {
         key_of(FUNCTIONS_PATH).or_else(|| key_of(OPENAPI_PATH))
     }
 
-    /// Whether calls are sealed with it, here or by whoever else has it.
+    /// Returns true if calls are sealed with the key, here or by peers and callers.
     pub(super) fn seals(&self, key: &Secret) -> bool {
         let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
         let mut sealing = self.sealing_secrets().iter().chain(of_peers).chain(self.callers.keys());
@@ -32,7 +32,7 @@ impl Config {
     }
 }
 
-/// Whether it can stand in the header `Authorization`.
+/// Returns true if the key can stand in the header `Authorization`.
 pub(super) fn fits_header(key: &Secret) -> bool {
     http::HeaderValue::from_str(key.expose()).is_ok()
 }

@@ -1,6 +1,6 @@
-//! From the raw shape to the checked [`Config`]: every value is looked at, and every problem kept.
+//! Checks the raw document: every value, with every problem.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::base::{HostId, PLUGIN_NAME_BYTES_MAX, is_plugin_name};
 
@@ -21,7 +21,7 @@ use crate::config::key::{KeyPath, redact};
 use crate::config::keys::{self, RawAuth, RawConfig};
 use crate::config::read::Sources;
 use crate::config::values::BROKEN_KEY;
-use callers::PlacedKeys;
+use callers::CallerKeys;
 
 pub use tls::why_distrusted;
 pub(super) use validator::Validator;
@@ -30,7 +30,7 @@ use super::{AuthRules, Callers, Config, ConfigError, Environment, LocalEndpoints
 use crate::api::REMOTE_PATH;
 
 const HOST_ID_BYTES_MAX: usize = 64;
-/// What a default host id has after the name of the machine: `-` and 8 digits.
+/// The end of a default host id, after the name of the machine: `-` and 8 digits.
 const HOST_ID_RANDOM_BYTES: usize = 9;
 
 /// Checks everything.
@@ -39,17 +39,15 @@ pub(super) fn config(
     sources: &Sources,
     environment: &Environment,
 ) -> Result<Config, ConfigError> {
-    let file = sources.file().to_owned();
-    let folder = folder_of(&file).map_err(|error| ConfigError::Unreadable(file.clone(), error))?;
-    let mut validator = Validator::new(sources, environment, folder);
+    let mut validator = Validator::new(sources, environment)?;
     keys::fill_in(&mut raw);
     let server = raw.server.check(&mut validator);
     let (proxy, proxy_auth) = proxy::proxy(&mut validator, raw.plugins.proxy);
     let state_dir = validator.folder("state_dir", raw.state_dir, "state");
     let has_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    let (auth, callers, keys_of_callers) = validator.auth(raw.auth, has_client_ca);
+    let (auth, callers, caller_keys) = validator.auth(raw.auth, has_client_ca);
     let config = Config {
-        file,
+        file: sources.file().to_owned(),
         has_default_host_id: raw.host_id.is_none(),
         host_id: validator.host_id(raw.host_id),
         plugin_dir: validator.folder("plugin_dir", raw.plugin_dir, "plugins"),
@@ -73,7 +71,7 @@ pub(super) fn config(
         readable_by_others: false,
         has_text: false,
     };
-    validator.check_keys_of_callers(&keys_of_callers, &config);
+    validator.check_caller_keys(&caller_keys, &config);
     validator.cross_checks(&config);
     if config.sealing_secrets().iter().any(Secret::is_broken_key) {
         let of_proxy = config.proxy_auth.keys_for(REMOTE_PATH).is_some();
@@ -83,15 +81,13 @@ pub(super) fn config(
     validator.finish(config)
 }
 
-/// Checks only what says where the host is.
+/// Checks only the keys that say where the host listens.
 pub(super) fn local_endpoints(
     raw: RawConfig,
     sources: &Sources,
     environment: &Environment,
 ) -> Result<LocalEndpoints, ConfigError> {
-    let file = sources.file();
-    let folder = folder_of(file).map_err(|error| ConfigError::Unreadable(file.to_owned(), error))?;
-    let mut validator = Validator::new(sources, environment, folder);
+    let mut validator = Validator::new(sources, environment)?;
     let state_dir = validator.folder("state_dir", raw.state_dir, "state");
     let endpoints = LocalEndpoints {
         listen: raw.server.check(&mut validator).listen(),
@@ -107,35 +103,26 @@ pub(super) fn trust(
     sources: &Sources,
     environment: &Environment,
 ) -> Result<Trust, ConfigError> {
-    let file = sources.file();
-    let folder = folder_of(file).map_err(|error| ConfigError::Unreadable(file.to_owned(), error))?;
-    let mut validator = Validator::new(sources, environment, folder);
+    let mut validator = Validator::new(sources, environment)?;
     let trust = trust::trust(&mut validator, raw.trust);
     validator.finish(trust)
 }
 
-/// The folder that relative paths are relative to, absolute, so that it stays the same.
-fn folder_of(file: &Path) -> std::io::Result<PathBuf> {
-    let mut folder = std::path::absolute(file)?;
-    folder.pop();
-    Ok(folder)
-}
-
 impl Validator<'_> {
-    /// Either part of `[auth]` alone will do.
+    /// Checks `[auth]`; one of its keys is enough.
     fn auth(
         &mut self,
         raw: Option<RawAuth>,
         has_client_ca: bool,
-    ) -> (Option<AuthRules>, Callers, PlacedKeys) {
+    ) -> (Option<AuthRules>, Callers, CallerKeys) {
         let Some(raw) = raw else { return Default::default() };
         if raw.rules.is_none() && raw.callers.is_none() {
             self.problem(&KeyPath::of("auth"), "`auth` needs the key `rules` or `callers`".to_owned());
         }
         let rules = raw.rules.map(|rules| self.rules(&KeyPath::of("auth.rules"), &rules));
-        let (callers, placed) =
+        let (callers, known_keys) =
             raw.callers.map(|callers| self.callers(callers, has_client_ca)).unwrap_or_default();
-        (rules, callers, placed)
+        (rules, callers, known_keys)
     }
 
     fn host_id(&mut self, raw: Option<String>) -> HostId {
@@ -189,7 +176,7 @@ impl Validator<'_> {
     }
 }
 
-/// The name of the machine and a random part: two hosts on one machine differ.
+/// Returns the name of the machine with a random part: two hosts on one machine differ.
 fn default_host_id(machine: &str) -> HostId {
     let clean = |character: char| {
         if character.is_ascii_graphic() { character } else { '-' }
@@ -212,6 +199,7 @@ fn machine_name() -> String {
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
+    use std::path::Path;
     use std::time::Duration;
 
     use super::*;
@@ -268,7 +256,7 @@ mod tests {
         assert_eq!(config.admin_socket, folder.join("state/admin.sock"));
         assert_eq!(config.reload, reload);
         assert_eq!(config.log, Log { level: LogLevel::Info, format: LogFormat::Text });
-        assert!(config.door_rules().is_empty() && config.sealing_secrets().is_empty());
+        assert!(config.listener_rules().is_empty() && config.sealing_secrets().is_empty());
         assert_eq!(config.plugin_settings("demo"), serde_json::json!({}));
     }
 

@@ -1,10 +1,10 @@
-//! What can be wrong with a configuration, one sentence a problem.
+//! The errors of a config, one sentence for each problem.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Why there is no configuration. The texts never hold a secret.
+/// The reason for which there is no config. The texts never hold a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -14,28 +14,28 @@ pub enum ConfigError {
     /// The path leads to a directory.
     #[error("config file `{}` is a directory", .0.display())]
     Directory(PathBuf),
-    /// The file is there and cannot be read; the cause is the source.
+    /// The file cannot be read; the cause is the source.
     #[error("config file `{}` cannot be read", .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
-    /// The file is longer than what is read.
+    /// The file is longer than 1 MiB.
     #[error("config file `{}` has more than 1048576 bytes, the most that are read", .0.display())]
     TooLarge(PathBuf),
-    /// The file is a pipe that has no text for a reload.
+    /// The file is a pipe without text at a reload.
     #[error(
-        "config file `{}` is not a regular file and gives no text any more, so the config in force stays: a reload needs a \
+        "config file `{}` is not a regular file and has no more text, so the config in force stays: a reload needs a \
          regular file", .0.display()
     )]
     Drained(PathBuf),
     /// The file has bytes that are not UTF-8; the first is in this line, counted from 1.
     #[error("config file `{}` is not UTF-8 text, see line {}", .0.display(), .1)]
     NotText(PathBuf, usize),
-    /// What the file, the variables or the flags say is wrong: one line a problem, in the order of the file.
+    /// Values of the file, the variables or the flags are wrong: one line for each problem, in the order of the file.
     #[error("{}", lines(.0))]
     Invalid(Vec<ConfigProblem>),
 }
 
 impl ConfigError {
-    /// The problems one by one; empty where the file could not be read at all.
+    /// Returns the problems; none if the file could not be read at all.
     #[must_use]
     pub fn problems(&self) -> &[ConfigProblem] {
         if let Self::Invalid(problems) = self { problems } else { &[] }
@@ -46,12 +46,12 @@ fn lines(problems: &[ConfigProblem]) -> String {
     problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// One thing that is wrong, and where.
+/// One wrong value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Who said it.
+    /// The origin of the value.
     pub origin: ValueOrigin,
-    /// What is wrong, with the key, in one sentence.
+    /// One sentence with the key.
     pub text: String,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// Who said a value. The order is the one in which problems are listed.
+/// The origin of a value, in the order in which problems are listed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValueOrigin {
     /// The file, with the line where that is known and the column in characters for a fault of

@@ -1,11 +1,11 @@
-//! Names of keys: how they are written in errors, which are known, and which one was meant.
+//! Names of keys, and texts of the user, as errors show them.
 
 use std::fmt;
 
 /// Longest part of the user's own text that an error repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
 
-/// The way to one value, from the top: names of tables, then of the key. `[0]` is a place in a list.
+/// The path to one value: names of tables, then of the key. `[0]` is an index in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct KeyPath(Vec<String>);
 
@@ -25,7 +25,7 @@ impl KeyPath {
         Self(parts)
     }
 
-    /// The place in a list, from 0.
+    /// Returns the path of an element of a list, counted from 0.
     pub(super) fn element(&self, index: usize) -> Self {
         self.child(&format!("[{index}]"))
     }
@@ -42,12 +42,12 @@ impl KeyPath {
         self.0.starts_with(&other.0)
     }
 
-    /// The dotted key without quotes: to look a known key up, not to show.
+    /// Returns the dotted key without quotes, to look up a known key, not to show.
     pub(super) fn dotted(&self) -> String {
         self.0.join(".")
     }
 
-    /// Whether the values below may be secrets, or URLs with one inside: they are not repeated.
+    /// Returns true if the values below may be secrets, or URLs with one inside: errors do not repeat them.
     pub(super) fn is_sensitive(&self) -> bool {
         match self.0.as_slice() {
             [first, ..] if first == "auth" || first == "plugins" => true,
@@ -59,7 +59,7 @@ impl KeyPath {
         }
     }
 
-    /// Whether it lies in the table of a plugin, whose types the host does not know.
+    /// Returns true if it lies in the table of a plugin, whose types the host does not know.
     pub(super) fn is_of_plugin(&self) -> bool {
         self.0.len() > 2 && self.0[0] == "plugins" && self.0[1] != "proxy"
     }
@@ -69,11 +69,11 @@ impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         for (index, part) in self.0.iter().enumerate() {
-            let is_place = part.starts_with('[') && part.ends_with(']');
-            if index > 0 && !is_place {
+            let is_index = part.starts_with('[') && part.ends_with(']');
+            if index > 0 && !is_index {
                 f.write_str(".")?;
             }
-            if is_place || (!part.is_empty() && part.bytes().all(bare)) {
+            if is_index || (!part.is_empty() && part.bytes().all(bare)) {
                 f.write_str(part)?;
             } else {
                 write!(f, "\"{}\"", redact(part))?;
@@ -83,8 +83,8 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// The user's own text as an error repeats it: bounded, on one line, without what may be a secret in a URL: its user
-/// and password, its path, query and fragment.
+/// Returns the user's text as an error repeats it: bounded, on one line, without the parts of a URL that may be secret:
+/// user and password, path, query and fragment.
 pub(super) fn redact(text: &str) -> String {
     let without_password = text.rsplit_once('@').map(|(before, host)| {
         let scheme = before.find("://").map_or("", |end| &before[..end + 3]);

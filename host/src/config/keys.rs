@@ -248,7 +248,7 @@ table! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     #[non_exhaustive]
     Log, RawLog in "log" {
-        /// The least important level that is shown.
+/// The least important level that is logged.
         "level" level: LogLevel = LogLevel::Info, Restart;
         /// Lines for people, or one JSON object a line.
         "format" format: LogFormat = LogFormat::Text, Restart;
@@ -256,13 +256,13 @@ table! {
 }
 
 impl Server {
-    /// Returns where it listens.
+    /// Returns the address that it listens on.
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
     }
 
-    /// Whether only this machine can reach the listener.
+    /// Returns true if only this machine can reach the listener.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.host.to_canonical().is_loopback()
@@ -270,13 +270,13 @@ impl Server {
 }
 
 impl Proxy {
-    /// The peers that `function` is configured to run on; empty for one that runs here.
+    /// Returns the peers that `function` is configured to run on; none if it runs here.
     #[must_use]
     pub fn urls_of(&self, function: &FunctionName) -> &[PeerUrl] {
         self.functions.get(function).map_or(&[], Vec::as_slice)
     }
 
-    /// The peer with that URL.
+    /// Returns the peer with that URL.
     #[must_use]
     pub fn peer(&self, url: &PeerUrl) -> Option<&ConfiguredPeer> {
         self.peers.iter().find(|peer| peer.url == *url)

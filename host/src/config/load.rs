@@ -6,7 +6,7 @@ use super::read::{file, layers};
 use super::{Config, ConfigError, Environment, LocalEndpoints, Overrides, Trust, check};
 
 impl Config {
-    /// Reads the file, at most 1 MiB, and lays the variables of this process and `overrides` over it.
+    /// Reads the file, at most 1 MiB, the variables of this process, which override it, and `overrides`.
     ///
     /// # Errors
     /// [`ConfigError`], with every problem that could be found in one go.
@@ -14,8 +14,8 @@ impl Config {
         Self::load_with(path, &Environment::of_process(), overrides)
     }
 
-    /// Reads the file again for a reload. A pipe gives its text once: one without text is refused, because it would put
-    /// every key back to its default.
+    /// Reads the file again for a reload. A pipe gives its text once: one without text is refused, because it would
+    /// reset every key to its default.
     ///
     /// # Errors
     /// As [`Config::load`], and [`ConfigError::Drained`].
@@ -36,15 +36,7 @@ impl Config {
         environment: &Environment,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
-        Self::from_file(&file::config_file(path)?, path, environment, overrides)
-    }
-
-    fn from_file(
-        file: &file::ConfigFile,
-        path: &Path,
-        environment: &Environment,
-        overrides: &Overrides,
-    ) -> Result<Self, ConfigError> {
+        let file = file::config_file(path)?;
         let mut config = Self::from_text(&file.text, path, environment, overrides)?;
         config.readable_by_others = file.readable_by_others;
         config.has_text = !file.text.trim().is_empty();
@@ -55,7 +47,7 @@ impl Config {
     /// relative paths are relative to its folder.
     ///
     /// # Errors
-    /// As [`Config::load`], without those of reading the file.
+    /// As [`Config::load`], except errors of the file.
     pub fn from_text(
         text: &str,
         path: &Path,
@@ -66,21 +58,21 @@ impl Config {
         check::config(raw, &sources, environment)
     }
 
-    /// The table `[trust]` of a file and of variables alone: the secrets that the rest names need not be there.
+    /// Reads the table `[trust]` of a file and of variables alone: secrets of other tables need not exist.
     ///
     /// # Errors
-    /// As [`Config::load_with`], without what is wrong with values of other tables.
+    /// As [`Config::load_with`], except wrong values of other tables.
     pub fn trust_of(path: &Path, environment: &Environment) -> Result<Trust, ConfigError> {
         let file = file::config_file(path)?;
         let (raw, sources) = layers::merge(&file.text, path, environment, &Overrides::default())?;
         check::trust(raw, &sources, environment)
     }
 
-    /// Reads where a host of this config is reached, out of the file and the variables of this process, and no
-    /// secret: whoever runs a command need not have those of the daemon.
+    /// Reads the endpoints of a host from the file and the variables of this process, without secrets: commands run
+    /// without the secrets of the daemon.
     ///
     /// # Errors
-    /// As [`Config::load`], for unknown keys and wrong types anywhere, and for wrong values of what is read.
+    /// As [`Config::load`], for unknown keys and wrong types anywhere, and for wrong values of these keys.
     pub fn local_endpoints(path: &Path) -> Result<LocalEndpoints, ConfigError> {
         Self::local_endpoints_with(path, &Environment::of_process())
     }

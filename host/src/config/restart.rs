@@ -1,4 +1,4 @@
-//! What a running host cannot change: these keys keep their values until the next start, and are named.
+//! The keys that a running host cannot change: they keep their values until the next start.
 
 use std::sync::Arc;
 
@@ -6,8 +6,7 @@ use super::Config;
 use super::keys::put_back;
 
 impl Config {
-    /// Puts back what `running`, which this config is to replace, cannot change without a restart; answers the keys
-    /// that say something else now.
+    /// Takes the values that need a restart from `running`, which this config replaces; returns the keys that differ.
     pub fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
         let mut kept = Vec::new();
         let both_default = self.has_default_host_id && running.has_default_host_id;
@@ -20,7 +19,7 @@ impl Config {
         keep("state_dir", put_back(&mut self.state_dir, &running.state_dir));
         keep("admin.socket", put_back(&mut self.admin_socket, &running.admin_socket));
         match (&mut self.admin_tcp, &running.admin_tcp) {
-            // Its token is replaced at once: whoever knows the old one may be why.
+            // The token is replaced at once: the old one may be known to others.
             (Some(now), Some(before)) => keep("admin.listen", put_back(&mut now.listen, &before.listen)),
             (None, None) => {}
             (now, before) => {

@@ -1,4 +1,4 @@
-//! What the tests of this module share.
+//! Helpers of the tests of this module.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub(super) fn config(text: &str) -> Config {
     load(text, &Environment::default(), &Overrides::default()).unwrap()
 }
 
-/// What is said about a text; empty if nothing is wrong.
+/// Returns the problems of a text.
 pub(super) fn problems(text: &str) -> String {
     problems_of(text, &Environment::default(), &Overrides::default())
 }

@@ -53,7 +53,7 @@ fn check(config: &str, expected: Open) {
         "openapi": word(expected.openapi), "names": ["test", "a"], "only_from_this_machine": true,
     });
     assert_eq!(said["access"], access, "{config}");
-    let is_warned = said["warnings"].to_string().contains("`/api/v1/proxy/remote` answers nobody");
+    let is_warned = said["warnings"].to_string().contains("`/api/v1/proxy/remote` answers no host");
     assert_eq!(is_warned, expected.sealed == "closed", "{config}");
     let host = builder.start();
     let status = |is_open: bool| if is_open { 200 } else { 401 };

@@ -162,7 +162,7 @@ fn certificates_open_no_other_path_and_seal_nothing() {
     let expected = (401, "unauthenticated".to_owned(), "this path needs a valid key".to_owned());
     assert_eq!(refused.unwrap().problem(), expected);
     let exit = host.daemon.run(&["check"]);
-    let warning = "`/api/v1/proxy/remote` answers nobody: no caller of `auth.callers` has a key";
+    let warning = "`/api/v1/proxy/remote` answers no host: no caller of `auth.callers` has a key";
     assert!(exit.stderr.contains(warning) || exit.stdout.contains(warning), "{}{}", exit.stdout, exit.stderr);
     host.daemon.stop();
 }

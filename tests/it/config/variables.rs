@@ -9,7 +9,7 @@ use super::check_refused;
 fn variables_of_an_image_do_not_keep_the_host_from_starting() {
     let names = ["FRAMEX_VERSION", "FRAMEX_HOME", "FRAMEX_BUILD_DATE"];
     let builder = names.iter().fold(Daemon::builder(), |builder, name| builder.variable(name, "1.2"));
-    let sentence = |name: &str| format!("variable {name} is like no key of the config, and is passed over");
+    let sentence = |name: &str| format!("variable {name} resembles no key of the config, and is ignored");
     let checked = builder.run(&["check"]);
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     for name in names {

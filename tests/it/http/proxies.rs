@@ -51,6 +51,7 @@ fn a_proxy_that_the_config_names_has_as_many_as_all() {
 fn what_is_no_address_is_refused_at_the_start() {
     let exit = host("proxies = [\"nginx\"]\n").run_to_end();
     assert_eq!(exit.code, Some(2));
-    let said = "`server.proxies` has `nginx`, which is no address or network, as in 10.0.0.5 or 10.0.0.0/8";
+    let said =
+        "`server.proxies` has `nginx`, which is not an address or network, as in 10.0.0.5 or 10.0.0.0/8";
     assert!(exit.stderr.contains(said), "{}", exit.stderr);
 }

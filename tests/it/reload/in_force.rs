@@ -268,7 +268,7 @@ fn a_config_that_a_pipe_gives_no_more_does_not_come_into_force() {
     fs::remove_file(&path).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let (_, _, detail) = host.reload_host().problem();
-    assert!(detail.contains("gives no text any more, so the config in force stays"), "{detail}");
+    assert!(detail.contains("has no more text, so the config in force stays"), "{detail}");
     assert_eq!(status_with(&host, "no-key-of-this-host"), 401);
     assert_eq!(status_with(&host, "a-key-for-callers-1234"), 200);
     fs::remove_file(&path).unwrap();

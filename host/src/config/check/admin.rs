@@ -1,4 +1,4 @@
-//! Where the admin API is reached, and where a command of this machine finds its host.
+//! Checks `[admin]`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::config::key::{KeyPath, redact};
 use crate::config::keys::RawAdmin;
 use crate::config::{AdminTcp, Secret};
 
-/// Shortest token in bytes: whoever reaches the listener may try as many as they like.
+/// Shortest token in bytes: a client that reaches the listener can try any number of tokens.
 const TOKEN_BYTES_MIN: usize = 16;
 
 impl Validator<'_> {
@@ -21,7 +21,7 @@ impl Validator<'_> {
         self.folder.join(raw)
     }
 
-    /// The listener and its token: both, or neither.
+    /// Checks the listener and its token: both, or neither.
     pub(in crate::config) fn admin_tcp(&mut self, raw: &RawAdmin) -> Option<AdminTcp> {
         let listen = raw.listen.as_deref().map(|raw| self.admin_listen(raw));
         let token = raw.token.as_deref().map(|raw| self.admin_token(raw));

@@ -1,6 +1,6 @@
 //! Values that are right alone, and cannot be together.
 
-use super::callers::PlacedKeys;
+use super::callers::CallerKeys;
 use super::validator::Validator;
 use crate::api::REMOTE_PATH;
 use crate::config::Config;
@@ -8,13 +8,13 @@ use crate::config::key::KeyPath;
 
 impl Validator<'_> {
     /// Hosts may call everything, and a frame shows nothing but the key: a caller's must not be theirs.
-    pub(in crate::config) fn check_keys_of_callers(&mut self, placed: &PlacedKeys, config: &Config) {
-        for (place, key) in placed {
+    pub(in crate::config) fn check_caller_keys(&mut self, known_keys: &CallerKeys, config: &Config) {
+        for (entry, key) in known_keys {
             if config.sealing_secrets().contains(key) {
                 let text = format!(
-                    "`{place}` is also a key of the rule for `{REMOTE_PATH}`, with which a host may call everything"
+                    "`{entry}` is also a key of the rule for `{REMOTE_PATH}`, with which a host may call everything"
                 );
-                self.problem(place, text);
+                self.problem(entry, text);
             }
         }
     }

@@ -1,11 +1,11 @@
-//! How the peers behind one URL are found: `plugins.proxy.proxy_urls."URL".discover`.
+//! Checks `plugins.proxy.proxy_urls."URL".discover`.
 
 use super::validator::Validator;
 use crate::config::Discover;
 use crate::config::key::{KeyPath, redact};
 
 impl Validator<'_> {
-    /// Checks how the peers behind a URL are found, which stands at `key`. `is_address` says that the URL has no name.
+    /// Checks the discovery at `key`. `is_address` says that the URL has an address instead of a name.
     pub(in crate::config) fn discover(
         &mut self,
         key: &KeyPath,
@@ -29,7 +29,7 @@ impl Validator<'_> {
         if is_address && matches!(discover, Discover::Dns | Discover::Srv) {
             self.problem(
                 key,
-                format!("`{key}` is {}, and the URL has an address and no name", discover.text()),
+                format!("`{key}` is {}, but the URL has an address instead of a name", discover.text()),
             );
         }
         discover
@@ -76,12 +76,12 @@ mod tests {
         }
         assert_eq!(
             problems(&peer("\"http://10.0.0.1\" = { discover = \"dns\" }")),
-            "config.toml line 2: `plugins.proxy.proxy_urls.\"http://10.0.0.1\".discover` is dns, and the URL has an \
-             address and no name"
+            "config.toml line 2: `plugins.proxy.proxy_urls.\"http://10.0.0.1\".discover` is dns, but the URL has an \
+             address instead of a name"
         );
         assert_eq!(
             problems("plugins.proxy.dns_servers = [\"dns.test\"]"),
-            "config.toml line 1: `plugins.proxy.dns_servers` has `dns.test`, which is no address, as in 10.0.0.10 or \
+            "config.toml line 1: `plugins.proxy.dns_servers` has `dns.test`, which is not an address, as in 10.0.0.10 or \
              127.0.0.1:8600"
         );
     }

@@ -14,11 +14,11 @@ impl Validator<'_> {
         let table = KeyPath::of("limits.plugins");
         let mut limits = CallLimits::default();
         for (name, raw) in raw.plugins {
-            let place = table.child(&name);
-            self.plugin_name(&place, &table, &name);
-            let FunctionLimit { in_flight_max, queue_max } = self.limit(&place, raw);
+            let entry = table.child(&name);
+            self.plugin_name(&entry, &table, &name);
+            let FunctionLimit { in_flight_max, queue_max } = self.limit(&entry, raw);
             let Some(in_flight_max) = in_flight_max else {
-                self.problem(&place, format!("`{place}` needs the key `in_flight_max`"));
+                self.problem(&entry, format!("`{entry}` needs the key `in_flight_max`"));
                 continue;
             };
             let queue_max = queue_max.unwrap_or_default();
@@ -26,24 +26,24 @@ impl Validator<'_> {
         }
         let table = KeyPath::of("limits.functions");
         for (name, raw) in raw.functions {
-            let place = table.child(&name);
-            let limit = self.limit(&place, raw);
+            let entry = table.child(&name);
+            let limit = self.limit(&entry, raw);
             if limit == FunctionLimit::default() {
-                let text = format!("`{place}` needs the key `in_flight_max` or `queue_max`");
-                self.problem(&place, text);
+                let text = format!("`{entry}` needs the key `in_flight_max` or `queue_max`");
+                self.problem(&entry, text);
             }
             match FunctionName::new(&name) {
                 Ok(name) => drop(limits.functions.insert(name, limit)),
-                Err(why) => self.problem(&place, format!("`{table}` has `{}`: {why}", redact(&name))),
+                Err(why) => self.problem(&entry, format!("`{table}` has `{}`: {why}", redact(&name))),
             }
         }
         limits
     }
 
-    fn limit(&mut self, place: &KeyPath, raw: RawLimit) -> FunctionLimit {
+    fn limit(&mut self, entry: &KeyPath, raw: RawLimit) -> FunctionLimit {
         let mut count = |key: &str, number: &NumberRule, raw: Option<i64>| {
             raw?;
-            usize::try_from(self.number(&place.child(key), number, raw)).ok()
+            usize::try_from(self.number(&entry.child(key), number, raw)).ok()
         };
         FunctionLimit {
             in_flight_max: count("in_flight_max", &LIMIT_IN_FLIGHT_MAX, raw.in_flight_max),

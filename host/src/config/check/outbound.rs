@@ -1,4 +1,4 @@
-//! Proxies that calls to peers go through, as the usual variables of the environment say: `HTTPS_PROXY`, `HTTP_PROXY`,
+//! Reads the proxies that calls to peers go through from the usual variables of the environment: `HTTPS_PROXY`, `HTTP_PROXY`,
 //! `ALL_PROXY`, `NO_PROXY`, in upper or lower case, by the rules of curl.
 //!
 //! Two things differ. `HTTP_PROXY` counts as well, but not where `REQUEST_METHOD` is set: in a CGI script it would be
@@ -16,7 +16,7 @@ use crate::config::{Environment, OutboundProxies, PeerUrl};
 type Said = (&'static str, String);
 
 impl Validator<'_> {
-    /// Reads the variables. What is wrong with one is a problem only if a peer would be called through it.
+    /// Reads the variables. A fault is a problem only if a peer would be called through that proxy.
     pub(in crate::config) fn outbound_proxies<'p>(
         &mut self,
         peers: impl Iterator<Item = &'p PeerUrl> + Clone,
@@ -49,19 +49,19 @@ impl Validator<'_> {
     }
 }
 
-/// The value of a variable; an empty one says nothing.
+/// Returns the value of a variable that is not empty.
 fn raw(environment: &Environment, name: &str) -> Option<String> {
     let value = environment.variable(name)?;
-    // What is not text is no URL either: it is refused as one.
+    // The check of the URL refuses what is not text.
     let value = value.unwrap_or_else(|bytes| bytes.to_string_lossy().into_owned());
     Some(value).filter(|value| !value.is_empty())
 }
 
-/// What is wrong with the URL of a proxy, without repeating it: it may hold a password.
+/// Returns the fault of a proxy's URL, without the URL: it may hold a password.
 fn fault(value: &str) -> Option<&'static str> {
     let found = Matcher::builder().all(value).build().intercept(&Uri::from_static("http://peer/"));
     let Some(found) = found else {
-        return Some("this is no URL of a proxy");
+        return Some("this is not the URL of a proxy");
     };
     if found.uri().authority().is_none_or(|authority| authority.as_str().contains('@')) {
         return Some("an `@` in the user name or password of a proxy must be written %40");
@@ -148,7 +148,7 @@ mod tests {
             "variable https_proxy: only proxies that are reached by http are supported, as in http://proxy:3128",
         );
         for value in ["http://", "canary canary", "ftp://p:1", "\u{e9}"] {
-            let expected = "variable HTTP_PROXY: this is no URL of a proxy, as in http://proxy:3128";
+            let expected = "variable HTTP_PROXY: this is not the URL of a proxy, as in http://proxy:3128";
             check("HTTP_PROXY", value, expected);
         }
         check("HTTP_PROXY", "http://me:can@ary@p:1", {

@@ -1,4 +1,4 @@
-//! `[plugins.NAME]`: whatever it holds is for that plugin, with where each value was written.
+//! Takes `[plugins.NAME]` for that plugin, with the origin of each value.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::config::PluginSettings;
 use crate::config::key::KeyPath;
 
 impl Validator<'_> {
-    /// Takes the tables as they are; only their names are checked.
+    /// Takes the tables as they are, and checks only their names.
     pub(in crate::config) fn plugin_settings(
         &mut self,
         tables: BTreeMap<String, Map<String, Value>>,
@@ -17,19 +17,20 @@ impl Validator<'_> {
         let key = KeyPath::of("plugins");
         let mut settings = BTreeMap::new();
         for (name, table) in tables {
-            let place = key.child(&name);
-            self.plugin_name(&place, &key, &name);
+            let entry = key.child(&name);
+            self.plugin_name(&entry, &key, &name);
             let mut origins = Vec::new();
-            self.note_origins(&place, &table, &mut origins);
+            self.note_origins(&entry, &table, &mut origins);
             settings.insert(name, PluginSettings { table: table.into(), origins: origins.into() });
         }
         settings
     }
 
-    /// Notes where each value below `place` was written, and the text of one that was only taken for a number, true or false.
-    fn note_origins(&self, place: &KeyPath, table: &Map<String, Value>, origins: &mut Vec<Value>) {
+    /// Notes the origin of each value below `entry`, and the text of a value that was guessed to be a number, true or
+    /// false.
+    fn note_origins(&self, entry: &KeyPath, table: &Map<String, Value>, origins: &mut Vec<Value>) {
         for (name, value) in table {
-            let key = place.child(name);
+            let key = entry.child(name);
             if let Value::Object(below) = value {
                 self.note_origins(&key, below, origins);
                 continue;

@@ -1,4 +1,4 @@
-//! Peers: which there are, what this host may call there, and which functions run there.
+//! Checks `[plugins.proxy]`: the peers, the paths that this host may call there, and the functions that run there.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::config::{AllowedAddresses, AuthRules, ConfiguredPeer, PathPatterns, P
 const PRIORITY: NumberRule = number(0, 0, 255);
 const WEIGHT: NumberRule = number(1, 1, 1000);
 
-/// Checks `[plugins.proxy]`; its `auth.rules` come apart.
+/// Checks `[plugins.proxy]`, and returns its `auth.rules` apart.
 pub(in crate::config) fn proxy(validator: &mut Validator<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
     let mut proxy = raw.check(validator);
     let table = KeyPath::of("plugins.proxy");
@@ -48,33 +48,33 @@ fn peers(
     let key = KeyPath::of("plugins.proxy.proxy_urls");
     let entries: Vec<(KeyPath, String, RawPeer)> = match raw {
         RawPeers::List(urls) => {
-            let entry = |(index, url): (usize, String)| (key.element(index), url, RawPeer::default());
-            urls.into_iter().enumerate().map(entry).collect()
+            let named = |(index, url): (usize, String)| (key.element(index), url, RawPeer::default());
+            urls.into_iter().enumerate().map(named).collect()
         }
         RawPeers::Map(map) => {
-            let entry = |(url, peer): (String, RawPeer)| (key.child(&url), url, peer);
-            let mut entries: Vec<_> = map.into_iter().map(entry).collect();
-            entries.sort_by_key(|(place, _, _)| validator.sources.place(place));
+            let named = |(url, peer): (String, RawPeer)| (key.child(&url), url, peer);
+            let mut entries: Vec<_> = map.into_iter().map(named).collect();
+            entries.sort_by_key(|(entry, _, _)| validator.sources.offset(entry));
             entries
         }
     };
     let mut peers: Vec<ConfiguredPeer> = Vec::with_capacity(entries.len());
-    for (place, text, raw) in entries {
-        let peer_key = raw.key.and_then(|raw| validator.secret(&place.child("key"), &raw));
+    for (entry, text, raw) in entries {
+        let peer_key = raw.key.and_then(|raw| validator.secret(&entry.child("key"), &raw));
         if peer_key.as_ref().is_some_and(Secret::is_broken_key) {
-            let place = place.child("key");
-            validator.problem(&place, format!("`{place}` {BROKEN_KEY}"));
+            let entry = entry.child("key");
+            validator.problem(&entry, format!("`{entry}` {BROKEN_KEY}"));
         }
         let enable = raw.enable.unwrap_or_else(|| vec!["/*".to_owned()]);
-        let enable = validator.patterns(&place.child("enable"), &enable);
-        let disable = validator.patterns(&place.child("disable"), &raw.disable.unwrap_or_default());
-        let priority = validator.number(&place.child("priority"), &PRIORITY, raw.priority);
-        let weight = validator.number(&place.child("weight"), &WEIGHT, raw.weight);
-        let Some(url) = url(validator, &key, &place, &text) else {
+        let enable = validator.patterns(&entry.child("enable"), &enable);
+        let disable = validator.patterns(&entry.child("disable"), &raw.disable.unwrap_or_default());
+        let priority = validator.number(&entry.child("priority"), &PRIORITY, raw.priority);
+        let weight = validator.number(&entry.child("weight"), &WEIGHT, raw.weight);
+        let Some(url) = url(validator, &key, &entry, &text) else {
             continue;
         };
         if peers.iter().any(|peer| peer.url == url) {
-            validator.problem(&place, format!("`{key}` has `{url}` twice"));
+            validator.problem(&entry, format!("`{key}` has `{url}` twice"));
             continue;
         }
         if url.address().is_some_and(|address| !allowed_addresses.allows(address)) {
@@ -82,18 +82,18 @@ fn peers(
                 "`{key}` has `{url}`, which is a link-local or metadata address: it is refused unless \
                  `plugins.proxy.allow_addresses` has it"
             );
-            validator.problem(&place, text);
+            validator.problem(&entry, text);
         }
         let discover =
-            validator.discover(&place.child("discover"), raw.discover.as_deref(), url.address().is_some());
-        let host_id = raw.host_id.and_then(|raw| validator.host_id_at(&place.child("host_id"), &raw));
+            validator.discover(&entry.child("discover"), raw.discover.as_deref(), url.address().is_some());
+        let host_id = raw.host_id.and_then(|raw| validator.host_id_at(&entry.child("host_id"), &raw));
         let bind = raw.bind.unwrap_or(true);
         if host_id.is_some() && !bind {
-            let place = place.child("bind");
+            let entry = entry.child("bind");
             let text = format!(
-                "`{place}` = false contradicts `host_id`: a host that frames do not name cannot be pinned"
+                "`{entry}` = false contradicts `host_id`: frames must name the host that `host_id` pins"
             );
-            validator.problem(&place, text);
+            validator.problem(&entry, text);
         }
         peers.push(ConfiguredPeer {
             url,
@@ -111,10 +111,10 @@ fn peers(
     peers
 }
 
-/// Checks one URL that stands at `place` in `key`.
-fn url(validator: &mut Validator<'_>, key: &KeyPath, place: &KeyPath, text: &str) -> Option<PeerUrl> {
+/// Checks one URL at `entry` in `key`.
+fn url(validator: &mut Validator<'_>, key: &KeyPath, entry: &KeyPath, text: &str) -> Option<PeerUrl> {
     let parsed = PeerUrl::new(text);
-    parsed.map_err(|why| validator.problem(place, format!("`{key}` has `{}`: {why}", redact(text)))).ok()
+    parsed.map_err(|why| validator.problem(entry, format!("`{key}` has `{}`: {why}", redact(text)))).ok()
 }
 
 fn functions(
@@ -124,23 +124,23 @@ fn functions(
 ) -> BTreeMap<FunctionName, Vec<PeerUrl>> {
     let key = KeyPath::of("plugins.proxy.proxy_functions");
     let mut entries: Vec<_> = raw.into_iter().map(|(text, names)| (key.child(&text), text, names)).collect();
-    entries.sort_by_key(|(place, _, _)| validator.sources.place(place));
+    entries.sort_by_key(|(entry, _, _)| validator.sources.offset(entry));
     let mut functions: BTreeMap<FunctionName, Vec<PeerUrl>> = BTreeMap::new();
-    for (place, text, names) in entries {
-        let Some(url) = url(validator, &key, &place, &text) else {
+    for (entry, text, names) in entries {
+        let Some(url) = url(validator, &key, &entry, &text) else {
             continue;
         };
         let Some(peer) = peers.iter().find(|peer| peer.url == url) else {
-            validator.problem(&place, unlisted(&key, &url, peers));
+            validator.problem(&entry, unlisted(&key, &url, peers));
             continue;
         };
-        // Such a function could never be called, however the peers fare: that is no state to start in.
+        // Such a function could never be called.
         if !names.is_empty() && !peer.allows(REMOTE_PATH) {
             let text = format!(
                 "`{key}` has functions for `{url}`, where `white_list`, `enable` and `disable` do not allow \
                  `{REMOTE_PATH}`"
             );
-            validator.problem(&place, text);
+            validator.problem(&entry, text);
         }
         for (index, name) in names.iter().enumerate() {
             match FunctionName::new(name) {
@@ -152,7 +152,7 @@ fn functions(
                 }
                 Err(why) => {
                     let text = format!("`{key}` has `{}` for `{url}`: {why}", redact(name));
-                    validator.problem(&place.element(index), text);
+                    validator.problem(&entry.element(index), text);
                 }
             }
         }
@@ -229,7 +229,8 @@ mod tests {
         assert_eq!((proxy.fallback, proxy.compression), (Fallback::None, FrameCompression::Auto));
         check(
             "fallback = \"locl\"\n",
-            "config.toml line 2: `plugins.proxy.fallback` must be none or local, found `locl`, the nearest is `local`",
+            "config.toml line 2: `plugins.proxy.fallback` must be \
+                 none or local, found `locl`, the nearest is `local`",
         );
     }
 
@@ -238,7 +239,7 @@ mod tests {
         check(
             "proxy_urls = [\"http://me:canary@host\"]\n",
             "config.toml line 2: `plugins.proxy.proxy_urls` has `http://[redacted]@host`: a peer's URL has no user \
-             name or password, the secret belongs into `plugins.proxy.auth.rules`",
+             name or password, put the secret into `plugins.proxy.auth.rules`",
         );
         check(
             "proxy_urls = [\"http://a\",\n\"http://A:80/\"]\n",
@@ -247,7 +248,7 @@ mod tests {
         check(
             "[plugins.proxy.proxy_urls.\"http://me:canary@host\"]\nkey = \"\"\n",
             "config.toml line 2: `plugins.proxy.proxy_urls` has `http://[redacted]@host`: a peer's URL has no user \
-             name or password, the secret belongs into `plugins.proxy.auth.rules`\n\
+             name or password, put the secret into `plugins.proxy.auth.rules`\n\
              config.toml line 3: `plugins.proxy.proxy_urls.\"http://[redacted]@host\".key` has an empty secret",
         );
     }

@@ -1,9 +1,8 @@
 //! TLS of the listener and of calls to peers: PEM files, read and checked once.
 //!
-//! Keys and certificates become rustls configurations here, so that what is wrong with a file is said with its key,
-//! and a reload with a bad file is refused before anything has changed.
+//! Keys and certificates become rustls configurations here, so that errors name the key of the config, and a reload
+//! with a bad file is refused before anything has changed.
 
-use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -16,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::validator::Validator;
 use crate::config::key::KeyPath;
 use crate::config::keys::{RawPeerTls, RawServerTls};
-use crate::config::read::file::{self, Bounded};
+use crate::config::read::file::{self, FileBytes};
 use crate::config::{PeerTls, ServerTls};
 
 mod distrust;
@@ -29,9 +28,9 @@ use pem::{Fault, PemFile};
 
 /// Longest PEM file in bytes: a bundle of all public authorities has a quarter of it.
 const PEM_BYTES_MAX: usize = 1 << 20;
-/// What the listener speaks, the first that a client knows (RFC 7301).
+/// The protocols of the listener, the preferred one first (RFC 7301).
 const LISTENER_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-/// What is spoken to peers.
+/// The protocols of calls to peers.
 const PEER_PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 
 impl Validator<'_> {
@@ -108,7 +107,7 @@ impl Validator<'_> {
             Some(file) => self.good(file, PemFile::authorities)?,
             None => self.system_roots()?,
         };
-        let place = ca.as_ref().map_or_else(|| table.clone(), |file| file.key.clone());
+        let key = ca.as_ref().map_or_else(|| table.clone(), |file| file.key.clone());
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let (verifier, builder) = match (verifier, builder) {
@@ -116,7 +115,7 @@ impl Validator<'_> {
             (verifier, builder) => {
                 let verifier = verifier.err().map(|error| error.to_string());
                 let text = verifier.or(builder.err().map(|error| error.to_string())).unwrap_or_default();
-                self.problem(&place, format!("`{place}` cannot be used: {text}"));
+                self.problem(&key, format!("`{key}` cannot be used: {text}"));
                 return None;
             }
         };
@@ -144,34 +143,33 @@ impl Validator<'_> {
     }
 
     fn pem_file(&mut self, key: &KeyPath, raw: &str) -> Option<PemFile> {
-        // What was pasted in the place of its file may be a private key.
+        // A text that was pasted instead of its path may be a private key.
         if raw.contains("-----") || raw.contains(['\n', '\r']) {
-            let text = format!("`{key}` must be the path of a PEM file, found what is in one");
+            let text = format!("`{key}` must be the path of a PEM file, found the content of one");
             self.problem(key, text);
             return None;
         }
         let path = self.folder.join(raw);
-        let fault = match file::bounded(&path, PEM_BYTES_MAX) {
-            _ if raw.is_empty() || raw.contains('\0') => "which is no path of a file".to_owned(),
-            Ok(Bounded::Bytes(bytes, is_open)) => {
-                return Some(PemFile { key: key.clone(), path, bytes, is_open });
-            }
-            Ok(Bounded::Directory) => "which is a directory".to_owned(),
-            Ok(Bounded::TooLarge) => format!("which has more than {PEM_BYTES_MAX} bytes"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => "which does not exist".to_owned(),
-            Err(error) => format!("which cannot be read: {}", error.kind()),
+        let read = if raw.is_empty() || raw.contains('\0') {
+            Err("is not a path of a file".to_owned())
+        } else {
+            file::bounded(&path, PEM_BYTES_MAX).map_err(|error| error.to_string())
         };
-        self.problem(key, format!("`{key}` is file `{}`, {fault}", path.display()));
-        None
+        let FileBytes { bytes, readable_by_others } = read
+            .map_err(|fault| {
+                self.problem(key, format!("`{key}` is file `{}`, which {fault}", path.display()))
+            })
+            .ok()?;
+        Some(PemFile { key: key.clone(), path, bytes, is_open: readable_by_others })
     }
 
-    /// What `read` makes of a file; a fault becomes a problem.
+    /// Reads a file by `read`; a fault becomes a problem.
     fn good<T>(&mut self, file: &PemFile, read: impl FnOnce(&PemFile) -> Result<T, Fault>) -> Option<T> {
         let (key, path) = (&file.key, file.path.display());
         read(file).map_err(|fault| self.problem(key, format!("`{key}` is file `{path}`, {fault}"))).ok()
     }
 
-    /// A certificate chain with the private key of its first.
+    /// Joins a certificate chain with the private key of its first certificate.
     fn identity(&mut self, cert: PemFile, key: PemFile, provider: &CryptoProvider) -> Option<TlsIdentity> {
         let chain = self.good(&cert, PemFile::certificates);
         let private = self.good(&key, PemFile::private_key);
@@ -211,7 +209,7 @@ impl Validator<'_> {
     }
 }
 
-/// Who somebody is.
+/// A certificate chain with its private key.
 struct TlsIdentity {
     certified: Arc<CertifiedKey>,
     cert: PemFile,
@@ -226,7 +224,7 @@ fn unusable(error: &rustls::Error) -> Fault {
     format!("which cannot be used: {error}")
 }
 
-/// Of all that the files say; two configs with the same are the same.
+/// Returns the digest of all files; configs with equal digests are equal.
 fn digest(files: [Option<&PemFile>; 3]) -> [u8; 32] {
     let mut all = Sha256::new();
     for file in files {

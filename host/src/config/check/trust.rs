@@ -1,7 +1,6 @@
-//! The table `[trust]`: whose plugin files this host loads.
+//! Checks `[trust]`.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -10,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::validator::Validator;
 use crate::config::key::{KeyPath, redact};
 use crate::config::keys::{DIGEST_NEEDED, RawDigests, RawTrust};
-use crate::config::read::file::{self, Bounded};
+use crate::config::read::file;
 use crate::config::{Trust, TrustedKey};
 
 /// Longest file of a public key in bytes; minisign writes about 110.
@@ -18,7 +17,7 @@ const KEY_FILE_BYTES_MAX: usize = 4096;
 
 /// Bytes of a secret key of minisign.
 const SECRET_KEY_BYTES: usize = 158;
-/// What a key has to be.
+/// The allowed forms of a key.
 const KEY_NEEDED: &str = "a minisign public key, as in RWTnCfPX..., or file:PATH of one";
 
 /// Checks `[trust]`.
@@ -26,10 +25,10 @@ pub(in crate::config) fn trust(validator: &mut Validator<'_>, raw: Option<RawTru
     let Some(raw) = raw else { return Trust::default() };
     let table = KeyPath::of("trust");
     if raw.keys.is_none() && raw.sha256.is_none() {
-        // Whoever writes the table relies on something being checked.
+        // An operator who writes the table relies on a check.
         validator.problem(
             &table,
-            format!("`{table}` needs the key `keys` or `sha256`, without them it checks nothing"),
+            format!("`{table}` needs the key `keys` or `sha256`: without them it checks nothing"),
         );
     }
     let keys = raw.keys.map(|keys| read_keys(validator, &table.child("keys"), &keys));
@@ -38,7 +37,7 @@ pub(in crate::config) fn trust(validator: &mut Validator<'_>, raw: Option<RawTru
     Trust { keys, sha256: sha256.unwrap_or_default(), files }
 }
 
-/// Answers the keys, and the files that they are in.
+/// Returns the keys, and the files that they are in.
 fn read_keys(
     validator: &mut Validator<'_>,
     list: &KeyPath,
@@ -49,7 +48,7 @@ fn read_keys(
     }
     let (mut keys, mut files) = (Vec::with_capacity(raw.len()), Vec::new());
     for (index, raw) in raw.iter().enumerate() {
-        let place = list.element(index);
+        let entry = list.element(index);
         let read = match raw.strip_prefix("file:") {
             Some(path) => {
                 let path = validator.folder.join(path);
@@ -68,7 +67,7 @@ fn read_keys(
         };
         match read {
             Ok(key) => keys.push(key),
-            Err(why) => validator.problem(&place, format!("`{place}` {why}")),
+            Err(why) => validator.problem(&entry, format!("`{entry}` {why}")),
         }
     }
     (keys, files)
@@ -77,14 +76,8 @@ fn read_keys(
 /// Reads a `.pub` file of minisign: a line of comment, which may be missing, and the key.
 fn key_of_file(path: &Path) -> Result<TrustedKey, String> {
     let wrong = |what: &str| format!("has its key in file `{}`, which {what}", path.display());
-    let bytes = match file::bounded(path, KEY_FILE_BYTES_MAX) {
-        Ok(Bounded::Bytes(bytes, _)) => bytes,
-        Ok(Bounded::Directory) => return Err(wrong("is a directory")),
-        Ok(Bounded::TooLarge) => return Err(wrong("has more than 4096 bytes")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(wrong("does not exist")),
-        Err(error) => return Err(wrong(&format!("cannot be read: {}", error.kind()))),
-    };
-    let text = file::text(bytes).map_err(|_| wrong("is not UTF-8 text"))?;
+    let file = file::bounded(path, KEY_FILE_BYTES_MAX).map_err(|error| wrong(&error.to_string()))?;
+    let text = file::text(file.bytes).map_err(|_| wrong("is not UTF-8 text"))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut lines = lines.filter(|line| !line.starts_with("untrusted comment:"));
     let key = lines.next().filter(|_| lines.next().is_none()).unwrap_or_default();
@@ -108,27 +101,27 @@ fn read_digests(
     }
     let mut digests = BTreeMap::new();
     for (plugin, raw) in raw {
-        let place = table.child(&plugin);
-        validator.plugin_name(&place, table, &plugin);
+        let entry = table.child(&plugin);
+        validator.plugin_name(&entry, table, &plugin);
         let raw = match raw {
-            RawDigests::One(digest) => vec![(place.clone(), digest)],
+            RawDigests::One(digest) => vec![(entry.clone(), digest)],
             RawDigests::List(list) => {
                 if list.is_empty() {
                     validator.problem(
-                        &place,
-                        format!("`{place}` needs at least one SHA-256, found an empty list"),
+                        &entry,
+                        format!("`{entry}` needs at least one SHA-256, found an empty list"),
                     );
                 }
-                let element = |(index, digest)| (place.element(index), digest);
+                let element = |(index, digest)| (entry.element(index), digest);
                 list.into_iter().enumerate().map(element).collect()
             }
         };
         let mut of_plugin = Vec::with_capacity(raw.len());
-        for (place, digest) in raw {
+        for (entry, digest) in raw {
             if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 validator.problem(
-                    &place,
-                    format!("`{place}` must be {DIGEST_NEEDED}, found `{}`", redact(&digest)),
+                    &entry,
+                    format!("`{entry}` must be {DIGEST_NEEDED}, found `{}`", redact(&digest)),
                 );
             }
             of_plugin.push(digest.to_ascii_lowercase());
@@ -271,7 +264,7 @@ mod tests {
     fn a_table_that_checks_nothing_is_refused() {
         check(
             "",
-            "config.toml line 1: `trust` needs the key `keys` or `sha256`, without them it checks nothing",
+            "config.toml line 1: `trust` needs the key `keys` or `sha256`: without them it checks nothing",
         );
         check("keys = []\n", "config.toml line 2: `trust.keys` needs at least one key, found an empty list");
         check(

@@ -1,4 +1,4 @@
-//! Checks single values, and keeps what is wrong with them.
+//! Checks single values, and collects the problems.
 
 use std::path::PathBuf;
 
@@ -14,14 +14,14 @@ use crate::config::{
     Secret, SecretSource, ValueOrigin,
 };
 
-/// Checks values, and keeps what is wrong with them: who said it, where in the file, one sentence.
+/// Checks values, and collects the problems: each with the origin of its value, its offset in the file, and one sentence.
 pub(in crate::config) struct Validator<'a> {
     pub(in crate::config) sources: &'a Sources,
     pub(in crate::config) environment: &'a Environment,
-    /// What relative paths are relative to.
+    /// The folder that relative paths start from, absolute.
     pub(in crate::config) folder: PathBuf,
     problems: Vec<(ValueOrigin, usize, String)>,
-    /// Keys of secrets that are written out in the file.
+    /// The keys of secrets that are literals in the file.
     pub(in crate::config) literals: Vec<String>,
 }
 
@@ -29,12 +29,14 @@ impl<'a> Validator<'a> {
     pub(in crate::config) fn new(
         sources: &'a Sources,
         environment: &'a Environment,
-        folder: PathBuf,
-    ) -> Self {
-        Self { sources, environment, folder, problems: Vec::new(), literals: Vec::new() }
+    ) -> Result<Self, ConfigError> {
+        let mut folder = std::path::absolute(sources.file())
+            .map_err(|error| ConfigError::Unreadable(sources.file().to_owned(), error))?;
+        folder.pop();
+        Ok(Self { sources, environment, folder, problems: Vec::new(), literals: Vec::new() })
     }
 
-    /// Hands out what was built if nothing was wrong.
+    /// Returns `built` if there are no problems.
     pub(in crate::config) fn finish<T>(self, built: T) -> Result<T, ConfigError> {
         let mut problems = self.problems;
         if problems.is_empty() {
@@ -45,12 +47,12 @@ impl<'a> Validator<'a> {
         Err(ConfigError::Invalid(problems.collect()))
     }
 
-    /// Keeps one problem; what is returned in place of the value is never seen by anybody.
+    /// Adds a problem; after one, [`Validator::finish`] drops the values.
     pub(in crate::config) fn problem(&mut self, key: &KeyPath, text: String) {
-        self.problems.push((self.sources.origin(key), self.sources.place(key), text));
+        self.problems.push((self.sources.origin(key), self.sources.offset(key), text));
     }
 
-    /// As [`Validator::problem`], with what a variable says that is no key.
+    /// Adds a problem of a variable that does not set a key.
     pub(in crate::config) fn problem_of_variable(&mut self, name: &str, text: String) {
         self.problems.push((ValueOrigin::Variable(name.to_owned()), 0, text));
     }
@@ -64,7 +66,7 @@ impl<'a> Validator<'a> {
         value.unsigned_abs()
     }
 
-    /// Checks one word out of a few.
+    /// Checks a keyword.
     pub(in crate::config) fn keyword<K: Keyword>(&mut self, key: &KeyPath, raw: &str) -> Option<K> {
         let choice = K::from_word(raw);
         if choice.is_none() {
@@ -79,12 +81,31 @@ impl<'a> Validator<'a> {
         choice
     }
 
-    /// A path, relative to the folder of the config.
+    /// Checks the elements of a list; `parse` says what is wrong with one, after its text.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &KeyPath,
+        raw: &[String],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let mut values = Vec::with_capacity(raw.len());
+        for (index, text) in raw.iter().enumerate() {
+            match parse(text) {
+                Ok(value) => values.push(value),
+                Err(why) => {
+                    self.problem(&key.element(index), format!("`{key}` has `{}`{why}", redact(text)));
+                }
+            }
+        }
+        values
+    }
+
+    /// Returns a path, relative to the folder of the config.
     pub(in crate::config) fn path(&self, raw: &str) -> PathBuf {
         self.folder.join(raw)
     }
 
-    /// One secret; `None` after a problem.
+    /// Reads a secret; `None` after a problem.
     pub(in crate::config) fn secret(&mut self, key: &KeyPath, raw: &str) -> Option<Secret> {
         match Secret::read(raw, &self.folder, self.environment) {
             Ok(secret) => {
@@ -101,35 +122,35 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// Paths with their secrets.
+    /// Checks paths with their secrets.
     pub(in crate::config) fn rules(&mut self, key: &KeyPath, raw: &RawRules) -> AuthRules {
         let mut rules = Vec::with_capacity(raw.len());
         for (text, secrets) in raw {
-            let place = key.child(text);
+            let entry = key.child(text);
             let pattern = match PathPattern::new(text) {
                 Ok(pattern) => pattern,
-                // Path and secret may have changed places: what does not look like a path is not shown.
+                // Path and secret may be swapped: a text that does not look like a path is not shown.
                 Err(why @ InvalidPath::NotAbsolute) => {
-                    self.problem(&place, format!("`{key}` has something else than a path: {why}"));
+                    self.problem(&entry, format!("`{key}` has a text that is not a path: {why}"));
                     continue;
                 }
                 Err(why) => {
-                    self.problem(&place, format!("`{key}` has `{}`: {why}", redact(text)));
+                    self.problem(&entry, format!("`{key}` has `{}`: {why}", redact(text)));
                     continue;
                 }
             };
             if secrets.is_empty() {
-                self.problem(&place, format!("`{place}` needs at least one secret, found an empty list"));
+                self.problem(&entry, format!("`{entry}` needs at least one secret, found an empty list"));
             }
-            // Others than those are compared with what a header has; keys of the proxy may be passphrases.
+            // Other keys are compared with a header; keys of the proxy may be passphrases.
             let seals = *key != KeyPath::of("auth.rules") || pattern.is_exactly(REMOTE_PATH);
             let element = |(index, raw): (usize, &String)| {
-                let place = place.element(index);
-                let secret = self.secret(&place, raw)?;
+                let entry = entry.element(index);
+                let secret = self.secret(&entry, raw)?;
                 if !seals && !secret.fits_into_a_header() {
-                    let text = "can never open anything: a key is without `Bearer`, control characters, and space \
+                    let text = "matches no header: write the key without `Bearer`, control characters, and spaces \
                                 around it";
-                    self.problem(&place, format!("`{place}` {text}"));
+                    self.problem(&entry, format!("`{entry}` {text}"));
                 }
                 Some(secret)
             };
@@ -139,18 +160,11 @@ impl<'a> Validator<'a> {
         AuthRules::new(rules)
     }
 
-    /// A list of paths.
-    pub(in crate::config) fn patterns(&mut self, key: &KeyPath, raw: &[String]) -> PathPatterns {
-        let mut patterns = Vec::with_capacity(raw.len());
-        for (index, text) in raw.iter().enumerate() {
-            match PathPattern::new(text) {
-                Ok(pattern) => patterns.push(pattern),
-                Err(why) => {
-                    self.problem(&key.element(index), format!("`{key}` has `{}`: {why}", redact(text)));
-                }
-            }
-        }
-        PathPatterns::new(patterns)
+    /// Checks a list of paths.
+    pub(super) fn patterns(&mut self, key: &KeyPath, raw: &[String]) -> PathPatterns {
+        PathPatterns::new(
+            self.list(key, raw, |text| PathPattern::new(text).map_err(|why| format!(": {why}"))),
+        )
     }
 }
 
@@ -183,7 +197,7 @@ mod tests {
         );
         check(
             "[auth.rules]\n\"canary\" = [\"/api/v1/proxy/remote\"]\n",
-            "config.toml line 2: `auth.rules` has something else than a path: a path starts with /",
+            "config.toml line 2: `auth.rules` has a text that is not a path: a path starts with /",
         );
         check(
             "[plugins.proxy.auth.rules]\n\"/x/../*\" = [\"canary\"]\n\"/y\" = [\"canary\",\n\"\"]\n",
@@ -198,8 +212,8 @@ mod tests {
 
     #[test]
     fn keys_that_nothing_can_be_sealed_with_are_refused_without_showing_them() {
-        let why = "starts like a generated one, and is none: `fxk1_` and 43 characters, as `framex-host keygen` \
-                   made them";
+        let why = "starts like a generated key, but does not have the 43 characters of one after `fxk1_`: make one with \
+                   `framex-host keygen`";
         check(
             "[plugins.proxy.auth]\nrules = {\"/api/v1/proxy/*\" = [\"k\", \"fxk1_canary\"]}\n",
             &format!(
@@ -237,7 +251,7 @@ mod tests {
     #[test]
     fn keys_that_no_header_carries_are_refused_and_not_shown() {
         let never =
-            "can never open anything: a key is without `Bearer`, control characters, and space around it";
+            "matches no header: write the key without `Bearer`, control characters, and spaces around it";
         for key in [
             "Bearer canary",
             "bearer canary",

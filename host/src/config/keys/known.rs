@@ -1,4 +1,4 @@
-//! The keys that there are, their forms, and which one a misspelt key stands for.
+//! All keys with their forms, and the suggestion for a misspelt one.
 
 use std::sync::LazyLock;
 
@@ -57,7 +57,7 @@ pub(in crate::config) fn number_of(key: &KeyPath) -> Option<NumberRule> {
 }
 
 impl KeyPath {
-    /// Returns true for a key that is in no table of this version, and that nobody can have meant one by.
+    /// Returns true for a key that is in no table of this version, and resembles no key.
     pub(in crate::config) fn is_like_none(&self) -> bool {
         let tops = || KEYS.iter().filter_map(|key| key.split('.').next());
         let Some(first) = self.parts().first() else { return true };
@@ -73,7 +73,7 @@ impl KeyPath {
     }
 }
 
-/// The known key that the user most likely meant, in full; `here` are the keys of the same table.
+/// Returns the known key that the user most likely meant, in full; `here` has the keys of the same table.
 pub(in crate::config) fn suggestion(key: &KeyPath, here: &[&str]) -> Option<KeyPath> {
     let wanted = key.parts().last()?;
     // `server_port` for `server.port`, as in a variable with one `_` too few, or `serverport`.
@@ -87,7 +87,7 @@ pub(in crate::config) fn suggestion(key: &KeyPath, here: &[&str]) -> Option<KeyP
     let shared = |known: &&'static str| known.split('.').zip(key.parts()).take_while(|(a, b)| a == b).count();
     let elsewhere = KEYS.iter().copied().filter(last).min_by_key(|known| std::cmp::Reverse(shared(known)));
     let sibling = nearest(wanted, here.iter().copied(), 1).first().map(|name| key.parent().child(name));
-    // At the top, a word of another table is meant more likely than a similar one.
+    // At the top, the same word in another table is more likely than a similar word.
     let found = match (elsewhere.map(KeyPath::of), sibling) {
         (Some(elsewhere), Some(_)) if key.parts().len() == 1 => Some(elsewhere),
         (elsewhere, sibling) => sibling.or(elsewhere),

@@ -1,4 +1,4 @@
-//! The shape of the file for serde, before values are checked; the defaults are filled in after it.
+//! The values of the file that are not plain, as serde reads them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ pub(in crate::config) struct RawCaller {
 /// Paths with their secrets.
 pub(in crate::config) type RawRules = BTreeMap<String, Vec<String>>;
 
-/// What a digest has to be.
+/// The allowed forms of a digest.
 pub(in crate::config) const DIGEST_NEEDED: &str = "a SHA-256 of 64 hex digits, or a list of them";
 
 /// One digest of a plugin, or several.
@@ -79,7 +79,7 @@ impl Default for RawPeers {
     }
 }
 
-/// What serde says that it expects.
+/// The allowed forms of `proxy_urls`.
 const PEERS_NEEDED: &str = "a list of URLs, or a table of URL to { enable, disable, key, priority, weight, discover, host_id, bind }";
 
 // Written out, because an untagged enum loses where and what is wrong.

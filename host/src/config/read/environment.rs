@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 
-/// What the name of a variable starts with that says a key.
+/// The beginning of the name of a variable that sets a key.
 pub(in crate::config) const PREFIX: &str = "FRAMEX_";
 
-/// Variables with the prefix that belong to the command line and are no keys.
+/// The variables with the prefix that belong to the command line instead of the config.
 pub const COMMAND_LINE_VARIABLES: [&str; 4] = ["FRAMEX_CONFIG", "FRAMEX_KEY", "FRAMEX_OUTPUT", "FRAMEX_URL"];
 
-/// The variables that may say something: those of the process, or a fixed set. No variables by default.
+/// The variables of the process, or a fixed set; empty by default.
 #[derive(Clone, Default)]
 pub struct Environment(Variables);
 
@@ -27,13 +27,13 @@ impl Default for Variables {
 }
 
 impl Environment {
-    /// The variables of this process, read when they are asked for.
+    /// Returns the variables of this process, which are read when they are used.
     #[must_use]
     pub fn of_process() -> Self {
         Self(Variables::Process)
     }
 
-    /// The value of one variable; bytes that are not UTF-8 are an `Err`.
+    /// Returns the value of one variable; bytes that are not UTF-8 are an `Err`.
     pub(in crate::config) fn variable(&self, name: &str) -> Option<Result<String, OsString>> {
         match &self.0 {
             Variables::Process => std::env::var_os(name).map(OsString::into_string),
@@ -41,7 +41,7 @@ impl Environment {
         }
     }
 
-    /// The names with the prefix, sorted.
+    /// Returns the names with the prefix, sorted.
     pub(in crate::config) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = match &self.0 {
             Variables::Process => {
@@ -54,8 +54,8 @@ impl Environment {
         names
     }
 
-    /// Whether a variable with the prefix is meant for somebody else: the command line, or the links that
-    /// Kubernetes sets in every container for a Service named `framex` or `framex-...`
+    /// Returns true for a variable with the prefix that sets no key: one of the command line, or a link that Kubernetes
+    /// sets in every container for a Service named `framex` or `framex-...`
     /// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
     pub(in crate::config) fn is_no_key(&self, name: &str) -> bool {
         if COMMAND_LINE_VARIABLES.contains(&name) {
@@ -117,10 +117,10 @@ mod tests {
             load("", &environment, &Overrides::default()).map(|config| config.warnings())
         };
         for name in ["FRAMEX_VERSION", "FRAMEX_HOME", "FRAMEX_IMAGE", "FRAMEX_USER", "FRAMEX_BUILD__DATE"] {
-            let warning = format!("variable {name} is like no key of the config, and is passed over");
+            let warning = format!("variable {name} resembles no key of the config, and is ignored");
             assert_eq!(warnings(&[name]).unwrap(), [warning]);
         }
-        let config = "variable FRAMEX_CONFG is like no key of the config, and is passed over; the nearest is FRAMEX_CONFIG";
+        let config = "variable FRAMEX_CONFG resembles no key of the config, and is ignored; the nearest is FRAMEX_CONFIG";
         assert_eq!(warnings(&["FRAMEX_CONFG"]).unwrap(), [config]);
         for name in
             ["FRAMEX_AUHT__RULES", "FRAMEX_SERVER__PROT", "FRAMEX_STATEDIR", "FRAMEX_ISOLATION__DEFAULT"]

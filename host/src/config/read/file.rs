@@ -11,49 +11,67 @@ use crate::config::ConfigError;
 
 /// Longest config file in bytes.
 const FILE_BYTES_MAX: usize = 1 << 20;
-/// How long a pipe in the place of a file may take to bring everything.
+/// Time limit for a pipe to bring the whole text.
 const PIPE_WAIT: Duration = Duration::from_secs(5);
 
 /// The mark of UTF-8 at the beginning of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The config file as it lies on the disk.
+/// The text of the config file.
 #[derive(Debug)]
 pub(in crate::config) struct ConfigFile {
     pub(in crate::config) text: Zeroizing<String>,
-    /// Whether every user of the machine may read it; on Unix only.
+    /// Every user of the machine may read it; false outside Unix.
     pub(in crate::config) readable_by_others: bool,
 }
 
-/// What a bounded read came to.
-pub(in crate::config) enum Bounded {
-    /// The bytes, and whether every user of the machine may read them.
-    Bytes(Zeroizing<Vec<u8>>, bool),
+/// A file that was read whole.
+pub(in crate::config) struct FileBytes {
+    pub(in crate::config) bytes: Zeroizing<Vec<u8>>,
+    /// Every user of the machine may read the file; false outside Unix.
+    pub(in crate::config) readable_by_others: bool,
+}
+
+/// A reason for which a file is not read, as a half sentence after its name.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::config) enum FileError {
+    #[error("is a directory")]
     Directory,
-    TooLarge,
+    #[error("has more than {0} bytes")]
+    TooLarge(usize),
+    #[error("does not exist")]
+    Missing,
+    #[error("cannot be read: {}", .0.kind())]
+    Unreadable(io::Error),
+}
+
+impl From<io::Error> for FileError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound { Self::Missing } else { Self::Unreadable(error) }
+    }
 }
 
 /// Reads at most `bytes_max` bytes, into one allocation that is wiped when it is dropped.
-pub(in crate::config) fn bounded(path: &Path, bytes_max: usize) -> io::Result<Bounded> {
+pub(in crate::config) fn bounded(path: &Path, bytes_max: usize) -> Result<FileBytes, FileError> {
     let file = open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
-        return Ok(Bounded::Directory);
+        return Err(FileError::Directory);
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_max + 1));
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     read_to_end(&mut file.take(limit), &mut bytes, Instant::now() + PIPE_WAIT)?;
     if bytes.len() > bytes_max {
-        return Ok(Bounded::TooLarge);
+        return Err(FileError::TooLarge(bytes_max));
     }
-    // All that is read is text, and this mark, which some editors write, is no part of it.
+    // Every file is text; some editors write the mark, which is not part of it.
     if bytes.starts_with(BYTE_ORDER_MARK) {
         bytes.drain(..BYTE_ORDER_MARK.len());
     }
-    Ok(Bounded::Bytes(bytes, others_may_read(&metadata)))
+    Ok(FileBytes { bytes, readable_by_others: others_may_read(&metadata) })
 }
 
-/// Opens it without waiting for somebody who writes: it may be a pipe.
+/// Opens a file without waiting for a writer: it may be a pipe.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -65,14 +83,14 @@ fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Reads what there is, and what a pipe brings until the deadline.
+/// Reads a file, or all that a pipe brings until the deadline.
 fn read_to_end(from: &mut impl Read, bytes: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
     loop {
         match from.read_to_end(bytes) {
             Ok(_) => return Ok(()),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
             Err(_) if Instant::now() >= deadline => {
-                let text = "it is a pipe that somebody holds open without an end";
+                let text = "it is a pipe that a writer holds open without an end";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
@@ -80,19 +98,20 @@ fn read_to_end(from: &mut impl Read, bytes: &mut Vec<u8>, deadline: Instant) -> 
     }
 }
 
-/// Reads a file that is no secret, of at most `bytes_max` bytes.
+/// Reads a file without secrets, of at most `bytes_max` bytes.
 ///
 /// # Errors
-/// What the system says, and for a longer one.
+/// The error of the system, or one for a longer file.
 pub fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    match bounded(path, bytes_max)? {
-        Bounded::Bytes(mut bytes, _) => Ok(std::mem::take(&mut *bytes)),
-        Bounded::Directory => Err(io::Error::other("it is a directory")),
-        Bounded::TooLarge => Err(io::Error::other(format!("it has more than {bytes_max} bytes"))),
+    match bounded(path, bytes_max) {
+        Ok(mut file) => Ok(std::mem::take(&mut *file.bytes)),
+        Err(FileError::Unreadable(error)) => Err(error),
+        Err(FileError::Missing) => Err(io::ErrorKind::NotFound.into()),
+        Err(error) => Err(io::Error::other(format!("it {error}"))),
     }
 }
 
-/// The path of a file that is the same in every directory, and by whichever link it was named.
+/// Returns the absolute path of a file, without links.
 #[must_use]
 pub fn absolute_file(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
@@ -109,14 +128,14 @@ fn others_may_read(_metadata: &std::fs::Metadata) -> bool {
     false
 }
 
-/// Turns bytes into text without leaving a copy behind; `Err` is where the first bad byte is.
+/// Turns bytes into text without leaving a copy behind; `Err` has the offset of the first bad byte.
 pub(in crate::config) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, usize> {
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(error) => {
-            let place = error.utf8_error().valid_up_to();
+            let offset = error.utf8_error().valid_up_to();
             drop(Zeroizing::new(error.into_bytes()));
-            Err(place)
+            Err(offset)
         }
     }
 }
@@ -124,16 +143,16 @@ pub(in crate::config) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing
 /// Reads the config file.
 pub(in crate::config) fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
     let owned = path.to_owned();
-    let (bytes, readable_by_others) = match bounded(path, FILE_BYTES_MAX) {
-        Ok(Bounded::Bytes(bytes, readable_by_others)) => (bytes, readable_by_others),
-        Ok(Bounded::Directory) => return Err(ConfigError::Directory(owned)),
-        Ok(Bounded::TooLarge) => return Err(ConfigError::TooLarge(owned)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ConfigError::Missing(owned)),
-        Err(error) => return Err(ConfigError::Unreadable(owned, error)),
-    };
+    let FileBytes { bytes, readable_by_others } =
+        bounded(path, FILE_BYTES_MAX).map_err(|error| match error {
+            FileError::Directory => ConfigError::Directory(path.to_owned()),
+            FileError::TooLarge(_) => ConfigError::TooLarge(path.to_owned()),
+            FileError::Missing => ConfigError::Missing(path.to_owned()),
+            FileError::Unreadable(error) => ConfigError::Unreadable(path.to_owned(), error),
+        })?;
     let first_bad = std::str::from_utf8(&bytes).err().map(|error| error.valid_up_to());
-    if let Some(place) = first_bad {
-        let line = 1 + bytes[..place].iter().filter(|byte| **byte == b'\n').count();
+    if let Some(offset) = first_bad {
+        let line = 1 + bytes[..offset].iter().filter(|byte| **byte == b'\n').count();
         return Err(ConfigError::NotText(owned, line));
     }
     let text = text(bytes).map_err(|_| ConfigError::NotText(owned, 1))?;
@@ -171,16 +190,12 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_pipe_is_read_and_nobody_waits_for_one_for_ever() {
+    fn a_pipe_is_read_and_no_start_waits_for_one_forever() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        let raw = |bounded: Bounded| match bounded {
-            Bounded::Bytes(bytes, _) => bytes.to_vec(),
-            Bounded::Directory | Bounded::TooLarge => panic!("it is a pipe of a few bytes"),
-        };
-        assert_eq!(raw(bounded(&pipe, 100).unwrap()), b"", "nobody writes");
-        // Opened for both, so that opening it does not wait for somebody who reads.
+        assert_eq!(bounded(&pipe, 100).unwrap().bytes.as_slice(), b"", "there is no writer");
+        // Opened for both, so that opening it does not wait for a reader.
         let mut writer = File::options().read(true).write(true).open(&pipe).unwrap();
         writer.write_all(b"one ").unwrap();
         let mut read = Vec::new();
@@ -193,7 +208,7 @@ mod tests {
                 std::thread::yield_now();
             }
             drop(writer);
-            assert_eq!(raw(reading.join().unwrap()), b"two");
+            assert_eq!(reading.join().unwrap().bytes.as_slice(), b"two");
         });
     }
 

@@ -1,4 +1,4 @@
-//! Lays the sources over each other: defaults, file, variables, flags; the later one wins.
+//! Merges the layers: defaults, file, variables, flags; the later one wins.
 //!
 //! Tables are merged key by key; anything else is replaced as a whole.
 
@@ -15,16 +15,16 @@ use crate::config::key::KeyPath;
 use crate::config::keys::RawConfig;
 use crate::config::{ConfigError, ConfigProblem, Environment, ValueOrigin};
 
-/// More than any key has; deeper ones would only cost stack.
+/// Maximum parts of a key: no key has more, and deeper ones would cost stack.
 const DEPTH_MAX: usize = 8;
 
-/// What flags of the command line say; stronger than variables, and the later one wins.
+/// Values of command line flags, which override variables; the later one wins.
 #[derive(Clone, Default)]
 pub struct Overrides(Vec<(String, KeyPath, String)>);
 
 impl Overrides {
-    /// Adds what a flag says: its name as the user writes it, the dotted key, and the value as text,
-    /// read as the value of a variable is.
+    /// Adds the value of a flag: its name as the user writes it, the dotted key, and the value as text, which is read like
+    /// the value of a variable.
     #[must_use]
     pub fn with(mut self, flag: &str, key: &str, value: impl fmt::Display) -> Self {
         self.0.push((flag.to_owned(), KeyPath::of(key), value.to_string()));
@@ -38,7 +38,7 @@ impl fmt::Debug for Overrides {
     }
 }
 
-/// Merges all layers into the raw configuration, with who said what.
+/// Merges all layers into the raw document, and returns the sources of its values.
 pub(in crate::config) fn merge(
     text: &str,
     path: &Path,
@@ -71,7 +71,7 @@ pub(in crate::config) fn merge(
     if !problems.is_empty() {
         return Err(ConfigError::Invalid(problems));
     }
-    // The defaults are those of the raw types, below all layers.
+    // The raw types have the defaults, below all layers.
     let merged = Figment::new().merge(file).merge(variables).merge(flags).extract::<Dict>();
     let merged = merged.map_err(|error| {
         let origin = sources.origin(&KeyPath::default());
@@ -101,7 +101,7 @@ impl Provider for Layer {
 }
 
 impl Layer {
-    /// Adds one variable or flag; answers what is wrong with it.
+    /// Adds one variable or flag; returns the problem with it.
     fn set(
         &mut self,
         sources: &mut Sources,
@@ -121,18 +121,15 @@ impl Layer {
             sources.note_guess(key.clone(), text);
         }
         if !insert(&mut self.dict, key.parts(), value) {
-            return problem(format!(
-                "`{}` is a table to one of its keys and a value to another",
-                key.parent()
-            ));
+            return problem(format!("`{}` is set both as a table and as a value", key.parent()));
         }
         sources.override_with(key, origin);
         None
     }
 }
 
-/// Reads the text of a variable or flag: a list, table or string of TOML where it is one; a number where
-/// the key is one, true or false where it is that; a guess (number, true, false) in the table of a plugin; otherwise the text itself.
+/// Reads the text of a variable or flag: a list, table or string in TOML; a number, true or false, if the key has that
+/// form, and as a guess in the table of a plugin; otherwise the text itself.
 fn read_value(key: &KeyPath, text: &str) -> Value {
     let is_scalar = |value: &Value| matches!(value, Value::Num(..) | Value::Bool(..));
     let guessed = key.is_scalar() || key.is_of_plugin();
@@ -146,7 +143,7 @@ fn read_value(key: &KeyPath, text: &str) -> Value {
     read.unwrap_or_else(|| Value::from(text))
 }
 
-/// Puts a value into nested tables; `false` if a table would replace a value or the other way round.
+/// Puts a value into nested tables; returns false if a table would replace a value, or a value a table.
 fn insert(dict: &mut Dict, parts: &[String], value: Value) -> bool {
     let Some((first, rest)) = parts.split_first() else {
         return false;
@@ -247,7 +244,7 @@ mod tests {
         );
         check(
             &[("FRAMEX_SERVER", "1"), ("FRAMEX_SERVER__PORT", "1")],
-            "variable FRAMEX_SERVER__PORT: `server` is a table to one of its keys and a value to another",
+            "variable FRAMEX_SERVER__PORT: `server` is set both as a table and as a value",
         );
         check(
             &[("FRAMEX_PLUGINS__B__C__D__E__F__G__H__I", "1")],

@@ -1,4 +1,4 @@
-//! Finds unknown keys and wrong types in the merged layers, as many as there are.
+//! Finds all unknown keys and wrong types in the merged layers.
 
 use figment::error::Kind;
 use figment::value::{Dict, Num, Value};
@@ -9,15 +9,15 @@ use crate::config::key::{KeyPath, redact};
 use crate::config::keys::{LATER, RawConfig, number_of, suggestion};
 use crate::config::{ConfigProblem, ValueOrigin};
 
-/// Most problems of shape that are listed.
+/// Maximum number of problems that are listed.
 const PROBLEMS_MAX: usize = 50;
 
-/// Reads the merged layers; `Err` has every key that is unknown or of the wrong type.
+/// Reads the merged layers; `Err` has every key that is unknown or has the wrong type.
 pub(in crate::config) fn extract(merged: Dict, sources: &Sources) -> Result<RawConfig, Vec<ConfigProblem>> {
     let mut merged = Value::from(merged);
     let mut problems: Vec<(ValueOrigin, usize, String)> = Vec::new();
     loop {
-        // serde stops at the first fault: what was at fault is taken out, and the rest is read again.
+        // serde stops at the first fault: the value is removed, and the rest is read again.
         let error = match RawConfig::deserialize(&merged) {
             Ok(raw) if problems.is_empty() => return Ok(raw),
             Ok(_) => break,
@@ -27,7 +27,7 @@ pub(in crate::config) fn extract(merged: Dict, sources: &Sources) -> Result<RawC
         let (key, found) = resolve(&merged, &parts);
         let origin = sources.origin(&key);
         let text = sentence(&key, found, &error.kind, &origin);
-        problems.push((origin, sources.place(&key), text));
+        problems.push((origin, sources.offset(&key), text));
         let removed = !matches!(error.kind, Kind::MissingField(..)) && remove(&mut merged, &parts);
         if !removed || problems.len() == PROBLEMS_MAX {
             break;
@@ -37,7 +37,7 @@ pub(in crate::config) fn extract(merged: Dict, sources: &Sources) -> Result<RawC
     Err(problems.into_iter().map(|(origin, _, text)| ConfigProblem { origin, text }).collect())
 }
 
-/// The value that serde's path leads to, and the path with places in lists marked as such.
+/// Returns the value that serde's path leads to, and the path with indices marked as such.
 fn resolve<'a>(merged: &'a Value, parts: &[String]) -> (KeyPath, Option<&'a Value>) {
     let mut key = KeyPath::default();
     let mut found = Some(merged);
@@ -51,7 +51,7 @@ fn resolve<'a>(merged: &'a Value, parts: &[String]) -> (KeyPath, Option<&'a Valu
     (key, found)
 }
 
-/// Takes out the value at the path, or the list that it is in; `false` if there is none.
+/// Removes the value at the path, or the list that it is in; returns false if there is none.
 fn remove(value: &mut Value, parts: &[String]) -> bool {
     let (Value::Dict(_, dict), Some((first, rest))) = (value, parts.split_first()) else {
         return false;
@@ -93,7 +93,7 @@ fn unknown(key: &KeyPath, here: &[&str], origin: &ValueOrigin) -> String {
     format!("unknown key `{key}`, the nearest known key is `{nearest}`{variable}")
 }
 
-/// What is allowed, in the user's words.
+/// Returns the allowed form, in the user's words.
 fn needed(key: &KeyPath, expected: &str) -> String {
     if let Some(number) = number_of(key) {
         return number.needed();
@@ -109,7 +109,7 @@ fn needed(key: &KeyPath, expected: &str) -> String {
     words.to_owned()
 }
 
-/// What was found: the value itself where it cannot be a secret, otherwise only its type.
+/// Returns the value if it cannot be a secret, otherwise only its type.
 fn described(key: &KeyPath, value: &Value) -> String {
     let is_sensitive = key.is_sensitive();
     match value {

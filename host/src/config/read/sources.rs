@@ -1,4 +1,4 @@
-//! Who said which value: the parsed file with its lines, and the names of variables and flags.
+//! The sources of values: the parsed file with its lines, and the names of variables and flags.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,32 +10,32 @@ use toml::de::{DeTable, DeValue};
 use crate::config::key::KeyPath;
 use crate::config::{ConfigProblem, ValueOrigin};
 
-/// Who said which value, to name it in errors.
+/// The sources of values, for errors.
 #[derive(Debug)]
 pub(in crate::config) struct Sources {
     file: PathBuf,
     /// Byte offset of each line's end in the file.
     line_ends: Vec<usize>,
-    /// Byte offset of each key, and of each place in a list, in the file.
-    places: BTreeMap<KeyPath, usize>,
+    /// Byte offset of each key, and of each element of a list, in the file.
+    offsets: BTreeMap<KeyPath, usize>,
     /// Names of variables that the file names as the source of a secret.
     secret_variables: BTreeSet<String>,
-    /// What variables and flags say, weakest first.
+    /// The keys that variables and flags set, weakest first.
     overrides: Vec<(KeyPath, ValueOrigin)>,
-    /// The texts of variables that were taken for a number, true or false without knowing what their key is.
+    /// The texts of variables that were guessed to be a number, true or false.
     guessed: BTreeMap<KeyPath, String>,
     stray_variables: Vec<String>,
 }
 
 impl Sources {
-    /// Parses the text of the file; `Err` are all faults of syntax and of numbers.
+    /// Parses the text of the file; `Err` has all faults of syntax and of numbers.
     pub(in crate::config) fn parse(text: &str, file: &Path) -> Result<(Self, Dict), Vec<ConfigProblem>> {
         let line_ends =
             text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
         let mut sources = Self {
             file: file.to_owned(),
             line_ends,
-            places: BTreeMap::new(),
+            offsets: BTreeMap::new(),
             secret_variables: BTreeSet::new(),
             overrides: Vec::new(),
             guessed: BTreeMap::new(),
@@ -51,7 +51,7 @@ impl Sources {
         Err(faults.into_iter().map(|(key, text)| sources.problem(&key, &text)).collect())
     }
 
-    /// A fault of syntax. The parser's `Display` would print the line, which may hold a secret.
+    /// Makes a problem of a fault of syntax. The parser's `Display` would print the line, which may hold a secret.
     fn syntax(&self, text: &str, error: &toml::de::Error) -> ConfigProblem {
         let offset = error.span().map(|span| span.start.min(text.len()));
         let line = offset.map(|offset| self.line(offset));
@@ -63,32 +63,32 @@ impl Sources {
         ConfigProblem { origin, text: format!("this is not TOML: {}", error.message()) }
     }
 
-    /// Notes that a variable or a flag, stronger than those before it, says what is at `key`.
+    /// Notes that a variable or a flag sets `key`, and overrides those before it.
     pub(in crate::config) fn override_with(&mut self, key: KeyPath, origin: ValueOrigin) {
         self.overrides.push((key, origin));
     }
 
-    /// Keeps the text of a value that may have been meant as it is.
+    /// Notes the text of a value that was guessed to be a number, true or false.
     pub(in crate::config) fn note_guess(&mut self, key: KeyPath, text: String) {
         self.guessed.insert(key, text);
     }
 
-    /// The text behind a value that was guessed.
+    /// Returns the text of a guessed value.
     pub(in crate::config) fn guessed(&self, key: &KeyPath) -> Option<&str> {
         self.guessed.get(key).map(String::as_str)
     }
 
-    /// Notes a variable that names no key, and is like none.
+    /// Notes a variable that resembles no key.
     pub(in crate::config) fn note_stray(&mut self, name: String) {
         self.stray_variables.push(name);
     }
 
-    /// The variables that name no key.
+    /// Returns the variables that resemble no key.
     pub(in crate::config) fn stray_variables(&self) -> &[String] {
         &self.stray_variables
     }
 
-    /// Who said the value at `key`: the strongest one that said it, or a table around it.
+    /// Returns the origin of the value at `key`: the strongest source that sets it, or a table around it.
     pub(in crate::config) fn origin(&self, key: &KeyPath) -> ValueOrigin {
         let over = self.overrides.iter().rev().find(|(raw, _)| key.starts_with(raw));
         if let Some((_, origin)) = over {
@@ -96,7 +96,7 @@ impl Sources {
         }
         let mut around = key.clone();
         while !around.parts().is_empty() {
-            if let Some(offset) = self.places.get(&around) {
+            if let Some(offset) = self.offsets.get(&around) {
                 let line = Some(self.line(*offset));
                 return ValueOrigin::File { path: self.file.clone(), line, column: None };
             }
@@ -107,22 +107,22 @@ impl Sources {
         below.map_or_else(file, |(_, origin)| origin.clone())
     }
 
-    /// The file, as it was given.
+    /// Returns the file, as it was given.
     pub(in crate::config) fn file(&self) -> &Path {
         &self.file
     }
 
-    /// A problem with the value at `key`; `text` names the key.
+    /// Makes a problem of the value at `key`; `text` names the key.
     pub(in crate::config) fn problem(&self, key: &KeyPath, text: &str) -> ConfigProblem {
         ConfigProblem { origin: self.origin(key), text: text.to_owned() }
     }
 
-    /// Where in the file `key` is; sorts the entries of a table as the user wrote them.
-    pub(in crate::config) fn place(&self, key: &KeyPath) -> usize {
-        self.places.get(key).copied().unwrap_or(usize::MAX)
+    /// Returns the offset of `key` in the file, which sorts the entries of a table as the user wrote them.
+    pub(in crate::config) fn offset(&self, key: &KeyPath) -> usize {
+        self.offsets.get(key).copied().unwrap_or(usize::MAX)
     }
 
-    /// Whether a secret comes from that variable, so that it is no key of the configuration.
+    /// Returns true if a secret comes from that variable, which then sets no key.
     pub(in crate::config) fn is_secret_variable(&self, name: &str) -> bool {
         self.secret_variables.contains(name)
     }
@@ -132,7 +132,7 @@ impl Sources {
     }
 }
 
-/// Reads the value that a variable or a flag gives in TOML; `None` if it is not TOML.
+/// Reads a value in TOML; `None` if it is not TOML.
 pub(in crate::config) fn value_of_toml(text: &str) -> Option<Value> {
     let value = DeValue::parse(text).ok()?;
     let mut sources = Sources::parse("", Path::new("")).ok()?.0;
@@ -141,7 +141,7 @@ pub(in crate::config) fn value_of_toml(text: &str) -> Option<Value> {
     reader.faults.is_empty().then_some(value)
 }
 
-/// Walks the parsed file once: values for figment, places for errors.
+/// Walks the parsed file once: values for figment, offsets for errors.
 struct TomlReader<'a> {
     sources: &'a mut Sources,
     faults: Vec<(KeyPath, String)>,
@@ -152,7 +152,7 @@ impl TomlReader<'_> {
         let mut dict = Dict::new();
         for (name, value) in table {
             let child = key.child(name.get_ref());
-            self.sources.places.insert(child.clone(), name.span().start);
+            self.sources.offsets.insert(child.clone(), name.span().start);
             let value = self.value(&child, value);
             dict.insert(name.get_ref().to_string(), value);
         }
@@ -180,9 +180,9 @@ impl TomlReader<'_> {
             DeValue::Array(values) => {
                 let mut elements = Vec::with_capacity(values.len());
                 for (index, element) in values.iter().enumerate() {
-                    let place = key.element(index);
-                    self.sources.places.insert(place.clone(), element.span().start);
-                    elements.push(self.value(&place, element));
+                    let key = key.element(index);
+                    self.sources.offsets.insert(key.clone(), element.span().start);
+                    elements.push(self.value(&key, element));
                 }
                 Value::from(elements)
             }

@@ -1,4 +1,4 @@
-//! What `check --output json` shows: the whole configuration, without its secrets.
+//! The dump of `check --output json`: the whole config, without its secrets.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use crate::config::{
     AuthRules, Config, ConfiguredCaller, ConfiguredPeer, PathPattern, PathPatterns, Secret, TrustedKey,
 };
 
-/// What stands in place of whatever may be a secret.
+/// Replaces every value that may be a secret.
 const REDACTED: &str = "[redacted]";
 
 impl Config {
-    /// Everything in the shape of the file, with defaults filled in. Secrets read `[redacted]`, and so does
-    /// every value in the tables of plugins, because only the plugin knows which of them are secret.
+    /// Returns all keys in the shape of the file, with defaults. Secrets read `[redacted]`, and so does every value in
+    /// the tables of plugins, because only the plugin knows which are secret.
     #[must_use]
     pub fn dump(&self) -> Value {
         let mut plugins: Map<String, Value> = self
@@ -68,7 +68,7 @@ impl Config {
         json!({ "sha256": self.trust.sha256, "keys": keys })
     }
 
-    /// Nothing where there is no `[auth]`.
+    /// Returns null without `[auth]`.
     fn dump_of_auth(&self) -> Value {
         let mut auth = Map::new();
         if let Some(rules) = &self.auth {
@@ -141,7 +141,7 @@ fn rules_without_keys(rules: &AuthRules) -> Value {
     Value::Object(rules.iter().map(rule).collect())
 }
 
-/// The same shape with every value out of sight.
+/// Returns the same shape with every value redacted.
 fn redacted(value: &Value) -> Value {
     match value {
         Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), redacted(value))).collect(),
@@ -170,8 +170,11 @@ mod tests {
         let function = crate::base::FunctionName::new("demo.some.example_func").unwrap();
         assert_eq!(config.proxy.urls_of(&function), std::slice::from_ref(&peer.url));
         assert_eq!(config.sealing_secret_for(peer).map(Secret::expose), Some("proxy-key"));
-        assert_eq!(config.door_rules().keys_for("/api/v1/openapi.json").unwrap()[0].expose(), "openapi-key");
-        assert!(config.door_rules().keys_for("/api/v1/functions").is_none());
+        assert_eq!(
+            config.listener_rules().keys_for("/api/v1/openapi.json").unwrap()[0].expose(),
+            "openapi-key"
+        );
+        assert!(config.listener_rules().keys_for("/api/v1/functions").is_none());
         assert!(config.answers_peers());
     }
 
@@ -221,7 +224,9 @@ mod tests {
         let config = Config::from_text(&text, &file, &environment, &Overrides::default()).unwrap();
         assert!(config.server_tls.is_some() && config.proxy.tls.is_some());
         assert_eq!(&*config.host_id, "host-b");
-        assert!(config.door_rules().keys_for("/api/v1/functions").is_some() && !config.callers.is_empty());
+        assert!(
+            config.listener_rules().keys_for("/api/v1/functions").is_some() && !config.callers.is_empty()
+        );
         assert_eq!(config.admin_tcp.unwrap().listen, "127.0.0.1:9090".parse().unwrap());
     }
 
@@ -266,7 +271,7 @@ mod tests {
             config(text).sealing_secrets().iter().map(|key| key.expose().to_owned()).collect::<Vec<_>>()
         };
         let door = |text: &str, path: &str| {
-            config(text).door_rules().keys_for(path).map(|keys| keys[0].expose().to_owned())
+            config(text).listener_rules().keys_for(path).map(|keys| keys[0].expose().to_owned())
         };
         assert_eq!(sealing(proxy), ["p", "q"]);
         assert_eq!(door(proxy, "/x").as_deref(), Some("x"));

@@ -1,6 +1,6 @@
-//! Names that name nothing: plugins, functions and paths that are most likely misspelt.
+//! Warnings about names of plugins, functions and paths that are most likely misspelt.
 //!
-//! Which plugins and functions there are is known once the plugins have started.
+//! Names of plugins and functions can be compared once the plugins have started.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,17 @@ use crate::api::{FUNCTIONS_PATH, HEALTH_PATH, OPENAPI_PATH, READY_PATH, REMOTE_P
 use crate::base::{FunctionName, nearest};
 use crate::config::{Config, PathPatterns};
 
-/// Most characters by which a name of a peer's function differs from one here that was meant.
+/// Maximum distance, in characters, between a misspelt name and the name of a function here.
 const SLIP_CHARS_MAX: usize = 2;
 
-/// What this host has, once its plugins have started.
+/// The plugins and functions of this host, once its plugins have started.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// The plugins that serve.
     pub plugins: BTreeSet<String>,
     /// The functions of all plugins.
     pub functions: BTreeSet<FunctionName>,
-    /// Names of plugins, or of files, that failed: what functions they have is not known.
+    /// Names of plugins, or of files, that failed: their functions are unknown.
     pub failed: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl Known {
 }
 
 impl Config {
-    /// What names no plugin or function of this host, one sentence each, with the nearest that there is.
+    /// Warns of names that match no plugin or function of this host, in one sentence each, with the nearest name.
     #[must_use]
     pub fn warnings_of_names(&self, known: &Known) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -44,7 +44,7 @@ impl Config {
     }
 
     fn warn_of_plugin_names(&self, known: &Known, warnings: &mut Vec<String>) {
-        // Where the config names the plugins, other tables are warned of as such.
+        // If the config names the plugins, `warnings` reports tables of others.
         let tables = self.plugin_settings.keys().filter(|_| self.load_plugins.is_none());
         let tables = tables.map(|name| ("plugins", name));
         let limits = self.limits.plugins.keys().map(|name| ("limits.plugins", name));
@@ -61,7 +61,7 @@ impl Config {
         let is_here = |name: &FunctionName| known.functions.contains(name);
         let mut warn = |what: String, name: &str, is_of_peers: bool, candidates: &[&str]| {
             let nearest = nearest(name, candidates.iter().copied(), 1).first().copied();
-            // A peer may have it: only what looks like a slip is one.
+            // A peer may have it: only a similar name here makes it a slip.
             if !is_of_peers || nearest.is_some_and(|nearest| is_slip(name, nearest)) {
                 warnings.push(sentence(&format!("{what} names no function"), nearest));
             }
@@ -87,7 +87,7 @@ impl Config {
         }
     }
 
-    /// Paths of peers that no host has.
+    /// Warns of paths of peers that no host has.
     pub(in crate::config) fn warn_of_paths(&self, warnings: &mut Vec<String>) {
         const PATHS: [&str; 5] = [REMOTE_PATH, FUNCTIONS_PATH, READY_PATH, OPENAPI_PATH, HEALTH_PATH];
         let mut warn = |key: String, patterns: &PathPatterns| {
@@ -113,7 +113,7 @@ fn sentence(what: &str, nearest: Option<&str>) -> String {
     format!("{what} of this host{nearest}")
 }
 
-/// The patterns that cover a function and others below the same names.
+/// Returns the patterns that cover a function and others with the same prefix.
 fn groups(name: &str) -> impl Iterator<Item = String> {
     name.match_indices('.').map(|(end, _)| format!("{}.*", &name[..end]))
 }

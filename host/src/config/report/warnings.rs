@@ -1,4 +1,4 @@
-//! What `check` warns of: what is allowed and still likely not what the operator wants.
+//! The warnings of `check`: values that are allowed, but are probably not intended.
 
 use std::collections::BTreeSet;
 
@@ -11,15 +11,14 @@ use crate::api::REMOTE_PATH;
 use crate::config::{AuthRules, Config, Secret};
 
 impl Config {
-    /// What is allowed and still likely not what the operator wants, one sentence each, without secrets.
+    /// Returns warnings about values that are probably not intended, in one sentence each, without secrets.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         self.warn_of_access(&mut warnings);
         if let Some(tcp) = self.admin_tcp.as_ref().filter(|tcp| !tcp.is_loopback()) {
             warnings.push(format!(
-                "`admin.listen` {} can be reached from other machines, and is not encrypted: whoever sees a request \
-                 of an operator has the token",
+                "`admin.listen` {} can be reached from other machines, and is not encrypted: a host on the way can read the token",
                 tcp.listen
             ));
         }
@@ -90,7 +89,7 @@ impl Config {
                 check(secret, &format!("`plugins.proxy.proxy_urls.\"{}\"`", peer.url));
             }
         }
-        // Calls to hosts of this machine are sealed with the key that everybody knows.
+        // Calls to hosts of this machine are sealed with the public key.
         let elsewhere = self.proxy.peers.iter().filter(|peer| !peer.is_on_this_machine());
         for peer in elsewhere.filter(|peer| self.sealing_secret_for(peer).is_none()) {
             warnings.push(format!(
@@ -100,7 +99,7 @@ impl Config {
         }
     }
 
-    /// Each file once, by the first key that names it.
+    /// Warns of each file once, by the first key that names it.
     fn warn_of_open_files(&self, warnings: &mut Vec<String>) {
         let rules = |table: &'static str, rules: &'_ AuthRules| -> Vec<(String, Secret)> {
             let keys = rules.iter().flat_map(|(pattern, keys)| keys.iter().map(move |key| (pattern, key)));
@@ -126,9 +125,9 @@ impl Config {
         }
     }
 
-    /// Where `[auth]` is present, the other rules no longer protect what they name.
+    /// With `[auth]`, the other rules protect no paths.
     fn warn_of_rules(&self, warnings: &mut Vec<String>) {
-        for (pattern, _) in self.door_rules().iter().filter(|(pattern, _)| !pattern.covers_something()) {
+        for (pattern, _) in self.listener_rules().iter().filter(|(pattern, _)| !pattern.covers_something()) {
             warnings.push(format!("the rule for `{pattern}` protects nothing: this host has no such path"));
         }
         let Some(auth) = &self.auth else { return };
@@ -164,12 +163,12 @@ mod tests {
         warned("", &[]);
         warned(&rules(&key), &[]);
         let callable = "`server.host` 0.0.0.0 can be reached from other machines, and anyone there can call every \
-                        function that no rule protects, without a key: `auth` says who may call";
+                        function that no rule protects, without a key: set `auth` to limit calls";
         warned(&format!("{open}{}", rules(&key)), &[callable]);
         warned(
             open,
             &[
-                "`/api/v1/proxy/remote` answers nobody: `server.host` 0.0.0.0 can be reached from other machines, \
+                "`/api/v1/proxy/remote` answers no host: `server.host` 0.0.0.0 can be reached from other machines, \
                and `plugins.proxy.auth.rules` has no key for that path",
                 callable,
             ],
@@ -242,8 +241,8 @@ mod tests {
         warned(
             &listen("0.0.0.0:9090"),
             &[
-                "`admin.listen` 0.0.0.0:9090 can be reached from other machines, and is not encrypted: whoever sees a \
-               request of an operator has the token",
+                "`admin.listen` 0.0.0.0:9090 can be reached from other machines, and is not encrypted: a host on the \
+               way can read the token",
             ],
         );
     }

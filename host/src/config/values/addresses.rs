@@ -1,11 +1,11 @@
-//! Addresses that no call goes to unless the config lists them: link-local ones, and those at which clouds hand out
-//! the secrets of a machine to whoever asks from it.
+//! Networks, and the addresses that calls go to only if the config lists them: link-local ones, and those at which clouds
+//! serve the secrets of a machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Where clouds serve metadata outside of the link-local networks.
+/// The metadata addresses of clouds outside of the link-local networks.
 const METADATA_V4: [Ipv4Addr; 3] = [
     // Alibaba Cloud.
     Ipv4Addr::new(100, 100, 100, 200),
@@ -35,7 +35,7 @@ impl Networks {
         self.0.iter().any(|net| net.contains(&address))
     }
 
-    /// The networks, as they are written.
+    /// Returns the networks, as they are written.
     pub(in crate::config) fn texts(&self) -> Vec<String> {
         self.0.iter().map(ToString::to_string).collect()
     }
@@ -50,20 +50,20 @@ impl AllowedAddresses {
         Self(networks)
     }
 
-    /// Whether a call may go to `address`: it is an ordinary one, or listed.
+    /// Returns true if a call may go to `address`: it is an ordinary one, or listed.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = plain(address);
         !is_special(address) || self.0.contain(address)
     }
 
-    /// The networks, as they are written.
+    /// Returns the networks, as they are written.
     pub(in crate::config) fn texts(&self) -> Vec<String> {
         self.0.texts()
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, if it does: mapped, compatible (RFC 4291, section 2.5.5), by the
+/// Returns the IPv4 address that an IPv6 address stands for, if any: mapped, compatible (RFC 4291, section 2.5.5), by the
 /// well-known prefix of NAT64 (RFC 6052) or by 6to4 (RFC 3056).
 fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
@@ -144,7 +144,7 @@ mod tests {
         ] {
             assert_eq!(allowed.allows(address.parse().unwrap()), expected, "{address}");
         }
-        let sentence = "which is no address or network, as in 169.254.10.1 or 169.254.10.0/24";
+        let sentence = "which is not an address or network, as in 169.254.10.1 or 169.254.10.0/24";
         assert_eq!(
             problems("[plugins.proxy]\nallow_addresses = [\n\"169.254.0.0/33\", \"metadata\"]\n"),
             format!(

@@ -1,4 +1,4 @@
-//! The admin API over TCP, and where a host is reached from its own machine.
+//! The admin API over TCP, and the endpoints of a host for its own machine.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,27 +9,27 @@ use super::Secret;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AdminTcp {
-    /// Where it listens; port 0 is any free port.
+    /// The address of the listener; port 0 is any free port.
     pub listen: SocketAddr,
-    /// What every request must carry: at least 16 bytes of printable ASCII without spaces.
+    /// The secret that every request must carry: at least 16 bytes of printable ASCII without spaces.
     pub token: Secret,
 }
 
 impl AdminTcp {
-    /// Whether only this machine can reach the listener.
+    /// Returns true if only this machine can reach the listener.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.listen.ip().to_canonical().is_loopback()
     }
 }
 
-/// Where a host of some config is reached from its own machine.
+/// The endpoints of a host for commands of its own machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LocalEndpoints {
     /// The public listener.
     pub listen: SocketAddr,
-    /// Whether that one speaks TLS.
+    /// The public listener speaks TLS.
     pub tls: bool,
     /// The admin socket; absolute.
     pub admin_socket: PathBuf,

@@ -5,30 +5,30 @@ use std::sync::Arc;
 use super::{PresentedKey, Secret};
 use crate::base::{CertificateName, NamedCaller};
 
-/// The callers of `[auth.callers]`; no key and no certificate is of two of them. `Debug` shows no keys.
+/// The callers of `[auth.callers]`; no two share a key or a certificate. `Debug` shows no keys.
 #[derive(Debug, Clone, Default)]
 pub struct Callers(pub(in crate::config) Vec<ConfiguredCaller>);
 
-/// A caller, and how it is recognised: by one key or one certificate at least.
+/// A caller with at least one key or certificate.
 #[derive(Debug, Clone)]
 pub struct ConfiguredCaller {
-    /// Its name, and what it may call.
+    /// Its name, and the functions that it may call.
     pub caller: Arc<NamedCaller>,
-    /// All of them are valid.
+    /// Each is valid.
     pub keys: Vec<Secret>,
     /// The names of its certificates, which an authority of `server.tls.client_ca` has signed.
     pub certificates: Vec<CertificateName>,
 }
 
 impl Callers {
-    /// The caller whose key was presented. All keys are compared, each in constant time.
+    /// Returns the caller whose key was presented. All keys are compared, each in constant time.
     #[must_use]
     pub fn of_key(&self, presented: &PresentedKey) -> Option<&Arc<NamedCaller>> {
         let keys = self.0.iter().flat_map(|known| known.keys.iter().map(move |key| (&known.caller, key)));
         keys.fold(None, |found, (caller, key)| if key.is(presented) { Some(caller) } else { found })
     }
 
-    /// The caller whose client showed a certificate of this very name, of the same kind.
+    /// Returns the caller whose client showed a certificate of this name and kind.
     #[must_use]
     pub fn of_certificate(&self, name: &CertificateName) -> Option<&Arc<NamedCaller>> {
         let found = self.0.iter().find(|known| known.certificates.contains(name));
@@ -41,17 +41,17 @@ impl Callers {
         self.0.iter().any(|known| !known.certificates.is_empty())
     }
 
-    /// The callers, by name.
+    /// Returns the callers, by name.
     pub fn iter(&self) -> impl Iterator<Item = &ConfiguredCaller> {
         self.0.iter()
     }
 
-    /// The keys of all.
+    /// Returns the keys of all callers.
     pub fn keys(&self) -> impl Iterator<Item = &Secret> {
         self.0.iter().flat_map(|known| &known.keys)
     }
 
-    /// Whether there are none: then nobody is limited to some functions.
+    /// Returns true without callers: then no client is limited to some functions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

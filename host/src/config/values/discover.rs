@@ -1,8 +1,8 @@
-//! How the peers behind one URL are found: `plugins.proxy.proxy_urls."URL".discover`.
+//! The discovery of the peers behind one URL.
 
 use std::path::PathBuf;
 
-/// How the peers behind one URL are found.
+/// The discovery of the peers behind one URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Discover {
     /// The URL is one peer.
@@ -10,14 +10,14 @@ pub enum Discover {
     Static,
     /// Every address of its name is one (A and AAAA records).
     Dns,
-    /// Every target of its name is one, with the port, priority and weight that it says (SRV records, RFC 2782).
+    /// Every target of its name is one, with the port, priority and weight of its record (SRV, RFC 2782).
     Srv,
     /// Every URL in the file, a JSON list, is one.
     File(PathBuf),
 }
 
 impl Discover {
-    /// As the config has it.
+    /// Returns the text of the config.
     #[must_use]
     pub fn text(&self) -> String {
         match self {

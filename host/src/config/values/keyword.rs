@@ -1,100 +1,83 @@
-//! Values that are one word out of a few.
+//! Values that are one of a few words.
 
-/// A value that is one word out of a few.
+/// A value that is one of a few words.
 pub trait Keyword: Copy + PartialEq + 'static {
     /// Every word with its meaning.
     const WORDS: &'static [(&'static str, Self)];
 
-    /// What the word means; `None` for any other. Case counts.
+    /// Returns the meaning of a word; case counts.
     #[must_use]
     fn from_word(word: &str) -> Option<Self> {
-        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, choice)| *choice)
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, keyword)| *keyword)
     }
 
-    /// The word for it.
+    /// Returns the word.
     #[must_use]
     fn as_word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, choice)| *choice == self).map_or("", |(word, _)| word)
+        Self::WORDS.iter().find(|(_, keyword)| *keyword == self).map_or("", |(word, _)| word)
     }
 }
 
-/// What becomes of a remote call that provably did not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fallback {
-    /// It fails.
-    None,
-    /// The local body runs, where one is registered.
-    Local,
+macro_rules! keywords {
+    ($( $(#[$meta:meta])* $name:ident { $( $(#[$doc:meta])* $variant:ident = $word:literal, )* } )*) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $( $(#[$doc])* $variant, )* }
+
+        impl Keyword for $name {
+            const WORDS: &'static [(&'static str, Self)] = &[ $( ($word, Self::$variant), )* ];
+        }
+    )* };
 }
 
-/// Whether frames to peers are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FrameCompression {
-    /// Where it pays.
-    Auto,
-    /// Not at all.
-    Never,
-}
+keywords! {
+    /// The fate of a remote call that provably did not run.
+    #[non_exhaustive]
+    Fallback {
+        /// It fails.
+        None = "none",
+        /// The local body runs, if one is registered.
+        Local = "local",
+    }
 
-/// The least important level that is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LogLevel {
-    /// Only what failed.
-    Error,
-    /// And what looks wrong.
-    Warn,
-    /// And what an operator wants to know.
-    Info,
-    /// And what helps to find a fault.
-    Debug,
-    /// Everything.
-    Trace,
-}
+    /// The compression of frames to peers.
+    #[non_exhaustive]
+    FrameCompression {
+        /// Compresses frames that become smaller by it.
+        Auto = "auto",
+        /// Compresses nothing.
+        Never = "never",
+    }
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+    /// The least important level that is logged.
+    #[non_exhaustive]
+    LogLevel {
+        /// Failures.
+        Error = "error",
+        /// And what looks wrong.
+        Warn = "warn",
+        /// And what an operator wants to know.
+        Info = "info",
+        /// And what helps to find a fault.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
 
-/// Whether the libraries of retired generations are unmapped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unmap {
-    /// Once that is provably safe.
-    Safe,
-    /// They stay mapped, and are counted.
-    Never,
-}
+    /// The form of log lines.
+    #[non_exhaustive]
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
 
-impl Keyword for Unmap {
-    const WORDS: &'static [(&'static str, Self)] = &[("safe", Self::Safe), ("never", Self::Never)];
-}
-
-impl Keyword for Fallback {
-    const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None), ("local", Self::Local)];
-}
-
-impl Keyword for FrameCompression {
-    const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("never", Self::Never)];
-}
-
-impl Keyword for LogLevel {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("error", Self::Error),
-        ("warn", Self::Warn),
-        ("info", Self::Info),
-        ("debug", Self::Debug),
-        ("trace", Self::Trace),
-    ];
-}
-
-impl Keyword for LogFormat {
-    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+    /// The unmapping of libraries of retired generations.
+    Unmap {
+        /// Unmaps them once that is provably safe.
+        Safe = "safe",
+        /// Keeps them mapped, and counts them.
+        Never = "never",
+    }
 }

@@ -14,11 +14,11 @@ pub struct CallLimits {
     pub functions: BTreeMap<FunctionName, FunctionLimit>,
 }
 
-/// What the config says of the limit of a function; what it does not say is as the function itself says.
+/// The configured limit of a function; `None` leaves the limit of the function itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FunctionLimit {
-    /// Most calls that run at once, 1 to 1,000,000.
+    /// Maximum number of concurrent calls, 1 to 1,000,000.
     pub in_flight_max: Option<usize>,
-    /// Most that wait, 0 to 1,000,000.
+    /// Maximum number of queued calls, 0 to 1,000,000.
     pub queue_max: Option<usize>,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 
-/// Which proxy a call to a peer goes through.
+/// The choice of the proxy for each peer.
 #[derive(Clone, Default)]
 pub struct OutboundProxies(pub(in crate::config) Option<Arc<Matcher>>);
 
@@ -15,14 +15,14 @@ pub struct OutboundProxies(pub(in crate::config) Option<Arc<Matcher>>);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct OutboundProxy {
-    /// Where it is: `http://host:port`, without user name and password.
+    /// Its URL: `http://host:port`, without user name and password.
     pub uri: Uri,
-    /// What it wants to see in `Proxy-Authorization`.
+    /// The value of `Proxy-Authorization`.
     pub authorization: Option<HeaderValue>,
 }
 
 impl OutboundProxies {
-    /// The proxy that a call to `url` goes through; `None` for one that goes there directly.
+    /// Returns the proxy that a call to `url` goes through; `None` for a direct call.
     #[must_use]
     pub fn of(&self, url: &Uri) -> Option<OutboundProxy> {
         let matcher = self.0.as_ref()?;
@@ -34,7 +34,7 @@ impl OutboundProxies {
     }
 }
 
-/// The URL without the dot at the end of its host, which names in `NO_PROXY` do not have.
+/// Removes the dot at the end of a host, which names in `NO_PROXY` do not have.
 fn without_dot(url: &Uri) -> Cow<'_, Uri> {
     let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));

@@ -11,7 +11,7 @@ const HOST_BYTES_MAX: usize = 253;
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
-/// A text that is not the URL of a peer. The text itself is not in the message: it may hold a password.
+/// The fault of a peer's URL. The message does not repeat the text: it may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidPeerUrl {
@@ -19,7 +19,7 @@ pub enum InvalidPeerUrl {
     #[error("a peer's URL starts with http:// or https://")]
     Scheme,
     /// A user name or a password.
-    #[error("a peer's URL has no user name or password, the secret belongs into `plugins.proxy.auth.rules`")]
+    #[error("a peer's URL has no user name or password, put the secret into `plugins.proxy.auth.rules`")]
     Credentials,
     /// Neither a name nor an address.
     #[error(
@@ -29,7 +29,7 @@ pub enum InvalidPeerUrl {
     /// Not a port to connect to.
     #[error("the port of a peer's URL is a number from 1 to 65535")]
     Port,
-    /// Something after the host.
+    /// A path, query or fragment after the host.
     #[error("a peer's URL has no path, query or fragment, as in http://remotehost:8080")]
     Tail,
 }
@@ -71,31 +71,31 @@ impl PeerUrl {
         Ok(Self { is_https, authority: format!("{host}:{port}").into() })
     }
 
-    /// `host:port`, to connect to and for the `host` header; an IPv6 address is in brackets.
+    /// Returns `host:port`, to connect to and for the `host` header; an IPv6 address is in brackets.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// Whether calls to it are encrypted by TLS, and never go without.
+    /// Returns true if calls to it are always encrypted by TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.is_https
     }
 
-    /// Whether it is on this machine.
+    /// Returns true if it is on this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(self.host())
     }
 
-    /// The address, if that is what the URL has and not a name.
+    /// Returns the address, if the URL has one instead of a name.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         address(self.host())
     }
 
-    /// The URL of `path` there.
+    /// Returns the URL of `path` there.
     #[must_use]
     pub fn uri(&self, path: &str) -> Uri {
         let uri =
@@ -104,13 +104,13 @@ impl PeerUrl {
         uri.unwrap_or_default()
     }
 
-    /// The same with an address in the place of the name.
+    /// Returns the same URL with an address instead of the name.
     #[must_use]
     pub fn at(&self, address: IpAddr, port: u16) -> Self {
         Self { is_https: self.is_https, authority: SocketAddr::new(address, port).to_string().into() }
     }
 
-    /// The port.
+    /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
@@ -120,20 +120,20 @@ impl PeerUrl {
         if self.is_https { "https" } else { "http" }
     }
 
-    /// The name or address, an IPv6 address in brackets.
+    /// Returns the name or address, an IPv6 address in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host)
     }
 }
 
-/// Whether the host of a URL is this machine.
+/// Returns true if the host of a URL is this machine.
 pub(in crate::config) fn is_loopback(host: &str) -> bool {
     host.strip_suffix('.').unwrap_or(host) == "localhost"
         || address(host).is_some_and(|address| address.to_canonical().is_loopback())
 }
 
-/// The address that the host of a URL is.
+/// Returns the address that the host of a URL is.
 fn address(host: &str) -> Option<IpAddr> {
     host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
@@ -144,18 +144,18 @@ fn port(text: &str) -> Result<u16, InvalidPeerUrl> {
     port.filter(|port| *port != 0).ok_or(InvalidPeerUrl::Port)
 }
 
-/// The host in its normal form; `None` for what is neither a name nor an address.
+/// Returns the host in its normal form; `None` if it is neither a name nor an address.
 fn host_of(text: &str) -> Option<String> {
     if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return address.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]"));
     }
     let name = text.to_ascii_lowercase();
-    // The dot at the end says that the name is complete, and nothing is to be searched for below other names.
+    // A dot at the end makes the name complete: no search domains are appended.
     let complete = name.strip_suffix('.');
     let labels = || complete.unwrap_or(&name).split('.');
     let is_address = labels().next_back().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     if is_address {
-        // As in the URL standard: a last part of digits is an address, or nothing.
+        // As in the URL standard: a host whose last part has only digits must be an address.
         return name.parse::<Ipv4Addr>().ok().map(|address| address.to_string());
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

@@ -1,15 +1,15 @@
-//! The table `[plugins.NAME]`: whatever it holds is for that plugin.
+//! The table `[plugins.NAME]`, for that plugin alone.
 
 use std::fmt;
 
 use serde_json::Value;
 
-/// The table `[plugins.NAME]`, for that plugin's eyes only: `Debug` shows no values.
+/// The table `[plugins.NAME]`; `Debug` shows no values.
 #[derive(Clone)]
 pub struct PluginSettings {
     /// Always an object.
     pub(in crate::config) table: Value,
-    /// Where its values were written, as the ABI has it.
+    /// The origins of its values, as `config_origins` of the ABI has them.
     pub(in crate::config) origins: Value,
 }
 

@@ -1,4 +1,4 @@
-//! Paths: which of them a rule covers, and which secrets protect them.
+//! Rules: the paths that they cover, and the secrets that protect them.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use super::Secret;
 use crate::api::{FUNCTIONS_PATH, HEALTH_PATH, OPENAPI_PATH, READY_PATH, REMOTE_PATH};
 use crate::base::FunctionName;
 
-/// A text that is not the path of a rule.
+/// The fault of a rule's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidPath {
-    /// Relative, or no path at all.
+    /// Not a path that starts with a slash.
     #[error("a path starts with /")]
     NotAbsolute,
     /// A star that would not do what it seems to.
@@ -22,7 +22,7 @@ pub enum InvalidPath {
     /// `..`, `//` or a part `.`, which no normalised path has: the rule would cover nothing.
     #[error("a path has no `..`, no `//` and no part `.`")]
     NotNormal,
-    /// What no path of a request has.
+    /// A character that no path of a request has.
     #[error("a path has only visible ASCII characters, without ? and #")]
     Character,
 }
@@ -39,7 +39,7 @@ impl PathPattern {
     /// Checks a pattern.
     ///
     /// # Errors
-    /// [`InvalidPath`] for what no normalised path of a request can be.
+    /// [`InvalidPath`] if no normalised path of a request can match.
     pub fn new(text: &str) -> Result<Self, InvalidPath> {
         if !text.starts_with('/') {
             return Err(InvalidPath::NotAbsolute);
@@ -62,7 +62,7 @@ impl PathPattern {
         Ok(Self { text, below })
     }
 
-    /// Whether it covers the path of a request, which is decoded and normalised.
+    /// Returns true if it covers the path of a request, which is decoded and normalised.
     ///
     /// `/api/v1/*` covers `/api/v1/x`, `/api/v1/x/y` and `/api/v1/`, not `/api/v1` nor `/api/v10`.
     #[must_use]
@@ -70,13 +70,13 @@ impl PathPattern {
         if self.below { path.starts_with(&self.text) } else { path == self.text }
     }
 
-    /// Whether it names this path, and no other.
+    /// Returns true if it names exactly this path.
     #[must_use]
     pub fn is_exactly(&self, path: &str) -> bool {
         !self.below && path == self.text
     }
 
-    /// Whether it covers anything that the public listener serves.
+    /// Returns true if it covers any path of the public listener.
     pub(in crate::config) fn covers_something(&self) -> bool {
         let paths = [FUNCTIONS_PATH, OPENAPI_PATH, READY_PATH, HEALTH_PATH];
         self.covers_calls() || paths.iter().any(|path| self.covers(path))
@@ -118,19 +118,19 @@ impl PathPatterns {
         Self(patterns)
     }
 
-    /// Whether one of them covers the path.
+    /// Returns true if one of them covers the path.
     #[must_use]
     pub fn covers(&self, path: &str) -> bool {
         self.0.iter().any(|pattern| pattern.covers(path))
     }
 
-    /// The patterns, as they were written.
+    /// Returns the patterns, as they were written.
     pub fn iter(&self) -> impl Iterator<Item = &PathPattern> {
         self.0.iter()
     }
 }
 
-/// Which secrets protect which paths. `Debug` shows the paths only.
+/// Paths with the secrets that protect them. `Debug` shows only the paths.
 #[derive(Debug, Clone, Default)]
 pub struct AuthRules(Vec<(PathPattern, Vec<Secret>)>);
 
@@ -141,25 +141,25 @@ impl AuthRules {
         Self(rules)
     }
 
-    /// The secrets that open `path`, which is decoded and normalised: those of its own rule, otherwise of
-    /// the longest prefix. `None` if nothing protects it; never an empty list.
+    /// Returns the secrets that open `path`, which is decoded and normalised: by its own rule, otherwise by the longest
+    /// prefix. `None` if no rule protects it; never an empty list.
     #[must_use]
     pub fn keys_for(&self, path: &str) -> Option<&[Secret]> {
         self.0.iter().find(|(pattern, _)| pattern.covers(path)).map(|(_, keys)| keys.as_slice())
     }
 
-    /// The secrets of the rule for exactly `path`.
+    /// Returns the secrets of the rule for exactly `path`.
     #[must_use]
     pub fn keys_of(&self, path: &str) -> Option<&[Secret]> {
         self.0.iter().find(|(pattern, _)| pattern.is_exactly(path)).map(|(_, keys)| keys.as_slice())
     }
 
-    /// The rules, in the order in which they are tried.
+    /// Returns the rules, in the order in which they are tried.
     pub fn iter(&self) -> impl Iterator<Item = (&PathPattern, &[Secret])> {
         self.0.iter().map(|(pattern, keys)| (pattern, keys.as_slice()))
     }
 
-    /// Whether there are none.
+    /// Returns true without rules.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

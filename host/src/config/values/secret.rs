@@ -1,7 +1,6 @@
-//! Secrets: where they come from, and how they stay out of sight.
+//! Secrets: read from the file, a variable or another file, and never shown.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -9,42 +8,42 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::config::Environment;
-use crate::config::read::file::{self, Bounded};
+use crate::config::read::file::{self, FileBytes};
 
 /// Longest secret in bytes.
 const SECRET_BYTES_MAX: usize = 64 << 10;
-/// What a key of `framex-host keygen` starts with (WIRE.md, "Keys").
+/// The beginning of a key of `framex-host keygen` (WIRE.md, "Keys").
 const GENERATED_PREFIX: &str = "fxk1_";
-/// How many base64url characters follow it.
+/// The number of base64url characters after it.
 const GENERATED_CHARS: usize = 43;
-/// What the last of them can be.
+/// The values of the last of them: 43 characters hold two bits more than 32 bytes, and those are zero.
 const LAST_CHARS: [char; 16] =
     ['A', 'E', 'I', 'M', 'Q', 'U', 'Y', 'c', 'g', 'k', 'o', 's', 'w', '0', '4', '8'];
 
-/// What is wrong with a key that is broken.
-pub(in crate::config) const BROKEN_KEY: &str =
-    "starts like a generated one, and is none: `fxk1_` and 43 characters, as `framex-host keygen` made them";
+/// The fault of a broken key.
+pub(in crate::config) const BROKEN_KEY: &str = "starts like a generated key, but does not have the 43 characters of one after `fxk1_`: make one with \
+     `framex-host keygen`";
 
-/// The key of hosts that have none, by which they seal on loopback: it is no secret.
+/// The public key of hosts without a key, which seals on loopback and is not secret.
 pub const PUBLIC_KEY: &str = "fxk1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A secret, 1 byte to 64 KiB of UTF-8. `Debug` and `Display` print `[redacted]`.
 #[derive(Clone)]
 pub struct Secret {
     text: Zeroizing<String>,
-    /// Of the text, computed once: what is presented is compared by digest, so that neither length nor
-    /// content show in the time.
+    /// The digest of the text, computed once: keys are compared by digest, so that the time shows neither length nor
+    /// content.
     digest: Zeroizing<[u8; 32]>,
     source: SecretSource,
-    /// It lies in a file that every user of the machine may read.
+    /// Every user of the machine may read its file.
     is_open: bool,
 }
 
-/// Where a secret came from.
+/// The source of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretSource {
-    /// It was written out.
+    /// The text itself.
     Literal,
     /// A variable, by name.
     Variable(String),
@@ -52,17 +51,17 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
-/// What somebody presents as a secret, by its digest: hashed once, however many it is compared with.
+/// The digest of a presented key: hashed once, and compared with any number of secrets.
 pub struct PresentedKey(Zeroizing<[u8; 32]>);
 
 impl PresentedKey {
-    /// Hashes it.
+    /// Hashes a key.
     #[must_use]
     pub fn new(presented: &[u8]) -> Self {
         Self(Zeroizing::new(Sha256::digest(presented).into()))
     }
 
-    /// A part of the digest, which tells keys apart; for memory alone, as a weak key can be guessed from it.
+    /// Returns a part of the digest, which tells keys apart. It stays in memory: a weak key can be guessed from it.
     #[must_use]
     pub fn tag(&self) -> [u8; 16] {
         let mut tag = [0; 16];
@@ -78,8 +77,8 @@ impl fmt::Debug for PresentedKey {
 }
 
 impl Secret {
-    /// Reads a secret as the file says it: a literal, `env:NAME`, or `file:PATH` relative to `folder`.
-    /// The `Err` says what is wrong with it, without the value.
+    /// Reads a secret in a form of the file: a literal, `env:NAME`, or `file:PATH` relative to `folder`.
+    /// The `Err` is a half sentence after the key, without the value.
     pub(in crate::config) fn read(
         raw: &str,
         folder: &Path,
@@ -109,34 +108,34 @@ impl Secret {
         Ok(Self { text, digest, source, is_open })
     }
 
-    /// Reads a secret as a flag or variable of a command says it, in the forms of the config; a file is relative to the
-    /// current directory.
+    /// Reads a secret of a flag or variable of a command, in the forms of the config; a file is relative to the current
+    /// directory.
     ///
     /// # Errors
-    /// What is wrong with it, without the value, to be said after the name of the flag.
+    /// A half sentence after the name of the flag, without the value.
     pub fn of_command(raw: &str) -> Result<Self, String> {
         Self::read(raw, Path::new(""), &Environment::of_process())
     }
 
-    /// The secret itself: for deriving keys, never for showing.
+    /// Returns the secret itself, to derive keys, never to show.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// Returns true if `presented` is the secret; takes the same time whatever differs.
+    /// Returns true if `presented` is the secret; takes constant time.
     #[must_use]
     pub fn is(&self, presented: &PresentedKey) -> bool {
         self.digest.ct_eq(&*presented.0).into()
     }
 
-    /// Where it came from.
+    /// Returns its source.
     #[must_use]
     pub fn source(&self) -> &SecretSource {
         &self.source
     }
 
-    /// The file that it lies in, if every user of the machine may read that.
+    /// Returns its file, if every user of the machine may read it.
     pub(in crate::config) fn open_file(&self) -> Option<&Path> {
         match &self.source {
             SecretSource::File(path) if self.is_open => Some(path),
@@ -144,29 +143,28 @@ impl Secret {
         }
     }
 
-    /// Whether it has the form of a key of `framex-host keygen`, and is not a passphrase.
+    /// Returns true for a key of `framex-host keygen`, false for a passphrase.
     #[must_use]
     pub fn is_generated_key(&self) -> bool {
         let of_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let key = self.text.strip_prefix(GENERATED_PREFIX);
-        // 43 characters are two bits more than 32 bytes, and those are zero.
         let fits = |key: &str| key.len() == GENERATED_CHARS && key.ends_with(LAST_CHARS);
         key.is_some_and(|key| fits(key) && key.bytes().all(of_base64))
     }
 
-    /// Whether what a header has can be this: what comes there is without the word `Bearer` and the space around it.
+    /// Returns true if the key of a header can equal it: without the word `Bearer`, and without spaces around it.
     pub(in crate::config) fn fits_into_a_header(&self) -> bool {
         let text = self.text.as_bytes();
         let has_scheme = text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"bearer "));
         !has_scheme && text.trim_ascii().len() == text.len() && !text.iter().any(u8::is_ascii_control)
     }
 
-    /// Whether it starts like a generated key, and is none: most likely one that was cut. Nothing can be sealed with it.
+    /// Returns true if it starts like a generated key, but is cut or changed. It cannot seal.
     pub(in crate::config) fn is_broken_key(&self) -> bool {
         self.text.starts_with(GENERATED_PREFIX) && !self.is_generated_key()
     }
 
-    /// Returns true for the key of hosts that have none.
+    /// Returns true for the public key of hosts without a key.
     pub(in crate::config) fn is_public_key(&self) -> bool {
         self.text.as_str() == PUBLIC_KEY
     }
@@ -206,13 +204,8 @@ fn of_variable(name: &str, environment: &Environment) -> Result<Zeroizing<String
 /// Returns the text, and true if every user of the machine may read it.
 fn of_file(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
     let wrong = |what: &str| format!("has its secret in file `{}`, which {what}", path.display());
-    let (bytes, is_open) = match file::bounded(path, SECRET_BYTES_MAX) {
-        Ok(Bounded::Bytes(bytes, is_open)) => (bytes, is_open),
-        Ok(Bounded::Directory) => return Err(wrong("is a directory")),
-        Ok(Bounded::TooLarge) => return Err(wrong("has more than 65536 bytes")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(wrong("does not exist")),
-        Err(error) => return Err(wrong(&format!("cannot be read: {}", error.kind()))),
-    };
+    let FileBytes { bytes, readable_by_others } =
+        file::bounded(path, SECRET_BYTES_MAX).map_err(|error| wrong(&error.to_string()))?;
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(wrong("is UTF-16 text: save it as UTF-8"));
     }
@@ -223,7 +216,7 @@ fn of_file(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
             text.pop();
         }
     }
-    Ok((text, is_open))
+    Ok((text, readable_by_others))
 }
 
 #[cfg(test)]

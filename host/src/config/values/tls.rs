@@ -11,11 +11,11 @@ use rustls::{ClientConfig, ServerConfig};
 /// `[server.tls]`: the certificate of the public listener.
 #[derive(Clone)]
 pub struct ServerTls {
-    /// The chain, its first certificate being the listener's own; absolute.
+    /// The chain, which begins with the listener's own certificate; absolute.
     pub cert: PathBuf,
     /// The private key of the first; absolute.
     pub key: PathBuf,
-    /// The authorities one of which must have signed a client's certificate; without them, clients need none.
+    /// The authorities that sign certificates of clients; without them, clients need none.
     pub client_ca: Option<PathBuf>,
     pub(in crate::config) key_is_open: bool,
     pub(in crate::config) fault: Option<String>,
@@ -24,12 +24,12 @@ pub struct ServerTls {
     pub(in crate::config) digest: [u8; 32],
 }
 
-/// `[plugins.proxy.tls]`: whom `https://` peers are believed to be, and who this host is to them.
+/// `[plugins.proxy.tls]`: the authorities that certify `https://` peers, and the certificate of this host.
 #[derive(Clone)]
 pub struct PeerTls {
-    /// The authorities that sign certificates of peers; `None` for those of the system.
+    /// The authorities that sign certificates of peers; `None` for the authorities of the system.
     pub ca: Option<PathBuf>,
-    /// Certificate chain and private key that peers are shown who ask for one.
+    /// Certificate chain and private key for peers that ask for them.
     pub identity: Option<(PathBuf, PathBuf)>,
     pub(in crate::config) key_is_open: bool,
     pub(in crate::config) rustls: Arc<ClientConfig>,
@@ -38,13 +38,13 @@ pub struct PeerTls {
 }
 
 impl ServerTls {
-    /// What handshakes are made with.
+    /// Returns the configuration of handshakes.
     #[must_use]
     pub fn rustls(&self) -> &Arc<ServerConfig> {
         &self.rustls
     }
 
-    /// What checks certificates of clients, where `client_ca` asks for them.
+    /// Returns the verifier of client certificates, if `client_ca` asks for them.
     #[must_use]
     pub fn client_verifier(&self) -> Option<&Arc<dyn ClientCertVerifier>> {
         self.clients.as_ref()
@@ -54,25 +54,25 @@ impl ServerTls {
         [&self.cert, &self.key].into_iter().chain(&self.client_ca)
     }
 
-    /// The private key, if every user of the machine may read it.
+    /// Returns the private key, if every user of the machine may read it.
     pub(in crate::config) fn open_key(&self) -> Option<&Path> {
         self.key_is_open.then_some(&self.key)
     }
 
-    /// What clients refuse of its certificate, whatever they trust, as it was when the file was read.
+    /// Returns the reason for which all clients refuse its certificate, as of when the file was read.
     pub(in crate::config) fn fault(&self) -> Option<&str> {
         self.fault.as_deref()
     }
 }
 
 impl PeerTls {
-    /// What handshakes are made with.
+    /// Returns the configuration of handshakes.
     #[must_use]
     pub fn rustls(&self) -> &Arc<ClientConfig> {
         &self.rustls
     }
 
-    /// What checks certificates of peers.
+    /// Returns the verifier of peers' certificates.
     #[must_use]
     pub fn server_verifier(&self) -> &Arc<WebPkiServerVerifier> {
         &self.servers
@@ -82,20 +82,20 @@ impl PeerTls {
         self.ca.iter().chain(self.identity.iter().flat_map(|(cert, key)| [cert, key]))
     }
 
-    /// The private key, if every user of the machine may read it.
+    /// Returns the private key, if every user of the machine may read it.
     pub(in crate::config) fn open_key(&self) -> Option<&Path> {
         self.identity.as_ref().filter(|_| self.key_is_open).map(|(_, key)| key.as_path())
     }
 }
 
-/// Equal if the files say the same.
+/// Equal if the files have the same content.
 impl PartialEq for ServerTls {
     fn eq(&self, other: &Self) -> bool {
         self.digest == other.digest
     }
 }
 
-/// Equal if the files say the same.
+/// Equal if the files have the same content.
 impl PartialEq for PeerTls {
     fn eq(&self, other: &Self) -> bool {
         self.digest == other.digest

@@ -1,4 +1,4 @@
-//! The table `[trust]`: whose plugin files this host loads.
+//! The table `[trust]`: the plugin files that this host loads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,11 +11,11 @@ use minisign_verify::PublicKey;
 /// Bytes of a public key: algorithm, key id, key.
 const KEY_BYTES: usize = 42;
 
-/// Whose plugin files this host loads; anybody's without keys and digests.
+/// The keys and digests that plugin files need; without any, this host loads every file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Trust {
-    /// One of them has signed each plugin file; empty if files need no signature.
+    /// One of these keys must have signed each plugin file; empty if files need no signature.
     pub keys: Vec<TrustedKey>,
     /// The SHA-256 digests that a plugin's file may have, in lower-case hex, by the name of the plugin. Without
     /// `keys`, a plugin that is not named is not loaded.
@@ -25,7 +25,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Whether anything is checked at all.
+    /// Returns true if plugin files are checked.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         !self.keys.is_empty() || !self.sha256.is_empty()
@@ -41,7 +41,7 @@ pub struct TrustedKey {
 }
 
 impl TrustedKey {
-    /// Reads the one-line form, `RW...`; `None` if it is none.
+    /// Reads the one-line form, `RW...`.
     #[must_use]
     pub fn from_base64(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
@@ -49,31 +49,31 @@ impl TrustedKey {
         Some(Self { key, id: MinisignKeyId::of(&bytes)?, text: text.to_owned() })
     }
 
-    /// The key, to verify with.
+    /// Returns the key, to verify with.
     #[must_use]
     pub fn key(&self) -> &PublicKey {
         &self.key
     }
 
-    /// What a signature names it by.
+    /// Returns the id that signatures name it by.
     #[must_use]
     pub fn id(&self) -> MinisignKeyId {
         self.id
     }
 
-    /// The one-line form.
+    /// Returns the one-line form.
     #[must_use]
     pub fn as_base64(&self) -> &str {
         &self.text
     }
 }
 
-/// What signatures name a minisign key by, written as minisign writes it: `D38650D0D7F309E7`.
+/// The id that signatures name a minisign key by, in the form of minisign: `D38650D0D7F309E7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MinisignKeyId(u64);
 
 impl MinisignKeyId {
-    /// The id in a key or signature, decoded: the 8 bytes after the algorithm.
+    /// Reads the id in a decoded key or signature: the 8 bytes after the algorithm.
     #[must_use]
     pub fn of(decoded: &[u8]) -> Option<Self> {
         let bytes = decoded.get(2..10)?.try_into().ok()?;

@@ -38,14 +38,14 @@ fn callers_are_found_by_each_of_their_keys() {
     for (key, may) in [("first", true), ("third", true), ("fourth", false)] {
         assert_eq!(named(key).unwrap().1.cover(&function), may, "{key}");
     }
-    assert!(!config.callers.is_empty() && config.door_rules().is_empty());
+    assert!(!config.callers.is_empty() && config.listener_rules().is_empty());
 }
 
 #[test]
 fn callers_do_not_put_the_rules_of_the_proxy_aside() {
     let rules = "[plugins.proxy.auth]\nrules = { \"/api/v1/openapi.json\" = [\"k\"] }\n";
     let config = config(&format!("{rules}{}", caller("web", KEY)));
-    assert!(config.door_rules().keys_for("/api/v1/openapi.json").is_some());
+    assert!(config.listener_rules().keys_for("/api/v1/openapi.json").is_some());
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn what_is_missing_or_empty_is_named() {
     check("[auth]\n", "config.toml line 1: `auth` needs the key `rules` or `callers`");
     check(
         "[auth]\ncallers = {}\n",
-        "config.toml line 2: `auth.callers` names nobody: name a caller, or take the table out and let everybody \
+        "config.toml line 2: `auth.callers` is empty: name a caller, or remove the table, so that every client may \
          call",
     );
     check(
@@ -82,7 +82,7 @@ fn wrong_values_are_named_and_not_repeated() {
     );
     check(
         "[auth.callers.web]\nkeys = [\"k\"]\nfunctions = [\"demo.f\",\n\"canary*\"]\n",
-        "config.toml line 4: `auth.callers.web.functions[1]` is no function: functions are named as `demo.f`, as \
+        "config.toml line 4: `auth.callers.web.functions[1]` is not a function: functions are named as `demo.f`, as \
          `demo.*` for all below `demo`, or as `*` for all",
     );
     check(
@@ -90,8 +90,8 @@ fn wrong_values_are_named_and_not_repeated() {
         "config.toml line 2: `auth.callers.web.keys[0]` has an empty secret\n\
          config.toml line 3: `auth.callers.web.keys[1]` must be printable ASCII characters without spaces: it is \
          sent in a header\n\
-         config.toml line 4: `auth.callers.web.keys[2]` starts like a generated key and is not 43 characters long \
-         after `fxk1_`",
+         config.toml line 4: `auth.callers.web.keys[2]` starts like a generated key, but does not have the 43 characters \
+         of one after `fxk1_`: make one with `framex-host keygen`",
     );
     check(
         "[auth.callers.web]\nkeys = \"canary\"\nfunctions = [\"*\"]\n",
@@ -222,7 +222,7 @@ fn doubtful_callers_are_warned_of() {
         &format!("{}{}", caller("web", KEY), rules.replace(KEY, "another-key-of-16")),
         &[
             "a key of the rule for `/api/v1/functions/*` belongs to no caller, so it may not call any function: \
-           `auth.callers` names who may",
+           add the key to a caller of `auth.callers`",
         ],
     );
 }

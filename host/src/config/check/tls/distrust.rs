@@ -1,4 +1,4 @@
-//! Why a certificate is not accepted, in a sentence with the way out, instead of the words of the library.
+//! Explains why a certificate is not accepted, in a sentence with the way out, instead of the words of the library.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use rustls::{CertificateError, OtherError, RootCertStore};
 
 const DAY_S: u64 = 86_400;
 
-/// What to do about a certificate of an authority that a host shows as its own.
+/// The fault of a host that shows the certificate of an authority as its own.
 const OF_AUTHORITY: &str = "is one of an authority (CA:TRUE), which a host must not show: issue one with \
                             basicConstraints CA:FALSE, signed by it";
 
@@ -84,7 +84,7 @@ fn is_of_authority(OtherError(error): &OtherError) -> bool {
     error.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
 }
 
-/// What clients will refuse of a host's own certificate, whatever they trust.
+/// Returns the reason for which all clients will refuse a host's own certificate.
 pub(super) fn fault_of_own(
     chain: &[CertificateDer<'static>],
     provider: Arc<CryptoProvider>,
@@ -93,7 +93,7 @@ pub(super) fn fault_of_own(
     let mut roots = RootCertStore::empty();
     roots.add(own.clone()).ok()?;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()?;
-    // Any name: that it is not the certificate's is what is found last.
+    // Any name: the verifier compares it last.
     let name = ServerName::try_from("framex.invalid").ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     match verifier.verify_server_cert(own, others, &name, &[], UnixTime::since_unix_epoch(now)) {

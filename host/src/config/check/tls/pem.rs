@@ -1,4 +1,4 @@
-//! PEM files: read once, and what is wrong with one, with the way out.
+//! PEM files: read once, with faults that name the way out.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::config::key::KeyPath;
 
-/// How DER begins: a sequence whose length takes two bytes, as that of every certificate and nearly every key.
+/// The beginning of DER: a sequence whose length takes two bytes, as in every certificate and nearly every key.
 const DER: &[u8] = &[0x30, 0x82];
 
 /// One file as it was read.
@@ -22,7 +22,7 @@ pub(super) struct PemFile {
     pub(super) is_open: bool,
 }
 
-/// What is wrong with a file, in a half sentence after its name.
+/// The fault of a file, as a half sentence after its name.
 pub(super) type Fault = String;
 
 impl PemFile {
@@ -36,7 +36,7 @@ impl PemFile {
                         .to_owned()
                 }
                 () if self.has("PRIVATE KEY-----") => {
-                    "which has a private key in the place of a certificate".to_owned()
+                    "which has a private key instead of a certificate".to_owned()
                 }
                 () => "which has no certificate in PEM form".to_owned(),
             })),
@@ -62,11 +62,11 @@ impl PemFile {
         PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|error| match error {
             pem::Error::NoItemsFound => self.other_form().unwrap_or_else(|| match () {
                 () if self.has("BEGIN OPENSSH PRIVATE KEY") => {
-                    "which has a private key in the form of ssh: `ssh-keygen -p -m PKCS8 -f FILE` changes it"
+                    "which has a private key in OpenSSH form: `ssh-keygen -p -m PKCS8 -f FILE` changes it"
                         .to_owned()
                 }
                 () if self.has("BEGIN CERTIFICATE") => {
-                    "which has a certificate in the place of a private key".to_owned()
+                    "which has a certificate instead of a private key".to_owned()
                 }
                 () => "which has no private key in PEM form".to_owned(),
             }),
@@ -74,7 +74,7 @@ impl PemFile {
         })
     }
 
-    /// What it is, if it is no text as PEM is.
+    /// Returns the fault of a file in a binary form or UTF-16.
     fn other_form(&self) -> Option<Fault> {
         if self.bytes.starts_with(DER) {
             return Some(

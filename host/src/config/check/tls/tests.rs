@@ -70,7 +70,7 @@ fn certificates_and_keys_are_read_and_watched() {
     let config = load(&folder, &format!("{PEERS}cert = \"cert.pem\"\nkey = \"key.pem\"\n")).unwrap();
     assert_eq!(config.files().len(), 4);
     assert!(config.proxy.tls.unwrap().identity.is_some());
-    assert!(load(&folder, "").unwrap().proxy.tls.is_none(), "nobody needs it");
+    assert!(load(&folder, "").unwrap().proxy.tls.is_none(), "no peer needs it");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn bad_files_are_named_with_their_fault() {
     cert("gone.pem", "which does not exist");
     cert("empty.pem", "which has no certificate in PEM form");
     cert("text.pem", "which has no certificate in PEM form");
-    cert("key.pem", "which has a private key in the place of a certificate");
+    cert("key.pem", "which has a private key instead of a certificate");
     cert("request.pem", "which has a request for a certificate: an authority makes the certificate of it");
     cert("wide.pem", "which is UTF-16 text: save it as UTF-8");
     let der = "which is DER or PKCS #12, and not PEM: `openssl x509 -inform der`, `openssl pkey -inform der` or \
@@ -110,10 +110,10 @@ fn bad_files_are_named_with_their_fault() {
         check(&text, &format!("3: `server.tls.key` is file `DIR/{file}`, {fault}"));
     };
     key("gone.pem", "which does not exist");
-    key("cert.pem", "which has a certificate in the place of a private key");
+    key("cert.pem", "which has a certificate instead of a private key");
     key("empty.pem", "which has no private key in PEM form");
     key("cert.der", der);
-    key("ssh.pem", "which has a private key in the form of ssh: `ssh-keygen -p -m PKCS8 -f FILE` changes it");
+    key("ssh.pem", "which has a private key in OpenSSH form: `ssh-keygen -p -m PKCS8 -f FILE` changes it");
     for locked in ["locked.pem", "locked-old.pem"] {
         key(
             locked,
@@ -180,7 +180,7 @@ fn what_was_pasted_in_the_place_of_its_file_is_not_shown() {
                 within.insert(key.to_owned(), pasted.clone().into());
                 let error = load(&folder(), &toml::to_string(&table).unwrap()).unwrap_err();
                 let expected =
-                    format!("`{tables}.{key}` must be the path of a PEM file, found what is in one");
+                    format!("`{tables}.{key}` must be the path of a PEM file, found the content of one");
                 assert!(error.ends_with(&expected), "{error}");
             }
         }

@@ -1,9 +1,9 @@
-//! What `check` says of who may ask for what: what is open, and which rules protect less than they seem to.
+//! Warnings about access: open paths, and rules that protect less than they seem to.
 
 use crate::api::{FUNCTIONS_PATH, OPENAPI_PATH, REMOTE_PATH};
 use crate::config::{Access, Closed, Config, SealedCalls, Secret};
 
-/// Keys of rules and callers that are shorter are warned of.
+/// The length below which keys of rules and callers are warned of.
 pub(super) const KEY_BYTES_MIN: usize = 16;
 
 impl Config {
@@ -20,7 +20,7 @@ impl Config {
                 }
             };
             warnings.push(format!(
-                "`{REMOTE_PATH}` answers nobody: {why}, and `plugins.proxy.auth.rules` has no key for that path"
+                "`{REMOTE_PATH}` answers no host: {why}, and `plugins.proxy.auth.rules` has no key for that path"
             ));
         }
         let asks_for_certificates =
@@ -28,7 +28,7 @@ impl Config {
         if !access.needs_key_to_call() && !self.server.is_loopback() && !asks_for_certificates {
             warnings.push(format!(
                 "`server.host` {} can be reached from other machines, and anyone there can call every function that no \
-                 rule protects, without a key: `auth` says who may call",
+                 rule protects, without a key: set `auth` to limit calls",
                 self.server.host
             ));
         }
@@ -36,7 +36,7 @@ impl Config {
         self.warn_of_short_keys(&access, warnings);
     }
 
-    /// Calls and the two lists of functions have paths of their own, which is easy to miss.
+    /// Warns of open lists: calls and the two lists of functions have paths of their own.
     fn warn_of_open_lists(&self, access: &Access, warnings: &mut Vec<String>) {
         let open: Vec<&str> =
             [FUNCTIONS_PATH, OPENAPI_PATH].into_iter().filter(|path| !access.needs_key(path)).collect();
@@ -66,7 +66,7 @@ impl Config {
         }
     }
 
-    /// Those that seal are warned of as passphrases, and those of callers by name.
+    /// Warns of short keys of rules. Keys that seal are warned of as passphrases, and keys of callers by name.
     fn warn_of_short_keys(&self, access: &Access, warnings: &mut Vec<String>) {
         let seals = |key: &Secret| self.sealing_secrets().contains(key);
         for (pattern, keys) in access.rules().iter() {
@@ -97,7 +97,7 @@ mod tests {
 
     fn closed_by(rule: &str) -> String {
         format!(
-            "`/api/v1/proxy/remote` answers nobody: the rule for `{rule}` asks calls for a key, which keyless hosts do \
+            "`/api/v1/proxy/remote` answers no host: the rule for `{rule}` asks calls for a key, which keyless hosts do \
              not have, and `plugins.proxy.auth.rules` has no key for that path"
         )
     }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn functions_that_other_machines_can_call_without_a_key_are_warned_of() {
         let open = "`server.host` 0.0.0.0 can be reached from other machines, and anyone there can call every function \
-                    that no rule protects, without a key: `auth` says who may call";
+                    that no rule protects, without a key: set `auth` to limit calls";
         let key = format!("fxk1_{}", "BA".repeat(21) + "A");
         let sealing = format!("[plugins.proxy.auth]\nrules = {{ \"/api/v1/proxy/remote\" = [{key:?}] }}\n");
         let host = format!("[server]\nhost = \"0.0.0.0\"\n{sealing}");

@@ -5,7 +5,7 @@ use crate::api::REMOTE_PATH;
 use crate::config::{Config, ConfiguredCaller, Secret};
 
 impl Config {
-    /// Whether any caller has this key.
+    /// Returns true if any caller has this key.
     pub(in crate::config) fn is_key_of_caller(&self, key: &Secret) -> bool {
         self.callers.keys().any(|known| known == key)
     }
@@ -30,12 +30,12 @@ impl Config {
                  which other hosts of this machine need as well where there are callers"
             ));
         }
-        for (pattern, keys) in self.door_rules().iter() {
+        for (pattern, keys) in self.listener_rules().iter() {
             let text = pattern.to_string();
             if text.starts_with("/api/v1/functions/") && keys.iter().any(|key| !self.is_key_of_caller(key)) {
                 warnings.push(format!(
                     "a key of the rule for `{text}` belongs to no caller, so it may not call any function: \
-                     `auth.callers` names who may"
+                     add the key to a caller of `auth.callers`"
                 ));
             }
         }
