@@ -89,8 +89,12 @@ export TESTS_INSTRUMENTED=1
 status=0
 timeout 1800 cargo test "${place[@]}" --package framex-tests --test it -- "${tests[@]}" || status=$?
 
-# The destructors of plugins run on a stack of their own, of which AddressSanitizer warns.
-find "$reports" -type f -exec sed -i '/ASan doesn.t fully support makecontext/d' {} +
+# The destructors of plugins run on a stack of their own, of which AddressSanitizer warns. That is no error.
+if [ "$mode" = asan ]; then
+  find "$reports" -type f | while read -r report; do
+    grep -q ERROR: "$report" || rm "$report"
+  done
+fi
 found=$(find "$reports" -type f -size +0)
 if [ -n "$found" ]; then
   echo "$found" | while read -r report; do

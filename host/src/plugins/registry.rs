@@ -14,6 +14,7 @@ use entry::Entry;
 use crate::api::PluginView;
 use crate::base::{FunctionName, Mutex, nearest};
 use crate::plugins::error::PluginError;
+use crate::plugins::process::maps::Maps;
 
 /// Longest part of an unknown name that an error repeats, in characters.
 const UNKNOWN_CHARS_MAX: usize = 64;
@@ -60,7 +61,8 @@ impl Registry {
 
     /// Returns the number of libraries that are mapped without serving.
     pub(crate) fn zombies(&self) -> usize {
-        self.all().iter().map(|(_, entry)| entry.state().zombies().len()).sum()
+        let maps = Maps::read();
+        self.all().iter().map(|(_, entry)| entry.state().zombies(&maps).len()).sum()
     }
 
     /// Tells every plugin which of its own functions run here.

@@ -2,9 +2,24 @@
 
 use std::ops::Range;
 
-/// Returns the mapped bytes of the file of this name; 0 where the system does not tell.
+/// The mapped parts of all files at one moment.
+pub(crate) struct Maps(String);
+
+impl Maps {
+    /// Reads them; there are none where the system does not tell.
+    pub(crate) fn read() -> Self {
+        Self(read())
+    }
+
+    /// Returns the mapped bytes of the file of this name.
+    pub(crate) fn bytes_of(&self, file: &str) -> u64 {
+        segments(&self.0, file).map(|segment| (segment.end - segment.start) as u64).sum()
+    }
+}
+
+/// Returns the mapped bytes of the file of this name now; 0 where the system does not tell.
 pub(crate) fn mapped_bytes(file: &str) -> u64 {
-    segments(&read(), file).map(|segment| (segment.end - segment.start) as u64).sum()
+    Maps::read().bytes_of(file)
 }
 
 /// Returns the range from the first to the last mapped byte of the file of this name; `None` if nothing of it is mapped,

@@ -13,7 +13,7 @@ use crate::plugins::error::PluginError;
 use crate::plugins::file::stage::Staged;
 use crate::plugins::life::PluginState;
 use crate::plugins::load::generation::Generation;
-use crate::plugins::process::maps;
+use crate::plugins::process::maps::Maps;
 use crate::plugins::run::lease::Lease;
 use crate::plugins::settings::PluginConfig;
 
@@ -132,8 +132,9 @@ impl Entry {
     pub(crate) fn note_mapped(&self, generation: u64, copy: &str, reason: impl Into<String>) {
         let mut state = self.state();
         // Some went later than they were waited for.
-        state.mapped.retain(|mapped| mapped.generation != generation && maps::mapped_bytes(&mapped.copy) > 0);
-        if maps::mapped_bytes(copy) > 0 {
+        let maps = Maps::read();
+        state.mapped.retain(|mapped| mapped.generation != generation && maps.bytes_of(&mapped.copy) > 0);
+        if maps.bytes_of(copy) > 0 {
             state.mapped.push(Mapped { generation, copy: copy.to_owned(), reason: reason.into() });
         }
     }
@@ -153,6 +154,7 @@ impl Entry {
 
     /// Returns the plugin as the admin API shows it; `None` if it was never published.
     pub(crate) fn status(&self) -> Option<PluginView> {
+        let maps = Maps::read();
         let state = self.state();
         let Shown { name, build, published_at } = state.shown.clone()?;
         let published = state.published.as_ref();
@@ -174,10 +176,10 @@ impl Entry {
             layer_failures: published
                 .map(|published| published.generation.routes.layer_failures())
                 .unwrap_or_default(),
-            mapped_bytes: maps::mapped_bytes(&build.staged.copy),
+            mapped_bytes: maps.bytes_of(&build.staged.copy),
             published_at: rfc3339(published_at),
             warnings: published.map(|published| published.generation.warnings()).unwrap_or_default(),
-            zombies: state.zombies(),
+            zombies: state.zombies(&maps),
             kept: state.kept.iter().map(|kept| kept.generation).collect(),
             differs_from_file: None,
             change: state.change.clone().map(|(change, step_began)| ProgressView {
@@ -202,11 +204,11 @@ impl State {
         published.into_iter().chain(kept).any(|staged| staged.sha256 == sha256)
     }
 
-    pub(crate) fn zombies(&self) -> Vec<ZombieView> {
+    pub(crate) fn zombies(&self, maps: &Maps) -> Vec<ZombieView> {
         let zombie = |mapped: &Mapped| ZombieView {
             generation: mapped.generation,
             reason: mapped.reason.clone(),
-            mapped_bytes: maps::mapped_bytes(&mapped.copy),
+            mapped_bytes: maps.bytes_of(&mapped.copy),
         };
         self.mapped.iter().map(zombie).filter(|zombie| zombie.mapped_bytes > 0).collect()
     }
