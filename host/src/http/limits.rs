@@ -3,19 +3,19 @@
 
 mod activity;
 mod admission;
+mod body_memory;
 mod connections;
-mod memory;
 mod meters;
 mod strangers;
 mod throttle;
 mod wrong_keys;
 
 pub use admission::Admission;
-pub use memory::BodyMemory;
+pub use body_memory::BodyMemory;
 pub use meters::{Limit, Meters, OpenConnection};
 
 pub(crate) use activity::{Activity, InFlight, Times};
+pub(crate) use body_memory::{MemoryPermit, OutOfMemory};
 pub(crate) use connections::{Connections, Slot};
-pub(crate) use memory::{MemoryPermit, OutOfMemory};
 pub(crate) use strangers::Strangers;
 pub(crate) use throttle::Throttle;

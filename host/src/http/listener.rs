@@ -14,9 +14,10 @@ use super::tls::Tls;
 use crate::base::Tasks;
 use crate::config::Networks;
 
+mod client_stream;
 mod connection;
 mod head_time;
-mod lingering;
+mod linger;
 mod pace;
 mod tracked;
 mod write_timeout;

@@ -19,11 +19,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::client_stream::ClientStream;
 use super::head_time::HeadTime;
-use super::lingering::Lingering;
-use super::pace::Paced;
 use super::tracked::track;
-use super::write_timeout::WriteTimeout;
 use crate::base::Tasks;
 use crate::config::why_distrusted;
 use crate::http::limits::{Limit, Slot, Times};
@@ -144,9 +142,8 @@ impl Connection {
                 }
             }
         });
-        let stream = WriteTimeout::new(stream, times.write);
-        let stream = Lingering::new(stream, tasks.token().clone());
-        let (stream, turn) = Paced::new(stream, Arc::clone(activity));
+        let stream = ClientStream::new(stream, Arc::clone(activity), times.write, tasks.token().clone());
+        let turn = stream.turn();
         protocols.http1().timer(HeadTime::new(activity, times.header));
         let connection = protocols.serve_connection(TokioIo::new(stream), answer);
         tokio::pin!(connection);

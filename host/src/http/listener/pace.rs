@@ -1,5 +1,5 @@
-//! A stream with a bound on what is read in one turn: HTTP/2 is decoded as it is read, and heads
-//! that were decoded wait for their requests to begin until nothing more can be read.
+//! A bound on what is read of a stream in one turn: HTTP/2 is decoded as it is read, and heads that were decoded wait for
+//! their requests to begin until nothing more can be read.
 //!
 //! While the requests of strangers are as many as they may be, no more are read from theirs. Of HTTP/1, it is noted that
 //! something came.
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::http::limits::Activity;
@@ -30,8 +30,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2";
 
 /// Reads 64 KiB in a turn, 16 KiB from strangers, and what the last read of it brings, if the stream is one of HTTP/2.
 #[derive(Debug)]
-pub(crate) struct Paced<S> {
-    stream: S,
+pub(super) struct Pace {
     turn: Turn,
     activity: Arc<Activity>,
     /// Runs while nothing is read.
@@ -42,20 +41,54 @@ pub(crate) struct Paced<S> {
 
 /// The number of bytes read in this turn.
 #[derive(Debug, Clone)]
-pub(crate) struct Turn(Arc<AtomicUsize>);
+pub(super) struct Turn(Arc<AtomicUsize>);
 
 impl Turn {
     /// A new one begins.
-    pub(crate) fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 }
 
-impl<S> Paced<S> {
-    /// The stream, and what begins its turns: before each poll of what reads it.
-    pub(crate) fn new(stream: S, activity: Arc<Activity>) -> (Self, Turn) {
-        let turn = Turn(Arc::default());
-        (Self { stream, turn: turn.clone(), activity, pause: None, preface: Some(0) }, turn)
+impl Pace {
+    pub(super) fn new(activity: Arc<Activity>) -> Self {
+        Self { turn: Turn(Arc::default()), activity, pause: None, preface: Some(0) }
+    }
+
+    /// Returns the turns of the stream: one begins before each poll of its reader.
+    pub(super) fn turn(&self) -> Turn {
+        self.turn.clone()
+    }
+
+    /// Reads from `stream`, unless this turn has read enough.
+    pub(super) fn poll_read(
+        &mut self,
+        stream: Pin<&mut impl AsyncRead>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if self.preface.is_none() {
+            let read = stream.poll_read(context, buffer);
+            if buffer.filled().len() > before {
+                self.activity.hears();
+            }
+            return read;
+        }
+        if self.waits(context) {
+            return Poll::Pending;
+        }
+        let read_before = self.turn.0.load(Ordering::Relaxed);
+        let most = if self.activity.strangers().are_known() { TURN_BYTES } else { TURN_OF_STRANGERS_BYTES };
+        if read_before >= most {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let read = stream.poll_read(context, buffer);
+        let new = &buffer.filled()[before..];
+        self.turn.0.store(read_before + new.len(), Ordering::Relaxed);
+        self.look(new);
+        read
     }
 
     /// Returns true if other requests of strangers must end first; the task is woken to look again.
@@ -87,72 +120,11 @@ impl<S> Paced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.preface.is_none() {
-            let before = buffer.filled().len();
-            let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-            if buffer.filled().len() > before {
-                this.activity.hears();
-            }
-            return read;
-        }
-        if this.waits(context) {
-            return Poll::Pending;
-        }
-        let read_before = this.turn.0.load(Ordering::Relaxed);
-        let most = if this.activity.strangers().are_known() { TURN_BYTES } else { TURN_OF_STRANGERS_BYTES };
-        if read_before >= most {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        let new = &buffer.filled()[before..];
-        this.turn.0.store(read_before + new.len(), Ordering::Relaxed);
-        this.look(new);
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
     use super::*;
     use crate::http::limits::Strangers;
@@ -161,48 +133,55 @@ mod tests {
         Arc::new(Activity::new(std::time::Instant::now(), Arc::clone(strangers)))
     }
 
+    async fn read(pace: &mut Pace, stream: &mut DuplexStream, bytes: &mut [u8]) -> usize {
+        let mut buffer = ReadBuf::new(bytes);
+        poll_fn(|context| pace.poll_read(Pin::new(stream), context, &mut buffer)).await.unwrap();
+        buffer.filled().len()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn nothing_is_read_from_strangers_while_they_are_crowded() {
         let strangers = Strangers::new(0);
         let crowd = activity(&strangers);
         let requests: Vec<_> = (0..1025).map(|_| crowd.begin()).collect();
-        let (ours, mut theirs) = tokio::io::duplex(64);
+        let (mut ours, mut theirs) = tokio::io::duplex(64);
         let reader = activity(&strangers);
-        let (mut ours, _turn) = Paced::new(ours, Arc::clone(&reader));
+        let mut pace = Pace::new(Arc::clone(&reader));
         theirs.write_all(b"PRI").await.unwrap();
         let mut buffer = [0; 8];
         let second = Duration::from_secs(1);
-        assert!(tokio::time::timeout(second, ours.read(&mut buffer)).await.is_err());
+        assert!(tokio::time::timeout(second, read(&mut pace, &mut ours, &mut buffer)).await.is_err());
         drop(requests);
-        let read = tokio::time::timeout(second, ours.read(&mut buffer)).await;
-        assert_eq!(read.unwrap().unwrap(), 3);
+        let again = tokio::time::timeout(second, read(&mut pace, &mut ours, &mut buffer)).await;
+        assert_eq!(again.unwrap(), 3);
         let _again: Vec<_> = (0..1025).map(|_| crowd.begin()).collect();
         reader.begin().known();
         theirs.write_all(b" * ").await.unwrap();
-        assert_eq!(ours.read(&mut buffer).await.unwrap(), 3, "it stopped being a stranger's");
+        assert_eq!(read(&mut pace, &mut ours, &mut buffer).await, 3, "it stopped being a stranger's");
     }
 
     /// Returns the number of bytes that are read before the first turn ends.
     async fn reads_at_once(begins: &[u8], is_known: bool) -> usize {
         // The runtime bounds the work of a task between two yields.
         tokio::task::yield_now().await;
-        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let (mut ours, mut theirs) = tokio::io::duplex(1 << 20);
         // In pieces, as the system may hand them over.
         let (first, rest) = begins.split_at(2);
         let activity = activity(&Arc::default());
         if is_known {
             activity.begin().known();
         }
-        let (mut ours, turn) = Paced::new(ours, activity);
+        let mut pace = Pace::new(activity);
+        let turn = pace.turn();
         turn.begin();
         let mut buffer = vec![0; 8 << 10];
         theirs.write_all(first).await.unwrap();
-        let mut count = ours.read(&mut buffer).await.unwrap();
+        let mut count = read(&mut pace, &mut ours, &mut buffer).await;
         theirs.write_all(&[rest, &vec![0; 512 << 10]].concat()).await.unwrap();
         loop {
-            let read = std::pin::pin!(ours.read(&mut buffer));
-            match futures_util::FutureExt::now_or_never(read) {
-                Some(read) => count += read.unwrap(),
+            let more = std::pin::pin!(read(&mut pace, &mut ours, &mut buffer));
+            match futures_util::FutureExt::now_or_never(more) {
+                Some(more) => count += more,
                 None => break,
             }
             if count == begins.len() + (512 << 10) {
@@ -211,7 +190,7 @@ mod tests {
         }
         turn.begin();
         if count < 512 << 10 {
-            assert!(ours.read(&mut buffer).await.unwrap() > 0, "the next turn goes on");
+            assert!(read(&mut pace, &mut ours, &mut buffer).await > 0, "the next turn goes on");
         }
         count
     }

@@ -1,4 +1,4 @@
-//! A stream that reads and discards what still arrives after its last response.
+//! The end of a stream: what still arrives after the last response is read and discarded.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +19,7 @@ const DISCARDED_MAX: usize = 64 << 20;
 /// was read, and the system resets a connection that is closed with unread bytes: the sender would be told of a broken
 /// connection, and might never read why it was refused (RFC 9112, section 9.6).
 #[derive(Debug)]
-pub(crate) struct Lingering<S> {
-    stream: S,
+pub(super) struct Linger {
     /// Nothing is waited for once this is cancelled.
     stopping: CancellationToken,
     /// Since the shutdown.
@@ -29,67 +28,25 @@ pub(crate) struct Lingering<S> {
     discarded: usize,
 }
 
-impl<S> Lingering<S> {
-    pub(crate) fn new(stream: S, stopping: CancellationToken) -> Self {
-        Self { stream, stopping, limit: None, discarded: 0 }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+impl Linger {
+    pub(super) fn new(stopping: CancellationToken) -> Self {
+        Self { stopping, limit: None, discarded: 0 }
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let limit = match &mut this.limit {
-            Some(limit) => limit,
-            None => {
-                ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-                this.limit.insert(Box::pin(tokio::time::sleep(LINGER_MAX)))
-            }
-        };
-        if this.stopping.is_cancelled() || limit.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Ok(()));
+    /// Reads from `stream`, which was shut down, until its end or a limit.
+    pub(super) fn poll_end(&mut self, mut stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_MAX)));
+        if self.stopping.is_cancelled() || limit.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
         }
         let mut discarded = [MaybeUninit::uninit(); 16 << 10];
         loop {
             let mut buffer = ReadBuf::uninit(&mut discarded);
             // How the other end goes does not matter any more.
-            let read = ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer));
-            this.discarded += buffer.filled().len();
-            if read.is_err() || buffer.filled().is_empty() || this.discarded >= DISCARDED_MAX {
-                return Poll::Ready(Ok(()));
+            let read = ready!(stream.as_mut().poll_read(context, &mut buffer));
+            self.discarded += buffer.filled().len();
+            if read.is_err() || buffer.filled().is_empty() || self.discarded >= DISCARDED_MAX {
+                return Poll::Ready(());
             }
         }
     }
@@ -97,17 +54,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncWriteExt as _, DuplexStream};
     use tokio::time::Instant;
 
     use super::*;
+
+    async fn end(stream: &mut DuplexStream, stopping: &CancellationToken) {
+        let mut linger = Linger::new(stopping.clone());
+        poll_fn(|context| linger.poll_end(Pin::new(stream), context)).await;
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_still_comes_is_taken_in_for_a_while() {
         let stopping = CancellationToken::new();
         let lingers = async |stopping: &CancellationToken, sends_for: Duration, closes: bool| {
-            let (ours, mut theirs) = tokio::io::duplex(8);
-            let mut ours = Lingering::new(ours, stopping.clone());
+            let (mut ours, mut theirs) = tokio::io::duplex(8);
             let sends = async {
                 let begun = Instant::now();
                 while begun.elapsed() < sends_for && theirs.write_all(&[0; 64]).await.is_ok() {
@@ -121,7 +84,7 @@ mod tests {
             };
             let begun = Instant::now();
             tokio::select! {
-                shut = ours.shutdown() => shut.unwrap(),
+                () = end(&mut ours, stopping) => {}
                 () = sends => unreachable!(),
             }
             begun.elapsed().as_secs()
@@ -136,8 +99,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn so_much_is_taken_in() {
-        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
-        let mut ours = Lingering::new(ours, CancellationToken::new());
+        let (mut ours, mut theirs) = tokio::io::duplex(1 << 20);
         let sends = async {
             let mut sent = 0;
             while theirs.write_all(&[0; 64 << 10]).await.is_ok() {
@@ -146,7 +108,7 @@ mod tests {
             sent
         };
         let shuts = async {
-            ours.shutdown().await.unwrap();
+            end(&mut ours, &CancellationToken::new()).await;
             drop(ours);
         };
         let (sent, ()) = tokio::join!(sends, shuts);
