@@ -20,6 +20,7 @@ mod service;
 
 mod routes;
 
+mod accept;
 mod listener;
 
 pub mod admin;

@@ -193,6 +193,37 @@ fn the_public_listener_answers_probes_while_all_workers_are_held() {
 }
 
 #[test]
+fn probes_are_answered_while_calls_that_wait_for_the_workers_take_all_connections() {
+    let most = std::thread::available_parallelism().unwrap().get() * 2 + 2;
+    let config = format!("server.connections_max = {most}");
+    let host = Daemon::builder().config(&config).plugin("misbehave").start();
+    let hold = Hold::new();
+    let mut calls = hold_all(&host, &hold);
+    let sleeps = "misbehave.functions.sleeps";
+    calls.extend((0..2).map(|_| host.begin(sleeps, &json!({ "ms": 1 }))));
+    until("all connections are taken", || host.metric("framex_connections") >= most as f64);
+    let begun = Instant::now();
+    let silent: Vec<_> = (0..6).map(|_| TcpStream::connect(host.address()).unwrap()).collect();
+    for path in ["/health", "/ready", "/health"] {
+        let answer = host.get(path);
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{path}");
+    }
+    let refused = host.call(sleeps, &json!({ "ms": 1 }));
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
+    assert_eq!(refused.json()["executed"], json!(false), "{}", refused.json());
+    let refused = host.get("/api/v1/functions");
+    assert_eq!((refused.status, &refused.json()["code"]), (429, &json!("overloaded")));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    drop(silent);
+    hold.release();
+    for call in calls {
+        let _answered_or_refused = call.answer();
+    }
+    until("calls are taken again", || host.call(sleeps, &json!({ "ms": 1 })).status == 200);
+    host.stop();
+}
+
+#[test]
 fn probes_over_tls_are_answered_while_all_workers_are_held() {
     let authority = Authority::default();
     let host = Daemon::builder().plugin("misbehave");

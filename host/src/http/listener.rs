@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::accept;
 use super::limits::{Connections, Limit, Slot, Strangers, Times};
 use super::service::Service;
 use super::tls::Tls;
@@ -26,10 +27,8 @@ pub use connection::Workers;
 
 use connection::{Connection, Streams, protocols};
 
-/// Pause after the system refused a connection, for lack of descriptors for example.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Interval between evictions while a connection waits for a permit.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Maximum number of connections beyond the others that are answered only for probes.
+const RESERVE: usize = 8;
 
 /// The settings of the listener.
 #[derive(Debug)]
@@ -63,9 +62,18 @@ pub struct Server {
     times: Times,
     connections_max: usize,
     permits: Arc<Semaphore>,
+    /// The permits of connections for probes alone.
+    reserve: Arc<Semaphore>,
     connections: Arc<Connections>,
     protocols: auto::Builder<Streams>,
     workers: Workers,
+}
+
+/// The right of one connection to be open.
+struct Seat {
+    permit: OwnedSemaphorePermit,
+    /// It is of the reserve for probes.
+    is_reserved: bool,
 }
 
 impl Server {
@@ -78,36 +86,33 @@ impl Server {
         let strangers = Strangers::new(service.body_memory.max());
         let of_address = (connections_per_address_max, proxies);
         let connections = Connections::new(of_address, Arc::clone(&service.meters), strangers);
-        let permits = Arc::new(Semaphore::new(connections_max));
+        let (permits, reserve) =
+            (Arc::new(Semaphore::new(connections_max)), Arc::new(Semaphore::new(RESERVE)));
         let protocols = protocols(times.header, config.header_bytes_max, tasks.clone());
-        Self { service, tasks, tls, times, connections_max, permits, connections, protocols, workers }
+        Self {
+            service,
+            tasks,
+            tls,
+            times,
+            connections_max,
+            permits,
+            reserve,
+            connections,
+            protocols,
+            workers,
+        }
     }
 
     /// Accepts connections until the token of the tasks is cancelled; then the listener is closed at once.
     ///
     /// `listener` is of the runtime that this runs on.
     pub async fn serve(self, listener: TcpListener) {
-        loop {
-            let accepted = tokio::select! {
-                () = self.tasks.token().cancelled() => break,
-                accepted = listener.accept() => accepted.and_then(|(stream, from)| Ok((stream.into_std()?, from))),
-            };
-            match accepted {
-                Ok((stream, from)) => {
-                    let Some(slot) = self.connections.enter(from) else { continue };
-                    let permit = tokio::select! {
-                        // One that was accepted is served, also if the host stops just then.
-                        biased;
-                        permit = permit(&self.permits, &self.connections, &slot) => permit,
-                        () = self.tasks.token().cancelled() => break,
-                    };
-                    let Ok(permit) = permit else { break };
-                    self.begin(stream, from, slot, permit);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+        while let Some((stream, from)) = accept::next(&listener, self.tasks.token()).await {
+            let Some(slot) = self.connections.enter(from) else { continue };
+            let Some(seat) = self.seat(&slot).await else { break };
+            // An error: the connection is gone already.
+            if let Ok(stream) = stream.into_std() {
+                self.begin(stream, from, slot, seat);
             }
         }
         // What the system has taken in already is served: a request may be on its way there, and its sender could
@@ -115,14 +120,36 @@ impl Server {
         for (stream, from) in waiting(listener, self.connections_max) {
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
             if let Some(slot) = self.connections.enter(from) {
-                self.begin(stream, from, slot, permit);
+                self.begin(stream, from, slot, Seat { permit, is_reserved: false });
             }
         }
     }
 
+    /// Acquires the right to be open for the connection of `slot`, evicting idle connections if none is free. Functions
+    /// that hold all workers keep connections from going: meanwhile, probes have a reserve.
+    async fn seat(&self, slot: &Slot) -> Option<Seat> {
+        let mut is_reserved = false;
+        let mut is_limited = false;
+        let permit = accept::permit(&self.permits, self.tasks.token(), || {
+            if !std::mem::replace(&mut is_limited, true) {
+                slot.meters().limit(Limit::Connections);
+            }
+            if *self.workers.all_held.borrow()
+                && let Ok(permit) = Arc::clone(&self.reserve).try_acquire_owned()
+            {
+                is_reserved = true;
+                return Some(permit);
+            }
+            self.connections.make_room(slot);
+            None
+        });
+        Some(Seat { permit: permit.await?, is_reserved })
+    }
+
     /// Serves a connection on a worker; while functions hold all of them, on this very thread.
-    fn begin(&self, stream: std::net::TcpStream, from: SocketAddr, slot: Slot, permit: OwnedSemaphorePermit) {
-        let all_held = *self.workers.all_held.borrow();
+    fn begin(&self, stream: std::net::TcpStream, from: SocketAddr, slot: Slot, seat: Seat) {
+        let Seat { permit, is_reserved } = seat;
+        let all_held = is_reserved || *self.workers.all_held.borrow();
         let connection = Connection {
             service: Arc::clone(&self.service),
             protocols: self.protocols.clone(),
@@ -130,6 +157,7 @@ impl Server {
             slot,
             tasks: self.tasks.clone(),
             workers: all_held.then(|| Box::new(self.workers.clone())),
+            is_reserved,
         };
         let tls = self.tls.clone();
         let serving = async move {
@@ -145,26 +173,6 @@ impl Server {
             self.tasks.spawn(serving);
         } else {
             self.tasks.spawn_on(&self.workers.runtime, serving);
-        }
-    }
-}
-
-/// Acquires a permit for the connection of `slot`, evicting idle connections if none is free.
-async fn permit(
-    permits: &Arc<Semaphore>,
-    connections: &Connections,
-    slot: &Slot,
-) -> Result<OwnedSemaphorePermit, AcquireError> {
-    if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
-        return Ok(permit);
-    }
-    slot.meters().limit(Limit::Connections);
-    loop {
-        connections.make_room(slot);
-        // All may have been busy, or slow to go.
-        let permit = tokio::time::timeout(LOOK_AGAIN, Arc::clone(permits).acquire_owned());
-        if let Ok(permit) = permit.await {
-            return permit;
         }
     }
 }

@@ -50,6 +50,16 @@ impl Route {
     pub(crate) fn is_probe(&self) -> bool {
         matches!(self.target, Ok(Target::Health | Target::Ready(_)))
     }
+
+    /// Refuses it, unless it is a probe.
+    pub(crate) fn of_probes_alone(self) -> Self {
+        let target = match self.target {
+            Ok(Target::Sealed(_) | Target::Plain(_)) => Err(Problem::too_many_connections().of_call()),
+            Ok(Target::Document(..)) => Err(Problem::too_many_connections()),
+            other => other,
+        };
+        Self { target, ..self }
+    }
 }
 
 impl Service {

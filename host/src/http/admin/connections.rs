@@ -1,7 +1,6 @@
 //! Connections of both listeners: how many, how long, and how they end.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::seats::{Seat, Seats};
 use crate::base::Tasks;
+use crate::http::accept::{self, Listener};
 use crate::http::request::head;
 use crate::http::response::Response;
 
@@ -22,17 +22,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Maximum number of connections of one listener; for one more, an idle one is evicted.
 const CONNECTIONS_MAX: usize = 64;
-/// Pause after the system refused a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// A source of connections.
-pub(super) trait Listener {
-    /// One connection, with the system's description of the other end.
-    type Accepted;
-
-    /// Waits for the next one.
-    fn next(&self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
-}
 
 /// Accepts connections until the token of `tasks` is cancelled; `serve` is a task for each.
 pub(super) async fn accept<L: Listener, F: Future<Output = ()> + Send + 'static>(
@@ -41,29 +30,13 @@ pub(super) async fn accept<L: Listener, F: Future<Output = ()> + Send + 'static>
     serve: impl Fn(L::Accepted, Arc<Seat>) -> F,
 ) {
     let seats = Seats::new(CONNECTIONS_MAX);
-    loop {
-        let accepted = async {
-            let accepted = listener.next().await?;
-            Ok((accepted, seats.take().await))
-        };
-        let accepted: io::Result<_> = tokio::select! {
-            () = tasks.token().cancelled() => return,
-            accepted = accepted => accepted,
-        };
-        match accepted {
-            Ok((accepted, Some(taken))) => {
-                let connection = serve(accepted, Arc::clone(taken.seat()));
-                tasks.spawn(async move {
-                    connection.await;
-                    drop(taken);
-                });
-            }
-            Ok((_, None)) => return,
-            Err(error) => {
-                tracing::warn!(%error, "an admin connection cannot be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+    while let Some(accepted) = accept::next(&listener, tasks.token()).await {
+        let Some(taken) = seats.take(tasks.token()).await else { return };
+        let connection = serve(accepted, Arc::clone(taken.seat()));
+        tasks.spawn(async move {
+            connection.await;
+            drop(taken);
+        });
     }
 }
 

@@ -4,14 +4,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::base::{Mutex, MutexGuard};
-
-/// Interval between evictions while a connection waits for a seat.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+use crate::http::accept;
 
 /// All seats of one listener.
 #[derive(Debug)]
@@ -48,21 +46,16 @@ impl Seats {
         Arc::new(Self { places: Arc::new(Semaphore::new(most)), taken: Mutex::default() })
     }
 
-    /// Takes a seat for a connection that was accepted; nothing once there are no seats any more.
-    pub(super) async fn take(self: &Arc<Self>) -> Option<Taken> {
-        let mut place = Arc::clone(&self.places).try_acquire_owned().ok();
-        while place.is_none() {
+    /// Takes a seat for a connection that was accepted; nothing if none is free when `stopping` is cancelled.
+    pub(super) async fn take(self: &Arc<Self>, stopping: &CancellationToken) -> Option<Taken> {
+        let make_room = || {
             self.make_room();
-            // All may have been busy, or slow to go.
-            let waited = tokio::time::timeout(LOOK_AGAIN, Arc::clone(&self.places).acquire_owned());
-            place = match waited.await {
-                Ok(place) => Some(place.ok()?),
-                Err(_) => None,
-            };
-        }
+            None
+        };
+        let place = accept::permit(&self.places, stopping, make_room).await?;
         let seat = Arc::<Seat>::default();
         self.taken().push(Arc::clone(&seat));
-        Some(Taken { all: Arc::clone(self), seat, _place: place? })
+        Some(Taken { all: Arc::clone(self), seat, _place: place })
     }
 
     /// Evicts the oldest connection that has never sent a request, or else the oldest idle one.
@@ -122,18 +115,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silent_connections_make_room_before_idle_ones_and_busy_ones_stay() {
-        let seats = Seats::new(3);
-        let (idle, busy, silent) =
-            (seats.take().await.unwrap(), seats.take().await.unwrap(), seats.take().await.unwrap());
+        let (seats, stopping) = (Seats::new(3), CancellationToken::new());
+        let (idle, busy, silent) = (
+            seats.take(&stopping).await.unwrap(),
+            seats.take(&stopping).await.unwrap(),
+            seats.take(&stopping).await.unwrap(),
+        );
         drop(idle.seat().begin());
         let _request = busy.seat().begin();
-        let mut next = std::pin::pin!(seats.take());
+        let mut next = std::pin::pin!(seats.take(&stopping));
         assert!(next.as_mut().now_or_never().is_none());
         silent.seat().evicted().await;
         drop(silent);
         let fourth = next.await.unwrap();
         let _request = fourth.seat().begin();
-        let mut next = std::pin::pin!(seats.take());
+        let mut next = std::pin::pin!(seats.take(&stopping));
         assert!(next.as_mut().now_or_never().is_none());
         idle.seat().evicted().await;
         drop(idle);

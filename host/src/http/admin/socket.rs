@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, fchmod};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use super::connections::{self, Listener};
+use super::connections;
 use super::routes;
 use super::seats::Seat;
 use super::state::Admin;
@@ -59,14 +59,6 @@ pub async fn serve(listener: UnixListener, admin: Admin, tasks: Tasks) {
         connection(stream, admin.clone(), tasks.clone(), seat)
     })
     .await;
-}
-
-impl Listener for UnixListener {
-    type Accepted = UnixStream;
-
-    async fn next(&self) -> io::Result<UnixStream> {
-        self.accept().await.map(|(stream, _)| stream)
-    }
 }
 
 async fn connection(stream: UnixStream, admin: Admin, tasks: Tasks, seat: Arc<Seat>) {

@@ -11,7 +11,7 @@ use http::header::{CONNECTION, HeaderValue};
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connections::{self, Listener};
+use super::connections;
 use super::gate::{Gate, GateError, Token};
 use super::routes;
 use super::seats::Seat;
@@ -71,14 +71,6 @@ impl Tcp {
             connection(stream, from, Arc::clone(&shared), tasks.clone(), seat)
         })
         .await;
-    }
-}
-
-impl Listener for TcpListener {
-    type Accepted = (TcpStream, SocketAddr);
-
-    async fn next(&self) -> io::Result<Self::Accepted> {
-        self.accept().await
     }
 }
 

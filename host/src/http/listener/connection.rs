@@ -55,6 +55,8 @@ pub(super) struct Connection {
     pub(super) tasks: Tasks,
     /// The workers, if functions held all of them when the connection was accepted. Boxed, as that is rare.
     pub(super) workers: Option<Box<Workers>>,
+    /// All other connections are taken: this one is answered only for probes.
+    pub(super) is_reserved: bool,
 }
 
 impl Connection {
@@ -103,7 +105,7 @@ impl Connection {
         from: SocketAddr,
         certificate: Option<Arc<ClientCertificate>>,
     ) {
-        let Self { service, mut protocols, times, slot, tasks, workers } = self;
+        let Self { service, mut protocols, times, slot, tasks, workers, is_reserved } = self;
         let connections = Arc::clone(slot.all());
         let info = Arc::new(ConnectionInfo { address: from, certificate, connections });
         let activity = slot.activity();
@@ -117,8 +119,11 @@ impl Connection {
             let (head, mut body) = request.into_parts();
             let version = head.version;
             // Here and now: heads are not kept until the tasks of their requests run, let alone their bodies arrive.
-            let route = service.take(head, &info, &in_flight);
-            let elsewhere = workers.as_deref().filter(|_| !route.is_probe());
+            let mut route = service.take(head, &info, &in_flight);
+            if is_reserved {
+                route = route.of_probes_alone();
+            }
+            let elsewhere = workers.as_deref().filter(|_| !is_reserved && !route.is_probe());
             let is_last = workers.is_some();
             if is_last && version == Version::HTTP_2 {
                 moves.notify_one();

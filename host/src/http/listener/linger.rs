@@ -1,6 +1,5 @@
 //! The end of a stream: what still arrives after the last response is read and discarded.
 
-use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -34,7 +33,11 @@ impl Linger {
     }
 
     /// Reads from `stream`, which was shut down, until its end or a limit.
-    pub(super) fn poll_end(&mut self, mut stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_end(
+        &mut self,
+        mut stream: Pin<&mut impl AsyncRead>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
         let limit = self.limit.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_MAX)));
         if self.stopping.is_cancelled() || limit.as_mut().poll(context).is_ready() {
             return Poll::Ready(());

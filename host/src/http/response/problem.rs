@@ -174,9 +174,19 @@ impl Problem {
 
     fn no_memory() -> Self {
         let detail = "the bodies of requests take as much memory as they may ([server] body_memory_max)";
-        let mut problem = Self::of_code(ErrorCode::Overloaded, detail).of_limit(Limit::BodyMemory);
-        problem.header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
-        problem
+        Self::overloaded(detail).of_limit(Limit::BodyMemory)
+    }
+
+    /// Functions hold all workers, and all connections but the reserve for probes are taken.
+    pub(crate) fn too_many_connections() -> Self {
+        Self::overloaded(
+            "functions hold all workers, and no more connections may wait ([server] connections_max)",
+        )
+    }
+
+    fn overloaded(detail: &str) -> Self {
+        let header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
+        Self { header, ..Self::of_code(ErrorCode::Overloaded, detail) }
     }
 
     /// A frame of another version of the wire.
