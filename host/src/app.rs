@@ -3,7 +3,6 @@
 //! Layer: the highest of the library. It wires the others together and owns every task.
 
 mod active;
-mod build;
 mod clock;
 mod core_dumps;
 mod daemon;
@@ -12,18 +11,22 @@ mod error;
 mod file_watcher;
 mod keys;
 mod listeners;
-mod lives;
+mod parts;
+mod plugin_setup;
+mod predecessors;
 mod reloader;
 mod shutdown;
 mod signals;
 mod sockets;
+mod startup;
 mod state_dir;
 mod supervisor;
+mod watched_paths;
 
-pub use build::start_plugins;
 pub use core_dumps::refuse_core_dumps;
 pub use daemon::{Daemon, Exit};
 pub use error::AppError;
+pub use plugin_setup::start_plugins;
 pub use reloader::Reread;
 pub use signals::exit_code_of;
 pub use sockets::Sockets;

@@ -2,6 +2,7 @@
 //! routes.
 
 mod group;
+mod wire_options;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,20 +10,16 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use group::{Group, Members, PeerFactory};
+use wire_options::{answer_limits, compression, request_limits};
 
 use super::AppError;
 use super::keys::Keys;
 use crate::base::{Identity, Tasks};
-use crate::config::{self, Config, PeerUrl, Server};
+use crate::config::{self, Config, PeerUrl};
 use crate::http::{Admission, Policy, RequestLimits, Sealing};
 use crate::peers::{Client, Discovered};
 use crate::router::{OutcomeBounds, PeerSet, Routes};
-use crate::wire::{Compression, KeyRing, Limits as WireLimits};
-
-/// The smallest plaintext in bytes that is worth compressing.
-const COMPRESS_BYTES_MIN: usize = 1024;
-/// The room in bytes that an envelope needs around arguments or a result.
-const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
+use crate::wire::KeyRing;
 
 /// A config and what is made from it. The next config keeps what stays the same: connections to peers, what is known of
 /// them, permits of calls.
@@ -171,23 +168,4 @@ impl ActiveConfig {
             },
         })
     }
-}
-
-fn compression(config: &Config, is_loopback: bool) -> Compression {
-    match config.proxy.compression {
-        config::FrameCompression::Auto if !is_loopback => Compression::Auto { bytes_min: COMPRESS_BYTES_MIN },
-        config::FrameCompression::Auto | config::FrameCompression::Never => Compression::Never,
-    }
-}
-
-/// The limits on calls from other hosts.
-fn request_limits(config: &Config) -> WireLimits {
-    let Server { body_bytes_max, expansion_max, nesting_max, .. } = config.server;
-    WireLimits { plaintext_bytes_max: body_bytes_max + ENVELOPE_BYTES_MAX, expansion_max, nesting_max }
-}
-
-/// The limits on answers of peers.
-fn answer_limits(config: &Config) -> WireLimits {
-    let plaintext_bytes_max = config.proxy.answer_bytes_max + ENVELOPE_BYTES_MAX;
-    WireLimits { plaintext_bytes_max, ..request_limits(config) }
 }

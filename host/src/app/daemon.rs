@@ -12,7 +12,7 @@ use super::listeners::Listeners;
 use super::reloader::Reloader;
 use super::shutdown::Shutdown;
 use super::signals::Signals;
-use super::{AppError, Reread, Sockets, StateDir, build, clock, file_watcher, supervisor};
+use super::{AppError, Reread, Sockets, StateDir, clock, file_watcher, startup, supervisor};
 use crate::base::Tasks;
 use crate::config::Config;
 use crate::http::admin::{self, Admin};
@@ -58,9 +58,9 @@ impl Daemon {
         let listeners = Listeners::bind(&config, sockets).await?;
         let workers = Handle::current();
         let watchdog = Watchdog::start(workers.clone()).map_err(|_| AppError::Thread)?;
-        let built = signals.or_stop(Box::pin(build::build(config, reread, &state_dir, &listeners))).await;
+        let built = signals.or_stop(Box::pin(startup::build(config, reread, &state_dir, &listeners))).await;
         let (reloader, mut findings) = built??;
-        let loaded = signals.or_stop(Box::pin(build::load_plugins(&reloader))).await;
+        let loaded = signals.or_stop(Box::pin(startup::load_plugins(&reloader))).await;
         if loaded.is_err() {
             reloader.plugins().forgive_tries().await;
         }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::active::ActiveConfig;
-use super::build;
-use super::file_watcher::WatchedPaths;
+use super::parts::Parts;
+use super::plugin_setup;
 use super::supervisor::Reloading;
+use super::watched_paths::WatchedPaths;
 use crate::api::{FailedPlugin, ReloadView};
 use crate::base::{Mutex, MutexGuard, Tasks};
 use crate::config::{Config, ConfigError};
-use crate::http::admin::{HostRefusal, ReloadHost, Token};
-use crate::http::{Policy, Service, Tls};
+use crate::http::admin::{HostRefusal, ReloadHost};
+use crate::http::{Policy, Service};
 use crate::peers::Discovered;
 use crate::plugins::{Asker, LifecycleStep, PluginError, Plugins, Prepared};
 
@@ -32,52 +33,9 @@ pub(super) struct Reloader {
     active: Mutex<ActiveConfig>,
 }
 
-/// The running parts that a config is applied to.
-pub(super) struct Parts {
-    pub(super) service: Arc<Service>,
-    /// The token of the admin API over TCP, if it is served.
-    pub(super) admin_token: Option<Token>,
-    /// The certificate of the public listener, if it speaks TLS.
-    pub(super) tls: Option<Tls>,
-    pub(super) watched: watch::Sender<WatchedPaths>,
-}
-
 impl fmt::Debug for Reloader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reloader").finish_non_exhaustive()
-    }
-}
-
-impl Parts {
-    /// Brings a config into force, and replaces the one before, if there is one.
-    fn apply(&self, next: &mut ActiveConfig, policy: Arc<Policy>, before: Option<&ActiveConfig>) {
-        next.take_over(before);
-        let (config, Service { router, plugins, .. }) = (&next.config, &*self.service);
-        router.set_routes(next.routes());
-        router.outcomes().set_bounds(next.repeats());
-        router.set_answer_bytes_max(config.server.answer_bytes_max);
-        router.table().set_limits(config.limits.clone(), config.server.in_flight_per_function_max);
-        policy.admission.set(config.server.in_flight_max, config.server.queue_max);
-        self.service.policy.store(policy);
-        plugins.set_call_timeout(config.server.call_timeout);
-        plugins.set_layer_percent(config.server.layer_percent);
-        // An unchanged certificate stays, and with it the sessions that clients can resume.
-        if let (Some(tls), Some(now)) = (&self.tls, &config.server_tls)
-            && before.is_some_and(|before| before.config.server_tls.as_ref() != Some(now))
-        {
-            tls.replace(now);
-        }
-        if let (Some(token), Some(tcp)) = (&self.admin_token, &config.admin_tcp) {
-            token.store(Arc::new(tcp.token.clone()));
-        }
-        let watched = WatchedPaths::of(config);
-        // Sent only if it differs: changes while a watcher is replaced would be lost.
-        self.watched.send_if_modified(|now| {
-            let differs = *now != watched;
-            *now = watched;
-            differs
-        });
-        next.start_peers();
     }
 }
 
@@ -172,7 +130,7 @@ impl Reloader {
         let config = &next.config;
         let prepared = self
             .plugins()
-            .prepare(build::settings(config), config.load_plugins.as_deref(), allow_breaking, asker)
+            .prepare(plugin_setup::settings(config), config.load_plugins.as_deref(), allow_breaking, asker)
             .await
             .map_err(of_plugins)?;
         let Prepared { unchanged, without_file, warnings: of_files, .. } = &prepared;
@@ -193,7 +151,8 @@ impl Reloader {
                 "`{key}` was changed, and keeps its old value until the host is started again"
             ));
         }
-        warnings.extend(self.active().config.warnings_of_names(&build::known(self.plugins(), Vec::new())));
+        warnings
+            .extend(self.active().config.warnings_of_names(&plugin_setup::known(self.plugins(), Vec::new())));
         for warning in &warnings {
             tracing::warn!("{warning}");
         }

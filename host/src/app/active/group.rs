@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 
 use super::super::keys::Keys;
-use super::compression;
+use super::wire_options::compression;
 use crate::api::{READY_PATH, REMOTE_PATH};
 use crate::base::Tasks;
 use crate::config::{self, Config, Discover};

@@ -1,6 +1,5 @@
-//! Builds the connected parts of a daemon from a config.
+//! The start of a daemon: builds its parts from a config, and loads the plugins.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,16 +7,17 @@ use tokio::sync::{mpsc, watch};
 
 use super::active::{ActiveConfig, Carryover};
 use super::discovery::Findings;
-use super::file_watcher::WatchedPaths;
 use super::listeners::Listeners;
-use super::reloader::{Parts, Reloader};
-use super::{AppError, Reread, StateDir, clock, lives};
+use super::parts::Parts;
+use super::plugin_setup::{known, open};
+use super::reloader::Reloader;
+use super::watched_paths::WatchedPaths;
+use super::{AppError, Reread, StateDir, clock, predecessors};
 use crate::base::{FunctionName, Identity, InstanceId, Tasks};
-use crate::config::{Config, Known};
-use crate::files::DirFault;
+use crate::config::Config;
 use crate::functions::{Handler, Table};
 use crate::http::{Admission, BodyMemory, ConfigFiles, Documents, Ending, InForce, Service, admin};
-use crate::plugins::{LoadReport, PluginConfig, PluginError, PluginState, Plugins, Services, Settings};
+use crate::plugins::{LoadReport, Plugins};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
 
@@ -45,7 +45,7 @@ pub(super) async fn build(
     let table = Arc::new(Table::default());
     let router = Router::new(Arc::clone(&active.carryover.identity), Arc::clone(&table), active.routes());
     let dispatch: Arc<dyn Handler> = Arc::<Router>::clone(&router);
-    let plugins = open_plugins(config, state_dir.path(), table, &dispatch)
+    let plugins = open(config, state_dir.path(), table, &dispatch)
         .map_err(|fault| AppError::state(&config.state_dir, fault))?;
     let policy = Arc::new(active.policy()?);
     let service = Service {
@@ -109,81 +109,11 @@ fn report_load(config: &Config, report: LoadReport) -> Result<(), AppError> {
 /// Returns the identity of this process, as the successor of earlier processes with the same state directory.
 fn identity(config: &Config, state_dir: &StateDir) -> Identity {
     let instance = InstanceId::random();
-    let predecessors = lives::succeed(state_dir.path(), instance).unwrap_or_else(|error| {
+    let predecessors = predecessors::succeed(state_dir.path(), instance).unwrap_or_else(|error| {
         tracing::warn!(%error, "the earlier lives of this host are not known: after a restart behind a proxy, calls on kept connections may fail");
         Vec::new()
     });
     Identity::succeeding(Arc::clone(&config.host_id), instance, predecessors)
-}
-
-/// Returns the plugins that serve, and their functions.
-pub(super) fn known(plugins: &Plugins, failed: Vec<String>) -> Known {
-    let mut known = Known { failed, ..Known::default() };
-    for status in
-        plugins.statuses().into_iter().filter(|status| status.state == PluginState::Published.as_str())
-    {
-        known.plugins.insert(status.name);
-        known.functions.extend(status.functions);
-    }
-    known
-}
-
-/// Loads and starts the plugins of a config, with calls going through `dispatch`.
-///
-/// No other process uses `folder`.
-///
-/// # Errors
-/// [`AppError::State`], [`AppError::UnsafeState`], [`PluginError::Directory`] and [`PluginError::WritableDirectory`]; single plugins that failed
-/// are in the report.
-pub async fn start_plugins(
-    config: &Config,
-    folder: &Path,
-    table: Arc<Table>,
-    dispatch: &Arc<dyn Handler>,
-) -> Result<(Arc<Plugins>, LoadReport), AppError> {
-    let plugins = open_plugins(config, folder, table, dispatch);
-    let plugins = plugins.map_err(|fault| AppError::state(folder, fault))?;
-    let loaded: Result<_, PluginError> = plugins.load_directory(config.load_plugins.as_deref()).await;
-    let report = loaded.map_err(AppError::Plugin)?;
-    Ok((plugins, report))
-}
-
-fn open_plugins(
-    config: &Config,
-    folder: &Path,
-    table: Arc<Table>,
-    dispatch: &Arc<dyn Handler>,
-) -> Result<Arc<Plugins>, DirFault> {
-    let services = Arc::new(Services::new(
-        Arc::clone(&config.host_id),
-        tokio::runtime::Handle::current(),
-        config.server.call_timeout,
-        dispatch,
-    ));
-    services.set_layer_percent(config.server.layer_percent);
-    Plugins::open(services, table, folder, settings(config)).map(Arc::new)
-}
-
-/// Returns the settings of plugins in a config.
-pub(super) fn settings(config: &Config) -> Settings {
-    let config_of = {
-        let config = config.clone();
-        Box::new(move |plugin: &str| PluginConfig {
-            table: config.plugin_settings(plugin).to_string(),
-            origins: config.plugin_origins(plugin).to_string(),
-        })
-    };
-    Settings {
-        directory: config.plugin_dir.clone(),
-        directory_may_be_missing: config.has_default_plugin_dir(),
-        start_timeout: config.reload.start_timeout,
-        drain_timeout: config.reload.drain_timeout,
-        keep_generations: config.reload.keep_generations,
-        zombies_max: config.reload.zombies_max,
-        unmap: config.reload.unmap,
-        trust: Arc::new(config.trust.clone()),
-        config_of,
-    }
 }
 
 /// Marks the functions that a plugin can call in itself without the host, because the router runs them here.
