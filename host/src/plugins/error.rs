@@ -103,11 +103,14 @@ pub enum PluginError {
     },
     /// Two files hold plugins of one name, and the other one is the plugin's, by the record of what served.
     #[error(
-        "plugin file `{file}` holds plugin `{plugin}`, as `{other}` does, which is the one on record: remove `{file}`"
+        "plugin file `{file}`{} holds plugin `{plugin}`, as `{other}` does, which is the one on record: remove `{file}`",
+        more_text(*more)
     )]
     Duplicate {
         /// Name of the file.
         file: String,
+        /// The number of such files that no error names.
+        more: usize,
         /// The plugin.
         plugin: Arc<str>,
         /// The file that counts.
@@ -317,4 +320,8 @@ fn near_text(near: &str) -> String {
         one if !one.contains(',') => format!("; the nearest is `{one}`"),
         several => format!("; the nearest are `{several}`"),
     }
+}
+
+fn more_text(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" (and {more} more files)") }
 }

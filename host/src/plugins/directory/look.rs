@@ -14,7 +14,7 @@ use crate::plugins::file::trust::trust_error::TrustError;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::settings::Settings;
 
-/// Most names of files in one sentence.
+/// Maximum number of names of files in one sentence, and of the files with one plugin that are failures of their own.
 const NAMES_MAX: usize = 10;
 
 /// The outcome of a look at the directory.
@@ -110,7 +110,7 @@ impl Plugins {
         Ok(found)
     }
 
-    /// Takes one of the files that hold a plugin, and notes an error for each of the others.
+    /// Takes one of the files that hold a plugin, and notes an error for each of the others, or for the first of many.
     fn choose(&self, plugin: String, mut files: Vec<Held>, found: &mut Found) {
         let known = self.lifecycle.registry.find(&plugin).map(|entry| {
             let state = entry.state();
@@ -120,7 +120,8 @@ impl Plugins {
         let file = file.as_deref().and_then(|path| path.file_name());
         let Some(chosen) = chosen(&files, file, file_digest.as_deref()) else {
             let all: Vec<String> = files.iter().map(|held| format!("`{}`", held.file())).collect();
-            for (at, held) in files.into_iter().enumerate() {
+            // Each names the others.
+            for (at, held) in files.into_iter().enumerate().take(NAMES_MAX) {
                 let others = listed(&[&all[..at], &all[at + 1..]].concat());
                 let error =
                     PluginError::Ambiguous { file: held.file(), plugin: plugin.as_str().into(), others };
@@ -129,9 +130,11 @@ impl Plugins {
             return;
         };
         let chosen = files.swap_remove(chosen);
-        for held in files {
+        let unnamed = files.len().saturating_sub(NAMES_MAX);
+        for (at, held) in files.into_iter().enumerate().take(NAMES_MAX) {
             let (plugin, other) = (plugin.as_str().into(), chosen.file());
-            let error = PluginError::Duplicate { file: held.file(), plugin, other };
+            let more = if at + 1 == NAMES_MAX { unnamed } else { 0 };
+            let error = PluginError::Duplicate { file: held.file(), more, plugin, other };
             found.failed.push(held.refused(error));
         }
         found.plugins.insert(plugin, chosen);
