@@ -9,6 +9,7 @@ mod disk;
 mod duplicates;
 mod ended;
 mod host;
+mod hung_disk;
 mod in_force;
 mod left_behind;
 mod lifecycles;

@@ -42,7 +42,7 @@ pub use mariadb::MariaDb;
 pub use mounts::Mounts;
 pub use networks::Networks;
 pub use nginx::Nginx;
-pub use process::{Exit, run_to_end};
+pub use process::{Exit, run_to_end, say_skipped};
 pub use relay::{Copied, Fault, Relay};
 pub use tls::{Authority, Issued, TlsClient, TlsStream};
 pub use waiting::until;

@@ -62,7 +62,7 @@ pub(crate) fn wait(child: &mut Child) -> Option<Option<i32>> {
 }
 
 /// Says that the test that runs on this thread does nothing, as the system does not let it.
-pub(crate) fn say_skipped(why: &str) {
+pub fn say_skipped(why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     // Written past the test runner, which keeps to itself what tests that pass print.
     std::io::stderr()
