@@ -18,7 +18,7 @@ pub use calls::{
 };
 pub use host::{AliveView, ConfigGapView, HostView, ReadyView};
 pub use options::{LoadOptions, ReloadOptions, RollbackOptions, UnloadOptions};
-pub use path::{AdminPath, PluginAction};
+pub use path::{AdminPath, PluginChange};
 pub use peers::{
     AnsweredView, FailedFetchView, LastErrorView, PeerCatalogueView, PeerView, PeersView, ProbeView,
 };

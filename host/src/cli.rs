@@ -7,8 +7,8 @@ mod admin;
 mod arguments;
 mod check;
 mod client;
+mod command_error;
 mod daemon;
-mod failed;
 mod inspect;
 mod keygen;
 mod log;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Command, Format};
-use failed::Failed;
+use command_error::CommandError;
 use output::Output;
 
 /// Longest time that exit handlers and destructors of plugin libraries take of the end of the process.
@@ -77,7 +77,7 @@ fn parse_and_execute() -> u8 {
     }
 }
 
-fn execute(arguments: Arguments, output: Output) -> Result<u8, Failed> {
+fn execute(arguments: Arguments, output: Output) -> Result<u8, CommandError> {
     let config = arguments.config.clone();
     match arguments.into_command()? {
         Command::Run(flags) => return daemon::run(&config, &flags),

@@ -26,7 +26,7 @@ mod listener;
 pub mod admin;
 
 pub use documents::Documents;
-pub use limits::{Admission, BodyMemory, Limit, Meters, OpenConnection};
+pub use limits::{Admission, BodyMemory, CountedConnection, Limit, Meters};
 pub use listener::{ListenerConfig, Server, Workers};
 pub use policy::{Policy, RequestLimits, Sealing};
 pub use request::ConnectionInfo;

@@ -16,7 +16,7 @@ pub enum AdminPath<'a> {
     /// One plugin, by name.
     Plugin(&'a str),
     /// A change of one plugin, by name.
-    Change(&'a str, PluginAction),
+    Change(&'a str, PluginChange),
     /// The functions of this host.
     Functions,
     /// The peers.
@@ -27,7 +27,7 @@ pub enum AdminPath<'a> {
 
 /// A change of a loaded plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PluginAction {
+pub enum PluginChange {
     /// Replaces it by what its file holds now.
     Reload,
     /// Replaces it by a retired generation.
@@ -36,7 +36,7 @@ pub enum PluginAction {
     Unload,
 }
 
-impl PluginAction {
+impl PluginChange {
     const ALL: [Self; 3] = [Self::Reload, Self::Rollback, Self::Unload];
 
     /// Its name in paths, and in the audit log.
@@ -61,7 +61,7 @@ impl<'a> AdminPath<'a> {
             ("plugins", None, None) => Self::Plugins,
             ("plugins", Some(name), None) => Self::Plugin(name),
             ("plugins", Some(name), Some(action)) => {
-                Self::Change(name, PluginAction::ALL.into_iter().find(|known| known.as_str() == action)?)
+                Self::Change(name, PluginChange::ALL.into_iter().find(|known| known.as_str() == action)?)
             }
             ("functions", None, None) => Self::Functions,
             ("peers", None, None) => Self::Peers,
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn paths_are_read_as_they_are_written() {
         let of_plugins =
-            PluginAction::ALL.into_iter().map(|action| AdminPath::Change("demo", action)).collect::<Vec<_>>();
+            PluginChange::ALL.into_iter().map(|action| AdminPath::Change("demo", action)).collect::<Vec<_>>();
         let others = [
             AdminPath::Host,
             AdminPath::Reload,

@@ -9,7 +9,7 @@ mod socket;
 use std::path::Path;
 
 use framex_host::api::{
-    AdminPath, ChangeView, ExplainView, LoadOptions, PluginAction, PluginsView, ReadyView, ReloadOptions,
+    AdminPath, ChangeView, ExplainView, LoadOptions, PluginChange, PluginsView, ReadyView, ReloadOptions,
     ReloadView, RollbackOptions, StepView, UnloadOptions,
 };
 use framex_host::base::FunctionName;
@@ -20,10 +20,10 @@ use requests::{change, get};
 use show::or_dash;
 
 use super::arguments::PluginsCommand;
-use super::failed::Failed;
+use super::command_error::CommandError;
 use super::output::{Output, table, view};
 
-pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -> Result<(), Failed> {
+pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -> Result<(), CommandError> {
     match command {
         PluginsCommand::List => output.show_view(&get(config, AdminPath::Plugins)?, list_text),
         PluginsCommand::Show { plugin } => {
@@ -35,14 +35,14 @@ pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -
         }
         PluginsCommand::Reload { plugin, allow_breaking } => {
             let options = ReloadOptions { allow_breaking: *allow_breaking };
-            change_plugin(config, plugin, PluginAction::Reload, &options, output)
+            change_plugin(config, plugin, PluginChange::Reload, &options, output)
         }
         PluginsCommand::Rollback { plugin, generation } => {
             let options = RollbackOptions { generation: *generation };
-            change_plugin(config, plugin, PluginAction::Rollback, &options, output)
+            change_plugin(config, plugin, PluginChange::Rollback, &options, output)
         }
         PluginsCommand::Unload { plugin } => {
-            change_plugin(config, plugin, PluginAction::Unload, &UnloadOptions {}, output)
+            change_plugin(config, plugin, PluginChange::Unload, &UnloadOptions {}, output)
         }
     }
 }
@@ -50,10 +50,10 @@ pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -
 fn change_plugin(
     config: &Path,
     plugin: &str,
-    action: PluginAction,
+    action: PluginChange,
     options: &impl Serialize,
     output: Output,
-) -> Result<(), Failed> {
+) -> Result<(), CommandError> {
     check_name(plugin)?;
     show_change(config, AdminPath::Change(plugin, action), options, output)
 }
@@ -63,12 +63,12 @@ fn show_change(
     path: AdminPath<'_>,
     options: &impl Serialize,
     output: Output,
-) -> Result<(), Failed> {
+) -> Result<(), CommandError> {
     let answer = change(config, path, options, output)?;
     output.show_view(&answer, |change: ChangeView| change_text(&change))
 }
 
-pub(crate) fn reload(config: &Path, allow_breaking: bool, output: Output) -> Result<(), Failed> {
+pub(crate) fn reload(config: &Path, allow_breaking: bool, output: Output) -> Result<(), CommandError> {
     let answer = change(config, AdminPath::Reload, &ReloadOptions { allow_breaking }, output)?;
     output.show_view(&answer, |ReloadView { plugins, unchanged, warnings, .. }| {
         let mut lines: Vec<String> = plugins.iter().map(change_text).collect();
@@ -80,12 +80,12 @@ pub(crate) fn reload(config: &Path, allow_breaking: bool, output: Output) -> Res
 }
 
 /// Asks the host whether it is ready; the failure says why it is not.
-pub(crate) fn ready(config: &Path, output: Output) -> Result<(), Failed> {
+pub(crate) fn ready(config: &Path, output: Output) -> Result<(), CommandError> {
     let answer = requests::ready(config)?;
     let ReadyView { status, reason, .. } = view(&answer)?;
     if status != ReadyView::READY {
         let reason = reason.unwrap_or_else(|| "it does not say why".to_owned());
-        return Err(Failed::new(format!("the host is not ready: {reason}")).with_json(answer));
+        return Err(CommandError::new(format!("the host is not ready: {reason}")).with_json(answer));
     }
     output.show_view(&answer, |ReadyView { failed_plugins, .. }| {
         let mut lines = vec!["the host is ready".to_owned()];
@@ -95,13 +95,13 @@ pub(crate) fn ready(config: &Path, output: Output) -> Result<(), Failed> {
 }
 
 /// Refuses names that would be another path, or a query.
-fn check_name(name: &str) -> Result<(), Failed> {
-    let refused = |_| Failed::usage(format!("`{}` is not a valid name", name.escape_debug()));
+fn check_name(name: &str) -> Result<(), CommandError> {
+    let refused = |_| CommandError::usage(format!("`{}` is not a valid name", name.escape_debug()));
     FunctionName::new(name).map(|_| ()).map_err(refused)
 }
 
 /// Shows where a call would run; the exit code is 1 if that is nowhere.
-pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<u8, Failed> {
+pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<u8, CommandError> {
     check_name(function)?;
     let answer = get(config, AdminPath::Explain(function))?;
     let ExplainView { runs, .. } = view(&answer)?;

@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use framex_host::config::{Keyword, LogFormat, LogLevel};
 
-use super::failed::Failed;
+use super::command_error::CommandError;
 
 /// Runs functions of plugin libraries, on this host or on another.
 #[derive(Debug, Parser)]
@@ -41,14 +41,14 @@ impl Arguments {
     ///
     /// # Errors
     /// If the command takes none: flags are rejected rather than ignored.
-    pub(crate) fn into_command(self) -> Result<Command, Failed> {
+    pub(crate) fn into_command(self) -> Result<Command, CommandError> {
         match self.command {
             None => Ok(Command::Run(self.run)),
             Some(Command::Run(flags)) => Ok(Command::Run(flags.or(self.run))),
             Some(Command::Check(flags)) => Ok(Command::Check(flags.or(self.run))),
             Some(other) => match self.run.given().first() {
                 None => Ok(other),
-                Some(flag) => Err(Failed::usage(format!("{flag} is for `run` and `check` alone"))),
+                Some(flag) => Err(CommandError::usage(format!("{flag} is for `run` and `check` alone"))),
             },
         }
     }
@@ -72,9 +72,9 @@ pub(crate) enum Command {
     /// Check the config and start the plugins once, without serving.
     Check(RunFlags),
     /// Call a function of a running host.
-    Call(Call),
+    Call(CallArguments),
     /// List the functions of a running host.
-    Functions(Target),
+    Functions(HostFlags),
     /// List and change the plugins of this machine's host.
     Plugins {
         #[command(subcommand)]
@@ -210,7 +210,7 @@ pub(crate) enum PluginsCommand {
 
 /// A running host.
 #[derive(Debug, Args)]
-pub(crate) struct Target {
+pub(crate) struct HostFlags {
     /// URL of the host; by default the one that the config has this machine's host listen on.
     #[arg(long, env = "FRAMEX_URL")]
     pub(crate) url: Option<String>,
@@ -223,7 +223,7 @@ pub(crate) struct Target {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Call {
+pub(crate) struct CallArguments {
     /// Name of the function, such as demo.some.example_func.
     pub(crate) function: String,
     /// Named arguments as a JSON object; @FILE reads them from a file, "-" from standard input.
@@ -233,5 +233,5 @@ pub(crate) struct Call {
     #[arg(long, value_name = "MS")]
     pub(crate) timeout_ms: Option<u64>,
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: HostFlags,
 }

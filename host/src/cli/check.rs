@@ -18,25 +18,27 @@ use framex_host::router::{Router, Routes};
 use serde_json::{Value, json};
 
 use super::arguments::RunFlags;
+use super::command_error::CommandError;
 use super::daemon;
-use super::failed::Failed;
 use super::output::{Output, keep_from_plugins, table};
 
-pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(), Failed> {
-    let config = Config::load(config, &daemon::overrides(flags)).map_err(|error| Failed::config(&error))?;
+pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(), CommandError> {
+    let config =
+        Config::load(config, &daemon::overrides(flags)).map_err(|error| CommandError::config(&error))?;
     if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(&config.admin_socket) {
         let path = config.admin_socket.display();
         let text = format!("`admin.socket` {path} cannot be listened on: {error}; set it to a shorter path");
-        return Err(Failed::usage(text));
+        return Err(CommandError::usage(text));
     }
     let mut warnings = config.warnings();
     for warning in &warnings {
         output.remark(&format!("warning: {}", one_line(warning)));
     }
-    keep_from_plugins()
-        .map_err(|error| Failed::new(format!("the standard output cannot be kept from plugins: {error}")))?;
+    keep_from_plugins().map_err(|error| {
+        CommandError::new(format!("the standard output cannot be kept from plugins: {error}"))
+    })?;
     let keys =
-        keys::list(&config).map_err(|error| Failed::usage(format!("a key cannot be used: {error}")))?;
+        keys::list(&config).map_err(|error| CommandError::usage(format!("a key cannot be used: {error}")))?;
     let (report, statuses) = daemon::runtime()?.block_on(start_and_stop(&config))?;
     let known = Known {
         plugins: statuses.iter().map(|status| status.name.clone()).collect(),
@@ -66,10 +68,10 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
         return output.show(&shown, || text(&config, &statuses, &keys));
     }
     let sentences = report.failed.iter().map(|(_, error)| error.to_string());
-    Err(Failed::several(sentences).with_json(shown))
+    Err(CommandError::several(sentences).with_json(shown))
 }
 
-async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginView>), Failed> {
+async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginView>), CommandError> {
     // Not the daemon's folder: one may be running with this very config.
     let unusable = |fault| daemon::not_started(&AppError::state(&config.state_dir, fault));
     let state = PrivateDir::open(&config.state_dir).map_err(unusable)?;

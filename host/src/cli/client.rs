@@ -20,9 +20,9 @@ use hyper_util::rt::TokioExecutor;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::arguments::{Call, Target};
+use super::arguments::{CallArguments, HostFlags};
+use super::command_error::CommandError;
 use super::daemon;
-use super::failed::Failed;
 use super::output::{Output, table, view};
 
 /// Longest answer in bytes.
@@ -32,7 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Time after the deadline of a call in which the host's answer may come.
 const GRACE: Duration = Duration::from_secs(5);
 
-pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Failed> {
+pub(crate) fn call(config: &Path, call: &CallArguments, output: Output) -> Result<(), CommandError> {
     let arguments = arguments(&call.json)?;
     let path = format!("{FUNCTIONS_PATH}/{}", call.function);
     let deadline = call.timeout_ms.map(Duration::from_millis);
@@ -45,7 +45,7 @@ pub(crate) fn call(config: &Path, call: &Call, output: Output) -> Result<(), Fai
     })
 }
 
-pub(crate) fn functions(config: &Path, target: &Target, output: Output) -> Result<(), Failed> {
+pub(crate) fn functions(config: &Path, target: &HostFlags, output: Output) -> Result<(), CommandError> {
     let (_, catalogue) = request(config, target, Method::GET, FUNCTIONS_PATH, None, None)?;
     output.show_view(&catalogue, |CatalogueView { functions, .. }| {
         let rows = functions.into_iter().map(|OfferView { name, plugin, runs, description, .. }| {
@@ -57,7 +57,7 @@ pub(crate) fn functions(config: &Path, target: &Target, output: Output) -> Resul
 }
 
 /// Returns the arguments: written out, from a file, or from the standard input.
-fn arguments(said: &str) -> Result<Bytes, Failed> {
+fn arguments(said: &str) -> Result<Bytes, CommandError> {
     let (json, from) = match said.strip_prefix('@') {
         Some(file) => {
             let open = std::fs::File::open(file);
@@ -70,16 +70,18 @@ fn arguments(said: &str) -> Result<Bytes, Failed> {
         None => (Ok(said.as_bytes().to_vec()), "this is".to_owned()),
     };
     let json =
-        json.map_err(|(what, error)| Failed::usage(format!("--json: {what} cannot be read: {error}")))?;
+        json.map_err(|(what, error)| CommandError::usage(format!("--json: {what} cannot be read: {error}")))?;
     // The host takes no arguments for none: here, a program before this one most likely failed.
     if json.trim_ascii().is_empty() {
-        return Err(Failed::usage(format!("--json: {from} no JSON: write {{}} for no arguments")));
+        return Err(CommandError::usage(format!("--json: {from} no JSON: write {{}} for no arguments")));
     }
     let is_object = json.trim_ascii_start().first() == Some(&b'{');
     match serde_json::from_slice::<IgnoredAny>(&json) {
         Ok(_) if is_object => Ok(json.into()),
-        Ok(_) => Err(Failed::usage(format!("--json: {from} no object of named arguments, as {{\"id\": 7}}"))),
-        Err(error) => Err(Failed::usage(format!("--json: {from} no JSON: {error}"))),
+        Ok(_) => {
+            Err(CommandError::usage(format!("--json: {from} no object of named arguments, as {{\"id\": 7}}")))
+        }
+        Err(error) => Err(CommandError::usage(format!("--json: {from} no JSON: {error}"))),
     }
 }
 
@@ -91,12 +93,12 @@ fn read(from: impl Read) -> std::io::Result<Vec<u8>> {
 /// Sends one request and returns the headers and JSON of a success.
 fn request(
     config: &Path,
-    target: &Target,
+    target: &HostFlags,
     method: Method,
     path: &str,
     body: Option<Bytes>,
     deadline: Option<Duration>,
-) -> Result<(HeaderMap, Value), Failed> {
+) -> Result<(HeaderMap, Value), CommandError> {
     let url = url(config, target)?;
     let mut request =
         Request::builder().method(method).uri(format!("{url}{path}")).header(CONTENT_TYPE, JSON);
@@ -104,14 +106,14 @@ fn request(
         request = request.header(TIMEOUT_HEADER, deadline.as_millis().to_string());
     }
     if let Some(said) = &target.key {
-        let key = Secret::of_command(said).map_err(|why| Failed::usage(format!("--key {why}")))?;
+        let key = Secret::of_command(said).map_err(|why| CommandError::usage(format!("--key {why}")))?;
         let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
-            .map_err(|_| Failed::usage("--key has characters that a header cannot have"))?;
+            .map_err(|_| CommandError::usage("--key has characters that a header cannot have"))?;
         value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);
     }
     let request = request.body(Full::new(body.unwrap_or_default())).map_err(|_| {
-        Failed::usage(format!("`{path}` is not a path of a host: is the name of the function right?"))
+        CommandError::usage(format!("`{path}` is not a path of a host: is the name of the function right?"))
     })?;
     let connector = connector(&url, target.ca.as_deref())?;
     let sent = async {
@@ -119,15 +121,16 @@ fn request(
         let response = client.request(request).await.map_err(|error| unreachable(&url, &error))?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| Failed::new(format!("the answer of {url} broke off: {error}")))?;
+        let body =
+            body.map_err(|error| CommandError::new(format!("the answer of {url} broke off: {error}")))?;
         Ok((head, body.to_bytes()))
     };
     let patience = deadline.map_or(TIMEOUT, |deadline| deadline.saturating_add(GRACE));
     let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(patience, sent).await });
     let (head, body) = answered
-        .map_err(|_| Failed::new(format!("{url} did not answer within {} s", patience.as_secs())))??;
+        .map_err(|_| CommandError::new(format!("{url} did not answer within {} s", patience.as_secs())))??;
     let json: Value = serde_json::from_slice(&body).map_err(|_| {
-        Failed::new(format!(
+        CommandError::new(format!(
             "{url} answered HTTP status {} without JSON: is it a framex-host?",
             head.status.as_u16()
         ))
@@ -138,15 +141,15 @@ fn request(
     Err(refused(&head, target.key.is_some(), json))
 }
 
-fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
+fn url(config: &Path, target: &HostFlags) -> Result<PeerUrl, CommandError> {
     if let Some(url) = &target.url {
-        return PeerUrl::new(url).map_err(|error| Failed::usage(format!("--url: {error}")));
+        return PeerUrl::new(url).map_err(|error| CommandError::usage(format!("--url: {error}")));
     }
     let listen = if config.exists() {
-        let host = Config::local_endpoints(config).map_err(|error| Failed::config(&error))?;
+        let host = Config::local_endpoints(config).map_err(|error| CommandError::config(&error))?;
         if host.tls {
             // Its certificate is for a name, which the config does not say.
-            return Err(Failed::usage(format!(
+            return Err(CommandError::usage(format!(
                 "the host of {} speaks TLS: name it as its certificate does, with --url https://NAME:{}, and its \
                  authority with --ca",
                 config.display(),
@@ -157,11 +160,12 @@ fn url(config: &Path, target: &Target) -> Result<PeerUrl, Failed> {
     } else {
         std::net::SocketAddr::from(([127, 0, 0, 1], 8080))
     };
-    PeerUrl::new(&format!("http://{listen}")).map_err(|error| Failed::usage(format!("server.host: {error}")))
+    PeerUrl::new(&format!("http://{listen}"))
+        .map_err(|error| CommandError::usage(format!("server.host: {error}")))
 }
 
 /// Returns a connector to `url`, as a host would connect to a peer.
-fn connector(url: &PeerUrl, ca: Option<&Path>) -> Result<Connector, Failed> {
+fn connector(url: &PeerUrl, ca: Option<&Path>) -> Result<Connector, CommandError> {
     let mut flags = Overrides::default()
         .with("--url", "plugins.proxy.proxy_urls", format!("[\"{url}\"]"))
         .with("--url", "plugins.proxy.allow_addresses", "[\"0.0.0.0/0\", \"::/0\"]");
@@ -169,21 +173,21 @@ fn connector(url: &PeerUrl, ca: Option<&Path>) -> Result<Connector, Failed> {
         flags = flags.with("--ca", "plugins.proxy.tls.ca", format!("{:?}", ca.display().to_string()));
     }
     let config = Config::from_text("", Path::new("command line"), &Environment::default(), &flags);
-    config.map(|config| Connector::new(&config.proxy)).map_err(|error| Failed::config(&error))
+    config.map(|config| Connector::new(&config.proxy)).map_err(|error| CommandError::config(&error))
 }
 
-fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> Failed {
+fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> CommandError {
     let mut cause = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {
         cause = error.to_string();
         next = error.source();
     }
-    Failed::new(format!("{url} cannot be reached: {cause}; is the host running, and --url right?"))
+    CommandError::new(format!("{url} cannot be reached: {cause}; is the host running, and --url right?"))
 }
 
 /// Returns the failure of a call, with the id by which the logs of all hosts on the way name it.
-fn refused(head: &http::response::Parts, has_key: bool, mut problem: Value) -> Failed {
+fn refused(head: &http::response::Parts, has_key: bool, mut problem: Value) -> CommandError {
     let ProblemView { code, app_code, detail, .. } = match view(&problem) {
         Ok(view) => view,
         Err(failed) => return failed,
@@ -199,5 +203,5 @@ fn refused(head: &http::response::Parts, has_key: bool, mut problem: Value) -> F
     if let (Some(id), Some(problem)) = (id, problem.as_object_mut()) {
         problem.insert("request_id".to_owned(), id.into());
     }
-    Failed::new(message).with_json(problem)
+    CommandError::new(message).with_json(problem)
 }

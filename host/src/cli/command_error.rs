@@ -5,7 +5,7 @@ use framex_host::config::ConfigError;
 
 /// The failure of a command.
 #[derive(Debug)]
-pub(crate) struct Failed {
+pub(crate) struct CommandError {
     /// 1 failed, 2 bad usage or config, 128 + N by signal N.
     pub(crate) code: u8,
     /// For people.
@@ -14,7 +14,7 @@ pub(crate) struct Failed {
     pub(crate) json: Option<serde_json::Value>,
 }
 
-impl Failed {
+impl CommandError {
     /// The command could not do what was asked. The message becomes one line.
     pub(crate) fn new(message: impl AsRef<str>) -> Self {
         Self { code: 1, message: one_line(message.as_ref()).into_owned(), json: None }

@@ -7,17 +7,17 @@ use framex_host::app::{AppError, Daemon, Exit, Sockets, exit_code_of};
 use framex_host::config::{Config, Overrides};
 
 use super::arguments::RunFlags;
-use super::failed::Failed;
+use super::command_error::CommandError;
 use super::log;
 
 /// Longest time for the runtime to end abandoned tasks.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
-pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, Failed> {
+pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, CommandError> {
     // Before there are threads: it takes variables out of the environment.
     let sockets = Sockets::of_process().map_err(|error| not_started(&error))?;
     let overrides = overrides(flags);
-    let config = Config::load(file, &overrides).map_err(|error| Failed::config(&error))?;
+    let config = Config::load(file, &overrides).map_err(|error| CommandError::config(&error))?;
     let reread = {
         let file = file.to_owned();
         move || Config::reload(&file, &overrides)
@@ -32,7 +32,7 @@ pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, Failed> {
     let started = runtime.block_on(Daemon::start(config, Box::new(reread), sockets));
     let ended = started
         .map_err(|error| not_started(&error))
-        .and_then(|daemon| own.block_on(daemon.run()).map_err(|error| Failed::new(error.to_string())));
+        .and_then(|daemon| own.block_on(daemon.run()).map_err(|error| CommandError::new(error.to_string())));
     own.shutdown_background();
     let code = match ended? {
         Exit::Drained => {
@@ -48,7 +48,7 @@ pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, Failed> {
 }
 
 /// The runtime of the daemon, all cores.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("worker")
@@ -57,8 +57,8 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
         .map_err(no_runtime)
 }
 
-fn no_runtime(error: std::io::Error) -> Failed {
-    Failed::new(format!("the runtime cannot be started: {error}"))
+fn no_runtime(error: std::io::Error) -> CommandError {
+    CommandError::new(format!("the runtime cannot be started: {error}"))
 }
 
 /// The first line of a log: which build, of which config, in which process.
@@ -68,12 +68,12 @@ fn say_who_starts(config: &Path) {
     tracing::info!(version, commit, config = %file.display(), pid, "framex-host starts");
 }
 
-pub(crate) fn not_started(error: &AppError) -> Failed {
+pub(crate) fn not_started(error: &AppError) -> CommandError {
     let text = error.to_string();
     match error {
-        AppError::Stopped(signal) => Failed { code: exit_code_of(*signal), ..Failed::new(text) },
-        error if error.is_config() => Failed::usage(text),
-        _ => Failed::new(text),
+        AppError::Stopped(signal) => CommandError { code: exit_code_of(*signal), ..CommandError::new(text) },
+        error if error.is_config() => CommandError::usage(text),
+        _ => CommandError::new(text),
     }
 }
 

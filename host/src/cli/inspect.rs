@@ -8,19 +8,19 @@ use framex_host::files::PrivatePath;
 use framex_host::plugins::{Inspection, SignatureInfo, Stager, inspect};
 use serde_json::{Value, json};
 
-use super::failed::Failed;
+use super::command_error::CommandError;
 use super::output::{Output, table};
 
-pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), Failed> {
+pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), CommandError> {
     // Its name cannot be guessed, and it is removed in the end with all that is in it.
     let folder = tempfile::Builder::new().prefix("framex-inspect-").tempdir();
     let folder =
-        folder.map_err(|error| Failed::new(format!("{}: {error}", std::env::temp_dir().display())))?;
+        folder.map_err(|error| CommandError::new(format!("{}: {error}", std::env::temp_dir().display())))?;
     let stager = Stager::new(PrivatePath::new(folder.path()), BTreeMap::new());
-    let stager = stager.map_err(|fault| Failed::new(fault.to_string()))?;
+    let stager = stager.map_err(|fault| CommandError::new(fault.to_string()))?;
     let rules = Rules::read(config);
     let inspected = inspect(plugin, &stager, &rules.trust);
-    let inspected = inspected.map_err(|error| Failed::new(error.to_string()))?;
+    let inspected = inspected.map_err(|error| CommandError::new(error.to_string()))?;
     output.show(&as_json(plugin, &inspected, &rules), || as_text(&inspected, &rules))
 }
 

@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::failed::Failed;
+use super::command_error::CommandError;
 use super::output::Output;
 
 /// Only this user may read it.
@@ -29,7 +29,7 @@ fn open_mode_of_output() -> Option<u32> {
 }
 
 /// Makes a key, and prints it or writes it to a new file.
-pub(crate) fn run(out: Option<&Path>, output: Output) -> Result<(), Failed> {
+pub(crate) fn run(out: Option<&Path>, output: Output) -> Result<(), CommandError> {
     let key = generate_secret();
     let id = id_of(&key)?;
     let Some(file) = out else {
@@ -51,18 +51,19 @@ pub(crate) fn run(out: Option<&Path>, output: Output) -> Result<(), Failed> {
         opened.sync_all()
     });
     written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Failed::new(format!(
+        std::io::ErrorKind::AlreadyExists => CommandError::new(format!(
             "{shown} exists already, and is left as it is: name a new file, or remove it"
         )),
-        _ => Failed::new(format!("{shown} cannot be written: {error}")),
+        _ => CommandError::new(format!("{shown} cannot be written: {error}")),
     })?;
     output.show(&json!({ "file": shown, "id": id }), || format!("a new key is in {shown}; its id is {id}"))
 }
 
 /// Shows the id of the key in a file, as frames, logs and `check` name it.
-pub(crate) fn show_id(file: &Path, output: Output) -> Result<(), Failed> {
+pub(crate) fn show_id(file: &Path, output: Output) -> Result<(), CommandError> {
     let shown = file.display().to_string();
-    let unusable = |reason: &dyn std::fmt::Display| Failed::new(format!("{shown} cannot be read: {reason}"));
+    let unusable =
+        |reason: &dyn std::fmt::Display| CommandError::new(format!("{shown} cannot be read: {reason}"));
     let mut secret = Zeroizing::new(String::new());
     let opened = File::open(file).map_err(|error| unusable(&error))?;
     opened.take(SECRET_BYTES_MAX + 1).read_to_string(&mut secret).map_err(|error| unusable(&error))?;
@@ -75,7 +76,8 @@ pub(crate) fn show_id(file: &Path, output: Output) -> Result<(), Failed> {
     output.show(&json!({ "file": shown, "id": id }), || id.clone())
 }
 
-fn id_of(secret: &str) -> Result<String, Failed> {
-    let keys = KeySet::derive(secret).map_err(|error| Failed::new(format!("this is not a key: {error}")))?;
+fn id_of(secret: &str) -> Result<String, CommandError> {
+    let keys =
+        KeySet::derive(secret).map_err(|error| CommandError::new(format!("this is not a key: {error}")))?;
     Ok(key_id_text(keys.id()))
 }

@@ -27,9 +27,9 @@ pub(super) fn start(log: Log) {
         _ => LevelFilter::TRACE,
     };
     let form = match log.format {
-        LogFormat::Text if io::stderr().is_terminal() => Form::Coloured,
-        LogFormat::Text => Form::Text,
-        _ => Form::Json,
+        LogFormat::Text if io::stderr().is_terminal() => LineFormat::Coloured,
+        LogFormat::Text => LineFormat::Text,
+        _ => LineFormat::Json,
     };
     // A host that is to log little still says who changed it, and whom it refused.
     let of_audit = level.max(LevelFilter::INFO);
@@ -39,8 +39,8 @@ pub(super) fn start(log: Log) {
     let builder = tracing_subscriber::fmt().log_internal_errors(false);
     let builder = builder.with_max_level(of_audit).with_ansi(false).with_writer(lines);
     match form {
-        Form::Json => builder.json().flatten_event(true).finish().with(targets).init(),
-        Form::Text | Form::Coloured => builder.finish().with(targets).init(),
+        LineFormat::Json => builder.json().flatten_event(true).finish().with(targets).init(),
+        LineFormat::Text | LineFormat::Coloured => builder.finish().with(targets).init(),
     }
     set_log_flush(flush);
     std::panic::set_hook(Box::new(|panic| {
@@ -86,7 +86,7 @@ impl Write for ErrorOutput {
 
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum LineFormat {
     Text,
     /// As text, with its level in a colour.
     Coloured,
@@ -95,7 +95,7 @@ enum Form {
 
 /// Writes whole lines; the formatter hands over one line at a time.
 struct Lines<W> {
-    form: Form,
+    form: LineFormat,
     to: W,
 }
 
@@ -104,9 +104,9 @@ impl<W: Write> Write for Lines<W> {
         let text = String::from_utf8_lossy(bytes);
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let line = match self.form {
-            Form::Text => one_line(text),
-            Form::Coloured => coloured(one_line(text)),
-            Form::Json => printable_json(text),
+            LineFormat::Text => one_line(text),
+            LineFormat::Coloured => coloured(one_line(text)),
+            LineFormat::Json => printable_json(text),
         };
         self.to.write_all(format!("{line}\n").as_bytes())?;
         Ok(bytes.len())
@@ -132,7 +132,7 @@ fn coloured(line: Cow<'_, str>) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn written(form: Form, text: &str) -> String {
+    fn written(form: LineFormat, text: &str) -> String {
         let mut lines = Lines { form, to: Vec::new() };
         lines.write_all(text.as_bytes()).unwrap();
         String::from_utf8(lines.to).unwrap()
@@ -142,16 +142,16 @@ mod tests {
     fn one_event_is_one_line_that_no_terminal_acts_on() {
         let event = "2026-11-27T05:00:00.000000Z  WARN panic: a\n2026 INFO audit: forged \x1b[2J\u{9b}\n";
         assert_eq!(
-            written(Form::Text, event),
+            written(LineFormat::Text, event),
             "2026-11-27T05:00:00.000000Z  WARN panic: a\\n2026 INFO audit: forged \\u{1b}[2J\\u{9b}\n"
         );
         assert_eq!(
-            written(Form::Coloured, event),
+            written(LineFormat::Coloured, event),
             "\x1b[2m2026-11-27T05:00:00.000000Z\x1b[0m \x1b[33m WARN\x1b[0m panic: a\\n2026 INFO audit: forged \
              \\u{1b}[2J\\u{9b}\n"
         );
         assert_eq!(
-            written(Form::Json, "{\"message\":\"\u{9b}\u{2028}\"}\n"),
+            written(LineFormat::Json, "{\"message\":\"\u{9b}\u{2028}\"}\n"),
             "{\"message\":\"\\u009b\\u2028\"}\n"
         );
     }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::arguments::Format;
-use super::failed::Failed;
+use super::command_error::CommandError;
 use super::log;
 
 /// The standard output of this process, once plugins have another one.
@@ -54,7 +54,7 @@ impl Output {
     ///
     /// # Errors
     /// The system's error for the standard output, unless its reader has closed it.
-    pub(crate) fn show(self, json: &Value, text: impl FnOnce() -> String) -> Result<(), Failed> {
+    pub(crate) fn show(self, json: &Value, text: impl FnOnce() -> String) -> Result<(), CommandError> {
         match self.0 {
             Format::Json => print(&as_line(json)),
             Format::Text | Format::Wide => print(&line(&text())),
@@ -70,7 +70,7 @@ impl Output {
         self,
         json: &Value,
         text: impl FnOnce(V) -> String,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), CommandError> {
         if !self.is_text() {
             return print(&as_line(json));
         }
@@ -79,7 +79,7 @@ impl Output {
     }
 
     /// Prints why there is no result: to the error output, and as JSON to where a script reads.
-    pub(crate) fn failed(self, failed: &Failed) {
+    pub(crate) fn failed(self, failed: &CommandError) {
         if self.0 == Format::Json {
             let json = failed.json.clone().unwrap_or_else(|| serde_json::json!({ "error": failed.message }));
             // The command has failed already.
@@ -98,11 +98,11 @@ impl Output {
 ///
 /// # Errors
 /// As [`Output::show`].
-pub(crate) fn print(text: &str) -> Result<(), Failed> {
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     let stdout = io::stdout();
     let results: BorrowedFd<'_> = KEPT.get().map_or_else(|| stdout.as_fd(), AsFd::as_fd);
     match log::write_to(results, text.as_bytes()) {
-        Err(broken) if broken.error.kind() != ErrorKind::BrokenPipe => Err(Failed::new(format!(
+        Err(broken) if broken.error.kind() != ErrorKind::BrokenPipe => Err(CommandError::new(format!(
             "the result cannot be written to the standard output: {}; what was asked for is done",
             broken.error
         ))),
@@ -114,7 +114,7 @@ pub(crate) fn print(text: &str) -> Result<(), Failed> {
 ///
 /// # Errors
 /// As [`Output::show`].
-pub(crate) fn print_usage(error: &clap::Error) -> Result<u8, Failed> {
+pub(crate) fn print_usage(error: &clap::Error) -> Result<u8, CommandError> {
     let is_terminal =
         if error.use_stderr() { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
     let text = error.render();
@@ -131,9 +131,9 @@ pub(crate) fn print_usage(error: &clap::Error) -> Result<u8, Failed> {
 ///
 /// # Errors
 /// If it has another form than this version knows.
-pub(crate) fn view<V: DeserializeOwned>(json: &Value) -> Result<V, Failed> {
+pub(crate) fn view<V: DeserializeOwned>(json: &Value) -> Result<V, CommandError> {
     V::deserialize(json).map_err(|error| {
-        Failed::new(format!("the host answered in a form that this version does not know: {error}"))
+        CommandError::new(format!("the host answered in a form that this version does not know: {error}"))
     })
 }
 

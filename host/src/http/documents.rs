@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::policy::Policy;
-use super::response::{Document, Problem};
+use super::response::{Problem, TaggedDocument};
 use crate::base::{Caller, ErrorCode, Mutex, MutexGuard};
 use crate::functions::Snapshot;
 use crate::peers::{BreakerState, Catalogue, Peer};
@@ -34,17 +34,17 @@ pub(crate) enum Which {
 /// The documents that were made last.
 #[derive(Debug, Default)]
 pub struct Documents {
-    kept: Mutex<Vec<Kept>>,
+    kept: Mutex<Vec<CachedDocument>>,
     /// Held while one is made.
     making: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedDocument {
     which: Which,
     caller: Caller,
     of: Ingredients,
-    document: Document,
+    document: TaggedDocument,
     made: Instant,
     used: Instant,
 }
@@ -118,7 +118,7 @@ impl Documents {
         policy: &Arc<Policy>,
         which: Which,
         caller: &Caller,
-    ) -> Result<Document, Problem> {
+    ) -> Result<TaggedDocument, Problem> {
         if let Some(document) = self.find(which, caller, &Ingredients::now(router, policy), None) {
             return Ok(document);
         }
@@ -136,8 +136,15 @@ impl Documents {
         };
         let body =
             body.map_err(|_| Problem::of_code(ErrorCode::Internal, "the document could not be made"))?;
-        let document = Document::new(body.into());
-        self.keep(Kept { which, caller: caller.clone(), of, document: document.clone(), made, used: made });
+        let document = TaggedDocument::new(body.into());
+        self.keep(CachedDocument {
+            which,
+            caller: caller.clone(),
+            of,
+            document: document.clone(),
+            made,
+            used: made,
+        });
         Ok(document)
     }
 
@@ -148,7 +155,7 @@ impl Documents {
         caller: &Caller,
         of: &Ingredients,
         since: Option<Instant>,
-    ) -> Option<Document> {
+    ) -> Option<TaggedDocument> {
         let mut kept = self.kept();
         let found = kept.iter_mut().find(|kept| kept.which == which && kept.caller == *caller)?;
         let is_new = since.is_some_and(|since| found.made >= since);
@@ -158,7 +165,7 @@ impl Documents {
         })
     }
 
-    fn keep(&self, new: Kept) {
+    fn keep(&self, new: CachedDocument) {
         let mut kept = self.kept();
         kept.retain(|old| old.which != new.which || old.caller != new.caller);
         let mut bytes: usize = kept.iter().map(|old| old.document.len()).sum::<usize>() + new.document.len();
@@ -169,7 +176,7 @@ impl Documents {
         kept.push(new);
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<CachedDocument>> {
         self.kept.lock()
     }
 }
@@ -186,11 +193,11 @@ fn make(router: &Router, policy: &Policy, which: Which, caller: &Caller) -> Vec<
 mod tests {
     use super::*;
 
-    fn kept(which: Which, caller: Caller, bytes: usize) -> Kept {
+    fn kept(which: Which, caller: Caller, bytes: usize) -> CachedDocument {
         let of =
             Ingredients { policy: Weak::new(), table: Weak::new(), routes: Weak::new(), peers: Vec::new() };
-        let document = Document::new(vec![b'x'; bytes].into());
-        Kept { which, caller, of, document, made: Instant::now(), used: Instant::now() }
+        let document = TaggedDocument::new(vec![b'x'; bytes].into());
+        CachedDocument { which, caller, of, document, made: Instant::now(), used: Instant::now() }
     }
 
     fn named(number: usize) -> Caller {

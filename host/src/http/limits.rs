@@ -12,10 +12,10 @@ mod wrong_keys;
 
 pub use admission::Admission;
 pub use body_memory::BodyMemory;
-pub use meters::{Limit, Meters, OpenConnection};
+pub use meters::{CountedConnection, Limit, Meters};
 
 pub(crate) use activity::{Activity, InFlight, Times};
 pub(crate) use body_memory::{MemoryPermit, OutOfMemory};
-pub(crate) use connections::{Connections, Slot};
+pub(crate) use connections::{ConnectionSlot, Connections};
 pub(crate) use strangers::Strangers;
 pub(crate) use throttle::Throttle;

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::accept;
-use super::limits::{Connections, Limit, Slot, Strangers, Times};
+use super::limits::{ConnectionSlot, Connections, Limit, Strangers, Times};
 use super::service::Service;
 use super::tls::Tls;
 use crate::base::Tasks;
@@ -70,7 +70,7 @@ pub struct Server {
 }
 
 /// The right of one connection to be open.
-struct Seat {
+struct ConnectionPermit {
     permit: OwnedSemaphorePermit,
     /// It is of the reserve for probes.
     is_reserved: bool,
@@ -109,10 +109,10 @@ impl Server {
     pub async fn serve(self, listener: TcpListener) {
         while let Some((stream, from)) = accept::next(&listener, self.tasks.token()).await {
             let Some(slot) = self.connections.enter(from) else { continue };
-            let Some(seat) = self.seat(&slot).await else { break };
+            let Some(permit) = self.permit(&slot).await else { break };
             // An error: the connection is gone already.
             if let Ok(stream) = stream.into_std() {
-                self.begin(stream, from, slot, seat);
+                self.begin(stream, from, slot, permit);
             }
         }
         // What the system has taken in already is served: a request may be on its way there, and its sender could
@@ -120,14 +120,14 @@ impl Server {
         for (stream, from) in waiting(listener, self.connections_max) {
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
             if let Some(slot) = self.connections.enter(from) {
-                self.begin(stream, from, slot, Seat { permit, is_reserved: false });
+                self.begin(stream, from, slot, ConnectionPermit { permit, is_reserved: false });
             }
         }
     }
 
     /// Acquires the right to be open for the connection of `slot`, evicting idle connections if none is free. Functions
     /// that hold all workers keep connections from going: meanwhile, probes have a reserve.
-    async fn seat(&self, slot: &Slot) -> Option<Seat> {
+    async fn permit(&self, slot: &ConnectionSlot) -> Option<ConnectionPermit> {
         let mut is_reserved = false;
         let mut is_limited = false;
         let permit = accept::permit(&self.permits, self.tasks.token(), || {
@@ -143,12 +143,18 @@ impl Server {
             self.connections.make_room(slot);
             None
         });
-        Some(Seat { permit: permit.await?, is_reserved })
+        Some(ConnectionPermit { permit: permit.await?, is_reserved })
     }
 
     /// Serves a connection on a worker; while functions hold all of them, on this very thread.
-    fn begin(&self, stream: std::net::TcpStream, from: SocketAddr, slot: Slot, seat: Seat) {
-        let Seat { permit, is_reserved } = seat;
+    fn begin(
+        &self,
+        stream: std::net::TcpStream,
+        from: SocketAddr,
+        slot: ConnectionSlot,
+        permit: ConnectionPermit,
+    ) {
+        let ConnectionPermit { permit, is_reserved } = permit;
         let all_held = is_reserved || *self.workers.all_held.borrow();
         let connection = Connection {
             service: Arc::clone(&self.service),

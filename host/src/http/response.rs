@@ -6,7 +6,7 @@ pub mod transcode;
 
 pub use problem::Problem;
 
-pub(crate) use conditional::{Document, Tags};
+pub(crate) use conditional::{TaggedDocument, Tags};
 
 /// A response with its whole body in memory.
 pub(crate) type Response = http::Response<http_body_util::Full<bytes::Bytes>>;

@@ -30,11 +30,11 @@ pub(crate) struct Route {
     is_http2: bool,
     /// The method is GET or HEAD.
     reads: bool,
-    target: Result<Target, Problem>,
+    target: Result<RouteTarget, Problem>,
 }
 
 #[derive(Debug)]
-enum Target {
+enum RouteTarget {
     /// A sealed call.
     Sealed(sealed::SealedCall),
     /// A plain call.
@@ -48,14 +48,16 @@ enum Target {
 impl Route {
     /// Returns true for probes: they are answered at once, and need no worker.
     pub(crate) fn is_probe(&self) -> bool {
-        matches!(self.target, Ok(Target::Health | Target::Ready(_)))
+        matches!(self.target, Ok(RouteTarget::Health | RouteTarget::Ready(_)))
     }
 
     /// Refuses it, unless it is a probe.
     pub(crate) fn of_probes_alone(self) -> Self {
         let target = match self.target {
-            Ok(Target::Sealed(_) | Target::Plain(_)) => Err(Problem::too_many_connections().of_call()),
-            Ok(Target::Document(..)) => Err(Problem::too_many_connections()),
+            Ok(RouteTarget::Sealed(_) | RouteTarget::Plain(_)) => {
+                Err(Problem::too_many_connections().of_call())
+            }
+            Ok(RouteTarget::Document(..)) => Err(Problem::too_many_connections()),
             other => other,
         };
         Self { target, ..self }
@@ -75,7 +77,12 @@ impl Service {
         }
     }
 
-    fn route(&self, head: &Parts, from: &ConnectionInfo, in_flight: &InFlight) -> Result<Target, Problem> {
+    fn route(
+        &self,
+        head: &Parts,
+        from: &ConnectionInfo,
+        in_flight: &InFlight,
+    ) -> Result<RouteTarget, Problem> {
         head::check(head)?;
         if !from.is_good() {
             return Err(Problem::certificate_lost());
@@ -85,7 +92,7 @@ impl Service {
         let access = &policy.access;
         if path == REMOTE_PATH {
             allow(&head.method, &Method::POST, "POST")?;
-            return sealed::take(access, head, from, &self.meters).map(Target::Sealed);
+            return sealed::take(access, head, from, &self.meters).map(RouteTarget::Sealed);
         }
         check_form(path)?;
         let (caller, proof) = auth::admit(access, path, &head.headers, from.certificate_name())?;
@@ -99,7 +106,7 @@ impl Service {
         if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
             allow(&head.method, &Method::POST, "POST")?;
             let call = call::take(&policy, caller, name, &head.headers, !in_flight.is_strangers());
-            return Ok(Target::Plain(Box::new(call)));
+            return Ok(RouteTarget::Plain(Box::new(call)));
         }
         if ![FUNCTIONS_PATH, OPENAPI_PATH, HEALTH_PATH, READY_PATH].contains(&path) {
             return Err(Problem::no_such_path());
@@ -108,13 +115,13 @@ impl Service {
             allow(&head.method, &Method::GET, "GET, HEAD")?;
         }
         Ok(match path {
-            FUNCTIONS_PATH => Target::Document(Which::Catalogue, caller, head::tags(&head.headers)),
-            OPENAPI_PATH => Target::Document(Which::OpenApi, caller, head::tags(&head.headers)),
-            HEALTH_PATH => Target::Health,
+            FUNCTIONS_PATH => RouteTarget::Document(Which::Catalogue, caller, head::tags(&head.headers)),
+            OPENAPI_PATH => RouteTarget::Document(Which::OpenApi, caller, head::tags(&head.headers)),
+            HEALTH_PATH => RouteTarget::Health,
             _ => {
                 let is_known =
                     proof == Proof::Key || auth::is_known(access, &head.headers, from.certificate_name());
-                Target::Ready(if is_known { Detail::Reasons } else { Detail::Names })
+                RouteTarget::Ready(if is_known { Detail::Reasons } else { Detail::Names })
             }
         })
     }
@@ -152,16 +159,20 @@ impl Service {
         }
     }
 
-    async fn serve(self: &Arc<Self>, target: Target, inbound: &mut Inbound<'_>) -> Result<Response, Problem> {
+    async fn serve(
+        self: &Arc<Self>,
+        target: RouteTarget,
+        inbound: &mut Inbound<'_>,
+    ) -> Result<Response, Problem> {
         match target {
-            Target::Sealed(call) => sealed::call(self, call, inbound).await.map_err(Problem::of_call),
-            Target::Plain(call) => Ok(call::call(self, *call, inbound).await),
-            Target::Document(which, caller, tags) => {
+            RouteTarget::Sealed(call) => sealed::call(self, call, inbound).await.map_err(Problem::of_call),
+            RouteTarget::Plain(call) => Ok(call::call(self, *call, inbound).await),
+            RouteTarget::Document(which, caller, tags) => {
                 let policy = self.policy.load_full();
                 Ok(self.documents.get(&self.router, &policy, which, &caller).await?.answer(&tags))
             }
-            Target::Health => Ok(health::alive(self)),
-            Target::Ready(detail) => Ok(health::ready(self, detail).await),
+            RouteTarget::Health => Ok(health::alive(self)),
+            RouteTarget::Ready(detail) => Ok(health::ready(self, detail).await),
         }
     }
 

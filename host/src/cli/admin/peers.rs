@@ -6,7 +6,7 @@ use framex_host::api::{AdminPath, FailedFetchView, LastErrorView, PeerView, Peer
 
 use super::requests::get;
 use super::show::or_dash;
-use crate::cli::failed::Failed;
+use crate::cli::command_error::CommandError;
 use crate::cli::output::{Output, table};
 
 /// The usual width of a terminal; `-o wide` shows everything.
@@ -16,7 +16,7 @@ const ERROR_CHARS_MIN: usize = 24;
 /// Spaces between two columns.
 const GAP: usize = 2;
 
-pub(crate) fn peers(config: &Path, output: Output) -> Result<(), Failed> {
+pub(crate) fn peers(config: &Path, output: Output) -> Result<(), CommandError> {
     let answer = get(config, AdminPath::Peers)?;
     output.show_view(
         &answer,

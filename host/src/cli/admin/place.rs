@@ -10,8 +10,8 @@ use framex_host::config::{Config, absolute_file};
 use http::Method;
 
 use super::socket::exchange;
+use crate::cli::command_error::CommandError;
 use crate::cli::daemon;
-use crate::cli::failed::Failed;
 use crate::cli::output::view;
 
 /// The admin socket of the host that `config/framex-host.service` runs.
@@ -22,8 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Finds the admin socket of the host of a config: where the config and the variables of this process say, or else where
 /// the service has it, if that runs with this very config.
-pub(super) fn find(config: &Path) -> Result<PathBuf, Failed> {
-    let said = Config::local_endpoints(config).map_err(|error| Failed::config(&error))?.admin_socket;
+pub(super) fn find(config: &Path) -> Result<PathBuf, CommandError> {
+    let said = Config::local_endpoints(config).map_err(|error| CommandError::config(&error))?.admin_socket;
     let of_service = PathBuf::from(SERVICE_SOCKET);
     let mut refusals = Vec::new();
     match UnixStream::connect(&said) {
@@ -45,21 +45,21 @@ pub(super) fn find(config: &Path) -> Result<PathBuf, Failed> {
         "is it running, with this config? A unit or shell that starts it with FRAMEX_STATE_DIR or FRAMEX_ADMIN__SOCKET \
          puts its socket elsewhere: set the same here, or write `state_dir` into the config instead"
     };
-    Err(Failed::new(format!("no host answers on {tried}; {advice}")))
+    Err(CommandError::new(format!("no host answers on {tried}; {advice}")))
 }
 
 /// Refuses a host of another config.
-fn check_config(socket: &Path, config: &Path) -> Result<(), Failed> {
+fn check_config(socket: &Path, config: &Path) -> Result<(), CommandError> {
     let asked = exchange(socket, Method::GET, AdminPath::Host, None);
     let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, asked).await });
-    let silent = |_| Failed::new(format!("the host on {} did not answer", socket.display()));
+    let silent = |_| CommandError::new(format!("the host on {} did not answer", socket.display()));
     let answer = answered.map_err(silent)??;
     let HostView { config: found, .. } = view(&answer)?;
     let wanted = absolute_file(config);
     if Path::new(&found) == wanted {
         return Ok(());
     }
-    Err(Failed::new(format!(
+    Err(CommandError::new(format!(
         "the host of {} does not answer, and the one on {} runs with {found}: name that with --config, or start this one",
         wanted.display(),
         socket.display()

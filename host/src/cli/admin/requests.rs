@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::place;
 use super::socket::{ask, exchange};
+use crate::cli::command_error::CommandError;
 use crate::cli::daemon;
-use crate::cli::failed::Failed;
 use crate::cli::output::{Output, view};
 
 /// Longest time of a change: start and drain have deadlines of their own, which operators may set high.
@@ -24,14 +24,14 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// Returns what the host says of a resource.
-pub(super) fn get(config: &Path, path: AdminPath<'_>) -> Result<Value, Failed> {
+pub(super) fn get(config: &Path, path: AdminPath<'_>) -> Result<Value, CommandError> {
     let socket = place::find(config)?;
     let asked = exchange(&socket, Method::GET, path, None);
     daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, asked).await }).map_err(no_answer)?
 }
 
 /// Returns what the host says of its readiness, whether it is ready or not.
-pub(super) fn ready(config: &Path) -> Result<Value, Failed> {
+pub(super) fn ready(config: &Path) -> Result<Value, CommandError> {
     let socket = place::find(config)?;
     let asked = ask(&socket, Method::GET, READY_PATH, None);
     let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(PROBE_TIMEOUT, asked).await });
@@ -45,9 +45,9 @@ pub(super) fn change(
     path: AdminPath<'_>,
     options: &impl Serialize,
     output: Output,
-) -> Result<Value, Failed> {
+) -> Result<Value, CommandError> {
     let socket = place::find(config)?;
-    let options = serde_json::to_vec(options).map_err(|error| Failed::new(error.to_string()))?;
+    let options = serde_json::to_vec(options).map_err(|error| CommandError::new(error.to_string()))?;
     let asked = exchange(&socket, Method::POST, path, Some(options.into()));
     let shows = output.is_text() && std::io::stderr().is_terminal();
     daemon::runtime()?.block_on(async {
@@ -90,6 +90,6 @@ fn status_line(text: &str) {
     let _closed = terminal.flush();
 }
 
-fn no_answer(_: tokio::time::error::Elapsed) -> Failed {
-    Failed::new("the host did not answer")
+fn no_answer(_: tokio::time::error::Elapsed) -> CommandError {
+    CommandError::new("the host did not answer")
 }

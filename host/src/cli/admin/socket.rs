@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use crate::cli::failed::Failed;
+use crate::cli::command_error::CommandError;
 use crate::cli::output::view;
 
 /// Longest answer in bytes.
@@ -22,7 +22,7 @@ pub(super) async fn exchange(
     method: Method,
     path: AdminPath<'_>,
     body: Option<Bytes>,
-) -> Result<Value, Failed> {
+) -> Result<Value, CommandError> {
     let (status, json) = ask(socket, method, &path.to_string(), body).await?;
     if status == StatusCode::OK {
         return Ok(json);
@@ -32,7 +32,7 @@ pub(super) async fn exchange(
     let message = format!("{code}{at_step}: {detail}");
     // A wrong config has the same exit code whether this process finds it or the host.
     let is_config = step.as_deref() == Some("config");
-    let failed = if is_config { Failed::usage(message) } else { Failed::new(message) };
+    let failed = if is_config { CommandError::usage(message) } else { CommandError::new(message) };
     Err(failed.with_json(json))
 }
 
@@ -42,26 +42,28 @@ pub(super) async fn ask(
     method: Method,
     path: &str,
     body: Option<Bytes>,
-) -> Result<(StatusCode, Value), Failed> {
+) -> Result<(StatusCode, Value), CommandError> {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header(HOST, "localhost")
         .header(CONTENT_TYPE, JSON)
         .body(Full::new(body.unwrap_or_default()))
-        .map_err(|_| Failed::usage(format!("`{path}` has characters that a name cannot have")))?;
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|error| Failed::new(format!("no host answers on {} any more: {error}", socket.display())))?;
-    let broken =
-        |error: hyper::Error| Failed::new(format!("the host on {} broke off: {error}", socket.display()));
+        .map_err(|_| CommandError::usage(format!("`{path}` has characters that a name cannot have")))?;
+    let stream = UnixStream::connect(socket).await.map_err(|error| {
+        CommandError::new(format!("no host answers on {} any more: {error}", socket.display()))
+    })?;
+    let broken = |error: hyper::Error| {
+        CommandError::new(format!("the host on {} broke off: {error}", socket.display()))
+    };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let answered = async {
         let response = sender.send_request(request).await.map_err(broken)?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| Failed::new(format!("the answer broke off: {error}")))?.to_bytes();
+        let body =
+            body.map_err(|error| CommandError::new(format!("the answer broke off: {error}")))?.to_bytes();
         Ok((head.status, body))
     };
     tokio::pin!(answered);
@@ -71,6 +73,6 @@ pub(super) async fn ask(
         _ = connection => answered.await?,
     };
     let json: Value = serde_json::from_slice(&body)
-        .map_err(|error| Failed::new(format!("the answer is not JSON: {error}")))?;
+        .map_err(|error| CommandError::new(format!("the answer is not JSON: {error}")))?;
     Ok((status, json))
 }

@@ -37,7 +37,7 @@ static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
 /// Lines on their way to the error output.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     added: Condvar,
     written: Condvar,
     /// Counts the writes that went well, so that one who waits sees progress.
@@ -45,7 +45,7 @@ pub(crate) struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     waiting: Vec<u8>,
     is_writing: bool,
     /// Lines that were lost and have not been spoken of.
@@ -159,7 +159,7 @@ impl Queue {
         lost
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock()
     }
 }

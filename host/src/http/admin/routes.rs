@@ -13,7 +13,7 @@ use super::views::{PENDING, pending_view};
 use super::who::Requester;
 use crate::api::{
     AdminPath, ChangeView, ExplainView, ExplainedPeer, FunctionView, FunctionsView, HEALTH_PATH, HostView,
-    JSON, LimitView, LoadOptions, METRICS_PATH, PeerView, PeersView, PluginAction, PluginView, PluginsView,
+    JSON, LimitView, LoadOptions, METRICS_PATH, PeerView, PeersView, PluginChange, PluginView, PluginsView,
     READY_PATH, ReloadOptions, ReloadView, RollbackOptions, UnloadOptions,
 };
 use crate::base::{ErrorCode, FunctionName, rfc3339};
@@ -102,9 +102,9 @@ async fn route(admin: &Admin, request: Request<Incoming>, who: Requester) -> Res
         (&Method::POST, AdminPath::Change(name, action)) => {
             let (name, headers) = (name.to_owned(), &head.headers);
             let asked = match action {
-                PluginAction::Reload => Asked::Reload(name, options_or_default(headers, body).await?),
-                PluginAction::Rollback => Asked::Rollback(name, options_or_default(headers, body).await?),
-                PluginAction::Unload => {
+                PluginChange::Reload => Asked::Reload(name, options_or_default(headers, body).await?),
+                PluginChange::Rollback => Asked::Rollback(name, options_or_default(headers, body).await?),
+                PluginChange::Unload => {
                     let UnloadOptions {} = options_or_default(headers, body).await?;
                     Asked::Unload(name)
                 }
@@ -220,9 +220,9 @@ impl Asked {
     fn words(&self) -> (&'static str, String) {
         match self {
             Self::ReloadHost(_) => ("reload", "*".to_owned()),
-            Self::Reload(name, _) => (PluginAction::Reload.as_str(), name.clone()),
-            Self::Rollback(name, _) => (PluginAction::Rollback.as_str(), name.clone()),
-            Self::Unload(name) => (PluginAction::Unload.as_str(), name.clone()),
+            Self::Reload(name, _) => (PluginChange::Reload.as_str(), name.clone()),
+            Self::Rollback(name, _) => (PluginChange::Rollback.as_str(), name.clone()),
+            Self::Unload(name) => (PluginChange::Unload.as_str(), name.clone()),
             Self::Load(options) => ("load", options.file.clone()),
         }
     }

@@ -61,7 +61,7 @@ impl Tcp {
 
     /// Accepts connections until the token of `tasks` is cancelled.
     pub async fn serve(self, admin: Admin, tasks: Tasks) {
-        let shared = Arc::new(Shared { admin, gate: self.gate, refusals: Throttle::default() });
+        let shared = Arc::new(TcpState { admin, gate: self.gate, refusals: Throttle::default() });
         // Registered with the runtime that serves it, which need not be the one that bound it.
         let listener = match self.listener.into_std().and_then(TcpListener::from_std) {
             Ok(listener) => listener,
@@ -75,13 +75,19 @@ impl Tcp {
 }
 
 /// The state that all connections share.
-struct Shared {
+struct TcpState {
     admin: Admin,
     gate: Gate,
     refusals: Throttle,
 }
 
-async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>, tasks: Tasks, seat: Arc<Seat>) {
+async fn connection(
+    stream: TcpStream,
+    from: SocketAddr,
+    shared: Arc<TcpState>,
+    tasks: Tasks,
+    seat: Arc<Seat>,
+) {
     if stream.set_nodelay(true).is_err() {
         // The connection is gone already.
         return;
@@ -90,7 +96,7 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>, ta
     connections::serve(stream, answer, tasks, seat).await;
 }
 
-async fn answer(shared: &Shared, request: Request<Incoming>, from: SocketAddr) -> Response {
+async fn answer(shared: &TcpState, request: Request<Incoming>, from: SocketAddr) -> Response {
     match shared.gate.check(&request) {
         Ok(()) => routes::answer(&shared.admin, request, Requester::Token).await,
         Err(refusal) => {
@@ -109,7 +115,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>, from: SocketAddr) -
 }
 
 /// Writes a line of the audit log for a change that was requested without the right to.
-fn audit(shared: &Shared, request: &Request<Incoming>, from: SocketAddr, refusal: GateError) {
+fn audit(shared: &TcpState, request: &Request<Incoming>, from: SocketAddr, refusal: GateError) {
     if request.method().is_safe() || !refusal.is_of_rights() {
         return;
     }

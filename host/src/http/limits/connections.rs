@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::activity::Activity;
-use super::meters::{Limit, Meters, OpenConnection};
+use super::meters::{CountedConnection, Limit, Meters};
 use super::strangers::Strangers;
 use super::throttle::Throttle;
 use crate::base::Mutex;
@@ -40,12 +40,12 @@ type Origin = (IpAddr, Option<u16>);
 
 /// A connection that is open as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct ConnectionSlot {
     all: Arc<Connections>,
     id: u64,
     origin: Origin,
     activity: Arc<Activity>,
-    _counted: OpenConnection,
+    _counted: CountedConnection,
 }
 
 impl Connections {
@@ -59,7 +59,7 @@ impl Connections {
     }
 
     /// Takes a slot for a connection; `None` if there are too many from its address.
-    pub(crate) fn enter(self: &Arc<Self>, address: SocketAddr) -> Option<Slot> {
+    pub(crate) fn enter(self: &Arc<Self>, address: SocketAddr) -> Option<ConnectionSlot> {
         let origin = self.origin(address);
         let mut open = self.open.lock();
         let of_origin = open.of_origins.entry(origin).or_default();
@@ -73,7 +73,13 @@ impl Connections {
         open.next += 1;
         let id = open.next;
         open.activities.insert(id, (origin, Arc::clone(&activity)));
-        Some(Slot { all: Arc::clone(self), id, origin, activity, _counted: self.meters.connection() })
+        Some(ConnectionSlot {
+            all: Arc::clone(self),
+            id,
+            origin,
+            activity,
+            _counted: self.meters.connection(),
+        })
     }
 
     fn origin(&self, address: SocketAddr) -> Origin {
@@ -96,7 +102,7 @@ impl Connections {
     }
 
     /// Evicts the least active connection, to make room for `slot`.
-    pub(crate) fn make_room(&self, slot: &Slot) {
+    pub(crate) fn make_room(&self, slot: &ConnectionSlot) {
         let now = Instant::now();
         let open = self.open.lock();
         let others = open.activities.iter().filter(|(id, _)| **id != slot.id).take(LOOKED_AT_MAX);
@@ -149,7 +155,7 @@ impl Connections {
     }
 }
 
-impl Slot {
+impl ConnectionSlot {
     pub(crate) fn activity(&self) -> &Arc<Activity> {
         &self.activity
     }
@@ -164,7 +170,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut open = self.all.open.lock();
         open.activities.remove(&self.id);

@@ -104,10 +104,10 @@ impl Limit {
 impl Meters {
     /// Counts a connection as open for as long as the returned guard lives.
     #[must_use]
-    pub fn connection(self: &std::sync::Arc<Self>) -> OpenConnection {
+    pub fn connection(self: &std::sync::Arc<Self>) -> CountedConnection {
         self.accepted.count();
         self.open.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(std::sync::Arc::clone(self))
+        CountedConnection(std::sync::Arc::clone(self))
     }
 
     /// Returns the number of open connections.
@@ -160,9 +160,9 @@ impl Meters {
 
 /// An open connection, for as long as it lives.
 #[derive(Debug)]
-pub struct OpenConnection(std::sync::Arc<Meters>);
+pub struct CountedConnection(std::sync::Arc<Meters>);
 
-impl Drop for OpenConnection {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }

@@ -24,7 +24,7 @@ use super::head_time::HeadTime;
 use super::tracked::track;
 use crate::base::Tasks;
 use crate::config::why_distrusted;
-use crate::http::limits::{Limit, Slot, Times};
+use crate::http::limits::{ConnectionSlot, Limit, Times};
 use crate::http::request::{ConnectionInfo, Inbound};
 use crate::http::service::Service;
 use crate::http::tls::{ClientCertificate, Tls};
@@ -51,7 +51,7 @@ pub(super) struct Connection {
     pub(super) service: Arc<Service>,
     pub(super) protocols: auto::Builder<Streams>,
     pub(super) times: Times,
-    pub(super) slot: Slot,
+    pub(super) slot: ConnectionSlot,
     pub(super) tasks: Tasks,
     /// The workers, if functions held all of them when the connection was accepted. Boxed, as that is rare.
     pub(super) workers: Option<Box<Workers>>,
@@ -202,7 +202,7 @@ impl Connection {
 /// on its way, and over HTTP/2 its sender learns whether it was taken.
 ///
 /// hyper has no limit for silent clients, nor for responses, which HTTP/2 holds back for as long as the client likes.
-async fn outlived(slot: &Slot, times: Times, from: SocketAddr, idle: &Notify) {
+async fn outlived(slot: &ConnectionSlot, times: Times, from: SocketAddr, idle: &Notify) {
     let mut leaves = false;
     loop {
         let limit = slot.activity().outlived(times).await;

@@ -20,7 +20,7 @@ type Tag = [u8; TAG_BYTES];
 
 /// A document as it goes out.
 #[derive(Debug, Clone)]
-pub(crate) struct Document {
+pub(crate) struct TaggedDocument {
     body: Bytes,
     tag: Tag,
 }
@@ -35,7 +35,7 @@ pub(crate) enum Tags {
     These(Vec<Tag>),
 }
 
-impl Document {
+impl TaggedDocument {
     pub(crate) fn new(body: Bytes) -> Self {
         let mut tag = Tag::default();
         tag.copy_from_slice(&Sha256::digest(&body)[..TAG_BYTES]);
@@ -105,10 +105,10 @@ mod tests {
 
     #[test]
     fn tags_are_found_in_lists_and_as_weak_ones() {
-        let document = Document::new(Bytes::from_static(b"x"));
+        let document = TaggedDocument::new(Bytes::from_static(b"x"));
         let tag = shown(&document.tag);
         assert_eq!(tag.len(), 2 + 2 * TAG_BYTES);
-        assert_ne!(document.tag, Document::new(Bytes::from_static(b"y")).tag);
+        assert_ne!(document.tag, TaggedDocument::new(Bytes::from_static(b"y")).tag);
         let many = "\"00000000000000000000000000000000\",".repeat(1000);
         for (value, expected) in [
             (tag.clone(), true),

@@ -28,7 +28,7 @@ const PACKED: [&str; 3] = [MESSAGE_PACK, "application/vnd.msgpack", "application
 
 /// A form of arguments and results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum BodyFormat {
     Json,
     MessagePack,
 }
@@ -37,11 +37,11 @@ enum Form {
 #[derive(Debug)]
 pub(crate) struct PlainCall {
     id: RequestId,
-    call: Result<Call, Problem>,
+    call: Result<ParsedCall, Problem>,
 }
 
 #[derive(Debug)]
-struct Call {
+struct ParsedCall {
     function: FunctionName,
     caller: Caller,
     /// The policy that judged it; a newer one judges it again when its body has arrived.
@@ -49,8 +49,8 @@ struct Call {
     credentials: HeaderMap,
     deadline: Deadline,
     /// `None`: no body is expected, and so no arguments.
-    form: Option<Form>,
-    result_form: Form,
+    form: Option<BodyFormat>,
+    result_form: BodyFormat,
     idempotency_key: Option<Bytes>,
     traceparent: Option<Arc<str>>,
     announced: Option<u64>,
@@ -72,14 +72,14 @@ pub(crate) fn take(
         let deadline = Deadline::after(timeout(headers, policy.limits.call_timeout)?);
         let form = form_of(headers)?;
         body::check_encoding(headers)?;
-        Ok(Call {
+        Ok(ParsedCall {
             function,
             caller,
             policy: Arc::clone(policy),
             credentials: head::credentials(headers, is_known),
             deadline,
             form,
-            result_form: result_form(headers, form.unwrap_or(Form::Json)),
+            result_form: result_form(headers, form.unwrap_or(BodyFormat::Json)),
             idempotency_key: idempotency_key(headers)?,
             traceparent: traceparent(headers),
             announced: body::announced(headers),
@@ -114,12 +114,12 @@ pub(crate) async fn call(service: &Service, call: PlainCall, inbound: &mut Inbou
 
 async fn answer(
     service: &Service,
-    call: Call,
+    call: ParsedCall,
     inbound: &mut Inbound<'_>,
     id: RequestId,
     served_by: &ServedBy,
 ) -> Result<Response, Problem> {
-    let Call { function, mut caller, policy, credentials, deadline, form, result_form, .. } = call;
+    let ParsedCall { function, mut caller, policy, credentials, deadline, form, result_form, .. } = call;
     let RequestLimits { body_bytes_max, body_timeout: within, .. } = policy.limits;
     let client = Some((inbound.in_flight, inbound.from));
     let bounds = body::Bounds { bytes_max: body_bytes_max, within, memory: &service.body_memory, client };
@@ -136,7 +136,7 @@ async fn answer(
     if form.is_none() && !body.is_empty() {
         return Err(unsupported_type());
     }
-    let arguments = arguments(form.unwrap_or(Form::Json), body, now.limits.wire.nesting_max)?;
+    let arguments = arguments(form.unwrap_or(BodyFormat::Json), body, now.limits.wire.nesting_max)?;
     if arguments.len() > body_bytes_max {
         return Err(too_large_packed(body_bytes_max));
     }
@@ -160,18 +160,18 @@ async fn answer(
     respond(result_form, result, now.limits.answer_bytes_max)
 }
 
-fn arguments(form: Form, body: Bytes, nesting_max: usize) -> Result<Bytes, Problem> {
+fn arguments(form: BodyFormat, body: Bytes, nesting_max: usize) -> Result<Bytes, Problem> {
     let refused = |text: String, limit: Option<Limit>| {
         let problem = Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, text));
         limit.into_iter().fold(problem, Problem::of_limit)
     };
     let arguments = match form {
-        Form::Json => {
+        BodyFormat::Json => {
             let packed = transcode::arguments_from_json(&body, nesting_max);
             let nested = |error: &JsonError| error.is_too_deep.then_some(Limit::Nesting);
             packed.map_err(|error| refused(error.to_string(), nested(&error)))?.into()
         }
-        Form::MessagePack => body,
+        BodyFormat::MessagePack => body,
     };
     let checked = check_arguments(&arguments, nesting_max);
     checked.map_err(|error| refused(error.to_string(), error.limit().map(Limit::from)))?;
@@ -193,18 +193,18 @@ fn too_large_packed(bytes_max: usize) -> Problem {
     Problem::too_large(bytes_max).saying(detail)
 }
 
-fn respond(form: Form, result: Bytes, bytes_max: usize) -> Result<Response, Problem> {
+fn respond(form: BodyFormat, result: Bytes, bytes_max: usize) -> Result<Response, Problem> {
     let unreadable = |error: String| {
         let text = format!("the function's result is not MessagePack: {error}");
         Problem::of_failure(&Failure::executed(ErrorCode::Internal, text))
     };
     let (content_type, body) = match form {
-        Form::MessagePack => {
+        BodyFormat::MessagePack => {
             check_value(&result).map_err(|error| unreadable(error.to_string()))?;
             // A copy: the bytes may be a plugin's, whose generation must not wait for a client that reads slowly.
             (MESSAGE_PACK, Bytes::copy_from_slice(&result))
         }
-        Form::Json => {
+        BodyFormat::Json => {
             let text = transcode::to_json(&result, bytes_max).map_err(|error| match error {
                 NoJson::Malformed(text) => unreadable(text),
                 NoJson::Lacking(what) => Problem::of_failure(&Failure::without_json(what)),
@@ -219,13 +219,13 @@ fn respond(form: Form, result: Bytes, bytes_max: usize) -> Result<Response, Prob
 }
 
 /// The form of the arguments; a request without a body needs not name one.
-fn form_of(headers: &HeaderMap) -> Result<Option<Form>, Problem> {
+fn form_of(headers: &HeaderMap) -> Result<Option<BodyFormat>, Problem> {
     if !headers.contains_key(CONTENT_TYPE) && body::announced(headers).unwrap_or(0) == 0 {
         return Ok(None);
     }
     match body::media_type(headers).as_ref() {
-        JSON => Ok(Some(Form::Json)),
-        name if PACKED.contains(&name) => Ok(Some(Form::MessagePack)),
+        JSON => Ok(Some(BodyFormat::Json)),
+        name if PACKED.contains(&name) => Ok(Some(BodyFormat::MessagePack)),
         _ => Err(unsupported_type()),
     }
 }
@@ -235,11 +235,11 @@ fn unsupported_type() -> Problem {
 }
 
 /// The result comes as the arguments did, unless `Accept` likes the other form better.
-fn result_form(headers: &HeaderMap, arguments: Form) -> Form {
+fn result_form(headers: &HeaderMap, arguments: BodyFormat) -> BodyFormat {
     let wanted = |name: &str| accept::quality(headers, name.split_once('/').unwrap_or_default(), |_| true);
     match wanted(JSON).cmp(&PACKED.map(wanted).into_iter().max().unwrap_or_default()) {
-        Ordering::Greater => Form::Json,
-        Ordering::Less => Form::MessagePack,
+        Ordering::Greater => BodyFormat::Json,
+        Ordering::Less => BodyFormat::MessagePack,
         Ordering::Equal => arguments,
     }
 }
