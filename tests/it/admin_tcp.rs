@@ -288,7 +288,7 @@ fn the_token_shows_in_no_log_dump_or_error() {
 }
 
 #[test]
-fn strangers_who_stay_lock_nobody_out_of_the_socket_and_do_not_hold_up_the_end() {
+fn silent_strangers_block_neither_the_socket_nor_the_end() {
     let host = builder().start();
     let address = host.admin_address();
     // More than the listener has places for.

@@ -99,7 +99,7 @@ fn a_caller_calls_its_functions_and_no_others() {
 }
 
 #[test]
-fn what_a_caller_may_not_call_is_the_same_whether_it_exists_or_not() {
+fn a_forbidden_function_looks_like_one_that_does_not_exist() {
     let host = with_callers().start();
     let there = call(&host, LOGS, Some(WEB), &json!({}));
     for function in
@@ -259,7 +259,7 @@ fn a_key_of_a_rule_that_is_a_callers_is_that_caller() {
 }
 
 #[test]
-fn what_a_function_calls_is_called_by_its_plugin() {
+fn a_nested_call_is_made_by_the_plugin() {
     let host = Daemon::builder()
         .build(Build::new(1))
         .plugin("misbehave")

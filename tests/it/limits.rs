@@ -88,7 +88,7 @@ fn ten_thousand_idle_connections_make_room_for_a_healthy_client() {
 }
 
 #[test]
-fn one_address_has_so_many_connections() {
+fn connections_are_limited_per_address() {
     let host = host("connections_per_address_max = 3\nheader_timeout_ms = 60000\n").start();
     let mut held: Vec<TcpStream> = (0..3).map(|_| connect(&host)).collect();
     until("they are open", || host.metric("framex_connections") == 3.0);
@@ -141,7 +141,7 @@ fn a_client_that_does_not_take_its_answer_is_given_up() {
 }
 
 #[test]
-fn bodies_take_so_much_memory_together() {
+fn bodies_share_one_limit_of_memory() {
     let host =
         host("body_bytes_max = 1048576\nbody_memory_max = 1048576\nheader_timeout_ms = 60000\n").start();
     let begin = |bytes: usize| {
@@ -191,7 +191,7 @@ pub(crate) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 }
 
 #[test]
-fn a_flood_of_streams_that_are_reset_hurts_nobody_else() {
+fn a_flood_of_reset_streams_does_not_hurt_other_clients() {
     const STREAMS: u32 = 20_000;
     let host = host("").start();
     check_serves(&host);

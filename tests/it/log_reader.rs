@@ -68,7 +68,7 @@ fn a_reader_that_goes_away_changes_nothing() {
 
 /// The log line about it goes nowhere, and must not end the task that accepts connections.
 #[test]
-fn a_lack_of_descriptors_that_nobody_reads_of_closes_no_port() {
+fn a_lack_of_descriptors_closes_no_port_while_the_log_is_stuck() {
     let (reader, writer) = std::io::pipe().unwrap();
     let few = builder().wrapper(&["/bin/sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"]);
     let host = few.start_with_stderr(FreeAddress::find(), writer);
@@ -184,7 +184,7 @@ fn check_ends(mut command: std::process::Command, code: i32) {
 }
 
 #[test]
-fn commands_end_with_their_code_whoever_reads_their_errors() {
+fn commands_end_with_their_code_even_if_their_errors_are_not_read() {
     let with = |arguments: &[&str]| {
         let mut command = host_command();
         command.args(arguments);

@@ -43,7 +43,7 @@ fn a_panic_is_the_callers_answer_and_not_the_hosts_end() {
 }
 
 #[test]
-fn panics_are_contained_wherever_they_come() {
+fn panics_are_contained_at_every_stage_of_a_call() {
     let host = host();
     let later = host.call("misbehave.functions.panics", &json!({"message": "later-4711", "after_ms": 5}));
     check(&later, 500, "panic", true);

@@ -51,7 +51,7 @@ fn head_answers_as_get_without_the_body() {
 }
 
 #[test]
-fn odd_paths_are_none_of_ours() {
+fn odd_paths_are_not_found() {
     let host = Daemon::builder().plugin("demo").start();
     assert_eq!(ask(&host, "POST", FUNCTION).status, 200, "the path itself");
     assert_eq!(ask(&host, "POST", &format!("{FUNCTION}?query=ignored")).status, 200);

@@ -113,7 +113,7 @@ fn a_supervisor_may_listen_on_an_abstract_socket() {
 }
 
 #[test]
-fn nobody_is_told_that_a_host_is_ready_before_it_is() {
+fn a_host_is_not_reported_ready_before_it_is() {
     let supervisor = Supervisor::new();
     let hanging = Daemon::builder().config("plugins.misbehave.start = \"hang\"").plugin("misbehave");
     let mut host = supervisor.supervise(hanging).start_until("hangs in on_start");
@@ -170,7 +170,7 @@ fn signs_of_life_come_until_the_runtime_is_stuck() {
 }
 
 #[test]
-fn a_watchdog_of_another_process_is_none_of_its_business() {
+fn a_watchdog_of_another_process_is_ignored() {
     let supervisor = Supervisor::new();
     let builder = Daemon::builder().variable("WATCHDOG_USEC", "1000").variable("WATCHDOG_PID", "1");
     let host = supervisor.supervise(builder).start();

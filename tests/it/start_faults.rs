@@ -143,7 +143,7 @@ fn on_start_calls_another_plugin() {
 }
 
 #[test]
-fn what_a_plugin_prints_is_none_of_a_result() {
+fn output_of_a_plugin_is_not_part_of_a_result() {
     let host = Daemon::builder().config("plugins.misbehave.start = \"prints\"").plugin("misbehave");
     let checked = host.run(&["--output", "json", "check"]);
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);

@@ -91,7 +91,7 @@ fn tls_is_refused_on_a_plain_port() {
 }
 
 #[test]
-fn slow_handshakes_end_at_the_deadline_and_hold_nobody_up() {
+fn slow_handshakes_end_at_the_deadline_and_delay_no_client() {
     let authority = Authority::default();
     let own = authority.issue(&["localhost"]);
     let host = host(&own, "[server]\nheader_timeout_ms = 1500\nconnections_max = 20").start();

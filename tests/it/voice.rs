@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Beginnings of the paths whose words are not clean yet. An entry goes when its files are clean.
-const UNCLEAN: &[&str] = &["tests/it"];
+/// This test repeats messages of the host.
+const UNCLEAN: &[&str] = &["tests/it/cli/calling.rs"];
 
 /// The folders that are checked, besides the Markdown files at the top.
 const FOLDERS: [&str; 7] = ["config", "docs", "host", "plugin-sdk", "plugins", "scripts", "tests"];

@@ -76,7 +76,7 @@ fn the_name_in_a_certificate_is_the_caller() {
 }
 
 #[test]
-fn other_names_are_nobodys() {
+fn other_names_in_a_certificate_name_no_caller() {
     let host = Host::start(&callers());
     for names in [
         // The second name, another case, parts of it, and a certificate that would cover it.
@@ -101,7 +101,7 @@ fn other_names_are_nobodys() {
 }
 
 #[test]
-fn a_uri_is_no_dns_name() {
+fn a_uri_never_stands_for_a_dns_name() {
     let host = Host::start(&callers());
     // An authority that may sign no name below `test` can still sign URIs.
     for name in ["uri:web.test", "uri:web.test/", "uri://web.test"] {

@@ -31,7 +31,7 @@ fn arguments_come_from_standard_input_and_from_files() {
 }
 
 #[test]
-fn what_is_no_json_is_bad_usage_and_calls_nothing() {
+fn arguments_that_are_not_json_are_bad_usage_and_call_nothing() {
     let host = Daemon::builder().plugin("misbehave").start();
     fs::write(host.folder().join("empty.json"), "\n").unwrap();
     let call = |said: &str, input: Stdio| -> Exit {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{DEMO, json_of};
 
 #[test]
-fn a_reload_that_the_config_stops_is_a_bad_config_whoever_finds_it() {
+fn a_reload_of_a_bad_config_exits_with_2() {
     let host = Daemon::builder().plugin("demo").start();
     for (config, part) in [
         ("prot = 1\n", "unknown key `prot`"),

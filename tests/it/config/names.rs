@@ -54,7 +54,7 @@ fn a_reload_warns_of_them() {
 }
 
 #[test]
-fn what_a_peer_or_a_broken_plugin_may_have_is_no_slip() {
+fn names_of_peers_and_broken_plugins_are_not_warned_of() {
     let config = "[plugins.proxy]\nproxy_urls = [\"http://127.0.0.1:9\"]\n\
                   proxy_functions = { \"http://127.0.0.1:9\" = [\"far.away\"] }\n\
                   [limits.functions.\"other.f\"]\nin_flight_max = 1\n\

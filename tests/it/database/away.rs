@@ -84,7 +84,7 @@ fn many_calls_under_an_outage_end_in_time_and_leave_nothing_behind() {
 }
 
 #[test]
-fn a_new_build_takes_over_and_the_old_one_is_unmapped_whatever_the_server_does() {
+fn a_new_build_takes_over_and_the_old_one_is_unmapped_while_the_server_is_away() {
     let mut server = MariaDb::new();
     server.start();
     let host = host_of("b", &server).start();

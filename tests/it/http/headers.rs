@@ -120,7 +120,7 @@ fn a_body_in_a_coding_is_refused_on_both_paths() {
 }
 
 #[test]
-fn a_sealed_answer_counts_whatever_a_gateway_adds_to_its_type() {
+fn a_sealed_answer_counts_if_a_gateway_adds_to_its_content_type() {
     for kind in [
         "application/vnd.framex.sealed",
         "application/vnd.framex.sealed; charset=utf-8",

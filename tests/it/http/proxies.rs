@@ -48,7 +48,7 @@ fn a_proxy_that_the_config_names_has_as_many_as_all() {
 }
 
 #[test]
-fn what_is_no_address_is_refused_at_the_start() {
+fn a_value_that_is_not_an_address_is_refused_at_the_start() {
     let exit = host("proxies = [\"nginx\"]\n").run_to_end();
     assert_eq!(exit.code, Some(2));
     let said =

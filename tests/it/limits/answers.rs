@@ -155,7 +155,7 @@ fn idle_connections_end_also_where_heads_have_more_time() {
 }
 
 #[test]
-fn whoever_takes_an_answer_stays_when_others_make_room() {
+fn a_client_that_reads_its_answer_stays_when_others_make_room() {
     let host = host(&format!("{BODY}connections_max = 4\nheader_timeout_ms = 600000\n")).start();
     let mut slow = begin_large(&host, LARGE);
     let begun = take(&mut slow, 1 << 10);
@@ -172,7 +172,7 @@ fn whoever_takes_an_answer_stays_when_others_make_room() {
 }
 
 #[test]
-fn whoever_takes_nothing_makes_room_before_it_is_given_up() {
+fn a_client_that_reads_nothing_makes_room_before_it_is_given_up() {
     let host = host(&format!("{BODY}connections_max = 2\nwrite_timeout_ms = 600000\n")).start();
     let mut held = [begin_large(&host, LARGE), begin_large(&host, LARGE)];
     for stream in &mut held {

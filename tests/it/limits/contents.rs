@@ -76,7 +76,7 @@ fn nesting_is_limited_as_configured() {
 }
 
 #[test]
-fn what_is_compressed_may_not_become_too_large_nor_too_much_larger() {
+fn a_compressed_frame_is_bounded_in_size_and_in_ratio() {
     let server = "server.expansion_max = 100\nserver.body_bytes_max = 1048576";
     let host = host(server).start();
     // Zeroes are about 250 times as long as their block.
@@ -95,7 +95,7 @@ fn what_is_compressed_may_not_become_too_large_nor_too_much_larger() {
 }
 
 #[test]
-fn what_is_compressed_takes_of_the_memory_what_it_becomes() {
+fn a_compressed_frame_takes_the_memory_that_it_becomes() {
     let server =
         "server.body_memory_max = 4194304\nserver.in_flight_max = 1\nserver.call_timeout_ms = 600000";
     let host = host(server).start();

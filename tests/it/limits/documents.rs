@@ -79,7 +79,7 @@ fn documents_are_made_once_for_all_clients() {
 }
 
 #[test]
-fn documents_follow_what_they_are_made_of() {
+fn documents_follow_their_sources() {
     let host = Daemon::builder().plugin("misbehave").start();
     let tag = |host: &Daemon| host.get("/api/v1/functions").header("etag").unwrap().to_owned();
     let before = (listed(&host), tag(&host));

@@ -40,7 +40,7 @@ fn begun(host: &Daemon) -> Value {
 }
 
 #[test]
-fn so_many_run_so_many_wait_in_order_and_the_next_is_refused() {
+fn calls_run_and_wait_up_to_the_limits_and_the_next_is_refused() {
     let host = host("").start();
     let mut held = Vec::new();
     // One after the other, so that the order is known.
@@ -91,7 +91,7 @@ fn waiting_ends_at_the_deadline_of_the_call_and_at_the_functions() {
 }
 
 #[test]
-fn a_plugin_has_so_many_calls_and_calls_of_its_own_within_go_along() {
+fn a_plugin_has_a_limit_of_calls_and_its_nested_calls_share_it() {
     let limits = "limits.plugins.misbehave = { in_flight_max = 1, queue_max = 1 }\n";
     let host = host(limits).start();
     // Deeper than there are places: each goes along with the one that made it.

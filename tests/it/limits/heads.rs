@@ -115,7 +115,7 @@ fn a_request_that_waits_takes_no_more_than_the_host_counts_for_it() {
 }
 
 #[test]
-fn a_head_has_so_many_lines_over_both_versions() {
+fn a_head_has_at_most_a_hundred_lines_over_both_versions() {
     let host = host("").start();
     let of_http1 = |lines: usize| {
         let line = "x: y\r\n".repeat(lines);

@@ -128,7 +128,7 @@ fn the_hosts_signals_stay_its_own_whenever_they_are_taken() {
 }
 
 #[test]
-fn a_timer_whose_signal_nobody_handles_does_not_end_the_host() {
+fn a_timer_whose_signal_has_no_handler_does_not_end_the_host() {
     let host = host(&["alarm"]).start();
     let caught = || {
         let status = std::fs::read_to_string(super::proc_file(&host, "status")).unwrap();

@@ -171,7 +171,7 @@ fn a_call_whose_stamp_is_refused_or_that_was_seen_is_not_sealed_again() {
 }
 
 #[test]
-fn what_another_process_answers_proves_nothing() {
+fn the_answer_of_another_process_proves_nothing() {
     let other = Some(InstanceId([9; 16]));
     for (by, outcome) in [
         (other, Ok(vec![0xc0].into())),
@@ -215,7 +215,7 @@ fn a_peer_that_claims_to_be_the_sender_gets_no_call_and_sends_none_home() {
 }
 
 #[test]
-fn a_code_that_nobody_knows_yet_is_an_internal_failure() {
+fn an_unknown_code_is_an_internal_failure() {
     // A code of a later version, written as it would be on the wire.
     let failed = b"\x94\xa8scripted\xc2\x83\xa4code\xa9brand_new\xa7message\xa3new\xa8executed\xc3";
     let by = [&b"\x81\xa2by\x92\xa8scripted\xc4\x10"[..], &frames::SCRIPTED.0].concat();

@@ -86,7 +86,7 @@ fn a_peer_that_gives_no_answer_to_anybody_is_left_alone() {
 }
 
 #[test]
-fn what_is_too_large_says_nothing_of_the_peer() {
+fn a_size_limit_does_not_count_against_the_peer() {
     let b = server("b").start();
     let a = caller(&[&b.url()]).config("plugins.proxy.answer_bytes_max = 65536").start();
     for _ in 0..8 {
@@ -131,7 +131,7 @@ fn a_peer_that_lacks_the_function_does_not_draw_its_calls() {
 }
 
 #[test]
-fn what_may_run_twice_falls_back_at_once() {
+fn an_idempotent_call_falls_back_at_once() {
     let url = FreeAddress::find().url();
     let a = caller(&[&url]).config("plugins.proxy.fallback = \"local\"").start();
     let began = Instant::now();

@@ -221,7 +221,7 @@ fn a_call_falls_back_at_once_where_its_peer_has_its_part() {
 }
 
 #[test]
-fn the_next_peer_gets_what_a_hanging_one_has_no_place_for() {
+fn the_next_peer_gets_the_calls_beyond_a_hanging_ones_limit() {
     let (b, c) = (slow_server("b"), server("c").start());
     let far: &[(&str, &[&str])] = &[(&b.url(), &[ONCE]), (&c.url(), &[ONCE])];
     let first = format!("plugins.proxy.proxy_urls.{:?}.priority = 0\n", b.url());

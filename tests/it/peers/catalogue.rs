@@ -120,7 +120,7 @@ fn a_function_that_only_a_peer_has_runs_there() {
 }
 
 #[test]
-fn plugins_call_by_name_what_a_peer_offers() {
+fn plugins_call_functions_that_a_peer_offers() {
     let b = sealing_lister("b", &[]).build(Build::new(1)).start();
     let a = sealing_lister("a", &[&b.url()]).plugin("misbehave").start();
     until_listed(&a, "changing.functions.build");
@@ -129,7 +129,7 @@ fn plugins_call_by_name_what_a_peer_offers() {
 }
 
 #[test]
-fn what_a_peer_offered_stays_while_it_is_away() {
+fn a_catalogue_stays_while_its_peer_is_away() {
     let at_b = FreeAddress::find();
     let url = at_b.url();
     // It comes up later than the host that lists it.
@@ -153,7 +153,7 @@ fn what_a_peer_offered_stays_while_it_is_away() {
 }
 
 #[test]
-fn what_a_peer_no_longer_has_is_not_found() {
+fn a_function_that_a_peer_no_longer_has_is_not_found() {
     let b = offerer("b").start();
     // Long enough that only the answer to a call can trigger another fetch of the catalogue.
     let a = sealing_lister("a", &[&b.url()])
@@ -214,7 +214,7 @@ fn several_peers_that_offer_it_share_it_as_configured_ones_do() {
 }
 
 #[test]
-fn calls_are_made_again_of_what_all_peers_say_may_run_twice() {
+fn only_functions_that_all_peers_mark_idempotent_are_retried() {
     const IDEMPOTENT: &str = "misbehave.functions.counts_idempotent";
     const ONCE: &str = "misbehave.functions.counts";
     let entries =
@@ -248,7 +248,7 @@ fn calls_are_made_again_of_what_all_peers_say_may_run_twice() {
 }
 
 #[test]
-fn a_reload_keeps_what_peers_offered_that_stay() {
+fn a_reload_keeps_the_catalogues_of_peers_that_stay() {
     let peer = FaultyPeer::start(|conversation| {
         while let Some((head, _)) = conversation.message() {
             let answer = match head.starts_with("get /api/v1/functions ") && !head.contains("if-none-match") {

@@ -94,7 +94,7 @@ fn every_address_of_a_name_is_a_peer_and_they_may_change() {
 }
 
 #[test]
-fn losing_discovery_removes_nobody() {
+fn known_peers_stay_when_discovery_fails() {
     let dns = DnsServer::start();
     let at_b = FreeAddress::find();
     let b = server("b", at_b);
@@ -162,7 +162,7 @@ fn metadata_addresses_are_not_called_because_a_name_says_so() {
 }
 
 #[test]
-fn a_file_lists_peers_and_what_is_wrong_with_it_changes_nothing() {
+fn a_file_lists_peers_and_a_bad_one_changes_nothing() {
     let (at_b, at_c) = (FreeAddress::find(), FreeAddress::find());
     let (b, c) = (server("b", at_b), server("c", at_c));
     let a = caller("http://hosts.test", "file:peers.json", "");
@@ -245,7 +245,7 @@ fn a_peer_that_was_found_shows_a_certificate_of_the_name() {
 }
 
 #[test]
-fn what_is_found_is_never_sealed_with_the_key_that_everybody_has() {
+fn found_peers_are_never_called_with_the_public_key() {
     let at_b = FreeAddress::find();
     let b = Daemon::builder().config("host_id = \"b\"").listen(at_b).plugin("misbehave").start();
     // A loopback URL without a key, behind which other machines could be.

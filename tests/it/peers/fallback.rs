@@ -12,7 +12,7 @@ fn with_fallback(url: &str) -> Daemon {
 }
 
 #[test]
-fn what_provably_did_not_run_runs_here() {
+fn a_call_that_provably_did_not_run_runs_here() {
     let a = with_fallback(&FreeAddress::find().url());
     let served = call(&a);
     assert_eq!((served.status, served.header("x-framex-served-by")), (200, Some("a")));
@@ -30,7 +30,7 @@ fn what_provably_did_not_run_runs_here() {
 }
 
 #[test]
-fn what_may_have_run_does_not_run_here() {
+fn a_call_that_may_have_run_does_not_run_here() {
     let answers = [
         Failure::new(ErrorCode::Unavailable, "it is unknown"),
         Failure::new(ErrorCode::Overloaded, "it is unknown"),

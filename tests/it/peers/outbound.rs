@@ -141,7 +141,7 @@ fn a_name_may_end_in_a_dot() {
 }
 
 #[test]
-fn an_answer_of_the_proxy_itself_to_a_hello_is_no_peer() {
+fn an_answer_of_the_proxy_to_a_hello_does_not_make_a_peer() {
     let b = host_b();
     let wanting = ForwardProxy::wanting(CREDENTIALS.1, NAME, b.address());
     let lost = ForwardProxy::start("another.test", b.address());

@@ -33,7 +33,7 @@ fn check_not_repeated(peer: &FaultyPeer, code: &str) {
 }
 
 #[test]
-fn what_no_time_cures_is_not_repeated() {
+fn a_call_that_time_cannot_cure_is_not_retried() {
     for code in [
         ErrorCode::NotFound,
         ErrorCode::PermissionDenied,
@@ -56,7 +56,7 @@ fn what_no_time_cures_is_not_repeated() {
 }
 
 #[test]
-fn what_time_cures_is_repeated() {
+fn a_call_that_time_can_cure_is_retried() {
     for code in [ErrorCode::Unavailable, ErrorCode::Overloaded] {
         let peer = authentic(move |before, _| match before {
             0 => answer(Err(Box::new(Failure::not_executed(code, "not now")))),
@@ -69,7 +69,7 @@ fn what_time_cures_is_repeated() {
 }
 
 #[test]
-fn another_peer_is_asked_for_what_the_first_lacks() {
+fn another_peer_is_asked_if_the_first_lacks_the_function() {
     let lacks = authentic(|_, _| answer(Err(Box::new(Failure::not_executed(ErrorCode::NotFound, "no")))));
     let refuses = FaultyPeer::answering(|_| http_answer("401 Unauthorized", &[], b"{}"));
     let good = server("good").start();

@@ -108,7 +108,7 @@ fn files_of_keys_and_certificates_may_begin_with_a_byte_order_mark() {
 }
 
 #[test]
-fn a_peer_that_does_not_speak_tls_is_said_to_be_one_of_plain_http() {
+fn the_error_says_that_a_peer_speaks_plain_http() {
     let b = host("b", &[], FUNCTION).start();
     let a = host_a(&b.url().replace("http://", "https://"), &Authority::default(), "").start();
     check_failed(&call(&a), 503, "unavailable", Some(false));
@@ -129,7 +129,7 @@ fn a_peer_of_an_authority_that_the_system_does_not_know_is_not_called() {
 }
 
 #[test]
-fn mutual_tls_lets_known_hosts_in_and_nobody_else() {
+fn mutual_tls_lets_only_known_hosts_in() {
     let (authority, of_clients) = (Authority::default(), Authority::default());
     let strict = "client_ca = \"clients.pem\"\n[log]\nlevel = \"debug\"";
     let b = host_b(&authority.issue(&["localhost"]), strict);

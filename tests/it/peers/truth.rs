@@ -109,7 +109,7 @@ fn a_peer_that_answers_is_ok_and_its_last_error_is_kept() {
 }
 
 #[test]
-fn what_a_peer_said_of_a_call_is_no_failure_of_it() {
+fn a_refused_call_is_not_a_failure_of_the_peer() {
     let busy = super::authentic(|_, _| {
         super::failure(framex_host::base::Failure::not_executed(
             framex_host::base::ErrorCode::Overloaded,
@@ -156,7 +156,7 @@ fn errors_of_inner_calls_name_the_function_that_failed() {
 }
 
 #[test]
-fn what_a_function_itself_says_of_rights_is_passed_on() {
+fn a_functions_own_refusal_is_passed_on() {
     let peer = super::authentic(|_, _| {
         super::failure(framex_host::base::Failure::executed(
             framex_host::base::ErrorCode::Unauthenticated,
@@ -187,7 +187,7 @@ fn the_own_url_is_known_before_the_first_call() {
 }
 
 #[test]
-fn a_peer_that_lacks_the_function_is_said_to() {
+fn the_error_says_that_the_peer_lacks_the_function() {
     let b = Daemon::builder()
         .config("host_id = \"b\"")
         .config(&frames::rules(&[frames::SECRET]))

@@ -162,7 +162,7 @@ fn many_copies_make_no_long_sentences() {
     assert!(sentence.contains("`libtiny010.so` and 89 more does"), "{sentence}");
     assert!(host.failure("libtiny010.so").is_none(), "ten are named");
     assert!(host.log().len() < 20_000, "{} bytes", host.log().len());
-    // The config is in force, whatever became of plugins.
+    // The config is in force, even if a plugin failed.
     host.put("libnew.so", b"no library");
     check_refused(&host.reload_host(), 422, "reload_failed");
     assert_eq!(host.get("/ready").json()["config_not_in_force"], serde_json::Value::Null);

@@ -84,7 +84,7 @@ fn one_that_never_served_is_left_out_and_the_others_serve() {
 }
 
 #[test]
-fn one_that_replaces_a_good_build_is_left_out_whoever_loaded_it() {
+fn a_build_that_ends_the_host_is_skipped_for_every_way_of_loading() {
     for (way, bytes) in all_ways() {
         for watches in [false, true] {
             let config = format!("[reload]\nwatch = {watches}\n");

@@ -51,7 +51,7 @@ fn difference(host: &Daemon) -> Option<String> {
 }
 
 #[test]
-fn a_key_is_revoked_whatever_was_bad_in_the_directory_before() {
+fn a_key_is_revoked_even_if_the_directory_was_bad_before() {
     let whole = Build::new(1).bytes();
     let builder = host()
         .plugin_bytes("libgarbage.so", b"garbage")

@@ -97,7 +97,7 @@ fn threads_that_still_run_keep_their_libraries_and_are_counted() {
 }
 
 #[test]
-fn what_was_replaced_is_unmapped_whatever_the_way_to_the_state_directory() {
+fn a_replaced_build_is_unmapped_on_every_way_to_the_state_directory() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("real/state")).unwrap();
     fs::create_dir(folder.path().join("beside")).unwrap();

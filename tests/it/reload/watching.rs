@@ -214,7 +214,7 @@ fn a_directory_that_another_one_replaces_is_watched_from_then_on() {
 
 /// A file that is not the host's, in a folder that it watches, does not trigger a reload.
 #[test]
-fn other_files_beside_are_none_of_it() {
+fn other_files_in_the_directory_are_ignored() {
     let host = watching();
     let _first = host.logged("reloaded");
     for number in 0..20 {

@@ -55,7 +55,7 @@ fn hosts_of_one_machine_need_no_key() {
 }
 
 #[test]
-fn without_a_key_nobody_is_answered_on_a_listener_that_others_reach() {
+fn a_public_listener_without_a_key_answers_no_frame() {
     let b = Daemon::builder().config("host_id = \"b\"\nserver.host = \"0.0.0.0\"").plugin("demo").start();
     let port = b.address().rsplit_once(':').expect("an address has a port").1;
     let url = format!("http://127.0.0.1:{port}");
@@ -116,7 +116,7 @@ fn errors_of_another_host_arrive_with_their_type() {
 }
 
 #[test]
-fn a_host_that_is_asked_for_what_it_has_not_says_so() {
+fn a_host_that_lacks_the_function_says_so() {
     let b = Daemon::builder().config("host_id = \"b\"").config(&frames::rules(&[frames::SECRET])).start();
     let answer = frames::call_sealed(&b.url(), &frames::key(), &frames::envelope(DEMO, &ada()));
     assert_eq!(failure(answer).code, ErrorCode::NotFound);

@@ -227,7 +227,7 @@ fn a_frame_for_one_host_does_not_open_on_another_with_a_key_of_its_own() {
 }
 
 #[test]
-fn what_another_host_answered_is_no_answer() {
+fn the_answer_of_another_host_does_not_count() {
     // An attacker between A and B keeps B's answer and hands it over for the next call.
     let b = host();
     let url = b.url();

@@ -30,7 +30,7 @@ fn clients_with_a_certificate_of_the_authority_are_served() {
 }
 
 #[test]
-fn nobody_else_is_served() {
+fn clients_without_a_good_certificate_are_not_served() {
     let (authority, of_clients) = (Authority::default(), Authority::default());
     let host = strict_host(&authority, &of_clients);
     let check = |client: &TlsClient| {

@@ -10,7 +10,7 @@ use super::{FILE, SIGNATURE, Signer, check_done, check_refused, check_serves, ho
 const DIRECTORY: &str = "can be changed by every user of this machine, which [trust] rules out: `chmod o-w ";
 
 #[test]
-fn a_directory_that_everybody_may_write_to_is_refused_with_trust() {
+fn a_world_writable_directory_is_refused_with_trust() {
     let signer = Signer::new();
     for mode in [0o777, 0o1777, 0o702] {
         let builder = host(&signer);
@@ -43,7 +43,7 @@ fn a_directory_that_is_opened_later_takes_no_more_changes() {
 }
 
 #[test]
-fn a_file_that_everybody_may_write_to_is_refused_with_trust() {
+fn a_world_writable_file_is_refused_with_trust() {
     let signer = Signer::new();
     let builder = host(&signer);
     let file = builder.plugins().join(FILE);
@@ -61,7 +61,7 @@ fn a_file_that_everybody_may_write_to_is_refused_with_trust() {
 }
 
 #[test]
-fn without_trust_what_everybody_may_write_to_is_warned_of() {
+fn without_trust_world_writable_files_are_warned_of() {
     let builder = Daemon::builder().build(Build::new(1));
     set_mode(&builder.plugins(), 0o777);
     set_mode(&builder.plugins().join(FILE), 0o666);

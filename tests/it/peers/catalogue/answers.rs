@@ -46,7 +46,7 @@ fn check(peer: &FaultyPeer, config: &str, result: &str, reason: &str) -> Daemon 
 }
 
 #[test]
-fn what_is_too_large_is_not_taken() {
+fn a_catalogue_that_is_too_large_is_not_taken() {
     const SMALL: &str = "plugins.proxy.catalogue_bytes_max = 1024";
     let large = json!([{ "name": "far.large", "runs": "local", "description": "x".repeat(2000) }]);
     check(&first_good_then(catalogue_of("far", &large)), SMALL, "too_large", "more than 1024 bytes");
@@ -65,7 +65,7 @@ fn what_is_too_large_is_not_taken() {
 }
 
 #[test]
-fn what_is_no_catalogue_is_not_taken() {
+fn an_answer_that_is_not_a_catalogue_is_not_taken() {
     let deep = "[".repeat(100_000);
     for body in ["<html>canary</html>", "{}", "", "{\"functions\": 7}", &deep] {
         let a = check(

@@ -98,7 +98,7 @@ fn marks_that_may_have_been_changed_on_the_way_have_nothing_run_twice() {
 }
 
 #[test]
-fn a_caller_sees_of_a_peer_what_it_may_call() {
+fn a_caller_sees_only_the_functions_of_a_peer_that_it_may_call() {
     let b = offerer("b").start();
     let a = lister("a", &[&b.url()])
         .config(&frames::rules(&[frames::SECRET]))
