@@ -89,7 +89,7 @@ export TESTS_INSTRUMENTED=1
 status=0
 timeout 1800 cargo test "${place[@]}" --package framex-tests --test it -- "${tests[@]}" || status=$?
 
-# The destructors of plugins run on a stack of their own, of which AddressSanitizer warns. That is no error.
+# The destructors of plugins run on a stack of their own, of which AddressSanitizer warns. That is not an error.
 if [ "$mode" = asan ]; then
   find "$reports" -type f | while read -r report; do
     grep -q ERROR: "$report" || rm "$report"

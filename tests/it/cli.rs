@@ -75,8 +75,8 @@ fn a_call_that_fails_exits_with_1_and_says_why() {
 
 #[test]
 fn a_host_that_is_not_there_is_named() {
-    let nobody = ClosedPort::take();
-    let url = nobody.url();
+    let closed = ClosedPort::take();
+    let url = closed.url();
     for command in [&["call", DEMO][..], &["functions"]] {
         let exit = binary(&[command, &["--url", &url]].concat());
         assert_eq!(exit.code, Some(1), "{}", exit.stderr);
@@ -178,9 +178,9 @@ fn inspect_reads_a_plugin_without_running_it() {
         "{}",
         missing.stderr
     );
-    let none = binary(&["inspect", host_binary().to_str().unwrap()]);
-    assert_eq!(none.code, Some(1));
-    assert!(none.stderr.contains("`framex-host` is "), "{}", none.stderr);
+    let refused = binary(&["inspect", host_binary().to_str().unwrap()]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("`framex-host` is "), "{}", refused.stderr);
 }
 
 #[test]
