@@ -163,9 +163,7 @@ fn listening(config: &Config, tls: Option<Tls>) -> ListenerConfig {
 
 fn admin_api(reloader: &Arc<Reloader>, config: &Config, workers: &Handle) -> Admin {
     Admin {
-        plugins: Arc::clone(reloader.plugins()),
         service: Arc::clone(reloader.service()),
-        router: Arc::clone(&reloader.service().router),
         host: Arc::<Reloader>::clone(reloader),
         workers: workers.clone(),
         config_file: config.absolute_file().into(),

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::reloader::Reloader;
 use super::watched_paths::{ResolvedPaths, WatchedPaths};
-use crate::base::{Mutex, MutexGuard, Tasks};
+use crate::base::{Mutex, Tasks};
 use crate::plugins::Asker;
 
 /// The time without changes before a reload.
@@ -71,12 +71,12 @@ async fn watch_for_a_while(reloader: &Reloader, watched: WatchedPaths, fault: &m
     fault.clear();
     tracing::info!(folders = ?folders.keys().collect::<Vec<_>>(), "watching");
     // Catches changes from before it was watched.
-    locked(&seen).changed = true;
+    seen.lock().changed = true;
     stirred.notify_one();
     loop {
         if tokio::time::timeout(RETRY, stirred.notified()).await.is_ok() {
             settle(&seen, &stirred).await;
-            let changed = std::mem::take(&mut locked(&seen).changed);
+            let changed = std::mem::take(&mut seen.lock().changed);
             if changed && let Err(refused) = reloader.reload(false, Asker::Watcher).await {
                 tracing::error!(step = refused.step, "what was changed is not in force: {}", refused.detail);
             }
@@ -96,16 +96,12 @@ async fn settle(seen: &Mutex<SeenChanges>, stirred: &Notify) {
         if tokio::time::timeout(QUIET, stirred.notified()).await.is_ok() && Instant::now() < patience {
             continue;
         }
-        let mut seen = locked(seen);
+        let mut seen = seen.lock();
         if seen.writing.is_empty() || Instant::now() >= patience {
             seen.writing.clear();
             return;
         }
     }
-}
-
-fn locked(seen: &Mutex<SeenChanges>) -> MutexGuard<'_, SeenChanges> {
-    seen.lock()
 }
 
 fn watcher(
@@ -117,7 +113,7 @@ fn watcher(
     let handler = {
         let (ways, seen, stirred) = (ways.clone(), Arc::clone(seen), Arc::clone(stirred));
         move |event: notify::Result<Event>| {
-            if note(&ways, &mut locked(&seen), event) {
+            if note(&ways, &mut seen.lock(), event) {
                 stirred.notify_one();
             }
         }

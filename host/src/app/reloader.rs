@@ -13,7 +13,7 @@ use super::plugin_setup;
 use super::supervisor::Reloading;
 use super::watched_paths::WatchedPaths;
 use crate::api::{FailedPlugin, ReloadView};
-use crate::base::{Mutex, MutexGuard, Tasks};
+use crate::base::{Mutex, Tasks};
 use crate::config::{Config, ConfigError};
 use crate::http::admin::{HostRefusal, ReloadHost};
 use crate::http::{Policy, Service};
@@ -59,17 +59,17 @@ impl Reloader {
 
     /// The config in force.
     pub(super) fn config(&self) -> Config {
-        self.active().config.clone()
+        self.active.lock().config.clone()
     }
 
     /// The owner of the connections to peers, which calls in flight need until the end.
     pub(super) fn client_tasks(&self) -> Tasks {
-        self.active().carryover.client_tasks.clone()
+        self.active.lock().carryover.client_tasks.clone()
     }
 
     /// Brings into force what was found behind a URL of the config.
     pub(super) fn take(&self, discovered: Discovered) {
-        let mut active = self.active();
+        let mut active = self.active.lock();
         if !active.take(discovered) {
             return;
         }
@@ -78,10 +78,6 @@ impl Reloader {
         drop(active);
         // The plugins' own functions may run elsewhere now.
         self.service().router.tell_routes();
-    }
-
-    fn active(&self) -> MutexGuard<'_, ActiveConfig> {
-        self.active.lock()
     }
 
     /// The files to watch, now and later.
@@ -101,7 +97,7 @@ impl Reloader {
         let reloaded = self.reload_once(allow_breaking, asker).await;
         match &reloaded {
             Ok(change) => {
-                let files = files.with(self.active().config.files());
+                let files = files.with(self.active.lock().config.files());
                 self.service().in_force.taken(files, change.restart_required.clone());
             }
             Err(HostRefusal { step, detail, .. }) => {
@@ -121,7 +117,7 @@ impl Reloader {
         };
         let mut warnings = config.warnings();
         let (restart_required, keys, carryover) = {
-            let active = self.active();
+            let active = self.active.lock();
             (config.keep_until_restart(&active.config), active.keys(), active.carryover.clone())
         };
         let next = ActiveConfig::prepare(config, keys, carryover).await;
@@ -140,7 +136,7 @@ impl Reloader {
         }));
         let bring_into_force = move || {
             // Only now, to keep what was found while plugins started.
-            let mut active = self.active();
+            let mut active = self.active.lock();
             self.parts.apply(&mut next, policy, Some(&active));
             *active = next;
         };
@@ -151,8 +147,9 @@ impl Reloader {
                 "`{key}` was changed, and keeps its old value until the host is started again"
             ));
         }
-        warnings
-            .extend(self.active().config.warnings_of_names(&plugin_setup::known(self.plugins(), Vec::new())));
+        warnings.extend(
+            self.active.lock().config.warnings_of_names(&plugin_setup::known(self.plugins(), Vec::new())),
+        );
         for warning in &warnings {
             tracing::warn!("{warning}");
         }

@@ -13,26 +13,10 @@ mod tcp;
 mod views;
 mod who;
 
-use std::io;
-use std::path::Path;
-
-use tokio::net::UnixListener;
-
-use crate::files::SocketPlace;
-
 pub use gate::Token;
-pub use socket::serve;
+pub use socket::{bind, serve};
 pub use state::{Admin, HostRefusal, ReloadHost};
 pub use tcp::Tcp;
-
-/// Listens on a unix socket that only this user may open (mode 0600). A socket that a dead host left is replaced. Also
-/// returns the place of the socket, to be left in the end.
-///
-/// # Errors
-/// The system's error; [`io::ErrorKind::AddrInUse`] if a running host listens on it.
-pub fn bind(path: &Path) -> io::Result<(UnixListener, SocketPlace)> {
-    socket::bind(path)
-}
 
 /// Serves one connection as the unix socket does; for fuzzing.
 #[cfg(feature = "fuzzing")]

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::policy::Policy;
 use super::response::{Problem, TaggedDocument};
-use crate::base::{Caller, ErrorCode, Mutex, MutexGuard};
+use crate::base::{Caller, ErrorCode, Mutex};
 use crate::functions::Snapshot;
 use crate::peers::{BreakerState, Catalogue, Peer};
 use crate::router::{Router, Routes};
@@ -156,7 +156,7 @@ impl Documents {
         of: &Ingredients,
         since: Option<Instant>,
     ) -> Option<TaggedDocument> {
-        let mut kept = self.kept();
+        let mut kept = self.kept.lock();
         let found = kept.iter_mut().find(|kept| kept.which == which && kept.caller == *caller)?;
         let is_new = since.is_some_and(|since| found.made >= since);
         (is_new || found.of.are_same(of)).then(|| {
@@ -166,7 +166,7 @@ impl Documents {
     }
 
     fn keep(&self, new: CachedDocument) {
-        let mut kept = self.kept();
+        let mut kept = self.kept.lock();
         kept.retain(|old| old.which != new.which || old.caller != new.caller);
         let mut bytes: usize = kept.iter().map(|old| old.document.len()).sum::<usize>() + new.document.len();
         while kept.len() >= KEPT_MAX || (bytes > KEPT_BYTES_MAX && !kept.is_empty()) {
@@ -174,10 +174,6 @@ impl Documents {
             bytes -= kept.swap_remove(oldest).document.len();
         }
         kept.push(new);
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Vec<CachedDocument>> {
-        self.kept.lock()
     }
 }
 
@@ -214,8 +210,8 @@ mod tests {
                 all.find(Which::Catalogue, &named(0), &kept(Which::OpenApi, named(0), 0).of, None).is_some()
             );
         }
-        assert_eq!(all.kept().len(), KEPT_MAX);
-        assert!(all.kept().iter().all(|kept| kept.caller != named(1)));
+        assert_eq!(all.kept.lock().len(), KEPT_MAX);
+        assert!(all.kept.lock().iter().all(|kept| kept.caller != named(1)));
         let of = Ingredients {
             policy: Weak::new(),
             table: Weak::new(),
@@ -225,7 +221,7 @@ mod tests {
         assert!(all.find(Which::Catalogue, &named(0), &of, None).is_none(), "made of something else");
         assert!(all.find(Which::OpenApi, &named(0), &of, None).is_none());
         all.keep(kept(Which::OpenApi, named(0), KEPT_BYTES_MAX + 1));
-        assert_eq!(all.kept().len(), 1, "one that is too long is kept alone");
+        assert_eq!(all.kept.lock().len(), 1, "one that is too long is kept alone");
     }
 
     fn routes() -> Routes {

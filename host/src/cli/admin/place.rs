@@ -9,9 +9,8 @@ use framex_host::api::{AdminPath, HostView};
 use framex_host::config::{Config, absolute_file};
 use http::Method;
 
-use super::socket::exchange;
+use super::socket::{exchange, within};
 use crate::cli::command_error::CommandError;
-use crate::cli::daemon;
 use crate::cli::output::view;
 
 /// The admin socket of the host that `config/framex-host.service` runs.
@@ -50,10 +49,7 @@ pub(super) fn find(config: &Path) -> Result<PathBuf, CommandError> {
 
 /// Refuses a host of another config.
 fn check_config(socket: &Path, config: &Path) -> Result<(), CommandError> {
-    let asked = exchange(socket, Method::GET, AdminPath::Host, None);
-    let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, asked).await });
-    let silent = |_| CommandError::new(format!("the host on {} did not answer", socket.display()));
-    let answer = answered.map_err(silent)??;
+    let answer = within(TIMEOUT, exchange(socket, Method::GET, AdminPath::Host, None))?;
     let HostView { config: found, .. } = view(&answer)?;
     let wanted = absolute_file(config);
     if Path::new(&found) == wanted {

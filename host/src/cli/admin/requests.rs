@@ -11,9 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::place;
-use super::socket::{ask, exchange};
+use super::socket::{ask, exchange, within};
 use crate::cli::command_error::CommandError;
-use crate::cli::daemon;
 use crate::cli::output::{Output, view};
 
 /// Longest time of a change: start and drain have deadlines of their own, which operators may set high.
@@ -26,17 +25,13 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Returns what the host says of a resource.
 pub(super) fn get(config: &Path, path: AdminPath<'_>) -> Result<Value, CommandError> {
     let socket = place::find(config)?;
-    let asked = exchange(&socket, Method::GET, path, None);
-    daemon::runtime()?.block_on(async { tokio::time::timeout(TIMEOUT, asked).await }).map_err(no_answer)?
+    within(TIMEOUT, exchange(&socket, Method::GET, path, None))
 }
 
 /// Returns what the host says of its readiness, whether it is ready or not.
 pub(super) fn ready(config: &Path) -> Result<Value, CommandError> {
     let socket = place::find(config)?;
-    let asked = ask(&socket, Method::GET, READY_PATH, None);
-    let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(PROBE_TIMEOUT, asked).await });
-    let (_, answer) = answered.map_err(no_answer)??;
-    Ok(answer)
+    within(PROBE_TIMEOUT, ask(&socket, Method::GET, READY_PATH, None)).map(|(_, answer)| answer)
 }
 
 /// Makes a change and returns its result; on a terminal, the current step shows meanwhile.
@@ -50,17 +45,16 @@ pub(super) fn change(
     let options = serde_json::to_vec(options).map_err(|error| CommandError::new(error.to_string()))?;
     let asked = exchange(&socket, Method::POST, path, Some(options.into()));
     let shows = output.is_text() && std::io::stderr().is_terminal();
-    daemon::runtime()?.block_on(async {
+    let changed = within(TIMEOUT, async {
         tokio::select! {
-            answered = tokio::time::timeout(TIMEOUT, asked) => {
-                if shows {
-                    status_line("");
-                }
-                answered.map_err(no_answer)?
-            }
+            answered = asked => answered,
             never = show_progress(&socket), if shows => never,
         }
-    })
+    });
+    if shows {
+        status_line("");
+    }
+    changed
 }
 
 /// Shows, for as long as it is polled, how far the changes of plugins are.
@@ -88,8 +82,4 @@ fn status_line(text: &str) {
     let mut terminal = std::io::stderr().lock();
     let _closed = write!(terminal, "\r\x1b[K{}", one_line(text));
     let _closed = terminal.flush();
-}
-
-fn no_answer(_: tokio::time::error::Elapsed) -> CommandError {
-    CommandError::new("the host did not answer")
 }

@@ -1,6 +1,7 @@
 //! One request over the admin socket.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use framex_host::api::{AdminPath, JSON, ProblemView};
@@ -12,10 +13,21 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::cli::command_error::CommandError;
+use crate::cli::daemon;
 use crate::cli::output::view;
 
 /// Longest answer in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 26;
+
+/// Runs a request to its end, for at most `limit`.
+pub(super) fn within<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
+    let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(limit, asked).await });
+    answered.map_err(|_| CommandError::new("the host did not answer"))?
+}
+
 /// Sends one request to the host behind a socket.
 pub(super) async fn exchange(
     socket: &Path,

@@ -145,15 +145,15 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     gauges(to, "body_memory_bytes", help, [(none, service.body_memory.taken() as f64)])?;
     let refused = meters.refused().map(|(code, count)| ([("code", code.as_str())], count));
     counters(to, "requests_refused", "Requests that were answered with an error, by code.", refused)?;
-    let [functions, plugins] = admin.router.table().limits();
+    let [functions, plugins] = admin.service.router.table().limits();
     let sum = |places: &[(String, Arc<Limiter>)]| places.iter().map(|(_, places)| places.rejected()).sum();
-    let per_function = admin.router.table().shares_rejected();
+    let per_function = admin.service.router.table().shares_rejected();
     let of_names =
         [("function", sum(&functions)), ("plugin", sum(&plugins)), ("in_flight_per_function", per_function)];
     let limited = meters.limited().map(|(limit, count)| (limit.as_str(), count)).chain(of_names);
     let limited = limited.map(|(limit, count)| ([("limit", limit)], count));
     counters(to, "limits_reached", "How often each limit acted.", limited)?;
-    let repeats = admin.router.outcomes();
+    let repeats = admin.service.router.outcomes();
     let (remembered, bytes) = repeats.size();
     let help = "Calls with idempotency keys that are remembered.";
     gauges(to, "idempotency_remembered", help, [(none, remembered as f64)])?;
@@ -172,7 +172,7 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
 }
 
 fn functions(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
-    let stats = admin.router.table().stats();
+    let stats = admin.service.router.table().stats();
     let of = || stats.iter().map(|(name, stats)| (name.as_str(), &**stats));
     calls(to, "function", "that ran here", &of)?;
     let held = functions_that_held_workers();
@@ -185,7 +185,7 @@ fn functions(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
 
 /// Of functions and plugins that have a limit.
 fn limits(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
-    let [functions, plugins] = admin.router.table().limits();
+    let [functions, plugins] = admin.service.router.table().limits();
     for (label, places) in [("function", functions), ("plugin", plugins)] {
         let of = |value: &dyn Fn(&Limiter) -> usize| {
             let value = |(name, places): &(String, Arc<Limiter>)| (name.clone(), value(places));
@@ -206,7 +206,7 @@ fn limits(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
 }
 
 fn peers(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
-    let peers = admin.router.peers();
+    let peers = admin.service.router.peers();
     let urls: Vec<String> = peers.iter().map(|peer| peer.url().to_string()).collect();
     let of = || urls.iter().map(String::as_str).zip(peers.iter().map(|peer| peer.stats()));
     calls(to, "peer", "of a peer", &of)?;
@@ -301,7 +301,7 @@ fn calls<'a, I: Iterator<Item = (&'a str, &'a CallStats)>>(
 }
 
 fn plugins(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
-    let plugins = admin.plugins.statuses();
+    let plugins = admin.service.plugins.statuses();
     let each = |value: &dyn Fn(&PluginView) -> f64| {
         plugins.iter().map(|plugin| (plugin.name.clone(), value(plugin))).collect::<Vec<_>>()
     };
@@ -338,7 +338,7 @@ fn plugins(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
     });
     let help = "How often a layer of a function of the generation that serves failed.";
     counters(to, "plugin_layer_failures", help, layers)?;
-    let failed = admin.plugins.failures().len() as f64;
+    let failed = admin.service.plugins.failures().len() as f64;
     gauges(to, "plugins_failed", "Files and plugins that are not served.", [([("", ""); 0], failed)])
 }
 

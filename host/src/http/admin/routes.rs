@@ -168,9 +168,9 @@ async fn refuse_from_inside(who: Requester) -> Result<(), Problem> {
 /// Makes a change, as a task of its own, and writes the lines of the audit log.
 async fn change(admin: &Admin, asked: Asked, who: Requester) -> Result<Response, Problem> {
     refuse_from_inside(who).await?;
-    let Admin { plugins, host, .. } = admin.clone();
+    let Admin { service, host, .. } = admin.clone();
     let changed = admin.changes.spawn_on(&admin.workers, async move {
-        let (action, target) = asked.words();
+        let (plugins, (action, target)) = (&service.plugins, asked.words());
         let changed = match asked {
             Asked::ReloadHost(options) => match host.reload(options.allow_breaking).await {
                 Ok(change) => Ok(Changed::Host(change)),
@@ -263,7 +263,7 @@ fn refused(error: &PluginError) -> Problem {
 
 fn host(admin: &Admin) -> HostView {
     HostView {
-        host_id: admin.router.host_id().to_string(),
+        host_id: admin.service.router.host_id().to_string(),
         config: admin.config_file.display().to_string(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -271,7 +271,7 @@ fn host(admin: &Admin) -> HostView {
 }
 
 async fn all_plugins(admin: &Admin) -> Result<PluginsView, Problem> {
-    admin.plugins.look_again().await;
+    admin.service.plugins.look_again().await;
     let seen =
         health::look(&admin.service, |service| (service.plugins.statuses(), service.plugins.failures()));
     let (plugins, failed_plugins) = seen.await?;
@@ -279,19 +279,19 @@ async fn all_plugins(admin: &Admin) -> Result<PluginsView, Problem> {
 }
 
 async fn one_plugin(admin: &Admin, name: &str) -> Result<PluginView, Problem> {
-    admin.plugins.look_again().await;
+    admin.service.plugins.look_again().await;
     let statuses = health::look(&admin.service, |service| service.plugins.statuses()).await?;
     let status = statuses.into_iter().find(|status| status.name == name);
     status.ok_or_else(|| Problem::of_code(ErrorCode::NotFound, "there is no plugin of this name"))
 }
 
 fn functions(admin: &Admin) -> FunctionsView {
-    let table = std::sync::Arc::clone(&admin.router.table().snapshot());
+    let table = std::sync::Arc::clone(&admin.service.router.table().snapshot());
     let view = |(name, function): (&str, &std::sync::Arc<crate::functions::Function>)| FunctionView {
         name: name.to_owned(),
         plugin: function.plugin.to_string(),
         generation: function.generation,
-        runs: runs(&admin.router.target(&function.name)).to_owned(),
+        runs: runs(&admin.service.router.target(&function.name)).to_owned(),
         limit: LimitView::of(&function.limits.function),
         plugin_limit: LimitView::of(&function.limits.plugin),
     };
@@ -299,7 +299,7 @@ fn functions(admin: &Admin) -> FunctionsView {
 }
 
 fn peers(admin: &Admin) -> PeersView {
-    let routes = admin.router.routes();
+    let routes = admin.service.router.routes();
     let found = routes.all.peers.iter().map(|peer| (peer.url(), PeerView::from(&**peer)));
     let pending = routes.all.pending.iter().map(|spec| (&spec.url, pending_view(spec)));
     let mut peers: Vec<(&PeerUrl, PeerView)> = found.chain(pending).collect();
@@ -310,7 +310,7 @@ fn peers(admin: &Admin) -> PeersView {
 fn explain(admin: &Admin, name: &str) -> Result<ExplainView, Problem> {
     let function = FunctionName::new(name)
         .map_err(|error| Problem::of_code(ErrorCode::InvalidArgument, &error.to_string()))?;
-    let Decision { target, fallback, because } = admin.router.explain(&function);
+    let Decision { target, fallback, because } = admin.service.router.explain(&function);
     let now = Instant::now();
     let peer = match &target {
         Target::Pending(url) => Some((url, PENDING, false)),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::base::{Mutex, MutexGuard};
+use crate::base::Mutex;
 use crate::http::accept;
 
 /// All seats of one listener.
@@ -54,21 +54,17 @@ impl Seats {
         };
         let place = accept::permit(&self.places, stopping, make_room).await?;
         let seat = Arc::<Seat>::default();
-        self.taken().push(Arc::clone(&seat));
+        self.taken.lock().push(Arc::clone(&seat));
         Some(Taken { all: Arc::clone(self), seat, _place: place })
     }
 
     /// Evicts the oldest connection that has never sent a request, or else the oldest idle one.
     fn make_room(&self) {
-        let taken = self.taken();
+        let taken = self.taken.lock();
         let idle = taken.iter().filter(|seat| !seat.is_busy());
         if let Some(seat) = idle.min_by_key(|seat| seat.begun.load(Ordering::Relaxed) > 0) {
             seat.evicted.notify_one();
         }
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Vec<Arc<Seat>>> {
-        self.taken.lock()
     }
 }
 
@@ -97,7 +93,7 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.all.taken().retain(|seat| !Arc::ptr_eq(seat, &self.seat));
+        self.all.taken.lock().retain(|seat| !Arc::ptr_eq(seat, &self.seat));
     }
 }
 

@@ -21,8 +21,12 @@ const BACKLOG: u32 = 128;
 /// Only this user may open it.
 const MODE: u32 = 0o600;
 
-/// Listens on a socket of this user alone; also returns its place, to be left in the end.
-pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketPlace)> {
+/// Listens on a unix socket that only this user may open (mode 0600). A socket that a dead host left is replaced. Also
+/// returns the place of the socket, to be left in the end.
+///
+/// # Errors
+/// The system's error; [`io::ErrorKind::AddrInUse`] if a running host listens on it.
+pub fn bind(path: &Path) -> io::Result<(UnixListener, SocketPlace)> {
     let mut place = SocketPlace::open(path)?;
     if place.is_taken()? {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {

@@ -10,18 +10,12 @@ use tokio::runtime::Handle;
 use crate::api::{FailedPlugin, ReloadView};
 use crate::base::Tasks;
 use crate::http::service::Service;
-use crate::plugins::Plugins;
-use crate::router::Router;
 
 /// The state behind the admin API.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// The plugins.
-    pub plugins: Arc<Plugins>,
-    /// The public listener, for what it counts.
+    /// The state of the public listener.
     pub service: Arc<Service>,
-    /// Carries out calls.
-    pub router: Arc<Router>,
     /// Carries out `POST /admin/v1/reload`.
     pub host: Arc<dyn ReloadHost>,
     /// The runtime of the workers, in which plugins run; the admin API runs in another one.

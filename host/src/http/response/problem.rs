@@ -172,11 +172,6 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Cancelled, detail).of_limit(Limit::BodyTime)
     }
 
-    fn no_memory() -> Self {
-        let detail = "the bodies of requests take as much memory as they may ([server] body_memory_max)";
-        Self::overloaded(detail).of_limit(Limit::BodyMemory)
-    }
-
     /// Functions hold all workers, and all connections but the reserve for probes are taken.
     pub(crate) fn too_many_connections() -> Self {
         Self::overloaded(
@@ -285,7 +280,8 @@ impl Problem {
 
 impl From<OutOfMemory> for Problem {
     fn from(OutOfMemory: OutOfMemory) -> Self {
-        Self::no_memory()
+        let detail = "the bodies of requests take as much memory as they may ([server] body_memory_max)";
+        Self::overloaded(detail).of_limit(Limit::BodyMemory)
     }
 }
 

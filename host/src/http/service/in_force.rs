@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::base::{Mutex, MutexGuard};
+use crate::base::Mutex;
 use crate::files::Stamp;
 
 /// The config in force, and how the one on disk differs.
@@ -101,32 +101,32 @@ impl InForce {
     /// The files that the config in force was read from, as they are now.
     #[must_use]
     pub fn files_now(&self) -> ConfigFiles {
-        let paths: Vec<PathBuf> = self.locked().files.0.iter().map(|(path, _)| path.clone()).collect();
+        let paths: Vec<PathBuf> = self.state.lock().files.0.iter().map(|(path, _)| path.clone()).collect();
         ConfigFiles::look(paths)
     }
 
     /// A reload was done.
     pub fn taken(&self, files: ConfigFiles, restart_required: Vec<String>) {
-        *self.locked() = LastReload { since: SystemTime::now(), refused: None, restart_required, files };
+        *self.state.lock() = LastReload { since: SystemTime::now(), refused: None, restart_required, files };
     }
 
     /// A reload was refused.
     pub fn refused(&self, reason: &str, is_of_config: bool) {
-        let mut state = self.locked();
+        let mut state = self.state.lock();
         let since = state.refused.as_ref().map_or_else(SystemTime::now, |refusal| refusal.since);
         state.refused = Some(Refusal { since, reason: reason.to_owned(), is_of_config });
     }
 
     /// Returns whether the last reload succeeded, and the time of the last success; the start counts as one.
     pub(crate) fn last(&self) -> (bool, SystemTime) {
-        let state = self.locked();
+        let state = self.state.lock();
         (state.refused.is_none(), state.since)
     }
 
     /// Returns the difference between the config on disk and the one in force. Blocks on the disk.
     pub(crate) fn gap(&self) -> Option<ConfigGap> {
         let (files, refused) = {
-            let state = self.locked();
+            let state = self.state.lock();
             let gap = state.refused.as_ref().map(|Refusal { since, reason, is_of_config }| {
                 let reason = format!("the last reload was refused: {reason}");
                 (ConfigGap { since: Some(*since), reason }, *is_of_config)
@@ -150,11 +150,7 @@ impl InForce {
 
     /// Keys that say something else than what is in force until the host is started again.
     pub(crate) fn restart_required(&self) -> Vec<String> {
-        self.locked().restart_required.clone()
-    }
-
-    fn locked(&self) -> MutexGuard<'_, LastReload> {
-        self.state.lock()
+        self.state.lock().restart_required.clone()
     }
 }
 
