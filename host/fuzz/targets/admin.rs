@@ -11,15 +11,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use framex_host::api::ReloadView;
 use framex_host::base::{Clock, Identity, Tasks};
 use framex_host::config::{Config, Environment, Fallback, Overrides, Unmap};
-use framex_host::functions::{Dispatch, Table};
-use framex_host::http::admin::{Admin, HostChange, HostRefusal, ReloadHost, serve_stream};
+use framex_host::functions::{Handler, Table};
+use framex_host::http::admin::{Admin, HostRefusal, ReloadHost, serve_stream};
 use framex_host::http::{
     Admission, BodyMemory, ConfigFiles, Documents, Ending, InForce, Policy, RequestLimits, Sealing, Service,
 };
 use framex_host::plugins::{PluginConfig, Plugins, Services, Settings};
-use framex_host::router::{Router, Routes};
+use framex_host::router::{PeerSet, Router, Routes};
 use framex_host::wire::{self, Compression, KeyRing, KeySet, ReplayGuard};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,10 +33,10 @@ impl ReloadHost for Nothing {
     fn reload<'a>(
         &'a self,
         _allow_breaking: bool,
-    ) -> Pin<Box<dyn Future<Output = Result<HostChange, HostRefusal>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<ReloadView, HostRefusal>> + Send + 'a>> {
         let (plugins, unchanged) = (Vec::new(), Vec::new());
         Box::pin(async {
-            Ok(HostChange { plugins, unchanged, restart_required: Vec::new(), warnings: Vec::new() })
+            Ok(ReloadView { plugins, unchanged, restart_required: Vec::new(), warnings: Vec::new() })
         })
     }
 }
@@ -87,13 +88,13 @@ fn host() -> &'static (Runtime, Admin) {
         let table = Arc::new(Table::default());
         let routes = Routes {
             configured: HashMap::new(),
-            peers: Vec::new(),
+            all: PeerSet::default(),
             fallback: Fallback::None,
             wait: Duration::ZERO,
         };
         let router =
             Router::new(Arc::new(Identity::new(Arc::clone(&config.host_id))), Arc::clone(&table), routes);
-        let dispatch: Arc<dyn Dispatch> = Arc::<Router>::clone(&router);
+        let dispatch: Arc<dyn Handler> = Arc::<Router>::clone(&router);
         let services = Arc::new(Services::new(
             Arc::clone(&config.host_id),
             runtime.handle().clone(),
@@ -116,9 +117,7 @@ fn host() -> &'static (Runtime, Admin) {
         let plugins = Arc::new(plugins);
         let service = service(&config, &router, &plugins);
         let admin = Admin {
-            plugins,
             service,
-            router,
             host: Arc::new(Nothing),
             config_file: Path::new("config.toml").into(),
             workers: runtime.handle().clone(),
@@ -152,7 +151,7 @@ fuzz_target!(|data: &[u8]| {
     runtime.block_on(async {
         let (mut near, far) = tokio::io::duplex(64 * 1024);
         let tasks = Tasks::default();
-        let serving = tasks.spawn(serve_stream(admin.clone(), far, tasks.clone()));
+        let serving = tasks.spawn_on(runtime.handle(), serve_stream(admin.clone(), far, tasks.clone()));
         // The server may have closed already.
         let _sent = near.write_all(&request).await;
         let _shut = near.shutdown().await;
