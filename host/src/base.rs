@@ -6,6 +6,7 @@ mod caller;
 mod clock;
 mod code;
 mod date;
+mod digest;
 mod duration;
 mod executed;
 mod failure;
@@ -29,6 +30,7 @@ pub use caller::{
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use date::rfc3339;
+pub use digest::{Digest, Hex, InvalidDigest};
 pub use duration::{jittered, milliseconds};
 pub use executed::Executed;
 pub use failure::Failure;

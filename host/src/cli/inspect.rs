@@ -94,7 +94,7 @@ fn as_text(inspected: &Inspection, rules: &Rules) -> String {
         row("built with", description.built_with.clone()),
         row("layout check", if inspected.has_layout { "yes" } else { "no, as of a plugin in C" }.to_owned()),
         row("size", format!("{} bytes", inspected.bytes)),
-        row("sha256", inspected.sha256.clone()),
+        row("sha256", inspected.sha256.to_string()),
         row("signature", signature),
         row("trusted", trusted),
     ];

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::base::Tasks;
+use crate::base::{Digest, Tasks};
 use crate::functions::Table;
 use crate::plugins::error::PluginError;
 use crate::plugins::registry::Registry;
@@ -98,15 +98,21 @@ impl Lifecycle {
     }
 
     /// Returns true for a build that is taken to end the host.
-    pub(crate) fn is_left_out(&self, sha256: &str) -> bool {
+    pub(crate) fn is_left_out(&self, sha256: Digest) -> bool {
         let ends = self.tries.ended(sha256);
         ends > 0 && (ends >= ENDS_OF_PROVEN_MAX || !self.registry.has_served(sha256))
     }
 
     /// Records that a build was refused: neither the next start nor the watcher tries it again, as long as there is one
     /// that serves.
-    pub(crate) async fn note_refused(&self, entry: &Entry, plugin: &str, sha256: &str, error: &PluginError) {
-        let refused = Some(sha256.to_owned());
+    pub(crate) async fn note_refused(
+        &self,
+        entry: &Entry,
+        plugin: &str,
+        sha256: Digest,
+        error: &PluginError,
+    ) {
+        let refused = Some(sha256);
         if error.is_of_this_process() || entry.state().file_digest == refused {
             return;
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use entry::Entry;
 
 use crate::api::PluginView;
-use crate::base::{FunctionName, Mutex, nearest};
+use crate::base::{Digest, FunctionName, Mutex, nearest};
 use crate::plugins::error::PluginError;
 use crate::plugins::process::maps::Maps;
 
@@ -55,7 +55,7 @@ impl Registry {
     }
 
     /// Returns true if a build serves, or has served and is kept.
-    pub(crate) fn has_served(&self, sha256: &str) -> bool {
+    pub(crate) fn has_served(&self, sha256: Digest) -> bool {
         self.all().iter().any(|(_, entry)| entry.state().has_served(sha256))
     }
 

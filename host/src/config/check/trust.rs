@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::validator::Validator;
+use crate::base::{Digest, InvalidDigest};
 use crate::config::key::{KeyPath, redact};
 use crate::config::keys::{DIGEST_NEEDED, RawDigests, RawTrust};
 use crate::config::read::file;
@@ -95,7 +96,7 @@ fn read_digests(
     validator: &mut Validator<'_>,
     table: &KeyPath,
     raw: BTreeMap<String, RawDigests>,
-) -> BTreeMap<String, Vec<String>> {
+) -> BTreeMap<String, Vec<Digest>> {
     if raw.is_empty() {
         validator.problem(table, format!("`{table}` needs at least one plugin, found an empty table"));
     }
@@ -118,13 +119,13 @@ fn read_digests(
         };
         let mut of_plugin = Vec::with_capacity(raw.len());
         for (entry, digest) in raw {
-            if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                validator.problem(
+            match digest.parse() {
+                Ok(digest) => of_plugin.push(digest),
+                Err(InvalidDigest) => validator.problem(
                     &entry,
                     format!("`{entry}` must be {DIGEST_NEEDED}, found `{}`", redact(&digest)),
-                );
+                ),
             }
-            of_plugin.push(digest.to_ascii_lowercase());
         }
         digests.insert(plugin, of_plugin);
     }
@@ -146,6 +147,10 @@ mod tests {
 
     fn digest(digit: &str) -> String {
         digit.repeat(64)
+    }
+
+    fn parsed(digit: &str) -> Digest {
+        digest(digit).parse().unwrap()
     }
 
     #[test]
@@ -226,8 +231,8 @@ mod tests {
         );
         let trust = config(&text).trust;
         assert!(trust.is_configured());
-        assert_eq!(trust.sha256["demo"], [digest("a")]);
-        assert_eq!(trust.sha256["reports"], [digest("1"), digest("2")]);
+        assert_eq!(trust.sha256["demo"], [parsed("a")]);
+        assert_eq!(trust.sha256["reports"], [parsed("1"), parsed("2")]);
         let environment: Environment = [("FRAMEX_TRUST__SHA256__DEMO", "12")].into_iter().collect();
         assert_eq!(
             problems_of(&text, &environment, &Overrides::default()),

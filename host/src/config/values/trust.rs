@@ -1,5 +1,6 @@
 //! The table `[trust]`: the plugin files that this host loads.
 
+use crate::base::Digest;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -17,9 +18,9 @@ const KEY_BYTES: usize = 42;
 pub struct Trust {
     /// One of these keys must have signed each plugin file; empty if files need no signature.
     pub keys: Vec<TrustedKey>,
-    /// The SHA-256 digests that a plugin's file may have, in lower-case hex, by the name of the plugin. Without
+    /// The digests that a plugin's file may have, by the name of the plugin. Without
     /// `keys`, a plugin that is not named is not loaded.
-    pub sha256: BTreeMap<String, Vec<String>>,
+    pub sha256: BTreeMap<String, Vec<Digest>>,
     /// The files that some of `keys` were read from.
     pub files: Vec<PathBuf>,
 }

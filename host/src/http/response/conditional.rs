@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Response;
 use crate::api::JSON;
+use crate::base::Hex;
 
 /// The number of bytes of the digest in a tag.
 const TAG_BYTES: usize = 16;
@@ -87,8 +88,7 @@ impl Tags {
 }
 
 fn shown(tag: &Tag) -> String {
-    let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hex}\"")
+    format!("\"{}\"", Hex(tag))
 }
 
 /// A tag of this host's form, also as a weak one.

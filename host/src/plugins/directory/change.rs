@@ -79,7 +79,7 @@ impl Plugins {
             let settings = self.lifecycle.settings();
             let (candidate, file_digest) = self
                 .files
-                .stage_again(&settings, (&kept.staged.copy, &kept.staged.sha256), &file, path)
+                .stage_again(&settings, (&kept.staged.copy, kept.staged.sha256), &file, path)
                 .await?;
             let request = StartRequest {
                 settings,

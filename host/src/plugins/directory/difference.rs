@@ -12,7 +12,7 @@ impl Plugins {
         let (path, serves, file_digest, published_at) = {
             let state = entry.state();
             let staged = &state.published.as_ref()?.generation.staged;
-            (state.path.clone()?, staged.sha256.clone(), state.file_digest.clone(), state.published_at())
+            (state.path.clone()?, staged.sha256, state.file_digest, state.published_at())
         };
         let (sha256, now) = self.files.on_disk.now(&path);
         let of = |reason: &str, since: Option<_>| {
@@ -26,7 +26,7 @@ impl Plugins {
             Now::Same if sha256.is_none() && path.symlink_metadata().is_err() => {
                 return of("its file is gone", None);
             }
-            Now::Same if sha256.as_ref() == Some(&serves) => return None,
+            Now::Same if sha256 == Some(serves) => return None,
             Now::Same => {}
         }
         let file = path.file_name().unwrap_or_default().to_string_lossy();

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use super::Plugins;
-use crate::base::nearest;
+use crate::base::{Digest, nearest};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::listing::{self, Listing};
 use crate::plugins::file::on_disk::{Held, Look};
@@ -25,7 +25,7 @@ pub(crate) struct Found {
     /// Warnings, which are in the log already.
     pub(crate) warnings: Vec<String>,
     /// The digests of all files that could be read.
-    pub(crate) digests: BTreeSet<String>,
+    pub(crate) digests: BTreeSet<Digest>,
     /// Files that are not taken for plugins, by name.
     others: Vec<String>,
 }
@@ -77,7 +77,7 @@ impl Plugins {
             let Look { held: look, sha256, stamp, warning } =
                 self.files.look_at(settings, path.clone()).await;
             found.warnings.extend(warning);
-            found.digests.extend(sha256.clone());
+            found.digests.extend(sha256);
             match look {
                 Err(PluginError::Untrusted {
                     why: TrustError::Unlisted { plugin, .. } | TrustError::OtherDigest { plugin, .. },
@@ -114,11 +114,11 @@ impl Plugins {
     fn choose(&self, plugin: String, mut files: Vec<Held>, found: &mut Found) {
         let known = self.lifecycle.registry.find(&plugin).map(|entry| {
             let state = entry.state();
-            (state.path.clone(), state.file_digest.clone())
+            (state.path.clone(), state.file_digest)
         });
         let (file, file_digest) = known.unwrap_or_default();
         let file = file.as_deref().and_then(|path| path.file_name());
-        let Some(chosen) = chosen(&files, file, file_digest.as_deref()) else {
+        let Some(chosen) = chosen(&files, file, file_digest) else {
             let all: Vec<String> = files.iter().map(|held| format!("`{}`", held.file())).collect();
             // Each names the others.
             for (at, held) in files.into_iter().enumerate().take(NAMES_MAX) {
@@ -150,12 +150,12 @@ fn listed(names: &[String]) -> String {
 
 /// Chooses among the files that hold a plugin by the record of what served: the file of the same name, or else the only
 /// file with the same content. Without a record of either, none is guessed.
-fn chosen(files: &[Held], file: Option<&OsStr>, file_digest: Option<&str>) -> Option<usize> {
+fn chosen(files: &[Held], file: Option<&OsStr>, file_digest: Option<Digest>) -> Option<usize> {
     if files.len() == 1 {
         return Some(0);
     }
     let of_name = files.iter().position(|held| held.path.file_name() == file && file.is_some());
-    let has_file_digest = |held: &Held| file_digest == Some(held.sha256.as_str());
+    let has_file_digest = |held: &Held| file_digest == Some(held.sha256);
     let of_digest = || {
         let first = files.iter().position(has_file_digest)?;
         (files.iter().filter(|held| has_file_digest(held)).count() == 1).then_some(first)
@@ -169,26 +169,27 @@ mod tests {
 
     #[test]
     fn the_file_on_record_counts_and_none_is_guessed() {
-        let held = |(file, sha256): &(&str, &str)| Held {
+        let held = |(file, sha256): &(&str, u8)| Held {
             path: PathBuf::from("/plugins").join(file),
             plugin: "x".to_owned(),
-            sha256: (*sha256).to_owned(),
+            sha256: Digest::from([*sha256; 32]),
             companions: Vec::new(),
             candidate: None,
         };
-        let check = |files: &[(&str, &str)],
-                     file: Option<&str>,
-                     file_digest: Option<&str>,
-                     expected: Option<usize>| {
-            let files: Vec<Held> = files.iter().map(held).collect();
-            assert_eq!(chosen(&files, file.map(OsStr::new), file_digest), expected);
-        };
-        check(&[("a.so", "1")], None, None, Some(0));
-        check(&[("a.so", "1"), ("b.so", "2")], None, None, None);
-        check(&[("a.so", "1"), ("b.so", "2")], Some("b.so"), Some("1"), Some(1));
-        check(&[("a.so", "1"), ("b.so", "2")], Some("c.so"), Some("1"), Some(0));
-        check(&[("a.so", "1"), ("b.so", "1")], Some("c.so"), Some("1"), None);
-        check(&[("a.so", "1"), ("b.so", "2")], Some("c.so"), Some("3"), None);
-        check(&[("a.so", "1"), ("b.so", "1")], None, None, None);
+        let check =
+            |files: &[(&str, u8)], file: Option<&str>, file_digest: Option<u8>, expected: Option<usize>| {
+                let files: Vec<Held> = files.iter().map(held).collect();
+                assert_eq!(
+                    chosen(&files, file.map(OsStr::new), file_digest.map(|byte| Digest::from([byte; 32]))),
+                    expected
+                );
+            };
+        check(&[("a.so", 1)], None, None, Some(0));
+        check(&[("a.so", 1), ("b.so", 2)], None, None, None);
+        check(&[("a.so", 1), ("b.so", 2)], Some("b.so"), Some(1), Some(1));
+        check(&[("a.so", 1), ("b.so", 2)], Some("c.so"), Some(1), Some(0));
+        check(&[("a.so", 1), ("b.so", 1)], Some("c.so"), Some(1), None);
+        check(&[("a.so", 1), ("b.so", 2)], Some("c.so"), Some(3), None);
+        check(&[("a.so", 1), ("b.so", 1)], None, None, None);
     }
 }

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 
 use super::Plugins;
 use crate::api::ChangeView;
+use crate::base::Digest;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
@@ -28,7 +29,7 @@ pub struct Prepared {
     /// Files and plugins that stay as they are, and are not served.
     failed: Vec<Failed>,
     /// The digests of files that stay as they are.
-    kept: BTreeSet<String>,
+    kept: BTreeSet<Digest>,
     /// The plugins that are as they were.
     pub unchanged: Vec<String>,
     /// Plugins whose file is gone, and which serve all the same.
@@ -57,9 +58,9 @@ pub enum Asker {
 enum Plan {
     Stays,
     /// A new build, with the digest of its file.
-    Build(Candidate, String),
+    Build(Candidate, Digest),
     /// The build that serves, to be started again with a new config; with the digest of the file that it stands for.
-    Again(Candidate, Option<String>),
+    Again(Candidate, Option<Digest>),
     /// Its build ended the host when it was loaded.
     LeftOut(Failed),
 }
@@ -68,7 +69,7 @@ enum Plan {
 struct Starting {
     lock: ChangeLock,
     candidate: Candidate,
-    file_digest: Option<String>,
+    file_digest: Option<Digest>,
     is_new: bool,
 }
 
@@ -167,7 +168,7 @@ impl Plugins {
             let lock = self.lifecycle.lock(&entry).await.map_err(this)?;
             let held = found.plugins.remove(&plugin);
             if held.is_some() || stands.contains(&plugin) {
-                let sha256 = held.as_ref().map(|held| held.sha256.clone());
+                let sha256 = held.as_ref().map(|held| held.sha256);
                 let plan = self.plan(&settings, (&plugin, &entry), held, asker).await;
                 let plan = plan.map_err(|error| vec![Failed::of_plugin(&plugin, error, None)])?;
                 let (candidate, file_digest, is_new) = match plan {
@@ -213,7 +214,7 @@ impl Plugins {
         let mut new = Vec::new();
         for Starting { lock, candidate, file_digest, is_new } in starting {
             let (plugin, entry) = (candidate.name().to_owned(), Arc::clone(&lock.entry));
-            let sha256 = candidate.staged.sha256.clone();
+            let sha256 = candidate.staged.sha256;
             let settings = Arc::clone(&prepared.settings);
             let request =
                 StartRequest { settings, generation: None, file_digest, allow_breaking, must_note: true };
@@ -234,7 +235,7 @@ impl Plugins {
                 new.push(Failed::of_plugin(&plugin, error, None));
                 continue;
             }
-            self.lifecycle.note_refused(&entry, &plugin, &sha256, &error).await;
+            self.lifecycle.note_refused(&entry, &plugin, sha256, &error).await;
             let failed = Failed::of_plugin(&plugin, error, Some(sha256));
             if self.lifecycle.failures.has(&failed) {
                 entry.note_failure(&failed.error);
@@ -256,8 +257,8 @@ impl Plugins {
         asker: Asker,
     ) -> Result<Plan, PluginError> {
         let config = (settings.config_of)(plugin);
-        let sha256 = held.as_ref().map(|held| held.sha256.clone());
-        let is_left_out = sha256.as_ref().is_some_and(|sha256| self.lifecycle.is_left_out(sha256));
+        let sha256 = held.as_ref().map(|held| held.sha256);
+        let is_left_out = sha256.is_some_and(|sha256| self.lifecycle.is_left_out(sha256));
         let (serving, path) = {
             let state = entry.state();
             let refused = asker == Asker::Watcher && state.refused_digest == sha256;
@@ -279,7 +280,7 @@ impl Plugins {
             (Some((staged, false)), held) => {
                 let path = held.map(|held| held.path).or(path);
                 let path = path.unwrap_or_else(|| settings.directory.join(&staged.file));
-                let copy = (staged.copy.as_str(), staged.sha256.as_str());
+                let copy = (staged.copy.as_str(), staged.sha256);
                 let (candidate, file_digest) =
                     self.files.stage_again(settings, copy, &staged.file, path).await?;
                 Ok(Plan::Again(candidate, file_digest))
@@ -287,7 +288,7 @@ impl Plugins {
             (None, Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
             (None, Some(held)) => {
                 let candidate = self.files.candidate(settings, held).await?;
-                let sha256 = candidate.staged.sha256.clone();
+                let sha256 = candidate.staged.sha256;
                 Ok(Plan::Build(candidate, sha256))
             }
             (None, None) => Ok(Plan::Stays),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Plugins;
 use super::look::Found;
+use crate::base::Digest;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
@@ -49,7 +50,7 @@ impl Plugins {
         let settings = self.lifecycle.settings();
         self.remember(&records);
         let mut found = self.look(&settings, required).await?;
-        let digests = records.values().filter_map(|record| Some(record.committed.as_ref()?.sha256.clone()));
+        let digests = records.values().filter_map(|record| Some(record.committed.as_ref()?.sha256));
         self.lifecycle.tries.keep_ended(digests.chain(found.digests.iter().cloned()).collect()).await;
         // A file that cannot even be read as a plugin stands for the plugin that it held before.
         let broken: Vec<(String, String)> = records
@@ -69,7 +70,7 @@ impl Plugins {
         }
         // Builds that have served come first, so that they are not blamed for what a new build does to the host.
         let (proven, new): (Vec<_>, Vec<_>) =
-            plugins.into_iter().partition(|(_, held)| self.lifecycle.registry.has_served(&held.sha256));
+            plugins.into_iter().partition(|(_, held)| self.lifecycle.registry.has_served(held.sha256));
         for (plugin, held) in proven.into_iter().chain(new) {
             self.bring_up_at_start(&plugin, held, &records, &mut report).await;
         }
@@ -106,8 +107,8 @@ impl Plugins {
             state.last_generation = record.last_generation;
             state.path =
                 record.committed.as_ref().map(|build| self.lifecycle.settings().directory.join(&build.file));
-            state.file_digest.clone_from(&record.file_digest);
-            state.refused_digest.clone_from(&record.refused_digest);
+            state.file_digest = record.file_digest;
+            state.refused_digest = record.refused_digest;
             state.kept = kept.into();
         }
     }
@@ -119,11 +120,11 @@ impl Plugins {
         records: &BTreeMap<String, PluginRecord>,
         report: &mut Report,
     ) {
-        let sha256 = Some(held.sha256.clone());
+        let sha256 = Some(held.sha256);
         let record = records.get(plugin).filter(|record| record.committed.is_some());
         let committed = record.and_then(|record| record.committed.as_ref());
         let (file, path) = (held.file(), held.path.clone());
-        if self.lifecycle.is_left_out(&held.sha256) {
+        if self.lifecycle.is_left_out(held.sha256) {
             let serves = committed.is_some_and(|build| build.sha256 != held.sha256);
             report.failed.push(held.refused(PluginError::EndedHost {
                 file,
@@ -147,7 +148,7 @@ impl Plugins {
         let entry = self.lifecycle.registry.entry(plugin);
         let started = async {
             let candidate = self.files.candidate(&self.lifecycle.settings(), held).await?;
-            self.start_and_publish(&entry, candidate, number, sha256.clone()).await
+            self.start_and_publish(&entry, candidate, number, sha256).await
         };
         match started.await {
             Ok(()) => report.published.push(plugin.to_owned()),
@@ -171,13 +172,14 @@ impl Plugins {
         let Some(committed) = records.get(plugin).and_then(|record| record.committed.as_ref()) else {
             return;
         };
-        let Build { sha256, file, generation, .. } = committed;
+        let Build { file, generation, .. } = committed;
+        let sha256 = committed.sha256;
         if self.lifecycle.is_left_out(sha256) {
             let (file, named) =
-                (file.clone(), report.failed.iter().any(|failed| failed.sha256.as_ref() == Some(sha256)));
+                (file.clone(), report.failed.iter().any(|failed| failed.sha256 == Some(sha256)));
             let error = PluginError::EndedHost { file, plugin: plugin.to_owned(), serves: false };
             if !named {
-                report.failed.push(Failed::of_plugin(plugin, error, Some(sha256.clone())));
+                report.failed.push(Failed::of_plugin(plugin, error, Some(sha256)));
             }
             return;
         }
@@ -203,7 +205,7 @@ impl Plugins {
                 report.published.push(plugin.to_owned());
             }
             Err(error) => {
-                report.failed.push(Failed::of_plugin(plugin, error, Some(sha256.clone())));
+                report.failed.push(Failed::of_plugin(plugin, error, Some(sha256)));
             }
         }
     }
@@ -213,7 +215,7 @@ impl Plugins {
         entry: &Arc<Entry>,
         candidate: Candidate,
         generation: Option<u64>,
-        file_digest: Option<String>,
+        file_digest: Option<Digest>,
     ) -> Result<(), PluginError> {
         let lock = self.lifecycle.lock(entry).await?;
         let request = StartRequest {

@@ -8,6 +8,7 @@ use super::stage::Stager;
 use super::trust::signature::{FileSignature, SignatureInfo};
 use super::trust::trust_error::TrustError;
 use super::trust::{check_digest, check_file, check_signature, untrusted};
+use crate::base::Digest;
 use crate::config::Trust;
 use crate::plugins::error::PluginError;
 
@@ -17,7 +18,7 @@ pub struct Inspection {
     /// The description in its descriptor.
     pub description: Description,
     /// Digest of the file.
-    pub sha256: String,
+    pub sha256: Digest,
     /// Size of the file.
     pub bytes: u64,
     /// It exports the layouts of the ABI types, as Rust plugins do.
@@ -38,7 +39,7 @@ pub fn inspect(path: &Path, stager: &Stager, trust: &Trust) -> Result<Inspection
     Ok(Inspection {
         signature: signature_of(trust, &candidate),
         trusted: trusted.map(|trusted| trusted.map_err(|error| error.to_string())),
-        sha256: candidate.staged.sha256.clone(),
+        sha256: candidate.staged.sha256,
         bytes: candidate.staged.bytes,
         has_layout: candidate.object.has_layout,
         description: candidate.object.description,

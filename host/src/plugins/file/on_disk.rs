@@ -12,7 +12,7 @@ use super::candidate::Candidate;
 use super::stage::{Stager, digest, digest_of};
 use super::trust;
 use super::trust::signature_file::signature_stamp;
-use crate::base::{Mutex, MutexGuard};
+use crate::base::{Digest, Mutex, MutexGuard};
 use crate::config::Trust;
 use crate::files::{Stamp, open_regular};
 use crate::plugins::error::PluginError;
@@ -21,7 +21,7 @@ use crate::plugins::error::PluginError;
 pub(crate) struct Held {
     pub(crate) path: PathBuf,
     pub(crate) plugin: String,
-    pub(crate) sha256: String,
+    pub(crate) sha256: Digest,
     /// The libraries that it brings along.
     pub(crate) companions: Vec<PathBuf>,
     /// The copy, where one was made.
@@ -32,7 +32,7 @@ pub(crate) struct Held {
 pub(crate) struct Look {
     pub(crate) held: Result<Held, PluginError>,
     /// Digest of the file, as far as it could be read.
-    pub(crate) sha256: Option<String>,
+    pub(crate) sha256: Option<Digest>,
     pub(crate) stamp: Option<Stamp>,
     /// A setting that is allowed but likely not intended.
     pub(crate) warning: Option<String>,
@@ -58,7 +58,7 @@ struct Looked {
     stamp: Stamp,
     /// A change since then shows in the stamp.
     settled: bool,
-    sha256: String,
+    sha256: Digest,
     /// The plugin that it holds, or why none.
     holds: Result<String, PluginError>,
     companions: Vec<PathBuf>,
@@ -98,7 +98,7 @@ impl OnDisk {
         let held = staged.map(|candidate| Held {
             path: path.to_owned(),
             plugin: candidate.name().to_owned(),
-            sha256: candidate.staged.sha256.clone(),
+            sha256: candidate.staged.sha256,
             companions: candidate.companion_files(),
             candidate: Some(candidate),
         });
@@ -124,15 +124,15 @@ impl OnDisk {
         path: &Path,
         stager: &Stager,
         trust: &Arc<Trust>,
-    ) -> (Result<Candidate, PluginError>, Option<String>) {
+    ) -> (Result<Candidate, PluginError>, Option<Digest>) {
         let (stamp, settled, signature) = (opened.stamp, opened.is_settled(), opened.signature);
         let staged = Candidate::stage_opened(opened.source, opened.metadata, (path, path), stager, trust);
         let (sha256, holds) = match &staged {
-            Ok(candidate) => (Some(candidate.staged.sha256.clone()), Ok(candidate.name().to_owned())),
+            Ok(candidate) => (Some(candidate.staged.sha256), Ok(candidate.name().to_owned())),
             Err(error) => (digest(path), Err(error.clone())),
         };
         let of_file = holds.as_ref().map_or_else(PluginError::is_of_the_file, |_| true);
-        match sha256.clone().filter(|_| of_file) {
+        match sha256.filter(|_| of_file) {
             Some(sha256) => {
                 let companions = staged.as_ref().map(Candidate::companion_files).unwrap_or_default();
                 let trust = Arc::clone(trust);
@@ -152,8 +152,8 @@ impl OnDisk {
     }
 
     /// Digest of a file when it was looked at last, and how it is now. Reads nothing of it.
-    pub(crate) fn now(&self, path: &Path) -> (Option<String>, Now) {
-        let known = self.locked().get(path).map(|looked| (looked.stamp, looked.sha256.clone()));
+    pub(crate) fn now(&self, path: &Path) -> (Option<Digest>, Now) {
+        let known = self.locked().get(path).map(|looked| (looked.stamp, looked.sha256));
         let (stamp, sha256) = known.unzip();
         (sha256, stamp.map_or(Now::Same, |stamp| now(path, stamp)))
     }
@@ -221,11 +221,11 @@ impl Looked {
         let held = self.holds.clone().map(|plugin| Held {
             path: path.to_owned(),
             plugin,
-            sha256: self.sha256.clone(),
+            sha256: self.sha256,
             companions: self.companions.clone(),
             candidate: None,
         });
-        Look { held, sha256: Some(self.sha256.clone()), stamp: Some(self.stamp), warning }
+        Look { held, sha256: Some(self.sha256), stamp: Some(self.stamp), warning }
     }
 }
 
@@ -255,7 +255,7 @@ mod tests {
         fs::write(&file, "no library").unwrap();
         let first = look();
         assert!(first.0.contains("is not a library") && first.1.is_some(), "{first:?}");
-        assert_eq!(on_disk.now(&file), (first.1.clone(), Now::Same));
+        assert_eq!(on_disk.now(&file), (first.1, Now::Same));
         assert_eq!(look(), first);
         // Written within the step of the clock, with the same size.
         fs::write(&file, "no LIBRARY").unwrap();
@@ -263,7 +263,7 @@ mod tests {
         assert_ne!(second.1, first.1);
         fs::write(&file, "no LIBRARY").unwrap();
         on_disk.refresh(&file);
-        assert_eq!(on_disk.now(&file), (second.1.clone(), Now::Same));
+        assert_eq!(on_disk.now(&file), (second.1, Now::Same));
         fs::write(&file, "").unwrap();
         assert!(matches!(on_disk.now(&file), (_, Now::Changed(_))));
         fs::remove_file(&file).unwrap();

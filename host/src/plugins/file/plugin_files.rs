@@ -7,6 +7,7 @@ use super::candidate::Candidate;
 use super::on_disk::{Held, Look, OnDisk};
 use super::stage::{Stager, digest};
 use super::trust;
+use crate::base::Digest;
 use crate::config::Trust;
 use crate::plugins::error::PluginError;
 use crate::plugins::settings::Settings;
@@ -63,10 +64,10 @@ impl PluginFiles {
     pub(crate) async fn stage_again(
         &self,
         settings: &Settings,
-        (copy, sha256): (&str, &str),
+        (copy, sha256): (&str, Digest),
         file: &str,
         path: PathBuf,
-    ) -> Result<(Candidate, Option<String>), PluginError> {
+    ) -> Result<(Candidate, Option<Digest>), PluginError> {
         let (name, copy, original) = (copy.to_owned(), copy.to_owned(), path.clone());
         let candidate = self
             .off_the_workers(settings, name, move |stager, trust| {

@@ -9,10 +9,10 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::trust::signature_file::{copy_of_signature, forget_signature};
-use crate::base::Mutex;
+use crate::base::{Digest, Mutex};
 use crate::files::{DirFault, PrivateDir, PrivatePath, open_regular};
 use crate::plugins::error::PluginError;
 
@@ -29,7 +29,7 @@ pub struct Stager {
     process: u64,
     next: AtomicU64,
     /// Recorded copies of an earlier process that this one has not used, by name, with the digests on record.
-    unused: Mutex<BTreeMap<String, String>>,
+    unused: Mutex<BTreeMap<String, Digest>>,
 }
 
 /// A private copy of a plugin file. The copy is removed when this is dropped, unless the commit record names it;
@@ -43,7 +43,7 @@ pub struct Staged {
     /// Name of the operator's file.
     pub file: String,
     /// SHA-256 of the copied bytes, in hex.
-    pub sha256: String,
+    pub sha256: Digest,
     /// Size of the copy.
     pub bytes: u64,
     /// The commit record names the copy: the next start may need it.
@@ -80,7 +80,7 @@ impl Stager {
     /// # Errors
     /// [`DirFault`] for a folder that others than this user may write to, and what the system says, with the entry that
     /// cannot be removed.
-    pub fn new(folder: PrivatePath, recorded: BTreeMap<String, String>) -> Result<Self, DirFault> {
+    pub fn new(folder: PrivatePath, recorded: BTreeMap<String, Digest>) -> Result<Self, DirFault> {
         let opened = folder.open()?;
         let system = |path: PathBuf| move |source| DirFault::System { path, source };
         for name in opened.names().map_err(system(opened.path().to_owned()))? {
@@ -128,7 +128,7 @@ impl Stager {
     }
 
     /// Opens a recorded copy; `None` if its content is not what the record says.
-    fn recorded(&self, copy: String, file: &str, sha256: String) -> io::Result<Option<Staged>> {
+    fn recorded(&self, copy: String, file: &str, sha256: Digest) -> io::Result<Option<Staged>> {
         let opened = self.folder.open()?.read(&copy)?;
         let bytes = opened.metadata()?.len();
         if digest_of(&opened)? != sha256 {
@@ -152,7 +152,7 @@ impl Stager {
             copy: name,
             folder: self.folder.clone(),
             file: file.to_owned(),
-            sha256: String::new(),
+            sha256: Digest::from([0; 32]),
             bytes: 0,
             recorded: AtomicBool::new(false),
         };
@@ -170,32 +170,28 @@ impl Stager {
             digest.update(&chunk[..read]);
             copy.write_all(&chunk[..read]).map_err(&refuse)?;
         }
-        staged.sha256 = hex(&digest.finalize());
+        staged.sha256 = Digest::from(<[u8; 32]>::from(digest.finalize()));
         Ok(staged)
     }
 }
 
 /// SHA-256 of a file in hex, without staging it; `None` if it cannot be read. Blocks on the disk.
-pub(crate) fn digest(path: &Path) -> Option<String> {
+pub(crate) fn digest(path: &Path) -> Option<Digest> {
     let (file, _) = open_regular(path).ok()??;
     digest_of(&file).ok()
 }
 
 /// SHA-256 in hex of what can be read, up to the size of the largest plugin file. Blocks on the disk.
-pub(crate) fn digest_of(file: impl Read) -> io::Result<String> {
+pub(crate) fn digest_of(file: impl Read) -> io::Result<Digest> {
     let mut file = file.take(FILE_BYTES_MAX);
     let mut digest = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match file.read(&mut chunk)? {
-            0 => return Ok(hex(&digest.finalize())),
+            0 => return Ok(Digest::from(<[u8; 32]>::from(digest.finalize()))),
             read => digest.update(&chunk[..read]),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -219,7 +215,7 @@ pub(crate) mod tests {
         fs::write(folder.join("litter"), b"").unwrap();
         std::os::unix::fs::symlink(&original, folder.join("link")).unwrap();
         fs::write(folder.join("needed"), b"").unwrap();
-        let recorded = BTreeMap::from([("needed".to_owned(), String::new())]);
+        let recorded = BTreeMap::from([("needed".to_owned(), Digest::from([0; 32]))]);
         let stager = Stager::new(PrivatePath::inside(scratch.path(), "staged"), recorded).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         assert!(folder.join("needed").exists() && original.exists());
@@ -228,8 +224,11 @@ pub(crate) mod tests {
         let (one, two) = (folder.join(&first.copy), folder.join(&second.copy));
         assert_ne!(one, two);
         assert_eq!(fs::read(&one).unwrap(), b"abc");
-        assert_eq!(first.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(digest(&one).as_deref(), Some(first.sha256.as_str()));
+        assert_eq!(
+            first.sha256.to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(digest(&one), Some(first.sha256));
         second.recorded.store(true, Ordering::Relaxed);
         drop((first, second));
         assert!(!one.exists() && two.exists());
@@ -243,7 +242,7 @@ pub(crate) mod tests {
         let stager = |content: &[u8]| {
             drop(stager(scratch.path()));
             fs::write(folder.join("old.so"), content).unwrap();
-            let recorded = BTreeMap::from([("old.so".to_owned(), ABC.to_owned())]);
+            let recorded = BTreeMap::from([("old.so".to_owned(), ABC.parse().unwrap())]);
             Stager::new(PrivatePath::inside(scratch.path(), "staged"), recorded).unwrap()
         };
         let taken = |stager: &Stager, source: &[u8]| {

@@ -17,6 +17,7 @@ use signature_file::signature_name;
 use trust_error::TrustError;
 
 use super::stage::Staged;
+use crate::base::Digest;
 use crate::config::Trust;
 use crate::files::PrivateDir;
 use crate::plugins::error::PluginError;
@@ -53,13 +54,13 @@ pub(crate) fn untrusted(staged: &Staged, why: TrustError) -> PluginError {
 
 /// Checks the digest of a file that holds `plugin`.
 pub(crate) fn check_digest(trust: &Trust, plugin: &str, staged: &Staged) -> Result<(), PluginError> {
-    digest_fits(trust, plugin, &staged.sha256).map_err(|why| untrusted(staged, why))
+    digest_fits(trust, plugin, staged.sha256).map_err(|why| untrusted(staged, why))
 }
 
-fn digest_fits(trust: &Trust, plugin: &str, sha256: &str) -> Result<(), TrustError> {
+fn digest_fits(trust: &Trust, plugin: &str, sha256: Digest) -> Result<(), TrustError> {
     let found = || (plugin.to_owned(), sha256.to_owned());
     match trust.sha256.get(plugin) {
-        Some(pinned) if pinned.iter().any(|pinned| pinned == sha256) => Ok(()),
+        Some(pinned) if pinned.contains(&sha256) => Ok(()),
         Some(_) => {
             let (plugin, sha256) = found();
             Err(TrustError::OtherDigest { plugin, sha256 })
@@ -122,9 +123,11 @@ pub(crate) mod tests {
         trust
     }
 
-    fn pins(plugin: &str, digests: &[&str]) -> Trust {
+    fn pins(plugin: &str, digests: &[u8]) -> Trust {
         let mut trust = Trust::default();
-        trust.sha256.insert(plugin.to_owned(), digests.iter().map(|&digest| digest.to_owned()).collect());
+        trust
+            .sha256
+            .insert(plugin.to_owned(), digests.iter().map(|byte| Digest::from([*byte; 32])).collect());
         trust
     }
 
@@ -156,21 +159,27 @@ pub(crate) mod tests {
     #[test]
     fn digests_are_pinned_by_plugin() {
         let check = |trust: &Trust, plugin: &str, expected: &str| {
-            let found = digest_fits(trust, plugin, "aa").map_err(|why| why.sentence("libx.so"));
+            let found =
+                digest_fits(trust, plugin, Digest::from([0xaa; 32])).map_err(|why| why.sentence("libx.so"));
             assert_eq!(found.err().unwrap_or_default(), expected);
         };
-        let unlisted = "holds plugin `x`, which [trust] does not name: add x = \"aa\" to `sha256` if this build is meant";
-        let other = "has the SHA-256 aa, which [trust] does not have for plugin `x`: add it to `sha256.x` if this \
-                     build is meant";
+        let sha256 = "aa".repeat(32);
+        let unlisted = format!(
+            "holds plugin `x`, which [trust] does not name: add x = \"{sha256}\" to `sha256` if this build is meant"
+        );
+        let other = format!(
+            "has the SHA-256 {sha256}, which [trust] does not have for plugin `x`: add it to `sha256.x` if this \
+                     build is meant"
+        );
         check(&Trust::default(), "x", "");
-        check(&pins("x", &["aa"]), "x", "");
-        check(&pins("x", &["bb", "aa"]), "x", "");
-        check(&pins("x", &["bb"]), "x", other);
-        check(&pins("y", &["aa"]), "x", unlisted);
+        check(&pins("x", &[0xaa]), "x", "");
+        check(&pins("x", &[0xbb, 0xaa]), "x", "");
+        check(&pins("x", &[0xbb]), "x", &other);
+        check(&pins("y", &[0xaa]), "x", &unlisted);
         check(&keys(&[KEY]), "x", "");
         let both = |plugin, digests| Trust { keys: keys(&[KEY]).keys, ..pins(plugin, digests) };
-        check(&both("x", &["bb"]), "x", other);
-        check(&both("y", &["bb"]), "x", "");
+        check(&both("x", &[0xbb]), "x", &other);
+        check(&both("y", &[0xbb]), "x", "");
     }
 
     #[test]

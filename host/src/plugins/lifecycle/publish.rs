@@ -89,7 +89,7 @@ impl Lifecycle {
     /// Returns the record of a plugin once `ready` is published.
     fn record(&self, ready: &Ready) -> (String, PluginRecord) {
         let most = self.settings().keep_generations;
-        let record = ready.lock.entry.state().record_with(&ready.generation, ready.file_digest.clone(), most);
+        let record = ready.lock.entry.state().record_with(&ready.generation, ready.file_digest, most);
         (ready.generation.plugin.to_string(), record)
     }
 
@@ -97,14 +97,14 @@ impl Lifecycle {
     fn install(&self, ready: Ready, functions: Vec<FunctionName>, published_at: SystemTime) -> Replacement {
         let Ready { lock, generation, config, path, file_digest, watch, lease, .. } = ready;
         let (plugin, file) = (Arc::clone(&generation.plugin), generation.staged.file.clone());
-        let (number, sha256) = (generation.number, generation.staged.sha256.clone());
+        let (number, sha256) = (generation.number, generation.staged.sha256);
         let version = &*generation.description.version;
         tracing::info!(plugin = &*plugin, generation = number, version, file, "published");
         self.failures.forget(&file);
         self.failures.forget(&plugin);
         let new = Published { generation, functions, config, lease };
         let old = lock.entry.install(new, path, file_digest, published_at);
-        Replacement { lock, plugin, new: Some((number, sha256)), old, watch }
+        Replacement { lock, plugin, new: Some((number, sha256.to_string())), old, watch }
     }
 
     async fn finish(&self, outgoing: Replacement) -> ChangeView {
@@ -129,8 +129,8 @@ impl Lifecycle {
         allow_breaking: bool,
     ) -> Result<ChangeView, PluginError> {
         let (entry, name) = (Arc::clone(&lock.entry), candidate.name().to_owned());
-        let sha256 = candidate.staged.sha256.clone();
-        let (settings, file_digest) = (self.settings(), Some(sha256.clone()));
+        let sha256 = candidate.staged.sha256;
+        let (settings, file_digest) = (self.settings(), Some(sha256));
         let request =
             StartRequest { settings, generation: None, file_digest, allow_breaking, must_note: true };
         let brought_up = async {
@@ -139,7 +139,7 @@ impl Lifecycle {
         };
         let brought_up = brought_up.await;
         if let Err(error) = &brought_up {
-            self.note_refused(&entry, &name, &sha256, error).await;
+            self.note_refused(&entry, &name, sha256, error).await;
             self.failures.note(Failed::of_plugin(&name, error.clone(), Some(sha256)));
         }
         brought_up

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ChangeLock, Lifecycle, compatibility};
-use crate::base::flush_log;
+use crate::base::{Digest, flush_log};
 use crate::functions::{Function, Publication};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
@@ -28,7 +28,7 @@ pub(crate) struct Ready {
     pub(crate) functions: Vec<Function>,
     pub(crate) config: PluginConfig,
     pub(crate) path: PathBuf,
-    pub(crate) file_digest: Option<String>,
+    pub(crate) file_digest: Option<Digest>,
     pub(crate) watch: Stopwatch,
     pub(crate) lease: Lease,
 }
@@ -40,7 +40,7 @@ pub(crate) struct StartRequest {
     /// Its number; the next one if it never had one.
     pub(crate) generation: Option<u64>,
     /// Digest of the operator's file at this moment.
-    pub(crate) file_digest: Option<String>,
+    pub(crate) file_digest: Option<Digest>,
     /// Callers of the old build may break.
     pub(crate) allow_breaking: bool,
     /// Nothing of it runs if the disk does not take the note that it is tried.
@@ -64,13 +64,13 @@ impl Lifecycle {
         let StartRequest { settings, generation, file_digest, allow_breaking, must_note } = request;
         let number = generation.unwrap_or_else(|| lock.entry.next_generation());
         let config = (settings.config_of)(candidate.name());
-        let sha256 = candidate.staged.sha256.clone();
+        let sha256 = candidate.staged.sha256;
         candidate.check_mount()?;
         self.note_try(&candidate, must_note).await?;
         let started = self
             .start(&lock.entry, candidate, number, (config.clone(), settings.start_timeout), &mut watch)
             .await;
-        self.tries.survived(&sha256).await;
+        self.tries.survived(sha256).await;
         let StartedGeneration { generation, lease, functions } = started?;
         let ready = Ready { lock, generation, functions, config, path, file_digest, watch, lease };
         if !allow_breaking {
@@ -87,11 +87,11 @@ impl Lifecycle {
     /// Notes in the log and on disk which build is loaded, before any of its code runs: it may end the host.
     async fn note_try(&self, candidate: &Candidate, must: bool) -> Result<(), PluginError> {
         let (plugin, Staged { file, sha256, .. }) = (candidate.name(), &candidate.staged);
-        tracing::info!(plugin, file, sha256, "loading");
+        tracing::info!(plugin, file, %sha256, "loading");
         if let Err(error) = tokio::task::spawn_blocking(flush_log).await {
             tracing::warn!("the log was not flushed: {error}");
         }
-        match self.tries.begin(sha256, plugin, file).await {
+        match self.tries.begin(*sha256, plugin, file).await {
             Ok(()) => Ok(()),
             Err(error) if must => Err(PluginError::Record {
                 plugin: plugin.into(),

@@ -27,7 +27,7 @@ pub(crate) fn map(companions: Vec<Companion>, plugin: &str, file: &str) -> Resul
             reason: format!("its library `{soname}`: {reason}"),
         };
         let folder = staged.folder.open().map_err(|fault| refuse(fault.to_string()))?;
-        let library = Brought { sha256: staged.sha256.clone(), plugin: plugin.to_owned() };
+        let library = Brought { sha256: staged.sha256, plugin: plugin.to_owned() };
         brought::map(soname.clone(), &folder.entry(&staged.copy), library).map_err(refuse)?;
     }
     Ok(())

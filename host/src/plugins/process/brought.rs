@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::linker;
-use crate::base::Mutex;
+use crate::base::{Digest, Mutex};
 
 /// A library that a plugin brought along.
 #[derive(Debug, Clone)]
 pub(crate) struct Brought {
-    pub(crate) sha256: String,
+    pub(crate) sha256: Digest,
     /// The plugin that brought it.
     pub(crate) plugin: String,
 }

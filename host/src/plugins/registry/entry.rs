@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use super::record::{Build, PluginRecord};
 use crate::api::{FailedChangeView, PluginView, ProgressView, ZombieView, milliseconds_of};
-use crate::base::{FunctionName, Mutex, MutexGuard, rfc3339};
+use crate::base::{Digest, FunctionName, Mutex, MutexGuard, rfc3339};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::stage::Staged;
 use crate::plugins::life::PluginState;
@@ -40,9 +40,9 @@ pub(crate) struct State {
     /// The operator's file that held it last.
     pub(crate) path: Option<PathBuf>,
     /// Digest of that file when what is published was committed to.
-    pub(crate) file_digest: Option<String>,
+    pub(crate) file_digest: Option<Digest>,
     /// Digest of a build in that file that was tried since, and refused.
-    pub(crate) refused_digest: Option<String>,
+    pub(crate) refused_digest: Option<Digest>,
     /// The build that was published last.
     shown: Option<Shown>,
     pub(crate) change: Option<(ProgressView, Instant)>,
@@ -105,7 +105,7 @@ impl Entry {
         &self,
         new: Published,
         path: PathBuf,
-        file_digest: Option<String>,
+        file_digest: Option<Digest>,
         published_at: SystemTime,
     ) -> Option<Published> {
         let mut state = self.state();
@@ -168,7 +168,7 @@ impl Entry {
             version: build.version,
             state: in_state.as_str().to_owned(),
             generation: build.generation,
-            sha256: build.staged.sha256.clone(),
+            sha256: build.staged.sha256.to_string(),
             file: build.staged.file.clone(),
             functions: published.map(|published| published.functions.clone()).unwrap_or_default(),
             in_flight: published.map_or(0, Published::in_flight),
@@ -198,7 +198,7 @@ impl State {
     }
 
     /// Returns true for the build that serves, and for kept builds that served.
-    pub(crate) fn has_served(&self, sha256: &str) -> bool {
+    pub(crate) fn has_served(&self, sha256: Digest) -> bool {
         let published = self.published.as_ref().map(|published| &published.generation.staged);
         let kept = self.kept.iter().map(|kept| &kept.staged);
         published.into_iter().chain(kept).any(|staged| staged.sha256 == sha256)
@@ -223,8 +223,8 @@ impl State {
         PluginRecord {
             last_generation: self.last_generation,
             committed: self.published.as_ref().map(|published| Kept::of(&published.generation).build()),
-            file_digest: self.file_digest.clone(),
-            refused_digest: self.refused_digest.clone(),
+            file_digest: self.file_digest,
+            refused_digest: self.refused_digest,
             kept: self.kept_with(None, most).iter().map(Kept::build).collect(),
         }
     }
@@ -233,7 +233,7 @@ impl State {
     pub(crate) fn record_with(
         &self,
         new: &Generation,
-        file_digest: Option<String>,
+        file_digest: Option<Digest>,
         most: usize,
     ) -> PluginRecord {
         let old = self.published.as_ref().map(|old| &*old.generation);

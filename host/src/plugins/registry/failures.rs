@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::api::FailedPlugin;
 use crate::base::rfc3339;
-use crate::base::{Mutex, MutexGuard};
+use crate::base::{Digest, Mutex, MutexGuard};
 use crate::files::Stamp;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::on_disk::{Held, Now, now};
@@ -19,7 +19,7 @@ pub(crate) struct Failed {
     pub(crate) what: String,
     pub(crate) error: PluginError,
     /// Digest of the file, if it could be read.
-    pub(crate) sha256: Option<String>,
+    pub(crate) sha256: Option<Digest>,
     /// The file, and its stamp when it failed.
     file: Option<(PathBuf, Option<Stamp>)>,
 }
@@ -28,13 +28,13 @@ impl Failed {
     pub(crate) fn of_file(
         file: String,
         error: PluginError,
-        sha256: Option<String>,
+        sha256: Option<Digest>,
         at: (PathBuf, Option<Stamp>),
     ) -> Self {
         Self { what: file, error, sha256, file: Some(at) }
     }
 
-    pub(crate) fn of_plugin(plugin: &str, error: PluginError, sha256: Option<String>) -> Self {
+    pub(crate) fn of_plugin(plugin: &str, error: PluginError, sha256: Option<Digest>) -> Self {
         Self { what: plugin.to_owned(), error, sha256, file: None }
     }
 
@@ -52,7 +52,7 @@ impl Held {
     /// The file as one that is not served.
     pub(crate) fn refused(&self, error: PluginError) -> Failed {
         let at = (self.path.clone(), Stamp::at(&self.path));
-        Failed::of_file(self.file(), error, Some(self.sha256.clone()), at)
+        Failed::of_file(self.file(), error, Some(self.sha256), at)
     }
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Failures(Mutex<BTreeMap<String, (Failed, SystemTime)>>);
 
 impl Failures {
     /// Replaces all, but for what was known of the builds with these digests.
-    pub(crate) fn replace(&self, failed: impl IntoIterator<Item = Failed>, kept: &BTreeSet<String>) {
+    pub(crate) fn replace(&self, failed: impl IntoIterator<Item = Failed>, kept: &BTreeSet<Digest>) {
         let mut noted = self.locked();
         let before = std::mem::take(&mut *noted);
         for failed in failed {
@@ -71,7 +71,7 @@ impl Failures {
             noted.insert(failed.what.clone(), (failed, since));
         }
         for (what, known) in before {
-            if known.0.sha256.as_ref().is_some_and(|sha256| kept.contains(sha256)) {
+            if known.0.sha256.is_some_and(|sha256| kept.contains(&sha256)) {
                 noted.entry(what).or_insert(known);
             }
         }

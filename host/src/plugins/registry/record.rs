@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::base::Digest;
 use crate::files::{DirFault, PrivateDir, PrivatePath};
 use crate::plugins::file::stage::{Staged, remove_copy};
 use crate::plugins::file::trust::signature_file::sync_signature;
@@ -41,9 +42,9 @@ impl Default for Book {
 
 impl Book {
     /// The names of all copies, with their digests.
-    fn copies(&self) -> BTreeMap<String, String> {
+    fn copies(&self) -> BTreeMap<String, Digest> {
         let builds = self.plugins.values().flat_map(|plugin| plugin.committed.iter().chain(&plugin.kept));
-        builds.map(|build| (build.copy.clone(), build.sha256.clone())).collect()
+        builds.map(|build| (build.copy.clone(), build.sha256)).collect()
     }
 }
 
@@ -57,10 +58,10 @@ pub(crate) struct PluginRecord {
     pub(crate) committed: Option<Build>,
     /// Digest of the operator's file when that was committed: after a rollback, not that of the build.
     #[serde(rename = "seen")]
-    pub(crate) file_digest: Option<String>,
+    pub(crate) file_digest: Option<Digest>,
     /// Digest of an operator's file that was tried since, and did not get as far.
     #[serde(rename = "tried")]
-    pub(crate) refused_digest: Option<String>,
+    pub(crate) refused_digest: Option<Digest>,
     /// The builds that `rollback` can bring back, newest first.
     pub(crate) kept: Vec<Build>,
 }
@@ -71,7 +72,7 @@ pub(crate) struct PluginRecord {
 pub(crate) struct Build {
     pub(crate) generation: u64,
     pub(crate) version: String,
-    pub(crate) sha256: String,
+    pub(crate) sha256: Digest,
     /// Name of the operator's file.
     pub(crate) file: String,
     /// Name of the copy in the folder of staged files.
@@ -80,7 +81,7 @@ pub(crate) struct Build {
 
 impl Build {
     pub(crate) fn of(generation: u64, version: &str, staged: &Staged) -> Self {
-        let (sha256, file, copy) = (staged.sha256.clone(), staged.file.clone(), staged.copy.clone());
+        let (sha256, file, copy) = (staged.sha256, staged.file.clone(), staged.copy.clone());
         Self { generation, version: version.to_owned(), sha256, file, copy }
     }
 
@@ -96,7 +97,7 @@ impl Build {
             copy: self.copy.clone(),
             folder: folder.clone(),
             file: self.file.clone(),
-            sha256: self.sha256.clone(),
+            sha256: self.sha256,
             bytes,
             recorded: true.into(),
         })
@@ -135,7 +136,7 @@ impl Records {
     }
 
     /// Returns the folder of staged copies, and the names of the copies that the record needs, with their digests.
-    pub(crate) fn copies(&mut self) -> (PrivatePath, BTreeMap<String, String>) {
+    pub(crate) fn copies(&mut self) -> (PrivatePath, BTreeMap<String, Digest>) {
         (self.staged.clone(), self.book.get_mut().copies())
     }
 
@@ -255,7 +256,7 @@ mod tests {
         Build {
             generation: 3,
             version: text("1"),
-            sha256: text("ab"),
+            sha256: Digest::from([0xab; 32]),
             file: text("libx.so"),
             copy: text(copy),
         }
@@ -268,7 +269,7 @@ mod tests {
         let record = PluginRecord {
             last_generation: 4,
             committed: Some(build("a-3.so")),
-            file_digest: Some("cd".to_owned()),
+            file_digest: Some(Digest::from([0xcd; 32])),
             refused_digest: None,
             kept: vec![build("a-1.so")],
         };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Mutex, MutexGuard};
+use crate::base::{Digest, Mutex, MutexGuard};
 use crate::files::{DirFault, PrivateDir, PrivatePath};
 
 /// The name of the file.
@@ -23,8 +23,8 @@ const BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Notes {
-    trying: BTreeMap<String, Build>,
-    ended: BTreeMap<String, Build>,
+    trying: BTreeMap<Digest, Build>,
+    ended: BTreeMap<Digest, Build>,
 }
 
 /// One build.
@@ -75,23 +75,21 @@ impl Tries {
     }
 
     /// Returns the number of lives of the host in a row that ended while they loaded this build.
-    pub(crate) fn ended(&self, sha256: &str) -> u32 {
-        self.notes().ended.get(sha256).map_or(0, |build| build.times)
+    pub(crate) fn ended(&self, sha256: Digest) -> u32 {
+        self.notes().ended.get(&sha256).map_or(0, |build| build.times)
     }
 
     /// Notes that code of a build is about to run for the first time.
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) async fn begin(&self, sha256: &str, plugin: &str, file: &str) -> io::Result<()> {
+    pub(crate) async fn begin(&self, sha256: Digest, plugin: &str, file: &str) -> io::Result<()> {
         let build = Build { plugin: plugin.to_owned(), file: file.to_owned(), times: 1 };
-        let sha256 = sha256.to_owned();
         self.change(move |notes| drop(notes.trying.insert(sha256, build))).await
     }
 
     /// Notes that the host survived loading a build, with success or not.
-    pub(crate) async fn survived(&self, sha256: &str) {
-        let sha256 = sha256.to_owned();
+    pub(crate) async fn survived(&self, sha256: Digest) {
         self.change_or_warn(move |notes| {
             notes.trying.remove(&sha256);
             notes.ended.remove(&sha256);
@@ -100,7 +98,7 @@ impl Tries {
     }
 
     /// Forgets the builds that ended the host and that are in none of these files.
-    pub(crate) async fn keep_ended(&self, present: BTreeSet<String>) {
+    pub(crate) async fn keep_ended(&self, present: BTreeSet<Digest>) {
         self.change_or_warn(move |notes| notes.ended.retain(|sha256, _| present.contains(sha256))).await;
     }
 
@@ -151,29 +149,33 @@ mod tests {
 
     use super::*;
 
+    fn digest(byte: u8) -> Digest {
+        Digest::from([byte; 32])
+    }
+
     #[tokio::test]
     async fn what_was_being_tried_has_ended_the_host() {
         let scratch = tempfile::tempdir().unwrap();
         let read = || Tries::read(scratch.path()).unwrap();
         let file = scratch.path().join(NAME);
-        read().begin("aa", "x", "libx.so").await.unwrap();
+        read().begin(digest(0xaa), "x", "libx.so").await.unwrap();
         for times in 1..4 {
             let tries = read();
-            assert_eq!((tries.ended("aa"), tries.ended("bb")), (times, 0));
-            tries.begin("aa", "x", "libx.so").await.unwrap();
-            tries.begin("bb", "y", "liby.so").await.unwrap();
-            tries.survived("bb").await;
+            assert_eq!((tries.ended(digest(0xaa)), tries.ended(digest(0xbb))), (times, 0));
+            tries.begin(digest(0xaa), "x", "libx.so").await.unwrap();
+            tries.begin(digest(0xbb), "y", "liby.so").await.unwrap();
+            tries.survived(digest(0xbb)).await;
         }
         let tries = read();
-        tries.begin("aa", "x", "libx.so").await.unwrap();
+        tries.begin(digest(0xaa), "x", "libx.so").await.unwrap();
         tries.forgive().await;
-        assert_eq!(read().ended("aa"), 4, "of those before it is not forgiven");
-        tries.keep_ended(BTreeSet::from(["aa".to_owned()])).await;
+        assert_eq!(read().ended(digest(0xaa)), 4, "of those before it is not forgiven");
+        tries.keep_ended(BTreeSet::from([digest(0xaa)])).await;
         assert!(file.exists());
-        tries.survived("aa").await;
+        tries.survived(digest(0xaa)).await;
         assert!(!file.exists());
-        assert_eq!(read().ended("aa"), 0);
+        assert_eq!(read().ended(digest(0xaa)), 0);
         fs::write(&file, "{").unwrap();
-        assert_eq!(read().ended("aa"), 0);
+        assert_eq!(read().ended(digest(0xaa)), 0);
     }
 }

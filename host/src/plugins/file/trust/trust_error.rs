@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::signature_file::{ENDING, LEGACY_BYTES_MAX, SIGNATURE_BYTES_MAX};
+use crate::base::Digest;
 use crate::config::MinisignKeyId;
 
 /// The reason why a plugin file is not trusted.
@@ -36,14 +37,14 @@ pub enum TrustError {
         /// The plugin that the file claims to hold.
         plugin: String,
         /// Of the file.
-        sha256: String,
+        sha256: Digest,
     },
     /// The config names plugins, and not this one.
     Unlisted {
         /// The plugin that the file claims to hold.
         plugin: String,
         /// Of the file.
-        sha256: String,
+        sha256: Digest,
     },
 }
 
