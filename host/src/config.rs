@@ -96,12 +96,7 @@ impl Config {
     /// of plugins' signatures.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
-        let rules = self.auth.iter().chain(std::iter::once(&self.proxy_auth));
-        let of_rules = rules.flat_map(|rules| rules.iter().flat_map(|(_, keys)| keys));
-        let of_admin = self.admin_tcp.iter().map(|tcp| &tcp.token);
-        let secrets = of_rules.chain(self.callers.keys()).chain(of_peers).chain(of_admin);
-        let files = secrets.filter_map(|secret| match secret.source() {
+        let files = self.secrets().filter_map(|(_, secret)| match secret.source() {
             SecretSource::File(path) => Some(path.clone()),
             _ => None,
         });
@@ -109,6 +104,25 @@ impl Config {
         let of_tls = of_tls.chain(self.proxy.tls.iter().flat_map(PeerTls::files)).cloned();
         let of_trust = self.trust.files.iter().cloned();
         std::iter::once(self.file.clone()).chain(files).chain(of_tls).chain(of_trust).collect()
+    }
+
+    /// Returns all secrets, each with its key.
+    fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
+        let rules =
+            self.auth.iter().map(|rules| ("auth", rules)).chain([("plugins.proxy.auth", &self.proxy_auth)]);
+        let of_rules = rules.flat_map(|(table, rules)| {
+            rules.iter().flat_map(move |(pattern, keys)| {
+                keys.iter().map(move |key| (format!("{table}.rules.\"{pattern}\""), key))
+            })
+        });
+        let of_callers = self.callers.iter().flat_map(|known| {
+            known.keys.iter().map(|key| (format!("auth.callers.{}.keys", known.caller.name), key))
+        });
+        let of_peers = self.proxy.peers.iter().filter_map(|peer| {
+            Some((format!("plugins.proxy.proxy_urls.\"{}\".key", peer.url), peer.key.as_ref()?))
+        });
+        let of_admin = self.admin_tcp.iter().map(|tcp| ("admin.token".to_owned(), &tcp.token));
+        of_rules.chain(of_callers).chain(of_peers).chain(of_admin)
     }
 
     /// Returns the rules that the public listener enforces: `auth.rules`, or without them the rules of

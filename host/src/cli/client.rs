@@ -146,7 +146,8 @@ fn url(config: &Path, target: &HostFlags) -> Result<PeerUrl, CommandError> {
         return PeerUrl::new(url).map_err(|error| CommandError::usage(format!("--url: {error}")));
     }
     let listen = if config.exists() {
-        let host = Config::local_endpoints(config).map_err(|error| CommandError::config(&error))?;
+        let host = Config::local_endpoints(config, &Environment::of_process())
+            .map_err(|error| CommandError::config(&error))?;
         if host.tls {
             // Its certificate is for a name, which the config does not say.
             return Err(CommandError::usage(format!(

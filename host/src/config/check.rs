@@ -1,7 +1,5 @@
 //! Checks the raw document: every value, with every problem.
 
-use std::path::PathBuf;
-
 use crate::base::{HostId, PLUGIN_NAME_BYTES_MAX, is_plugin_name};
 
 mod addresses;
@@ -43,16 +41,16 @@ pub(super) fn config(
     keys::fill_in(&mut raw);
     let server = raw.server.check(&mut validator);
     let (proxy, proxy_auth) = proxy::proxy(&mut validator, raw.plugins.proxy);
-    let state_dir = validator.folder("state_dir", raw.state_dir, "state");
+    let state_dir = validator.path("state_dir", "a folder", raw.state_dir.as_deref().unwrap_or("state"));
     let has_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let (auth, callers, caller_keys) = validator.auth(raw.auth, has_client_ca);
     let config = Config {
         file: sources.file().to_owned(),
         has_default_host_id: raw.host_id.is_none(),
         host_id: validator.host_id(raw.host_id),
-        plugin_dir: validator.folder("plugin_dir", raw.plugin_dir, "plugins"),
+        plugin_dir: validator.path("plugin_dir", "a folder", raw.plugin_dir.as_deref().unwrap_or("plugins")),
         admin_tcp: validator.admin_tcp(&raw.admin),
-        admin_socket: validator.admin_socket(raw.admin.socket, &state_dir),
+        admin_socket: validator.admin_socket(raw.admin.socket.as_deref(), &state_dir),
         state_dir,
         load_plugins: raw.load_plugins.map(|names| validator.plugin_names(names)),
         server,
@@ -88,11 +86,11 @@ pub(super) fn local_endpoints(
     environment: &Environment,
 ) -> Result<LocalEndpoints, ConfigError> {
     let mut validator = Validator::new(sources, environment)?;
-    let state_dir = validator.folder("state_dir", raw.state_dir, "state");
+    let state_dir = validator.path("state_dir", "a folder", raw.state_dir.as_deref().unwrap_or("state"));
     let endpoints = LocalEndpoints {
         listen: raw.server.check(&mut validator).listen(),
         tls: raw.server.tls.is_some(),
-        admin_socket: validator.admin_socket(raw.admin.socket, &state_dir),
+        admin_socket: validator.admin_socket(raw.admin.socket.as_deref(), &state_dir),
     };
     validator.finish(endpoints)
 }
@@ -142,15 +140,6 @@ impl Validator<'_> {
             self.problem(key, text);
         }
         is_valid.then(|| raw.into())
-    }
-
-    fn folder(&mut self, key: &str, raw: Option<String>, default: &str) -> PathBuf {
-        let raw = raw.unwrap_or_else(|| default.to_owned());
-        if raw.is_empty() || raw.contains('\0') {
-            let text = format!("`{key}` must be the path of a folder, found `{}`", redact(&raw));
-            self.problem(&KeyPath::of(key), text);
-        }
-        self.folder.join(raw)
     }
 
     pub(super) fn plugin_name(&mut self, key: &KeyPath, table: &KeyPath, name: &str) {

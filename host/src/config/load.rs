@@ -68,23 +68,12 @@ impl Config {
         check::trust(raw, &sources, environment)
     }
 
-    /// Reads the endpoints of a host from the file and the variables of this process, without secrets: commands run
+    /// Reads the endpoints of a host from the file and the variables, without secrets: commands run
     /// without the secrets of the daemon.
     ///
     /// # Errors
     /// As [`Config::load`], for unknown keys and wrong types anywhere, and for wrong values of these keys.
-    pub fn local_endpoints(path: &Path) -> Result<LocalEndpoints, ConfigError> {
-        Self::local_endpoints_with(path, &Environment::of_process())
-    }
-
-    /// As [`Config::local_endpoints`], with the variables passed in.
-    ///
-    /// # Errors
-    /// As [`Config::local_endpoints`].
-    pub fn local_endpoints_with(
-        path: &Path,
-        environment: &Environment,
-    ) -> Result<LocalEndpoints, ConfigError> {
+    pub fn local_endpoints(path: &Path, environment: &Environment) -> Result<LocalEndpoints, ConfigError> {
         let file = file::config_file(path)?;
         let (raw, sources) = layers::merge(&file.text, path, environment, &Overrides::default())?;
         check::local_endpoints(raw, &sources, environment)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use framex_host::api::{AdminPath, HostView};
-use framex_host::config::{Config, absolute_file};
+use framex_host::config::{Config, Environment, absolute_file};
 use http::Method;
 
 use super::socket::{exchange, within};
@@ -22,7 +22,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Finds the admin socket of the host of a config: where the config and the variables of this process say, or else where
 /// the service has it, if that runs with this very config.
 pub(super) fn find(config: &Path) -> Result<PathBuf, CommandError> {
-    let said = Config::local_endpoints(config).map_err(|error| CommandError::config(&error))?.admin_socket;
+    let said = Config::local_endpoints(config, &Environment::of_process())
+        .map_err(|error| CommandError::config(&error))?
+        .admin_socket;
     let of_service = PathBuf::from(SERVICE_SOCKET);
     let mut refusals = Vec::new();
     match UnixStream::connect(&said) {

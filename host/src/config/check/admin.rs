@@ -12,17 +12,12 @@ use crate::config::{AdminTcp, Secret};
 const TOKEN_BYTES_MIN: usize = 16;
 
 impl Validator<'_> {
-    pub(in crate::config) fn admin_socket(&mut self, raw: Option<String>, state_dir: &Path) -> PathBuf {
-        let Some(raw) = raw else { return state_dir.join("admin.sock") };
-        if raw.is_empty() || raw.contains('\0') {
-            let text = format!("`admin.socket` must be the path of a socket, found `{}`", redact(&raw));
-            self.problem(&KeyPath::of("admin.socket"), text);
-        }
-        self.folder.join(raw)
+    pub(super) fn admin_socket(&mut self, raw: Option<&str>, state_dir: &Path) -> PathBuf {
+        raw.map_or_else(|| state_dir.join("admin.sock"), |raw| self.path("admin.socket", "a socket", raw))
     }
 
     /// Checks the listener and its token: both, or neither.
-    pub(in crate::config) fn admin_tcp(&mut self, raw: &RawAdmin) -> Option<AdminTcp> {
+    pub(super) fn admin_tcp(&mut self, raw: &RawAdmin) -> Option<AdminTcp> {
         let listen = raw.listen.as_deref().map(|raw| self.admin_listen(raw));
         let token = raw.token.as_deref().map(|raw| self.admin_token(raw));
         match (listen, token) {
@@ -169,7 +164,7 @@ mod tests {
         let endpoints = |text: &str, environment: &[(&str, &str)]| {
             std::fs::write(&file, text).unwrap();
             let environment = environment.iter().copied().collect();
-            Config::local_endpoints_with(&file, &environment).map_err(|error| error.to_string())
+            Config::local_endpoints(&file, &environment).map_err(|error| error.to_string())
         };
         let secrets = "auth.rules = { \"/a\" = [\"env:NOT_SET\", \"file:not.there\"] }\n\
                        admin.listen = \"127.0.0.1:0\"\nadmin.token = \"env:NOT_SET\"\n";

@@ -21,7 +21,7 @@ pub(in crate::config) type CallerKeys = Vec<(KeyPath, Secret)>;
 impl Validator<'_> {
     /// Checks `auth.callers`, and returns their keys with key paths as well. `has_client_ca` says that clients are asked
     /// for certificates.
-    pub(in crate::config) fn callers(
+    pub(super) fn callers(
         &mut self,
         raw: BTreeMap<String, RawCaller>,
         has_client_ca: bool,
@@ -76,9 +76,7 @@ impl Validator<'_> {
     }
 
     fn keys_of_caller(&mut self, key: &KeyPath, raw: &[String], known_keys: &mut CallerKeys) -> Vec<Secret> {
-        if raw.is_empty() {
-            self.problem(key, format!("`{key}` needs at least one secret, found an empty list"));
-        }
+        self.some(key, "secret", raw.is_empty());
         let of_others = known_keys.len();
         let mut keys = Vec::with_capacity(raw.len());
         for (index, raw) in raw.iter().enumerate() {
@@ -107,9 +105,7 @@ impl Validator<'_> {
         raw: Vec<String>,
         others: &[ConfiguredCaller],
     ) -> Vec<CertificateName> {
-        if raw.is_empty() {
-            self.problem(key, format!("`{key}` needs at least one name, found an empty list"));
-        }
+        self.some(key, "name", raw.is_empty());
         let mut names = Vec::with_capacity(raw.len());
         for (index, name) in raw.into_iter().enumerate() {
             let entry = key.element(index);

@@ -8,7 +8,7 @@ use crate::config::key::KeyPath;
 
 impl Validator<'_> {
     /// Hosts may call everything, and a frame shows nothing but the key: a caller's must not be theirs.
-    pub(in crate::config) fn check_caller_keys(&mut self, known_keys: &CallerKeys, config: &Config) {
+    pub(super) fn check_caller_keys(&mut self, known_keys: &CallerKeys, config: &Config) {
         for (entry, key) in known_keys {
             if config.sealing_secrets().contains(key) {
                 let text = format!(
@@ -20,7 +20,7 @@ impl Validator<'_> {
     }
 
     /// Checks what only all of the config says.
-    pub(in crate::config) fn cross_checks(&mut self, config: &Config) {
+    pub(super) fn cross_checks(&mut self, config: &Config) {
         let server = config.server.listen();
         let is_same = |listen| listen == server && server.port() != 0;
         if config.admin_tcp.as_ref().is_some_and(|tcp| is_same(tcp.listen)) {

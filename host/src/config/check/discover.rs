@@ -6,18 +6,13 @@ use crate::config::key::{KeyPath, redact};
 
 impl Validator<'_> {
     /// Checks the discovery at `key`. `is_address` says that the URL has an address instead of a name.
-    pub(in crate::config) fn discover(
-        &mut self,
-        key: &KeyPath,
-        raw: Option<&str>,
-        is_address: bool,
-    ) -> Discover {
+    pub(super) fn discover(&mut self, key: &KeyPath, raw: Option<&str>, is_address: bool) -> Discover {
         let discover = match raw.unwrap_or("static") {
             "static" => Discover::Static,
             "dns" => Discover::Dns,
             "srv" => Discover::Srv,
             other => match other.strip_prefix("file:").filter(|path| !path.is_empty()) {
-                Some(path) => Discover::File(self.path(path)),
+                Some(path) => Discover::File(self.folder.join(path)),
                 None => {
                     let text =
                         format!("`{key}` must be static, dns, srv or file:PATH, found `{}`", redact(other));

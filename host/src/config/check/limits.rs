@@ -10,7 +10,7 @@ use crate::config::{CallLimits, FunctionLimit};
 
 impl Validator<'_> {
     /// Checks `[limits]`.
-    pub(in crate::config) fn call_limits(&mut self, raw: RawLimits) -> CallLimits {
+    pub(super) fn call_limits(&mut self, raw: RawLimits) -> CallLimits {
         let table = KeyPath::of("limits.plugins");
         let mut limits = CallLimits::default();
         for (name, raw) in raw.plugins {

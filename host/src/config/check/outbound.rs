@@ -17,7 +17,7 @@ type Said = (&'static str, String);
 
 impl Validator<'_> {
     /// Reads the variables. A fault is a problem only if a peer would be called through that proxy.
-    pub(in crate::config) fn outbound_proxies<'p>(
+    pub(super) fn outbound_proxies<'p>(
         &mut self,
         peers: impl Iterator<Item = &'p PeerUrl> + Clone,
     ) -> OutboundProxies {

@@ -10,7 +10,7 @@ use crate::config::key::KeyPath;
 
 impl Validator<'_> {
     /// Takes the tables as they are, and checks only their names.
-    pub(in crate::config) fn plugin_settings(
+    pub(super) fn plugin_settings(
         &mut self,
         tables: BTreeMap<String, Map<String, Value>>,
     ) -> BTreeMap<String, PluginSettings> {

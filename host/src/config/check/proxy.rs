@@ -17,7 +17,7 @@ const PRIORITY: NumberRule = number(0, 0, 255);
 const WEIGHT: NumberRule = number(1, 1, 1000);
 
 /// Checks `[plugins.proxy]`, and returns its `auth.rules` apart.
-pub(in crate::config) fn proxy(validator: &mut Validator<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
+pub(super) fn proxy(validator: &mut Validator<'_>, raw: RawProxy) -> (Proxy, AuthRules) {
     let mut proxy = raw.check(validator);
     let table = KeyPath::of("plugins.proxy");
     let white_list_key = table.child("white_list");

@@ -35,7 +35,7 @@ const PEER_PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 
 impl Validator<'_> {
     /// Checks `[server.tls]`; `None` without it, or after a problem.
-    pub(in crate::config) fn server_tls(&mut self, raw: Option<RawServerTls>) -> Option<ServerTls> {
+    pub(super) fn server_tls(&mut self, raw: Option<RawServerTls>) -> Option<ServerTls> {
         let raw = raw?;
         let table = KeyPath::of("server.tls");
         let client_ca = raw.client_ca.map(|raw| self.pem_file(&table.child("client_ca"), &raw));
@@ -79,7 +79,7 @@ impl Validator<'_> {
     }
 
     /// Checks `[plugins.proxy.tls]`; `None` if it says nothing and no peer needs it, or after a problem.
-    pub(in crate::config) fn peer_tls(&mut self, raw: RawPeerTls, has_https_peers: bool) -> Option<PeerTls> {
+    pub(super) fn peer_tls(&mut self, raw: RawPeerTls, has_https_peers: bool) -> Option<PeerTls> {
         if !has_https_peers && raw.ca.is_none() && raw.cert.is_none() && raw.key.is_none() {
             return None;
         }

@@ -26,10 +26,7 @@ pub(in crate::config) struct Validator<'a> {
 }
 
 impl<'a> Validator<'a> {
-    pub(in crate::config) fn new(
-        sources: &'a Sources,
-        environment: &'a Environment,
-    ) -> Result<Self, ConfigError> {
+    pub(super) fn new(sources: &'a Sources, environment: &'a Environment) -> Result<Self, ConfigError> {
         let mut folder = std::path::absolute(sources.file())
             .map_err(|error| ConfigError::Unreadable(sources.file().to_owned(), error))?;
         folder.pop();
@@ -37,7 +34,7 @@ impl<'a> Validator<'a> {
     }
 
     /// Returns `built` if there are no problems.
-    pub(in crate::config) fn finish<T>(self, built: T) -> Result<T, ConfigError> {
+    pub(super) fn finish<T>(self, built: T) -> Result<T, ConfigError> {
         let mut problems = self.problems;
         if problems.is_empty() {
             return Ok(built);
@@ -48,12 +45,12 @@ impl<'a> Validator<'a> {
     }
 
     /// Adds a problem; after one, [`Validator::finish`] drops the values.
-    pub(in crate::config) fn problem(&mut self, key: &KeyPath, text: String) {
+    pub(super) fn problem(&mut self, key: &KeyPath, text: String) {
         self.problems.push((self.sources.origin(key), self.sources.offset(key), text));
     }
 
     /// Adds a problem of a variable that does not set a key.
-    pub(in crate::config) fn problem_of_variable(&mut self, name: &str, text: String) {
+    pub(super) fn problem_of_variable(&mut self, name: &str, text: String) {
         self.problems.push((ValueOrigin::Variable(name.to_owned()), 0, text));
     }
 
@@ -81,6 +78,22 @@ impl<'a> Validator<'a> {
         choice
     }
 
+    /// Adds a problem if a list is empty.
+    pub(super) fn some(&mut self, key: &KeyPath, element: &str, is_empty: bool) {
+        if is_empty {
+            self.problem(key, format!("`{key}` needs at least one {element}, found an empty list"));
+        }
+    }
+
+    /// Checks a path, relative to the folder of the config; `of` says what it leads to.
+    pub(super) fn path(&mut self, key: &str, of: &str, raw: &str) -> PathBuf {
+        if raw.is_empty() || raw.contains('\0') {
+            let text = format!("`{key}` must be the path of {of}, found `{}`", redact(raw));
+            self.problem(&KeyPath::of(key), text);
+        }
+        self.folder.join(raw)
+    }
+
     /// Checks the elements of a list; `parse` says what is wrong with one, after its text.
     pub(super) fn list<T>(
         &mut self,
@@ -100,13 +113,8 @@ impl<'a> Validator<'a> {
         values
     }
 
-    /// Returns a path, relative to the folder of the config.
-    pub(in crate::config) fn path(&self, raw: &str) -> PathBuf {
-        self.folder.join(raw)
-    }
-
     /// Reads a secret; `None` after a problem.
-    pub(in crate::config) fn secret(&mut self, key: &KeyPath, raw: &str) -> Option<Secret> {
+    pub(super) fn secret(&mut self, key: &KeyPath, raw: &str) -> Option<Secret> {
         match Secret::read(raw, &self.folder, self.environment) {
             Ok(secret) => {
                 let in_file = matches!(self.sources.origin(key), ValueOrigin::File { .. });
@@ -123,7 +131,7 @@ impl<'a> Validator<'a> {
     }
 
     /// Checks paths with their secrets.
-    pub(in crate::config) fn rules(&mut self, key: &KeyPath, raw: &RawRules) -> AuthRules {
+    pub(super) fn rules(&mut self, key: &KeyPath, raw: &RawRules) -> AuthRules {
         let mut rules = Vec::with_capacity(raw.len());
         for (text, secrets) in raw {
             let entry = key.child(text);
@@ -139,9 +147,7 @@ impl<'a> Validator<'a> {
                     continue;
                 }
             };
-            if secrets.is_empty() {
-                self.problem(&entry, format!("`{entry}` needs at least one secret, found an empty list"));
-            }
+            self.some(&entry, "secret", secrets.is_empty());
             // Other keys are compared with a header; keys of the proxy may be passphrases.
             let seals = *key != KeyPath::of("auth.rules") || pattern.is_exactly(REMOTE_PATH);
             let element = |(index, raw): (usize, &String)| {

@@ -5,8 +5,9 @@
 use std::fmt;
 use std::path::Path;
 
-use figment::value::{Dict, Map, Value};
-use figment::{Error as FigmentError, Figment, Metadata, Profile, Provider};
+use figment::Figment;
+use figment::providers::Serialized;
+use figment::value::{Dict, Value};
 
 use super::environment::PREFIX;
 use super::schema;
@@ -45,10 +46,9 @@ pub(in crate::config) fn merge(
     environment: &Environment,
     overrides: &Overrides,
 ) -> Result<(RawConfig, Sources), ConfigError> {
-    let (mut sources, dict) = Sources::parse(text, path).map_err(ConfigError::Invalid)?;
-    let file = Layer { name: "file", dict };
+    let (mut sources, file) = Sources::parse(text, path).map_err(ConfigError::Invalid)?;
     let mut problems = Vec::new();
-    let mut variables = Layer { name: "variables", dict: Dict::new() };
+    let mut variables = Dict::new();
     for name in environment.names() {
         if environment.is_no_key(&name) || sources.is_secret_variable(&name) {
             continue;
@@ -61,19 +61,19 @@ pub(in crate::config) fn merge(
         }
         let origin = ValueOrigin::Variable(name.clone());
         let value = environment.variable(&name).and_then(Result::ok);
-        problems.extend(variables.set(&mut sources, key, value, origin));
+        problems.extend(set(&mut variables, &mut sources, key, value, origin));
     }
-    let mut flags = Layer { name: "flags", dict: Dict::new() };
+    let mut flags = Dict::new();
     for (flag, key, value) in &overrides.0 {
         let origin = ValueOrigin::Flag(flag.clone());
-        problems.extend(flags.set(&mut sources, key.clone(), Some(value.clone()), origin));
+        problems.extend(set(&mut flags, &mut sources, key.clone(), Some(value.clone()), origin));
     }
     if !problems.is_empty() {
         return Err(ConfigError::Invalid(problems));
     }
     // The raw types have the defaults, below all layers.
-    let merged = Figment::new().merge(file).merge(variables).merge(flags).extract::<Dict>();
-    let merged = merged.map_err(|error| {
+    let layers = [file, variables, flags].into_iter().map(Serialized::defaults);
+    let merged = layers.fold(Figment::new(), Figment::merge).extract::<Dict>().map_err(|error| {
         let origin = sources.origin(&KeyPath::default());
         ConfigError::Invalid(vec![ConfigProblem {
             origin,
@@ -84,48 +84,30 @@ pub(in crate::config) fn merge(
     Ok((raw, sources))
 }
 
-/// One layer, for figment.
-struct Layer {
-    name: &'static str,
-    dict: Dict,
-}
-
-impl Provider for Layer {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.name)
+/// Adds one variable or flag; returns the problem with it.
+fn set(
+    dict: &mut Dict,
+    sources: &mut Sources,
+    key: KeyPath,
+    text: Option<String>,
+    origin: ValueOrigin,
+) -> Option<ConfigProblem> {
+    let problem = |text: String| Some(ConfigProblem { origin: origin.clone(), text });
+    if key.parts().len() > DEPTH_MAX {
+        return problem(format!("no key has more than {DEPTH_MAX} parts"));
     }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, FigmentError> {
-        Ok(Profile::Default.collect(self.dict.clone()))
+    let Some(text) = text else {
+        return problem(format!("the value of `{key}` is not UTF-8 text"));
+    };
+    let value = read_value(&key, &text);
+    if key.is_of_plugin() && matches!(value, Value::Num(..) | Value::Bool(..)) {
+        sources.note_guess(key.clone(), text);
     }
-}
-
-impl Layer {
-    /// Adds one variable or flag; returns the problem with it.
-    fn set(
-        &mut self,
-        sources: &mut Sources,
-        key: KeyPath,
-        text: Option<String>,
-        origin: ValueOrigin,
-    ) -> Option<ConfigProblem> {
-        let problem = |text: String| Some(ConfigProblem { origin: origin.clone(), text });
-        if key.parts().len() > DEPTH_MAX {
-            return problem(format!("no key has more than {DEPTH_MAX} parts"));
-        }
-        let Some(text) = text else {
-            return problem(format!("the value of `{key}` is not UTF-8 text"));
-        };
-        let value = read_value(&key, &text);
-        if key.is_of_plugin() && matches!(value, Value::Num(..) | Value::Bool(..)) {
-            sources.note_guess(key.clone(), text);
-        }
-        if !insert(&mut self.dict, key.parts(), value) {
-            return problem(format!("`{}` is set both as a table and as a value", key.parent()));
-        }
-        sources.override_with(key, origin);
-        None
+    if !insert(dict, key.parts(), value) {
+        return problem(format!("`{}` is set both as a table and as a value", key.parent()));
     }
+    sources.override_with(key, origin);
+    None
 }
 
 /// Reads the text of a variable or flag: a list, table or string in TOML; a number, true or false, if the key has that

@@ -48,7 +48,10 @@ impl Sources {
         if faults.is_empty() {
             return Ok((sources, dict));
         }
-        Err(faults.into_iter().map(|(key, text)| sources.problem(&key, &text)).collect())
+        Err(faults
+            .into_iter()
+            .map(|(key, text)| ConfigProblem { origin: sources.origin(&key), text })
+            .collect())
     }
 
     /// Makes a problem of a fault of syntax. The parser's `Display` would print the line, which may hold a secret.
@@ -110,11 +113,6 @@ impl Sources {
     /// Returns the file, as it was given.
     pub(in crate::config) fn file(&self) -> &Path {
         &self.file
-    }
-
-    /// Makes a problem of the value at `key`; `text` names the key.
-    pub(in crate::config) fn problem(&self, key: &KeyPath, text: &str) -> ConfigProblem {
-        ConfigProblem { origin: self.origin(key), text: text.to_owned() }
     }
 
     /// Returns the offset of `key` in the file, which sorts the entries of a table as the user wrote them.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 mod access;
 mod callers;
 mod catalogue;
-mod variables;
 
 use crate::api::REMOTE_PATH;
-use crate::config::{AuthRules, Config, Secret};
+use crate::base::nearest;
+use crate::config::{COMMAND_LINE_VARIABLES, Config, Secret, ValueOrigin};
 
 impl Config {
     /// Returns warnings about values that are probably not intended, in one sentence each, without secrets.
@@ -101,27 +101,27 @@ impl Config {
 
     /// Warns of each file once, by the first key that names it.
     fn warn_of_open_files(&self, warnings: &mut Vec<String>) {
-        let rules = |table: &'static str, rules: &'_ AuthRules| -> Vec<(String, Secret)> {
-            let keys = rules.iter().flat_map(|(pattern, keys)| keys.iter().map(move |key| (pattern, key)));
-            keys.map(|(pattern, key)| (format!("{table}.rules.\"{pattern}\""), key.clone())).collect()
-        };
-        let mut placed = self.auth.as_ref().map(|auth| rules("auth", auth)).unwrap_or_default();
-        placed.extend(rules("plugins.proxy.auth", &self.proxy_auth));
-        let callers =
-            self.callers.iter().flat_map(|known| known.keys.iter().map(|key| (&known.caller.name, key)));
-        placed.extend(callers.map(|(name, key)| (format!("auth.callers.{name}.keys"), key.clone())));
-        let peers = self.proxy.peers.iter().filter_map(|peer| Some((&peer.url, peer.key.as_ref()?)));
-        placed
-            .extend(peers.map(|(url, key)| (format!("plugins.proxy.proxy_urls.\"{url}\".key"), key.clone())));
-        placed.extend(self.admin_tcp.iter().map(|tcp| ("admin.token".to_owned(), tcp.token.clone())));
         let mut named = BTreeSet::new();
-        for (place, key) in &placed {
-            if let Some(file) = key.open_file().filter(|file| named.insert(file.to_path_buf())) {
+        for (key, secret) in self.secrets() {
+            if let Some(file) = secret.open_file().filter(|file| named.insert(file.to_path_buf())) {
                 warnings.push(format!(
-                    "`{place}` is in file {}, which every user of this machine can read: chmod o-r",
+                    "`{key}` is in file {}, which every user of this machine can read: chmod o-r",
                     file.display()
                 ));
             }
+        }
+    }
+
+    /// Warns of variables with the prefix that resemble no key: a container image may have some of its own.
+    fn warn_of_variables(&self, warnings: &mut Vec<String>) {
+        for name in &self.stray_variables {
+            let nearest = nearest(name, COMMAND_LINE_VARIABLES, 1);
+            let nearest = nearest.first().filter(|known| strsim::osa_distance(name, known) <= 2);
+            let nearest = nearest.map_or_else(String::new, |known| format!("; the nearest is {known}"));
+            warnings.push(format!(
+                "{} resembles no key of the config, and is ignored{nearest}",
+                ValueOrigin::Variable(name.clone())
+            ));
         }
     }
 

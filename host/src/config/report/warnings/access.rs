@@ -7,7 +7,7 @@ use crate::config::{Access, Closed, Config, SealedCalls, Secret};
 pub(super) const KEY_BYTES_MIN: usize = 16;
 
 impl Config {
-    pub(in crate::config) fn warn_of_access(&self, warnings: &mut Vec<String>) {
+    pub(super) fn warn_of_access(&self, warnings: &mut Vec<String>) {
         let access = self.access();
         if let SealedCalls::Closed(why) = access.sealed() {
             let why = match why {

@@ -6,11 +6,11 @@ use crate::config::{Config, ConfiguredCaller, Secret};
 
 impl Config {
     /// Returns true if any caller has this key.
-    pub(in crate::config) fn is_key_of_caller(&self, key: &Secret) -> bool {
+    pub(super) fn is_key_of_caller(&self, key: &Secret) -> bool {
         self.callers.keys().any(|known| known == key)
     }
 
-    pub(in crate::config) fn warn_of_callers(&self, warnings: &mut Vec<String>) {
+    pub(super) fn warn_of_callers(&self, warnings: &mut Vec<String>) {
         for ConfiguredCaller { caller, keys, .. } in self.callers.iter() {
             let short = keys.iter().filter(|key| key.expose().len() < KEY_BYTES_MIN);
             warnings.extend(short.map(|_| {

@@ -5,7 +5,7 @@ use crate::config::catalogue::fits_header;
 use crate::config::{Config, ConfiguredPeer};
 
 impl Config {
-    pub(in crate::config) fn warn_of_catalogues(&self, warnings: &mut Vec<String>) {
+    pub(super) fn warn_of_catalogues(&self, warnings: &mut Vec<String>) {
         let Some((path, key)) = self.rule_of_catalogues() else { return };
         let asked: Vec<&ConfiguredPeer> =
             self.proxy.peers.iter().filter(|peer| self.asks_for_catalogue(peer)).collect();
