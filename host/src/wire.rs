@@ -22,7 +22,8 @@ mod request;
 mod response;
 mod writer;
 
-pub use check::{ARGUMENT_NAME_BYTES_MAX, ARGUMENTS_MAX, NESTING_MAX, check_arguments, check_value};
+pub use check::{ARGUMENT_NAME_BYTES_MAX, ARGUMENTS_MAX, check_arguments, check_value};
+pub use cipher::TAG_BYTES;
 pub use compression::Compression;
 pub use error::{DecodeError, KeyError, LimitReached, OpenError, Refusal, ResponseError};
 #[cfg(feature = "fuzzing")]
@@ -32,8 +33,9 @@ pub use exchange::{
     Limits, OpenedRequest, Plaintext, look_at_request, open_request, open_response, seal_request,
     seal_response, unknown_key,
 };
-pub use frame::{HEADER_BYTES, TAG_BYTES, VERSION};
+pub use frame::{HEADER_BYTES, VERSION};
 pub use keys::{KeyId, KeyRing, KeySet, generate_secret, key_id_text};
+pub use reader::NESTING_MAX;
 pub use replay::ReplayGuard;
 pub use request::{HOST_ID_BYTES_MAX, RequestEnvelope, RequestExtensions, TRACEPARENT_BYTES_MAX};
 pub use response::{By, ResponseEnvelope, ResponseExtensions, decode_failure, encode_failure};

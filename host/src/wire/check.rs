@@ -1,10 +1,8 @@
 //! Checks MessagePack that travels as bytes, so that its later decoders always succeed.
 
 use super::error::DecodeError;
-use super::reader::Reader;
+use super::reader::{NESTING_MAX, Reader};
 
-/// Most arrays and maps inside each other (WIRE.md, "Plaintext"), the outermost counted.
-pub const NESTING_MAX: usize = 64;
 /// Most arguments of one call: bounds the search for repeated names without allocating.
 pub const ARGUMENTS_MAX: usize = 256;
 /// Longest name of an argument in bytes, as for functions; it bounds the same search.

@@ -7,12 +7,13 @@ use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 
 use super::error::OpenError;
-use super::frame::TAG_BYTES;
 
 /// Length of a key in bytes.
 pub(super) const KEY_BYTES: usize = 32;
 /// Length of a nonce in bytes: long enough to be random for every message.
 pub(super) const NONCE_BYTES: usize = 24;
+/// Length of the tag in bytes.
+pub const TAG_BYTES: usize = 16;
 
 /// One key, ready for use; wiped when it is dropped (feature `zeroize` of `chacha20poly1305`).
 pub(super) struct Cipher(XChaCha20Poly1305);

@@ -3,8 +3,9 @@
 use bytes::BytesMut;
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
+use super::cipher::TAG_BYTES;
 use super::error::DecodeError;
-use super::frame::{HEADER_BYTES, TAG_BYTES};
+use super::frame::HEADER_BYTES;
 
 /// The compressed message, in error texts.
 const FIELD: &str = "the compressed message";

@@ -7,11 +7,11 @@ use bytes::BytesMut;
 
 use crate::base::RequestId;
 
-use super::check::NESTING_MAX;
 use super::compression::{Compression, EXPANSION_MAX, claimed_bytes, compress, decompress};
 use super::error::{DecodeError, OpenError, ResponseError};
 use super::frame::{Header, Kind, open, seal};
 use super::keys::{KeyId, KeyRing, KeySet};
+use super::reader::NESTING_MAX;
 use super::request::RequestEnvelope;
 use super::response::ResponseEnvelope;
 use super::writer::Writer;

@@ -20,14 +20,12 @@ use bytes::{Buf as _, BytesMut};
 
 use crate::base::RequestId;
 
-use super::cipher::{Cipher, NONCE_BYTES};
+use super::cipher::{Cipher, NONCE_BYTES, TAG_BYTES};
 use super::error::OpenError;
 use super::keys::KeyId;
 
 /// Length of the header in bytes; a frame under construction keeps as many free in front.
 pub const HEADER_BYTES: usize = 64;
-/// Length of the tag in bytes.
-pub const TAG_BYTES: usize = 16;
 /// The version of the wire that this host speaks.
 pub const VERSION: u8 = 1;
 

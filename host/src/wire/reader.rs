@@ -8,8 +8,10 @@ use std::ops::Range;
 
 use rmp::Marker;
 
-use super::check::NESTING_MAX;
 use super::error::DecodeError;
+
+/// Most arrays and maps inside each other (WIRE.md, "Plaintext"), the outermost counted.
+pub const NESTING_MAX: usize = 64;
 
 /// The head of one value, with its length or its whole content.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -9,9 +9,9 @@ use crate::base::{
     FunctionName, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Identity, InstanceId, RequestId,
 };
 
-use super::check::{NESTING_MAX, check_arguments};
+use super::check::check_arguments;
 use super::error::DecodeError;
-use super::reader::Reader;
+use super::reader::{NESTING_MAX, Reader};
 use super::writer::Writer;
 
 /// Longest host id in bytes.

@@ -4,9 +4,9 @@ use bytes::{Bytes, BytesMut};
 
 use crate::base::{ErrorCode, Failure, HostId, InstanceId, Outcome};
 
-use super::check::{NESTING_MAX, check_nested_value};
+use super::check::check_nested_value;
 use super::error::DecodeError;
-use super::reader::Reader;
+use super::reader::{NESTING_MAX, Reader};
 use super::request::{host_id, instance, keep};
 use super::writer::Writer;
 

@@ -4,7 +4,8 @@
 
 use rmp::Marker;
 
-use super::frame::{HEADER_BYTES, TAG_BYTES};
+use super::cipher::TAG_BYTES;
+use super::frame::HEADER_BYTES;
 
 /// A frame under construction: room for the header, then the plaintext so far.
 pub(super) struct Writer(Vec<u8>);

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::vectors::FrameVector;
 use super::*;
 use crate::base::{ErrorCode, Failure, FunctionName, InstanceId};
-use crate::wire::frame::{HEADER_BYTES, TAG_BYTES};
+use crate::wire::cipher::TAG_BYTES;
+use crate::wire::frame::HEADER_BYTES;
 use crate::wire::keys::generate_secret;
 use crate::wire::{By, RequestExtensions, ResponseExtensions};
 
