@@ -10,10 +10,12 @@ mod dispatch;
 mod idempotency;
 mod limited;
 mod next;
+mod not_found;
 mod offers;
 mod stack;
 mod until_deadline;
 
 pub use decision::{Decision, Target, decide};
-pub use dispatch::{PeerSet, Router, Routes, deadline_exceeded};
+pub use dispatch::{PeerSet, Router, Routes};
 pub use idempotency::outcomes::{OutcomeBounds, Outcomes};
+pub use until_deadline::deadline_exceeded;

@@ -1,6 +1,6 @@
 //! Carrying the decision out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -15,15 +15,17 @@ use super::decision::{self, Decision, Target, Ways, decide};
 use super::idempotency::outcomes::Outcomes;
 use super::until_deadline::{Running, UntilDeadline, bounded, in_time};
 use crate::base::{
-    ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Limiter, Outcome, Tasks,
-    nearest,
+    ConcurrencyLimit, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Limiter,
+    Outcome, Tasks,
 };
 use crate::config::Fallback;
-use crate::functions::{Function, Handler, Started, Table, Withdrawn};
-use crate::peers::{Peer, PeerSpec};
+use crate::functions::{Function, Handler, Started, Table};
+use crate::peers::{Offered, Peer, PeerSpec};
 
 /// Time that dropped calls have to end.
 const DROP_GRACE: Duration = Duration::from_secs(1);
+/// Maximum number of repeats that wait for their first call: the default number of calls that a host runs at once.
+pub(super) const JOINED_MAX: usize = 1024;
 
 /// Routes calls.
 pub struct Router {
@@ -98,7 +100,7 @@ impl Router {
             outcomes: Arc::default(),
             once_tasks: Tasks::default(),
             answer_bytes_max: AtomicUsize::new(usize::MAX),
-            joined: super::idempotency::joined(),
+            joined: Arc::new(Limiter::new(ConcurrencyLimit { in_flight_max: JOINED_MAX, queue_max: 0 })),
             stack_tasks: Tasks::default(),
             on_routes: OnceLock::new(),
             this: this.clone(),
@@ -157,6 +159,20 @@ impl Router {
         peers
     }
 
+    /// Returns the names of all functions that peers offer.
+    #[must_use]
+    pub fn offered_names(&self) -> BTreeSet<FunctionName> {
+        let routes = self.routes();
+        let catalogues = routes.all.peers.iter().filter_map(|peer| peer.offers());
+        catalogues.flat_map(|catalogue| catalogue.names().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Returns the description of a function by the first of these peers that offers it.
+    #[must_use]
+    pub fn offered(&self, name: &FunctionName, peers: &[Arc<Peer>]) -> Option<Arc<Offered>> {
+        peers.iter().find_map(|peer| peer.offered(name))
+    }
+
     /// Returns the memory of calls with idempotency keys.
     #[must_use]
     pub fn outcomes(&self) -> &Outcomes {
@@ -195,24 +211,6 @@ impl Router {
         let Decision { target, because, .. } = decision::explain(name, &table, ways);
         tracing::debug!(function = %name, request_id = %invocation.id, because = because.join("; "), "where the call runs");
         target
-    }
-
-    /// Begins a call of a function of this host.
-    fn run_here(
-        &self,
-        function: &Function,
-        invocation: Arc<Invocation>,
-        arguments: Bytes,
-        context: &mut Context<'_>,
-        begun: Instant,
-    ) -> Started {
-        // The function's time limit begins here: waiting for a permit is a part of it.
-        let invocation = invocation.within(function.timeout);
-        if super::stack::needs_its_own(&invocation) {
-            let Some(this) = self.this.upgrade() else { return stopping() };
-            return this.run_on_own_stack(invocation, arguments, context);
-        }
-        self.run_on_this_stack(function, invocation, arguments, context, begun)
     }
 
     /// Begins the call on the current stack.
@@ -273,37 +271,6 @@ impl Router {
         let start =
             move |context: &mut Context<'_>| self.run_here(&function, invocation, arguments, context, begun);
         crate::functions::run(start).await
-    }
-
-    /// Names similar functions, out of those visible to the caller.
-    pub(super) fn not_found(&self, invocation: &Invocation) -> Box<Failure> {
-        let name = &invocation.function;
-        let table = self.table.snapshot();
-        if let Some(Withdrawn { plugin, generation }) = table.withdrawn(name.as_str()) {
-            let now = match table.generation_of(plugin) {
-                Some(now) => format!("its generation {now} serves now"),
-                None => "it has no function here now".to_owned(),
-            };
-            let text = format!(
-                "there is no function `{name}` any more: plugin `{plugin}` had it last in its generation {generation}; {now}"
-            );
-            return Box::new(Failure::not_executed(ErrorCode::NotFound, text));
-        }
-        let routes = self.routes.load();
-        let local = table.sorted().into_values().map(|function| &function.name);
-        // The table lacks this name, so suggesting it from the config would not help.
-        let known = local.chain(routes.configured.keys()).filter(|known| *known != name);
-        let known = known.filter(|known| invocation.caller.may_see(known));
-        let offered =
-            super::offers::names_like(name, &routes.all.peers, |known| invocation.caller.may_see(known));
-        let known = known.chain(&offered).map(FunctionName::as_str);
-        let known: std::collections::BTreeSet<&str> = known.collect();
-        let near = nearest(name.as_str(), known, 3);
-        let text = match near.as_slice() {
-            [] => format!("there is no function `{name}`; GET /api/v1/functions lists what there is"),
-            near => format!("there is no function `{name}`; the nearest are `{}`", near.join("`, `")),
-        };
-        Box::new(Failure::not_executed(ErrorCode::NotFound, text))
     }
 
     /// Begins a call, without looking at its idempotency key.
@@ -388,11 +355,4 @@ fn refuse_share(function: &Function) -> Started {
     );
     function.stats.refuse(ErrorCode::Overloaded);
     refuse(ErrorCode::Overloaded, text)
-}
-
-/// The failure of a call of `function` whose body began and did not end in time.
-#[must_use]
-pub fn deadline_exceeded(function: &FunctionName) -> Box<Failure> {
-    let text = format!("function `{function}` did not end in time and was stopped");
-    Box::new(Failure::executed(ErrorCode::DeadlineExceeded, text))
 }

@@ -14,15 +14,12 @@ pub(super) mod outcomes;
 
 use super::Router;
 use super::decision::Target;
-use crate::base::{
-    Caller, ConcurrencyLimit, ErrorCode, Executed, Failure, Invocation, Limiter, Outcome, Permit, ServedBy,
-};
+use super::dispatch::JOINED_MAX;
+use crate::base::{Caller, ErrorCode, Executed, Failure, Invocation, Outcome, Permit, ServedBy};
 use crate::functions::{CallFuture, Started, run};
 use crate::peers::{NoPermit, PeerAnswer};
 use outcomes::{Lookup, RecordedOutcome, SentTo};
 
-/// Maximum number of repeats that wait for their first call: the default number of calls that a host runs at once.
-const JOINED_MAX: usize = 1024;
 /// The peer that may have run a call is not among the current peers of the function.
 const NOT_ASKED: &str =
     "an earlier call with this idempotency key may have run on a peer that is not asked any more";
@@ -122,11 +119,6 @@ async fn follow(mut told: watch::Receiver<Option<RecordedOutcome>>, served_by: S
         Ok(Some(told)) => take(told, &served_by),
         _ => Err(Box::new(Failure::new(ErrorCode::Cancelled, "the call was given up while it ran"))),
     }
-}
-
-/// Creates the permits of repeats that wait for the first call.
-pub(super) fn joined() -> Arc<Limiter> {
-    Arc::new(Limiter::new(ConcurrencyLimit { in_flight_max: JOINED_MAX, queue_max: 0 }))
 }
 
 fn nobody_more_joins() -> Box<Failure> {

@@ -1,11 +1,9 @@
 //! Functions that peers offer, for uses other than the decision.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Router;
 use crate::base::FunctionName;
-use crate::peers::{Offered, Peer};
+use crate::peers::Peer;
 
 /// Maximum number of names of peers that are compared with a missing one: a peer may have many, and long ones.
 const COMPARED_MAX: usize = 500;
@@ -30,22 +28,6 @@ pub(super) fn names_like(
         found.extend(catalogue.names().filter(is_like).take(left).cloned());
     }
     found
-}
-
-impl Router {
-    /// Returns the names of all functions that peers offer.
-    #[must_use]
-    pub fn offered_names(&self) -> BTreeSet<FunctionName> {
-        let routes = self.routes();
-        let catalogues = routes.all.peers.iter().filter_map(|peer| peer.offers());
-        catalogues.flat_map(|catalogue| catalogue.names().cloned().collect::<Vec<_>>()).collect()
-    }
-
-    /// Returns the description of a function by the first of these peers that offers it.
-    #[must_use]
-    pub fn offered(&self, name: &FunctionName, peers: &[Arc<Peer>]) -> Option<Arc<Offered>> {
-        peers.iter().find_map(|peer| peer.offered(name))
-    }
 }
 
 /// Returns true if each of these peers says that the function may run twice. A peer that lies speaks only for itself.

@@ -19,22 +19,41 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Router;
+use super::dispatch::stopping;
 use crate::base::{ErrorCode, Failure, Invocation, Outcome};
-use crate::functions::{Started, run};
+use crate::functions::{Function, Started, run};
 
 /// Number of nested calls that share a stack.
 const CALLS_ON_ONE_STACK: u64 = 8;
 
 /// Returns true if a call goes on with a stack of its own.
-pub(super) fn needs_its_own(invocation: &Invocation) -> bool {
+fn needs_its_own(invocation: &Invocation) -> bool {
     let is_deep = invocation.depth > 0 && invocation.depth.is_multiple_of(CALLS_ON_ONE_STACK);
     // The host runs calls in tasks; where there is none, the thread is a plugin's own.
     is_deep || tokio::task::try_id().is_none()
 }
 
 impl Router {
+    /// Begins a call of a function of this host.
+    pub(super) fn run_here(
+        &self,
+        function: &Function,
+        invocation: Arc<Invocation>,
+        arguments: Bytes,
+        context: &mut Context<'_>,
+        begun: Instant,
+    ) -> Started {
+        // The function's time limit begins here: waiting for a permit is a part of it.
+        let invocation = invocation.within(function.timeout);
+        if needs_its_own(&invocation) {
+            let Some(this) = self.this.upgrade() else { return stopping() };
+            return this.run_on_own_stack(invocation, arguments, context);
+        }
+        self.run_on_this_stack(function, invocation, arguments, context, begun)
+    }
+
     /// Begins a call that runs here as a task.
-    pub(super) fn run_on_own_stack(
+    fn run_on_own_stack(
         self: Arc<Self>,
         invocation: Arc<Invocation>,
         arguments: Bytes,

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
-use super::deadline_exceeded;
 use crate::base::{Deadline, ErrorCode, Failure, FunctionName, Outcome};
 use crate::functions::{CallFuture, CallStats, Started};
 
@@ -34,6 +33,13 @@ pub(super) fn in_time(
     }
     let text = format!("function `{function}` did not end in time, and what it gave later is dropped");
     Err(Box::new(Failure::executed(ErrorCode::DeadlineExceeded, text)))
+}
+
+/// The failure of a call of `function` whose body began and did not end in time.
+#[must_use]
+pub fn deadline_exceeded(function: &FunctionName) -> Box<Failure> {
+    let text = format!("function `{function}` did not end in time and was stopped");
+    Box::new(Failure::executed(ErrorCode::DeadlineExceeded, text))
 }
 
 /// Counts the end of a call that suspended, or its drop.
