@@ -20,6 +20,7 @@ mod hello;
 mod info;
 mod limit;
 mod offering;
+mod probes;
 mod spec;
 
 pub use call::{PeerAnswer, PeerResult};
@@ -27,11 +28,11 @@ pub use condition::Condition;
 pub use hello::{Binding, Responder};
 pub use info::{FetchResult, LastChecks, PeerInfo, ProbeResult};
 pub use limit::PeerLimit;
-pub use offering::Probes;
+pub use probes::Probes;
 pub use spec::{PeerSpec, Rank};
 
 use hello::ConnectionPool;
-use offering::ProbeTargets;
+use probes::ProbeTargets;
 
 /// The number of late answers that are waited for at once.
 const LATE_MAX: usize = 16;

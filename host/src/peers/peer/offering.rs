@@ -3,38 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Client, Destination, Peer, PeerInfo};
-use crate::api::{FUNCTIONS_PATH, READY_PATH};
+use super::probes::ProbeTargets;
+use super::{Peer, PeerInfo};
 use crate::base::{FunctionName, HostId};
-use crate::config::PeerUrl;
 use crate::peers::transport::{GetResponse, SendError};
 use crate::peers::{Catalogue, Cause, Offered, Reached, Timestamp};
-
-/// The requests besides calls that the config allows to make of a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Probes {
-    /// Hellos, which show who answers, as calls do.
-    pub hello: bool,
-    /// Requests for its catalogue.
-    pub catalogue: bool,
-    /// Requests whether it is ready.
-    pub readiness: bool,
-}
-
-/// The destinations of those requests.
-pub(in crate::peers) struct ProbeTargets {
-    pub(in crate::peers) catalogue: Destination,
-    pub(in crate::peers) readiness: Destination,
-}
-
-impl ProbeTargets {
-    pub(super) fn new(client: &Client, url: &PeerUrl) -> Self {
-        Self {
-            catalogue: client.destination(url.uri(FUNCTIONS_PATH)),
-            readiness: client.destination(url.uri(READY_PATH)),
-        }
-    }
-}
 
 impl Peer {
     /// The knowledge of it besides its calls.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::Peer;
+use super::answer::{AttemptError, AttemptResult, PeerAnswer, failed};
 use super::progress::AttemptProgress;
-use super::recorder::{AttemptError, CallRecorder};
-use super::{Peer, PeerAnswer, failed};
+use super::recorder::CallRecorder;
 use crate::base::{Deadline, ErrorCode, Executed, Failure, Invocation, milliseconds};
 use crate::peers::Cause;
 use crate::peers::peer::hello::{
@@ -23,17 +24,6 @@ const SUCCESSORS_MAX: u32 = 3;
 
 /// The maximum number of times that an unsent call is sealed for another connection: all idle ones may be closed.
 const CLOSED_MAX: usize = IDLE_MAX + 1;
-
-/// The result of an attempt.
-#[derive(Debug)]
-pub(super) enum AttemptResult {
-    /// A sealed answer from a process that may give it, or the failure that stands for an answer without proof.
-    Answered(Box<ResponseEnvelope>),
-    /// The URL leads back to this process.
-    Itself,
-    /// The peer is well, and the call was given up before it was sent.
-    GivenUp,
-}
 
 impl Peer {
     /// Calls `invocation.function` there.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::answer::AttemptError;
 use super::failures::{refused, unsent};
-use super::recorder::AttemptError;
 use super::{Peer, PeerLimit};
 use crate::base::{ErrorCode, Failure, RequestId};
 use crate::peers::Cause;

@@ -1,6 +1,6 @@
 //! The failures of calls without a sealed answer, for this host and for callers.
 
-use super::PeerAnswer;
+use super::answer::PeerAnswer;
 use crate::base::{ErrorCode, Executed, Failure, FunctionName};
 use crate::peers::Cause;
 use crate::peers::transport::{HttpAnswer, SendError};

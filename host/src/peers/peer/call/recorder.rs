@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::AttemptResult;
-use super::{Peer, PeerAnswer};
+use super::Peer;
+use super::answer::{AttemptError, AttemptResult, PeerAnswer};
 use crate::base::{ErrorCode, Executed, Failure, Outcome};
 use crate::peers::{BreakerPermit, Cause, Cure, Reached, Timestamp};
 
@@ -21,15 +21,6 @@ pub(super) struct CallRecorder<'a> {
     /// The reason why there is no sealed answer.
     cause: Option<Cause>,
     ended: bool,
-}
-
-/// An attempt without a sealed answer.
-#[derive(Debug)]
-pub(in super::super) struct AttemptError {
-    pub(in super::super) failure: Box<Failure>,
-    pub(in super::super) cause: Cause,
-    /// It does not count against the peer.
-    pub(in super::super) not_the_peers_fault: bool,
 }
 
 impl<'a> CallRecorder<'a> {
