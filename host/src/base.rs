@@ -6,10 +6,12 @@ mod caller;
 mod clock;
 mod code;
 mod date;
+mod deadline;
 mod digest;
 mod duration;
 mod executed;
 mod failure;
+mod hops;
 mod host_permit;
 mod identity;
 mod inherited_permits;
@@ -30,16 +32,16 @@ pub use caller::{
 pub use clock::Clock;
 pub use code::ErrorCode;
 pub use date::rfc3339;
+pub use deadline::Deadline;
 pub use digest::{Digest, Hex, InvalidDigest};
 pub use duration::{jittered, milliseconds};
 pub use executed::Executed;
 pub use failure::Failure;
+pub use hops::{DEPTH_MAX, HOPS_MAX, HostId};
 pub use host_permit::{Away, HostPermit};
 pub use identity::{Identity, InstanceId, SentHello};
 pub use inherited_permits::InheritedPermits;
-pub use invocation::{
-    DEPTH_MAX, Deadline, Guards, HOPS_MAX, HostId, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy,
-};
+pub use invocation::{Guards, IDEMPOTENCY_KEY_BYTES_MAX, Invocation, RequestId, ServedBy};
 pub use limiter::{AcquireError, ConcurrencyLimit, Limiter, Needs, Permit, Permits};
 pub use lock::{Mutex, MutexGuard, RwLock};
 pub use log::{flush_log, set_log_flush};

@@ -4,21 +4,13 @@ use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::Hex;
-use super::{Caller, Credential, FunctionName, HostPermit, InheritedPermits};
+use super::{Caller, Credential, Deadline, FunctionName, Hex, HostId, HostPermit, InheritedPermits};
 
-/// Most hosts that one call may pass through (WIRE.md, field 3 of a request).
-pub const HOPS_MAX: usize = 16;
-/// Most calls that one call is made within, over all hosts: each of them waits for the next (WIRE.md, extension `depth`).
-///
-/// Real chains are a few calls deep. This many fit into the memory of a process many times over; `router/stack.rs` says
-/// why they fit onto its stacks.
-pub const DEPTH_MAX: u64 = 64;
 /// Longest idempotency key in bytes (WIRE.md, field 5 of a request).
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
 
@@ -43,27 +35,6 @@ impl fmt::Display for RequestId {
 impl fmt::Debug for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-/// Id of a host, as `host_id` in its config; cheap to clone.
-pub type HostId = Arc<str>;
-
-/// The point in time by which a call has ended; it only ever moves closer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline(pub Instant);
-
-impl Deadline {
-    /// So far from now; capped at a day, so that no sum overflows.
-    #[must_use]
-    pub fn after(duration: Duration) -> Self {
-        Self(Instant::now() + duration.min(Duration::from_secs(86_400)))
-    }
-
-    /// Returns the time that is left; `None` once it has passed.
-    #[must_use]
-    pub fn remaining(self) -> Option<Duration> {
-        self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 }
 

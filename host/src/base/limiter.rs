@@ -9,16 +9,16 @@
 //! While no call waits, taking a permit and returning it cost one atomic operation each. The queue is locked only if
 //! a call needs two permits, finds none, or gives back one that a call waits for.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-mod queue;
+use tokio::sync::oneshot;
 
-pub use queue::{Needs, Permits};
+use super::{Counter, Mutex};
 
-use super::{Counter, Deadline};
-use queue::WaitQueue;
+mod acquire;
 
 /// Stands for no limit.
 const UNLIMITED: usize = usize::MAX;
@@ -148,45 +148,11 @@ impl Limiter {
         self.rejected.count();
     }
 
-    /// Takes a permit, if one is free.
-    #[must_use]
-    pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
-        if self.wanted.load(SeqCst) == 0 && self.take() {
-            return Some(Permit(Arc::clone(self)));
-        }
-        let Permits([permit, _]) = Permits::try_acquire([Some(self), None])?;
-        permit
-    }
-
     /// Takes a permit, also beyond the limit: the next calls wait until fewer are taken than it allows.
     #[must_use]
     pub fn acquire_anyway(self: &Arc<Self>) -> Permit {
         self.running.fetch_add(1, SeqCst);
         Permit(Arc::clone(self))
-    }
-
-    /// Takes a permit, at once or after waiting in the queue, until the deadline.
-    ///
-    /// # Errors
-    /// [`AcquireError`].
-    ///
-    /// # Cancel safety
-    /// Dropping it leaves the queue.
-    pub async fn acquire(self: &Arc<Self>, deadline: Deadline) -> Result<Permit, AcquireError> {
-        if let Some(permit) = self.try_acquire() {
-            return Ok(permit);
-        }
-        match Permits::acquire([Some(self), None], deadline).await {
-            Ok(Permits([Some(permit), _])) => Ok(permit),
-            // It was asked for, so there is one.
-            Ok(Permits([None, _])) => Ok(self.acquire_anyway()),
-            Err((_, why)) => Err(why),
-        }
-    }
-
-    /// Returns true if one more call may join the queue.
-    fn may_wait(&self) -> bool {
-        self.waiting() < self.queue_max.load(Relaxed)
     }
 
     fn take(&self) -> bool {
@@ -221,6 +187,93 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, SeqCst);
         self.0.grant_if_wanted();
+    }
+}
+
+/// The permits of one call: of one limiter or of two.
+#[derive(Debug)]
+pub struct Permits([Option<Permit>; 2]);
+
+/// The limiters that a call needs a permit of; two of them share a queue.
+pub type Needs<'a> = [Option<&'a Arc<Limiter>>; 2];
+
+impl Permits {
+    fn taken(needs: Needs<'_>) -> Self {
+        Self(needs.map(|need| need.cloned().map(Permit)))
+    }
+}
+
+/// Calls that wait, for permits of one limiter or of several.
+#[derive(Debug, Default)]
+struct WaitQueue(Mutex<Waiters>);
+
+#[derive(Debug, Default)]
+struct Waiters {
+    /// In the order of their tickets.
+    waiters: VecDeque<Waiter>,
+    next_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    limiters: [Option<Arc<Limiter>>; 2],
+    /// Index of the limiter that had no room.
+    full: usize,
+    grant: oneshot::Sender<Permits>,
+}
+
+impl WaitQueue {
+    /// Hands permits to the calls that wait and now have room, in order.
+    fn grant(&self) {
+        // Without the lock: a call that has gone gives its permits back, which comes here again.
+        while let Some((permits, grant)) = self.next() {
+            drop(grant.send(permits));
+        }
+    }
+
+    fn next(&self) -> Option<(Permits, oneshot::Sender<Permits>)> {
+        let mut locked = self.0.lock();
+        let index = locked.waiters.iter().position(|waiter| take_all(waiter.needs()).is_ok())?;
+        let waiter = locked.waiters.remove(index)?;
+        waiter.leave();
+        Some((Permits::taken(waiter.needs()), waiter.grant))
+    }
+}
+
+impl Waiter {
+    fn needs(&self) -> Needs<'_> {
+        self.limiters.each_ref().map(Option::as_ref)
+    }
+
+    fn leave(&self) {
+        let needs = self.needs();
+        unwant(needs);
+        if let Some(limiter) = needs[self.full] {
+            limiter.waiting.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// Takes a permit of each, or none; fails with the index of the one that has no room. The queue is locked.
+fn take_all(needs: Needs<'_>) -> Result<(), usize> {
+    let [one, other] = needs;
+    if one.is_some_and(|one| !one.take()) {
+        return Err(0);
+    }
+    if other.is_some_and(|other| !other.take()) {
+        // A call that finds it taken just now looks again when it has the lock.
+        if let Some(one) = one {
+            one.running.fetch_sub(1, SeqCst);
+        }
+        return Err(1);
+    }
+    Ok(())
+}
+
+fn unwant(needs: Needs<'_>) {
+    for limiter in needs.into_iter().flatten() {
+        limiter.wanted.fetch_sub(1, SeqCst);
     }
 }
 

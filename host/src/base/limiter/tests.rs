@@ -3,7 +3,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::*;
-use crate::base::InheritedPermits;
+use crate::base::{Deadline, InheritedPermits};
 
 const LONG: Duration = Duration::from_secs(5);
 
