@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use framex_host::config::{Config, Environment, Overrides};
-use framex_host::http::admin::{Token, comes_in};
+use framex_host::http::admin::{AdminToken, comes_in};
 use framex_host::http::comes_in_without_key;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
@@ -16,8 +16,8 @@ use libfuzzer_sys::fuzz_target;
 const TOKEN: &str = "0123456789abcdef";
 const NAME: &str = "api.test";
 
-fn token() -> Token {
-    static FOUND: OnceLock<Token> = OnceLock::new();
+fn token() -> AdminToken {
+    static FOUND: OnceLock<AdminToken> = OnceLock::new();
     let read = || {
         let text = format!("[admin]\nlisten = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n");
         let path = Path::new("/nonexistent/config.toml");

@@ -37,14 +37,7 @@ pub(super) async fn first(reloader: &Reloader, findings: &mut Findings) {
 
 /// Applies results until the host stops.
 pub(super) async fn run(reloader: Arc<Reloader>, mut findings: Findings, tasks: Tasks) {
-    loop {
-        let discovered = tokio::select! {
-            () = tasks.token().cancelled() => None,
-            discovered = findings.recv() => discovered,
-        };
-        match discovered {
-            Some(discovered) => reloader.take(discovered),
-            None => return,
-        }
+    while let Some(Some(discovered)) = tasks.token().run_until_cancelled(findings.recv()).await {
+        reloader.take(discovered);
     }
 }

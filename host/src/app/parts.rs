@@ -6,14 +6,14 @@ use tokio::sync::watch;
 
 use super::active::ActiveConfig;
 use super::watched_paths::WatchedPaths;
-use crate::http::admin::Token;
+use crate::http::admin::AdminToken;
 use crate::http::{Policy, Service, Tls};
 
 /// The running parts.
 pub(super) struct Parts {
     pub(super) service: Arc<Service>,
     /// The token of the admin API over TCP, if it is served.
-    pub(super) admin_token: Option<Token>,
+    pub(super) admin_token: Option<AdminToken>,
     /// The certificate of the public listener, if it speaks TLS.
     pub(super) tls: Option<Tls>,
     pub(super) watched: watch::Sender<WatchedPaths>,

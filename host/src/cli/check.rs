@@ -146,7 +146,7 @@ fn plugin_json(status: &PluginView) -> Value {
     json!({ "name": name, "version": version, "file": file, "sha256": sha256, "functions": functions })
 }
 
-fn text(config: &Config, statuses: &[PluginView], keys: &[keys::Listed]) -> String {
+fn text(config: &Config, statuses: &[PluginView], keys: &[keys::ListedKey]) -> String {
     let mut rows = Vec::new();
     for status in statuses {
         for function in &status.functions {

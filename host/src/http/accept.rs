@@ -42,11 +42,7 @@ impl Listener for UnixListener {
 /// Accepts the next connection; nothing once `stopping` is cancelled.
 pub(super) async fn next<L: Listener>(listener: &L, stopping: &CancellationToken) -> Option<L::Accepted> {
     loop {
-        let accepted = tokio::select! {
-            () = stopping.cancelled() => return None,
-            accepted = listener.next() => accepted,
-        };
-        match accepted {
+        match stopping.run_until_cancelled(listener.next()).await? {
             Ok(accepted) => return Some(accepted),
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");

@@ -13,7 +13,7 @@ mod tcp;
 mod views;
 mod who;
 
-pub use gate::Token;
+pub use gate::AdminToken;
 pub use socket::{bind, serve};
 pub use state::{Admin, HostRefusal, ReloadHost};
 pub use tcp::Tcp;
@@ -33,6 +33,6 @@ where
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 #[must_use]
-pub fn comes_in<B>(port: u16, token: Token, request: &http::Request<B>) -> bool {
+pub fn comes_in<B>(port: u16, token: AdminToken, request: &http::Request<B>) -> bool {
     gate::Gate::new(port, token).check(request).is_ok()
 }

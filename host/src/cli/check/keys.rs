@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::output::table;
 
 /// A key that seals or opens frames.
-pub(super) struct Listed {
+pub(super) struct ListedKey {
     /// The path, peer or caller that it is for.
     of: String,
     usage: &'static str,
@@ -16,10 +16,10 @@ pub(super) struct Listed {
 }
 
 /// Derives the id of each key; a passphrase takes some tens of milliseconds.
-pub(super) fn list(config: &Config) -> Result<Vec<Listed>, KeyError> {
+pub(super) fn list(config: &Config) -> Result<Vec<ListedKey>, KeyError> {
     let listed = |of: String, usage, secret: &Secret| {
         let id = key_id_text(KeySet::derive(secret.expose())?.id());
-        Ok(Listed { of, usage, id })
+        Ok(ListedKey { of, usage, id })
     };
     let seals = |place: usize| if place == 0 { "seals and opens" } else { "opens" };
     let rule = config.sealing_secrets().iter().enumerate();
@@ -32,15 +32,16 @@ pub(super) fn list(config: &Config) -> Result<Vec<Listed>, KeyError> {
     rule.chain(peers).chain(callers).collect()
 }
 
-pub(super) fn to_json(keys: &[Listed]) -> Value {
-    keys.iter().map(|Listed { of, usage, id }| json!({ "of": of, "use": usage, "id": id })).collect()
+pub(super) fn to_json(keys: &[ListedKey]) -> Value {
+    keys.iter().map(|ListedKey { of, usage, id }| json!({ "of": of, "use": usage, "id": id })).collect()
 }
 
 /// A table; nothing where there are no keys.
-pub(super) fn text(keys: &[Listed]) -> String {
+pub(super) fn text(keys: &[ListedKey]) -> String {
     if keys.is_empty() {
         return String::new();
     }
-    let rows = keys.iter().map(|Listed { of, usage, id }| vec![of.clone(), (*usage).to_owned(), id.clone()]);
+    let rows =
+        keys.iter().map(|ListedKey { of, usage, id }| vec![of.clone(), (*usage).to_owned(), id.clone()]);
     format!("\n\n{}", table(&["KEY OF", "USE", "KEY ID"], rows))
 }

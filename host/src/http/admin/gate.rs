@@ -20,14 +20,14 @@ use crate::http::response::Problem;
 const HTTP_PORT: u16 = 80;
 
 /// The token that every request must carry; a reload of the config replaces it.
-pub type Token = Arc<ArcSwap<Secret>>;
+pub type AdminToken = Arc<ArcSwap<Secret>>;
 
 /// The checks of a request over TCP.
 #[derive(Debug)]
 pub(super) struct Gate {
     /// The port of the listener.
     port: u16,
-    token: Token,
+    token: AdminToken,
 }
 
 /// The reason for which a request is refused.
@@ -63,7 +63,7 @@ impl GateError {
 }
 
 impl Gate {
-    pub(super) fn new(port: u16, token: Token) -> Self {
+    pub(super) fn new(port: u16, token: AdminToken) -> Self {
         Self { port, token }
     }
 

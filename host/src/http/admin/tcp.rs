@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connections;
-use super::gate::{Gate, GateError, Token};
+use super::gate::{AdminToken, Gate, GateError};
 use super::routes;
 use super::seats::Seat;
 use super::state::Admin;
@@ -32,7 +32,7 @@ pub struct Tcp {
     listener: TcpListener,
     address: SocketAddr,
     gate: Gate,
-    token: Token,
+    token: AdminToken,
 }
 
 impl Tcp {
@@ -49,7 +49,7 @@ impl Tcp {
 
     /// Returns the token that every request must carry.
     #[must_use]
-    pub fn token(&self) -> Token {
+    pub fn token(&self) -> AdminToken {
         Arc::clone(&self.token)
     }
 

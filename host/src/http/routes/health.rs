@@ -45,7 +45,7 @@ pub(crate) enum Detail {
 /// A disk that does not answer is a warning: calls do not need it.
 pub(crate) async fn ready(service: &Arc<Service>, detail: Detail) -> Response {
     let with_disk = look(service, move |service| {
-        let seen = Findings {
+        let seen = ReadyInputs {
             failures: service.plugins.failures(),
             statuses: service.plugins.statuses(),
             gap: service.in_force.gap(),
@@ -55,7 +55,7 @@ pub(crate) async fn ready(service: &Arc<Service>, detail: Detail) -> Response {
     });
     with_disk.await.unwrap_or_else(|_| {
         let statuses = service.plugins.loaded();
-        said(service, detail, Findings { failures: Vec::new(), statuses, gap: None, is_all: false })
+        said(service, detail, ReadyInputs { failures: Vec::new(), statuses, gap: None, is_all: false })
     })
 }
 
@@ -88,7 +88,7 @@ pub(crate) async fn look<T: Send + 'static>(
 }
 
 /// The inputs of `/ready`.
-struct Findings {
+struct ReadyInputs {
     failures: Vec<FailedPlugin>,
     statuses: Vec<PluginView>,
     gap: Option<ConfigGap>,
@@ -96,8 +96,8 @@ struct Findings {
     is_all: bool,
 }
 
-fn said(service: &Service, detail: Detail, seen: Findings) -> Response {
-    let Findings { failures, statuses, gap, is_all } = seen;
+fn said(service: &Service, detail: Detail, seen: ReadyInputs) -> Response {
+    let ReadyInputs { failures, statuses, gap, is_all } = seen;
     let failed = |FailedPlugin { plugin, reason, since, .. }| match detail {
         Detail::Names => FailedPlugin { plugin, ..FailedPlugin::default() },
         Detail::Reasons => FailedPlugin { plugin, step: None, reason, since },
