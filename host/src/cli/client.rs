@@ -58,30 +58,22 @@ pub(crate) fn functions(config: &Path, target: &HostFlags, output: Output) -> Re
 
 /// Returns the arguments: written out, from a file, or from the standard input.
 fn arguments(said: &str) -> Result<Bytes, CommandError> {
-    let (json, from) = match said.strip_prefix('@') {
-        Some(file) => {
-            let open = std::fs::File::open(file);
-            (open.and_then(read).map_err(|error| (file.to_owned(), error)), format!("{file} has"))
-        }
-        None if said == "-" => {
-            let read = read(std::io::stdin().lock());
-            (read.map_err(|error| ("standard input".to_owned(), error)), "standard input has".to_owned())
-        }
-        None => (Ok(said.as_bytes().to_vec()), "this is".to_owned()),
+    let (json, source) = match said.strip_prefix('@') {
+        Some(file) => (std::fs::File::open(file).and_then(read), file),
+        None if said == "-" => (read(std::io::stdin().lock()), "standard input"),
+        None => (Ok(said.as_bytes().to_vec()), "the value"),
     };
-    let json =
-        json.map_err(|(what, error)| CommandError::usage(format!("--json: {what} cannot be read: {error}")))?;
+    let refuse = |what: &str| CommandError::usage(format!("--json: {source} {what}"));
+    let json = json.map_err(|error| refuse(&format!("cannot be read: {error}")))?;
     // The host takes no arguments for none: here, a program before this one most likely failed.
     if json.trim_ascii().is_empty() {
-        return Err(CommandError::usage(format!("--json: {from} no JSON: write {{}} for no arguments")));
+        return Err(refuse("is empty: write {} for no arguments"));
     }
     let is_object = json.trim_ascii_start().first() == Some(&b'{');
     match serde_json::from_slice::<IgnoredAny>(&json) {
         Ok(_) if is_object => Ok(json.into()),
-        Ok(_) => {
-            Err(CommandError::usage(format!("--json: {from} no object of named arguments, as {{\"id\": 7}}")))
-        }
-        Err(error) => Err(CommandError::usage(format!("--json: {from} no JSON: {error}"))),
+        Ok(_) => Err(refuse("is not an object of named arguments, such as {\"id\": 7}")),
+        Err(error) => Err(refuse(&format!("is not JSON: {error}"))),
     }
 }
 

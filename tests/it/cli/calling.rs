@@ -39,18 +39,22 @@ fn arguments_that_are_not_json_are_bad_usage_and_call_nothing() {
         command.args(["call", "misbehave.functions.counts", "--json", said, "--url", &host.url()]);
         run_to_end(command.current_dir(host.folder()).stdin(input))
     };
-    let none = "no JSON: write {} for no arguments\n";
-    check(&call("", Stdio::null()), 2, "", &format!("error: --json: this is {none}"));
+    let empty = "is empty: write {} for no arguments\n";
+    check(&call("", Stdio::null()), 2, "", &format!("error: --json: the value {empty}"));
     // As in `false | framex-host call NAME --json -`.
-    check(&call("-", Stdio::null()), 2, "", &format!("error: --json: standard input has {none}"));
-    check(&call("@empty.json", Stdio::null()), 2, "", &format!("error: --json: empty.json has {none}"));
+    check(&call("-", Stdio::null()), 2, "", &format!("error: --json: standard input {empty}"));
+    check(&call("@empty.json", Stdio::null()), 2, "", &format!("error: --json: empty.json {empty}"));
     for broken in ["{'a'", "{", "{\"a\": 1} x", "nonsense"] {
         let exit = call(broken, Stdio::null());
         assert_eq!((exit.code, exit.stdout.as_str()), (Some(2), ""), "{broken}");
-        assert!(exit.stderr.starts_with("error: --json: this is no JSON: "), "{broken}: {}", exit.stderr);
+        assert!(
+            exit.stderr.starts_with("error: --json: the value is not JSON: "),
+            "{broken}: {}",
+            exit.stderr
+        );
     }
     for other in ["[1]", "7", "null", "\"text\""] {
-        let expected = "error: --json: this is no object of named arguments, as {\"id\": 7}\n";
+        let expected = "error: --json: the value is not an object of named arguments, such as {\"id\": 7}\n";
         check(&call(other, Stdio::null()), 2, "", expected);
     }
     check(&call("{}", Stdio::null()), 0, "1\n", "");
