@@ -4,7 +4,7 @@
 mod circles;
 mod sources;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use circles::Circle;
@@ -135,6 +135,28 @@ fn files_of_a_module_use_each_other_in_one_direction() {
     let circles = circles::find(&Host::read(&sources("host/src")));
     let shown = circles.iter().map(Circle::to_string).collect::<String>();
     assert!(circles.is_empty(), "\n{shown}");
+}
+
+/// One name, one meaning: associated types and modules of tests aside.
+#[test]
+fn no_two_types_of_the_host_have_one_name() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for Source { path, text } in sources("host/src") {
+        let file = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        for item in file.items {
+            let name = match item {
+                syn::Item::Struct(item) => item.ident,
+                syn::Item::Enum(item) => item.ident,
+                syn::Item::Union(item) => item.ident,
+                syn::Item::Trait(item) => item.ident,
+                syn::Item::Type(item) => item.ident,
+                _ => continue,
+            };
+            places.entry(name.to_string()).or_default().push(path.clone());
+        }
+    }
+    places.retain(|_, places| places.len() > 1);
+    assert!(places.is_empty(), "{places:#?}");
 }
 
 #[test]

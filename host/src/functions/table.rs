@@ -81,12 +81,12 @@ pub struct NameTaken {
 pub struct Table {
     current: ArcSwap<Snapshot>,
     /// The records that outlive functions. Held while a new snapshot is made from the current one.
-    publishing: Mutex<Book>,
+    publishing: Mutex<TableState>,
 }
 
 /// Records by name that pass from generation to generation.
 #[derive(Debug, Default)]
-struct Book {
+struct TableState {
     /// Counts of the calls of each name that was ever published, at most [`COUNTED_MAX`].
     counted: HashMap<FunctionName, Arc<CallStats>>,
     limits: LimitBook,
@@ -155,7 +155,7 @@ impl Table {
         self.book().limits.shown()
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, TableState> {
         self.publishing.lock()
     }
 

@@ -138,7 +138,7 @@ struct Document<'a> {
 }
 
 #[derive(Deserialize)]
-struct Entry<'a> {
+struct ListedFunction<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     #[serde(borrow)]
@@ -164,7 +164,7 @@ struct Functions {
 }
 
 impl Functions {
-    fn take(&mut self, entry: Entry<'_>) {
+    fn take(&mut self, entry: ListedFunction<'_>) {
         let name = FunctionName::new(&entry.name);
         if entry.runs != "local" {
             self.elsewhere.extend(name);
@@ -207,7 +207,7 @@ impl<'de> Deserialize<'de> for Functions {
             fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Functions, A::Error> {
                 let mut functions = Functions::default();
                 let mut seen = 0;
-                while let Some(entry) = entries.next_element::<Entry<'de>>()? {
+                while let Some(entry) = entries.next_element::<ListedFunction<'de>>()? {
                     seen += 1;
                     if seen > FUNCTIONS_MAX {
                         functions.too_many = true;

@@ -29,7 +29,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The end of calling peers.
-enum Ended {
+enum AttemptsEnd {
     /// With this outcome.
     With(Outcome),
     /// The call runs here.
@@ -39,7 +39,7 @@ enum Ended {
 /// The result of one round over all available peers.
 enum Round {
     /// The call has ended.
-    Ended(Ended),
+    Ended(AttemptsEnd),
     /// No peer is left to ask, and none is worth waiting for.
     Over,
     /// Time may help; no peer is available before that moment.
@@ -57,16 +57,16 @@ struct Attempts<'a> {
     executed: Executed,
     /// The host that ran the last such attempt: another peer may have refused the call after that.
     ran_on: Option<HostId>,
-    /// Peers that reported a loop. Waiting would not change that.
+    /// Peers that reported a loop. PeerWait would not change that.
     circles: Vec<Arc<Peer>>,
     last: Option<Box<Failure>>,
     last_was_told: bool,
     pause: Duration,
-    waiting: Option<Waiting>,
+    waiting: Option<PeerWait>,
 }
 
 /// A call that waits for a peer to come back.
-struct Waiting {
+struct PeerWait {
     /// The start of the first wait.
     since: Instant,
     /// A permit for waiting; `None` while an attempt is made.
@@ -108,8 +108,8 @@ impl Router {
         let Attempts { invocation, arguments, executed, ran_on, .. } = attempts;
         let served_by = invocation.served_by.clone();
         let outcome = match ended {
-            Ended::With(outcome) => outcome,
-            Ended::Here => self.call_here(invocation, arguments).await,
+            AttemptsEnd::With(outcome) => outcome,
+            AttemptsEnd::Here => self.call_here(invocation, arguments).await,
         };
         if outcome.as_ref().is_err_and(|failure| failure.executed != Executed::Yes) {
             ran_on.into_iter().for_each(|host| served_by.set(host));
@@ -125,7 +125,7 @@ impl Router {
 
 impl Attempts<'_> {
     /// Asks peers, round by round, while that may help.
-    async fn make(&mut self, peers: Vec<Arc<Peer>>) -> Ended {
+    async fn make(&mut self, peers: Vec<Arc<Peer>>) -> AttemptsEnd {
         let mut peers = peers;
         loop {
             peers.retain(|peer| !self.circles.iter().any(|circle| Arc::ptr_eq(circle, peer)));
@@ -144,7 +144,7 @@ impl Attempts<'_> {
             // Decided again: other peers may be known by now.
             match self.router.target_of(&self.invocation) {
                 Target::Peers(now) => peers = now,
-                Target::Local(_) => return Ended::Here,
+                Target::Local(_) => return AttemptsEnd::Here,
                 Target::Pending(_) | Target::Nowhere => return self.give_up(),
             }
         }
@@ -156,7 +156,7 @@ impl Attempts<'_> {
         loop {
             let now = Instant::now();
             match next(&left, &self.invocation, now) {
-                Next::Here => return Round::Ended(Ended::Here),
+                Next::Here => return Round::Ended(AttemptsEnd::Here),
                 Next::Peer(place, permit) => {
                     let peer = left.swap_remove(place);
                     if !self.may_attempt(now) {
@@ -199,7 +199,7 @@ impl Attempts<'_> {
     }
 
     /// Makes the call at one peer. If it failed and may be made elsewhere, returns the cure.
-    async fn ask(&mut self, peer: &Arc<Peer>, permit: PeerPermit) -> Result<Cure, Ended> {
+    async fn ask(&mut self, peer: &Arc<Peer>, permit: PeerPermit) -> Result<Cure, AttemptsEnd> {
         let invocation = Arc::clone(&self.invocation);
         let Invocation { function, id, .. } = &*invocation;
         self.made += 1;
@@ -237,12 +237,12 @@ impl Attempts<'_> {
             }
             PeerAnswer::Outcome(outcome, served_by) => {
                 served_by.filter(|_| ran).into_iter().for_each(|host| invocation.served_by.set(host));
-                Err(Ended::With(outcome))
+                Err(AttemptsEnd::With(outcome))
             }
             PeerAnswer::Itself => {
                 self.router.tell_routes();
                 if self.router.has(function) {
-                    return Err(Ended::Here);
+                    return Err(AttemptsEnd::Here);
                 }
                 self.last = Some(self.router.not_found(&invocation));
                 Ok(cure)
@@ -262,7 +262,7 @@ impl Attempts<'_> {
             return false;
         }
         let now = Instant::now();
-        let waiting = self.waiting.get_or_insert(Waiting { since: now, permit: None });
+        let waiting = self.waiting.get_or_insert(PeerWait { since: now, permit: None });
         let until = waiting.since + longest;
         if now >= until {
             peers.iter().for_each(|peer| peer.limit(PeerLimit::WaitTime));
@@ -288,14 +288,16 @@ impl Attempts<'_> {
     }
 
     /// Handles a call that no peer ran: it runs here if that is configured, and it may.
-    fn give_up(&mut self) -> Ended {
+    fn give_up(&mut self) -> AttemptsEnd {
         let Self { invocation, executed, is_idempotent, last, .. } = self;
         let is_safe = *executed == Executed::No || *is_idempotent;
         if is_safe && self.router.falls_back(invocation) {
             tracing::warn!(function = %invocation.function, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
-            return Ended::Here;
+            return AttemptsEnd::Here;
         }
-        Ended::With(Err(last.take().unwrap_or_else(|| paused(&invocation.function, &[], Duration::ZERO))))
+        AttemptsEnd::With(Err(last
+            .take()
+            .unwrap_or_else(|| paused(&invocation.function, &[], Duration::ZERO))))
     }
 }
 

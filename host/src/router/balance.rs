@@ -11,7 +11,7 @@ const CLEARLY_MORE: f64 = 2.0;
 
 /// A peer that may be asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Candidate {
+pub(super) struct PeerCandidate {
     /// Lower ones come first.
     pub(super) priority: u8,
     /// Above 0.
@@ -22,7 +22,7 @@ pub(super) struct Candidate {
 
 /// The place of the peer that a call goes to; nothing if there is none. `chances` are two numbers from 0 to 1.
 #[must_use]
-pub(super) fn pick(candidates: &[Candidate], chances: (f64, f64)) -> Option<usize> {
+pub(super) fn pick(candidates: &[PeerCandidate], chances: (f64, f64)) -> Option<usize> {
     let first_priority = candidates.iter().map(|candidate| candidate.priority).min()?;
     let group: Vec<usize> =
         (0..candidates.len()).filter(|place| candidates[*place].priority == first_priority).collect();
@@ -35,7 +35,7 @@ pub(super) fn pick(candidates: &[Candidate], chances: (f64, f64)) -> Option<usiz
 
 /// Returns the index that every host picks for this key while the same peers are available ("rendezvous hashing").
 #[must_use]
-pub(super) fn pick_for(key: &[u8], names: &[&str], candidates: &[Candidate]) -> Option<usize> {
+pub(super) fn pick_for(key: &[u8], names: &[&str], candidates: &[PeerCandidate]) -> Option<usize> {
     let first_priority = candidates.iter().map(|candidate| candidate.priority).min()?;
     // A hash that is the same on every host: std's may be another one in each release.
     let score = |place: &usize| -> [u8; 32] {
@@ -47,7 +47,7 @@ pub(super) fn pick_for(key: &[u8], names: &[&str], candidates: &[Candidate]) -> 
     group.max_by_key(score)
 }
 
-fn weighted(candidates: &[Candidate], places: &[usize], chance: f64) -> Option<usize> {
+fn weighted(candidates: &[PeerCandidate], places: &[usize], chance: f64) -> Option<usize> {
     let sum: f64 = places.iter().map(|place| candidates[*place].weight).sum();
     let mut left = chance * sum;
     let chosen = places.iter().find(|place| {
@@ -63,12 +63,12 @@ mod tests {
 
     use super::*;
 
-    fn candidate(priority: u8, weight: f64, load: f64) -> Candidate {
-        Candidate { priority, weight, load }
+    fn candidate(priority: u8, weight: f64, load: f64) -> PeerCandidate {
+        PeerCandidate { priority, weight, load }
     }
 
     /// Returns the share of picks of each index, over all chances on a grid.
-    fn shares(candidates: &[Candidate]) -> Vec<f64> {
+    fn shares(candidates: &[PeerCandidate]) -> Vec<f64> {
         const STEPS: u32 = 100;
         let mut picked = vec![0.0; candidates.len()];
         for one in 0..STEPS {
@@ -135,7 +135,7 @@ mod tests {
             one in 0.0_f64..1.0,
             other in 0.0_f64..1.0,
         ) {
-            let candidates: Vec<Candidate> =
+            let candidates: Vec<PeerCandidate> =
                 candidates.into_iter().map(|(priority, weight, load)| candidate(priority, weight, load)).collect();
             let place = pick(&candidates, (one, other)).unwrap();
             let first = candidates.iter().map(|candidate| candidate.priority).min();

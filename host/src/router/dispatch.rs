@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::budget::RetryBudget;
 use super::decision::{self, Decision, Target, Ways, decide};
 use super::idempotency::outcomes::Outcomes;
-use super::until_deadline::{Running, UntilDeadline, bounded, in_time};
+use super::until_deadline::{SuspendedCall, UntilDeadline, bounded, in_time};
 use crate::base::{
     ConcurrencyLimit, ErrorCode, Failure, FunctionName, HOPS_MAX, HostId, Identity, Invocation, Limiter,
     Outcome, Tasks,
@@ -253,7 +253,7 @@ impl Router {
             }
             Started::Pending(future) => {
                 let (stats, name) = (Arc::clone(&function.stats), function.name.clone());
-                let running = Running { stats, name, bytes_max, begun, ended: false };
+                let running = SuspendedCall { stats, name, bytes_max, begun, ended: false };
                 UntilDeadline::start(future, deadline, running, context)
             }
         }

@@ -12,7 +12,7 @@ use crate::base::{AcquireError, ErrorCode, Failure, Invocation, Outcome};
 use crate::functions::{CallStats, Function, FunctionLimits, Rejected, Started, run};
 
 /// A call that waits for its permits. It holds nothing of the plugin, which may be replaced meanwhile.
-struct Waiting {
+struct WaitingCall {
     limits: FunctionLimits,
     plugin: Arc<str>,
     stats: Arc<CallStats>,
@@ -39,7 +39,7 @@ impl Router {
             return self.run_body(function, Arc::new(invocation), arguments, context, begun);
         }
         let Some(this) = self.this.upgrade() else { return stopping() };
-        let waiting = Waiting {
+        let waiting = WaitingCall {
             limits: limits.clone(),
             plugin: Arc::clone(&function.plugin),
             stats: Arc::clone(&function.stats),
@@ -49,7 +49,7 @@ impl Router {
         let call = async move {
             match waiting.limits.acquire(&inherited, waiting.invocation.deadline).await {
                 Ok(permits) => {
-                    let Waiting { mut invocation, arguments, .. } = waiting;
+                    let WaitingCall { mut invocation, arguments, .. } = waiting;
                     invocation.guards = invocation.guards.with(permits);
                     // Looked up anew: the plugin may have been replaced while the call waited.
                     let function = this.table().snapshot().find(invocation.function.as_str()).cloned();
@@ -67,7 +67,7 @@ impl Router {
     }
 }
 
-impl Waiting {
+impl WaitingCall {
     fn reject(&self, rejected: Rejected) -> Outcome {
         let (name, plugin) = (&self.invocation.function, &self.plugin);
         let (code, text) = match rejected {

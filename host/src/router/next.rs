@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::balance::{Candidate, pick, pick_for};
+use super::balance::{PeerCandidate, pick, pick_for};
 use crate::base::Invocation;
 use crate::peers::{BreakerState, NoPermit, Peer, PeerPermit};
 
@@ -36,17 +36,18 @@ pub(super) fn next(left: &[Arc<Peer>], invocation: &Invocation, now: Instant) ->
     let (mut not_before, mut is_full) = (None, false);
     loop {
         places.retain(|place| match look(&left[*place], now) {
-            Look::Open => true,
-            Look::Full => {
+            PeerLook::Open => true,
+            PeerLook::Full => {
                 is_full = true;
                 false
             }
-            Look::NotBefore(until) => {
+            PeerLook::NotBefore(until) => {
                 not_before = Some(not_before.map_or(until, |before: Instant| before.min(until)));
                 false
             }
         });
-        let candidates: Vec<Candidate> = places.iter().map(|place| candidate(&left[*place], now)).collect();
+        let candidates: Vec<PeerCandidate> =
+            places.iter().map(|place| candidate(&left[*place], now)).collect();
         let here = places.iter().zip(&candidates).filter(|(place, _)| left[**place].is_itself());
         let here = here.map(|(_, candidate)| candidate.priority).min();
         if here.is_some() && here == candidates.iter().map(|candidate| candidate.priority).min() {
@@ -77,20 +78,20 @@ pub(super) fn next(left: &[Arc<Peer>], invocation: &Invocation, now: Instant) ->
     }
 }
 
-enum Look {
+enum PeerLook {
     Open,
     Full,
     NotBefore(Instant),
 }
 
-fn look(peer: &Peer, now: Instant) -> Look {
+fn look(peer: &Peer, now: Instant) -> PeerLook {
     match peer.breaker_state(now) {
-        BreakerState::Open(until) => Look::NotBefore(until),
-        BreakerState::Closed if !peer.is_itself() && !peer.bulkhead().has_room() => Look::Full,
-        _ => Look::Open,
+        BreakerState::Open(until) => PeerLook::NotBefore(until),
+        BreakerState::Closed if !peer.is_itself() && !peer.bulkhead().has_room() => PeerLook::Full,
+        _ => PeerLook::Open,
     }
 }
 
-fn candidate(peer: &Peer, now: Instant) -> Candidate {
-    Candidate { priority: peer.spec().rank.priority, weight: peer.weight(now), load: peer.load(now) }
+fn candidate(peer: &Peer, now: Instant) -> PeerCandidate {
+    PeerCandidate { priority: peer.spec().rank.priority, weight: peer.weight(now), load: peer.load(now) }
 }

@@ -43,7 +43,7 @@ pub fn deadline_exceeded(function: &FunctionName) -> Box<Failure> {
 }
 
 /// Counts the end of a call that suspended, or its drop.
-pub(super) struct Running {
+pub(super) struct SuspendedCall {
     pub(super) stats: Arc<CallStats>,
     pub(super) name: FunctionName,
     /// Maximum length of its result, in bytes.
@@ -52,7 +52,7 @@ pub(super) struct Running {
     pub(super) ended: bool,
 }
 
-impl Running {
+impl SuspendedCall {
     fn end(&mut self, outcome: Outcome) -> Outcome {
         let outcome = bounded(outcome, &self.name, self.bytes_max);
         self.stats.end(&outcome, self.begun.elapsed());
@@ -61,7 +61,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for SuspendedCall {
     fn drop(&mut self) {
         if !self.ended {
             self.stats.cancel(self.begun.elapsed());
@@ -74,14 +74,14 @@ pub(super) struct UntilDeadline {
     call: Option<CallFuture>,
     until: Deadline,
     deadline: Pin<Box<Sleep>>,
-    running: Running,
+    running: SuspendedCall,
 }
 
 impl UntilDeadline {
     pub(super) fn start(
         call: CallFuture,
         until: Deadline,
-        mut running: Running,
+        mut running: SuspendedCall,
         context: &mut Context<'_>,
     ) -> Started {
         let mut deadline = Box::pin(tokio::time::sleep_until(until.0.into()));

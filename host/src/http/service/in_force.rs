@@ -20,7 +20,7 @@ pub struct InForce {
 struct LastReload {
     /// When the config came into force.
     since: SystemTime,
-    refused: Option<Refusal>,
+    refused: Option<ReloadRefusal>,
     /// Keys that say something else than what is in force until the host is started again.
     restart_required: Vec<String>,
     files: ConfigFiles,
@@ -28,7 +28,7 @@ struct LastReload {
 
 /// The last reload was refused.
 #[derive(Debug)]
-struct Refusal {
+struct ReloadRefusal {
     /// When the first of such reloads in a row was.
     since: SystemTime,
     /// The reason for the last one.
@@ -114,7 +114,7 @@ impl InForce {
     pub fn refused(&self, reason: &str, is_of_config: bool) {
         let mut state = self.state.lock();
         let since = state.refused.as_ref().map_or_else(SystemTime::now, |refusal| refusal.since);
-        state.refused = Some(Refusal { since, reason: reason.to_owned(), is_of_config });
+        state.refused = Some(ReloadRefusal { since, reason: reason.to_owned(), is_of_config });
     }
 
     /// Returns whether the last reload succeeded, and the time of the last success; the start counts as one.
@@ -127,7 +127,7 @@ impl InForce {
     pub(crate) fn gap(&self) -> Option<ConfigGap> {
         let (files, refused) = {
             let state = self.state.lock();
-            let gap = state.refused.as_ref().map(|Refusal { since, reason, is_of_config }| {
+            let gap = state.refused.as_ref().map(|ReloadRefusal { since, reason, is_of_config }| {
                 let reason = format!("the last reload was refused: {reason}");
                 (ConfigGap { since: Some(*since), reason }, *is_of_config)
             });

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::object_file::{self, Needs};
+use super::object_file::{self, LibraryNeeds};
 use super::stage::{Staged, Stager};
 use super::trust;
 use crate::config::Trust;
@@ -42,7 +42,7 @@ struct Search<'a> {
 pub(crate) fn stage(
     (plugin, file): (&str, &str),
     original: &Path,
-    needs: &Needs,
+    needs: &LibraryNeeds,
     stager: &Stager,
     trust: &Trust,
 ) -> Result<Vec<Companion>, PluginError> {
@@ -55,7 +55,7 @@ impl Search<'_> {
     fn add(
         &mut self,
         original: &Path,
-        needs: &Needs,
+        needs: &LibraryNeeds,
         inherited: &[PathBuf],
         depth: usize,
     ) -> Result<(), PluginError> {
@@ -84,7 +84,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn copy(&self, path: &Path) -> Result<(Staged, Needs), PluginError> {
+    fn copy(&self, path: &Path) -> Result<(Staged, LibraryNeeds), PluginError> {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let opened = open_regular(path).map_err(PluginError::file(&file, "opened"))?;
         let (source, metadata) = opened.ok_or_else(|| PluginError::not_a_file(&file))?;

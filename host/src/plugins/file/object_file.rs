@@ -20,12 +20,12 @@ pub(crate) struct ObjectFile {
     pub(crate) description: Description,
     /// It exports the layouts of the ABI types, as Rust plugins do.
     pub(crate) has_layout: bool,
-    pub(crate) needs: Needs,
+    pub(crate) needs: LibraryNeeds,
 }
 
 /// The libraries that a library needs, and where it has the loader look for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Needs {
+pub(crate) struct LibraryNeeds {
     /// The name by which other libraries need it.
     pub(crate) soname: Option<String>,
     /// The names of libraries, without paths.
@@ -34,7 +34,7 @@ pub(crate) struct Needs {
     run_path: Vec<String>,
 }
 
-impl Needs {
+impl LibraryNeeds {
     /// The folders that it has the loader look into, for a library that lies in `origin`.
     pub(crate) fn folders(&self, origin: &Path) -> Vec<PathBuf> {
         let absolute = |folder: &String| {
@@ -75,9 +75,9 @@ pub(crate) fn check<'a, B: ReadRef<'a>>(bytes: B) -> Result<ObjectFile, Unfit> {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub(crate) fn needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<Needs, String> {
+pub(crate) fn needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<LibraryNeeds, String> {
     if object::FileKind::parse(bytes) != Ok(object::FileKind::Elf64) {
-        return Ok(Needs::default());
+        return Ok(LibraryNeeds::default());
     }
     check_elf_extent(bytes)?;
     let damaged = |error: object::read::Error| format!("is damaged: {error}");
@@ -85,7 +85,7 @@ pub(crate) fn needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<Needs, String> {
     let endian = header.endian().map_err(damaged)?;
     let sections = header.sections(endian, bytes).map_err(damaged)?;
     let dynamic = sections.dynamic_table(endian, bytes).map_err(damaged)?;
-    let mut needs = Needs::default();
+    let mut needs = LibraryNeeds::default();
     // The newer entry replaces the older one.
     let (mut rpath, mut runpath) = (None, None);
     for entry in dynamic.iter() {
@@ -108,12 +108,12 @@ pub(crate) fn needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<Needs, String> {
 }
 
 /// The exports of a library that matter to this host.
-struct Library<'a> {
+struct ParsedLibrary<'a> {
     descriptor: &'a [u8],
     has_layout: bool,
 }
 
-fn read_library<'a, B: ReadRef<'a>>(bytes: B) -> Result<Library<'a>, String> {
+fn read_library<'a, B: ReadRef<'a>>(bytes: B) -> Result<ParsedLibrary<'a>, String> {
     if bytes.len() == Ok(0) {
         return Err("is empty".to_owned());
     }
@@ -136,7 +136,7 @@ fn read_library<'a, B: ReadRef<'a>>(bytes: B) -> Result<Library<'a>, String> {
         .segments()
         .find_map(|segment| segment.data_range(address, size).ok().flatten())
         .ok_or_else(|| format!("is damaged: its `{DESCRIPTOR_SYMBOL}` lies outside of the file"))?;
-    Ok(Library { descriptor, has_layout: exports.has_layout })
+    Ok(ParsedLibrary { descriptor, has_layout: exports.has_layout })
 }
 
 /// Everything that the loader would map is in the file.

@@ -20,7 +20,7 @@ use crate::plugins::process::changes::ProcessChanges;
 use crate::plugins::run::handle::{PluginHandle, Registered};
 use crate::plugins::run::host_table::host_table;
 use crate::plugins::run::lease::{Lease, Leases};
-use crate::plugins::run::routes::Routes;
+use crate::plugins::run::routes::RouteCells;
 use crate::plugins::services::Services;
 use crate::plugins::settings::PluginConfig;
 
@@ -31,7 +31,7 @@ pub(crate) struct Generation {
     pub(crate) number: u64,
     pub(crate) description: Description,
     /// Emptied before the library is closed, which they lie in.
-    pub(crate) routes: Routes,
+    pub(crate) routes: RouteCells,
     /// The reason why part of its code may never return, if `on_start` or `on_stop` did not end properly.
     stuck: OnceLock<&'static str>,
     instance: OnceLock<InstancePointer>,
@@ -93,7 +93,7 @@ impl Generation {
             plugin,
             number,
             description,
-            routes: Routes::default(),
+            routes: RouteCells::default(),
             stuck: OnceLock::new(),
             instance: OnceLock::new(),
             leases: Arc::default(),

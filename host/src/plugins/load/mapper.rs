@@ -25,18 +25,18 @@ type Job = Box<dyn FnOnce() + Send>;
 /// The queue of the thread, once it runs.
 static JOBS: Mutex<Option<Sender<Job>>> = Mutex::new(None);
 /// The job that runs.
-static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
+static RUNNING: Mutex<Option<MapperJob>> = Mutex::new(None);
 
 #[derive(Debug)]
-struct Running {
+struct MapperJob {
     plugin: Arc<str>,
     since: SystemTime,
 }
 
 /// Clears [`RUNNING`] when a job returns or panics.
-struct Ended;
+struct MapperEnded;
 
-impl Drop for Ended {
+impl Drop for MapperEnded {
     fn drop(&mut self) {
         *RUNNING.lock() = None;
     }
@@ -54,15 +54,15 @@ pub(crate) async fn run<T: Send + 'static>(
 ) -> Result<Result<T, Lost>, PluginError> {
     {
         let mut running = RUNNING.lock();
-        if let Some(Running { plugin: by, since }) = &*running {
+        if let Some(MapperJob { plugin: by, since }) = &*running {
             let (plugin, by, since) = (Arc::clone(plugin), Arc::clone(by), rfc3339(*since));
             return Err(PluginError::LoaderHeld { plugin, by, since });
         }
-        *running = Some(Running { plugin: Arc::clone(plugin), since: SystemTime::now() });
+        *running = Some(MapperJob { plugin: Arc::clone(plugin), since: SystemTime::now() });
     }
     let (tx, result) = oneshot::channel();
     let job = Box::new(move || {
-        let ended = Ended;
+        let ended = MapperEnded;
         let done = job();
         drop(ended);
         // The receiver is gone if the deadline has passed.

@@ -23,11 +23,11 @@ static ABORT: Original = Original::new(c"abort");
 
 thread_local! {
     /// The code that runs on a stack of its own on this thread. Const and without a destructor, as in `thread_exit`.
-    static RUNNING: Cell<*mut Running<'static>> = const { Cell::new(ptr::null_mut()) };
+    static RUNNING: Cell<*mut RunningDestructor<'static>> = const { Cell::new(ptr::null_mut()) };
 }
 
 /// Code on a stack of its own.
-struct Running<'a> {
+struct RunningDestructor<'a> {
     job: &'a mut dyn FnMut(),
     /// The context in which its thread goes on afterwards.
     back: MaybeUninit<ucontext_t>,
@@ -49,7 +49,7 @@ pub(super) fn prepare() {
 /// [`Aborted`], or that there is no memory for a stack; then nothing was run.
 pub(super) fn run(job: &mut dyn FnMut()) -> Result<(), Aborted> {
     let Some(stack) = Stack::new() else { return Err(Aborted) };
-    let mut running = Running { job, back: MaybeUninit::uninit(), aborted: false };
+    let mut running = RunningDestructor { job, back: MaybeUninit::uninit(), aborted: false };
     let mut begin = MaybeUninit::<ucontext_t>::uninit();
     // SAFETY: there is room for it.
     if unsafe { libc::getcontext(begin.as_mut_ptr()) } != 0 {

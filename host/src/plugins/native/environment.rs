@@ -18,7 +18,7 @@ use crate::base::Mutex;
 const BYTES_MAX: usize = 16 << 20;
 
 /// A string of the table, of `NAME=VALUE`.
-type Entry = AtomicPtr<c_char>;
+type VariablePointer = AtomicPtr<c_char>;
 
 /// The table and the strings that the functions of this file have made.
 #[derive(Default)]
@@ -26,7 +26,7 @@ struct Made {
     /// Strings that are or were in the table, to be used again.
     strings: BTreeSet<&'static CStr>,
     /// The table that was published last, with room behind its end; entries without a string are null.
-    table: &'static [Entry],
+    table: &'static [VariablePointer],
     /// Places of that table that have a string which is in another place as well.
     free: BTreeSet<usize>,
     bytes: usize,
@@ -43,7 +43,7 @@ unsafe extern "C" {
 }
 
 /// The table that is in force.
-fn published() -> &'static AtomicPtr<Entry> {
+fn published() -> &'static AtomicPtr<VariablePointer> {
     let table = &raw mut environ;
     // SAFETY: a static pointer, which all code reads and writes as one word.
     unsafe { AtomicPtr::from_ptr(table.cast()) }
@@ -100,7 +100,7 @@ impl Made {
         let mut seen = BTreeSet::from([ptr::null_mut()]);
         let entries: Vec<_> = entries.iter().copied().filter(|entry| seen.insert(*entry)).collect();
         let places = (entries.len() + 1) * 2;
-        self.take(places * size_of::<Entry>())?;
+        self.take(places * size_of::<VariablePointer>())?;
         let strings = entries.into_iter().chain(std::iter::repeat(ptr::null_mut())).take(places);
         self.table = Box::leak(strings.map(AtomicPtr::new).collect());
         self.free.clear();

@@ -60,10 +60,10 @@ fn end_by(caller: &str, original: &Original, status: c_int) -> ! {
 }
 
 fn end(original: &Original, status: c_int) -> ! {
-    type Exit = unsafe extern "C" fn(c_int) -> !;
+    type ExitFunction = unsafe extern "C" fn(c_int) -> !;
     let Some(original) = original.address() else { std::process::abort() };
     // SAFETY: the C library's functions of these names have this type.
-    let original = unsafe { std::mem::transmute::<*mut c_void, Exit>(original) };
+    let original = unsafe { std::mem::transmute::<*mut c_void, ExitFunction>(original) };
     // SAFETY: they take any status.
     unsafe { original(status) }
 }

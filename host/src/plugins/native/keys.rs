@@ -36,15 +36,15 @@ const NONE: usize = 0;
 const WITHOUT: usize = 1;
 
 /// A key as the host knows it.
-struct Slot {
+struct KeySlot {
     /// The address of its destructor, `WITHOUT`, or `NONE`.
     destructor: AtomicUsize,
     /// The variable that it was written to, most often a static of the library that made it.
     variable: AtomicUsize,
 }
 
-static SLOTS: [Slot; KEYS_MAX] =
-    [const { Slot { destructor: AtomicUsize::new(NONE), variable: AtomicUsize::new(0) } }; KEYS_MAX];
+static SLOTS: [KeySlot; KEYS_MAX] =
+    [const { KeySlot { destructor: AtomicUsize::new(NONE), variable: AtomicUsize::new(0) } }; KEYS_MAX];
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// A library that was being closed has tried to delete a key of others.
 static FOREIGN_DELETED: AtomicBool = AtomicBool::new(false);

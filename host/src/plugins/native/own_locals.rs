@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::original::Destructor;
 
 /// The destructors of one thread, in the order in which they were registered.
-type Registered = Vec<(Destructor, *mut c_void)>;
+type RegisteredDestructors = Vec<(Destructor, *mut c_void)>;
 
 /// The thread key plus one; 0 before [`prepare`].
 static KEY: AtomicU32 = AtomicU32::new(0);
@@ -31,7 +31,7 @@ pub(super) fn prepare() {
 pub(super) fn register(destructor: Destructor, object: *mut c_void) -> bool {
     let Some(key) = KEY.load(Ordering::Relaxed).checked_sub(1) else { return false };
     // SAFETY: the key exists for the life of the process.
-    let mut registered = unsafe { libc::pthread_getspecific(key) }.cast::<Registered>();
+    let mut registered = unsafe { libc::pthread_getspecific(key) }.cast::<RegisteredDestructors>();
     if registered.is_null() {
         registered = Box::into_raw(Box::default());
         // SAFETY: as above; `run` takes this value.
@@ -49,7 +49,7 @@ pub(super) fn register(destructor: Destructor, object: *mut c_void) -> bool {
 /// Runs the destructors of the thread that ends, the last one first. They may register others.
 unsafe extern "C" fn run(registered: *mut c_void) {
     let Some(key) = KEY.load(Ordering::Relaxed).checked_sub(1) else { return };
-    let registered = registered.cast::<Registered>();
+    let registered = registered.cast::<RegisteredDestructors>();
     // SAFETY: the key exists for the life of the process. The C library has cleared the value.
     unsafe { libc::pthread_setspecific(key, registered.cast()) };
     // SAFETY: this thread's own, made by `register`; the reference ends before a destructor runs.

@@ -22,12 +22,12 @@ use crate::plugins::settings::PluginConfig;
 pub(crate) struct Entry {
     /// Held for the length of a change: changes of one plugin come one after the other.
     pub(crate) change_lock: Arc<tokio::sync::Mutex<()>>,
-    state: Mutex<State>,
+    state: Mutex<EntryState>,
 }
 
 /// The state of a plugin.
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct EntryState {
     pub(crate) published: Option<Published>,
     /// A generation is draining.
     pub(crate) draining: bool,
@@ -90,7 +90,7 @@ impl fmt::Debug for Entry {
 }
 
 impl Entry {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, EntryState> {
         self.state.lock()
     }
 
@@ -191,7 +191,7 @@ impl Entry {
     }
 }
 
-impl State {
+impl EntryState {
     /// When what was published last was published.
     pub(crate) fn published_at(&self) -> Option<SystemTime> {
         self.shown.as_ref().map(|shown| shown.published_at)

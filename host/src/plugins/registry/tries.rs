@@ -23,13 +23,13 @@ const BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Notes {
-    trying: BTreeMap<Digest, Build>,
-    ended: BTreeMap<Digest, Build>,
+    trying: BTreeMap<Digest, TriedBuild>,
+    ended: BTreeMap<Digest, TriedBuild>,
 }
 
 /// One build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Build {
+struct TriedBuild {
     plugin: String,
     /// Name of the operator's file.
     file: String,
@@ -68,7 +68,7 @@ impl Tries {
         };
         for (sha256, build) in trying {
             let times = ended.get(&sha256).map_or(0, |before| before.times).saturating_add(1);
-            ended.insert(sha256, Build { times, ..build });
+            ended.insert(sha256, TriedBuild { times, ..build });
         }
         let notes = Arc::new(Mutex::new(Notes { trying: BTreeMap::new(), ended }));
         Ok(Self { folder: PrivatePath::new(folder), notes })
@@ -84,7 +84,7 @@ impl Tries {
     /// # Errors
     /// What the system says.
     pub(crate) async fn begin(&self, sha256: Digest, plugin: &str, file: &str) -> io::Result<()> {
-        let build = Build { plugin: plugin.to_owned(), file: file.to_owned(), times: 1 };
+        let build = TriedBuild { plugin: plugin.to_owned(), file: file.to_owned(), times: 1 };
         self.change(move |notes| drop(notes.trying.insert(sha256, build))).await
     }
 

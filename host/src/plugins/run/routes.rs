@@ -25,9 +25,9 @@ impl RoutePointer {
 
 /// The route cells of one generation, by function.
 #[derive(Default)]
-pub(crate) struct Routes(Mutex<Vec<(FunctionName, RoutePointer)>>);
+pub(crate) struct RouteCells(Mutex<Vec<(FunctionName, RoutePointer)>>);
 
-impl Routes {
+impl RouteCells {
     pub(crate) fn set(&self, routes: Vec<(FunctionName, RoutePointer)>) {
         *self.0.lock() = routes;
     }
@@ -64,7 +64,7 @@ impl Routes {
 }
 
 impl RoutePointer {
-    /// For [`Routes`] alone, whose list is cleared before the library is closed.
+    /// For [`RouteCells`] alone, whose list is cleared before the library is closed.
     fn get(&self) -> &RouteCell {
         // SAFETY: the plugin registered a static of its library, which is mapped as long as the list has it.
         unsafe { &*self.0 }

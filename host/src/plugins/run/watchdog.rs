@@ -26,13 +26,13 @@ const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// The current tick. It begins at 1, so that no poll looks like [`IDLE`].
 static NOW: AtomicU32 = AtomicU32::new(1);
-static SLOTS: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
-static ELSEWHERE: Slot = Slot(AtomicU64::new(IDLE));
-static FUNCTIONS: Mutex<Option<Functions>> = Mutex::new(None);
+static SLOTS: Mutex<Vec<&'static PollSlot>> = Mutex::new(Vec::new());
+static ELSEWHERE: PollSlot = PollSlot(AtomicU64::new(IDLE));
+static FUNCTIONS: Mutex<Option<WatchedFunctions>> = Mutex::new(None);
 
 thread_local! {
     /// The slot of this thread, once it has polled something. Without a destructor, so that reading it is one load.
-    static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    static SLOT: Cell<Option<&'static PollSlot>> = const { Cell::new(None) };
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -43,11 +43,11 @@ const IDLE: u64 = 0;
 /// its own, as the worker writes to it all the time.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Slot(AtomicU64);
+struct PollSlot(AtomicU64);
 
 /// All functions that there ever were, by a number that is never given to another name.
 #[derive(Debug, Default)]
-struct Functions {
+struct WatchedFunctions {
     numbers: HashMap<FunctionName, u32>,
     watched: Vec<Watched>,
 }
@@ -68,7 +68,7 @@ impl Number {
     /// The number of a function.
     pub(crate) fn of(name: &FunctionName) -> Self {
         let mut functions = functions();
-        let Functions { numbers, watched } = functions.get_or_insert_default();
+        let WatchedFunctions { numbers, watched } = functions.get_or_insert_default();
         let number = *numbers.entry(name.clone()).or_insert_with(|| {
             watched.push(Watched { name: name.clone(), held: 0, logged: None, not_logged: 0 });
             u32::try_from(watched.len() - 1).unwrap_or(u32::MAX)
@@ -80,7 +80,7 @@ impl Number {
 /// A function is being polled on this thread, for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Polling {
-    slot: &'static Slot,
+    slot: &'static PollSlot,
     /// The outer poll, if that made this call.
     around: u64,
 }
@@ -119,8 +119,8 @@ pub(crate) fn enter_worker() {
 /// Workers are few, and live as long as the process: what one leaves behind is bounded by their number. Threads of the
 /// runtime's blocking pool never poll a function. Threads of plugins do, and share a slot that is not looked at.
 #[cold]
-fn new_slot() -> &'static Slot {
-    let slot: &'static Slot = if IS_WORKER.get() { Box::leak(Box::default()) } else { &ELSEWHERE };
+fn new_slot() -> &'static PollSlot {
+    let slot: &'static PollSlot = if IS_WORKER.get() { Box::leak(Box::default()) } else { &ELSEWHERE };
     SLOT.set(Some(slot));
     if IS_WORKER.get() {
         slots().push(slot);
@@ -128,11 +128,11 @@ fn new_slot() -> &'static Slot {
     slot
 }
 
-fn slots() -> MutexGuard<'static, Vec<&'static Slot>> {
+fn slots() -> MutexGuard<'static, Vec<&'static PollSlot>> {
     SLOTS.lock()
 }
 
-fn functions() -> MutexGuard<'static, Option<Functions>> {
+fn functions() -> MutexGuard<'static, Option<WatchedFunctions>> {
     FUNCTIONS.lock()
 }
 
@@ -194,14 +194,14 @@ impl Watchdog {
 }
 
 /// The findings of one tick.
-struct Found {
+struct TickFindings {
     all_held: bool,
     /// A worker is at something that it began before the last tick.
     has_long_ones: bool,
 }
 
 /// One tick. `seen` has what each worker was last found to be held by, so that one poll counts once.
-fn look(seen: &mut HashMap<usize, u64>, workers: usize) -> Found {
+fn look(seen: &mut HashMap<usize, u64>, workers: usize) -> TickFindings {
     let now = NOW.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     let polled: Vec<u64> = slots().iter().map(|slot| slot.0.load(Ordering::Relaxed)).collect();
     let held_for = |ticks: u32| polled.iter().filter(|polled| is_older(**polled, now, ticks)).count();
@@ -211,7 +211,7 @@ fn look(seen: &mut HashMap<usize, u64>, workers: usize) -> Found {
             note(polled as u32, now.wrapping_sub((polled >> 32) as u32), workers_held, workers);
         }
     }
-    Found { all_held: workers_held >= workers, has_long_ones }
+    TickFindings { all_held: workers_held >= workers, has_long_ones }
 }
 
 fn note(number: u32, ticks: u32, workers_held: usize, workers: usize) {

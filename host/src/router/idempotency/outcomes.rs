@@ -34,7 +34,7 @@ pub struct OutcomeBounds {
 /// The memory of one host.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    state: Mutex<State>,
+    state: Mutex<OutcomesState>,
     /// Outcomes that were answered without running anything.
     pub answered: Counter,
     /// Outcomes that were not kept, because they were too large or the share of their caller was full; that their calls
@@ -45,9 +45,9 @@ pub struct Outcomes {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct OutcomesState {
     bounds: OutcomeBounds,
-    entries: HashMap<CallId, Entry>,
+    entries: HashMap<CallId, OutcomeEntry>,
     /// Entries whose call has ended, oldest first.
     ended: VecDeque<(Instant, CallId)>,
     /// Size of all entries, in bytes.
@@ -65,16 +65,16 @@ struct CallerId([u8; 32]);
 pub(in crate::router) struct CallId([u8; 32]);
 
 #[derive(Debug)]
-struct Entry {
+struct OutcomeEntry {
     caller: CallerId,
     /// Digest of the arguments.
     arguments: [u8; 32],
     bytes: usize,
-    progress: EntryState,
+    progress: OutcomeProgress,
 }
 
 #[derive(Debug)]
-enum EntryState {
+enum OutcomeProgress {
     /// Those who repeat it wait for the same outcome. Perhaps a peer has it, and what it does will not be known.
     Runs { outcome: watch::Receiver<Option<RecordedOutcome>>, lost: Option<UnknownRun> },
     /// It ended with this outcome.
@@ -181,15 +181,15 @@ impl Outcomes {
                 ));
             }
             match &entry.progress {
-                EntryState::Ended(outcome) => {
+                OutcomeProgress::Ended(outcome) => {
                     self.answered.count();
                     return Some(Lookup::Ended(outcome.clone()));
                 }
-                EntryState::Runs { outcome, .. } => {
+                OutcomeProgress::Runs { outcome, .. } => {
                     self.answered.count();
                     return Some(Lookup::Runs(outcome.clone()));
                 }
-                EntryState::Unknown(peer) => sent_before = Some(peer.clone()),
+                OutcomeProgress::Unknown(peer) => sent_before = Some(peer.clone()),
             }
         }
         if sent_before.is_none() && !state.has_room(caller) {
@@ -201,9 +201,9 @@ impl Outcomes {
             ));
         }
         let (tell, outcome) = watch::channel(None);
-        let progress = EntryState::Runs { outcome, lost: sent_before.clone().map(UnknownRun::On) };
+        let progress = OutcomeProgress::Runs { outcome, lost: sent_before.clone().map(UnknownRun::On) };
         state.remove(id);
-        state.insert(id, Entry { caller, arguments: digest, bytes: ENTRY_BYTES, progress });
+        state.insert(id, OutcomeEntry { caller, arguments: digest, bytes: ENTRY_BYTES, progress });
         let is_repeat = sent_before.is_some();
         let running = FirstCall { outcomes: Arc::clone(self), id, tell, is_repeat, has_ended: false };
         Some(Lookup::First(running, sent_before))
@@ -216,32 +216,32 @@ impl Outcomes {
         }
         let mut state = self.state();
         let entry = state.entries.get_mut(&CallId::of(invocation));
-        if let Some(Entry { progress: EntryState::Runs { lost, .. }, .. }) = entry {
+        if let Some(OutcomeEntry { progress: OutcomeProgress::Runs { lost, .. }, .. }) = entry {
             *lost = Some(if is_idempotent { UnknownRun::Harmlessly } else { UnknownRun::On(sent) });
         }
     }
 
     fn end(&self, id: CallId, told: &RecordedOutcome, now: Instant) {
         let mut state = self.state();
-        let Some(Entry { caller, arguments, progress, .. }) = state.remove(id) else { return };
-        let lost = if let EntryState::Runs { lost, .. } = progress { lost } else { None };
+        let Some(OutcomeEntry { caller, arguments, progress, .. }) = state.remove(id) else { return };
+        let lost = if let OutcomeProgress::Runs { lost, .. } = progress { lost } else { None };
         let executed = told.outcome.as_ref().map_or_else(|failure| failure.executed, |_| Executed::Yes);
         let (progress, bytes) = match (executed, lost) {
             (Executed::No, _) | (Executed::Unknown, Some(UnknownRun::Harmlessly)) => return,
-            (Executed::Unknown, Some(UnknownRun::On(peer))) => (EntryState::Unknown(peer), 0),
+            (Executed::Unknown, Some(UnknownRun::On(peer))) => (OutcomeProgress::Unknown(peer), 0),
             _ => kept(told, state.bounds.bytes_max / OUTCOME_PART, state.room(caller)).unwrap_or_else(
                 |unkept| {
                     self.unkept.count();
-                    (EntryState::Ended(unkept), 0)
+                    (OutcomeProgress::Ended(unkept), 0)
                 },
             ),
         };
-        state.insert(id, Entry { caller, arguments, bytes: ENTRY_BYTES + bytes, progress });
+        state.insert(id, OutcomeEntry { caller, arguments, bytes: ENTRY_BYTES + bytes, progress });
         state.ended.push_back((now, id));
         state.forget(now);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OutcomesState> {
         self.state.lock()
     }
 }
@@ -252,7 +252,7 @@ fn kept(
     told: &RecordedOutcome,
     bytes_max: usize,
     room: usize,
-) -> Result<(EntryState, usize), RecordedOutcome> {
+) -> Result<(OutcomeProgress, usize), RecordedOutcome> {
     let served_by = told.served_by.clone();
     let (outcome, bytes) = match &told.outcome {
         Ok(result) => (Ok(result), result.len()),
@@ -271,25 +271,25 @@ fn kept(
             Err(Box::new(Failure { details, ..Failure::clone(failure) }))
         }
     };
-    Ok((EntryState::Ended(RecordedOutcome { outcome: copy, served_by }), bytes))
+    Ok((OutcomeProgress::Ended(RecordedOutcome { outcome: copy, served_by }), bytes))
 }
 
-impl State {
-    fn insert(&mut self, id: CallId, entry: Entry) {
+impl OutcomesState {
+    fn insert(&mut self, id: CallId, entry: OutcomeEntry) {
         self.bytes += entry.bytes;
         *self.callers.entry(entry.caller).or_default() += entry.bytes;
         self.entries.insert(id, entry);
     }
 
-    fn remove(&mut self, id: CallId) -> Option<Entry> {
+    fn remove(&mut self, id: CallId) -> Option<OutcomeEntry> {
         let entry = self.take(id)?;
-        if !matches!(entry.progress, EntryState::Runs { .. }) {
+        if !matches!(entry.progress, OutcomeProgress::Runs { .. }) {
             self.ended.retain(|(_, ended)| *ended != id);
         }
         Some(entry)
     }
 
-    fn take(&mut self, id: CallId) -> Option<Entry> {
+    fn take(&mut self, id: CallId) -> Option<OutcomeEntry> {
         let entry = self.entries.remove(&id)?;
         self.bytes -= entry.bytes;
         if let hash_map::Entry::Occupied(mut taken) = self.callers.entry(entry.caller) {
