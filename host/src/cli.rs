@@ -28,7 +28,7 @@ const EXIT_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
-    framex_host::plugins::own_exit();
+    framex_host::plugins::own_exit(log::tell_exit);
     let code = parse_and_execute();
     log::flush();
     bound_exit(code);

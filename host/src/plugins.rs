@@ -29,6 +29,7 @@ pub use file::stage::{Staged, Stager};
 pub use file::trust::signature::SignatureInfo;
 pub use file::trust::trust_error::TrustError;
 pub use life::{LifecycleStep, PluginAction, PluginState};
+pub use process::TellExit;
 pub use run::watchdog::Watchdog;
 pub(crate) use run::watchdog::{held as functions_that_held_workers, workers_held};
 pub use services::Services;
@@ -40,10 +41,10 @@ pub fn enter_worker() {
     run::watchdog::enter_worker();
 }
 
-/// Makes the end of this process the host's alone: where code of a plugin calls `exit`, the exit code is not 0, and the
-/// log names the function.
-pub fn own_exit() {
-    native::own_exit();
+/// Makes the end of this process the host's alone: where code of a plugin calls `exit`, `tell` reports it, and the exit
+/// code is not 0.
+pub fn own_exit(tell: TellExit) {
+    native::own_exit(tell);
 }
 
 /// Ends the process at once, without exit handlers of plugins, once the log is written.

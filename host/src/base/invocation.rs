@@ -51,9 +51,9 @@ pub struct Invocation {
     pub caller: Caller,
     /// When it must have ended.
     pub deadline: Deadline,
-    /// Hosts that it has already been through, oldest first; at most [`HOPS_MAX`].
+    /// Hosts that it has already been through, oldest first; at most [`HOPS_MAX`](super::HOPS_MAX).
     pub hops: Vec<HostId>,
-    /// The number of enclosing calls, over all hosts; at most [`DEPTH_MAX`].
+    /// The number of enclosing calls, over all hosts; at most [`DEPTH_MAX`](super::DEPTH_MAX).
     pub depth: u64,
     /// W3C `traceparent`, checked for its length only.
     pub traceparent: Option<Arc<str>>,

@@ -8,7 +8,7 @@ mod queue;
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
-use framex_host::base::{one_line, printable_json, set_log_flush};
+use framex_host::base::{FunctionName, one_line, printable_json, set_log_flush};
 use framex_host::config::{Log, LogFormat, LogLevel};
 use queue::Queue;
 pub(super) use queue::write_to;
@@ -57,6 +57,17 @@ pub(super) fn say(line: &str) {
         Some(queue) => queue.add(format!("{line}\n").as_bytes()),
         // Its error would have no reader: the command is the same.
         None => _ = writeln!(io::stderr(), "{line}"),
+    }
+}
+
+/// Reports that code of a plugin ends the process: in the log, or as the error of a command.
+pub(super) fn tell_exit(function: Option<FunctionName>, call: &str, code: i32) {
+    if tracing::dispatcher::has_been_set() {
+        let function = function.map(tracing::field::display);
+        tracing::error!(function, code, "code of a plugin called `{call}`, which ends the host");
+    } else {
+        say(&format!("error: code of the plugin called `{call}`"));
+        flush();
     }
 }
 

@@ -113,7 +113,7 @@ impl Config {
         }
     }
 
-    /// Returns true if [`REMOTE_PATH`] answers at all.
+    /// Returns true if [`REMOTE_PATH`](crate::api::REMOTE_PATH) answers at all.
     #[must_use]
     pub fn answers_peers(&self) -> bool {
         !matches!(self.sealed_calls(), SealedCalls::Closed(_))

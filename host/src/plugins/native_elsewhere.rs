@@ -7,7 +7,7 @@ use super::process::changes::ProcessChanges;
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
 pub(super) fn enter_worker() {}
 
-pub(super) fn own_exit() {}
+pub(super) fn own_exit(_: super::process::TellExit) {}
 
 /// Ends the process, without exit handlers.
 pub(super) fn end_process(code: u8) -> ! {

@@ -5,15 +5,18 @@
 #![expect(unsafe_code, reason = "replaces functions of the C library")]
 
 use std::ffi::{c_int, c_void};
-use std::io::{self, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::original::Original;
 use crate::base::flush_log;
+use crate::plugins::process::TellExit;
 use crate::plugins::run::watchdog;
 
 /// The id of the process whose end is the host's alone; 0 where that was not asked for, and once the host ends it.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+static TELL: OnceLock<TellExit> = OnceLock::new();
 
 static EXIT: Original = Original::new(c"exit");
 static QUICK_EXIT: Original = Original::new(c"quick_exit");
@@ -27,7 +30,8 @@ pub(super) fn prepare() {
 }
 
 /// Makes the end of this process the host's alone.
-pub(in crate::plugins) fn own_exit() {
+pub(in crate::plugins) fn own_exit(tell: TellExit) {
+    TELL.get_or_init(|| tell);
     PROCESS.store(std::process::id(), Ordering::Relaxed);
 }
 
@@ -49,11 +53,8 @@ fn end_by(caller: &str, original: &Original, status: c_int) -> ! {
         0 => 1,
         code => code,
     };
-    let function = watchdog::polled_here().map(tracing::field::display);
-    tracing::error!(function, code, "code of a plugin called `{caller}({status})`, which ends the host");
-    if !tracing::dispatcher::has_been_set() {
-        // A command has no log; without a reader, the line is lost.
-        let _unread = writeln!(io::stderr(), "error: code of the plugin called `{caller}({status})`");
+    if let Some(tell) = TELL.get() {
+        tell(watchdog::polled_here(), &format!("{caller}({status})"), code);
     }
     flush_log();
     end(&END, code)
