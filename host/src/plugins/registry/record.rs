@@ -296,16 +296,30 @@ mod tests {
 
     #[tokio::test]
     async fn an_unreadable_record_is_set_aside() {
-        for text in [
-            "{",
-            "{\"version\": 2, \"plugins\": {}}",
-            r#"{"version":1,"plugins":{"x":{"last_generation":1,
-            "committed":{"generation":1,"version":"1","sha256":"","file":"f","copy":"../../etc/passwd"},"kept":[]}}}"#,
+        let build = |sha256: &str, copy: &str| {
+            format!(
+                r#"{{"version":1,"plugins":{{"x":{{"last_generation":1,"seen":null,"tried":null,"kept":[],"committed":
+                {{"generation":1,"version":"1","sha256":"{sha256}","file":"f","copy":"{copy}"}}}}}}}}"#
+            )
+        };
+        let digest = "ab".repeat(32);
+        for (text, reason) in [
+            ("{".to_owned(), "EOF"),
+            ("{\"version\": 2, \"plugins\": {}}".to_owned(), "it is of version 2, this host knows 1"),
+            (build("ab", "1.so"), "a SHA-256 is 64 hexadecimal digits"),
+            (build(&digest, "../../etc/passwd"), "`../../etc/passwd` is not the name of a copy"),
         ] {
             let scratch = tempfile::tempdir().unwrap();
-            fs::write(scratch.path().join("plugins.json"), text).unwrap();
+            fs::write(scratch.path().join("plugins.json"), &text).unwrap();
+            match read_book(&PrivateDir::open(scratch.path()).unwrap()) {
+                Err(Unread::Unreadable(error)) => assert!(error.to_string().contains(reason), "{error}"),
+                _ => panic!("{text} was read"),
+            }
             assert!(read(scratch.path()).plugins().await.is_empty(), "{text}");
             assert_eq!(fs::read_to_string(scratch.path().join("plugins.json.unreadable")).unwrap(), text);
         }
+        let scratch = tempfile::tempdir().unwrap();
+        fs::write(scratch.path().join("plugins.json"), build(&digest, "1.so")).unwrap();
+        assert_eq!(read(scratch.path()).plugins().await.len(), 1, "but for that, it is a record");
     }
 }
