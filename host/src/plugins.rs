@@ -8,7 +8,6 @@
 mod directory;
 mod error;
 mod file;
-mod life;
 mod lifecycle;
 mod load;
 #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), path = "plugins/native_elsewhere.rs")]
@@ -18,6 +17,7 @@ mod registry;
 mod run;
 mod services;
 mod settings;
+mod states;
 
 pub use directory::Plugins;
 pub use directory::reload::{Asker, Prepared};
@@ -28,12 +28,12 @@ pub use file::inspect::{Inspection, inspect};
 pub use file::stage::{Staged, Stager};
 pub use file::trust::signature::SignatureInfo;
 pub use file::trust::trust_error::TrustError;
-pub use life::{LifecycleStep, PluginAction, PluginState};
 pub use process::TellExit;
 pub use run::watchdog::Watchdog;
 pub(crate) use run::watchdog::{held as functions_that_held_workers, workers_held};
 pub use services::Services;
 pub use settings::{PluginConfig, Settings};
+pub use states::{LifecycleStep, PluginAction, PluginState};
 
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
 pub fn enter_worker() {

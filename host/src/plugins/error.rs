@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::functions::NameTaken;
 use crate::plugins::file::trust::trust_error::TrustError;
-use crate::plugins::life::LifecycleStep;
+use crate::plugins::states::LifecycleStep;
 
 /// A step of a plugin's life that failed. Each text names what was found and what is needed.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -8,27 +8,27 @@
 //!
 //! - [`keys`], [`signals`], [`callbacks`], [`thread_exit`]: addresses of code. What lies in a library keeps it mapped,
 //!   unless the host can destroy it: thread-locals, and values under thread keys, whose destructors may abort
-//!   ([`contained`]).
-//! - [`standing`], [`signals`]: what the host relies on is put back, and the plugin is named.
+//!   ([`abort_guard`]).
+//! - [`process_state`], [`signals`]: what the host relies on is put back, and the plugin is named.
 //! - [`environment`]: variables change without a moment at which another thread reads freed memory.
-//! - [`own_locals`]: a constructor that hangs holds the loader's lock, which the host's own thread-locals do not need.
+//! - [`host_thread_locals`]: a constructor that hangs holds the loader's lock, which the host's own thread-locals do not need.
 //! - [`exit`]: the end of the process is the host's, and no library ends it with the exit code 0.
 //! - [`spawned`]: threads that a library has begun keep it mapped.
 //!
 //! It cannot see system calls that a library makes itself during a call, and threads that C code begins while it is
 //! being mapped.
 
+mod abort_guard;
 mod callbacks;
-mod contained;
 mod environment;
 mod exit;
+mod host_thread_locals;
 mod keys;
 mod libraries;
 mod original;
-mod own_locals;
+mod process_state;
 mod signals;
 mod spawned;
-mod standing;
 mod thread_exit;
 
 use std::collections::BTreeSet;
@@ -47,11 +47,11 @@ use crate::base::Mutex;
 pub(super) fn prepare() {
     thread_exit::prepare();
     exit::prepare();
-    contained::prepare();
+    abort_guard::prepare();
     keys::prepare();
     callbacks::prepare();
     spawned::prepare();
-    standing::prepare();
+    process_state::prepare();
     signals::prepare();
     let mut settled = SETTLED.lock();
     if settled.is_empty() {
@@ -70,7 +70,7 @@ pub(super) fn check_room() -> Result<(), String> {
 /// Puts back what the host relies on, after code of a plugin has run.
 pub(super) fn look() -> ProcessChanges {
     settle_dependencies();
-    let mut changed = standing::look();
+    let mut changed = process_state::look();
     changed.put_back.splice(..0, signals::look());
     changed
 }

@@ -7,10 +7,10 @@ use crate::api::ChangeView;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::listing::{is_plugin_file, list};
-use crate::plugins::life::{LifecycleStep, PluginAction};
 use crate::plugins::lifecycle::publish::{Withdrawal, only};
 use crate::plugins::lifecycle::start::StartRequest;
 use crate::plugins::registry::stopwatch::Stopwatch;
+use crate::plugins::states::{LifecycleStep, PluginAction};
 
 impl Plugins {
     /// Loads the new build of a plugin from the plugin directory, in exchange for the one that serves.

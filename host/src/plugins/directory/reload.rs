@@ -12,7 +12,6 @@ use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
 
-use crate::plugins::life::{LifecycleStep, PluginAction};
 use crate::plugins::lifecycle::ChangeLock;
 use crate::plugins::lifecycle::publish::Withdrawal;
 use crate::plugins::lifecycle::start::{Ready, StartRequest};
@@ -20,6 +19,7 @@ use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::settings::Settings;
+use crate::plugins::states::{LifecycleStep, PluginAction};
 
 /// The changes that a reload of the whole host has started and not yet published.
 pub struct Prepared {

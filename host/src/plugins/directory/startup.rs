@@ -11,12 +11,12 @@ use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
 
-use crate::plugins::life::PluginAction;
 use crate::plugins::lifecycle::start::StartRequest;
 use crate::plugins::registry::entry::{Entry, Kept};
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::record::{Build, PluginRecord};
 use crate::plugins::registry::stopwatch::Stopwatch;
+use crate::plugins::states::PluginAction;
 
 /// The outcome of loading a directory.
 #[derive(Debug, Default)]

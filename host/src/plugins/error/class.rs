@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::PluginError;
-use crate::plugins::life::LifecycleStep;
 use crate::plugins::process::STATIC_TLS;
+use crate::plugins::states::LifecycleStep;
 
 impl PluginError {
     /// Makes the error for a plugin file that could not be `action`, of an error of the system.

@@ -13,11 +13,11 @@ use crate::base::FunctionName;
 use crate::functions::{Function, NameTaken, Publication};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
-use crate::plugins::life::LifecycleStep;
 use crate::plugins::registry::entry::Published;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::record::PluginRecord;
 use crate::plugins::registry::stopwatch::Stopwatch;
+use crate::plugins::states::LifecycleStep;
 
 /// A plugin that is to be gone.
 pub(crate) struct Withdrawal {

@@ -10,11 +10,11 @@ use futures_util::future::join_all;
 use super::Lifecycle;
 use super::start::Ready;
 use crate::config::Unmap;
-use crate::plugins::life::{LifecycleStep, PluginAction};
 use crate::plugins::load::generation::Generation;
 use crate::plugins::load::unmap::unmap;
 use crate::plugins::registry::entry::{Entry, Published};
 use crate::plugins::registry::stopwatch::Stopwatch;
+use crate::plugins::states::{LifecycleStep, PluginAction};
 
 /// Time limit of `on_stop`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);

@@ -10,7 +10,6 @@ use crate::functions::{Function, Publication};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::stage::Staged;
-use crate::plugins::life::LifecycleStep;
 use crate::plugins::load::generation::{FailedStart, Generation, StartedGeneration};
 use crate::plugins::load::library::Library;
 use crate::plugins::load::on_thread::Lost;
@@ -20,6 +19,7 @@ use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::run::lease::Lease;
 use crate::plugins::settings::{PluginConfig, Settings};
+use crate::plugins::states::LifecycleStep;
 
 /// A generation that has started and is not published yet.
 pub(crate) struct Ready {

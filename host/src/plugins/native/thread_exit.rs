@@ -7,7 +7,7 @@
 //! So the host defines that function itself, in front of glibc's. What plugin libraries register on a worker is
 //! recorded here and run, last one first, when their generation is retired: on that worker, from a task of the
 //! host's own, where no plugin frame is on the stack. Destructors that a plugin registers on other threads go on to glibc,
-//! which must keep pinning the library for them, and the host's own thread-locals go to `own_locals`.
+//! which must keep pinning the library for them, and the host's own thread-locals go to `host_thread_locals`.
 //!
 //! Libraries are mapped and closed on one thread that never ends (`mapper`), as allocators bind themselves to it. What
 //! constructors register there comes before it is known where their library lies, so it is sorted afterwards.
@@ -27,11 +27,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::contained::{self, Aborted};
+use super::abort_guard::{self, Aborted};
+use super::host_thread_locals;
 use super::keys;
 use super::libraries::is_watched;
 use super::original::{Destructor, Original, is_of_host};
-use super::own_locals;
 use crate::base::Mutex;
 
 /// The reason to keep a library mapped of which a destructor has aborted.
@@ -126,7 +126,7 @@ impl Drop for Guard {
 /// Looks up what is behind the function of this file.
 pub(super) fn prepare() {
     REGISTER.address();
-    own_locals::prepare();
+    host_thread_locals::prepare();
 }
 
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
@@ -268,7 +268,7 @@ fn flush_here(library: &Range<usize>, number: u64) {
 /// Destroys what this thread has of a library: thread-locals, then values under its keys, as at a thread's end.
 fn destroy(worker: &Worker, library: &Range<usize>) -> Result<(), Aborted> {
     run(worker, |recorded| library.contains(&recorded.library.addr()))?;
-    if keys::has_values(library) { contained::run(&mut || keys::destroy_values(library)) } else { Ok(()) }
+    if keys::has_values(library) { abort_guard::run(&mut || keys::destroy_values(library)) } else { Ok(()) }
 }
 
 /// Runs what fits, last one first, until nothing of the kind is left: a destructor may register another one.
@@ -281,7 +281,7 @@ fn run(worker: &Worker, fits: impl Fn(&Recorded) -> bool) -> Result<(), Aborted>
     if first.is_none() {
         return Ok(());
     }
-    contained::run(&mut || {
+    abort_guard::run(&mut || {
         while let Some(Recorded { destructor, object, .. }) = first.take().or_else(next) {
             // SAFETY: registered for this object on this thread, run once; its library is still mapped, as it is only
             // unmapped after `flush` found nothing left, and nothing is unmapped while workers end.
@@ -309,7 +309,7 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
             return 0;
         }
     }
-    if is_of_host(library.addr()) && own_locals::register(destructor, object) {
+    if is_of_host(library.addr()) && host_thread_locals::register(destructor, object) {
         return 0;
     }
     // SAFETY: our caller vouches for the arguments.

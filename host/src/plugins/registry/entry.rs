@@ -11,11 +11,11 @@ use crate::api::{FailedChangeView, PluginView, ProgressView, ZombieView, millise
 use crate::base::{Digest, FunctionName, Mutex, MutexGuard, rfc3339};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::stage::Staged;
-use crate::plugins::life::PluginState;
 use crate::plugins::load::generation::Generation;
 use crate::plugins::process::maps::Maps;
 use crate::plugins::run::lease::Lease;
 use crate::plugins::settings::PluginConfig;
+use crate::plugins::states::PluginState;
 
 /// One plugin, by name, for as long as the host runs.
 #[derive(Default)]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::entry::Entry;
 use crate::api::{ProgressView, StepView, milliseconds_of};
-use crate::plugins::life::{LifecycleStep, PluginAction};
+use crate::plugins::states::{LifecycleStep, PluginAction};
 
 /// Times the steps of a change, and shows how far it is.
 #[derive(Debug)]

@@ -41,7 +41,7 @@ type Borrow = fn() -> BorrowedFd<'static>;
 type Replace = fn(BorrowedFd<'_>) -> io::Result<()>;
 
 /// The state before any plugin code ran; `None` where it could not be read, and so is not put back.
-struct Standing {
+struct ProcessState {
     umask: Option<Mode>,
     directory: Option<OwnedFd>,
     locale: Option<CString>,
@@ -51,7 +51,7 @@ struct Standing {
     streams: [Option<OwnedFd>; 3],
 }
 
-static STANDING: OnceLock<Standing> = OnceLock::new();
+static INITIAL: OnceLock<ProcessState> = OnceLock::new();
 
 /// Something that has changed, and what puts it back.
 struct Change {
@@ -59,9 +59,9 @@ struct Change {
     put_back: Box<dyn FnOnce() -> io::Result<()>>,
 }
 
-/// Notes how things stand.
+/// Notes the state.
 pub(super) fn prepare() {
-    STANDING.get_or_init(|| Standing {
+    INITIAL.get_or_init(|| ProcessState {
         umask: umask(),
         directory: fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok(),
         locale: locale(),
@@ -74,12 +74,12 @@ pub(super) fn prepare() {
 /// Puts back what has changed, and stays so.
 pub(super) fn look() -> ProcessChanges {
     let mut changed = ProcessChanges::default();
-    let Some(standing) = STANDING.get().filter(|standing| !changes(standing).is_empty()) else {
+    let Some(initial) = INITIAL.get().filter(|initial| !changes(initial).is_empty()) else {
         return changed;
     };
     #[expect(clippy::disallowed_methods, reason = "on a thread for plugin code, and in the rare case alone")]
     std::thread::sleep(LASTING);
-    for Change { what, put_back } in changes(standing) {
+    for Change { what, put_back } in changes(initial) {
         match put_back() {
             Ok(()) => changed.put_back.push(what.to_owned()),
             Err(error) => changed.lasting.push(format!("{what} ({error})")),
@@ -88,25 +88,25 @@ pub(super) fn look() -> ProcessChanges {
     changed
 }
 
-fn changes(standing: &'static Standing) -> Vec<Change> {
+fn changes(initial: &'static ProcessState) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut changed = |what, put_back| changes.push(Change { what, put_back });
-    if let Some(mask) = standing.umask.filter(|mask| umask().is_some_and(|now| now != *mask)) {
+    if let Some(mask) = initial.umask.filter(|mask| umask().is_some_and(|now| now != *mask)) {
         let put_back = move || {
             let _changed = process::umask(mask);
             Ok(())
         };
         changed("the umask", Box::new(put_back));
     }
-    if let Some(directory) = &standing.directory
+    if let Some(directory) = &initial.directory
         && !fs::stat(".").is_ok_and(|now| fs::fstat(directory).is_ok_and(|was| is_same(&now, &was)))
     {
         changed("the working directory", Box::new(move || process::fchdir(directory)));
     }
-    if let Some(name) = standing.locale.as_deref().filter(|name| locale().as_deref() != Some(name)) {
+    if let Some(name) = initial.locale.as_deref().filter(|name| locale().as_deref() != Some(name)) {
         changed("the locale", Box::new(move || set_locale(name)));
     }
-    for (at, ((limit, what), was)) in LIMITS.into_iter().zip(standing.limits.lock().clone()).enumerate() {
+    for (at, ((limit, what), was)) in LIMITS.into_iter().zip(initial.limits.lock().clone()).enumerate() {
         let now = process::getrlimit(limit);
         if is_lower(now.current, was.current) || is_lower(now.maximum, was.maximum) {
             let put_back = move || {
@@ -114,18 +114,18 @@ fn changes(standing: &'static Standing) -> Vec<Change> {
                     let highest = Rlimit { current: now.maximum, maximum: now.maximum };
                     // What is left is what the next plugin finds, which has not changed it.
                     let _as_it_is = process::setrlimit(limit, highest);
-                    standing.limits.lock()[at] = process::getrlimit(limit);
+                    initial.limits.lock()[at] = process::getrlimit(limit);
                 })
             };
             changed(what, Box::new(put_back));
         }
     }
     // The one that must not become higher: memory has keys in it.
-    if is_lower(standing.core.current, process::getrlimit(Resource::Core).current) {
-        let was = standing.core;
+    if is_lower(initial.core.current, process::getrlimit(Resource::Core).current) {
+        let was = initial.core;
         changed("the limit of core dumps", Box::new(move || process::setrlimit(Resource::Core, was)));
     }
-    for ((stream, what, replace), was) in STREAMS.into_iter().zip(&standing.streams) {
+    for ((stream, what, replace), was) in STREAMS.into_iter().zip(&initial.streams) {
         let Some(was) = was else { continue };
         let is_there =
             fs::fstat(stream()).is_ok_and(|now| fs::fstat(was).is_ok_and(|was| is_same(&now, &was)));
