@@ -20,6 +20,10 @@
 #define NAME "native"
 #endif
 
+#ifndef TIMEOUT_MS
+#define TIMEOUT_MS FRAMEX_NO_DEADLINE
+#endif
+
 #ifdef LIKE_AN_ALLOCATOR
 extern int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
 extern void *__dso_handle;
@@ -214,6 +218,13 @@ CALL(sets_variables) {
     return FRAMEX_STATUS_OK;
 }
 
+CALL(sleeps) {
+    UNUSED;
+    usleep(500000);
+    *out = answer("slept");
+    return FRAMEX_STATUS_OK;
+}
+
 CALL(exits) {
     UNUSED;
     (void)out;
@@ -268,6 +279,7 @@ static int32_t offer_all(FramexBuffer *error) {
         {NAME ".has_that_stack", has_that_stack},
         {NAME ".reads_variables", reads_variables},
         {NAME ".sets_variables", sets_variables},
+        {NAME ".sleeps", sleeps},
         {NAME ".exits", exits},
         {NAME ".exits_quickly", exits_quickly},
         {NAME ".exits_at_once", exits_at_once},
@@ -279,7 +291,7 @@ static int32_t offer_all(FramexBuffer *error) {
         FramexRegistration registration = {
             .struct_size = sizeof registration,
             .name = text(all[at].name),
-            .timeout_ms = FRAMEX_NO_DEADLINE,
+            .timeout_ms = TIMEOUT_MS,
             .call = all[at].call,
         };
         status = host->register_(host->instance, &registration, error);

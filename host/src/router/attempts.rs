@@ -57,7 +57,7 @@ struct Attempts<'a> {
     executed: Executed,
     /// The host that ran the last such attempt: another peer may have refused the call after that.
     ran_on: Option<HostId>,
-    /// Peers that reported a loop. PeerWait would not change that.
+    /// Peers that reported a loop. Waiting would not change that.
     circles: Vec<Arc<Peer>>,
     last: Option<Box<Failure>>,
     last_was_told: bool,

@@ -32,8 +32,8 @@ impl Router {
     ) -> Started {
         let limits = &function.limits;
         let inherited = invocation.inherited.clone();
-        let mut invocation =
-            Invocation { inherited: limits.inherited_within(&inherited), ..Invocation::clone(&invocation) };
+        let mut invocation = Arc::unwrap_or_clone(invocation);
+        invocation.inherited = limits.inherited_within(&inherited);
         if let Some(permits) = limits.try_acquire(&inherited) {
             invocation.guards = invocation.guards.with(permits);
             return self.run_body(function, Arc::new(invocation), arguments, context, begun);
@@ -56,7 +56,8 @@ impl Router {
                     let Some(function) = function else { return Err(this.not_found(&invocation)) };
                     let begun = Instant::now();
                     let start = move |context: &mut Context<'_>| {
-                        this.run_body(&function, Arc::new(invocation), arguments, context, begun)
+                        let invocation = Arc::new(invocation).within(function.timeout);
+                        this.run_body(&function, invocation, arguments, context, begun)
                     };
                     run(start).await
                 }

@@ -63,7 +63,7 @@ impl Router {
         let call = async move {
             let function = self.table().snapshot().find(invocation.function.as_str()).cloned();
             let Some(function) = function else { return Err(self.not_found(&invocation)) };
-            let begun = Instant::now();
+            let (begun, invocation) = (Instant::now(), invocation.within(function.timeout));
             let start = move |context: &mut Context<'_>| {
                 self.run_on_this_stack(&function, invocation, arguments, context, begun)
             };

@@ -1,6 +1,8 @@
 //! Limits of functions and of plugins: calls up to them run or wait, and the rest is refused at once.
 
-use framex_tests::{Answer, Build, Daemon, DaemonBuilder, Pending};
+use std::path::Path;
+
+use framex_tests::{Answer, Build, Daemon, DaemonBuilder, Pending, broken};
 use serde_json::{Value, json};
 
 use super::until;
@@ -239,5 +241,27 @@ fn a_blocking_call_holds_its_place_until_it_ends_also_without_its_caller() {
         std::io::Write::write_all(&mut asked, b"well\n").unwrap();
         assert_eq!(next.join().unwrap().json(), json!("well"));
     });
+    host.stop();
+}
+
+#[test]
+fn a_call_that_waited_over_a_reload_has_the_time_of_the_function_that_it_runs() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let include = format!("-I{}", tests.join("../plugin-sdk/abi/include").display());
+    let build = |timeout: &str| {
+        let timeout = format!("-DTIMEOUT_MS={timeout}");
+        broken::compile_c(&tests.join("c/hooks.c"), &["-std=c11", &include, &timeout])
+    };
+    let config = "limits.functions.\"native.sleeps\" = { in_flight_max = 1, queue_max = 1 }";
+    let host =
+        Daemon::builder().config(config).plugin_bytes("libnative.so", &build("FRAMEX_NO_DEADLINE")).start();
+    let first = host.begin("native.sleeps", &json!({}));
+    let waits = host.begin("native.sleeps", &json!({}));
+    shows(&host, "native.sleeps", 1, 1);
+    host.put("libnative.so", &build("100"));
+    assert_eq!(host.reload("native").status, 200, "{}", host.log());
+    assert_eq!(first.answer().json(), "slept");
+    let (status, code, detail) = waits.answer().problem();
+    assert_eq!((status, code.as_str()), (504, "deadline_exceeded"), "{detail}");
     host.stop();
 }
