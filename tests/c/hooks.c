@@ -218,9 +218,11 @@ CALL(sets_variables) {
     return FRAMEX_STATUS_OK;
 }
 
+/* Until the file of the variable GATE is there, and 200 ms at least. */
 CALL(sleeps) {
     UNUSED;
-    usleep(500000);
+    usleep(200000);
+    while (access(getenv("GATE"), F_OK) != 0) usleep(1000);
     *out = answer("slept");
     return FRAMEX_STATUS_OK;
 }

@@ -252,14 +252,23 @@ fn a_call_that_waited_over_a_reload_has_the_time_of_the_function_that_it_runs() 
         let timeout = format!("-DTIMEOUT_MS={timeout}");
         broken::compile_c(&tests.join("c/hooks.c"), &["-std=c11", &include, &timeout])
     };
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
     let config = "limits.functions.\"native.sleeps\" = { in_flight_max = 1, queue_max = 1 }";
-    let host =
-        Daemon::builder().config(config).plugin_bytes("libnative.so", &build("FRAMEX_NO_DEADLINE")).start();
+    let host = Daemon::builder().config(config).variable("GATE", gate.to_str().unwrap());
+    let host = host.plugin_bytes("libnative.so", &build("FRAMEX_NO_DEADLINE")).start();
     let first = host.begin("native.sleeps", &json!({}));
+    shows(&host, "native.sleeps", 1, 0);
     let waits = host.begin("native.sleeps", &json!({}));
     shows(&host, "native.sleeps", 1, 1);
     host.put("libnative.so", &build("100"));
-    assert_eq!(host.reload("native").status, 200, "{}", host.log());
+    std::thread::scope(|scope| {
+        // It ends with the first call.
+        let reload = scope.spawn(|| host.reload("native"));
+        until("the new build serves", || host.plugin_status("native")["generation"] == 2);
+        std::fs::write(&gate, "").unwrap();
+        assert_eq!(reload.join().unwrap().status, 200, "{}", host.log());
+    });
     assert_eq!(first.answer().json(), "slept");
     let (status, code, detail) = waits.answer().problem();
     assert_eq!((status, code.as_str()), (504, "deadline_exceeded"), "{detail}");
