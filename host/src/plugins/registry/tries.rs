@@ -5,13 +5,13 @@
 //! system, which no build is to blame for, so nothing waits for the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::base::{Digest, Mutex, MutexGuard};
+use crate::base::{Digest, Mutex};
 use crate::files::{DirFault, PrivateDir, PrivatePath};
 
 /// The name of the file.
@@ -23,7 +23,9 @@ const BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Notes {
+    #[serde(deserialize_with = "by_digest")]
     trying: BTreeMap<Digest, TriedBuild>,
+    #[serde(deserialize_with = "by_digest")]
     ended: BTreeMap<Digest, TriedBuild>,
 }
 
@@ -35,6 +37,25 @@ struct TriedBuild {
     file: String,
     /// Number of lives of the host in a row that ended while it was being loaded.
     times: u32,
+}
+
+/// Reads notes by digest. One whose key is not a digest says nothing of any build, and is left out.
+fn by_digest<'de, D: Deserializer<'de>>(notes: D) -> Result<BTreeMap<Digest, TriedBuild>, D::Error> {
+    let notes = BTreeMap::<String, TriedBuild>::deserialize(notes)?;
+    let digested = notes.into_iter().filter_map(|(key, build)| match key.parse() {
+        Ok(sha256) => Some((sha256, build)),
+        Err(error) => {
+            let TriedBuild { plugin, file, .. } = build;
+            tracing::warn!(
+                plugin,
+                file,
+                key,
+                "a note in {NAME} is left out, as its key is not a digest: {error}"
+            );
+            None
+        }
+    });
+    Ok(digested.collect())
 }
 
 /// The notes, and the file that has them.
@@ -52,15 +73,10 @@ impl Tries {
     pub(crate) fn read(folder: &Path) -> Result<Self, DirFault> {
         let opened = PrivateDir::open(folder)?;
         let Notes { trying, mut ended } = match opened.read(NAME) {
-            Ok(file) => {
-                let mut bytes = Vec::new();
-                let read = file.take(BYTES_MAX).read_to_end(&mut bytes).map(|_| ());
-                let notes = read.and_then(|()| Ok(serde_json::from_slice(&bytes)?));
-                notes.unwrap_or_else(|error| {
-                    tracing::warn!(file = %folder.join(NAME).display(), "builds that ended the host are not known: {error}");
-                    Notes::default()
-                })
-            }
+            Ok(file) => serde_json::from_reader(BufReader::new(file.take(BYTES_MAX))).unwrap_or_else(|error| {
+                tracing::warn!(file = %folder.join(NAME).display(), "builds that ended the host are not known: {error}");
+                Notes::default()
+            }),
             Err(DirFault::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Notes::default()
             }
@@ -76,7 +92,7 @@ impl Tries {
 
     /// Returns the number of lives of the host in a row that ended while they loaded this build.
     pub(crate) fn ended(&self, sha256: Digest) -> u32 {
-        self.notes().ended.get(&sha256).map_or(0, |build| build.times)
+        self.notes.lock().ended.get(&sha256).map_or(0, |build| build.times)
     }
 
     /// Notes that code of a build is about to run for the first time.
@@ -119,7 +135,7 @@ impl Tries {
         let tries = self.clone();
         let written = tokio::task::spawn_blocking(move || {
             // Held until it is written, so that the file has what was noted last.
-            let mut notes = tries.notes();
+            let mut notes = tries.notes.lock();
             let before = notes.clone();
             change(&mut notes);
             if *notes == before { Ok(()) } else { tries.write(&notes) }
@@ -136,10 +152,6 @@ impl Tries {
             };
         }
         folder.replace_soon(NAME, &serde_json::to_vec_pretty(notes)?)
-    }
-
-    fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock()
     }
 }
 
@@ -177,5 +189,19 @@ mod tests {
         assert_eq!(read().ended(digest(0xaa)), 0);
         fs::write(&file, "{").unwrap();
         assert_eq!(read().ended(digest(0xaa)), 0);
+    }
+
+    #[test]
+    fn a_note_without_a_digest_is_left_out_alone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (good, bad) = ("aa".repeat(32), "aa".repeat(31));
+        let build = r#"{ "plugin": "x", "file": "libx.so", "times": 1 }"#;
+        let text = format!(
+            r#"{{ "trying": {{ "{bad}": {build}, "{good}": {build} }}, "ended": {{ "": {build}, "{good}": {build} }} }}"#
+        );
+        fs::write(scratch.path().join(NAME), text).unwrap();
+        let tries = Tries::read(scratch.path()).unwrap();
+        assert_eq!(tries.ended(digest(0xaa)), 2);
+        assert_eq!(tries.notes.lock().ended.len(), 1);
     }
 }
