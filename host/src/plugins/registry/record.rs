@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::base::Digest;
+use crate::base::{Digest, is_plugin_name};
 use crate::files::{DirFault, PrivateDir, PrivatePath};
 use crate::plugins::file::stage::{Staged, remove_copy};
 use crate::plugins::file::trust::signature_file::sync_signature;
@@ -232,6 +232,9 @@ fn read_book(folder: &PrivateDir) -> Result<Book, Unread> {
         ))
         .into());
     }
+    if let Some(name) = book.plugins.keys().find(|name| !is_plugin_name(name)) {
+        return Err(io::Error::other(format!("`{name}` is not the name of a plugin")).into());
+    }
     let builds = book.plugins.values().flat_map(|plugin| plugin.committed.iter().chain(&plugin.kept));
     for build in builds {
         if Path::new(&build.copy).file_name().is_none_or(|name| name != build.copy.as_str()) {
@@ -296,9 +299,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_unreadable_record_is_set_aside() {
-        let build = |sha256: &str, copy: &str| {
+        let build = |name: &str, sha256: &str, copy: &str| {
             format!(
-                r#"{{"version":1,"plugins":{{"x":{{"last_generation":1,"seen":null,"tried":null,"kept":[],"committed":
+                r#"{{"version":1,"plugins":{{"{name}":{{"last_generation":1,"seen":null,"tried":null,"kept":[],"committed":
                 {{"generation":1,"version":"1","sha256":"{sha256}","file":"f","copy":"{copy}"}}}}}}}}"#
             )
         };
@@ -306,8 +309,9 @@ mod tests {
         for (text, reason) in [
             ("{".to_owned(), "EOF"),
             ("{\"version\": 2, \"plugins\": {}}".to_owned(), "it is of version 2, this host knows 1"),
-            (build("ab", "1.so"), "a SHA-256 is 64 hexadecimal digits"),
-            (build(&digest, "../../etc/passwd"), "`../../etc/passwd` is not the name of a copy"),
+            (build("x", "ab", "1.so"), "a SHA-256 is 64 hexadecimal digits"),
+            (build("x", &digest, "../../etc/passwd"), "`../../etc/passwd` is not the name of a copy"),
+            (build("../x", &digest, "1.so"), "`../x` is not the name of a plugin"),
         ] {
             let scratch = tempfile::tempdir().unwrap();
             fs::write(scratch.path().join("plugins.json"), &text).unwrap();
@@ -319,7 +323,7 @@ mod tests {
             assert_eq!(fs::read_to_string(scratch.path().join("plugins.json.unreadable")).unwrap(), text);
         }
         let scratch = tempfile::tempdir().unwrap();
-        fs::write(scratch.path().join("plugins.json"), build(&digest, "1.so")).unwrap();
+        fs::write(scratch.path().join("plugins.json"), build("x", &digest, "1.so")).unwrap();
         assert_eq!(read(scratch.path()).plugins().await.len(), 1, "but for that, it is a record");
     }
 }
