@@ -19,7 +19,8 @@ const STACK_BYTES: usize = 2 << 20;
 /// Size of the guard at the end of a stack, so that an overflow touches nothing else.
 const GUARD_BYTES: usize = 64 << 10;
 
-static ABORT: Original = Original::new(c"abort");
+// SAFETY: glibc's function of this name has this type.
+static ABORT: Original<extern "C" fn() -> !> = unsafe { Original::new(c"abort") };
 
 thread_local! {
     /// The code that runs on a stack of its own on this thread. Const and without a destructor, as in `thread_exit`.
@@ -40,7 +41,7 @@ pub(super) struct Aborted;
 
 /// Looks up what is behind the function of this file.
 pub(super) fn prepare() {
-    ABORT.address();
+    ABORT.get();
 }
 
 /// Runs a job, which must not panic, and returns if it aborts as well. Jobs do not nest.
@@ -91,14 +92,8 @@ extern "C" fn abort() -> ! {
         // SAFETY: `swapcontext` has filled it; the frames that are left behind stay as they are, for good.
         unsafe { libc::setcontext(running.back.as_ptr()) };
     }
-    type Abort = unsafe extern "C" fn() -> !;
-    match ABORT.address() {
-        Some(original) => {
-            // SAFETY: glibc's function of this name has this type.
-            let original = unsafe { std::mem::transmute::<*mut c_void, Abort>(original) };
-            // SAFETY: takes nothing.
-            unsafe { original() }
-        }
+    match ABORT.get() {
+        Some(original) => original(),
         // SAFETY: ends the process at once.
         None => unsafe { libc::_exit(128 + libc::SIGABRT) },
     }

@@ -20,15 +20,23 @@ struct Callback {
 
 static CALLBACKS: Mutex<Vec<Callback>> = Mutex::new(Vec::new());
 
-static ON_EXIT: Original = Original::new(c"on_exit");
-static TIMER_CREATE: Original = Original::new(c"__interceptor_timer_create");
-static TIMER_DELETE: Original = Original::new(c"timer_delete");
+type ExitHandler = unsafe extern "C" fn(i32, *mut c_void);
+type OnExit = unsafe extern "C" fn(ExitHandler, *mut c_void) -> i32;
+type TimerCreate = unsafe extern "C" fn(libc::clockid_t, *mut libc::sigevent, *mut libc::timer_t) -> i32;
+type TimerDelete = unsafe extern "C" fn(libc::timer_t) -> i32;
+
+// SAFETY: glibc's function of this name has this type.
+static ON_EXIT: Original<OnExit> = unsafe { Original::new(c"on_exit") };
+// SAFETY: as above.
+static TIMER_CREATE: Original<TimerCreate> = unsafe { Original::new(c"__interceptor_timer_create") };
+// SAFETY: as above.
+static TIMER_DELETE: Original<TimerDelete> = unsafe { Original::new(c"timer_delete") };
 
 /// Looks up what is behind the functions of this file.
 pub(super) fn prepare() {
-    for original in [&ON_EXIT, &TIMER_CREATE, &TIMER_DELETE] {
-        original.address();
-    }
+    ON_EXIT.get();
+    TIMER_CREATE.get();
+    TIMER_DELETE.get();
 }
 
 /// Returns a function in a library that may still be called.
@@ -48,11 +56,8 @@ pub(super) fn functions() -> Vec<usize> {
 /// # Safety
 /// As of glibc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn on_exit(function: unsafe extern "C" fn(i32, *mut c_void), argument: *mut c_void) -> i32 {
-    type OnExit = unsafe extern "C" fn(unsafe extern "C" fn(i32, *mut c_void), *mut c_void) -> i32;
-    let Some(original) = ON_EXIT.address() else { return -1 };
-    // SAFETY: glibc's function of this name has this type.
-    let original = unsafe { std::mem::transmute::<*mut c_void, OnExit>(original) };
+unsafe extern "C" fn on_exit(function: ExitHandler, argument: *mut c_void) -> i32 {
+    let Some(original) = ON_EXIT.get() else { return -1 };
     let callback =
         Callback { function: function as usize, what: "its handler of the process's end", timer: None };
     CALLBACKS.lock().push(callback);
@@ -70,12 +75,9 @@ unsafe extern "C" fn timer_create(
     event: *mut libc::sigevent,
     timer: *mut libc::timer_t,
 ) -> i32 {
-    type Create = unsafe extern "C" fn(libc::clockid_t, *mut libc::sigevent, *mut libc::timer_t) -> i32;
     /// Offset of the function in `struct sigevent`: behind the value, the signal and the kind.
     const FUNCTION_AT: usize = 16;
-    let Some(original) = TIMER_CREATE.address() else { return -1 };
-    // SAFETY: glibc's function of this name has this type.
-    let original = unsafe { std::mem::transmute::<*mut c_void, Create>(original) };
+    let Some(original) = TIMER_CREATE.get() else { return -1 };
     // SAFETY: our caller vouches for the arguments.
     let status = unsafe { original(clock, event, timer) };
     // SAFETY: null, or the caller's.
@@ -99,12 +101,9 @@ unsafe extern "C" fn timer_create(
 /// As of glibc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn timer_delete(timer: libc::timer_t) -> i32 {
-    type Delete = unsafe extern "C" fn(libc::timer_t) -> i32;
-    let Some(original) = TIMER_DELETE.address() else { return -1 };
+    let Some(original) = TIMER_DELETE.get() else { return -1 };
     // Not afterwards: then another timer may have its number.
     CALLBACKS.lock().retain(|callback| callback.timer != Some(timer.addr()));
-    // SAFETY: glibc's function of this name has this type.
-    let original = unsafe { std::mem::transmute::<*mut c_void, Delete>(original) };
     // SAFETY: the argument is that of our caller.
     unsafe { original(timer) }
 }

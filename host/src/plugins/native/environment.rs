@@ -69,11 +69,9 @@ fn entries() -> Vec<*mut c_char> {
 
 /// Returns true if an entry is of this variable.
 fn is_of(entry: *const c_char, name: &[u8]) -> bool {
-    name.iter().chain(b"=").enumerate().all(|(at, wanted)| {
-        let byte = entry.wrapping_add(at).cast::<u8>();
-        // SAFETY: entries are strings, and this stops at the first byte that differs, which their end does.
-        unsafe { *byte == *wanted }
-    })
+    // SAFETY: entries are strings.
+    let entry = unsafe { CStr::from_ptr(entry) }.to_bytes();
+    entry.strip_prefix(name).is_some_and(|rest| rest.starts_with(b"="))
 }
 
 impl Made {

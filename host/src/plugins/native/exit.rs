@@ -4,7 +4,7 @@
 //! A process that a library forks ends as it likes.
 #![expect(unsafe_code, reason = "replaces functions of the C library")]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,14 +18,19 @@ static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 static TELL: OnceLock<TellExit> = OnceLock::new();
 
-static EXIT: Original = Original::new(c"exit");
-static QUICK_EXIT: Original = Original::new(c"quick_exit");
-static END: Original = Original::new(c"_exit");
+type ExitFunction = extern "C" fn(c_int) -> !;
+
+// SAFETY: glibc's function of this name has this type, and takes any status.
+static EXIT: Original<ExitFunction> = unsafe { Original::new(c"exit") };
+// SAFETY: as above.
+static QUICK_EXIT: Original<ExitFunction> = unsafe { Original::new(c"quick_exit") };
+// SAFETY: as above.
+static END: Original<ExitFunction> = unsafe { Original::new(c"_exit") };
 
 /// Looks up what is behind the functions of this file.
 pub(super) fn prepare() {
     for original in [&EXIT, &QUICK_EXIT, &END] {
-        original.address();
+        original.get();
     }
 }
 
@@ -43,7 +48,7 @@ pub(in crate::plugins) fn end_process(code: u8) -> ! {
 
 /// Does what `caller` asks for, but ends the host itself with a code that is not 0, and without exit handlers: other
 /// threads still run code of plugins.
-fn end_by(caller: &str, original: &Original, status: c_int) -> ! {
+fn end_by(caller: &str, original: &Original<ExitFunction>, status: c_int) -> ! {
     let process = PROCESS.load(Ordering::Relaxed);
     if process == 0 || process != std::process::id() {
         end(original, status);
@@ -60,13 +65,9 @@ fn end_by(caller: &str, original: &Original, status: c_int) -> ! {
     end(&END, code)
 }
 
-fn end(original: &Original, status: c_int) -> ! {
-    type ExitFunction = unsafe extern "C" fn(c_int) -> !;
-    let Some(original) = original.address() else { std::process::abort() };
-    // SAFETY: the C library's functions of these names have this type.
-    let original = unsafe { std::mem::transmute::<*mut c_void, ExitFunction>(original) };
-    // SAFETY: they take any status.
-    unsafe { original(status) }
+fn end(original: &Original<ExitFunction>, status: c_int) -> ! {
+    let Some(original) = original.get() else { std::process::abort() };
+    original(status)
 }
 
 /// In front of glibc's function of this name.

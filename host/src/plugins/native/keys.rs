@@ -49,10 +49,18 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// A library that was being closed has tried to delete a key of others.
 static FOREIGN_DELETED: AtomicBool = AtomicBool::new(false);
 
-static KEY_CREATE: Original = Original::new(c"pthread_key_create");
-static KEY_DELETE: Original = Original::new(c"pthread_key_delete");
-static TSS_CREATE: Original = Original::new(c"tss_create");
-static TSS_DELETE: Original = Original::new(c"tss_delete");
+type Create = unsafe extern "C" fn(*mut libc::pthread_key_t, Option<Destructor>) -> i32;
+type Delete = unsafe extern "C" fn(libc::pthread_key_t) -> i32;
+type TssDelete = unsafe extern "C" fn(libc::pthread_key_t);
+
+// SAFETY: glibc's function of this name has this type.
+static KEY_CREATE: Original<Create> = unsafe { Original::new(c"pthread_key_create") };
+// SAFETY: as above.
+static KEY_DELETE: Original<Delete> = unsafe { Original::new(c"pthread_key_delete") };
+// SAFETY: as above.
+static TSS_CREATE: Original<Create> = unsafe { Original::new(c"tss_create") };
+// SAFETY: as above.
+static TSS_DELETE: Original<TssDelete> = unsafe { Original::new(c"tss_delete") };
 
 thread_local! {
     /// The library whose destructors run on this thread at present. Const and without a destructor, as in `thread_exit`.
@@ -61,9 +69,10 @@ thread_local! {
 
 /// Looks up what is behind the functions of this file.
 pub(super) fn prepare() {
-    for original in [&KEY_CREATE, &KEY_DELETE, &TSS_CREATE, &TSS_DELETE] {
-        original.address();
-    }
+    KEY_CREATE.get();
+    KEY_DELETE.get();
+    TSS_CREATE.get();
+    TSS_DELETE.get();
 }
 
 /// Checks that enough keys are free for one more plugin.
@@ -83,31 +92,30 @@ pub(super) fn destructors() -> Vec<usize> {
     all.filter(|destructor| *destructor > WITHOUT).collect()
 }
 
+/// Returns the values that this thread has under the keys of a library, with the addresses of their destructors.
+fn values(library: &Range<usize>) -> impl Iterator<Item = (libc::pthread_key_t, usize, *mut c_void)> {
+    (0..).zip(&SLOTS).filter_map(|(key, slot)| {
+        let destructor = slot.destructor.load(Ordering::Relaxed);
+        // SAFETY: the key exists: it is deleted only once its library is gone.
+        let value = || unsafe { libc::pthread_getspecific(key) };
+        let value = library.contains(&destructor).then(value).filter(|value| !value.is_null())?;
+        Some((key, destructor, value))
+    })
+}
+
 /// Returns true if this thread has a value under a key of a library.
 pub(super) fn has_values(library: &Range<usize>) -> bool {
-    (0..).zip(&SLOTS).any(|(key, slot)| {
-        let is_of_library = library.contains(&slot.destructor.load(Ordering::Relaxed));
-        // SAFETY: the key exists: it is deleted only once its library is gone.
-        is_of_library && !unsafe { libc::pthread_getspecific(key) }.is_null()
-    })
+    values(library).next().is_some()
 }
 
 /// Destroys what this thread has under the keys of a library.
 pub(super) fn destroy_values(library: &Range<usize>) {
     for round in 0..=ROUNDS {
-        let mut found = false;
-        for (key, slot) in (0..).zip(&SLOTS) {
-            let destructor = slot.destructor.load(Ordering::Relaxed);
-            if !library.contains(&destructor) {
-                continue;
-            }
+        if !has_values(library) {
+            return;
+        }
+        for (key, destructor, value) in values(library) {
             // SAFETY: the key exists: it is deleted only once its library is gone.
-            let value = unsafe { libc::pthread_getspecific(key) };
-            if value.is_null() {
-                continue;
-            }
-            found = true;
-            // SAFETY: as above.
             unsafe { libc::pthread_setspecific(key, ptr::null()) };
             if round < ROUNDS {
                 // SAFETY: the address is the destructor that the key was made with.
@@ -115,9 +123,6 @@ pub(super) fn destroy_values(library: &Range<usize>) {
                 // SAFETY: called with this thread's value, as the C library would at its end; the library is mapped.
                 unsafe { destructor(value) };
             }
-        }
-        if !found {
-            return;
         }
     }
 }
@@ -184,18 +189,9 @@ fn may_have_one(destructor: Option<Destructor>) -> bool {
         || destructor.is_some_and(|destructor| is_of_host(destructor as usize))
 }
 
-type Create = unsafe extern "C" fn(*mut libc::pthread_key_t, Option<Destructor>) -> i32;
-type Delete = unsafe extern "C" fn(libc::pthread_key_t) -> i32;
-
 /// # Safety
-/// As of `pthread_key_create`; `original` is it, or of its type.
-unsafe fn create_by(
-    original: *mut c_void,
-    key: *mut libc::pthread_key_t,
-    destructor: Option<Destructor>,
-) -> i32 {
-    // SAFETY: the function behind the caller has this type.
-    let create = unsafe { std::mem::transmute::<*mut c_void, Create>(original) };
+/// As of `pthread_key_create`; `create` is it, or of its kind.
+unsafe fn create_by(create: Create, key: *mut libc::pthread_key_t, destructor: Option<Destructor>) -> i32 {
     // SAFETY: the caller vouches for the arguments.
     let status = unsafe { create(key, destructor) };
     if status == 0 {
@@ -203,15 +199,6 @@ unsafe fn create_by(
         note(unsafe { *key }, destructor, key.addr());
     }
     status
-}
-
-/// # Safety
-/// As of `pthread_key_delete`; `original` is it, or of its type.
-unsafe fn delete_by(original: *mut c_void, key: libc::pthread_key_t) -> i32 {
-    // SAFETY: the function behind the caller has this type.
-    let delete = unsafe { std::mem::transmute::<*mut c_void, Delete>(original) };
-    // SAFETY: the argument is that of the caller.
-    unsafe { delete(key) }
 }
 
 /// In front of glibc's function of this name (see the module's doc).
@@ -223,7 +210,7 @@ unsafe extern "C" fn pthread_key_create(
     key: *mut libc::pthread_key_t,
     destructor: Option<Destructor>,
 ) -> i32 {
-    let Some(original) = KEY_CREATE.address() else { return libc::ENOSYS };
+    let Some(original) = KEY_CREATE.get() else { return libc::ENOSYS };
     if !may_have_one(destructor) {
         return libc::EAGAIN;
     }
@@ -239,8 +226,8 @@ unsafe extern "C" fn pthread_key_create(
 unsafe extern "C" fn tss_create(key: *mut libc::pthread_key_t, destructor: Option<Destructor>) -> i32 {
     /// `thrd_error` of glibc's `<threads.h>`.
     const ERROR: i32 = 2;
-    match TSS_CREATE.address() {
-        // SAFETY: our caller vouches for the arguments; the type is the same.
+    match TSS_CREATE.get() {
+        // SAFETY: our caller vouches for the arguments.
         Some(original) if may_have_one(destructor) => unsafe { create_by(original, key, destructor) },
         _ => ERROR,
     }
@@ -252,12 +239,12 @@ unsafe extern "C" fn tss_create(key: *mut libc::pthread_key_t, destructor: Optio
 /// As of glibc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_key_delete(key: libc::pthread_key_t) -> i32 {
-    let Some(original) = KEY_DELETE.address() else { return libc::ENOSYS };
+    let Some(original) = KEY_DELETE.get() else { return libc::ENOSYS };
     if !note_deleted(key) {
         return libc::EINVAL;
     }
     // SAFETY: the argument is that of our caller.
-    unsafe { delete_by(original, key) }
+    unsafe { original(key) }
 }
 
 /// In front of glibc's function of this name, which returns nothing.
@@ -266,12 +253,9 @@ unsafe extern "C" fn pthread_key_delete(key: libc::pthread_key_t) -> i32 {
 /// As of glibc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn tss_delete(key: libc::pthread_key_t) {
-    if let Some(original) = TSS_DELETE.address().filter(|_| note_deleted(key)) {
-        type Delete = unsafe extern "C" fn(libc::pthread_key_t);
-        // SAFETY: glibc's function of this name has this type.
-        let delete = unsafe { std::mem::transmute::<*mut c_void, Delete>(original) };
+    if let Some(original) = TSS_DELETE.get().filter(|_| note_deleted(key)) {
         // SAFETY: the argument is that of our caller.
-        unsafe { delete(key) };
+        unsafe { original(key) };
     }
 }
 

@@ -3,42 +3,45 @@
 #![expect(unsafe_code, reason = "looks functions up, and reads addresses that the linker gives")]
 
 use std::ffi::{CStr, c_void};
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// A destructor, as thread-locals and thread keys have it.
 pub(super) type Destructor = unsafe extern "C" fn(*mut c_void);
 
-/// A function of the C library that has one of the host's of the same name in front of it.
+/// A function of the C library, of type `F`, that has one of the host's of the same name in front of it.
 ///
 /// AddressSanitizer has functions of its own in front of some: `__interceptor_NAME` then comes next, and is what the name
 /// is given with.
-pub(super) struct Original {
+pub(super) struct Original<F> {
     name: &'static CStr,
     address: AtomicPtr<c_void>,
+    function: PhantomData<F>,
 }
 
-impl Original {
-    pub(super) const fn new(name: &'static CStr) -> Self {
-        Self { name, address: AtomicPtr::new(ptr::null_mut()) }
+impl<F: Copy> Original<F> {
+    /// # Safety
+    /// `F` is the pointer type of the C library's function of this name.
+    pub(super) const unsafe fn new(name: &'static CStr) -> Self {
+        const { assert!(size_of::<F>() == size_of::<*mut c_void>(), "a function pointer") };
+        Self { name, address: AtomicPtr::new(ptr::null_mut()), function: PhantomData }
     }
 
-    /// Its address, or `None` if this C library does not have it.
+    /// Returns the function, or `None` if this C library does not have it.
     ///
     /// The lookup takes the loader's lock, which is held while constructors of a library run: they may wait for a
     /// thread that comes through here. So it is done once, before any library is mapped (`prepare`).
-    pub(super) fn address(&self) -> Option<*mut c_void> {
-        let known = self.address.load(Ordering::Relaxed);
-        if !known.is_null() {
-            return Some(known);
+    pub(super) fn get(&self) -> Option<F> {
+        let mut address = self.address.load(Ordering::Relaxed);
+        if address.is_null() {
+            address = self.look_up();
+            self.address.store(address, Ordering::Relaxed);
         }
-        let found = self.look_up();
-        self.address.store(found, Ordering::Relaxed);
-        (!found.is_null()).then_some(found)
+        // SAFETY: the function at this address is of the type `F`, a pointer, as `new` demands.
+        (!address.is_null()).then(|| unsafe { std::mem::transmute_copy(&address) })
     }
-}
 
-impl Original {
     fn look_up(&self) -> *mut c_void {
         let Ok(name) = CStr::from_bytes_with_nul(
             self.name.to_bytes_with_nul().strip_prefix(b"__interceptor_").unwrap_or_default(),

@@ -8,7 +8,6 @@
 //! A handler may call `sigaction`: nothing that stands in front of it allocates or locks.
 #![expect(unsafe_code, reason = "replaces functions of the C library, and asks what is done at signals")]
 
-use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr;
@@ -39,7 +38,10 @@ static HANDLERS: [AtomicUsize; HANDLERS_MAX] = [const { AtomicUsize::new(0) }; H
 /// There were more.
 static FORGOTTEN: AtomicBool = AtomicBool::new(false);
 
-static SIGACTION: Original = Original::new(c"__interceptor_sigaction");
+type SetAction = unsafe extern "C" fn(i32, *const Action, *mut Action) -> i32;
+
+// SAFETY: glibc's function of this name has this type.
+static SIGACTION: Original<SetAction> = unsafe { Original::new(c"__interceptor_sigaction") };
 
 /// Notes what is done at each signal.
 pub(super) fn prepare() {
@@ -148,10 +150,7 @@ fn current(signal: i32) -> Option<Action> {
 /// # Safety
 /// As of `sigaction`.
 unsafe fn set(signal: i32, action: *const Action, old: *mut Action) -> i32 {
-    type Set = unsafe extern "C" fn(i32, *const Action, *mut Action) -> i32;
-    let Some(original) = SIGACTION.address() else { return -1 };
-    // SAFETY: glibc's function of this name has this type.
-    let set = unsafe { std::mem::transmute::<*mut c_void, Set>(original) };
+    let Some(set) = SIGACTION.get() else { return -1 };
     // SAFETY: the caller vouches for the arguments.
     unsafe { set(signal, action, old) }
 }

@@ -33,11 +33,15 @@ struct Begin {
 /// Threads that have been asked for, and do not yet keep their library mapped.
 static BEGINNING: AtomicUsize = AtomicUsize::new(0);
 
-static PTHREAD_CREATE: Original = Original::new(c"__interceptor_pthread_create");
+type CreateThread =
+    unsafe extern "C" fn(*mut libc::pthread_t, *const libc::pthread_attr_t, Start, *mut c_void) -> i32;
+
+// SAFETY: glibc's function of this name has this type.
+static PTHREAD_CREATE: Original<CreateThread> = unsafe { Original::new(c"__interceptor_pthread_create") };
 
 /// Looks up what is behind the function of this file.
 pub(super) fn prepare() {
-    PTHREAD_CREATE.address();
+    PTHREAD_CREATE.get();
 }
 
 /// Waits until every thread keeps its library mapped.
@@ -80,11 +84,7 @@ unsafe extern "C" fn pthread_create(
     start: Start,
     argument: *mut c_void,
 ) -> i32 {
-    type Create =
-        unsafe extern "C" fn(*mut libc::pthread_t, *const libc::pthread_attr_t, Start, *mut c_void) -> i32;
-    let Some(original) = PTHREAD_CREATE.address() else { return libc::EAGAIN };
-    // SAFETY: glibc's function of this name has this type.
-    let create = unsafe { std::mem::transmute::<*mut c_void, Create>(original) };
+    let Some(create) = PTHREAD_CREATE.get() else { return libc::EAGAIN };
     if is_of_host(start as usize) || !is_watched(start as usize) {
         // SAFETY: our caller vouches for the arguments.
         return unsafe { create(thread, attributes, start, argument) };

@@ -9,7 +9,7 @@
 //! host's own, where no plugin frame is on the stack. Destructors that a plugin registers on other threads go on to glibc,
 //! which must keep pinning the library for them, and the host's own thread-locals go to `host_thread_locals`.
 //!
-//! Libraries are mapped and closed on one thread that never ends (`mapper`), as allocators bind themselves to it. What
+//! Libraries are mapped and closed on one thread that never ends (`threads`), as allocators bind themselves to it. What
 //! constructors register there comes before it is known where their library lies, so it is sorted afterwards.
 //!
 //! AddressSanitizer (`scripts/sanitize.sh`) does not intercept that function.
@@ -96,7 +96,10 @@ impl Worker {
     }
 }
 
-static REGISTER: Original = Original::new(c"__cxa_thread_atexit_impl");
+type Register = unsafe extern "C" fn(Destructor, *mut c_void, *mut c_void) -> i32;
+
+// SAFETY: the C library's function of this name has this type.
+static REGISTER: Original<Register> = unsafe { Original::new(c"__cxa_thread_atexit_impl") };
 /// Libraries of which a destructor has aborted: part of them lies on a stack that was given up.
 static ABORTED: Mutex<Vec<Range<usize>>> = Mutex::new(Vec::new());
 static FLUSHES: AtomicU64 = AtomicU64::new(0);
@@ -125,7 +128,7 @@ impl Drop for Guard {
 
 /// Looks up what is behind the function of this file.
 pub(super) fn prepare() {
-    REGISTER.address();
+    REGISTER.get();
     host_thread_locals::prepare();
 }
 
@@ -323,13 +326,8 @@ pub(super) unsafe fn register_with_glibc(
     object: *mut c_void,
     library: *mut c_void,
 ) -> i32 {
-    type Register = unsafe extern "C" fn(Destructor, *mut c_void, *mut c_void) -> i32;
-    let Some(original) = REGISTER.address() else {
-        // Before glibc 2.18. A destructor that does not run leaks what it would have freed.
-        return -1;
-    };
-    // SAFETY: glibc's function of this name has this type.
-    let register = unsafe { std::mem::transmute::<*mut c_void, Register>(original) };
+    // Before glibc 2.18. A destructor that does not run leaks what it would have freed.
+    let Some(register) = REGISTER.get() else { return -1 };
     // SAFETY: our caller vouches for the arguments.
     unsafe { register(destructor, object, library) }
 }
