@@ -24,44 +24,34 @@ pub struct Description {
 impl Description {
     /// Reads and checks a descriptor; an error completes the sentence "plugin file X ...".
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let field = |offset: usize, length: usize| bytes.get(offset..offset + length).unwrap_or_default();
-        let magic = field(offset_of!(PluginDescriptor, magic), 8);
-        if magic != MAGIC {
+        if field(bytes, offset_of!(PluginDescriptor, magic)) != MAGIC {
             return Err(
                 "has a descriptor that does not begin with FXPLUGIN: it was built for something else"
                     .to_owned(),
             );
         }
-        let number = |offset: usize| field(offset, 2).try_into().map(u16::from_ne_bytes).unwrap_or(0);
-        let (abi_major, abi_minor) = (
-            number(offset_of!(PluginDescriptor, abi_major)),
-            number(offset_of!(PluginDescriptor, abi_minor)),
-        );
+        let abi_major = u16::from_ne_bytes(field(bytes, offset_of!(PluginDescriptor, abi_major)));
+        let abi_minor = u16::from_ne_bytes(field(bytes, offset_of!(PluginDescriptor, abi_minor)));
         check_version((abi_major, abi_minor), (ABI_MAJOR, ABI_MINOR))?;
-        let size = field(offset_of!(PluginDescriptor, struct_size), 4)
-            .try_into()
-            .map(u32::from_ne_bytes)
-            .unwrap_or(0);
+        let size = u32::from_ne_bytes(field(bytes, offset_of!(PluginDescriptor, struct_size)));
         let needed = size_of::<PluginDescriptor>();
         if (size as usize) < needed {
             return Err(format!(
                 "has a descriptor of {size} bytes, ABI {ABI_MAJOR}.{abi_minor} has {needed}"
             ));
         }
-        let flags =
-            field(offset_of!(PluginDescriptor, flags), 8).try_into().map(u64::from_ne_bytes).unwrap_or(0);
+        let flags = u64::from_ne_bytes(field(bytes, offset_of!(PluginDescriptor, flags)));
         if flags & FLAG_CONTAINS_PANICS == 0 {
             return Err(
                 "does not contain its panics, so one would end the host: build it with panic = \"unwind\""
                     .to_owned(),
             );
         }
-        let text =
-            |offset: usize, length: usize| text_of(field(offset, length)).unwrap_or_default().to_owned();
+        let text = |field: &[u8]| text_of(field).unwrap_or_default().to_owned();
         let description = Self {
-            name: text(offset_of!(PluginDescriptor, name), 64),
-            version: text(offset_of!(PluginDescriptor, version), 32),
-            built_with: text(offset_of!(PluginDescriptor, built_with), 64),
+            name: text(&field::<64>(bytes, offset_of!(PluginDescriptor, name))),
+            version: text(&field::<32>(bytes, offset_of!(PluginDescriptor, version))),
+            built_with: text(&field::<64>(bytes, offset_of!(PluginDescriptor, built_with))),
             abi_major,
             abi_minor,
         };
@@ -81,6 +71,11 @@ impl Description {
         }
         Ok(description)
     }
+}
+
+/// Returns the bytes of a field, or zeros where the descriptor ends before it does.
+fn field<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
+    bytes.get(offset..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }
 
 /// The same major number, and a minor number that the host has or has had.
