@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use framex_abi::{ROUTE_ELSEWHERE, ROUTE_HERE, RouteCell};
 
-use crate::base::{FunctionName, Mutex, MutexGuard};
+use crate::base::{FunctionName, Mutex};
 
 /// A route cell: a static of the library.
 pub(crate) struct RoutePointer(*const RouteCell);
@@ -20,6 +20,12 @@ impl RoutePointer {
     /// Takes the cell of a registration; `None` for null.
     pub(crate) fn new(cell: *const RouteCell) -> Option<Self> {
         (!cell.is_null()).then_some(Self(cell))
+    }
+
+    /// For [`RouteCells`] alone, whose list is cleared before the library is closed.
+    fn get(&self) -> &RouteCell {
+        // SAFETY: the plugin registered a static of its library, which is mapped as long as the list has it.
+        unsafe { &*self.0 }
     }
 }
 
@@ -39,7 +45,7 @@ impl RouteCells {
 
     /// Tells the plugin which of its functions run here.
     pub(crate) fn write(&self, runs_here: &dyn Fn(&FunctionName) -> bool) {
-        for (name, cell) in self.cells().iter() {
+        for (name, cell) in self.0.lock().iter() {
             let route = if runs_here(name) { ROUTE_HERE } else { ROUTE_ELSEWHERE };
             cell.get().route.store(route, Ordering::Relaxed);
         }
@@ -47,26 +53,14 @@ impl RouteCells {
 
     /// Returns the number of calls that ran inside the plugin without passing through the host.
     pub(crate) fn direct_calls(&self) -> u64 {
-        self.cells().iter().map(|(_, cell)| cell.get().calls.load(Ordering::Relaxed)).sum()
+        self.0.lock().iter().map(|(_, cell)| cell.get().calls.load(Ordering::Relaxed)).sum()
     }
 
     /// Returns how often the layers of each function failed, for the functions with failures.
     pub(crate) fn layer_failures(&self) -> Vec<(FunctionName, u32)> {
-        let cells = self.cells();
+        let cells = self.0.lock();
         let counts =
             cells.iter().map(|(name, cell)| (name, cell.get().layer_failures.load(Ordering::Relaxed)));
         counts.filter(|(_, count)| *count > 0).map(|(name, count)| (name.clone(), count)).collect()
-    }
-
-    fn cells(&self) -> MutexGuard<'_, Vec<(FunctionName, RoutePointer)>> {
-        self.0.lock()
-    }
-}
-
-impl RoutePointer {
-    /// For [`RouteCells`] alone, whose list is cleared before the library is closed.
-    fn get(&self) -> &RouteCell {
-        // SAFETY: the plugin registered a static of its library, which is mapped as long as the list has it.
-        unsafe { &*self.0 }
     }
 }

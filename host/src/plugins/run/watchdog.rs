@@ -7,7 +7,7 @@
 //! and a worker that is held may be just that one: the others would sleep on, and the host with them, until it ends (tokio-rs/tokio#4730).
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::base::{FunctionName, Mutex, MutexGuard, Tasks};
+use crate::base::{FunctionName, Mutex, Tasks};
 
 /// Length of a tick.
 const TICK: Duration = Duration::from_millis(50);
@@ -28,7 +28,8 @@ const LOG_PAUSE: Duration = Duration::from_secs(10);
 static NOW: AtomicU32 = AtomicU32::new(1);
 static SLOTS: Mutex<Vec<&'static PollSlot>> = Mutex::new(Vec::new());
 static ELSEWHERE: PollSlot = PollSlot(AtomicU64::new(IDLE));
-static FUNCTIONS: Mutex<Option<WatchedFunctions>> = Mutex::new(None);
+static FUNCTIONS: Mutex<WatchedFunctions> =
+    Mutex::new(WatchedFunctions { numbers: BTreeMap::new(), watched: Vec::new() });
 
 thread_local! {
     /// The slot of this thread, once it has polled something. Without a destructor, so that reading it is one load.
@@ -46,9 +47,9 @@ const IDLE: u64 = 0;
 struct PollSlot(AtomicU64);
 
 /// All functions that there ever were, by a number that is never given to another name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct WatchedFunctions {
-    numbers: HashMap<FunctionName, u32>,
+    numbers: BTreeMap<FunctionName, u32>,
     watched: Vec<Watched>,
 }
 
@@ -67,8 +68,7 @@ pub(crate) struct Number(u32);
 impl Number {
     /// The number of a function.
     pub(crate) fn of(name: &FunctionName) -> Self {
-        let mut functions = functions();
-        let WatchedFunctions { numbers, watched } = functions.get_or_insert_default();
+        let WatchedFunctions { numbers, watched } = &mut *FUNCTIONS.lock();
         let number = *numbers.entry(name.clone()).or_insert_with(|| {
             watched.push(Watched { name: name.clone(), held: 0, logged: None, not_logged: 0 });
             u32::try_from(watched.len() - 1).unwrap_or(u32::MAX)
@@ -106,8 +106,8 @@ impl Drop for Polling {
 /// Returns the function that this thread polls.
 pub(crate) fn polled_here() -> Option<FunctionName> {
     let polled = SLOT.get()?.0.load(Ordering::Relaxed);
-    let functions = functions();
-    let watched = functions.as_ref()?.watched.get(polled as u32 as usize).filter(|_| polled != IDLE)?;
+    let functions = FUNCTIONS.lock();
+    let watched = functions.watched.get(polled as u32 as usize).filter(|_| polled != IDLE)?;
     Some(watched.name.clone())
 }
 
@@ -123,30 +123,22 @@ fn new_slot() -> &'static PollSlot {
     let slot: &'static PollSlot = if IS_WORKER.get() { Box::leak(Box::default()) } else { &ELSEWHERE };
     SLOT.set(Some(slot));
     if IS_WORKER.get() {
-        slots().push(slot);
+        SLOTS.lock().push(slot);
     }
     slot
 }
 
-fn slots() -> MutexGuard<'static, Vec<&'static PollSlot>> {
-    SLOTS.lock()
-}
-
-fn functions() -> MutexGuard<'static, Option<WatchedFunctions>> {
-    FUNCTIONS.lock()
-}
-
 /// Returns how often each function was found to hold a worker, for functions that did.
 pub(crate) fn held() -> Vec<(FunctionName, u64)> {
-    let functions = functions();
-    let watched = functions.iter().flat_map(|functions| &functions.watched);
+    let functions = FUNCTIONS.lock();
+    let watched = functions.watched.iter();
     watched.filter(|watched| watched.held > 0).map(|watched| (watched.name.clone(), watched.held)).collect()
 }
 
 /// Returns the number of workers that are held.
 pub(crate) fn workers_held() -> usize {
     let now = NOW.load(Ordering::Relaxed);
-    slots().iter().filter(|slot| is_older(slot.0.load(Ordering::Relaxed), now, TICKS_MAX)).count()
+    SLOTS.lock().iter().filter(|slot| is_older(slot.0.load(Ordering::Relaxed), now, TICKS_MAX)).count()
 }
 
 fn is_older(polled: u64, now: u32, ticks: u32) -> bool {
@@ -175,10 +167,9 @@ impl Watchdog {
                 (HashMap::new(), runtime.metrics().num_workers(), Tasks::default());
             while watched.strong_count() > 0 {
                 std::thread::park_timeout(TICK);
-                let found = look(&mut seen, workers);
-                all_held_tx
-                    .send_if_modified(|held| std::mem::replace(held, found.all_held) != found.all_held);
-                if found.has_long_ones {
+                let (all_held, has_long_ones) = look(&mut seen, workers);
+                all_held_tx.send_if_modified(|held| std::mem::replace(held, all_held) != all_held);
+                if has_long_ones {
                     wake_ups.spawn_on(&runtime, std::future::ready(()));
                 }
             }
@@ -193,17 +184,12 @@ impl Watchdog {
     }
 }
 
-/// The findings of one tick.
-struct TickFindings {
-    all_held: bool,
-    /// A worker is at something that it began before the last tick.
-    has_long_ones: bool,
-}
-
-/// One tick. `seen` has what each worker was last found to be held by, so that one poll counts once.
-fn look(seen: &mut HashMap<usize, u64>, workers: usize) -> TickFindings {
+/// One tick. Returns true if functions hold all workers, and if a worker is at something that it began before the last tick.
+///
+/// `seen` has what each worker was last found to be held by, so that one poll counts once.
+fn look(seen: &mut HashMap<usize, u64>, workers: usize) -> (bool, bool) {
     let now = NOW.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-    let polled: Vec<u64> = slots().iter().map(|slot| slot.0.load(Ordering::Relaxed)).collect();
+    let polled: Vec<u64> = SLOTS.lock().iter().map(|slot| slot.0.load(Ordering::Relaxed)).collect();
     let held_for = |ticks: u32| polled.iter().filter(|polled| is_older(**polled, now, ticks)).count();
     let (workers_held, has_long_ones) = (held_for(TICKS_MAX), held_for(2) > 0);
     for (worker, polled) in polled.into_iter().enumerate() {
@@ -211,13 +197,12 @@ fn look(seen: &mut HashMap<usize, u64>, workers: usize) -> TickFindings {
             note(polled as u32, now.wrapping_sub((polled >> 32) as u32), workers_held, workers);
         }
     }
-    TickFindings { all_held: workers_held >= workers, has_long_ones }
+    (workers_held >= workers, has_long_ones)
 }
 
 fn note(number: u32, ticks: u32, workers_held: usize, workers: usize) {
-    let mut functions = functions();
-    let watched = functions.as_mut().and_then(|functions| functions.watched.get_mut(number as usize));
-    let Some(watched) = watched else { return };
+    let mut functions = FUNCTIONS.lock();
+    let Some(watched) = functions.watched.get_mut(number as usize) else { return };
     watched.held += 1;
     if watched.logged.is_some_and(|at| at.elapsed() < LOG_PAUSE) {
         watched.not_logged += 1;
