@@ -76,19 +76,18 @@ pub(crate) unsafe extern "C" fn call(
             }
         }
     }));
-    match started {
-        Ok(Ok(Begun::Suspended(nested))) => {
+    let outcome = match started.unwrap_or_else(|_| Err(host_panicked())) {
+        Ok(Begun::Suspended(nested)) => {
+            let state = Box::into_raw(Box::new(nested)).cast();
             // SAFETY: the plugin passes a pointer that may be written to.
-            unsafe { *future = nested.into_raw() };
-            STATUS_PENDING
+            unsafe { *future = abi::Future { state, poll: Some(poll_nested), drop: Some(drop_nested) } };
+            return STATUS_PENDING;
         }
-        // SAFETY: as above.
-        Ok(Ok(Begun::Ended(bytes))) => unsafe { finish(Ok(bytes), out) },
-        // SAFETY: as above.
-        Ok(Err(failure)) => unsafe { finish(Err(failure), out) },
-        // SAFETY: as above.
-        Err(_) => unsafe { finish(Err(host_panicked()), out) },
-    }
+        Ok(Begun::Ended(bytes)) => Ok(bytes),
+        Err(failure) => Err(failure),
+    };
+    // SAFETY: as above.
+    unsafe { finish(outcome, out) }
 }
 
 /// The refusal of a call from a generation that cannot call: not yet, or not any more.
@@ -236,18 +235,8 @@ struct NestedCall {
     lease: Lease,
 }
 
-impl NestedCall {
-    fn into_raw(self) -> abi::Future {
-        abi::Future {
-            state: Box::into_raw(Box::new(self)).cast(),
-            poll: Some(poll_nested),
-            drop: Some(drop_nested),
-        }
-    }
-}
-
 unsafe extern "C" fn poll_nested(state: *mut (), waker: *const abi::Waker, out: *mut Buffer) -> i32 {
-    // SAFETY: `into_raw` made it; the plugin polls from one thread at a time and not after it was dropped.
+    // SAFETY: `call` boxed it; the plugin polls from one thread at a time and not after it was dropped.
     let nested = unsafe { &mut *state.cast::<NestedCall>() };
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let _entered = enter(&nested.services);
@@ -255,17 +244,15 @@ unsafe extern "C" fn poll_nested(state: *mut (), waker: *const abi::Waker, out: 
         // SAFETY: the plugin passes a waker that lives until we return.
         unsafe { with_std_waker(waker, &nested.lease, |waker| future.poll(&mut Context::from_waker(waker))) }
     }));
-    match polled {
-        Ok(Poll::Pending) => STATUS_PENDING,
+    match polled.unwrap_or_else(|_| Poll::Ready(Err(host_panicked()))) {
+        Poll::Pending => STATUS_PENDING,
         // SAFETY: the plugin passes a pointer that may be written to.
-        Ok(Poll::Ready(outcome)) => unsafe { finish(outcome, out) },
-        // SAFETY: as above.
-        Err(_) => unsafe { finish(Err(host_panicked()), out) },
+        Poll::Ready(outcome) => unsafe { finish(outcome, out) },
     }
 }
 
 unsafe extern "C" fn drop_nested(state: *mut ()) {
-    // SAFETY: `into_raw` made it, and the plugin drops it once.
+    // SAFETY: `call` boxed it, and the plugin drops it once.
     let nested = unsafe { Box::from_raw(state.cast::<NestedCall>()) };
     let dropped = catch_unwind(AssertUnwindSafe(|| {
         let _entered = enter(&nested.services.clone());
