@@ -17,7 +17,7 @@ mod registry;
 mod run;
 mod services;
 mod settings;
-mod states;
+mod step;
 
 pub use directory::Plugins;
 pub use directory::reload::{Asker, Prepared};
@@ -29,11 +29,11 @@ pub use file::stage::{Staged, Stager};
 pub use file::trust::signature::SignatureInfo;
 pub use file::trust::trust_error::TrustError;
 pub use process::TellExit;
+pub use registry::failures::Failed;
 pub use run::watchdog::Watchdog;
 pub(crate) use run::watchdog::{held as functions_that_held_workers, workers_held};
 pub use services::Services;
-pub use settings::{PluginConfig, Settings};
-pub use states::{LifecycleStep, PluginAction, PluginState};
+pub use step::LifecycleStep;
 
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
 pub fn enter_worker() {
@@ -60,7 +60,7 @@ pub fn end_process(code: u8) -> ! {
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub fn check_plugin_file(bytes: &[u8]) -> Result<Description, String> {
-    file::object_file::check(bytes).map(|file| file.description).map_err(|error| error.to_string())
+    file::object_file::check(bytes).map(|file| file.description)
 }
 
 /// Reads the descriptor of a plugin; for fuzzing.

@@ -13,13 +13,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use framex_host::api::ReloadView;
 use framex_host::base::{Clock, Identity, Tasks};
-use framex_host::config::{Config, Environment, Fallback, Overrides, Unmap};
+use framex_host::config::{Config, Environment, Fallback, Overrides};
 use framex_host::functions::{Handler, Table};
 use framex_host::http::admin::{Admin, HostRefusal, ReloadHost, serve_stream};
 use framex_host::http::{
     Admission, BodyMemory, ConfigFiles, Documents, Ending, InForce, Policy, RequestLimits, Sealing, Service,
 };
-use framex_host::plugins::{PluginConfig, Plugins, Services, Settings};
+use framex_host::plugins::{Plugins, Services};
 use framex_host::router::{PeerSet, Router, Routes};
 use framex_host::wire::{self, Compression, KeyRing, KeySet, ReplayGuard};
 use libfuzzer_sys::fuzz_target;
@@ -84,7 +84,8 @@ fn host() -> &'static (Runtime, Admin) {
         std::fs::create_dir_all(&scratch).expect("a scratch folder");
         let path = PathBuf::from("/nonexistent/config.toml");
         let config = Config::from_text("", &path, &Environment::default(), &Overrides::default());
-        let config = config.expect("an empty config is good");
+        let mut config = config.expect("an empty config is good");
+        config.plugin_dir = scratch.join("plugins");
         let table = Arc::new(Table::default());
         let routes = Routes {
             configured: HashMap::new(),
@@ -101,19 +102,8 @@ fn host() -> &'static (Runtime, Admin) {
             Duration::from_secs(1),
             &dispatch,
         ));
-        let settings = Settings {
-            directory: scratch.join("plugins"),
-            directory_may_be_missing: true,
-            start_timeout: Duration::from_secs(1),
-            drain_timeout: Duration::from_secs(1),
-            keep_generations: 1,
-            zombies_max: 1,
-            unmap: Unmap::Safe,
-            trust: Arc::new(config.trust.clone()),
-            config_of: Box::new(|_| PluginConfig::default()),
-        };
-        let plugins =
-            Plugins::open(services, table, &scratch, settings).expect("the scratch folder takes files");
+        let plugins = Plugins::open(services, table, &scratch, Arc::new(config.clone()))
+            .expect("the scratch folder takes files");
         let plugins = Arc::new(plugins);
         let service = service(&config, &router, &plugins);
         let admin = Admin {

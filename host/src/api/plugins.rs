@@ -24,7 +24,7 @@ pub struct PluginView {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// State of the published generation, or of the newest one if none is published.
+    /// `published` if a generation serves; else that of the newest one, `draining` or `retired`.
     pub state: String,
     /// Number of the published generation.
     pub generation: u64,
@@ -57,6 +57,17 @@ pub struct PluginView {
     pub change: Option<ProgressView>,
     /// The last change that failed, if none has succeeded since.
     pub last_failure: Option<FailedChangeView>,
+}
+
+impl PluginView {
+    /// The state of a plugin with a generation that serves.
+    pub(crate) const PUBLISHED: &str = "published";
+
+    /// Returns true if a generation serves.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        self.state == Self::PUBLISHED
+    }
 }
 
 /// A difference between a plugin's file and what serves.

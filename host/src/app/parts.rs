@@ -30,8 +30,8 @@ impl Parts {
         router.table().set_limits(config.limits.clone(), config.server.in_flight_per_function_max);
         policy.admission.set(config.server.in_flight_max, config.server.queue_max);
         self.service.policy.store(policy);
-        plugins.set_call_timeout(config.server.call_timeout);
-        plugins.set_layer_percent(config.server.layer_percent);
+        plugins.services().set_call_timeout(config.server.call_timeout);
+        plugins.services().set_layer_percent(config.server.layer_percent);
         // An unchanged certificate stays, and with it the sessions that clients can resume.
         if let (Some(tls), Some(now)) = (&self.tls, &config.server_tls)
             && before.is_some_and(|before| before.config.server_tls.as_ref() != Some(now))

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::AppError;
+use crate::api::PluginView;
 use crate::config::{Config, Known};
 use crate::files::DirFault;
 use crate::functions::{Handler, Table};
-use crate::plugins::{LoadReport, PluginConfig, PluginError, PluginState, Plugins, Services, Settings};
+use crate::plugins::{LoadReport, PluginError, Plugins, Services};
 
 /// Loads and starts the plugins of a config, with calls going through `dispatch`.
 ///
@@ -24,7 +25,7 @@ pub async fn start_plugins(
 ) -> Result<(Arc<Plugins>, LoadReport), AppError> {
     let plugins = open(config, folder, table, dispatch);
     let plugins = plugins.map_err(|fault| AppError::state(folder, fault))?;
-    let loaded: Result<_, PluginError> = plugins.load_directory(config.load_plugins.as_deref()).await;
+    let loaded: Result<_, PluginError> = plugins.load_directory().await;
     let report = loaded.map_err(AppError::Plugin)?;
     Ok((plugins, report))
 }
@@ -46,37 +47,13 @@ pub(super) fn open(
         dispatch,
     ));
     services.set_layer_percent(config.server.layer_percent);
-    Plugins::open(services, table, folder, settings(config)).map(Arc::new)
-}
-
-/// Returns the settings of plugins in a config.
-pub(super) fn settings(config: &Config) -> Settings {
-    let config_of = {
-        let config = config.clone();
-        Box::new(move |plugin: &str| PluginConfig {
-            table: config.plugin_settings(plugin).to_string(),
-            origins: config.plugin_origins(plugin).to_string(),
-        })
-    };
-    Settings {
-        directory: config.plugin_dir.clone(),
-        directory_may_be_missing: config.has_default_plugin_dir(),
-        start_timeout: config.reload.start_timeout,
-        drain_timeout: config.reload.drain_timeout,
-        keep_generations: config.reload.keep_generations,
-        zombies_max: config.reload.zombies_max,
-        unmap: config.reload.unmap,
-        trust: Arc::new(config.trust.clone()),
-        config_of,
-    }
+    Plugins::open(services, table, folder, Arc::new(config.clone())).map(Arc::new)
 }
 
 /// Returns the plugins that serve, and their functions.
 pub(super) fn known(plugins: &Plugins, failed: Vec<String>) -> Known {
     let mut known = Known { failed, ..Known::default() };
-    for status in
-        plugins.statuses().into_iter().filter(|status| status.state == PluginState::Published.as_str())
-    {
+    for status in plugins.statuses().into_iter().filter(PluginView::is_published) {
         known.plugins.insert(status.name);
         known.functions.extend(status.functions);
     }

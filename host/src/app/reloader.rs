@@ -18,7 +18,7 @@ use crate::config::{Config, ConfigError};
 use crate::http::admin::{HostRefusal, ReloadHost};
 use crate::http::{Policy, Service};
 use crate::peers::Discovered;
-use crate::plugins::{Asker, LifecycleStep, PluginError, Plugins, Prepared};
+use crate::plugins::{Asker, Failed, LifecycleStep, Plugins, Prepared};
 
 /// Reads the config again from its original sources.
 pub type Reread = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -123,10 +123,9 @@ impl Reloader {
         let next = ActiveConfig::prepare(config, keys, carryover).await;
         let mut next = next.map_err(|error| of_config(error.to_string()))?;
         let policy = next.policy().map(Arc::new).map_err(|error| of_config(error.to_string()))?;
-        let config = &next.config;
         let prepared = self
             .plugins()
-            .prepare(plugin_setup::settings(config), config.load_plugins.as_deref(), allow_breaking, asker)
+            .prepare(Arc::new(next.config.clone()), allow_breaking, asker)
             .await
             .map_err(of_plugins)?;
         let Prepared { unchanged, without_file, warnings: of_files, .. } = &prepared;
@@ -141,7 +140,7 @@ impl Reloader {
             *active = next;
         };
         let published = self.plugins().publish_prepared(prepared, bring_into_force).await;
-        let plugins = published.map_err(|error| of_plugins(vec![(String::new(), error)]))?;
+        let plugins = published.map_err(|error| of_plugins(vec![Failed::of_all(error)]))?;
         for key in &restart_required {
             warnings.push(format!(
                 "`{key}` was changed, and keeps its old value until the host is started again"
@@ -176,15 +175,16 @@ fn of_config(detail: String) -> HostRefusal {
     HostRefusal { step: OF_CONFIG, detail, plugins: Vec::new() }
 }
 
-fn of_plugins(failed: Vec<(String, PluginError)>) -> HostRefusal {
-    let step = failed.first().map_or(LifecycleStep::Stage, |(_, error)| error.step()).as_str();
-    let sentences: Vec<String> = failed.iter().map(|(_, error)| error.to_string()).collect();
-    let plugins = failed.into_iter().zip(&sentences).map(|((plugin, error), reason)| FailedPlugin {
-        plugin,
-        step: Some(error.step().as_str().to_owned()),
-        reason: Some(reason.clone()),
-        since: None,
-    });
+fn of_plugins(failed: Vec<Failed>) -> HostRefusal {
+    let step = failed.first().map_or(LifecycleStep::Stage, |failed| failed.error.step()).as_str();
+    let sentences: Vec<String> = failed.iter().map(|failed| failed.error.to_string()).collect();
+    let plugins =
+        failed.into_iter().zip(&sentences).map(|(Failed { what, error, .. }, reason)| FailedPlugin {
+            plugin: what,
+            step: Some(error.step().as_str().to_owned()),
+            reason: Some(reason.clone()),
+            since: None,
+        });
     let plugins = plugins.collect();
     HostRefusal { step, detail: sentences.join("; "), plugins }
 }

@@ -17,7 +17,7 @@ use crate::base::{FunctionName, Identity, InstanceId, Tasks};
 use crate::config::Config;
 use crate::functions::{Handler, Table};
 use crate::http::{Admission, BodyMemory, ConfigFiles, Documents, Ending, InForce, Service, admin};
-use crate::plugins::{LoadReport, Plugins};
+use crate::plugins::{Failed, LoadReport, Plugins};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
 
@@ -76,8 +76,8 @@ pub(super) async fn build(
 /// Loads the plugins of the config in force, while peers already answer.
 pub(super) async fn load_plugins(reloader: &Reloader) -> Result<(), AppError> {
     let (config, plugins, router) = (reloader.config(), reloader.plugins(), &reloader.service().router);
-    let report = plugins.load_directory(config.load_plugins.as_deref()).await.map_err(AppError::Plugin)?;
-    let failed = report.failed.iter().map(|(what, _)| what.clone()).collect();
+    let report = plugins.load_directory().await.map_err(AppError::Plugin)?;
+    let failed = report.failed.iter().map(|failed| failed.what.clone()).collect();
     if let Err(error) = report_load(&config, report) {
         plugins.stop(config.reload.drain_timeout).await;
         return Err(error);
@@ -97,7 +97,7 @@ pub(super) async fn load_plugins(reloader: &Reloader) -> Result<(), AppError> {
 fn report_load(config: &Config, report: LoadReport) -> Result<(), AppError> {
     let required = config.load_plugins.as_deref().unwrap_or_default();
     let mut missed = None;
-    for (what, error) in report.failed {
+    for Failed { what, error, .. } in report.failed {
         tracing::error!(plugin = what, step = error.step().as_str(), "{error}");
         if required.contains(&what) {
             missed.get_or_insert(error);

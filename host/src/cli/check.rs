@@ -13,7 +13,7 @@ use framex_host::base::{Identity, one_line};
 use framex_host::config::{Config, Known, SealedCalls};
 use framex_host::files::PrivateDir;
 use framex_host::functions::{Handler, Table};
-use framex_host::plugins::LoadReport;
+use framex_host::plugins::{Failed, LoadReport};
 use framex_host::router::{Router, Routes};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     let known = Known {
         plugins: statuses.iter().map(|status| status.name.clone()).collect(),
         functions: statuses.iter().flat_map(|status| status.functions.iter().cloned()).collect(),
-        failed: report.failed.iter().map(|(what, _)| what.clone()).collect(),
+        failed: report.failed.iter().map(|failed| failed.what.clone()).collect(),
     };
     let of_plugins = [report.warnings.clone(), config.warnings_of_names(&known)].concat();
     for warning in &of_plugins {
@@ -53,7 +53,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     let failed: Vec<Value> = report
         .failed
         .iter()
-        .map(|(plugin, error)| json!({ "plugin": plugin, "step": error.step().as_str(), "reason": error.to_string() }))
+        .map(|Failed { what, error, .. }| json!({ "plugin": what, "step": error.step().as_str(), "reason": error.to_string() }))
         .collect();
     let shown = json!({
         "ok": failed.is_empty(),
@@ -67,7 +67,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
     if report.failed.is_empty() {
         return output.show(&shown, || text(&config, &statuses, &keys));
     }
-    let sentences = report.failed.iter().map(|(_, error)| error.to_string());
+    let sentences = report.failed.iter().map(|failed| failed.error.to_string());
     Err(CommandError::several(sentences).with_json(shown))
 }
 

@@ -1,28 +1,33 @@
 //! The plugins of this host, and the directory that they come from.
 
 mod change;
-mod difference;
 mod look;
 pub(super) mod reload;
 pub(super) mod startup;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use super::native;
 use crate::api::{FailedPlugin, PluginView};
-use crate::base::FunctionName;
+use crate::base::{FunctionName, Tasks};
+use crate::config::Config;
 use crate::files::DirFault;
 use crate::functions::Table;
 use crate::plugins::file::plugin_files::PluginFiles;
 use crate::plugins::file::stage::Stager;
 use crate::plugins::lifecycle::Lifecycle;
+use crate::plugins::process::maps::Maps;
+use crate::plugins::registry::Registry;
 use crate::plugins::registry::entry::Entry;
+use crate::plugins::registry::failures::Failures;
 use crate::plugins::registry::record::Records;
 use crate::plugins::registry::tries::Tries;
 use crate::plugins::services::Services;
-use crate::plugins::settings::Settings;
 
 /// The plugins of this host.
 pub struct Plugins {
@@ -46,13 +51,24 @@ impl Plugins {
         services: Arc<Services>,
         table: Arc<Table>,
         folder: &Path,
-        settings: Settings,
+        config: Arc<Config>,
     ) -> Result<Self, DirFault> {
         native::prepare();
         let mut records = Records::read(folder)?;
         let (staged, recorded) = records.copies();
-        let files = PluginFiles::new(Stager::new(staged, recorded)?);
-        let lifecycle = Lifecycle::new(services, table, records, Tries::read(folder)?, settings);
+        let files = PluginFiles { stager: Arc::new(Stager::new(staged, recorded)?), on_disk: Arc::default() };
+        let lifecycle = Lifecycle {
+            services,
+            table,
+            registry: Registry::default(),
+            records,
+            tries: Tries::read(folder)?,
+            failures: Failures::default(),
+            config: ArcSwap::new(config),
+            on_change: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            abandoned: Tasks::default(),
+        };
         Ok(Self { lifecycle, files })
     }
 
@@ -63,13 +79,13 @@ impl Plugins {
 
     /// Tells every plugin which of its own functions run here.
     pub fn write_routes(&self, runs_here: &dyn Fn(&FunctionName) -> bool) {
-        self.lifecycle.registry.write_routes(runs_here);
+        self.lifecycle.registry.for_each_published(|generation| generation.routes.write(runs_here));
     }
 
     /// Returns the plugins that were ever published, by name, without a look at their files.
     #[must_use]
     pub fn loaded(&self) -> Vec<PluginView> {
-        self.lifecycle.registry.statuses()
+        self.lifecycle.registry.all().iter().filter_map(|(name, entry)| entry.status(name)).collect()
     }
 
     /// Returns the plugins that were ever published, by name. Looks at the times of their files, and reads none. Blocks on
@@ -77,7 +93,7 @@ impl Plugins {
     #[must_use]
     pub fn statuses(&self) -> Vec<PluginView> {
         let status = |(name, entry): &(String, Arc<Entry>)| {
-            let mut status = entry.status()?;
+            let mut status = entry.status(name)?;
             status.differs_from_file = self.difference(name, entry);
             Some(status)
         };
@@ -106,22 +122,20 @@ impl Plugins {
     /// Returns the number of libraries that are mapped without serving, and the number above which `ready` warns.
     #[must_use]
     pub fn zombies(&self) -> (usize, usize) {
-        (self.lifecycle.registry.zombies(), self.lifecycle.settings().zombies_max)
+        let (maps, all) = (Maps::read(), self.lifecycle.registry.all());
+        let zombies = all.iter().map(|(_, entry)| entry.state().zombies(&maps).len()).sum();
+        (zombies, self.lifecycle.config().reload.zombies_max)
     }
 
-    /// Changes the time limit of a call that begins in a plugin, outside of any invocation.
-    pub fn set_call_timeout(&self, call_timeout: Duration) {
-        self.lifecycle.services.set_call_timeout(call_timeout);
+    /// Returns the services that the plugins share.
+    #[must_use]
+    pub fn services(&self) -> &Services {
+        &self.lifecycle.services
     }
 
     /// Drops the calls that have suspended in any plugin; their callers are told that they ran.
     pub fn cancel_calls(&self) {
-        self.lifecycle.registry.cancel_calls();
-    }
-
-    /// Sets the part of a call's time, in percent, that a layer may take before the function begins.
-    pub fn set_layer_percent(&self, percent: usize) {
-        self.lifecycle.services.set_layer_percent(percent);
+        self.lifecycle.registry.for_each_published(|generation| generation.leases.cancel_calls());
     }
 
     /// Stops all plugins: no new calls, then `on_stop` of each once its last call has ended.

@@ -1,14 +1,13 @@
 //! The errors of plugins. A text has its cause in it, so no error exposes a source.
 
-mod class;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::functions::NameTaken;
 use crate::plugins::file::trust::trust_error::TrustError;
-use crate::plugins::states::LifecycleStep;
+use crate::plugins::process::STATIC_TLS;
+use crate::plugins::step::LifecycleStep;
 
 /// A step of a plugin's life that failed. Each text names what was found and what is needed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -43,23 +42,12 @@ pub enum PluginError {
     /// Every user of the machine may put files where trusted ones are expected.
     #[error(
         "plugin directory {} can be changed by every user of this machine, which [trust] rules out: `chmod o-w {}`",
-        .directory.display(), .directory.display()
+        .0.display(), .0.display()
     )]
-    WritableDirectory {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// The file is not a library that this host can map.
+    WritableDirectory(PathBuf),
+    /// The file is not a library that this host can map, or one for another version of the ABI or against its rules.
     #[error("plugin file `{file}` {reason}")]
-    NotALibrary {
-        /// Name of the file.
-        file: String,
-        /// Completes the sentence.
-        reason: String,
-    },
-    /// The library was built for another version of the ABI, or against its rules.
-    #[error("plugin file `{file}` {reason}")]
-    Incompatible {
+    Unfit {
         /// Name of the file.
         file: String,
         /// Completes the sentence.
@@ -203,32 +191,20 @@ pub enum PluginError {
         near: String,
     },
     /// The plugin does not serve.
-    #[error("plugin `{plugin}` is not loaded")]
-    NotPublished {
-        /// The plugin.
-        plugin: String,
-    },
+    #[error("plugin `{0}` is not loaded")]
+    NotPublished(String),
     /// The plugin serves already.
-    #[error("plugin `{plugin}` is loaded already: reload it instead")]
-    AlreadyLoaded {
-        /// The plugin.
-        plugin: String,
-    },
+    #[error("plugin `{0}` is loaded already: reload it instead")]
+    AlreadyLoaded(String),
     /// A path, where only files of the plugin directory may be named.
-    #[error("`{file}` is not the name of a file in the plugin directory")]
-    NotAFileName {
-        /// Asked for.
-        file: String,
-    },
+    #[error("`{0}` is not the name of a file in the plugin directory")]
+    NotAFileName(String),
     /// A file that the host would not look at when it starts.
     #[error(
-        "`{file}` is not loaded: the name of a plugin file ends in {} and begins with no dot",
-        std::env::consts::DLL_SUFFIX
+        "`{}` is not loaded: the name of a plugin file ends in {} and begins with no dot",
+        .0, std::env::consts::DLL_SUFFIX
     )]
-    NotAPluginFile {
-        /// Asked for.
-        file: String,
-    },
+    NotAPluginFile(String),
     /// No such generation is kept.
     #[error(
         "plugin `{plugin}` has no such generation to roll back to; kept are {kept:?} ([reload] keep_generations)"
@@ -250,13 +226,8 @@ pub enum PluginError {
         cause: Arc<std::io::Error>,
     },
     /// A copy in the state directory is not what it was.
-    #[error(
-        "the kept copy of plugin file `{file}` was altered or is damaged: reload the plugin from its file"
-    )]
-    Altered {
-        /// Name of the operator's file.
-        file: String,
-    },
+    #[error("the kept copy of plugin file `{0}` was altered or is damaged: reload the plugin from its file")]
+    Altered(String),
     /// The build in the plugin directory was tried when the host ended or refused it.
     #[error(
         "plugin file `{file}` holds a build that was tried and did not get as far as being published; generation {generation} serves: reload the plugin to try it again, or put another file there"
@@ -304,6 +275,75 @@ pub enum PluginError {
         /// The error of the system.
         cause: Arc<std::io::Error>,
     },
+}
+
+impl PluginError {
+    /// Makes the error for a plugin file that could not be `action`, of an error of the system.
+    pub(crate) fn file(file: &str, action: &'static str) -> impl Fn(std::io::Error) -> Self {
+        let file = file.to_owned();
+        move |cause| Self::File { file: file.clone(), action, cause: cause.into() }
+    }
+
+    /// Returns true for faults of the bytes of the file alone, independent of the host and its state directory.
+    pub(crate) fn is_of_the_file(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Untrusted { .. } | Self::Unfit { .. })
+    }
+
+    /// Returns true if the build may start in another life of the host, or where that has more room.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        match self {
+            Self::NoExec { .. }
+            | Self::OldCompanion { .. }
+            | Self::LoaderHeld { .. }
+            | Self::Thread { .. }
+            | Self::Record { .. } => true,
+            Self::Load { reason, .. } => reason.contains(STATIC_TLS),
+            _ => false,
+        }
+    }
+
+    /// Names the operator's file in the error of a kept copy.
+    pub(crate) fn of_file(self, original: &str) -> Self {
+        match self {
+            Self::Untrusted { why, .. } => Self::Untrusted { file: original.to_owned(), why },
+            Self::File { action, cause, .. } => Self::File { file: original.to_owned(), action, cause },
+            other => other,
+        }
+    }
+
+    /// Returns the step that failed.
+    #[must_use]
+    pub fn step(&self) -> LifecycleStep {
+        match self {
+            Self::Record { step, .. } => *step,
+            Self::Altered { .. }
+            | Self::Tried { .. }
+            | Self::EndedHost { .. }
+            | Self::File { .. }
+            | Self::TooLarge { .. }
+            | Self::Untrusted { .. }
+            | Self::WritableDirectory { .. }
+            | Self::Missing { .. }
+            | Self::NoFile { .. }
+            | Self::Directory { .. } => LifecycleStep::Stage,
+            Self::Unfit { .. }
+            | Self::NoExec { .. }
+            | Self::OldCompanion { .. }
+            | Self::Load { .. }
+            | Self::LoaderHeld { .. }
+            | Self::Duplicate { .. }
+            | Self::Ambiguous { .. } => LifecycleStep::Load,
+            Self::Start { .. } | Self::StartTimeout { .. } | Self::Thread { .. } => LifecycleStep::Start,
+            Self::Breaking { .. } | Self::Publish { .. } => LifecycleStep::Publish,
+            Self::Unknown { .. }
+            | Self::NotPublished { .. }
+            | Self::AlreadyLoaded { .. }
+            | Self::NotAFileName { .. }
+            | Self::NotAPluginFile { .. }
+            | Self::NotKept { .. }
+            | Self::Stopping => LifecycleStep::Request,
+        }
+    }
 }
 
 fn early_text(called: Option<&str>) -> String {

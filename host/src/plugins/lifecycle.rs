@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::base::{Digest, Tasks};
+use crate::config::Config;
 use crate::functions::Table;
 use crate::plugins::error::PluginError;
 use crate::plugins::registry::Registry;
@@ -21,7 +22,6 @@ use crate::plugins::registry::failures::Failures;
 use crate::plugins::registry::record::{PluginRecord, Records};
 use crate::plugins::registry::tries::Tries;
 use crate::plugins::services::Services;
-use crate::plugins::settings::Settings;
 
 /// In how many lives of the host in a row a build that has served may end it while it is loaded, before it is left out:
 /// one end may have another cause.
@@ -35,11 +35,11 @@ pub(crate) struct Lifecycle {
     pub(crate) records: Records,
     pub(crate) tries: Tries,
     pub(crate) failures: Failures,
-    pub(crate) settings: ArcSwap<Settings>,
+    pub(crate) config: ArcSwap<Config>,
     pub(crate) on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
     /// The tasks that wait for abandoned generations.
-    abandoned: Tasks,
+    pub(crate) abandoned: Tasks,
 }
 
 /// The right to change a plugin.
@@ -49,30 +49,9 @@ pub(crate) struct ChangeLock {
 }
 
 impl Lifecycle {
-    pub(crate) fn new(
-        services: Arc<Services>,
-        table: Arc<Table>,
-        records: Records,
-        tries: Tries,
-        settings: Settings,
-    ) -> Self {
-        Self {
-            services,
-            table,
-            registry: Registry::default(),
-            records,
-            tries,
-            failures: Failures::default(),
-            settings: ArcSwap::from_pointee(settings),
-            on_change: OnceLock::new(),
-            stopping: AtomicBool::new(false),
-            abandoned: Tasks::default(),
-        }
-    }
-
-    /// Returns the settings in force.
-    pub(crate) fn settings(&self) -> Arc<Settings> {
-        self.settings.load_full()
+    /// Returns the config in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     fn tell_change(&self) {

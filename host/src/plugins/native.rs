@@ -39,8 +39,8 @@ pub(super) use libraries::watch;
 pub(super) use thread_exit::enter_worker;
 pub(super) use thread_exit::{enter_mapper, flush, run_and_flush, touch as touch_worker, while_mapping};
 
-use super::process::changes::ProcessChanges;
-use super::process::maps;
+use super::process::ProcessChanges;
+use super::process::maps::Maps;
 use crate::base::Mutex;
 
 /// Notes what the process is like before any plugin code runs in it: what [`look`] puts back. Only the first call does.
@@ -55,7 +55,7 @@ pub(super) fn prepare() {
     signals::prepare();
     let mut settled = SETTLED.lock();
     if settled.is_empty() {
-        settled.extend(maps::objects().into_iter().map(|(_, path)| path));
+        settled.extend(Maps::read().objects().map(|(_, path)| path));
     }
 }
 
@@ -113,7 +113,7 @@ fn settle_dependencies() {
         return;
     }
     let mut settled = SETTLED.lock();
-    for (range, path) in maps::objects() {
+    for (range, path) in Maps::read().objects() {
         if settled.contains(&path) || !hooks.iter().any(|address| range.contains(address)) {
             continue;
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::process::changes::ProcessChanges;
+use super::process::ProcessChanges;
 
 /// Makes this thread a worker: the first thing that every thread of the host's runtime does.
 pub(super) fn enter_worker() {}

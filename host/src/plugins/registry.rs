@@ -11,16 +11,15 @@ use std::sync::Arc;
 
 use entry::Entry;
 
-use crate::api::PluginView;
-use crate::base::{Digest, FunctionName, Mutex, nearest};
+use crate::base::{Digest, Mutex, nearest};
 use crate::plugins::error::PluginError;
-use crate::plugins::process::maps::Maps;
+use crate::plugins::load::generation::Generation;
 
 /// Longest part of an unknown name that an error repeats, in characters.
 const UNKNOWN_CHARS_MAX: usize = 64;
 
 /// The plugins by name, for as long as the host runs.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Registry(Mutex<BTreeMap<String, Arc<Entry>>>);
 
 impl Registry {
@@ -49,36 +48,16 @@ impl Registry {
         self.0.lock().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect()
     }
 
-    /// Returns the plugins that were ever published, by name, without a look at their files.
-    pub(crate) fn statuses(&self) -> Vec<PluginView> {
-        self.all().iter().filter_map(|(_, entry)| entry.status()).collect()
-    }
-
     /// Returns true if a build serves, or has served and is kept.
     pub(crate) fn has_served(&self, sha256: Digest) -> bool {
         self.all().iter().any(|(_, entry)| entry.state().has_served(sha256))
     }
 
-    /// Returns the number of libraries that are mapped without serving.
-    pub(crate) fn zombies(&self) -> usize {
-        let maps = Maps::read();
-        self.all().iter().map(|(_, entry)| entry.state().zombies(&maps).len()).sum()
-    }
-
-    /// Tells every plugin which of its own functions run here.
-    pub(crate) fn write_routes(&self, runs_here: &dyn Fn(&FunctionName) -> bool) {
+    /// Runs `act` on each generation that serves.
+    pub(crate) fn for_each_published(&self, act: impl Fn(&Generation)) {
         for (_, entry) in self.all() {
             if let Some(published) = &entry.state().published {
-                published.generation.routes.write(runs_here);
-            }
-        }
-    }
-
-    /// Drops the calls that have suspended in any plugin; their callers are told that they ran.
-    pub(crate) fn cancel_calls(&self) {
-        for (_, entry) in self.all() {
-            if let Some(published) = &entry.state().published {
-                published.generation.leases.cancel_calls();
+                act(&published.generation);
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::http::request::accept;
 use crate::http::response::{Problem, Response};
 use crate::http::routes::health;
 use crate::peers::{Condition, PeerLimit, Timestamp};
-use crate::plugins::{PluginState, functions_that_held_workers, workers_held};
+use crate::plugins::{functions_that_held_workers, workers_held};
 
 /// The media type that current versions of Prometheus ask for.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -310,7 +310,7 @@ fn plugins(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
         gauges(to, name, help, values.iter().map(|(plugin, value)| ([("plugin", plugin.as_str())], *value)))
     };
     show("plugin_generation", "The generation that serves.", &|plugin| plugin.generation as f64)?;
-    let serves = |plugin: &PluginView| f64::from(u8::from(plugin.state == PluginState::Published.as_str()));
+    let serves = |plugin: &PluginView| f64::from(u8::from(plugin.is_published()));
     show("plugin_published", "1 while it serves.", &serves)?;
     show("plugin_mapped_bytes", "Bytes of its library that are mapped.", &|plugin| {
         plugin.mapped_bytes as f64

@@ -14,7 +14,7 @@ use crate::api::{AliveView, ConfigGapView, DifferenceView, FailedPlugin, JSON, P
 use crate::base::{ErrorCode, rfc3339};
 use crate::http::response::{Problem, Response};
 use crate::http::service::{ConfigGap, Service};
-use crate::plugins::{PluginState, workers_held};
+use crate::plugins::workers_held;
 
 /// Longest wait for a look at the disk.
 const LOOK_MAX: Duration = Duration::from_secs(2);
@@ -102,7 +102,7 @@ fn said(service: &Service, detail: Detail, seen: ReadyInputs) -> Response {
         Detail::Names => FailedPlugin { plugin, ..FailedPlugin::default() },
         Detail::Reasons => FailedPlugin { plugin, step: None, reason, since },
     };
-    let published = statuses.iter().filter(|status| status.state == PluginState::Published.as_str());
+    let published = statuses.iter().filter(|status| status.is_published());
     let config_not_in_force = gap.as_ref().map(|gap| ConfigGapView {
         since: gap.since.map(rfc3339),
         reason: (detail == Detail::Reasons).then(|| gap.reason.clone()),

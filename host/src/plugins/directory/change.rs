@@ -7,10 +7,10 @@ use crate::api::ChangeView;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::listing::{is_plugin_file, list};
+use crate::plugins::file::stage::Staged;
 use crate::plugins::lifecycle::publish::{Withdrawal, only};
-use crate::plugins::lifecycle::start::StartRequest;
 use crate::plugins::registry::stopwatch::Stopwatch;
-use crate::plugins::states::{LifecycleStep, PluginAction};
+use crate::plugins::step::LifecycleStep;
 
 impl Plugins {
     /// Loads the new build of a plugin from the plugin directory, in exchange for the one that serves.
@@ -21,8 +21,7 @@ impl Plugins {
         let entry = self.lifecycle.registry.find(name)?;
         let changed = async {
             let lock = self.lifecycle.lock(&entry).await?;
-            let mut watch = Stopwatch::start(PluginAction::Reload);
-            watch.show_in(&entry);
+            let watch = Stopwatch::start("reload").shown_in(&entry);
             let known = entry.state().path.clone();
             let candidate = self.find(name, known).await?;
             self.lifecycle.bring_up(lock, candidate, watch, allow_breaking).await
@@ -37,18 +36,18 @@ impl Plugins {
     pub async fn load(&self, file: &str) -> Result<ChangeView, PluginError> {
         let is_name = Path::new(file).file_name().is_some_and(|name| name == file);
         if !is_name {
-            return Err(PluginError::NotAFileName { file: file.chars().take(200).collect() });
+            return Err(PluginError::NotAFileName(file.chars().take(200).collect()));
         }
         if !is_plugin_file(file) {
-            return Err(PluginError::NotAPluginFile { file: file.chars().take(200).collect() });
+            return Err(PluginError::NotAPluginFile(file.chars().take(200).collect()));
         }
         let changed = async {
-            let (watch, settings) = (Stopwatch::start(PluginAction::Load), self.lifecycle.settings());
-            let candidate = self.files.stage(&settings, &settings.directory.join(file)).await?;
+            let (watch, config) = (Stopwatch::start("load"), self.lifecycle.config());
+            let candidate = self.files.stage(&config, &config.plugin_dir.join(file)).await?;
             let entry = self.lifecycle.registry.entry(candidate.name());
             let lock = self.lifecycle.lock(&entry).await?;
             if entry.state().published.is_some() {
-                return Err(PluginError::AlreadyLoaded { plugin: candidate.name().to_owned() });
+                return Err(PluginError::AlreadyLoaded(candidate.name().to_owned()));
             }
             self.lifecycle.bring_up(lock, candidate, watch, true).await
         };
@@ -63,8 +62,7 @@ impl Plugins {
         let entry = self.lifecycle.registry.find(name)?;
         let changed = async {
             let lock = self.lifecycle.lock(&entry).await?;
-            let mut watch = Stopwatch::start(PluginAction::Rollback);
-            watch.show_in(&entry);
+            let watch = Stopwatch::start("rollback").shown_in(&entry);
             let kept = {
                 let state = entry.state();
                 let mut kept = state.kept.iter();
@@ -74,22 +72,12 @@ impl Plugins {
                 let kept = entry.state().kept.iter().map(|kept| kept.generation).collect();
                 PluginError::NotKept { plugin: name.to_owned(), kept }
             })?;
-            let (path, file) = (entry.state().path.clone(), kept.staged.file.clone());
-            let path = path.unwrap_or_else(|| self.lifecycle.settings().directory.join(&file));
-            let settings = self.lifecycle.settings();
-            let (candidate, file_digest) = self
-                .files
-                .stage_again(&settings, (&kept.staged.copy, kept.staged.sha256), &file, path)
-                .await?;
-            let request = StartRequest {
-                settings,
-                generation: None,
-                file_digest,
-                allow_breaking: true,
-                must_note: true,
-            };
-            let ready = self.lifecycle.make_ready(lock, candidate, request, watch).await?;
-            self.lifecycle.publish_one(ready).await
+            let Staged { sha256, ref copy, ref file, .. } = *kept.staged;
+            let (config, path) = (self.lifecycle.config(), entry.state().path.clone());
+            let path = path.unwrap_or_else(|| config.plugin_dir.join(file));
+            let (candidate, file_digest) =
+                self.files.stage_again(&config, (copy, sha256), file, path).await?;
+            self.lifecycle.replace(lock, candidate, file_digest, true, watch).await
         };
         self.log_result(name, changed.await)
     }
@@ -103,10 +91,9 @@ impl Plugins {
         let entry = self.lifecycle.registry.find(name)?;
         let changed = async {
             let lock = self.lifecycle.lock(&entry).await?;
-            let mut watch = Stopwatch::start(PluginAction::Unload);
-            watch.show_in(&entry);
+            let mut watch = Stopwatch::start("unload").shown_in(&entry);
             if entry.state().published.is_none() {
-                return Err(PluginError::NotPublished { plugin: name.to_owned() });
+                return Err(PluginError::NotPublished(name.to_owned()));
             }
             watch.begin(LifecycleStep::Publish);
             let leaving = Withdrawal { lock, name: name.into(), watch };
@@ -124,31 +111,34 @@ impl Plugins {
     ) -> Result<ChangeView, PluginError> {
         match &changed {
             Ok(change) => self.lifecycle.failures.forget(&change.plugin),
-            Err(error) => {
-                tracing::warn!(plugin = what, step = error.step().as_str(), "{error}; nothing has changed");
-                // A request that makes no sense is not a failure of the plugin.
-                if let Ok(entry) = self.lifecycle.registry.find(what)
-                    && error.step() != LifecycleStep::Request
-                {
-                    entry.note_failure(error);
-                }
-            }
+            Err(error) => self.note_failure(what, error),
         }
         changed
     }
 
+    /// Logs a change of a file or plugin that failed, and notes it in the plugin.
+    pub(super) fn note_failure(&self, what: &str, error: &PluginError) {
+        tracing::warn!(plugin = what, step = error.step().as_str(), "{error}; nothing has changed");
+        // A request that makes no sense is not a failure of the plugin.
+        if let Ok(entry) = self.lifecycle.registry.find(what)
+            && error.step() != LifecycleStep::Request
+        {
+            entry.note_failure(error);
+        }
+    }
+
     /// Finds the file that holds a plugin: first the one that held it before, then any other of the directory.
     async fn find(&self, name: &str, known: Option<PathBuf>) -> Result<Candidate, PluginError> {
-        let settings = self.lifecycle.settings();
+        let config = self.lifecycle.config();
         if let Some(path) = known.filter(|path| path.exists()) {
-            let candidate = self.files.stage(&settings, &path).await?;
+            let candidate = self.files.stage(&config, &path).await?;
             if candidate.name() == name {
                 return Ok(candidate);
             }
         }
         let mut untrusted = None;
-        for path in list(&settings.directory)?.plugins {
-            match self.files.stage(&settings, &path).await {
+        for path in list(&config.plugin_dir)?.plugins {
+            match self.files.stage(&config, &path).await {
                 Ok(candidate) if candidate.name() == name => return Ok(candidate),
                 Err(error @ (PluginError::Untrusted { .. } | PluginError::WritableDirectory { .. })) => {
                     untrusted.get_or_insert(error);
@@ -157,7 +147,7 @@ impl Plugins {
             }
         }
         // A file that is not trusted was not opened far enough to tell its plugin, which may be this one.
-        let directory = settings.directory.clone();
+        let directory = config.plugin_dir.clone();
         Err(untrusted.unwrap_or_else(|| PluginError::NoFile { plugin: name.to_owned(), directory }))
     }
 }

@@ -1,18 +1,23 @@
-//! Looks at the plugin directory: finds at most one file for each plugin, and the faults of the others.
+//! Looks at the plugin directory: finds at most one file for each plugin, the faults of the others, and the differences to
+//! the builds that serve.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Plugins;
-use crate::base::{Digest, nearest};
+use crate::api::DifferenceView;
+use crate::base::{Digest, nearest, rfc3339};
+use crate::config::Config;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::listing::{self, Listing};
-use crate::plugins::file::on_disk::{Held, Look};
+use crate::plugins::file::name_of;
+use crate::plugins::file::on_disk::{Held, Look, Now};
 use crate::plugins::file::trust;
 use crate::plugins::file::trust::trust_error::TrustError;
+use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::failures::Failed;
-use crate::plugins::settings::Settings;
 
 /// Maximum number of names of files in one sentence, and of the files with one plugin that are failures of their own.
 const NAMES_MAX: usize = 10;
@@ -54,28 +59,23 @@ impl Plugins {
     ///
     /// # Errors
     /// [`PluginError::Directory`], and [`PluginError::WritableDirectory`].
-    pub(crate) async fn look(
-        &self,
-        settings: &Settings,
-        required: Option<&[String]>,
-    ) -> Result<Found, PluginError> {
-        let mut found = Found::default();
-        if !settings.directory.exists() && settings.directory_may_be_missing && required.is_none() {
-            let directory = settings.directory.display();
+    pub(crate) async fn look(&self, config: &Arc<Config>) -> Result<Found, PluginError> {
+        let (mut found, required) = (Found::default(), config.load_plugins.as_deref());
+        if !config.plugin_dir.exists() && config.has_default_plugin_dir() && required.is_none() {
+            let directory = config.plugin_dir.display();
             tracing::warn!(%directory, "there is no plugin directory, so no plugins are loaded");
             return Ok(found);
         }
-        let warning = trust::check_directory(&settings.trust, &settings.directory)?;
+        let warning = trust::check_directory(&config.trust, &config.plugin_dir)?;
         found.warnings.extend(warning);
-        let Listing { plugins: files, others } = listing::list(&settings.directory)?;
+        let Listing { plugins: files, others } = listing::list(&config.plugin_dir)?;
         self.files.on_disk.keep(&files);
         found.others = others;
         let is_wanted = |name: &String| required.is_none_or(|required| required.contains(name));
         let (mut held, mut unwanted): (BTreeMap<String, Vec<Held>>, _) = (BTreeMap::new(), Vec::new());
         for path in files {
-            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let Look { held: look, sha256, stamp, warning } =
-                self.files.look_at(settings, path.clone()).await;
+            let file = name_of(&path);
+            let Look { held: look, sha256, stamp, warning } = self.files.look_at(config, path.clone()).await;
             found.warnings.extend(warning);
             found.digests.extend(sha256);
             match look {
@@ -83,7 +83,9 @@ impl Plugins {
                     why: TrustError::Unlisted { plugin, .. } | TrustError::OtherDigest { plugin, .. },
                     ..
                 }) if !is_wanted(&plugin) => tracing::debug!(file, plugin, "not in load_plugins"),
-                Err(error) => found.failed.push(Failed::of_file(file, error, sha256, (path, stamp))),
+                Err(error) => {
+                    found.failed.push(Failed { what: file, error, sha256, file: Some((path, stamp)) });
+                }
                 Ok(one) if !is_wanted(&one.plugin) => {
                     tracing::debug!(file, plugin = one.plugin, "not in load_plugins");
                     unwanted.push(one.plugin);
@@ -102,7 +104,7 @@ impl Plugins {
             self.choose(plugin, files, &mut found);
         }
         for plugin in required.into_iter().flatten().filter(|plugin| !found.plugins.contains_key(*plugin)) {
-            let directory = settings.directory.clone();
+            let directory = config.plugin_dir.clone();
             let near = nearest(plugin, unwanted.iter().map(String::as_str), 1).join("`, `");
             let error = PluginError::Missing { plugin: plugin.clone(), directory, near };
             found.failed.push(Failed::of_plugin(plugin, error, None));
@@ -139,6 +141,36 @@ impl Plugins {
         }
         found.plugins.insert(plugin, chosen);
     }
+
+    /// Returns the difference between the file of a published plugin and the build that serves, if there is one.
+    pub(super) fn difference(&self, name: &str, entry: &Entry) -> Option<DifferenceView> {
+        let (path, serves, file_digest, published_at) = {
+            let state = entry.state();
+            let staged = &state.published.as_ref()?.generation.staged;
+            (state.path.clone()?, staged.sha256, state.file_digest, state.shown.as_ref().map(|(_, at)| *at))
+        };
+        let (sha256, now) = self.files.on_disk.now(&path);
+        let of = |reason: &str, since: Option<_>| {
+            Some(DifferenceView { reason: reason.to_owned(), since: since.map(rfc3339) })
+        };
+        let is_gone = now == Now::Gone || sha256.is_none() && path.symlink_metadata().is_err();
+        let failures = &self.lifecycle.failures;
+        if let Now::Changed(at) = now {
+            of("its file was written since it was looked at, and was not loaded", Some(at))
+        } else if is_gone {
+            of("its file is gone", None)
+        } else if sha256 == Some(serves) {
+            None
+        } else if let Some((reason, since)) = failures.of(name).or_else(|| failures.of(&name_of(&path))) {
+            of(&reason, Some(since))
+        } else if let Some(fault) = self.files.on_disk.fault(&path) {
+            of(&fault, None)
+        } else if file_digest == sha256 {
+            of("another build was brought back, and its file was not loaded since", published_at)
+        } else {
+            of("its file holds another build, which was not loaded", published_at)
+        }
+    }
 }
 
 /// Returns the names for a sentence: the first ones, and how many there are besides.
@@ -155,12 +187,9 @@ fn chosen(files: &[Held], file: Option<&OsStr>, file_digest: Option<Digest>) -> 
         return Some(0);
     }
     let of_name = files.iter().position(|held| held.path.file_name() == file && file.is_some());
-    let has_file_digest = |held: &Held| file_digest == Some(held.sha256);
-    let of_digest = || {
-        let first = files.iter().position(has_file_digest)?;
-        (files.iter().filter(|held| has_file_digest(held)).count() == 1).then_some(first)
-    };
-    of_name.or_else(of_digest)
+    let mut same = (0..files.len()).filter(|at| file_digest == Some(files[*at].sha256));
+    let of_digest = same.next().filter(|_| same.next().is_none());
+    of_name.or(of_digest)
 }
 
 #[cfg(test)]

@@ -8,22 +8,21 @@ use futures_util::future::join_all;
 use super::Plugins;
 use crate::api::ChangeView;
 use crate::base::Digest;
+use crate::config::Config;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
-
 use crate::plugins::lifecycle::ChangeLock;
 use crate::plugins::lifecycle::publish::Withdrawal;
 use crate::plugins::lifecycle::start::{Ready, StartRequest};
 use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::stopwatch::Stopwatch;
-use crate::plugins::settings::Settings;
-use crate::plugins::states::{LifecycleStep, PluginAction};
+use crate::plugins::step::LifecycleStep;
 
 /// The changes that a reload of the whole host has started and not yet published.
 pub struct Prepared {
-    settings: Arc<Settings>,
+    config: Arc<Config>,
     ready: Vec<Ready>,
     leaving: Vec<Withdrawal>,
     /// Files and plugins that stay as they are, and are not served.
@@ -55,12 +54,10 @@ pub enum Asker {
 }
 
 /// The decision for one plugin.
+#[expect(clippy::large_enum_variant, reason = "made and taken apart once for each plugin of a reload")]
 enum Plan {
     Stays,
-    /// A new build, with the digest of its file.
-    Build(Candidate, Digest),
-    /// The build that serves, to be started again with a new config; with the digest of the file that it stands for.
-    Again(Candidate, Option<Digest>),
+    Start(Starting),
     /// Its build ended the host when it was loaded.
     LeftOut(Failed),
 }
@@ -69,7 +66,9 @@ enum Plan {
 struct Starting {
     lock: ChangeLock,
     candidate: Candidate,
+    /// The digest of the file that it stands for.
     file_digest: Option<Digest>,
+    /// It is a new build, not the one that serves, with a new config.
     is_new: bool,
 }
 
@@ -83,13 +82,12 @@ impl Plugins {
     /// All that is wrong and was not so before, by file or plugin; then nothing has changed.
     pub async fn prepare(
         &self,
-        settings: Settings,
-        required: Option<&[String]>,
+        config: Arc<Config>,
         allow_breaking: bool,
         asker: Asker,
-    ) -> Result<Prepared, Vec<(String, PluginError)>> {
+    ) -> Result<Prepared, Vec<Failed>> {
         let mut prepared = Prepared {
-            settings: Arc::new(settings),
+            config,
             ready: Vec::new(),
             leaving: Vec::new(),
             failed: Vec::new(),
@@ -98,7 +96,7 @@ impl Plugins {
             without_file: Vec::new(),
             warnings: Vec::new(),
         };
-        match self.prepare_all(&mut prepared, required, allow_breaking, asker).await {
+        match self.prepare_all(&mut prepared, allow_breaking, asker).await {
             Ok(()) => {
                 let left = prepared.failed.iter().map(|failed| format!("left as it was: {}", failed.error));
                 let left: Vec<String> = left.inspect(|left| tracing::warn!("{left}")).collect();
@@ -107,19 +105,12 @@ impl Plugins {
             }
             Err(failed) => {
                 for Failed { what, error, .. } in &failed {
-                    tracing::warn!(
-                        plugin = what,
-                        step = error.step().as_str(),
-                        "{error}; nothing has changed"
-                    );
-                    if let Ok(entry) = self.lifecycle.registry.find(what) {
-                        entry.note_failure(error);
-                    }
+                    self.note_failure(what, error);
                 }
                 let all = prepared.failed.iter().chain(&failed).filter(|failed| !failed.what.is_empty());
                 self.lifecycle.failures.replace(all.cloned(), &prepared.kept);
                 self.stop_prepared(prepared).await;
-                Err(failed.into_iter().map(|failed| (failed.what, failed.error)).collect())
+                Err(failed)
             }
         }
     }
@@ -127,13 +118,12 @@ impl Plugins {
     async fn prepare_all(
         &self,
         prepared: &mut Prepared,
-        required: Option<&[String]>,
         allow_breaking: bool,
         asker: Asker,
     ) -> Result<(), Vec<Failed>> {
-        let this = |error: PluginError| vec![Failed::of_plugin("", error, None)];
-        let settings = Arc::clone(&prepared.settings);
-        let mut found = self.look(&settings, required).await.map_err(this)?;
+        let this = |error| vec![Failed::of_all(error)];
+        let config = Arc::clone(&prepared.config);
+        let mut found = self.look(&config).await.map_err(this)?;
         prepared.warnings = std::mem::take(&mut found.warnings);
         // In the order of the names, so that two who do this cannot wait for each other.
         let mut entries: BTreeMap<String, Arc<Entry>> = self.lifecycle.registry.all().into_iter().collect();
@@ -169,31 +159,23 @@ impl Plugins {
             let held = found.plugins.remove(&plugin);
             if held.is_some() || stands.contains(&plugin) {
                 let sha256 = held.as_ref().map(|held| held.sha256);
-                let plan = self.plan(&settings, (&plugin, &entry), held, asker).await;
-                let plan = plan.map_err(|error| vec![Failed::of_plugin(&plugin, error, None)])?;
-                let (candidate, file_digest, is_new) = match plan {
-                    Plan::Build(candidate, file_digest) => (candidate, Some(file_digest), true),
-                    Plan::Again(candidate, file_digest) => {
-                        prepared.kept.extend(sha256);
-                        (candidate, file_digest, false)
+                let plan = self.plan(&config, &plugin, lock, held, asker).await;
+                match plan.map_err(|error| vec![Failed::of_plugin(&plugin, error, None)])? {
+                    Plan::Start(plugin) => {
+                        prepared.kept.extend(sha256.filter(|_| !plugin.is_new));
+                        starting.push(plugin);
                     }
-                    Plan::LeftOut(failed) => {
-                        prepared.failed.push(failed);
-                        continue;
-                    }
+                    Plan::LeftOut(failed) => prepared.failed.push(failed),
                     Plan::Stays => {
                         prepared.kept.extend(sha256);
                         prepared.unchanged.push(plugin);
-                        continue;
                     }
-                };
-                starting.push(Starting { lock, candidate, file_digest, is_new });
+                }
             } else if entry.state().published.is_none() {
             } else if asker == Asker::Watcher {
                 prepared.without_file.push(plugin);
             } else {
-                let mut watch = Stopwatch::start(PluginAction::Unload);
-                watch.show_in(&entry);
+                let mut watch = Stopwatch::start("unload").shown_in(&entry);
                 watch.begin(LifecycleStep::Publish);
                 prepared.leaving.push(Withdrawal { lock, name: plugin.into(), watch });
             }
@@ -215,34 +197,27 @@ impl Plugins {
         for Starting { lock, candidate, file_digest, is_new } in starting {
             let (plugin, entry) = (candidate.name().to_owned(), Arc::clone(&lock.entry));
             let sha256 = candidate.staged.sha256;
-            let settings = Arc::clone(&prepared.settings);
+            let config = Arc::clone(&prepared.config);
             let request =
-                StartRequest { settings, generation: None, file_digest, allow_breaking, must_note: true };
-            let error = match self
-                .lifecycle
-                .make_ready(lock, candidate, request, Stopwatch::start(PluginAction::Reload))
-                .await
-            {
+                StartRequest { config, generation: None, file_digest, allow_breaking, must_note: true };
+            match self.lifecycle.make_ready(lock, candidate, request, Stopwatch::start("reload")).await {
                 Ok(ready) => {
-                    prepared.warnings.extend(ready.warnings());
+                    prepared.warnings.extend(ready.generation.warnings());
                     prepared.ready.push(ready);
-                    continue;
                 }
-                Err(error) => error,
-            };
-            if !is_new {
                 // Its config is at fault, or the times: what serves goes on as it is.
-                new.push(Failed::of_plugin(&plugin, error, None));
-                continue;
-            }
-            self.lifecycle.note_refused(&entry, &plugin, sha256, &error).await;
-            let failed = Failed::of_plugin(&plugin, error, Some(sha256));
-            if self.lifecycle.failures.has(&failed) {
-                entry.note_failure(&failed.error);
-                prepared.failed.push(failed);
-                prepared.unchanged.push(plugin);
-            } else {
-                new.push(failed);
+                Err(error) if !is_new => new.push(Failed::of_plugin(&plugin, error, None)),
+                Err(error) => {
+                    self.lifecycle.note_refused(&entry, &plugin, sha256, &error).await;
+                    let failed = Failed::of_plugin(&plugin, error, Some(sha256));
+                    if self.lifecycle.failures.has(&failed) {
+                        entry.note_failure(&failed.error);
+                        prepared.failed.push(failed);
+                        prepared.unchanged.push(plugin);
+                    } else {
+                        new.push(failed);
+                    }
+                }
             }
         }
         if new.is_empty() { Ok(()) } else { Err(new) }
@@ -251,47 +226,45 @@ impl Plugins {
     /// Decides what is to become of a plugin whose file is there; without `held`, that cannot be taken for it any more.
     async fn plan(
         &self,
-        settings: &Settings,
-        (plugin, entry): (&str, &Entry),
+        config: &Arc<Config>,
+        plugin: &str,
+        lock: ChangeLock,
         held: Option<Held>,
         asker: Asker,
     ) -> Result<Plan, PluginError> {
-        let config = (settings.config_of)(plugin);
+        let table = config.plugin_settings(plugin).to_string();
         let sha256 = held.as_ref().map(|held| held.sha256);
         let is_left_out = sha256.is_some_and(|sha256| self.lifecycle.is_left_out(sha256));
-        let (serving, path) = {
-            let state = entry.state();
+        let (serves, serving, path) = {
+            let state = lock.entry.state();
             let refused = asker == Asker::Watcher && state.refused_digest == sha256;
             let stays = held.is_none() || is_left_out || state.file_digest == sha256 || refused;
             let published = state.published.as_ref().filter(|_| stays);
             let serving = published.map(|published| {
-                (Arc::clone(&published.generation.staged), published.config.table == config.table)
+                (Arc::clone(&published.generation.staged), published.settings.table == table)
             });
-            (serving, state.path.clone())
-        };
-        let left_out = |held: &Held| {
-            let (file, serves) = (held.file(), entry.state().published.is_some());
-            held.refused(PluginError::EndedHost { file, plugin: plugin.to_owned(), serves })
+            (state.published.is_some(), serving, state.path.clone())
         };
         match (serving, held) {
-            (Some((_, true)), Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
-            (Some((_, true)), _) => Ok(Plan::Stays),
+            (Some((_, true)) | None, Some(held)) if is_left_out => {
+                let (file, plugin) = (held.file(), plugin.to_owned());
+                Ok(Plan::LeftOut(held.refused(PluginError::EndedHost { file, plugin, serves })))
+            }
+            (Some((_, true)), _) | (None, None) => Ok(Plan::Stays),
             // Only its config is new: what serves is started again, also where that is not what the file holds.
             (Some((staged, false)), held) => {
                 let path = held.map(|held| held.path).or(path);
-                let path = path.unwrap_or_else(|| settings.directory.join(&staged.file));
+                let path = path.unwrap_or_else(|| config.plugin_dir.join(&staged.file));
                 let copy = (staged.copy.as_str(), staged.sha256);
                 let (candidate, file_digest) =
-                    self.files.stage_again(settings, copy, &staged.file, path).await?;
-                Ok(Plan::Again(candidate, file_digest))
+                    self.files.stage_again(config, copy, &staged.file, path).await?;
+                Ok(Plan::Start(Starting { lock, candidate, file_digest, is_new: false }))
             }
-            (None, Some(held)) if is_left_out => Ok(Plan::LeftOut(left_out(&held))),
             (None, Some(held)) => {
-                let candidate = self.files.candidate(settings, held).await?;
-                let sha256 = candidate.staged.sha256;
-                Ok(Plan::Build(candidate, sha256))
+                let candidate = self.files.candidate(config, held).await?;
+                let file_digest = Some(candidate.staged.sha256);
+                Ok(Plan::Start(Starting { lock, candidate, file_digest, is_new: true }))
             }
-            (None, None) => Ok(Plan::Stays),
         }
     }
 
@@ -304,13 +277,13 @@ impl Plugins {
         prepared: Prepared,
         also: impl FnOnce(),
     ) -> Result<Vec<ChangeView>, PluginError> {
-        let Prepared { settings, ready, leaving, failed, kept, .. } = prepared;
-        let publish_settings = || {
-            self.lifecycle.settings.store(settings);
+        let Prepared { config, ready, leaving, failed, kept, .. } = prepared;
+        let bring_into_force = || {
+            self.lifecycle.config.store(config);
             self.lifecycle.failures.replace(failed, &kept);
             also();
         };
-        self.lifecycle.publish(ready, leaving, true, publish_settings).await
+        self.lifecycle.publish(ready, leaving, true, bring_into_force).await
     }
 
     /// Stops all that was prepared.

@@ -10,13 +10,11 @@ use crate::base::Digest;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::on_disk::Held;
-
 use crate::plugins::lifecycle::start::StartRequest;
-use crate::plugins::registry::entry::{Entry, Kept};
+use crate::plugins::registry::entry::Kept;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::record::{Build, PluginRecord};
 use crate::plugins::registry::stopwatch::Stopwatch;
-use crate::plugins::states::PluginAction;
 
 /// The outcome of loading a directory.
 #[derive(Debug, Default)]
@@ -24,20 +22,13 @@ pub struct LoadReport {
     /// Names of the plugins that are published.
     pub published: Vec<String>,
     /// The files and plugins that failed, with the reason.
-    pub failed: Vec<(String, PluginError)>,
+    pub failed: Vec<Failed>,
     /// Warnings, one sentence each, which are in the log already.
     pub warnings: Vec<String>,
 }
 
-/// The outcome of the start so far.
-#[derive(Default)]
-struct Report {
-    published: Vec<String>,
-    failed: Vec<Failed>,
-}
-
 impl Plugins {
-    /// Loads every plugin file of the directory, or only the files of the `required` plugins.
+    /// Loads every plugin file of the directory, or only the files of the plugins that the config requires.
     ///
     /// A file that is as it was when the host last ran stands for what served then, which after a rollback is another
     /// build. A bad file does not keep the others from loading; where an earlier build served, that serves again. A
@@ -45,37 +36,34 @@ impl Plugins {
     ///
     /// # Errors
     /// [`PluginError::Directory`], if the directory cannot be read at all, and [`PluginError::WritableDirectory`].
-    pub async fn load_directory(&self, required: Option<&[String]>) -> Result<LoadReport, PluginError> {
+    pub async fn load_directory(&self) -> Result<LoadReport, PluginError> {
         let records = self.lifecycle.records.plugins().await;
-        let settings = self.lifecycle.settings();
+        let config = self.lifecycle.config();
+        let required = config.load_plugins.as_ref();
         self.remember(&records);
-        let mut found = self.look(&settings, required).await?;
+        let mut found = self.look(&config).await?;
         let digests = records.values().filter_map(|record| Some(record.committed.as_ref()?.sha256));
         self.lifecycle.tries.keep_ended(digests.chain(found.digests.iter().cloned()).collect()).await;
         // A file that cannot even be read as a plugin stands for the plugin that it held before.
-        let broken: Vec<(String, String)> = records
+        let broken: Vec<(&String, &Build)> = records
             .iter()
             .filter(|(plugin, _)| required.is_none_or(|required| required.contains(plugin)))
             .filter(|(plugin, _)| !found.plugins.contains_key(*plugin))
-            .filter_map(|(plugin, record)| Some((plugin.clone(), record.committed.as_ref()?.file.clone())))
-            .filter(|(plugin, file)| found.stands_for(plugin, file.as_ref()))
+            .filter_map(|(plugin, record)| Some((plugin, record.committed.as_ref()?)))
+            .filter(|(plugin, build)| found.stands_for(plugin, build.file.as_ref()))
             .collect();
-        found.failed.retain(|failed| !broken.iter().any(|(plugin, _)| *plugin == failed.what));
+        found.failed.retain(|failed| !broken.iter().any(|(plugin, _)| **plugin == failed.what));
         let passed_over = found.passed_over();
-        let Found { plugins, failed, mut warnings, .. } = found;
-        let mut report = Report { published: Vec::new(), failed };
-        for (plugin, file) in broken {
-            let path = settings.directory.join(file);
-            self.bring_back(&plugin, &records, path, &mut report).await;
+        let Found { plugins, failed, warnings, .. } = found;
+        let mut report = LoadReport { published: Vec::new(), failed, warnings };
+        for (plugin, build) in broken {
+            self.bring_back(plugin, build, config.plugin_dir.join(&build.file), &mut report).await;
         }
         // Builds that have served come first, so that they are not blamed for what a new build does to the host.
         let (proven, new): (Vec<_>, Vec<_>) =
             plugins.into_iter().partition(|(_, held)| self.lifecycle.registry.has_served(held.sha256));
         for (plugin, held) in proven.into_iter().chain(new) {
-            self.bring_up_at_start(&plugin, held, &records, &mut report).await;
-        }
-        for plugin in &report.published {
-            warnings.extend(self.lifecycle.registry.entry(plugin).warnings());
+            self.bring_up_at_start(&plugin, held, records.get(&plugin), &mut report).await;
         }
         self.lifecycle.failures.replace(report.failed.iter().cloned(), &BTreeSet::new());
         self.record_all().await;
@@ -84,32 +72,27 @@ impl Plugins {
             let suffix = std::env::consts::DLL_SUFFIX;
             format!("; passed over, as their names do not end in {suffix}: {names}")
         });
-        let (plugins, directory) = (report.published.len(), settings.directory.display());
+        let (plugins, directory) = (report.published.len(), config.plugin_dir.display());
         let (noun, verb) = if plugins == 1 { ("plugin", "is") } else { ("plugins", "are") };
         tracing::info!("{plugins} {noun} of {directory} {verb} loaded{passed_over}");
-        let failed = report.failed.into_iter().map(|failed| (failed.what, failed.error)).collect();
-        Ok(LoadReport { published: report.published, failed, warnings })
+        Ok(report)
     }
 
     /// Gives every recorded plugin its number and the builds that it can go back to.
     fn remember(&self, records: &BTreeMap<String, PluginRecord>) {
         for (plugin, record) in records {
-            let mut kept = Vec::new();
             // What was committed to is one of those, if something else comes to serve now.
-            for build in record.committed.iter().chain(&record.kept) {
-                // Looked at here, used much later: then it is staged and hashed again.
-                kept.extend(
-                    build.staged(self.files.stager.folder()).map(|staged| Kept::recorded(build, staged)),
-                );
-            }
+            let builds = record.committed.iter().chain(&record.kept);
+            // Looked at here, used much later: then it is staged and hashed again.
+            let kept = builds.flat_map(|build| Kept::recorded(build, &self.files.stager.folder)).collect();
             let entry = self.lifecycle.registry.entry(plugin);
             let mut state = entry.state();
             state.last_generation = record.last_generation;
             state.path =
-                record.committed.as_ref().map(|build| self.lifecycle.settings().directory.join(&build.file));
+                record.committed.as_ref().map(|build| self.lifecycle.config().plugin_dir.join(&build.file));
             state.file_digest = record.file_digest;
             state.refused_digest = record.refused_digest;
-            state.kept = kept.into();
+            state.kept = kept;
         }
     }
 
@@ -117,83 +100,57 @@ impl Plugins {
         &self,
         plugin: &str,
         held: Held,
-        records: &BTreeMap<String, PluginRecord>,
-        report: &mut Report,
+        record: Option<&PluginRecord>,
+        report: &mut LoadReport,
     ) {
-        let sha256 = Some(held.sha256);
-        let record = records.get(plugin).filter(|record| record.committed.is_some());
-        let committed = record.and_then(|record| record.committed.as_ref());
-        let (file, path) = (held.file(), held.path.clone());
-        if self.lifecycle.is_left_out(held.sha256) {
-            let serves = committed.is_some_and(|build| build.sha256 != held.sha256);
-            report.failed.push(held.refused(PluginError::EndedHost {
-                file,
-                plugin: plugin.to_owned(),
-                serves,
-            }));
-            return self.bring_back(plugin, records, path, report).await;
-        }
-        if let Some(record) =
-            record.filter(|record| record.refused_digest == sha256 && record.file_digest != sha256)
+        let (sha256, path) = (held.sha256, held.path.clone());
+        let before = record.and_then(|record| Some((record, record.committed.as_ref()?)));
+        let seen_before = before.is_some_and(|(record, _)| record.file_digest == Some(sha256));
+        if self.lifecycle.is_left_out(sha256) {
+            let serves = before.is_some_and(|(_, build)| build.sha256 != sha256);
+            let (file, plugin) = (held.file(), plugin.to_owned());
+            report.failed.push(held.refused(PluginError::EndedHost { file, plugin, serves }));
+        } else if let Some((record, build)) = before
+            && record.refused_digest == Some(sha256)
+            && !seen_before
         {
-            let generation = record.committed.as_ref().map_or(0, |build| build.generation);
+            let (file, generation) = (held.file(), build.generation);
             report.failed.push(held.refused(PluginError::Tried { file, generation }));
-            return self.bring_back(plugin, records, path, report).await;
-        }
-        let seen_before = record.is_some_and(|record| record.file_digest == sha256);
-        if seen_before && committed.is_some_and(|build| Some(&build.sha256) != sha256.as_ref()) {
-            return self.bring_back(plugin, records, path, report).await;
-        }
-        let number = committed.filter(|_| seen_before).map(|build| build.generation);
-        let entry = self.lifecycle.registry.entry(plugin);
-        let started = async {
-            let candidate = self.files.candidate(&self.lifecycle.settings(), held).await?;
-            self.start_and_publish(&entry, candidate, number, sha256).await
-        };
-        match started.await {
-            Ok(()) => report.published.push(plugin.to_owned()),
-            Err(error) => {
-                report.failed.push(Failed::of_plugin(plugin, error, sha256));
-                if committed.is_some() && !seen_before {
-                    self.bring_back(plugin, records, path, report).await;
-                }
+        } else if before.is_none_or(|(_, build)| !seen_before || build.sha256 == sha256) {
+            let number = before.filter(|_| seen_before).map(|(_, build)| build.generation);
+            let started = async {
+                let candidate = self.files.candidate(&self.lifecycle.config(), held).await?;
+                self.start_and_publish(plugin, candidate, number, Some(sha256), report).await
+            };
+            match started.await {
+                Ok(()) => return,
+                Err(error) => report.failed.push(Failed::of_plugin(plugin, error, Some(sha256))),
             }
+            if seen_before {
+                return;
+            }
+        }
+        if let Some((_, build)) = before {
+            self.bring_back(plugin, build, path, report).await;
         }
     }
 
     /// Brings back what a plugin last committed to.
-    async fn bring_back(
-        &self,
-        plugin: &str,
-        records: &BTreeMap<String, PluginRecord>,
-        path: PathBuf,
-        report: &mut Report,
-    ) {
-        let Some(committed) = records.get(plugin).and_then(|record| record.committed.as_ref()) else {
-            return;
-        };
-        let Build { file, generation, .. } = committed;
-        let sha256 = committed.sha256;
+    async fn bring_back(&self, plugin: &str, committed: &Build, path: PathBuf, report: &mut LoadReport) {
+        let Build { generation, sha256, ref file, ref copy, .. } = *committed;
         if self.lifecycle.is_left_out(sha256) {
-            let (file, named) =
-                (file.clone(), report.failed.iter().any(|failed| failed.sha256 == Some(sha256)));
-            let error = PluginError::EndedHost { file, plugin: plugin.to_owned(), serves: false };
-            if !named {
+            if !report.failed.iter().any(|failed| failed.sha256 == Some(sha256)) {
+                let (file, of) = (file.clone(), plugin.to_owned());
+                let error = PluginError::EndedHost { file, plugin: of, serves: false };
                 report.failed.push(Failed::of_plugin(plugin, error, Some(sha256)));
             }
             return;
         }
         let brought_back = async {
-            let copy = committed.copy();
-            let (candidate, file_digest) =
-                self.files.stage_again(&self.lifecycle.settings(), (copy, sha256), file, path).await?;
-            self.start_and_publish(
-                &self.lifecycle.registry.entry(plugin),
-                candidate,
-                Some(*generation),
-                file_digest,
-            )
-            .await
+            let config = self.lifecycle.config();
+            let staged = self.files.stage_again(&config, (copy, sha256), file, path);
+            let (candidate, file_digest) = staged.await?;
+            self.start_and_publish(plugin, candidate, Some(generation), file_digest, report).await
         };
         match brought_back.await {
             Ok(()) => {
@@ -202,38 +159,35 @@ impl Plugins {
                     generation,
                     "the generation that served last serves, not the file in the plugin directory"
                 );
-                report.published.push(plugin.to_owned());
             }
-            Err(error) => {
-                report.failed.push(Failed::of_plugin(plugin, error, Some(sha256)));
-            }
+            Err(error) => report.failed.push(Failed::of_plugin(plugin, error, Some(sha256))),
         }
     }
 
     async fn start_and_publish(
         &self,
-        entry: &Arc<Entry>,
+        plugin: &str,
         candidate: Candidate,
         generation: Option<u64>,
         file_digest: Option<Digest>,
+        report: &mut LoadReport,
     ) -> Result<(), PluginError> {
-        let lock = self.lifecycle.lock(entry).await?;
-        let request = StartRequest {
-            settings: self.lifecycle.settings(),
-            generation,
-            file_digest,
-            allow_breaking: true,
-            must_note: false,
-        };
-        let ready =
-            self.lifecycle.make_ready(lock, candidate, request, Stopwatch::start(PluginAction::Load)).await?;
+        let lock = self.lifecycle.lock(&self.lifecycle.registry.entry(plugin)).await?;
+        let config = self.lifecycle.config();
+        let request =
+            StartRequest { config, generation, file_digest, allow_breaking: true, must_note: false };
+        let ready = self.lifecycle.make_ready(lock, candidate, request, Stopwatch::start("load")).await?;
+        let warnings = ready.generation.warnings();
         // All of them are recorded at once, at the end.
-        self.lifecycle.publish(vec![ready], Vec::new(), false, || ()).await.map(drop)
+        self.lifecycle.publish(vec![ready], Vec::new(), false, || ()).await?;
+        report.warnings.extend(warnings);
+        report.published.push(plugin.to_owned());
+        Ok(())
     }
 
     /// Commits to what serves after the start.
     async fn record_all(&self) {
-        let most = self.lifecycle.settings().keep_generations;
+        let most = self.lifecycle.config().reload.keep_generations;
         let mut staged = Vec::new();
         let mut records = Vec::new();
         for (plugin, entry) in self.lifecycle.registry.all() {

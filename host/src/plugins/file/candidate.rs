@@ -4,11 +4,11 @@ use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
 use super::companions::{self, Companion};
-use super::object_file::{self, ObjectFile, Unfit};
-use super::stage::{Staged, Stager};
+use super::name_of;
+use super::object_file::{self, ObjectFile};
+use super::stage::{Staged, Stager, open_original};
 use super::trust;
 use crate::config::Trust;
-use crate::files::open_regular;
 use crate::plugins::error::PluginError;
 
 /// A staged file that holds a plugin.
@@ -31,11 +31,8 @@ impl Candidate {
     /// # Errors
     /// As [`PluginError`] says of the steps `stage` and `load`.
     pub(crate) fn stage(path: &Path, stager: &Stager, trust: &Trust) -> Result<Self, PluginError> {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match open_regular(path).map_err(PluginError::file(&file, "opened"))? {
-            Some((source, opened)) => Self::stage_opened(source, opened, (path, path), stager, trust),
-            None => Err(PluginError::not_a_file(&file)),
-        }
+        let (_, source, opened) = open_original(path)?;
+        Self::stage_opened(source, opened, (path, path), stager, trust)
     }
 
     /// Stages a kept copy once more, by its name in the folder of copies; `original` is the operator's file.
@@ -49,7 +46,7 @@ impl Candidate {
         trust: &Trust,
     ) -> Result<Self, PluginError> {
         let refuse = PluginError::file(copy, "opened");
-        let folder = stager.folder().open().map_err(|fault| refuse(fault.into()))?;
+        let folder = stager.folder.open().map_err(|fault| refuse(fault.into()))?;
         let source = folder.read(copy).map_err(|fault| refuse(fault.into()))?;
         let opened = source.metadata().map_err(refuse)?;
         Self::stage_opened(source, opened, (&folder.entry(copy), original), stager, trust)
@@ -62,17 +59,15 @@ impl Candidate {
         stager: &Stager,
         trust: &Trust,
     ) -> Result<Self, PluginError> {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = name_of(path);
         let warning = trust::check_file(trust, &file, &opened)?;
         let adopted = stager.adopt(&mut source, &file)?;
         let staged = adopted.map_or_else(|| stager.stage(source, &file), Ok)?;
         trust::check_signature(trust, path, &staged)?;
         let copy = staged.open().map_err(PluginError::file(&file, "read"))?;
         let cache = object::ReadCache::new(copy);
-        let object = object_file::check(&cache).map_err(|unfit| match unfit {
-            Unfit::NotALibrary(reason) => PluginError::NotALibrary { file: file.clone(), reason },
-            Unfit::Incompatible(reason) => PluginError::Incompatible { file: file.clone(), reason },
-        })?;
+        let object =
+            object_file::check(&cache).map_err(|reason| PluginError::Unfit { file: file.clone(), reason })?;
         let name = &object.description.name;
         trust::check_digest(trust, name, &staged)?;
         let companions = companions::stage((name, &file), original, &object.needs, stager, trust)?;

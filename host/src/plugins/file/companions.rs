@@ -7,12 +7,11 @@
 use std::path::{Path, PathBuf};
 
 use super::object_file::{self, LibraryNeeds};
-use super::stage::{Staged, Stager};
+use super::stage::{Staged, Stager, open_original};
 use super::trust;
 use crate::config::Trust;
-use crate::files::open_regular;
 use crate::plugins::error::PluginError;
-use crate::plugins::process::brought;
+use crate::plugins::process::linker;
 
 /// Most libraries that one plugin brings.
 const COMPANIONS_MAX: usize = 64;
@@ -65,7 +64,7 @@ impl Search<'_> {
             let is_found = self.found.iter().any(|companion| companion.soname == *soname);
             let candidates = folders.iter().map(|folder| folder.join(soname));
             let there = candidates.into_iter().find(|path| path.is_file());
-            let Some(path) = there.filter(|_| !is_found && !brought::is_of_the_system(soname)) else {
+            let Some(path) = there.filter(|_| !is_found && !linker::is_of_the_system(soname)) else {
                 continue;
             };
             if self.found.len() >= COMPANIONS_MAX || depth >= COMPANIONS_MAX {
@@ -85,9 +84,7 @@ impl Search<'_> {
     }
 
     fn copy(&self, path: &Path) -> Result<(Staged, LibraryNeeds), PluginError> {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let opened = open_regular(path).map_err(PluginError::file(&file, "opened"))?;
-        let (source, metadata) = opened.ok_or_else(|| PluginError::not_a_file(&file))?;
+        let (file, source, metadata) = open_original(path)?;
         // As of any plugin file: without [trust], `check` warns of the folder.
         let _warning = trust::check_file(self.trust, &file, &metadata)?;
         let staged = self.stager.stage(source, &file)?;
@@ -95,7 +92,7 @@ impl Search<'_> {
         trust::check_digest(self.trust, self.plugin, &staged)?;
         let copy = staged.open().map_err(PluginError::file(&file, "read"))?;
         let needs = object_file::needs(&object::ReadCache::new(copy));
-        let needs = needs.map_err(|reason| PluginError::NotALibrary { file, reason })?;
+        let needs = needs.map_err(|reason| PluginError::Unfit { file, reason })?;
         Ok((staged, needs))
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::name_of;
 use crate::plugins::error::PluginError;
 
 /// Returns true if the name of a file is that of a plugin: it has the system's ending for libraries and is not hidden.
@@ -39,7 +40,7 @@ pub(crate) fn list(directory: &Path) -> Result<Listing, PluginError> {
     let mut listing = Listing::default();
     for entry in std::fs::read_dir(directory).map_err(refuse)? {
         let path = entry.map_err(refuse)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name_of(&path);
         if is_plugin_file(&name) {
             listing.plugins.push(path);
         } else if !name.starts_with('.') && !path.is_dir() {

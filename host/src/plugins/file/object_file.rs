@@ -32,9 +32,21 @@ pub(crate) struct LibraryNeeds {
     pub(crate) libraries: Vec<String>,
     /// Folders, perhaps with `$ORIGIN` for its own.
     run_path: Vec<String>,
+    /// Rust's standard library as a library of its own. Of one that several plugins shared, the host could not tell what is
+    /// left behind on its threads, and none of them could be unmapped.
+    standard_library: Option<String>,
 }
 
 impl LibraryNeeds {
+    fn add(&mut self, library: String) {
+        if library.starts_with("libstd-") {
+            self.standard_library.get_or_insert_with(|| library.clone());
+        }
+        if self.libraries.len() < NEEDED_MAX && !library.contains('/') {
+            self.libraries.push(library);
+        }
+    }
+
     /// The folders that it has the loader look into, for a library that lies in `origin`.
     pub(crate) fn folders(&self, origin: &Path) -> Vec<PathBuf> {
         let absolute = |folder: &String| {
@@ -50,28 +62,39 @@ impl LibraryNeeds {
     }
 }
 
-/// The reason why a file is not mapped; its text completes the sentence "plugin file X ...".
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unfit {
-    /// No plugin library, or none for this machine.
-    #[error("{0}")]
-    NotALibrary(String),
-    /// Its descriptor is of another ABI, or breaks the rules of this one.
-    #[error("{0}")]
-    Incompatible(String),
-}
-
-/// Checks a library.
+/// Checks a library; an error completes the sentence "plugin file X ...".
 ///
 /// `bytes` are read as they are needed: a library has many more than these checks look at.
-pub(crate) fn check<'a, B: ReadRef<'a>>(bytes: B) -> Result<ObjectFile, Unfit> {
-    let library = read_library(bytes).map_err(Unfit::NotALibrary)?;
-    let description = Description::read(library.descriptor).map_err(Unfit::Incompatible)?;
-    let needs = needs(bytes).map_err(Unfit::NotALibrary)?;
-    Ok(ObjectFile { description, has_layout: library.has_layout, needs })
+pub(crate) fn check<'a, B: ReadRef<'a>>(bytes: B) -> Result<ObjectFile, String> {
+    if bytes.len() == Ok(0) {
+        return Err("is empty".to_owned());
+    }
+    object::FileKind::parse(bytes)
+        .map_err(|_| "is not a library: its first bytes are of no known format".to_owned())?;
+    let needs = needs(bytes)?;
+    if let Some(shared) = &needs.standard_library {
+        let shared: String = shared.chars().take(64).collect();
+        return Err(format!(
+            "needs `{shared}`, a standard library that it would share with other plugins: build it without `-C prefer-dynamic`"
+        ));
+    }
+    let file = object::File::parse(bytes).map_err(damaged)?;
+    check_platform(&file)?;
+    let (descriptor, has_layout) = exports(&file);
+    let address = descriptor.ok_or_else(|| {
+        format!(
+            "is a library, but no framex plugin: it exports no `{DESCRIPTOR_SYMBOL}`; mark its impl #[plugin] and build it as a cdylib"
+        )
+    })?;
+    let size = size_of::<PluginDescriptor>() as u64;
+    let descriptor = file
+        .segments()
+        .find_map(|segment| segment.data_range(address, size).ok().flatten())
+        .ok_or_else(|| format!("is damaged: its `{DESCRIPTOR_SYMBOL}` lies outside of the file"))?;
+    Ok(ObjectFile { description: Description::read(descriptor)?, has_layout, needs })
 }
 
-/// Reads what a library needs; nothing of one for another system.
+/// Reads what a library needs, if all that the loader would map is in the file; nothing of one for another system.
 ///
 /// # Errors
 /// What is wrong with it, in words.
@@ -79,10 +102,14 @@ pub(crate) fn needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<LibraryNeeds, String
     if object::FileKind::parse(bytes) != Ok(object::FileKind::Elf64) {
         return Ok(LibraryNeeds::default());
     }
-    check_elf_extent(bytes)?;
-    let damaged = |error: object::read::Error| format!("is damaged: {error}");
     let header = elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
     let endian = header.endian().map_err(damaged)?;
+    let segments = header.program_headers(endian, bytes).map_err(damaged)?.iter();
+    let ends = segments.map(|segment| segment.p_offset(endian).saturating_add(segment.p_filesz(endian)));
+    let (end, length) = (ends.max().unwrap_or(0), bytes.len().unwrap_or(0));
+    if end > length {
+        return Err(format!("is cut off: it has {length} bytes of at least {end}"));
+    }
     let sections = header.sections(endian, bytes).map_err(damaged)?;
     let dynamic = sections.dynamic_table(endian, bytes).map_err(damaged)?;
     let mut needs = LibraryNeeds::default();
@@ -95,86 +122,19 @@ pub(crate) fn needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<LibraryNeeds, String
         };
         match entry.tag {
             elf::DT_SONAME => needs.soname = Some(text()?),
-            elf::DT_NEEDED if needs.libraries.len() < NEEDED_MAX => needs.libraries.push(text()?),
+            elf::DT_NEEDED => needs.add(text()?),
             elf::DT_RPATH => rpath = Some(text()?),
             elf::DT_RUNPATH => runpath = Some(text()?),
             _ => {}
         }
     }
-    needs.libraries.retain(|name| !name.contains('/'));
     let run_path = runpath.or(rpath).unwrap_or_default();
     needs.run_path = run_path.split(':').take(NEEDED_MAX).map(str::to_owned).collect();
     Ok(needs)
 }
 
-/// The exports of a library that matter to this host.
-struct ParsedLibrary<'a> {
-    descriptor: &'a [u8],
-    has_layout: bool,
-}
-
-fn read_library<'a, B: ReadRef<'a>>(bytes: B) -> Result<ParsedLibrary<'a>, String> {
-    if bytes.len() == Ok(0) {
-        return Err("is empty".to_owned());
-    }
-    let kind = object::FileKind::parse(bytes)
-        .map_err(|_| "is not a library: its first bytes are of no known format".to_owned())?;
-    if kind == object::FileKind::Elf64 {
-        check_elf_extent(bytes)?;
-        check_elf_needs(bytes)?;
-    }
-    let file = object::File::parse(bytes).map_err(|error| format!("is damaged or cut off: {error}"))?;
-    check_platform(&file)?;
-    let exports = exports(&file);
-    let Some(address) = exports.descriptor else {
-        return Err(format!(
-            "is a library, but no framex plugin: it exports no `{DESCRIPTOR_SYMBOL}`; mark its impl #[plugin] and build it as a cdylib"
-        ));
-    };
-    let size = size_of::<PluginDescriptor>() as u64;
-    let descriptor = file
-        .segments()
-        .find_map(|segment| segment.data_range(address, size).ok().flatten())
-        .ok_or_else(|| format!("is damaged: its `{DESCRIPTOR_SYMBOL}` lies outside of the file"))?;
-    Ok(ParsedLibrary { descriptor, has_layout: exports.has_layout })
-}
-
-/// Everything that the loader would map is in the file.
-fn check_elf_extent<'a, B: ReadRef<'a>>(bytes: B) -> Result<(), String> {
-    let damaged = |error: object::read::Error| format!("is damaged or cut off: {error}");
-    let header = elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
-    let endian = header.endian().map_err(damaged)?;
-    let segments = header.program_headers(endian, bytes).map_err(damaged)?;
-    let end = segments
-        .iter()
-        .map(|segment| segment.p_offset(endian).saturating_add(segment.p_filesz(endian)))
-        .max()
-        .unwrap_or(0);
-    let length = bytes.len().unwrap_or(0);
-    if end > length {
-        return Err(format!("is cut off: it has {length} bytes of at least {end}"));
-    }
-    Ok(())
-}
-
-/// It has a standard library of its own: of one that it shared with others the host could not tell what is left behind
-/// on its threads, and neither could be unmapped.
-fn check_elf_needs<'a, B: ReadRef<'a>>(bytes: B) -> Result<(), String> {
-    let damaged = |error: object::read::Error| format!("is damaged or cut off: {error}");
-    let header = elf::FileHeader64::<object::Endianness>::parse(bytes).map_err(damaged)?;
-    let endian = header.endian().map_err(damaged)?;
-    let sections = header.sections(endian, bytes).map_err(damaged)?;
-    let entries = sections.dynamic_table(endian, bytes).map_err(damaged)?;
-    for entry in entries.iter().filter(|entry| entry.tag == elf::DT_NEEDED) {
-        let needed = String::from_utf8_lossy(entries.string(entry).map_err(damaged)?);
-        if needed.starts_with("libstd-") {
-            return Err(format!(
-                "needs `{}`, a standard library that it would share with other plugins: build it without `-C prefer-dynamic`",
-                needed.chars().take(64).collect::<String>()
-            ));
-        }
-    }
-    Ok(())
+fn damaged(error: object::read::Error) -> String {
+    format!("is damaged or cut off: {error}")
 }
 
 fn check_platform<'a, B: ReadRef<'a>>(file: &object::File<'a, B>) -> Result<(), String> {
@@ -201,36 +161,25 @@ fn format_name(format: BinaryFormat) -> &'static str {
     }
 }
 
+/// Returns the name that std has for an architecture.
 fn architecture_name(architecture: Architecture) -> String {
     match architecture {
-        Architecture::X86_64 => "x86_64".to_owned(),
-        Architecture::Aarch64 => "aarch64".to_owned(),
-        Architecture::Arm => "arm".to_owned(),
         Architecture::I386 => "x86".to_owned(),
-        Architecture::Riscv64 => "riscv64".to_owned(),
-        Architecture::PowerPc64 => "powerpc64".to_owned(),
-        Architecture::S390x => "s390x".to_owned(),
-        Architecture::LoongArch64 => "loongarch64".to_owned(),
         other => format!("{other:?}").to_lowercase(),
     }
 }
 
-#[derive(Default)]
-struct Exports {
-    descriptor: Option<u64>,
-    has_layout: bool,
-}
-
-fn exports<'a, B: ReadRef<'a>>(file: &object::File<'a, B>) -> Exports {
-    let mut found = Exports::default();
+/// Returns the address of the descriptor, and whether the library exports the layouts of the ABI types.
+fn exports<'a, B: ReadRef<'a>>(file: &object::File<'a, B>) -> (Option<u64>, bool) {
+    let (mut descriptor, mut has_layout) = (None, false);
     for symbol in file.dynamic_symbols().filter(ObjectSymbol::is_definition) {
         match symbol.name() {
-            Ok(name) if name == DESCRIPTOR_SYMBOL => found.descriptor = Some(symbol.address()),
-            Ok(name) if name == LAYOUT_SYMBOL => found.has_layout = true,
+            Ok(name) if name == DESCRIPTOR_SYMBOL => descriptor = Some(symbol.address()),
+            Ok(name) if name == LAYOUT_SYMBOL => has_layout = true,
             _ => {}
         }
     }
-    found
+    (descriptor, has_layout)
 }
 
 #[cfg(test)]
@@ -239,10 +188,7 @@ mod tests {
 
     #[test]
     fn what_is_no_library_is_refused_in_words() {
-        let refused = |bytes: &[u8]| match check(bytes) {
-            Err(Unfit::NotALibrary(reason)) => reason,
-            other => panic!("{other:?}"),
-        };
+        let refused = |bytes: &[u8]| check(bytes).unwrap_err();
         assert_eq!(refused(b""), "is empty");
         assert_eq!(
             refused(b"#!/bin/sh\necho plugin\n"),
@@ -254,7 +200,7 @@ mod tests {
     #[test]
     fn this_very_program_is_no_plugin_at_any_length() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(check(&program[..]).unwrap_err().to_string().contains("no framex plugin"));
+        assert!(check(&program[..]).unwrap_err().contains("no framex plugin"));
         for length in (0..program.len()).step_by(program.len() / 50) {
             assert!(check(&program[..length]).is_err());
         }

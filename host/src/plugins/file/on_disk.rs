@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io::Seek;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::candidate::Candidate;
-use super::stage::{Stager, digest, digest_of};
+use super::stage::{Stager, digest, digest_of, open_original};
 use super::trust;
-use super::trust::signature_file::signature_stamp;
-use crate::base::{Digest, Mutex, MutexGuard};
+use super::trust::signature_file::signature_path;
+use crate::base::{Digest, Mutex};
 use crate::config::Trust;
-use crate::files::{Stamp, open_regular};
+use crate::files::Stamp;
 use crate::plugins::error::PluginError;
 
 /// A file that holds a plugin.
@@ -64,12 +63,12 @@ struct Looked {
     companions: Vec<PathBuf>,
     /// Of the signature beside it, and the rules that it was checked by.
     signature: Option<Stamp>,
-    trust: Arc<Trust>,
+    trust: Trust,
 }
 
 impl OnDisk {
     /// Looks at a file, and copies it if there is something new in it. Blocks on the disk.
-    pub(crate) fn look(&self, path: &Path, stager: &Stager, trust: &Arc<Trust>) -> Look {
+    pub(crate) fn look(&self, path: &Path, stager: &Stager, trust: &Trust) -> Look {
         let mut opened = match Opened::open(path) {
             Ok(opened) => opened,
             Err(error) => return Look::failed(error),
@@ -80,14 +79,14 @@ impl OnDisk {
             Ok(warning) => warning,
             Err(error) => return failed(error),
         };
-        let known = self.locked().get(path).cloned();
-        let known = known.filter(|known| known.signature == opened.signature && *known.trust == **trust);
+        let applies = |known: &&Looked| known.signature == opened.signature && known.trust == *trust;
+        let known = self.0.lock().get(path).filter(applies).cloned();
         if let Some(mut known) = known {
             let untouched = known.settled && known.stamp == stamp;
             if untouched || digest_of(&opened.source).is_ok_and(|sha256| sha256 == known.sha256) {
                 (known.stamp, known.settled) = (stamp, opened.is_settled());
                 let look = known.look(path, warning);
-                self.locked().insert(path.to_owned(), known);
+                self.0.lock().insert(path.to_owned(), known);
                 return look;
             }
             if let Err(error) = opened.source.rewind() {
@@ -113,7 +112,7 @@ impl OnDisk {
         &self,
         path: &Path,
         stager: &Stager,
-        trust: &Arc<Trust>,
+        trust: &Trust,
     ) -> Result<Candidate, PluginError> {
         self.copy(Opened::open(path)?, path, stager, trust).0
     }
@@ -123,7 +122,7 @@ impl OnDisk {
         opened: Opened,
         path: &Path,
         stager: &Stager,
-        trust: &Arc<Trust>,
+        trust: &Trust,
     ) -> (Result<Candidate, PluginError>, Option<Digest>) {
         let (stamp, settled, signature) = (opened.stamp, opened.is_settled(), opened.signature);
         let staged = Candidate::stage_opened(opened.source, opened.metadata, (path, path), stager, trust);
@@ -135,12 +134,12 @@ impl OnDisk {
         match sha256.filter(|_| of_file) {
             Some(sha256) => {
                 let companions = staged.as_ref().map(Candidate::companion_files).unwrap_or_default();
-                let trust = Arc::clone(trust);
+                let trust = trust.clone();
                 let looked = Looked { stamp, settled, sha256, holds, companions, signature, trust };
-                self.locked().insert(path.to_owned(), looked);
+                self.0.lock().insert(path.to_owned(), looked);
             }
             // The host's fault, and tried again by the next look.
-            None => drop(self.locked().remove(path)),
+            None => drop(self.0.lock().remove(path)),
         }
         (staged, sha256)
     }
@@ -148,36 +147,32 @@ impl OnDisk {
     /// Forgets the files that are not in the directory any more.
     pub(crate) fn keep(&self, present: &[PathBuf]) {
         let present: BTreeSet<&PathBuf> = present.iter().collect();
-        self.locked().retain(|path, _| present.contains(path));
+        self.0.lock().retain(|path, _| present.contains(path));
     }
 
     /// Digest of a file when it was looked at last, and how it is now. Reads nothing of it.
     pub(crate) fn now(&self, path: &Path) -> (Option<Digest>, Now) {
-        let known = self.locked().get(path).map(|looked| (looked.stamp, looked.sha256));
+        let known = self.0.lock().get(path).map(|looked| (looked.stamp, looked.sha256));
         let (stamp, sha256) = known.unzip();
         (sha256, stamp.map_or(Now::Same, |stamp| now(path, stamp)))
     }
 
     /// Returns the reason why a file held no plugin at the last look.
     pub(crate) fn fault(&self, path: &Path) -> Option<String> {
-        self.locked().get(path)?.holds.as_ref().err().map(ToString::to_string)
+        self.0.lock().get(path)?.holds.as_ref().err().map(ToString::to_string)
     }
 
     /// Reads a file whose times are new since it was looked at, and notes them if its content is the same. Blocks on the
     /// disk.
     pub(crate) fn refresh(&self, path: &Path) {
-        let Some(known) = self.locked().get(path).cloned() else { return };
+        let Some(known) = self.0.lock().get(path).cloned() else { return };
         let moment = SystemTime::now();
         let Some(stamp) = Stamp::at(path).filter(|stamp| *stamp != known.stamp) else { return };
         if digest(path).is_some_and(|sha256| sha256 == known.sha256)
-            && let Some(looked) = self.locked().get_mut(path)
+            && let Some(looked) = self.0.lock().get_mut(path)
         {
             (looked.stamp, looked.settled) = (stamp, stamp.was_settled(moment));
         }
-    }
-
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Looked>> {
-        self.0.lock()
     }
 }
 
@@ -193,10 +188,8 @@ struct Opened {
 
 impl Opened {
     fn open(path: &Path) -> Result<Self, PluginError> {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (at, signature) = (SystemTime::now(), signature_stamp(path));
-        let opened = open_regular(path).map_err(PluginError::file(&file, "opened"))?;
-        let (source, metadata) = opened.ok_or_else(|| PluginError::not_a_file(&file))?;
+        let (at, signature) = (SystemTime::now(), Stamp::at(&signature_path(path)));
+        let (file, source, metadata) = open_original(path)?;
         let stamp = Stamp::of(&metadata);
         Ok(Self { file, source, metadata, stamp, signature, at })
     }
@@ -245,7 +238,7 @@ mod tests {
     #[test]
     fn a_file_is_read_again_only_where_it_may_be_another() {
         let scratch = tempfile::tempdir().unwrap();
-        let (stager, trust, on_disk) = (stager(scratch.path()), Arc::default(), OnDisk::default());
+        let (stager, trust, on_disk) = (stager(scratch.path()), Trust::default(), OnDisk::default());
         let file = scratch.path().join("libx.so");
         let look = || {
             let look = on_disk.look(&file, &stager, &trust);

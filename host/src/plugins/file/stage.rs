@@ -4,14 +4,15 @@
 //! process, and the same path or inode would give the old code again.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-use super::trust::signature_file::{copy_of_signature, forget_signature};
+use super::name_of;
+use super::trust::signature_file::{ENDING, signature_name};
 use crate::base::{Digest, Mutex};
 use crate::files::{DirFault, PrivateDir, PrivatePath, open_regular};
 use crate::plugins::error::PluginError;
@@ -24,7 +25,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// A folder of staged copies; only this process uses it.
 #[derive(Debug)]
 pub struct Stager {
-    folder: PrivatePath,
+    /// The folder of the copies.
+    pub(crate) folder: PrivatePath,
     /// Random: no two processes that used the folder give the same name.
     process: u64,
     next: AtomicU64,
@@ -51,6 +53,13 @@ pub struct Staged {
 }
 
 impl Staged {
+    /// Finds a copy that the commit record names.
+    pub(crate) fn recorded(folder: &PrivatePath, copy: &str, file: &str, sha256: Digest) -> io::Result<Self> {
+        let bytes = folder.open()?.read(copy)?.metadata()?.len();
+        let (copy, folder, file) = (copy.to_owned(), folder.clone(), file.to_owned());
+        Ok(Self { copy, folder, file, sha256, bytes, recorded: true.into() })
+    }
+
     /// Opens the copy.
     pub(crate) fn open(&self) -> io::Result<File> {
         Ok(self.folder.open()?.read(&self.copy)?)
@@ -70,7 +79,7 @@ impl Drop for Staged {
 /// Removes a copy and its signature; what is left behind is removed at the next start.
 pub(crate) fn remove_copy(folder: &PrivateDir, copy: &str) {
     let _left_behind = folder.remove(copy);
-    forget_signature(folder, copy);
+    let _none = folder.remove(signature_name(copy));
 }
 
 impl Stager {
@@ -85,16 +94,11 @@ impl Stager {
         let system = |path: PathBuf| move |source| DirFault::System { path, source };
         for name in opened.names().map_err(system(opened.path().to_owned()))? {
             let shown = name.to_string_lossy();
-            if !recorded.contains_key(copy_of_signature(&shown).unwrap_or(&shown)) {
+            if !recorded.contains_key(shown.strip_suffix(ENDING).unwrap_or(&shown)) {
                 opened.remove(&name).map_err(system(opened.path().join(&name)))?;
             }
         }
         Ok(Self { folder, process: rand::random(), next: AtomicU64::new(1), unused: Mutex::new(recorded) })
-    }
-
-    /// Returns the folder of the copies.
-    pub(crate) fn folder(&self) -> &PrivatePath {
-        &self.folder
     }
 
     /// Takes the recorded copy of an earlier process that has the content of `source`, if there is one: a start needs
@@ -119,7 +123,9 @@ impl Stager {
             unused.remove(&copy);
             copy
         };
-        Ok(self.recorded(copy, file, sha256).ok().flatten())
+        let staged = Staged::recorded(&self.folder, &copy, file, sha256).ok();
+        let is_whole = |staged: &Staged| staged.open().and_then(digest_of).is_ok_and(|found| found == sha256);
+        Ok(staged.filter(is_whole))
     }
 
     /// Leaves recorded copies alone from now on: the start is over, and all files are copied.
@@ -127,22 +133,11 @@ impl Stager {
         self.unused.lock().clear();
     }
 
-    /// Opens a recorded copy; `None` if its content is not what the record says.
-    fn recorded(&self, copy: String, file: &str, sha256: Digest) -> io::Result<Option<Staged>> {
-        let opened = self.folder.open()?.read(&copy)?;
-        let bytes = opened.metadata()?.len();
-        if digest_of(&opened)? != sha256 {
-            return Ok(None);
-        }
-        let (folder, file) = (self.folder.clone(), file.to_owned());
-        Ok(Some(Staged { copy, folder, file, sha256, bytes, recorded: true.into() }))
-    }
-
     /// Copies `source`, which is the operator's file of the name `file`, under a name that is never used again.
     ///
     /// # Errors
     /// [`PluginError::File`] and [`PluginError::TooLarge`].
-    pub(crate) fn stage(&self, mut source: impl Read, file: &str) -> Result<Staged, PluginError> {
+    pub(crate) fn stage(&self, source: impl Read, file: &str) -> Result<Staged, PluginError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let name = format!("{:016x}-{number}{}", self.process, std::env::consts::DLL_SUFFIX);
         let refuse = PluginError::file(file, "copied to the state directory");
@@ -156,22 +151,26 @@ impl Stager {
             bytes: 0,
             recorded: AtomicBool::new(false),
         };
-        let mut digest = Sha256::new();
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            let read = source.read(&mut chunk).map_err(PluginError::file(file, "read"))?;
-            if read == 0 {
-                break;
-            }
-            staged.bytes += read as u64;
+        staged.sha256 = hash(source, PluginError::file(file, "read"), |chunk| {
+            staged.bytes += chunk.len() as u64;
             if staged.bytes > FILE_BYTES_MAX {
                 return Err(PluginError::TooLarge { file: file.to_owned(), bytes_max: FILE_BYTES_MAX });
             }
-            digest.update(&chunk[..read]);
-            copy.write_all(&chunk[..read]).map_err(&refuse)?;
-        }
-        staged.sha256 = Digest::from(<[u8; 32]>::from(digest.finalize()));
+            copy.write_all(chunk).map_err(&refuse)
+        })?;
         Ok(staged)
+    }
+}
+
+/// Opens an operator's file, and returns its name for messages with it.
+///
+/// # Errors
+/// [`PluginError::File`], and [`PluginError::Unfit`] for a folder, a pipe or the like.
+pub(crate) fn open_original(path: &Path) -> Result<(String, File, Metadata), PluginError> {
+    let file = name_of(path);
+    match open_regular(path).map_err(PluginError::file(&file, "opened"))? {
+        Some((source, metadata)) => Ok((file, source, metadata)),
+        None => Err(PluginError::Unfit { file, reason: "is not a regular file".to_owned() }),
     }
 }
 
@@ -183,14 +182,24 @@ pub(crate) fn digest(path: &Path) -> Option<Digest> {
 
 /// SHA-256 in hex of what can be read, up to the size of the largest plugin file. Blocks on the disk.
 pub(crate) fn digest_of(file: impl Read) -> io::Result<Digest> {
-    let mut file = file.take(FILE_BYTES_MAX);
+    hash(file.take(FILE_BYTES_MAX), |error| error, |_| Ok(()))
+}
+
+/// Hashes all of a source, and hands on each chunk of it.
+fn hash<E>(
+    mut source: impl Read,
+    unreadable: impl Fn(io::Error) -> E,
+    mut hand_on: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Digest, E> {
     let mut digest = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok(Digest::from(<[u8; 32]>::from(digest.finalize()))),
-            read => digest.update(&chunk[..read]),
+        let read = source.read(&mut chunk).map_err(&unreadable)?;
+        if read == 0 {
+            return Ok(Digest::from(<[u8; 32]>::from(digest.finalize())));
         }
+        digest.update(&chunk[..read]);
+        hand_on(&chunk[..read])?;
     }
 }
 

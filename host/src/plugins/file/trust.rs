@@ -58,54 +58,52 @@ pub(crate) fn check_digest(trust: &Trust, plugin: &str, staged: &Staged) -> Resu
 }
 
 fn digest_fits(trust: &Trust, plugin: &str, sha256: Digest) -> Result<(), TrustError> {
-    let found = || (plugin.to_owned(), sha256.to_owned());
     match trust.sha256.get(plugin) {
         Some(pinned) if pinned.contains(&sha256) => Ok(()),
-        Some(_) => {
-            let (plugin, sha256) = found();
-            Err(TrustError::OtherDigest { plugin, sha256 })
-        }
+        Some(_) => Err(TrustError::OtherDigest { plugin: plugin.to_owned(), sha256 }),
         None if trust.keys.is_empty() && trust.is_configured() => {
-            let (plugin, sha256) = found();
-            Err(TrustError::Unlisted { plugin, sha256 })
+            Err(TrustError::Unlisted { plugin: plugin.to_owned(), sha256 })
         }
         None => Ok(()),
     }
 }
 
-/// Looks at who may write to a plugin file that is open; `Ok(Some)` is a warning, where nothing is trusted more than
-/// the rest.
+/// Checks that not every user may write to a plugin file that is open; `Ok(Some)` is a warning, where nothing is trusted
+/// more than the rest.
 pub(crate) fn check_file(
     trust: &Trust,
     name: &str,
     opened: &Metadata,
 ) -> Result<Option<String>, PluginError> {
-    if !is_writable_by_all(opened) {
-        return Ok(None);
-    }
-    if trust.is_configured() {
-        return Err(PluginError::Untrusted { file: name.to_owned(), why: TrustError::Writable });
-    }
-    Ok(Some(format!("plugin file `{name}` can be changed by every user of this machine: `chmod o-w {name}`")))
+    let refusal = PluginError::Untrusted { file: name.to_owned(), why: TrustError::Writable };
+    let warning =
+        format!("plugin file `{name}` can be changed by every user of this machine: `chmod o-w {name}`");
+    check_mode(trust, opened, refusal, warning)
 }
 
 /// As [`check_file`], of the directory of plugin files.
 pub(crate) fn check_directory(trust: &Trust, directory: &Path) -> Result<Option<String>, PluginError> {
     // What cannot be looked at is found out when it is read.
-    if !fs::metadata(directory).is_ok_and(|found| is_writable_by_all(&found)) {
-        return Ok(None);
-    }
-    if trust.is_configured() {
-        return Err(PluginError::WritableDirectory { directory: directory.to_owned() });
-    }
+    let Ok(found) = fs::metadata(directory) else { return Ok(None) };
+    let refusal = PluginError::WritableDirectory(directory.to_owned());
     let directory = directory.display();
-    Ok(Some(format!(
+    let warning = format!(
         "every user of this machine can put plugins into plugin directory {directory}: `chmod o-w {directory}`"
-    )))
+    );
+    check_mode(trust, &found, refusal, warning)
 }
 
-fn is_writable_by_all(found: &Metadata) -> bool {
-    found.mode() & WRITABLE_BY_ALL != 0
+fn check_mode(
+    trust: &Trust,
+    found: &Metadata,
+    refusal: PluginError,
+    warning: String,
+) -> Result<Option<String>, PluginError> {
+    match (found.mode() & WRITABLE_BY_ALL != 0, trust.is_configured()) {
+        (false, _) => Ok(None),
+        (true, true) => Err(refusal),
+        (true, false) => Ok(Some(warning)),
+    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,10 @@ fn function_breaks(old: &Function, new: &Function) -> Vec<String> {
     for (argument, schema) in was {
         match is.get(argument) {
             None => breaks.push(format!("`{name}` no longer takes the argument `{argument}`")),
-            Some(now) if shape(schema, old_schema) != shape(now, new_schema) => {
+            Some(now)
+                if expanded(schema, old_schema, REFERENCES_MAX)
+                    != expanded(now, new_schema, REFERENCES_MAX) =>
+            {
                 breaks.push(format!("the argument `{argument}` of `{name}` has another type"));
             }
             Some(_) => {}
@@ -53,10 +56,6 @@ fn function_breaks(old: &Function, new: &Function) -> Vec<String> {
 const REFERENCES_MAX: usize = 3;
 
 /// A schema without the texts for people, and with references followed.
-fn shape(schema: &Value, root: &Value) -> Value {
-    expanded(schema, root, REFERENCES_MAX)
-}
-
 fn expanded(schema: &Value, root: &Value, references: usize) -> Value {
     let definition = |reference: &Value| root["$defs"].get(reference.as_str()?.strip_prefix("#/$defs/")?);
     match schema {

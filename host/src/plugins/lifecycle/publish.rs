@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use super::start::{Ready, StartRequest};
 use super::{ChangeLock, Lifecycle};
 use crate::api::ChangeView;
-use crate::base::FunctionName;
+use crate::base::{Digest, FunctionName};
 use crate::functions::{Function, NameTaken, Publication};
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
@@ -17,7 +17,7 @@ use crate::plugins::registry::entry::Published;
 use crate::plugins::registry::failures::Failed;
 use crate::plugins::registry::record::PluginRecord;
 use crate::plugins::registry::stopwatch::Stopwatch;
-use crate::plugins::states::LifecycleStep;
+use crate::plugins::step::LifecycleStep;
 
 /// A plugin that is to be gone.
 pub(crate) struct Withdrawal {
@@ -42,7 +42,9 @@ impl Lifecycle {
         also: impl FnOnce(),
     ) -> Result<Vec<ChangeView>, PluginError> {
         ready.iter_mut().for_each(|ready| ready.watch.begin(LifecycleStep::Commit));
-        let mut publications: Vec<Publication> = ready.iter_mut().map(Ready::publication).collect();
+        let take =
+            |ready: &mut Ready| (Arc::clone(&ready.generation.plugin), std::mem::take(&mut ready.functions));
+        let mut publications: Vec<Publication> = ready.iter_mut().map(take).collect();
         publications.extend(leaving.iter().map(|leaving| (Arc::clone(&leaving.name), Vec::new())));
         let mut book = self.records.open_book().await;
         let names = publications.iter().map(|(_, functions)| names(functions)).collect::<Vec<_>>();
@@ -88,21 +90,21 @@ impl Lifecycle {
 
     /// Returns the record of a plugin once `ready` is published.
     fn record(&self, ready: &Ready) -> (String, PluginRecord) {
-        let most = self.settings().keep_generations;
+        let most = self.config().reload.keep_generations;
         let record = ready.lock.entry.state().record_with(&ready.generation, ready.file_digest, most);
         (ready.generation.plugin.to_string(), record)
     }
 
     /// Makes a generation, whose functions are in the table, the one that serves.
     fn install(&self, ready: Ready, functions: Vec<FunctionName>, published_at: SystemTime) -> Replacement {
-        let Ready { lock, generation, config, path, file_digest, watch, lease, .. } = ready;
+        let Ready { lock, generation, settings, path, file_digest, watch, lease, .. } = ready;
         let (plugin, file) = (Arc::clone(&generation.plugin), generation.staged.file.clone());
         let (number, sha256) = (generation.number, generation.staged.sha256);
         let version = &*generation.description.version;
         tracing::info!(plugin = &*plugin, generation = number, version, file, "published");
         self.failures.forget(&file);
         self.failures.forget(&plugin);
-        let new = Published { generation, functions, config, lease };
+        let new = Published { generation, functions, settings, lease };
         let old = lock.entry.install(new, path, file_digest, published_at);
         Replacement { lock, plugin, new: Some((number, sha256.to_string())), old, watch }
     }
@@ -111,7 +113,7 @@ impl Lifecycle {
         let Replacement { lock, plugin, new, old, mut watch } = outgoing;
         let previous = old.as_ref().map(|old| old.generation.number);
         let cancelled_calls = match old {
-            Some(old) => self.retire(&lock.entry, old, self.settings().drain_timeout, &mut watch).await,
+            Some(old) => self.retire(&lock.entry, old, self.config().reload.drain_timeout, &mut watch).await,
             None => 0,
         };
         let (generation, sha256) = new.unzip();
@@ -130,14 +132,7 @@ impl Lifecycle {
     ) -> Result<ChangeView, PluginError> {
         let (entry, name) = (Arc::clone(&lock.entry), candidate.name().to_owned());
         let sha256 = candidate.staged.sha256;
-        let (settings, file_digest) = (self.settings(), Some(sha256));
-        let request =
-            StartRequest { settings, generation: None, file_digest, allow_breaking, must_note: true };
-        let brought_up = async {
-            let ready = self.make_ready(lock, candidate, request, watch).await?;
-            self.publish_one(ready).await
-        };
-        let brought_up = brought_up.await;
+        let brought_up = self.replace(lock, candidate, Some(sha256), allow_breaking, watch).await;
         if let Err(error) = &brought_up {
             self.note_refused(&entry, &name, sha256, error).await;
             self.failures.note(Failed::of_plugin(&name, error.clone(), Some(sha256)));
@@ -145,8 +140,19 @@ impl Lifecycle {
         brought_up
     }
 
-    pub(crate) async fn publish_one(&self, ready: Ready) -> Result<ChangeView, PluginError> {
-        let plugin = Arc::clone(ready.plugin());
+    /// Starts a candidate that stands for the operator's file with this digest, and publishes it.
+    pub(crate) async fn replace(
+        &self,
+        lock: ChangeLock,
+        candidate: Candidate,
+        file_digest: Option<Digest>,
+        allow_breaking: bool,
+        watch: Stopwatch,
+    ) -> Result<ChangeView, PluginError> {
+        let plugin = candidate.name().to_owned();
+        let config = self.config();
+        let request = StartRequest { config, generation: None, file_digest, allow_breaking, must_note: true };
+        let ready = self.make_ready(lock, candidate, request, watch).await?;
         only(self.publish(vec![ready], Vec::new(), true, || ()).await?, &plugin)
     }
 }
@@ -176,5 +182,5 @@ fn publish_error(publications: &[Publication], cause: NameTaken) -> PluginError 
 
 /// The one change that was asked for.
 pub(crate) fn only(changes: Vec<ChangeView>, plugin: &str) -> Result<ChangeView, PluginError> {
-    changes.into_iter().next().ok_or_else(|| PluginError::NotPublished { plugin: plugin.to_owned() })
+    changes.into_iter().next().ok_or_else(|| PluginError::NotPublished(plugin.to_owned()))
 }

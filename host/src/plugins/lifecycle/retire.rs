@@ -14,7 +14,7 @@ use crate::plugins::load::generation::Generation;
 use crate::plugins::load::unmap::unmap;
 use crate::plugins::registry::entry::{Entry, Published};
 use crate::plugins::registry::stopwatch::Stopwatch;
-use crate::plugins::states::{LifecycleStep, PluginAction};
+use crate::plugins::step::LifecycleStep;
 
 /// Time limit of `on_stop`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ impl Lifecycle {
         }
         self.tell_change();
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        self.retire(&entry, old, left, &mut Stopwatch::start(PluginAction::Stop)).await;
+        self.retire(&entry, old, left, &mut Stopwatch::start("stop")).await;
     }
 
     /// Waits for the last call of a generation that is out of the table, then stops it.
@@ -86,7 +86,7 @@ impl Lifecycle {
         }
         entry.state().draining = false;
         if !self.is_stopping() {
-            entry.keep(&generation, self.settings().keep_generations);
+            entry.keep(&generation, self.config().reload.keep_generations);
         }
         cancelled_calls
     }
@@ -96,15 +96,11 @@ impl Lifecycle {
         let Ready { lock, generation, functions, lease, .. } = ready;
         generation.refuse_own_calls();
         drop((functions, lease));
-        self.stop_and_unmap(&lock.entry, &generation).await;
-    }
-
-    async fn stop_and_unmap(&self, entry: &Arc<Entry>, generation: &Arc<Generation>) {
         if generation.leases.drain(STOP_TIMEOUT).await {
             generation.stop(STOP_TIMEOUT).await;
-            self.unmap(entry, generation).await;
+            self.unmap(&lock.entry, &generation).await;
         } else {
-            self.abandon(entry, generation);
+            self.abandon(&lock.entry, &generation);
         }
     }
 
@@ -120,14 +116,14 @@ impl Lifecycle {
         let reason = "its calls did not end, even when cancelled, or something of it is still in use";
         entry.note_mapped(number, &generation.staged.copy, reason);
         let (entry, generation) = (Arc::clone(entry), Arc::clone(generation));
-        let (settings, ending) = (self.settings(), self.abandoned.token().clone());
+        let (config, ending) = (self.config(), self.abandoned.token().clone());
         self.abandoned.spawn(async move {
             tokio::select! {
                 () = ending.cancelled() => return,
                 () = generation.leases.drained() => {}
             }
             generation.stop(STOP_TIMEOUT).await;
-            unmap_or_record(&entry, &generation, settings.unmap).await;
+            unmap_or_record(&entry, &generation, config.reload.unmap).await;
             tracing::info!(plugin = &*plugin, generation = number, "stopped at last");
         });
     }
@@ -136,7 +132,7 @@ impl Lifecycle {
     pub(super) async fn unmap(&self, entry: &Entry, generation: &Arc<Generation>) {
         // While the host stops, its workers end, and the process with them: unmapping gains nothing.
         if !self.is_stopping() {
-            unmap_or_record(entry, generation, self.settings().unmap).await;
+            unmap_or_record(entry, generation, self.config().reload.unmap).await;
         }
     }
 }

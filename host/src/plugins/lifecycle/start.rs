@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use super::{ChangeLock, Lifecycle, compatibility};
 use crate::base::{Digest, flush_log};
-use crate::functions::{Function, Publication};
+use crate::config::Config;
+use crate::functions::Function;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
 use crate::plugins::file::stage::Staged;
-use crate::plugins::load::generation::{FailedStart, Generation, StartedGeneration};
-use crate::plugins::load::library::Library;
-use crate::plugins::load::on_thread::Lost;
-use crate::plugins::load::{companions, mapper};
+use crate::plugins::load::generation::{Generation, StartedGeneration};
+use crate::plugins::load::library::{Library, map_companions};
+use crate::plugins::load::threads::{self, Lost};
 use crate::plugins::native;
 use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::run::lease::Lease;
-use crate::plugins::settings::{PluginConfig, Settings};
-use crate::plugins::states::LifecycleStep;
+use crate::plugins::settings::PluginConfig;
+use crate::plugins::step::LifecycleStep;
 
 /// A generation that has started and is not published yet.
 pub(crate) struct Ready {
     pub(crate) lock: ChangeLock,
     pub(crate) generation: Arc<Generation>,
     pub(crate) functions: Vec<Function>,
-    pub(crate) config: PluginConfig,
+    pub(crate) settings: PluginConfig,
     pub(crate) path: PathBuf,
     pub(crate) file_digest: Option<Digest>,
     pub(crate) watch: Stopwatch,
@@ -35,8 +35,8 @@ pub(crate) struct Ready {
 
 /// Options for starting a staged file.
 pub(crate) struct StartRequest {
-    /// The settings, perhaps of a config that is not in force yet.
-    pub(crate) settings: Arc<Settings>,
+    /// The config, which may not be in force yet.
+    pub(crate) config: Arc<Config>,
     /// Its number; the next one if it never had one.
     pub(crate) generation: Option<u64>,
     /// Digest of the operator's file at this moment.
@@ -57,22 +57,28 @@ impl Lifecycle {
         lock: ChangeLock,
         candidate: Candidate,
         request: StartRequest,
-        mut watch: Stopwatch,
+        watch: Stopwatch,
     ) -> Result<Ready, PluginError> {
-        watch.show_in(&lock.entry);
+        let mut watch = watch.shown_in(&lock.entry);
         let path = candidate.path.clone();
-        let StartRequest { settings, generation, file_digest, allow_breaking, must_note } = request;
+        let StartRequest { config, generation, file_digest, allow_breaking, must_note } = request;
         let number = generation.unwrap_or_else(|| lock.entry.next_generation());
-        let config = (settings.config_of)(candidate.name());
+        let settings = PluginConfig::of(&config, candidate.name());
         let sha256 = candidate.staged.sha256;
         candidate.check_mount()?;
         self.note_try(&candidate, must_note).await?;
         let started = self
-            .start(&lock.entry, candidate, number, (config.clone(), settings.start_timeout), &mut watch)
+            .start(
+                &lock.entry,
+                candidate,
+                number,
+                (settings.clone(), config.reload.start_timeout),
+                &mut watch,
+            )
             .await;
         self.tries.survived(sha256).await;
         let StartedGeneration { generation, lease, functions } = started?;
-        let ready = Ready { lock, generation, functions, config, path, file_digest, watch, lease };
+        let ready = Ready { lock, generation, functions, settings, path, file_digest, watch, lease };
         if !allow_breaking {
             let plugin = Arc::clone(&ready.generation.plugin);
             let breaks = compatibility::breaks(&self.table.snapshot(), &plugin, &ready.functions);
@@ -113,7 +119,7 @@ impl Lifecycle {
         entry: &Entry,
         candidate: Candidate,
         number: u64,
-        (config, timeout): (PluginConfig, Duration),
+        (settings, timeout): (PluginConfig, Duration),
         watch: &mut Stopwatch,
     ) -> Result<StartedGeneration, PluginError> {
         let Candidate { staged, object, companions, .. } = candidate;
@@ -121,13 +127,13 @@ impl Lifecycle {
         let plugin: Arc<str> = description.name.as_str().into();
         let copy = staged.copy.clone();
         watch.begin(LifecycleStep::Load);
-        let addresses = mapper::ADDRESSES.lock().await;
+        let addresses = threads::ADDRESSES.lock().await;
         let name = Arc::clone(&plugin);
         let open = move || {
-            let mapped = companions::map(companions, &name, &staged.file);
+            let mapped = map_companions(companions, &name, &staged.file);
             (mapped.and_then(|()| Library::open(&staged, &object)), staged, native::look())
         };
-        let opened = mapper::run(&plugin, timeout, open).await;
+        let opened = threads::on_mapper(&plugin, timeout, open).await;
         drop(addresses);
         let (library, staged, changed) = match opened? {
             Ok(opened) => opened,
@@ -147,29 +153,13 @@ impl Lifecycle {
         watch.begin(LifecycleStep::Start);
         let library = (library, changed);
         let started =
-            Generation::start(library, description, staged, number, config, &self.services, timeout);
+            Generation::start(library, description, staged, number, settings, &self.services, timeout);
         match started.await {
             Ok(started) => Ok(started),
-            Err(FailedStart { error, generation }) => {
+            Err((error, generation)) => {
                 self.unmap(entry, &generation).await;
                 Err(error)
             }
         }
-    }
-}
-
-impl Ready {
-    /// The plugin.
-    pub(crate) fn plugin(&self) -> &Arc<str> {
-        &self.generation.plugin
-    }
-
-    /// Returns what its code changed in the process, one sentence each.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        self.generation.warnings()
-    }
-
-    pub(crate) fn publication(&mut self) -> Publication {
-        (Arc::clone(&self.generation.plugin), std::mem::take(&mut self.functions))
     }
 }

@@ -6,18 +6,18 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use framex_abi::{Buffer, Host, HostWithOrigins, OwnedBuffer, STATUS_OK, STATUS_PANIC};
+use framex_abi::{Buffer, Host, OwnedBuffer, STATUS_OK, STATUS_PANIC};
 
 use super::library::Library;
-use super::on_thread::{Lost, on_thread};
+use super::threads::{Lost, on_thread};
 use crate::base::Mutex;
-use crate::functions::{Function, FunctionLimits};
+use crate::functions::Function;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::descriptor::Description;
 use crate::plugins::file::stage::Staged;
 use crate::plugins::native;
-use crate::plugins::process::changes::ProcessChanges;
-use crate::plugins::run::handle::{PluginHandle, Registered};
+use crate::plugins::process::ProcessChanges;
+use crate::plugins::run::handle::PluginHandle;
 use crate::plugins::run::host_table::host_table;
 use crate::plugins::run::lease::{Lease, Leases};
 use crate::plugins::run::routes::RouteCells;
@@ -60,35 +60,29 @@ pub(crate) struct StartedGeneration {
     pub(crate) functions: Vec<Function>,
 }
 
-/// A start that failed; what was made of the generation is stopped already.
-pub(crate) struct FailedStart {
-    pub(crate) error: PluginError,
-    pub(crate) generation: Arc<Generation>,
-}
-
 impl Generation {
     /// Runs `on_start` on a thread of its own, under the deadline.
     ///
     /// The library comes with what its constructors changed of the process.
     ///
     /// # Errors
-    /// [`PluginError::Start`], [`PluginError::StartTimeout`], [`PluginError::Thread`].
+    /// [`PluginError::Start`], [`PluginError::StartTimeout`], [`PluginError::Thread`]; with what was made of the
+    /// generation, which is stopped already.
     pub(crate) async fn start(
         (library, changed): (Library, ProcessChanges),
         description: Description,
         staged: Staged,
         number: u64,
-        config: PluginConfig,
+        settings: PluginConfig,
         services: &Arc<Services>,
         within: Duration,
-    ) -> Result<StartedGeneration, FailedStart> {
+    ) -> Result<StartedGeneration, (PluginError, Arc<Self>)> {
         let plugin: Arc<str> = description.name.as_str().into();
-        let handle = PluginHandle::new(Arc::clone(&plugin), number, Arc::clone(services));
+        let leases: Arc<Leases> = Arc::default();
+        let lease = leases.first();
+        let handle = PluginHandle::new(Arc::clone(&plugin), number, Arc::clone(services), lease.clone());
         // Kept for the life of the process: a thread that the plugin leaves behind may call at any time.
         let handle: &'static PluginHandle = Box::leak(Box::new(handle));
-        let host_id: &'static str = Box::leak(services.host_id.to_string().into_boxed_str());
-        let config: &'static PluginConfig = Box::leak(Box::new(config));
-        let host: &'static HostWithOrigins = Box::leak(Box::new(host_table(handle, host_id, config)));
         let generation = Arc::new(Self {
             plugin,
             number,
@@ -96,59 +90,74 @@ impl Generation {
             routes: RouteCells::default(),
             stuck: OnceLock::new(),
             instance: OnceLock::new(),
-            leases: Arc::default(),
+            leases,
             handle,
             warnings: Mutex::default(),
             staged: Arc::new(staged),
             library,
         });
         generation.note_changed(&changed);
-        let started = generation.run_on_start(HostTable(host), within).await;
-        let registered = handle.end_registration();
+        let started = generation.run_on_start(settings, within).await;
+        let registered = handle.registered.lock().take();
+        let (functions, routes) = registered.map(|all| (all.functions, all.routes)).unwrap_or_default();
         if let Err(error) = started {
-            drop(registered);
+            drop((functions, lease));
             generation.stop(within).await;
-            return Err(FailedStart { error, generation });
+            return Err((error, generation));
         }
-        let lease = generation.leases.first();
         // Set once: this is the only place, run once for each handle.
         let _first = handle.lease.set(lease.downgrade());
-        let functions = generation.take_functions(registered, &lease);
+        generation.routes.set(routes);
         Ok(StartedGeneration { generation, lease, functions })
     }
 
-    async fn run_on_start(self: &Arc<Self>, table: HostTable, within: Duration) -> Result<(), PluginError> {
+    /// Runs `code` on a thread of its own, and notes what it changed, and why part of it may never return.
+    async fn run(
+        self: &Arc<Self>,
+        within: Duration,
+        code: impl FnOnce(&Self) -> Result<(), String> + Send + 'static,
+    ) -> Result<Result<Result<(), String>, Lost>, PluginError> {
+        let generation = Arc::clone(self);
+        let ran = on_thread(&self.plugin, within, move || {
+            let ran = code(&generation);
+            generation.note_changed(&native::look());
+            ran
+        });
+        let ran = ran.await?;
+        match &ran {
+            Err(Lost::Aborted(_)) => self.note_stuck(ABORTED),
+            Err(Lost::Hangs) => self.note_stuck(HANGS),
+            Err(Lost::Died) | Ok(_) => {}
+        }
+        Ok(ran)
+    }
+
+    async fn run_on_start(
+        self: &Arc<Self>,
+        settings: PluginConfig,
+        within: Duration,
+    ) -> Result<(), PluginError> {
         let plugin = Arc::clone(&self.plugin);
-        let on_start = {
-            let generation = Arc::clone(self);
-            on_thread(&plugin, move || {
-                let started = generation.call_on_start(table);
-                generation.note_changed(&native::look());
-                started
-            })?
-        };
-        match on_start.wait(within).await {
+        match self.run(within, move |generation| generation.call_on_start(settings)).await? {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(reason)) => Err(PluginError::Start { plugin, reason }),
+            Ok(Err(reason)) | Err(Lost::Aborted(reason)) => Err(PluginError::Start { plugin, reason }),
             Err(Lost::Died) => Err(PluginError::Start { plugin, reason: "its start thread died".to_owned() }),
-            Err(Lost::Aborted(reason)) => {
-                self.note_stuck(ABORTED);
-                Err(PluginError::Start { plugin, reason })
-            }
             Err(Lost::Hangs) => {
-                self.note_stuck(HANGS);
                 let called = self.handle.called_early.get().cloned();
                 Err(PluginError::StartTimeout { plugin, after: within, called })
             }
         }
     }
 
-    fn call_on_start(&self, HostTable(host): HostTable) -> Result<(), String> {
+    fn call_on_start(&self, settings: PluginConfig) -> Result<(), String> {
         let Some(on_start) = self.library.with_descriptor(|descriptor| descriptor.on_start).flatten() else {
             return Err("its descriptor has no on_start".to_owned());
         };
         let mut instance = std::ptr::null_mut();
         let mut reason = Buffer::EMPTY;
+        // Kept for the life of the process, as the handle is.
+        let host_id = Box::leak(self.handle.services.host_id.to_string().into_boxed_str());
+        let host = Box::leak(Box::new(host_table(self.handle, host_id, Box::leak(Box::new(settings)))));
         // Of the whole, as the plugin may look behind the part that all plugins know.
         let host = std::ptr::from_ref(host).cast::<Host>();
         // SAFETY: the descriptor was checked; the table lives as long as the process; both pointers live until it returns.
@@ -158,30 +167,6 @@ impl Generation {
             let _first = self.instance.set(InstancePointer(instance));
         }
         read_status(status, reason)
-    }
-
-    fn take_functions(self: &Arc<Self>, registered: Vec<Registered>, lease: &Lease) -> Vec<Function> {
-        let mut routes = Vec::new();
-        let mut functions = Vec::new();
-        for function in registered {
-            routes.extend(function.route.map(|route| (function.name.clone(), route)));
-            functions.push(Function {
-                name: function.name,
-                plugin: Arc::clone(&self.plugin),
-                generation: self.number,
-                description: function.description,
-                arguments_schema: function.arguments_schema,
-                result_schema: function.result_schema,
-                idempotent: function.idempotent,
-                timeout: function.timeout,
-                declared: function.limit,
-                limits: FunctionLimits::default(),
-                stats: Arc::default(),
-                handler: Box::new(function.function.leased(lease.clone())),
-            });
-        }
-        self.routes.set(routes);
-        functions
     }
 
     /// Refuses calls that the plugin makes outside of any invocation from now on, and ends the ones under way:
@@ -195,36 +180,18 @@ impl Generation {
     /// Nothing is run where `on_start` is stuck, or made nothing.
     pub(crate) async fn stop(self: &Arc<Self>, within: Duration) {
         let Some(instance) = self.instance.get().copied().filter(|_| self.stuck().is_none()) else { return };
-        let on_stop = {
-            let generation = Arc::clone(self);
-            on_thread(&self.plugin, move || {
-                let stopped = generation.call_on_stop(instance);
-                generation.note_changed(&native::look());
-                stopped
-            })
-        };
-        let stopped = match on_stop {
-            Ok(on_stop) => on_stop.wait(within).await,
+        let plugin = &*self.plugin;
+        match self.run(within, move |generation| generation.call_on_stop(instance)).await {
+            Ok(Ok(Ok(()))) => tracing::debug!(plugin, generation = self.number, "stopped"),
+            Ok(Ok(Err(reason))) => tracing::warn!(plugin, %reason, "on_stop failed"),
+            Ok(Err(Lost::Died)) => tracing::warn!(plugin, "the stop thread died"),
+            Ok(Err(Lost::Aborted(reason))) => tracing::warn!(plugin, reason, "on_stop was cut short"),
+            Ok(Err(Lost::Hangs)) => {
+                tracing::warn!(plugin, "on_stop did not end within {} ms", within.as_millis());
+            }
             Err(error) => {
                 self.note_stuck("its on_stop could not be run");
-                return tracing::warn!(plugin = &*self.plugin, "{error}");
-            }
-        };
-        match stopped {
-            Ok(Ok(())) => tracing::debug!(plugin = &*self.plugin, generation = self.number, "stopped"),
-            Ok(Err(reason)) => tracing::warn!(plugin = &*self.plugin, %reason, "on_stop failed"),
-            Err(Lost::Died) => tracing::warn!(plugin = &*self.plugin, "the stop thread died"),
-            Err(Lost::Aborted(reason)) => {
-                self.note_stuck(ABORTED);
-                tracing::warn!(plugin = &*self.plugin, reason, "on_stop was cut short");
-            }
-            Err(Lost::Hangs) => {
-                self.note_stuck(HANGS);
-                tracing::warn!(
-                    plugin = &*self.plugin,
-                    "on_stop did not end within {} ms",
-                    within.as_millis()
-                );
+                tracing::warn!(plugin, "{error}");
             }
         }
     }
@@ -266,12 +233,6 @@ impl Generation {
         read_status(status, reason)
     }
 }
-
-/// The table on its way to the start thread.
-struct HostTable(&'static HostWithOrigins);
-
-// SAFETY: the functions of the table may be called from any thread.
-unsafe impl Send for HostTable {}
 
 fn read_status(status: i32, reason: Buffer) -> Result<(), String> {
     // SAFETY: the plugin filled it for us, or left it empty.

@@ -1,4 +1,4 @@
-//! Mapping a library, and the layout check. One of the files with hand-written `unsafe` (ARCHITECTURE.md).
+//! Mapping a library with those that it brings along, and the layout check. One of the files with hand-written `unsafe` (ARCHITECTURE.md).
 #![expect(unsafe_code, reason = "maps a library and looks symbols up")]
 
 use std::mem::ManuallyDrop;
@@ -8,13 +8,14 @@ use framex_abi::layout::{CheckingGlobals, StableAbi, check_layout_compatibility_
 use framex_abi::{ABI_MINOR, AbiSurface, DESCRIPTOR_SYMBOL, LAYOUT_SYMBOL, LayoutFn, PluginDescriptor};
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 
-use crate::base::{Mutex, MutexGuard};
+use crate::base::Mutex;
 use crate::plugins::error::PluginError;
+use crate::plugins::file::companions::Companion;
 use crate::plugins::file::object_file::ObjectFile;
 use crate::plugins::file::stage::Staged;
 use crate::plugins::native;
-use crate::plugins::process::linker::{in_words, with_advice};
-use crate::plugins::process::maps;
+use crate::plugins::process::linker::{self, Brought, in_words, words_about};
+use crate::plugins::process::maps::Maps;
 
 /// A mapped plugin library whose descriptor and layouts fit.
 ///
@@ -33,10 +34,10 @@ unsafe impl Send for Library {}
 unsafe impl Sync for Library {}
 
 impl Library {
-    /// Maps the staged copy. Its constructors run, so the thread must be the one that maps (`mapper`).
+    /// Maps the staged copy. Its constructors run, so the thread must be the one that maps (`threads`).
     ///
     /// # Errors
-    /// [`PluginError::Load`] and [`PluginError::Incompatible`].
+    /// [`PluginError::Load`] and [`PluginError::Unfit`].
     pub(crate) fn open(staged: &Staged, object: &ObjectFile) -> Result<Self, PluginError> {
         let refuse = |reason: String| PluginError::Load { file: staged.file.clone(), reason };
         // Through the descriptor of its folder, which was checked: what is mapped is the file that was hashed. Its name
@@ -49,15 +50,10 @@ impl Library {
         let open = || unsafe { Handle::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) };
         let handle = native::while_mapping(|| {
             let handle = open();
-            maps::range(&staged.copy).into_iter().for_each(native::watch);
+            Maps::read().range(&staged.copy).into_iter().for_each(native::watch);
             handle
         });
-        // The loader's words begin with the path of the copy, which means nothing to a reader.
-        let handle = handle.map_err(|error| {
-            let words = in_words(&error);
-            let path = format!("{}: ", copy.display());
-            refuse(with_advice(words.strip_prefix(&path).unwrap_or(&words)))
-        })?;
+        let handle = handle.map_err(|error| refuse(words_about(&copy, &error)))?;
         // SAFETY: the symbol was found in the file as a static that begins with the descriptor's magic.
         let descriptor = unsafe { handle.get::<*const PluginDescriptor>(DESCRIPTOR_SYMBOL) };
         let descriptor = *descriptor.map_err(|error| refuse(error.to_string()))?;
@@ -66,7 +62,7 @@ impl Library {
         if object.has_layout && object.description.abi_minor == ABI_MINOR {
             library.check_layout().map_err(|reason| {
                 library.give_back(staged);
-                PluginError::Incompatible { file: staged.file.clone(), reason }
+                PluginError::Unfit { file: staged.file.clone(), reason }
             })?;
         }
         Ok(library)
@@ -76,7 +72,7 @@ impl Library {
     ///
     /// The caller keeps the library from being closed meanwhile: a generation is closed after its last call.
     pub(crate) fn with_descriptor<T>(&self, look: impl FnOnce(&PluginDescriptor) -> T) -> Option<T> {
-        self.handle().as_ref()?;
+        self.handle.lock().as_ref()?;
         // SAFETY: checked for magic, version and size in the file; the library is mapped.
         Some(look(unsafe { &*self.descriptor }))
     }
@@ -88,30 +84,26 @@ impl Library {
     /// What would still call its code, and what the loader says.
     pub(crate) fn close(&self, range: &Range<usize>) -> Result<(), String> {
         native::close(range, || {
-            let Some(handle) = self.handle().take() else { return Ok(()) };
+            let Some(handle) = self.handle.lock().take() else { return Ok(()) };
             ManuallyDrop::into_inner(handle).close().map_err(|error| in_words(&error))
         })
     }
 
     /// Closes a library of which nothing but constructors has run.
     fn give_back(&self, staged: &Staged) {
-        let Some(range) = maps::range(&staged.copy) else { return };
+        let Some(range) = Maps::read().range(&staged.copy) else { return };
         if let Err(reason) = self.close(&range) {
             return tracing::warn!(file = staged.file, reason, "the library stays mapped");
         }
-        if maps::mapped_bytes(&staged.copy) == 0 {
+        if Maps::read().bytes_of(&staged.copy) == 0 {
             native::forget(&range);
         }
-    }
-
-    fn handle(&self) -> MutexGuard<'_, Option<ManuallyDrop<Handle>>> {
-        self.handle.lock()
     }
 
     /// Compares the layouts of everything that crosses, with a map of its own:
     /// abi_stable's global one would keep references into the library.
     fn check_layout(&self) -> Result<(), String> {
-        let handle = self.handle();
+        let handle = self.handle.lock();
         let handle = handle.as_ref().ok_or("was closed")?;
         // SAFETY: the symbol was found in the file; by the ABI's rules it is a `LayoutFn`.
         let layout = unsafe { handle.get::<LayoutFn>(LAYOUT_SYMBOL) };
@@ -126,6 +118,39 @@ impl Library {
             format!("has other layouts of the ABI's types than this host: {}", first_line(&error.to_string()))
         })
     }
+}
+
+/// Maps the libraries that a plugin brings along; their constructors run. One that is mapped already is left as it is.
+///
+/// # Errors
+/// [`PluginError::Load`] and [`PluginError::OldCompanion`]; some of them may then stay mapped.
+pub(crate) fn map_companions(
+    companions: Vec<Companion>,
+    plugin: &str,
+    file: &str,
+) -> Result<(), PluginError> {
+    for Companion { soname, staged, path } in companions {
+        if let Some(mapped) = linker::find(&soname) {
+            if mapped.sha256 == staged.sha256 {
+                continue;
+            }
+            let folder = path.parent().unwrap_or(&path).to_owned();
+            return Err(PluginError::OldCompanion {
+                file: file.to_owned(),
+                soname,
+                folder,
+                plugin: mapped.plugin,
+            });
+        }
+        let refuse = |reason: String| PluginError::Load {
+            file: file.to_owned(),
+            reason: format!("its library `{soname}`: {reason}"),
+        };
+        let folder = staged.folder.open().map_err(|fault| refuse(fault.to_string()))?;
+        let library = Brought { sha256: staged.sha256, plugin: plugin.to_owned() };
+        linker::map(soname.clone(), &folder.entry(&staged.copy), library).map_err(refuse)?;
+    }
+    Ok(())
 }
 
 /// The report of abi_stable is pages long; its first lines that say something are enough to act on.

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::{fs, io, process, stdio};
 
 use crate::base::Mutex;
-use crate::plugins::process::changes::ProcessChanges;
+use crate::plugins::process::ProcessChanges;
 
 /// Time that a change must last to count. Some code changes the umask or an output for a moment, and puts it back itself.
 const LASTING: Duration = Duration::from_millis(20);

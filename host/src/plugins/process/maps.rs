@@ -8,41 +8,30 @@ pub(crate) struct Maps(String);
 impl Maps {
     /// Reads them; there are none where the system does not tell.
     pub(crate) fn read() -> Self {
-        Self(read())
+        Self(std::fs::read_to_string("/proc/self/maps").unwrap_or_default())
     }
 
     /// Returns the mapped bytes of the file of this name.
     pub(crate) fn bytes_of(&self, file: &str) -> u64 {
         segments(&self.0, file).map(|segment| (segment.end - segment.start) as u64).sum()
     }
-}
 
-/// Returns the mapped bytes of the file of this name now; 0 where the system does not tell.
-pub(crate) fn mapped_bytes(file: &str) -> u64 {
-    Maps::read().bytes_of(file)
-}
+    /// Returns the range from the first to the last mapped byte of the file of this name; `None` if nothing of it is mapped,
+    /// or the system does not tell.
+    pub(crate) fn range(&self, file: &str) -> Option<Range<usize>> {
+        let start = segments(&self.0, file).map(|segment| segment.start).min()?;
+        let end = segments(&self.0, file).map(|segment| segment.end).max()?;
+        Some(start..end)
+    }
 
-/// Returns the range from the first to the last mapped byte of the file of this name; `None` if nothing of it is mapped,
-/// or the system does not tell.
-pub(crate) fn range(file: &str) -> Option<Range<usize>> {
-    let maps = read();
-    let start = segments(&maps, file).map(|segment| segment.start).min()?;
-    let end = segments(&maps, file).map(|segment| segment.end).max()?;
-    Some(start..end)
-}
-
-/// Returns all mapped files, each with its address ranges.
-pub(crate) fn objects() -> Vec<(Range<usize>, String)> {
-    let maps = read();
-    let objects = maps.lines().filter_map(|line| {
-        let path = line.splitn(6, ' ').nth(5).unwrap_or_default().trim_start();
-        Some((segment(line)?, path.strip_suffix(" (deleted)").unwrap_or(path).to_owned()))
-    });
-    objects.filter(|(_, path)| path.starts_with('/')).collect()
-}
-
-fn read() -> String {
-    std::fs::read_to_string("/proc/self/maps").unwrap_or_default()
+    /// Returns all mapped files, each with its address ranges.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (Range<usize>, String)> {
+        let objects = self.0.lines().filter_map(|line| {
+            let path = line.splitn(6, ' ').nth(5).unwrap_or_default().trim_start();
+            Some((segment(line)?, path.strip_suffix(" (deleted)").unwrap_or(path).to_owned()))
+        });
+        objects.filter(|(_, path)| path.starts_with('/'))
+    }
 }
 
 /// Lines are `from-to rwxp offset device inode path`; a removed file has ` (deleted)` behind its path.
@@ -86,6 +75,6 @@ mod tests {
     #[test]
     fn this_program_is_mapped() {
         let program = std::env::current_exe().unwrap();
-        assert!(mapped_bytes(program.file_name().unwrap().to_str().unwrap()) > 0);
+        assert!(Maps::read().bytes_of(program.file_name().unwrap().to_str().unwrap()) > 0);
     }
 }

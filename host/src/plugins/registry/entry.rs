@@ -1,7 +1,6 @@
 //! One plugin: the published generation, the kept ones that can come back, and the retired ones still mapped.
 
-use std::collections::VecDeque;
-use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -9,13 +8,13 @@ use std::time::{Instant, SystemTime};
 use super::record::{Build, PluginRecord};
 use crate::api::{FailedChangeView, PluginView, ProgressView, ZombieView, milliseconds_of};
 use crate::base::{Digest, FunctionName, Mutex, MutexGuard, rfc3339};
+use crate::files::PrivatePath;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::stage::Staged;
 use crate::plugins::load::generation::Generation;
 use crate::plugins::process::maps::Maps;
 use crate::plugins::run::lease::Lease;
 use crate::plugins::settings::PluginConfig;
-use crate::plugins::states::PluginState;
 
 /// One plugin, by name, for as long as the host runs.
 #[derive(Default)]
@@ -34,7 +33,7 @@ pub(crate) struct EntryState {
     /// Last number that was given out.
     pub(crate) last_generation: u64,
     /// Retired generations whose files are kept for `rollback`, newest first.
-    pub(crate) kept: VecDeque<Kept>,
+    pub(crate) kept: Vec<Kept>,
     /// Retired or failed generations whose libraries are mapped.
     pub(crate) mapped: Vec<Mapped>,
     /// The operator's file that held it last.
@@ -43,8 +42,8 @@ pub(crate) struct EntryState {
     pub(crate) file_digest: Option<Digest>,
     /// Digest of a build in that file that was tried since, and refused.
     pub(crate) refused_digest: Option<Digest>,
-    /// The build that was published last.
-    shown: Option<Shown>,
+    /// The build that was published last, and when: the admin API shows it also while the plugin is not published.
+    pub(crate) shown: Option<(Kept, SystemTime)>,
     pub(crate) change: Option<(ProgressView, Instant)>,
     pub(crate) last_failure: Option<FailedChangeView>,
 }
@@ -54,7 +53,7 @@ pub(crate) struct Published {
     pub(crate) generation: Arc<Generation>,
     pub(crate) functions: Vec<FunctionName>,
     /// `[plugins.NAME]` that it was started with.
-    pub(crate) config: PluginConfig,
+    pub(crate) settings: PluginConfig,
     /// Gone once the generation drains.
     pub(crate) lease: Lease,
 }
@@ -67,26 +66,12 @@ pub(crate) struct Kept {
     pub(crate) staged: Arc<Staged>,
 }
 
-/// The build that the admin API shows, also while the plugin is not published.
-#[derive(Clone)]
-struct Shown {
-    name: String,
-    build: Kept,
-    published_at: SystemTime,
-}
-
 /// A library that is mapped and serves nothing.
 pub(crate) struct Mapped {
     pub(crate) generation: u64,
     /// Name of the staged copy.
     pub(crate) copy: String,
     pub(crate) reason: String,
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").finish_non_exhaustive()
-    }
 }
 
 impl Entry {
@@ -111,8 +96,7 @@ impl Entry {
         let mut state = self.state();
         let generation = &new.generation;
         let number = generation.number;
-        state.shown =
-            Some(Shown { name: generation.plugin.to_string(), build: Kept::of(generation), published_at });
+        state.shown = Some((Kept::of(generation), published_at));
         state.path = Some(path);
         state.file_digest = file_digest;
         state.refused_digest = None;
@@ -139,12 +123,6 @@ impl Entry {
         }
     }
 
-    /// Returns the changes of the published code to the process, one sentence each.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let state = self.state();
-        state.published.as_ref().map(|published| published.generation.warnings()).unwrap_or_default()
-    }
-
     /// Notes a change that failed.
     pub(crate) fn note_failure(&self, error: &PluginError) {
         let (step, reason) = (error.step().as_str().to_owned(), error.to_string());
@@ -153,50 +131,45 @@ impl Entry {
     }
 
     /// Returns the plugin as the admin API shows it; `None` if it was never published.
-    pub(crate) fn status(&self) -> Option<PluginView> {
+    pub(crate) fn status(&self, name: &str) -> Option<PluginView> {
         let maps = Maps::read();
         let state = self.state();
-        let Shown { name, build, published_at } = state.shown.clone()?;
-        let published = state.published.as_ref();
-        let in_state = match (published, state.draining) {
-            (Some(_), _) => PluginState::Published,
-            (None, true) => PluginState::Draining,
-            (None, false) => PluginState::Retired,
-        };
-        Some(PluginView {
-            name,
-            version: build.version,
-            state: in_state.as_str().to_owned(),
-            generation: build.generation,
-            sha256: build.staged.sha256.to_string(),
-            file: build.staged.file.clone(),
-            functions: published.map(|published| published.functions.clone()).unwrap_or_default(),
-            in_flight: published.map_or(0, Published::in_flight),
-            direct_calls: published.map_or(0, |published| published.generation.routes.direct_calls()),
-            layer_failures: published
-                .map(|published| published.generation.routes.layer_failures())
-                .unwrap_or_default(),
-            mapped_bytes: maps.bytes_of(&build.staged.copy),
+        let (Kept { generation, version, staged }, published_at) = state.shown.clone()?;
+        let view = PluginView {
+            name: name.to_owned(),
+            version,
+            state: if state.draining { "draining" } else { "retired" }.to_owned(),
+            generation,
+            sha256: staged.sha256.to_string(),
+            file: staged.file.clone(),
+            mapped_bytes: maps.bytes_of(&staged.copy),
             published_at: rfc3339(published_at),
-            warnings: published.map(|published| published.generation.warnings()).unwrap_or_default(),
             zombies: state.zombies(&maps),
             kept: state.kept.iter().map(|kept| kept.generation).collect(),
-            differs_from_file: None,
             change: state.change.clone().map(|(change, step_began)| ProgressView {
                 ms: milliseconds_of(step_began.elapsed()),
                 ..change
             }),
             last_failure: state.last_failure.clone(),
+            ..PluginView::default()
+        };
+        let Some(Published { generation, functions, lease, .. }) = &state.published else {
+            return Some(view);
+        };
+        Some(PluginView {
+            state: PluginView::PUBLISHED.to_owned(),
+            functions: functions.clone(),
+            // All leases but ours, and the one that the table has for each function.
+            in_flight: lease.downgrade().count().saturating_sub(1 + functions.len()),
+            direct_calls: generation.routes.direct_calls(),
+            layer_failures: generation.routes.layer_failures(),
+            warnings: generation.warnings(),
+            ..view
         })
     }
 }
 
 impl EntryState {
-    /// When what was published last was published.
-    pub(crate) fn published_at(&self) -> Option<SystemTime> {
-        self.shown.as_ref().map(|shown| shown.published_at)
-    }
-
     /// Returns true for the build that serves, and for kept builds that served.
     pub(crate) fn has_served(&self, sha256: Digest) -> bool {
         let published = self.published.as_ref().map(|published| &published.generation.staged);
@@ -214,7 +187,7 @@ impl EntryState {
     }
 
     /// Returns the builds that are kept once `retired` is one of them.
-    fn kept_with(&self, retired: Option<&Generation>, most: usize) -> VecDeque<Kept> {
+    fn kept_with(&self, retired: Option<&Generation>, most: usize) -> Vec<Kept> {
         retired.map(Kept::of).into_iter().chain(self.kept.iter().cloned()).take(most).collect()
     }
 
@@ -238,11 +211,11 @@ impl EntryState {
     ) -> PluginRecord {
         let old = self.published.as_ref().map(|old| &*old.generation);
         PluginRecord {
-            last_generation: self.last_generation,
             committed: Some(Kept::of(new).build()),
             file_digest,
             refused_digest: None,
             kept: self.kept_with(old, most).iter().map(Kept::build).collect(),
+            ..self.record(most)
         }
     }
 }
@@ -253,19 +226,16 @@ impl Kept {
         Self { generation: generation.number, version: generation.description.version.clone(), staged }
     }
 
-    /// A build that an earlier process kept.
-    pub(crate) fn recorded(build: &Build, staged: Staged) -> Self {
-        Self { generation: build.generation, version: build.version.clone(), staged: Arc::new(staged) }
+    /// Finds a build that an earlier process kept, in the folder of staged files.
+    pub(crate) fn recorded(build: &Build, folder: &PrivatePath) -> io::Result<Self> {
+        let Build { generation, version, sha256, file, copy } = build;
+        let staged = Arc::new(Staged::recorded(folder, copy, file, *sha256)?);
+        Ok(Self { generation: *generation, version: version.clone(), staged })
     }
 
     fn build(&self) -> Build {
-        Build::of(self.generation, &self.version, &self.staged)
-    }
-}
-
-impl Published {
-    /// Calls and replies that hold its code: all leases but ours, and the one that the table has for each function.
-    fn in_flight(&self) -> usize {
-        self.lease.downgrade().count().saturating_sub(1 + self.functions.len())
+        let Staged { sha256, ref file, ref copy, .. } = *self.staged;
+        let (version, file, copy) = (self.version.clone(), file.clone(), copy.clone());
+        Build { generation: self.generation, version, sha256, file, copy }
     }
 }

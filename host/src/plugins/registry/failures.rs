@@ -6,32 +6,29 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::api::FailedPlugin;
-use crate::base::rfc3339;
-use crate::base::{Digest, Mutex, MutexGuard};
+use crate::base::{Digest, Mutex, rfc3339};
 use crate::files::Stamp;
 use crate::plugins::error::PluginError;
+use crate::plugins::file::name_of;
 use crate::plugins::file::on_disk::{Held, Now, now};
 
 /// A file or plugin that is not served.
 #[derive(Debug, Clone)]
-pub(crate) struct Failed {
-    /// Name of the file or plugin.
-    pub(crate) what: String,
-    pub(crate) error: PluginError,
+pub struct Failed {
+    /// Name of the file or plugin; empty for a fault of the directory as a whole.
+    pub what: String,
+    /// The reason.
+    pub error: PluginError,
     /// Digest of the file, if it could be read.
     pub(crate) sha256: Option<Digest>,
     /// The file, and its stamp when it failed.
-    file: Option<(PathBuf, Option<Stamp>)>,
+    pub(crate) file: Option<(PathBuf, Option<Stamp>)>,
 }
 
 impl Failed {
-    pub(crate) fn of_file(
-        file: String,
-        error: PluginError,
-        sha256: Option<Digest>,
-        at: (PathBuf, Option<Stamp>),
-    ) -> Self {
-        Self { what: file, error, sha256, file: Some(at) }
+    /// Makes one that is of no single file or plugin.
+    pub(crate) fn of_all(error: PluginError) -> Self {
+        Self::of_plugin("", error, None)
     }
 
     pub(crate) fn of_plugin(plugin: &str, error: PluginError, sha256: Option<Digest>) -> Self {
@@ -41,34 +38,42 @@ impl Failed {
     pub(crate) fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|(path, _)| path.as_path())
     }
+
+    /// Adds when it began: as long ago as the same was noted.
+    fn since(self, noted: &Noted) -> (Self, SystemTime) {
+        let known = noted.get(&self.what).filter(|(known, _)| is_same(known, &self));
+        let since = known.map_or_else(SystemTime::now, |(_, since)| *since);
+        (self, since)
+    }
 }
 
 impl Held {
     /// Name of the file.
     pub(crate) fn file(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        name_of(&self.path)
     }
 
     /// The file as one that is not served.
     pub(crate) fn refused(&self, error: PluginError) -> Failed {
-        let at = (self.path.clone(), Stamp::at(&self.path));
-        Failed::of_file(self.file(), error, Some(self.sha256), at)
+        let at = Some((self.path.clone(), Stamp::at(&self.path)));
+        Failed { what: self.file(), error, sha256: Some(self.sha256), file: at }
     }
 }
 
+/// Files and plugins that are not served, by name, and since when.
+type Noted = BTreeMap<String, (Failed, SystemTime)>;
+
 /// All that is not served.
 #[derive(Debug, Default)]
-pub(crate) struct Failures(Mutex<BTreeMap<String, (Failed, SystemTime)>>);
+pub(crate) struct Failures(Mutex<Noted>);
 
 impl Failures {
     /// Replaces all, but for what was known of the builds with these digests.
     pub(crate) fn replace(&self, failed: impl IntoIterator<Item = Failed>, kept: &BTreeSet<Digest>) {
-        let mut noted = self.locked();
+        let mut noted = self.0.lock();
         let before = std::mem::take(&mut *noted);
         for failed in failed {
-            let since = before.get(&failed.what).filter(|(known, _)| is_same(known, &failed));
-            let since = since.map_or_else(SystemTime::now, |(_, since)| *since);
-            noted.insert(failed.what.clone(), (failed, since));
+            noted.insert(failed.what.clone(), failed.since(&before));
         }
         for (what, known) in before {
             if known.0.sha256.is_some_and(|sha256| kept.contains(&sha256)) {
@@ -78,29 +83,28 @@ impl Failures {
     }
 
     pub(crate) fn note(&self, failed: Failed) {
-        let mut noted = self.locked();
-        let since = noted.get(&failed.what).filter(|(known, _)| is_same(known, &failed));
-        let since = since.map_or_else(SystemTime::now, |(_, since)| *since);
-        noted.insert(failed.what.clone(), (failed, since));
+        let mut noted = self.0.lock();
+        let (what, failed) = (failed.what.clone(), failed.since(&noted));
+        noted.insert(what, failed);
     }
 
     pub(crate) fn forget(&self, what: &str) {
-        self.locked().remove(what);
+        self.0.lock().remove(what);
     }
 
     /// Returns true if this was so before.
     pub(crate) fn has(&self, failed: &Failed) -> bool {
-        self.locked().get(&failed.what).is_some_and(|(known, _)| is_same(known, failed))
+        self.0.lock().get(&failed.what).is_some_and(|(known, _)| is_same(known, failed))
     }
 
     /// Returns the fault of a file or plugin, and when it began.
     pub(crate) fn of(&self, what: &str) -> Option<(String, SystemTime)> {
-        self.locked().get(what).map(|(failed, since)| (failed.error.to_string(), *since))
+        self.0.lock().get(what).map(|(failed, since)| (failed.error.to_string(), *since))
     }
 
     /// Returns all current failures, without files that are gone since.
     pub(crate) fn all(&self) -> Vec<FailedPlugin> {
-        let noted = self.locked();
+        let noted = self.0.lock();
         let all = noted.values().filter_map(|(failed, since)| {
             let mut reason = failed.error.to_string();
             match failed.file.as_ref().map(|(path, stamp)| (path, *stamp)) {
@@ -120,10 +124,6 @@ impl Failures {
             })
         });
         all.collect()
-    }
-
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, (Failed, SystemTime)>> {
-        self.0.lock()
     }
 }
 

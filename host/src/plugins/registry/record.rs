@@ -5,6 +5,7 @@
 //! A build is noted as tried before any of its code runs, so that one that kills the host is not tried twice.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -41,10 +42,13 @@ impl Default for Book {
 }
 
 impl Book {
+    fn builds(&self) -> impl Iterator<Item = &Build> {
+        self.plugins.values().flat_map(|plugin| plugin.committed.iter().chain(&plugin.kept))
+    }
+
     /// The names of all copies, with their digests.
     fn copies(&self) -> BTreeMap<String, Digest> {
-        let builds = self.plugins.values().flat_map(|plugin| plugin.committed.iter().chain(&plugin.kept));
-        builds.map(|build| (build.copy.clone(), build.sha256)).collect()
+        self.builds().map(|build| (build.copy.clone(), build.sha256)).collect()
     }
 }
 
@@ -76,32 +80,7 @@ pub(crate) struct Build {
     /// Name of the operator's file.
     pub(crate) file: String,
     /// Name of the copy in the folder of staged files.
-    copy: String,
-}
-
-impl Build {
-    pub(crate) fn of(generation: u64, version: &str, staged: &Staged) -> Self {
-        let (sha256, file, copy) = (staged.sha256, staged.file.clone(), staged.copy.clone());
-        Self { generation, version: version.to_owned(), sha256, file, copy }
-    }
-
-    /// The name of its copy in the folder of staged files.
-    pub(crate) fn copy(&self) -> &str {
-        &self.copy
-    }
-
-    /// Its copy in the folder of staged files, if that is there.
-    pub(crate) fn staged(&self, folder: &PrivatePath) -> io::Result<Staged> {
-        let bytes = folder.open()?.read(&self.copy)?.metadata()?.len();
-        Ok(Staged {
-            copy: self.copy.clone(),
-            folder: folder.clone(),
-            file: self.file.clone(),
-            sha256: self.sha256,
-            bytes,
-            recorded: true.into(),
-        })
-    }
+    pub(crate) copy: String,
 }
 
 /// The record. Publishing happens under [`Records::open_book`].
@@ -122,16 +101,17 @@ impl Records {
     pub(crate) fn read(folder: &Path) -> Result<Self, DirFault> {
         let staged = PrivatePath::inside(folder, "staged");
         let opened = PrivateDir::open(folder)?;
-        let book = match read_book(&opened) {
-            Ok(book) => book,
-            Err(Unread::Unsafe(fault)) => return Err(fault),
-            Err(Unread::Unreadable(error)) => {
-                let set_aside = opened.rename(NAME, "plugins.json.unreadable");
-                let file = folder.join(NAME);
-                tracing::error!(file = %file.display(), set_aside = set_aside.is_ok(), "the record of plugins cannot be read: {error}; the files of the plugin directory are loaded as they are");
-                Book::default()
-            }
+        let found = match opened.read(NAME) {
+            Ok(found) => Ok(found),
+            Err(DirFault::System { source, .. }) => Err(source),
+            Err(fault) => return Err(fault),
         };
+        let book = read_book(found).unwrap_or_else(|error| {
+            let set_aside = opened.rename(NAME, "plugins.json.unreadable");
+            let file = folder.join(NAME);
+            tracing::error!(file = %file.display(), set_aside = set_aside.is_ok(), "the record of plugins cannot be read: {error}; the files of the plugin directory are loaded as they are");
+            Book::default()
+        });
         Ok(Self { folder: PrivatePath::new(folder), staged, book: Mutex::new(book) })
     }
 
@@ -198,48 +178,29 @@ impl OpenBook<'_> {
     }
 }
 
-/// A record that cannot be used.
-enum Unread {
-    /// Another user may have written it.
-    Unsafe(DirFault),
-    Unreadable(io::Error),
-}
-
-impl From<io::Error> for Unread {
-    fn from(error: io::Error) -> Self {
-        Self::Unreadable(error)
-    }
-}
-
-fn read_book(folder: &PrivateDir) -> Result<Book, Unread> {
+fn read_book(found: io::Result<File>) -> io::Result<Book> {
     let mut bytes = Vec::new();
-    match folder.read(NAME) {
-        Ok(opened) => opened.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes)?,
-        Err(DirFault::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(Book::default());
-        }
-        Err(DirFault::System { source, .. }) => return Err(source.into()),
-        Err(fault) => return Err(Unread::Unsafe(fault)),
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Book::default()),
+        found => found?.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes)?,
     };
+    let refuse = |reason: String| Err(io::Error::other(reason));
     if bytes.len() as u64 > RECORD_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {RECORD_BYTES_MAX} bytes")).into());
+        return refuse(format!("it has more than {RECORD_BYTES_MAX} bytes"));
     }
-    let book: Book = serde_json::from_slice(&bytes).map_err(io::Error::from)?;
+    let book: Book = serde_json::from_slice(&bytes)?;
     if book.version != VERSION {
-        return Err(io::Error::other(format!(
-            "it is of version {}, this host knows {VERSION}",
-            book.version
-        ))
-        .into());
+        return refuse(format!("it is of version {}, this host knows {VERSION}", book.version));
     }
     if let Some(name) = book.plugins.keys().find(|name| !is_plugin_name(name)) {
-        return Err(io::Error::other(format!("`{name}` is not the name of a plugin")).into());
+        return refuse(format!("`{name}` is not the name of a plugin"));
     }
-    let builds = book.plugins.values().flat_map(|plugin| plugin.committed.iter().chain(&plugin.kept));
-    for build in builds {
-        if Path::new(&build.copy).file_name().is_none_or(|name| name != build.copy.as_str()) {
-            return Err(io::Error::other(format!("`{}` is not the name of a copy", build.copy)).into());
-        }
+    if let Some(copy) = book
+        .builds()
+        .map(|build| &build.copy)
+        .find(|copy| Path::new(copy).file_name().is_none_or(|name| name != copy.as_str()))
+    {
+        return refuse(format!("`{copy}` is not the name of a copy"));
     }
     Ok(book)
 }
@@ -315,10 +276,8 @@ mod tests {
         ] {
             let scratch = tempfile::tempdir().unwrap();
             fs::write(scratch.path().join("plugins.json"), &text).unwrap();
-            match read_book(&PrivateDir::open(scratch.path()).unwrap()) {
-                Err(Unread::Unreadable(error)) => assert!(error.to_string().contains(reason), "{error}"),
-                _ => panic!("{text} was read"),
-            }
+            let error = read_book(File::open(scratch.path().join("plugins.json"))).unwrap_err();
+            assert!(error.to_string().contains(reason), "{error}");
             assert!(read(scratch.path()).plugins().await.is_empty(), "{text}");
             assert_eq!(fs::read_to_string(scratch.path().join("plugins.json.unreadable")).unwrap(), text);
         }

@@ -5,10 +5,9 @@ use std::time::Instant;
 
 use super::entry::Entry;
 use crate::api::{ProgressView, StepView, milliseconds_of};
-use crate::plugins::states::{LifecycleStep, PluginAction};
+use crate::plugins::step::LifecycleStep;
 
 /// Times the steps of a change, and shows how far it is.
-#[derive(Debug)]
 pub(crate) struct Stopwatch {
     progress: ProgressView,
     step_began: Instant,
@@ -16,26 +15,31 @@ pub(crate) struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// The change begins, with the step `stage`.
-    pub(crate) fn start(action: PluginAction) -> Self {
-        let (action, step) = (action.as_str().to_owned(), LifecycleStep::Stage.as_str().to_owned());
+    /// The change begins, with the step `stage`. `action` is the word of the admin API for it.
+    pub(crate) fn start(action: &str) -> Self {
+        let (action, step) = (action.to_owned(), LifecycleStep::Stage.as_str().to_owned());
         let progress = ProgressView { action, step, ..ProgressView::default() };
         Self { progress, step_began: Instant::now(), shown_in: None }
     }
 
     /// From now on `entry`, whose turn the change has, shows how far it is.
-    pub(crate) fn show_in(&mut self, entry: &Arc<Entry>) {
-        entry.state().change = Some((self.progress.clone(), self.step_began));
+    pub(crate) fn shown_in(mut self, entry: &Arc<Entry>) -> Self {
         self.shown_in = Some(Arc::clone(entry));
+        self.show();
+        self
+    }
+
+    fn show(&self) {
+        if let Some(entry) = &self.shown_in {
+            entry.state().change = Some((self.progress.clone(), self.step_began));
+        }
     }
 
     /// A step ends and the next one begins.
     pub(crate) fn begin(&mut self, step: LifecycleStep) {
         self.end_step();
         self.progress.step = step.as_str().to_owned();
-        if let Some(entry) = &self.shown_in {
-            entry.state().change = Some((self.progress.clone(), self.step_began));
-        }
+        self.show();
     }
 
     /// The last step ends.

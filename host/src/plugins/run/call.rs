@@ -31,11 +31,13 @@ type CallFn = unsafe extern "C" fn(
     future: *mut AbiFuture,
 ) -> i32;
 
-/// A registered function before its plugin is published.
+/// A function that a plugin registered.
 pub(crate) struct PluginFunction {
     function: *const (),
     call: CallFn,
     number: Number,
+    /// Last: the code stays until the handler is gone.
+    lease: Lease,
 }
 
 // SAFETY: the ABI lets `call` be called from any thread with the registered pointer.
@@ -45,26 +47,16 @@ unsafe impl Sync for PluginFunction {}
 
 impl PluginFunction {
     /// `None` if the plugin registered no code.
-    pub(crate) fn new(registration: &Registration, name: &FunctionName) -> Option<Self> {
-        Some(Self { function: registration.function, call: registration.call?, number: Number::of(name) })
-    }
-
-    pub(crate) fn leased(self, lease: Lease) -> LeasedFunction {
-        LeasedFunction { function: self, lease }
+    pub(crate) fn new(registration: &Registration, name: &FunctionName, lease: Lease) -> Option<Self> {
+        let (function, call) = (registration.function, registration.call?);
+        Some(Self { function, call, number: Number::of(name), lease })
     }
 }
 
-/// A registered function of a published plugin.
-pub(crate) struct LeasedFunction {
-    function: PluginFunction,
-    /// Last: the code stays until the handler is gone.
-    lease: Lease,
-}
-
-impl Handler for LeasedFunction {
+impl Handler for PluginFunction {
     fn start(&self, invocation: Arc<Invocation>, arguments: Bytes, context: &mut Context<'_>) -> Started {
         crate::plugins::native::touch_worker();
-        let polling = Polling::begin(self.function.number);
+        let polling = Polling::begin(self.number);
         let mut out = Buffer::EMPTY;
         let mut future = AbiFuture::EMPTY;
         let call_context = call_context(&invocation, Arc::as_ptr(&invocation).cast());
@@ -72,8 +64,8 @@ impl Handler for LeasedFunction {
             // SAFETY: the plugin registered `call` for this pointer, and the lease keeps it mapped. Every pointer
             // lives until it returns; arguments and invocation live in `PluginCall` if it suspends.
             unsafe {
-                (self.function.call)(
-                    self.function.function,
+                (self.call)(
+                    self.function,
                     &raw const call_context,
                     Slice::new(&arguments),
                     waker,
@@ -85,7 +77,7 @@ impl Handler for LeasedFunction {
         drop(polling);
         if status == STATUS_PENDING {
             let mut call = Box::pin(PluginCall {
-                future: PluginFuture(future, self.function.number),
+                future: PluginFuture(future, self.number),
                 _arguments: arguments,
                 invocation,
                 cancelled: Box::pin(self.lease.cancelled()),

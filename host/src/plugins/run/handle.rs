@@ -3,32 +3,25 @@
 #![expect(unsafe_code, reason = "turns the handle back into a reference")]
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::call::PluginFunction;
 use super::lease::{Lease, WeakLease};
 use super::routes::RoutePointer;
 use crate::base::{ConcurrencyLimit, FunctionName, Limiter, Mutex};
-use crate::functions::DeclaredLimit;
+use crate::functions::Function;
 use crate::plugins::services::Services;
 
 /// Most calls at once that one generation makes outside of any invocation. Such a call begins a new chain with a depth
 /// of 0, so only their number stops a plugin whose tasks spawn tasks without end.
 const OWN_CALLS_MAX: usize = 1024;
 
-/// A function that a plugin registered, copied out of the plugin's memory.
+/// The functions that a plugin has registered, copied out of the plugin's memory.
 pub(crate) struct Registered {
-    pub(crate) name: FunctionName,
-    pub(crate) description: String,
-    pub(crate) arguments_schema: serde_json::Value,
-    pub(crate) result_schema: serde_json::Value,
-    pub(crate) idempotent: bool,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) limit: DeclaredLimit,
-    pub(crate) function: PluginFunction,
-    pub(crate) route: Option<RoutePointer>,
+    pub(crate) functions: Vec<Function>,
+    pub(crate) routes: Vec<(FunctionName, RoutePointer)>,
+    /// For the handlers of the functions.
+    pub(crate) lease: Lease,
 }
 
 /// One generation as the functions of the host's table see it. Never freed: a thread that the plugin leaves behind may
@@ -38,7 +31,7 @@ pub(crate) struct PluginHandle {
     pub(crate) generation: u64,
     pub(crate) services: Arc<Services>,
     /// The functions registered so far; `None` once `on_start` has returned.
-    pub(crate) registered: Mutex<Option<Vec<Registered>>>,
+    pub(crate) registered: Mutex<Option<Registered>>,
     pub(crate) lease: OnceLock<WeakLease>,
     /// The first function that the plugin called while `on_start` ran.
     pub(crate) called_early: OnceLock<String>,
@@ -50,12 +43,12 @@ pub(crate) struct PluginHandle {
 
 impl PluginHandle {
     /// Makes the handle of a generation whose `on_start` has not run yet.
-    pub(crate) fn new(plugin: Arc<str>, generation: u64, services: Arc<Services>) -> Self {
+    pub(crate) fn new(plugin: Arc<str>, generation: u64, services: Arc<Services>, lease: Lease) -> Self {
         Self {
             plugin,
             generation,
             services,
-            registered: Mutex::new(Some(Vec::new())),
+            registered: Mutex::new(Some(Registered { functions: Vec::new(), routes: Vec::new(), lease })),
             lease: OnceLock::new(),
             called_early: OnceLock::new(),
             retired: CancellationToken::new(),
@@ -73,11 +66,6 @@ impl PluginHandle {
     pub(crate) unsafe fn from_raw(instance: *const ()) -> &'static Self {
         // SAFETY: the caller vouches for the pointer, to a handle that is never freed.
         unsafe { &*instance.cast::<Self>() }
-    }
-
-    /// Ends registration and returns the functions that were registered.
-    pub(crate) fn end_registration(&self) -> Vec<Registered> {
-        self.registered.lock().take().unwrap_or_default()
     }
 
     /// Returns a lease, or `None` before `on_start` has succeeded and after the last lease is gone.

@@ -16,7 +16,7 @@ use super::handle::{PluginHandle, Registered};
 use super::nested_call::call;
 use super::routes::RoutePointer;
 use crate::base::{FunctionName, Invocation};
-use crate::functions::DeclaredLimit;
+use crate::functions::{DeclaredLimit, Function, FunctionLimits};
 use crate::plugins::settings::PluginConfig;
 
 /// Most functions of one plugin.
@@ -30,7 +30,7 @@ const LOG_BYTES_MAX: usize = 16 * 1024;
 pub(crate) fn host_table(
     handle: &'static PluginHandle,
     host_id: &'static str,
-    config: &'static PluginConfig,
+    settings: &'static PluginConfig,
 ) -> HostWithOrigins {
     let host = Host {
         struct_size: size_of::<HostWithOrigins>() as u32,
@@ -38,7 +38,7 @@ pub(crate) fn host_table(
         instance: std::ptr::from_ref(handle).cast(),
         generation: handle.generation,
         host_id: Slice::new(host_id.as_bytes()),
-        config: Slice::new(config.table.as_bytes()),
+        config: Slice::new(settings.table.as_bytes()),
         register,
         resolve,
         call,
@@ -50,7 +50,7 @@ pub(crate) fn host_table(
     };
     HostWithOrigins {
         host,
-        config_origins: Slice::new(config.origins.as_bytes()),
+        config_origins: Slice::new(settings.origins.as_bytes()),
         layer_percent: &raw const handle.services.layer_percent,
     }
 }
@@ -76,8 +76,7 @@ unsafe extern "C" fn register(
         // SAFETY: the plugin passes a registration that lives until we return.
         let registration = unsafe { &*registration };
         // SAFETY: as do its texts.
-        let registered = unsafe { read_registration(registration) }?;
-        add(handle, registered)
+        unsafe { add(handle, registration) }
     }));
     let reason = match registered {
         Ok(Ok(())) => return STATUS_OK,
@@ -91,7 +90,7 @@ unsafe extern "C" fn register(
 
 /// # Safety
 /// The slices of `registration` are valid.
-unsafe fn read_registration(registration: &Registration) -> Result<Registered, String> {
+unsafe fn add(handle: &PluginHandle, registration: &Registration) -> Result<(), String> {
     if (registration.struct_size as usize) < size_of::<Registration>() {
         return Err(format!(
             "a registration has {} bytes, this host needs {}",
@@ -105,7 +104,7 @@ unsafe fn read_registration(registration: &Registration) -> Result<Registered, S
     let name = FunctionName::new(name)
         .map_err(|error| format!("`{shown}` is not the name of a function: {error}"))?;
     let schema = |slice: Slice, what: &str| {
-        // SAFETY: the caller of `read_registration` vouches for the slices.
+        // SAFETY: the caller of `add` vouches for the slices.
         let schema = unsafe { text(slice, what) }?;
         if schema.is_empty() {
             return Ok(serde_json::Value::Bool(true));
@@ -116,37 +115,37 @@ unsafe fn read_registration(registration: &Registration) -> Result<Registered, S
     let result_schema = schema(registration.result_schema, "schema of the result")?;
     // SAFETY: as above.
     let description = unsafe { text(registration.description, "description") }?.to_owned();
-    let function = PluginFunction::new(registration, &name).ok_or_else(|| format!("`{name}` has no code"))?;
-    Ok(Registered {
+    let mut so_far = handle.registered.lock();
+    let Some(Registered { functions, routes, lease }) = so_far.as_mut() else {
+        return Err(format!("`{name}` is registered too late: functions are registered while on_start runs"));
+    };
+    let handler = PluginFunction::new(registration, &name, lease.clone());
+    let handler = handler.ok_or_else(|| format!("`{name}` has no code"))?;
+    if functions.iter().any(|known| known.name == name) {
+        return Err(format!("function `{name}` is registered twice"));
+    }
+    if functions.len() >= FUNCTIONS_MAX {
+        return Err(format!("function `{name}` is one too many: a plugin may register {FUNCTIONS_MAX}"));
+    }
+    routes.extend(RoutePointer::new(registration.route).map(|route| (name.clone(), route)));
+    functions.push(Function {
         name,
+        plugin: Arc::clone(&handle.plugin),
+        generation: handle.generation,
         description,
         arguments_schema,
         result_schema,
         idempotent: registration.flags & FUNCTION_IDEMPOTENT != 0,
         timeout: (registration.timeout_ms != NO_DEADLINE)
             .then(|| Duration::from_millis(registration.timeout_ms)),
-        limit: DeclaredLimit {
+        declared: DeclaredLimit {
             max_concurrency: registration.max_concurrency as usize,
             max_queue: registration.max_queue as usize,
         },
-        function,
-        route: RoutePointer::new(registration.route),
-    })
-}
-
-fn add(handle: &PluginHandle, registered: Registered) -> Result<(), String> {
-    let mut so_far = handle.registered.lock();
-    let name = &registered.name;
-    let Some(functions) = so_far.as_mut() else {
-        return Err(format!("`{name}` is registered too late: functions are registered while on_start runs"));
-    };
-    if functions.iter().any(|known| known.name == *name) {
-        return Err(format!("function `{name}` is registered twice"));
-    }
-    if functions.len() >= FUNCTIONS_MAX {
-        return Err(format!("function `{name}` is one too many: a plugin may register {FUNCTIONS_MAX}"));
-    }
-    functions.push(registered);
+        limits: FunctionLimits::default(),
+        stats: Arc::default(),
+        handler: Box::new(handler),
+    });
     Ok(())
 }
 
@@ -215,36 +214,25 @@ unsafe extern "C" fn log(instance: *const (), record: *const LogRecord) {
         let module = lossy(unsafe { record.target.as_bytes() });
         // SAFETY: null, or the handle of an invocation that is alive.
         let invocation = unsafe { record.invocation.cast::<Invocation>().as_ref() };
-        write_log(handle, record.level, &module, &message, &fields, invocation);
+        let request_id = invocation.map(|invocation| tracing::field::display(invocation.id));
+        let fields = (!fields.is_empty()).then_some(&*fields);
+        macro_rules! write_at {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "plugin", plugin = &*handle.plugin, generation = handle.generation, module = &*module, request_id, fields, "{message}"
+                )
+            };
+        }
+        match record.level {
+            0 | 1 => write_at!(error),
+            2 => write_at!(warn),
+            3 => write_at!(info),
+            4 => write_at!(debug),
+            _ => write_at!(trace),
+        }
     }));
 }
 
 fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(&bytes[..bytes.len().min(LOG_BYTES_MAX)])
-}
-
-fn write_log(
-    handle: &PluginHandle,
-    level: u32,
-    module: &str,
-    message: &str,
-    fields: &str,
-    invocation: Option<&Invocation>,
-) {
-    let request_id = invocation.map(|invocation| tracing::field::display(invocation.id));
-    let fields = (!fields.is_empty()).then_some(fields);
-    macro_rules! write_at {
-        ($level:ident) => {
-            tracing::$level!(
-                target: "plugin", plugin = &*handle.plugin, generation = handle.generation, module, request_id, fields, "{message}"
-            )
-        };
-    }
-    match level {
-        0 | 1 => write_at!(error),
-        2 => write_at!(warn),
-        3 => write_at!(info),
-        4 => write_at!(debug),
-        _ => write_at!(trace),
-    }
 }

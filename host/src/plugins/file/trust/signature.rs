@@ -39,12 +39,8 @@ impl FileSignature {
             io::ErrorKind::NotFound => TrustError::Unsigned,
             _ => TrustError::Unreadable(error.into()),
         })?;
-        let (opened, metadata) = opened.ok_or(TrustError::NotASignature)?;
-        if metadata.len() > SIGNATURE_BYTES_MAX {
-            return Err(TrustError::SignatureTooLarge);
-        }
+        let (opened, _) = opened.ok_or(TrustError::NotASignature)?;
         let mut bytes = Vec::new();
-        // It may grow meanwhile.
         opened
             .take(SIGNATURE_BYTES_MAX + 1)
             .read_to_end(&mut bytes)

@@ -1,10 +1,9 @@
 //! The file `NAME.minisig` beside a plugin file, or beside its staged copy.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::{DirFault, PrivateDir, Stamp};
+use crate::files::{DirFault, PrivateDir};
 
 /// Longest signature file in bytes; minisign writes about 300, most of it comments.
 pub(crate) const SIGNATURE_BYTES_MAX: u64 = 4096;
@@ -21,19 +20,7 @@ pub(crate) fn signature_name(file: &str) -> String {
 
 /// Returns the path of the signature of a file.
 pub(crate) fn signature_path(file: &Path) -> PathBuf {
-    let mut path = OsString::from(file);
-    path.push(ENDING);
-    path.into()
-}
-
-/// The stamp of the signature beside a file, if there is one.
-pub(crate) fn signature_stamp(file: &Path) -> Option<Stamp> {
-    Stamp::at(&signature_path(file))
-}
-
-/// The name of the copy that a file of this name is the signature of.
-pub(crate) fn copy_of_signature(name: &str) -> Option<&str> {
-    name.strip_suffix(ENDING)
+    file.with_added_extension(&ENDING[1..])
 }
 
 /// Waits until a copy's signature, where there is one, has reached the disk.
@@ -43,9 +30,4 @@ pub(crate) fn sync_signature(folder: &PrivateDir, copy: &str) -> io::Result<()> 
         Err(DirFault::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(fault) => Err(fault.into()),
     }
-}
-
-/// Removes a copy's signature, where there is one.
-pub(crate) fn forget_signature(folder: &PrivateDir, copy: &str) {
-    let _none = folder.remove(signature_name(copy));
 }
