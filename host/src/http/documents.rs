@@ -62,7 +62,8 @@ struct Ingredients {
 #[derive(Debug)]
 struct OfPeer {
     peer: Weak<Peer>,
-    catalogue: Option<Weak<Catalogue>>,
+    /// Of nothing, if the peer has none.
+    catalogue: Weak<Catalogue>,
     is_itself: bool,
     is_put_off: bool,
 }
@@ -72,7 +73,7 @@ impl Ingredients {
         let (routes, now) = (router.routes(), Instant::now());
         let of_peer = |peer: &Arc<Peer>| OfPeer {
             peer: Arc::downgrade(peer),
-            catalogue: peer.offers().as_ref().map(Arc::downgrade),
+            catalogue: peer.offers().as_ref().map_or_else(Weak::new, Arc::downgrade),
             is_itself: peer.is_itself(),
             is_put_off: matches!(peer.breaker_state(now), BreakerState::Open(_)),
         };
@@ -95,13 +96,8 @@ impl Ingredients {
 
 impl OfPeer {
     fn is_same(&self, other: &Self) -> bool {
-        let same_catalogue = match (&self.catalogue, &other.catalogue) {
-            (Some(one), Some(other)) => one.ptr_eq(other),
-            (None, None) => true,
-            _ => false,
-        };
         self.peer.ptr_eq(&other.peer)
-            && same_catalogue
+            && self.catalogue.ptr_eq(&other.catalogue)
             && (self.is_itself, self.is_put_off) == (other.is_itself, other.is_put_off)
     }
 }

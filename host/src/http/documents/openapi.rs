@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use components::Components;
 
-use super::catalogue::{CatalogueEntry, entries};
+use super::catalogue::offers;
 use crate::api::{
-    FUNCTIONS_PATH, IDEMPOTENCY_KEY_HEADER, JSON, PROBLEM_JSON, REPLAYED_HEADER, REQUEST_ID_HEADER,
-    SERVED_BY_HEADER, TIMEOUT_HEADER,
+    FUNCTIONS_PATH, IDEMPOTENCY_KEY_HEADER, JSON, OfferView, PROBLEM_JSON, REPLAYED_HEADER,
+    REQUEST_ID_HEADER, SERVED_BY_HEADER, TIMEOUT_HEADER,
 };
 use crate::base::{Caller, ErrorCode, IDEMPOTENCY_KEY_BYTES_MAX};
 use crate::config::Access;
@@ -17,7 +17,7 @@ use crate::router::Router;
 
 /// The whole document.
 pub(crate) fn document(router: &Router, access: &Access, caller: &Caller) -> Value {
-    let mut document = of_entries(&entries(router, caller), router.host_id());
+    let mut document = of_offers(offers(router, caller), router.host_id());
     secure(&mut document, access);
     document
 }
@@ -45,18 +45,15 @@ fn secure(document: &mut Value, access: &Access) {
     }
 }
 
-fn of_entries(entries: &[CatalogueEntry], host_id: &str) -> Value {
-    let mut components = Components::new();
+fn of_offers(offers: Vec<OfferView>, host_id: &str) -> Value {
+    let mut components = Components::default();
     components.add("Problem", problem_schema());
     let mut paths = Map::new();
     // What peers say of types must not take the names of what plugins here say.
-    let (own, offered): (Vec<&CatalogueEntry>, Vec<&CatalogueEntry>) =
-        entries.iter().partition(|entry| entry.plugin().is_some());
-    for entry in own.into_iter().chain(offered) {
-        paths.insert(
-            format!("{FUNCTIONS_PATH}/{}", entry.name),
-            json!({ "post": operation(entry, &mut components) }),
-        );
+    let (own, of_peers): (Vec<_>, Vec<_>) = offers.into_iter().partition(|offer| offer.plugin.is_some());
+    for offer in own.into_iter().chain(of_peers) {
+        let path = format!("{FUNCTIONS_PATH}/{}", offer.name);
+        paths.insert(path, json!({ "post": operation(offer, &mut components) }));
     }
     json!({
         "openapi": "3.1.0",
@@ -70,21 +67,18 @@ fn of_entries(entries: &[CatalogueEntry], host_id: &str) -> Value {
     })
 }
 
-fn operation(entry: &CatalogueEntry, components: &mut Components) -> Value {
-    let name = entry.name.as_str();
-    let (arguments, result) = components.of_function(name, entry.arguments_schema(), entry.result_schema());
+fn operation(offer: OfferView, components: &mut Components) -> Value {
+    let OfferView { name, description, plugin, arguments, result, .. } = offer;
+    let (arguments, result) = components.of_function(&name, arguments, result);
     let needs_arguments = arguments["required"].as_array().is_some_and(|required| !required.is_empty());
-    let description = entry.description();
-    let summary = match description.lines().next() {
-        Some(line) if !line.trim().is_empty() => line,
-        _ => name,
-    };
+    let first_line = description.lines().next().filter(|line| !line.trim().is_empty());
+    let summary = first_line.unwrap_or(&name);
     let problem = json!({ PROBLEM_JSON: { "schema": { "$ref": "#/components/schemas/Problem" } } });
     json!({
         "operationId": name,
         "summary": summary,
         "description": description,
-        "tags": entry.plugin().map(|plugin| vec![plugin]).unwrap_or_default(),
+        "tags": Vec::from_iter(plugin),
         "parameters": parameters(),
         "requestBody": {
             "required": needs_arguments, "content": { JSON: { "schema": arguments } },

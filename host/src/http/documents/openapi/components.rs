@@ -1,6 +1,5 @@
 //! The types of all functions as components of one document: each type its own, under a name of its own.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
@@ -9,6 +8,7 @@ use serde_json::{Map, Value, json};
 const DEFINITION: &str = "#/$defs/";
 
 /// The schemas of a document, by name.
+#[derive(Default)]
 pub(crate) struct Components {
     schemas: Map<String, Value>,
     /// Their names as generators of clients tell them apart: by letters and digits alone, in any case; with the last
@@ -17,10 +17,6 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    pub(crate) fn new() -> Self {
-        Self { schemas: Map::new(), taken: BTreeMap::new() }
-    }
-
     pub(crate) fn schemas(self) -> Map<String, Value> {
         self.schemas
     }
@@ -42,68 +38,60 @@ impl Components {
                 .map(|c| c.to_ascii_lowercase())
                 .collect::<String>()
         };
-        let key = told_apart(&wanted);
-        if let Entry::Vacant(free) = self.taken.entry(key.clone()) {
-            free.insert(1);
-            return wanted;
-        }
-        loop {
-            let number = self.taken.entry(key.clone()).or_insert(1);
+        let mut name = wanted.clone();
+        while self.taken.contains_key(&told_apart(&name)) {
+            let number = self.taken.entry(told_apart(&wanted)).or_insert(1);
             *number += 1;
-            let name = format!("{wanted}{number}");
-            if let Entry::Vacant(free) = self.taken.entry(told_apart(&name)) {
-                free.insert(1);
-                return name;
-            }
+            name = format!("{wanted}{number}");
         }
+        self.taken.insert(told_apart(&name), 1);
+        name
     }
 
     /// Moves the definitions of a function's two schemas here, and has the schemas refer to them.
     ///
     /// A type of the arguments and one of the result may have one name: only where they are equal, with all that they
     /// refer to, are they one component.
-    pub(crate) fn of_function(&mut self, function: &str, arguments: Value, result: Value) -> (Value, Value) {
+    pub(crate) fn of_function(
+        &mut self,
+        function: &str,
+        mut arguments: Value,
+        mut result: Value,
+    ) -> (Value, Value) {
         // Generators name the arguments as a whole so.
         self.take_name(&format!("{function}.Body"));
-        let arguments = Defined::new(arguments);
-        let mut result = Defined::new(result);
-        let shared = shared(&arguments.definitions, &result.definitions);
-        let names = |definitions: &Map<String, Value>, components: &mut Self| -> BTreeMap<String, String> {
-            let name = |name: &String| (name.clone(), components.take_name(&format!("{function}.{name}")));
-            definitions.keys().map(name).collect()
-        };
-        result.definitions.retain(|name, _| !shared.contains(name));
-        let of_arguments = names(&arguments.definitions, self);
-        let mut of_result = names(&result.definitions, self);
-        of_result.extend(of_arguments.clone().into_iter().filter(|(name, _)| shared.contains(name)));
-        let mut moved = |mut defined: Defined, names: &BTreeMap<String, String>| {
-            for (name, mut definition) in std::mem::take(&mut defined.definitions) {
+        let (of_arguments, mut of_result) = (definitions(&mut arguments), definitions(&mut result));
+        let shared = shared(&of_arguments, &of_result);
+        of_result.retain(|name, _| !shared.contains(name));
+        let argument_names = self.take_names(function, &of_arguments);
+        let mut result_names = self.take_names(function, &of_result);
+        result_names.extend(argument_names.clone().into_iter().filter(|(name, _)| shared.contains(name)));
+        for (schema, definitions, names) in
+            [(&mut arguments, of_arguments, &argument_names), (&mut result, of_result, &result_names)]
+        {
+            for (name, mut definition) in definitions {
                 if let Some(name) = names.get(&name) {
                     Rewriting { names, within: name, components: self }.schema(&mut definition);
                     self.schemas.insert(name.clone(), definition);
                 }
             }
-            Rewriting { names, within: function, components: self }.schema(&mut defined.schema);
-            defined.schema
-        };
-        (moved(arguments, &of_arguments), moved(result, &of_result))
+            Rewriting { names, within: function, components: self }.schema(schema);
+        }
+        (arguments, result)
+    }
+
+    /// Returns the name of the component of each definition of a function.
+    fn take_names(&mut self, function: &str, definitions: &Map<String, Value>) -> BTreeMap<String, String> {
+        let name = |name: &String| (name.clone(), self.take_name(&format!("{function}.{name}")));
+        definitions.keys().map(name).collect()
     }
 }
 
-/// A schema, and the definitions that it and they refer to.
-struct Defined {
-    schema: Value,
-    definitions: Map<String, Value>,
-}
-
-impl Defined {
-    fn new(mut schema: Value) -> Self {
-        let definitions = schema.as_object_mut().and_then(|object| object.remove("$defs"));
-        let definitions = match definitions {
-            Some(Value::Object(definitions)) => definitions,
-            _ => Map::new(),
-        };
-        Self { schema, definitions }
+/// Takes the definitions that a schema and they refer to.
+fn definitions(schema: &mut Value) -> Map<String, Value> {
+    match schema.as_object_mut().and_then(|object| object.remove("$defs")) {
+        Some(Value::Object(definitions)) => definitions,
+        _ => Map::new(),
     }
 }
 
@@ -146,15 +134,12 @@ struct Rewriting<'a> {
 
 impl Rewriting<'_> {
     fn schema(&mut self, schema: &mut Value) {
-        let object = match schema {
-            Value::Object(object) => object,
-            // `true` means anything; some generators know schemas that are objects only, and then drop all functions.
-            Value::Bool(anything) => {
-                *schema = if *anything { json!({}) } else { json!({ "not": {} }) };
-                return;
-            }
-            _ => return,
-        };
+        // `true` means anything; some generators know schemas that are objects only, and then drop all functions.
+        if let Value::Bool(anything) = schema {
+            *schema = if *anything { json!({}) } else { json!({ "not": {} }) };
+            return;
+        }
+        let Value::Object(object) = schema else { return };
         if let Some(Value::String(reference)) = object.get_mut("$ref") {
             match reference.strip_prefix(DEFINITION).and_then(|name| self.names.get(name)) {
                 Some(name) => *reference = component(name),
@@ -244,8 +229,7 @@ fn with_plain_maps(object: &mut Map<String, Value>) {
     let is_map = object.get("additionalProperties") == Some(&Value::Bool(false))
         && !object.contains_key("properties")
         && object.get("patternProperties").and_then(Value::as_object).is_some_and(has_only);
-    let patterns = if is_map { object.remove("patternProperties") } else { None };
-    if let Some(Value::Object(patterns)) = patterns {
+    if is_map && let Some(Value::Object(patterns)) = object.remove("patternProperties") {
         for (pattern, values) in patterns {
             object.insert("additionalProperties".to_owned(), values);
             object.insert("propertyNames".to_owned(), json!({ "pattern": pattern }));
@@ -263,7 +247,7 @@ mod tests {
 
     #[test]
     fn definitions_move_with_their_references() {
-        let mut components = Components::new();
+        let mut components = Components::default();
         let schema = json!({ "properties": { "user": { "$ref": "#/$defs/User" } }, "$defs": { "User": { "items": { "$ref": "#/$defs/User" } } } });
         let schema = moved(&mut components, "demo.f", schema);
         let reference = json!({ "$ref": "#/components/schemas/demo.f.User" });
@@ -273,7 +257,7 @@ mod tests {
 
     #[test]
     fn types_of_one_name_are_told_apart() {
-        let mut components = Components::new();
+        let mut components = Components::default();
         let schema = |defs: Value| json!({ "items": { "$ref": "#/$defs/User" }, "$defs": defs });
         let refers = |name: &str| json!({ "items": { "$ref": format!("#/components/schemas/{name}") } });
         let named = schema(json!({ "User": { "type": "string" } }));
@@ -299,7 +283,7 @@ mod tests {
 
     #[test]
     fn forms_that_are_objects_are_components() {
-        let mut components = Components::new();
+        let mut components = Components::default();
         let shape = json!({ "oneOf": [
             { "type": "string", "enum": ["Dot"] },
             { "type": "object", "properties": { "Line": { "$ref": "#/$defs/Shape" } } },
@@ -323,7 +307,7 @@ mod tests {
     #[test]
     fn what_generators_do_not_know_is_said_otherwise() {
         let check = |schema: Value, expected: Value| {
-            assert_eq!(moved(&mut Components::new(), "f", schema), expected);
+            assert_eq!(moved(&mut Components::default(), "f", schema), expected);
         };
         check(json!(true), json!({}));
         check(json!({ "type": ["array", "null"] }), json!({ "type": ["array", "null"], "items": {} }));
