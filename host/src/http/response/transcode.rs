@@ -34,23 +34,15 @@ pub fn arguments_from_json(json: &[u8], nesting_max: usize) -> Result<Vec<u8>, J
         let text = "the body must be a JSON object of named arguments".to_owned();
         return Err(JsonError { text, is_too_deep: false });
     }
-    let mut out = Vec::with_capacity(json.len() + 16);
+    let (out, numbers) = (Vec::with_capacity(json.len() + 16), Numbers::new(json));
+    let mut packed = Packed { out, nesting_max, is_too_deep: false, numbers };
     let mut decoder = serde_json::Deserializer::from_slice(json);
-    let mut is_too_deep = false;
-    let numbers = &mut Numbers::new(json);
-    let to = ToMessagePack {
-        out: &mut out,
-        levels: nesting_max,
-        nesting_max,
-        is_too_deep: &mut is_too_deep,
-        numbers,
-    };
-    let written = to.deserialize(&mut decoder).and_then(|()| decoder.end());
-    match written {
-        Ok(()) => Ok(out),
+    let written = ToMessagePack { to: &mut packed, levels: nesting_max }.deserialize(&mut decoder);
+    match written.and_then(|()| decoder.end()) {
+        Ok(()) => Ok(packed.out),
         Err(error) => {
             let text = format!("the body is not the JSON that is expected: {error}");
-            Err(JsonError { text, is_too_deep })
+            Err(JsonError { text, is_too_deep: packed.is_too_deep })
         }
     }
 }
@@ -64,36 +56,40 @@ pub struct JsonError {
     pub is_too_deep: bool,
 }
 
+/// The MessagePack of a JSON text.
+struct Packed<'j> {
+    out: Vec<u8>,
+    nesting_max: usize,
+    is_too_deep: bool,
+    numbers: Numbers<'j>,
+}
+
 /// Writes any value of a decoder as MessagePack.
 struct ToMessagePack<'a, 'j> {
-    out: &'a mut Vec<u8>,
+    to: &'a mut Packed<'j>,
     /// The number of levels that may still be opened.
     levels: usize,
-    nesting_max: usize,
-    is_too_deep: &'a mut bool,
-    numbers: &'a mut Numbers<'j>,
 }
 
 impl<'j> ToMessagePack<'_, 'j> {
     fn inner(&mut self) -> ToMessagePack<'_, 'j> {
-        let Self { out, levels, nesting_max, is_too_deep, numbers } = self;
-        ToMessagePack { out, levels: *levels - 1, nesting_max: *nesting_max, is_too_deep, numbers }
+        ToMessagePack { to: self.to, levels: self.levels - 1 }
     }
 
     /// Leaves room for a count that is known once all entries are written.
     fn open<E: de::Error>(&mut self, marker: Marker) -> Result<usize, E> {
         if self.levels == 0 {
-            *self.is_too_deep = true;
-            return Err(E::custom(format!("nested more than {} levels deep", self.nesting_max)));
+            self.to.is_too_deep = true;
+            return Err(E::custom(format!("nested more than {} levels deep", self.to.nesting_max)));
         }
-        self.out.push(marker.to_u8());
-        let at = self.out.len();
-        self.out.extend_from_slice(&[0; 4]);
+        self.to.out.push(marker.to_u8());
+        let at = self.to.out.len();
+        self.to.out.extend_from_slice(&[0; 4]);
         Ok(at)
     }
 
     fn close(&mut self, at: usize, count: u32) {
-        if let Some(room) = self.out.get_mut(at..at + 4) {
+        if let Some(room) = self.to.out.get_mut(at..at + 4) {
             room.copy_from_slice(&count.to_be_bytes());
         }
     }
@@ -102,7 +98,7 @@ impl<'j> ToMessagePack<'_, 'j> {
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), rmp::encode::ValueWriteError>,
     ) -> Result<(), E> {
-        write(self.out).map_err(E::custom)
+        write(&mut self.to.out).map_err(E::custom)
     }
 }
 
@@ -122,22 +118,22 @@ impl<'de> Visitor<'de> for ToMessagePack<'_, '_> {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        self.out.push(Marker::Null.to_u8());
+        self.to.out.push(Marker::Null.to_u8());
         Ok(())
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<(), E> {
-        self.out.push(if value { Marker::True } else { Marker::False }.to_u8());
+        self.to.out.push(if value { Marker::True } else { Marker::False }.to_u8());
         Ok(())
     }
 
     fn visit_u64<E: de::Error>(mut self, value: u64) -> Result<(), E> {
-        self.numbers.read += 1;
+        self.to.numbers.read += 1;
         self.written(|out| rmp::encode::write_uint(out, value).map(|_| ()))
     }
 
     fn visit_i64<E: de::Error>(mut self, value: i64) -> Result<(), E> {
-        self.numbers.read += 1;
+        self.to.numbers.read += 1;
         self.written(|out| rmp::encode::write_sint(out, value).map(|_| ()))
     }
 
@@ -146,9 +142,9 @@ impl<'de> Visitor<'de> for ToMessagePack<'_, '_> {
     /// A function that takes an integer takes it from a whole fraction; so where that is not the number that is written,
     /// an integer goes on.
     fn visit_f64<E: de::Error>(mut self, value: f64) -> Result<(), E> {
-        self.numbers.read += 1;
+        self.to.numbers.read += 1;
         let is_inexact = value.fract() == 0.0 && value.abs() >= WHOLE_MAX && value.abs() <= INTEGER_MAX;
-        let integer = if is_inexact { self.numbers.last_as_integer() } else { None };
+        let integer = if is_inexact { self.to.numbers.last_as_integer() } else { None };
         self.written(|out| match integer {
             // Exact as a fraction as well: it stays one, for a function that takes any value.
             Some(integer) if value as i128 == integer => rmp::encode::write_f64(out, value),

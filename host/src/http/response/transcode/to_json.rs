@@ -1,7 +1,7 @@
 //! One MessagePack value as JSON text, written as it is read: no tree of values in between, which would take up to
 //! forty times the memory of the value.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -25,15 +25,10 @@ pub fn to_json(value: &[u8], bytes_max: usize) -> Result<Vec<u8>, NoJson> {
     // A long value is gone through twice: text that grows as it is written would lie in memory twice.
     let length = match value.len() {
         ..=COUNTED_BYTES_MIN => value.len() * 2,
-        _ => {
-            let mut counted = Counted { bytes: 0, bytes_max };
-            write(value, &mut counted)?;
-            counted.bytes
-        }
+        _ => write(value, Text { kept: None, bytes: 0, bytes_max })?.bytes,
     };
-    let mut text = Text { text: Vec::with_capacity(length.min(bytes_max)), bytes_max };
-    write(value, &mut text)?;
-    Ok(text.text)
+    let kept = Some(Vec::with_capacity(length.min(bytes_max)));
+    Ok(write(value, Text { kept, bytes: 0, bytes_max })?.kept.unwrap_or_default())
 }
 
 /// The MessagePack extension that a `Some` around nothing is (WIRE.md, "Values").
@@ -53,54 +48,29 @@ pub enum NoJson {
     TooLong(usize),
 }
 
-fn write(mut value: &[u8], to: &mut impl Sink) -> Result<(), NoJson> {
-    let mut writer = AsJson { rest: &mut value, to, in_key: false };
-    writer.value()
+fn write(mut value: &[u8], mut to: Text) -> Result<Text, NoJson> {
+    AsJson { rest: &mut value, to: &mut to, in_key: false }.value()?;
+    Ok(to)
 }
 
-/// Takes JSON text.
-trait Sink {
-    fn put(&mut self, text: &[u8]) -> Result<(), NoJson>;
-}
-
-/// Counts what is put.
-struct Counted {
+/// JSON text of at most `bytes_max` bytes.
+struct Text {
+    /// `None`: the text is only counted.
+    kept: Option<Vec<u8>>,
     bytes: usize,
     bytes_max: usize,
 }
 
-impl Sink for Counted {
-    fn put(&mut self, text: &[u8]) -> Result<(), NoJson> {
-        self.bytes += text.len();
-        if self.bytes > self.bytes_max { Err(NoJson::TooLong(self.bytes_max)) } else { Ok(()) }
-    }
-}
-
-struct Text {
-    text: Vec<u8>,
-    bytes_max: usize,
-}
-
-impl Sink for Text {
-    fn put(&mut self, text: &[u8]) -> Result<(), NoJson> {
-        if text.len() > self.bytes_max - self.text.len() {
-            return Err(NoJson::TooLong(self.bytes_max));
+impl io::Write for Text {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if text.len() > self.bytes_max - self.bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
-        self.text.extend_from_slice(text);
-        Ok(())
-    }
-}
-
-/// Puts what serde_json writes, which is the same for both.
-struct Put<'a, S>(&'a mut S, Option<NoJson>);
-
-impl<S: Sink> io::Write for Put<'_, S> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.put(bytes).map_err(|error| {
-            self.1 = Some(error);
-            io::ErrorKind::FileTooLarge
-        })?;
-        Ok(bytes.len())
+        self.bytes += text.len();
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(text);
+        }
+        Ok(text.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -109,18 +79,21 @@ impl<S: Sink> io::Write for Put<'_, S> {
 }
 
 /// Writes MessagePack, which was checked to be well-formed, as JSON can have it.
-struct AsJson<'a, 'v, S> {
+struct AsJson<'a, 'v> {
     rest: &'a mut &'v [u8],
-    to: &'a mut S,
+    to: &'a mut Text,
     /// It writes a key, or part of one. Its JSON is text inside of JSON, escaped once more; with keys inside of keys the
     /// text would double with every level, and a hundred bytes of a peer would fill the memory.
     in_key: bool,
 }
 
-impl<'v, S: Sink> AsJson<'_, 'v, S> {
+impl<'v> AsJson<'_, 'v> {
     fn value(&mut self) -> Result<(), NoJson> {
         use Marker as M;
-        match self.marker()? {
+        let [marker] = self.array()?;
+        let marker = Marker::from_u8(marker);
+        let length = self.length(marker)?;
+        match marker {
             M::Null | M::Reserved => self.put(b"null"),
             M::True => self.put(b"true"),
             M::False => self.put(b"false"),
@@ -142,57 +115,44 @@ impl<'v, S: Sink> AsJson<'_, 'v, S> {
                 let number = f64::from_be_bytes(self.array()?);
                 self.finite(number.is_finite(), &number)
             }
-            M::FixStr(length) => self.text(length.into()),
-            marker @ (M::Str8 | M::Str16 | M::Str32) => {
-                let length = self.length(marker)?;
-                self.text(length)
+            M::FixStr(_) | M::Str8 | M::Str16 | M::Str32 => {
+                let text = String::from_utf8_lossy(self.take(length)?);
+                self.json(&text)
             }
-            marker @ (M::Bin8 | M::Bin16 | M::Bin32) => {
-                let length = self.length(marker)?;
-                self.base64(length)
-            }
-            marker @ (M::FixExt1
+            M::Bin8 | M::Bin16 | M::Bin32 => self.base64(length),
+            M::FixExt1
             | M::FixExt2
             | M::FixExt4
             | M::FixExt8
             | M::FixExt16
             | M::Ext8
             | M::Ext16
-            | M::Ext32) => {
-                let length = self.length(marker)?;
+            | M::Ext32 => match self.take(1)? == SOME_OF_NOTHING && length == 1 {
+                true => Err(NoJson::Lacking("an option that has a value which is nothing itself")),
                 // JSON does not show the types of others.
-                match self.take(1)? == SOME_OF_NOTHING && length == 1 {
-                    true => Err(NoJson::Lacking("an option that has a value which is nothing itself")),
-                    false => self.base64(length),
-                }
-            }
-            M::FixArray(length) => self.list(length.into()),
-            marker @ (M::Array16 | M::Array32) => {
-                let length = self.length(marker)?;
-                self.list(length)
-            }
-            M::FixMap(length) => self.map(length.into()),
-            marker @ (M::Map16 | M::Map32) => {
-                let length = self.length(marker)?;
-                self.map(length)
-            }
+                false => self.base64(length),
+            },
+            M::FixArray(_) | M::Array16 | M::Array32 => self.list(length),
+            M::FixMap(_) | M::Map16 | M::Map32 => self.map(length),
         }
     }
 
-    /// The length that follows a marker.
+    /// Reads the length that a marker has or is followed by; 0 for one without.
     fn length(&mut self, marker: Marker) -> Result<usize, NoJson> {
         use Marker as M;
         let length = match marker {
+            M::FixStr(length) | M::FixArray(length) | M::FixMap(length) => u32::from(length),
             M::Str8 | M::Bin8 | M::Ext8 => u32::from(u8::from_be_bytes(self.array()?)),
             M::Str16 | M::Bin16 | M::Ext16 | M::Array16 | M::Map16 => {
                 u32::from(u16::from_be_bytes(self.array()?))
             }
             M::Str32 | M::Bin32 | M::Ext32 | M::Array32 | M::Map32 => u32::from_be_bytes(self.array()?),
+            M::FixExt1 => 1,
             M::FixExt2 => 2,
             M::FixExt4 => 4,
             M::FixExt8 => 8,
             M::FixExt16 => 16,
-            _ => 1,
+            _ => 0,
         };
         usize::try_from(length).map_err(|_| cut_short())
     }
@@ -241,14 +201,9 @@ impl<'v, S: Sink> AsJson<'_, 'v, S> {
             _ => {}
         }
         // No longer than the text of the whole may be.
-        let mut key = Text { text: Vec::new(), bytes_max: KEY_BYTES_MAX };
+        let mut key = Text { kept: Some(Vec::new()), bytes: 0, bytes_max: KEY_BYTES_MAX };
         AsJson { rest: self.rest, to: &mut key, in_key: true }.value()?;
-        self.json(&String::from_utf8_lossy(&key.text))
-    }
-
-    fn text(&mut self, length: usize) -> Result<(), NoJson> {
-        let text = String::from_utf8_lossy(self.take(length)?);
-        self.json(&text)
+        self.json(&String::from_utf8_lossy(&key.kept.unwrap_or_default()))
     }
 
     fn base64(&mut self, length: usize) -> Result<(), NoJson> {
@@ -264,18 +219,14 @@ impl<'v, S: Sink> AsJson<'_, 'v, S> {
     }
 
     fn json(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), NoJson> {
-        let mut put = Put(self.to, None);
-        let written = serde_json::to_writer(&mut put, value);
-        written.map_err(|error| put.1.unwrap_or_else(|| NoJson::Malformed(error.to_string())))
+        serde_json::to_writer(&mut *self.to, value).map_err(|error| match error.is_io() {
+            true => NoJson::TooLong(self.to.bytes_max),
+            false => NoJson::Malformed(error.to_string()),
+        })
     }
 
     fn put(&mut self, text: &[u8]) -> Result<(), NoJson> {
-        self.to.put(text)
-    }
-
-    fn marker(&mut self) -> Result<Marker, NoJson> {
-        let [marker] = self.array()?;
-        Ok(Marker::from_u8(marker))
+        self.to.write_all(text).map_err(|_| NoJson::TooLong(self.to.bytes_max))
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], NoJson> {
