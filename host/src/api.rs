@@ -7,7 +7,6 @@
 
 mod calls;
 mod host;
-mod options;
 mod path;
 mod peers;
 mod plugins;
@@ -17,15 +16,14 @@ pub use calls::{
     CatalogueView, ExplainView, ExplainedPeer, FunctionView, FunctionsView, LimitView, OfferView,
 };
 pub use host::{AliveView, ConfigGapView, HostView, ReadyView};
-pub use options::{LoadOptions, ReloadOptions, RollbackOptions, UnloadOptions};
 pub use path::{AdminPath, PluginChange};
 pub use peers::{
     AnsweredView, FailedFetchView, LastErrorView, PeerCatalogueView, PeerView, PeersView, ProbeView,
 };
 pub(crate) use plugins::milliseconds_of;
 pub use plugins::{
-    ChangeView, DifferenceView, FailedChangeView, FailedPlugin, PluginView, PluginsView, ProgressView,
-    ReloadView, StepView, ZombieView,
+    ChangeView, DifferenceView, FailedChangeView, FailedPlugin, LoadOptions, PluginView, PluginsView,
+    ProgressView, ReloadOptions, ReloadView, RollbackOptions, StepView, UnloadOptions, ZombieView,
 };
 pub use problem::ProblemView;
 

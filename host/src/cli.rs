@@ -14,12 +14,13 @@ mod keygen;
 mod log;
 mod output;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, Parser};
 
-use arguments::{Arguments, Command, Format};
+use arguments::{Arguments, Command};
 use command_error::CommandError;
 use output::Output;
 
@@ -53,43 +54,32 @@ fn parse_and_execute() -> u8 {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            return output::print_usage(&error).map_or_else(
-                |failed| {
-                    Output::new(Format::Text).failed(&failed);
-                    failed.code
-                },
-                u8::from,
-            );
+            return output::print_usage(&error).unwrap_or_else(|failed| Output::Text.failed(&failed));
         }
     };
-    let output = Output::new(arguments.output);
-    if !arguments.leaves_core_dumps()
+    let (config, output) = (arguments.config.clone(), arguments.output);
+    let command = arguments.into_command();
+    if !command.as_ref().is_ok_and(Command::leaves_core_dumps)
         && let Err(error) = framex_host::app::refuse_core_dumps()
     {
         output.remark(&format!("warning: core dumps, which would hold keys, cannot be turned off: {error}"));
     }
-    match execute(arguments, output) {
-        Ok(code) => code,
-        Err(failed) => {
-            output.failed(&failed);
-            failed.code
-        }
-    }
+    let code = command.and_then(|command| execute(command, &config, output));
+    code.unwrap_or_else(|failed| output.failed(&failed))
 }
 
-fn execute(arguments: Arguments, output: Output) -> Result<u8, CommandError> {
-    let config = arguments.config.clone();
-    match arguments.into_command()? {
-        Command::Run(flags) => return daemon::run(&config, &flags),
-        Command::Check(flags) => check::run(&config, &flags, output)?,
-        Command::Call(call) => client::call(&config, &call, output)?,
-        Command::Functions(target) => client::functions(&config, &target, output)?,
-        Command::Plugins { command } => admin::plugins(&config, &command, output)?,
-        Command::Reload { allow_breaking } => admin::reload(&config, allow_breaking, output)?,
-        Command::Peers => admin::peers(&config, output)?,
-        Command::Ready => admin::ready(&config, output)?,
-        Command::Explain { function } => return admin::explain(&config, &function, output),
-        Command::Inspect { plugin } => inspect::run(&config, &plugin, output)?,
+fn execute(command: Command, config: &Path, output: Output) -> Result<u8, CommandError> {
+    match command {
+        Command::Run(flags) => return daemon::run(config, &flags),
+        Command::Check(flags) => check::run(config, &flags, output)?,
+        Command::Call(call) => client::call(config, &call, output)?,
+        Command::Functions(target) => client::functions(config, &target, output)?,
+        Command::Plugins { command } => admin::plugins(config, &command, output)?,
+        Command::Reload { allow_breaking } => admin::reload(config, allow_breaking, output)?,
+        Command::Peers => admin::peers(config, output)?,
+        Command::Ready => admin::ready(config, output)?,
+        Command::Explain { function } => return admin::explain(config, &function, output),
+        Command::Inspect { plugin } => inspect::run(config, &plugin, output)?,
         Command::Keygen { id: Some(file), .. } => keygen::show_id(&file, output)?,
         Command::Keygen { out, .. } => keygen::run(out.as_deref(), output)?,
         Command::Completions { shell } => {

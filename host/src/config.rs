@@ -20,17 +20,16 @@ mod load;
 mod read;
 mod report;
 mod restart;
-#[cfg(test)]
-mod testing;
 mod values;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use crate::api::REMOTE_PATH;
 use crate::base::HostId;
+use values::{PluginSettings, SecretSource};
 
 pub use access::{Access, Closed, SealedCalls};
 pub use check::why_distrusted;
@@ -42,8 +41,7 @@ pub use values::{
     AdminTcp, AllowedAddresses, AuthRules, CallLimits, Callers, ConfiguredCaller, ConfiguredPeer, Discover,
     Fallback, FrameCompression, FunctionLimit, InvalidPath, InvalidPeerUrl, Keyword, LocalEndpoints,
     LogFormat, LogLevel, MinisignKeyId, Networks, OutboundProxies, OutboundProxy, PUBLIC_KEY, PathPattern,
-    PathPatterns, PeerTls, PeerUrl, PluginSettings, PresentedKey, Secret, SecretSource, ServerTls, Trust,
-    TrustedKey, Unmap,
+    PathPatterns, PeerTls, PeerUrl, PresentedKey, Secret, ServerTls, Trust, TrustedKey, Unmap,
 };
 
 /// The whole configuration of one host, checked.
@@ -96,8 +94,8 @@ impl Config {
     /// of plugins' signatures.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let files = self.secrets().filter_map(|(_, secret)| match secret.source() {
-            SecretSource::File(path) => Some(path.clone()),
+        let files = self.secrets().filter_map(|(_, secret)| match &secret.source {
+            SecretSource::File { path, .. } => Some(path.clone()),
             _ => None,
         });
         let of_tls = self.server_tls.iter().flat_map(ServerTls::files);
@@ -150,12 +148,6 @@ impl Config {
         peer.key.as_ref().or_else(|| self.sealing_secrets().first())
     }
 
-    /// Returns the config file, absolute and without links, if the system can resolve it.
-    #[must_use]
-    pub fn absolute_file(&self) -> PathBuf {
-        absolute_file(&self.file)
-    }
-
     /// Returns the id of the host if the config has one: otherwise each start has another.
     #[must_use]
     pub fn configured_host_id(&self) -> Option<&str> {
@@ -172,14 +164,44 @@ impl Config {
     /// Returns the table `[plugins.NAME]` as JSON; an empty object if there is none.
     #[must_use]
     pub fn plugin_settings(&self, plugin: &str) -> Value {
-        let settings = self.plugin_settings.get(plugin).map(|settings| settings.table.clone());
-        settings.unwrap_or_else(|| Value::Object(Map::new()))
+        self.plugin_settings.get(plugin).map_or_else(|| json!({}), |settings| settings.table.clone())
     }
 
     /// Returns the origins of the values of that table, as `config_origins` of the ABI has them.
     #[must_use]
     pub fn plugin_origins(&self, plugin: &str) -> Value {
-        let settings = self.plugin_settings.get(plugin).map(|settings| settings.origins.clone());
-        settings.unwrap_or_else(|| Value::Array(Vec::new()))
+        self.plugin_settings.get(plugin).map_or_else(|| json!([]), |settings| settings.origins.clone())
+    }
+}
+
+/// Helpers of the tests of this module.
+#[cfg(test)]
+mod testing {
+    use std::path::Path;
+
+    use super::{Config, ConfigError, Environment, Overrides};
+
+    /// Loads a text as `config.toml`.
+    pub(super) fn load(
+        text: &str,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Config, ConfigError> {
+        Config::from_text(text, Path::new("config.toml"), environment, overrides)
+    }
+
+    /// Loads a text that is right, without variables and flags.
+    pub(super) fn config(text: &str) -> Config {
+        load(text, &Environment::default(), &Overrides::default()).unwrap()
+    }
+
+    /// Returns the problems of a text.
+    pub(super) fn problems(text: &str) -> String {
+        problems_of(text, &Environment::default(), &Overrides::default())
+    }
+
+    /// As [`problems`], with variables and flags.
+    pub(super) fn problems_of(text: &str, environment: &Environment, overrides: &Overrides) -> String {
+        load(text, environment, overrides).err().map(|error| error.to_string()).unwrap_or_default()
     }
 }

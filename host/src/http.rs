@@ -1,34 +1,27 @@
 //! The public listener: sealed calls of peers, plain calls of other clients, the catalogue, health.
 //! And the admin API, on listeners of its own.
 //!
-//! The modules stand in the order of the way up from a limit to a listener: each uses only those above it in this list.
+//! Each module uses only those before it, from a limit up to a listener: `limits`, `response` and `tls`, `request`,
+//! `policy`, `documents`, `service`, `routes`, `accept` and `listener`, `admin`.
 //!
 //! Layer: above `router`. It alone knows HTTP statuses; it must never look into a frame, nor decide where a call runs.
 
+mod accept;
+pub mod admin;
+mod documents;
 mod limits;
-
+mod listener;
+mod policy;
+mod request;
 mod response;
+mod routes;
+mod service;
 mod tls;
 
-mod request;
-
-mod policy;
-
-mod documents;
-
-mod service;
-
-mod routes;
-
-mod accept;
-mod listener;
-
-pub mod admin;
-
 pub use documents::Documents;
-pub use limits::{Admission, BodyMemory, CountedConnection, Limit, Meters};
-pub use listener::{ListenerConfig, Server, Workers};
-pub use policy::{Policy, RequestLimits, Sealing};
+pub use limits::{BodyMemory, Limit, Meters};
+pub use listener::{Server, Workers};
+pub use policy::{Policy, Sealing};
 pub use request::ConnectionInfo;
 pub use response::{Problem, transcode};
 pub use service::{ConfigFiles, Ending, InForce, Service};

@@ -17,7 +17,7 @@ use framex_host::config::{Config, Environment, Fallback, Overrides};
 use framex_host::functions::{Handler, Table};
 use framex_host::http::admin::{Admin, HostRefusal, ReloadHost, serve_stream};
 use framex_host::http::{
-    Admission, BodyMemory, ConfigFiles, Documents, Ending, InForce, Policy, RequestLimits, Sealing, Service,
+    BodyMemory, ConfigFiles, Documents, Ending, InForce, Policy, Sealing, Service,
 };
 use framex_host::plugins::{Plugins, Services};
 use framex_host::router::{PeerSet, Router, Routes};
@@ -53,14 +53,9 @@ fn service(config: &Config, router: &Arc<Router>, plugins: &Arc<Plugins>) -> Arc
             require_receiver: false,
             compression: Compression::Never,
         },
-        admission: Arc::new(Admission::new(1, 1)),
-        limits: RequestLimits {
-            body_bytes_max: bytes_max,
-            answer_bytes_max: bytes_max,
-            body_timeout: second,
-            call_timeout: second,
-            wire: wire::Limits::of_size(bytes_max),
-        },
+        admission: Arc::default(),
+        server: config.server.clone(),
+        frames: wire::Limits::of_size(bytes_max),
     };
     Arc::new(Service {
         router: Arc::clone(router),

@@ -54,21 +54,21 @@ impl<'a> AdminPath<'a> {
     /// Parses the path of a request; `None` if the admin API has no such path.
     #[must_use]
     pub fn parse(path: &'a str) -> Option<Self> {
-        let mut parts = path.strip_prefix(PREFIX)?.split('/');
-        let found = match (parts.next()?, parts.next(), parts.next()) {
-            ("host", None, None) => Self::Host,
-            ("reload", None, None) => Self::Reload,
-            ("plugins", None, None) => Self::Plugins,
-            ("plugins", Some(name), None) => Self::Plugin(name),
-            ("plugins", Some(name), Some(action)) => {
+        let parts: Vec<&str> = path.strip_prefix(PREFIX)?.splitn(4, '/').collect();
+        let found = match parts[..] {
+            ["host"] => Self::Host,
+            ["reload"] => Self::Reload,
+            ["plugins"] => Self::Plugins,
+            ["plugins", name] => Self::Plugin(name),
+            ["plugins", name, action] => {
                 Self::Change(name, PluginChange::ALL.into_iter().find(|known| known.as_str() == action)?)
             }
-            ("functions", None, None) => Self::Functions,
-            ("peers", None, None) => Self::Peers,
-            ("explain", Some(name), None) => Self::Explain(name),
+            ["functions"] => Self::Functions,
+            ["peers"] => Self::Peers,
+            ["explain", name] => Self::Explain(name),
             _ => return None,
         };
-        parts.next().is_none().then_some(found)
+        Some(found)
     }
 }
 

@@ -14,9 +14,9 @@ use wire_options::{answer_limits, compression, request_limits};
 
 use super::AppError;
 use super::keys::Keys;
-use crate::base::{Identity, Tasks};
+use crate::base::{Identity, Limiter, Tasks};
 use crate::config::{self, Config, PeerUrl};
-use crate::http::{Admission, Policy, RequestLimits, Sealing};
+use crate::http::{Policy, Sealing};
 use crate::peers::{Client, Discovered};
 use crate::router::{OutcomeBounds, PeerSet, Routes};
 use crate::wire::KeyRing;
@@ -36,7 +36,8 @@ pub(super) struct ActiveConfig {
 pub(super) struct Carryover {
     /// This process, as peers know it.
     pub(super) identity: Arc<Identity>,
-    pub(super) admission: Arc<Admission>,
+    /// The limit of calls from outside, which `parts.rs` sets.
+    pub(super) admission: Arc<Limiter>,
     /// Own the connections to peers.
     pub(super) client_tasks: Tasks,
     /// Receives the results of discovery.
@@ -159,13 +160,8 @@ impl ActiveConfig {
                 compression: compression(&self.config, false),
             },
             admission: Arc::clone(&self.carryover.admission),
-            limits: RequestLimits {
-                body_bytes_max: self.config.server.body_bytes_max,
-                answer_bytes_max: self.config.server.answer_bytes_max,
-                body_timeout: self.config.server.body_timeout,
-                call_timeout: self.config.server.call_timeout,
-                wire: request_limits(&self.config),
-            },
+            server: self.config.server.clone(),
+            frames: request_limits(&self.config),
         })
     }
 }

@@ -14,9 +14,9 @@ use super::shutdown::Shutdown;
 use super::signals::Signals;
 use super::{AppError, Reread, Sockets, StateDir, clock, file_watcher, startup, supervisor};
 use crate::base::Tasks;
-use crate::config::Config;
+use crate::config::{Config, absolute_file};
 use crate::http::admin::{self, Admin};
-use crate::http::{ListenerConfig, Server, Tls, Workers};
+use crate::http::{Server, Workers};
 use crate::plugins::{Asker, Watchdog};
 
 /// The end of a run.
@@ -95,8 +95,8 @@ impl Daemon {
         let on_workers = OnWorkers { workers: &workers, tasks: &tasks };
         on_workers.spawn(clock::keep(Arc::clone(&lock), Arc::clone(reloader.service()), tasks.clone()));
         let to_workers = Workers { runtime: workers.clone(), all_held: watchdog.all_held() };
-        let server =
-            Server::new(Arc::clone(reloader.service()), tasks.clone(), listening(&config, tls), to_workers);
+        let service = Arc::clone(reloader.service());
+        let server = Server::new(service, tasks.clone(), &config.server, tls, to_workers);
         tasks.spawn(server.serve(TcpListener::from_std(public.into_std()?)?));
         let api = admin_api(&reloader, &config, &workers);
         let changes = api.changes.clone();
@@ -147,26 +147,12 @@ impl OnWorkers<'_> {
     }
 }
 
-fn listening(config: &Config, tls: Option<Tls>) -> ListenerConfig {
-    let server = &config.server;
-    ListenerConfig {
-        tls,
-        connections_max: server.connections_max,
-        connections_per_address_max: server.connections_per_address_max,
-        proxies: server.proxies.clone(),
-        header_bytes_max: server.header_bytes_max,
-        header_timeout: server.header_timeout,
-        idle_timeout: server.idle_timeout,
-        write_timeout: server.write_timeout,
-    }
-}
-
 fn admin_api(reloader: &Arc<Reloader>, config: &Config, workers: &Handle) -> Admin {
     Admin {
         service: Arc::clone(reloader.service()),
         host: Arc::<Reloader>::clone(reloader),
         workers: workers.clone(),
-        config_file: config.absolute_file().into(),
+        config_file: absolute_file(&config.file).into(),
         changes: Tasks::default(),
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::active::ActiveConfig;
 use super::watched_paths::WatchedPaths;
+use crate::base::ConcurrencyLimit;
 use crate::http::admin::AdminToken;
 use crate::http::{Policy, Service, Tls};
 
@@ -28,7 +29,8 @@ impl Parts {
         router.outcomes().set_bounds(next.repeats());
         router.set_answer_bytes_max(config.server.answer_bytes_max);
         router.table().set_limits(config.limits.clone(), config.server.in_flight_per_function_max);
-        policy.admission.set(config.server.in_flight_max, config.server.queue_max);
+        let (in_flight_max, queue_max) = (config.server.in_flight_max, config.server.queue_max);
+        policy.admission.set(Some(ConcurrencyLimit { in_flight_max, queue_max }));
         self.service.policy.store(policy);
         plugins.services().set_call_timeout(config.server.call_timeout);
         plugins.services().set_layer_percent(config.server.layer_percent);

@@ -16,7 +16,7 @@ use super::{AppError, Reread, StateDir, clock, predecessors};
 use crate::base::{FunctionName, Identity, InstanceId, Tasks};
 use crate::config::Config;
 use crate::functions::{Handler, Table};
-use crate::http::{Admission, BodyMemory, ConfigFiles, Documents, Ending, InForce, Service, admin};
+use crate::http::{BodyMemory, ConfigFiles, Documents, Ending, InForce, Service, admin};
 use crate::plugins::{Failed, LoadReport, Plugins};
 use crate::router::{Router, Target};
 use crate::wire::ReplayGuard;
@@ -36,7 +36,7 @@ pub(super) async fn build(
     let (discovered, findings) = mpsc::channel(FINDINGS);
     let carryover = Carryover {
         identity: Arc::new(identity(&config, state_dir)),
-        admission: Arc::new(Admission::new(config.server.in_flight_max, config.server.queue_max)),
+        admission: Arc::default(),
         client_tasks: Tasks::default(),
         discovered,
     };

@@ -24,7 +24,7 @@ mod acquire;
 const UNLIMITED: usize = usize::MAX;
 
 /// The number of calls that run at once, and the number of further ones that wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct ConcurrencyLimit {
     /// Most that run at once.
     pub in_flight_max: usize,

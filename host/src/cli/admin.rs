@@ -1,7 +1,6 @@
 //! `framex-host plugins`, `peers`, `explain`, `reload`: talking to this machine's host over its admin socket.
 
 mod peers;
-mod place;
 mod requests;
 mod show;
 mod socket;
@@ -9,8 +8,8 @@ mod socket;
 use std::path::Path;
 
 use framex_host::api::{
-    AdminPath, ChangeView, ExplainView, LoadOptions, PluginChange, PluginsView, ReadyView, ReloadOptions,
-    ReloadView, RollbackOptions, StepView, UnloadOptions,
+    AdminPath, ChangeView, ExplainView, LoadOptions, PluginChange, PluginView, PluginsView, ReadyView,
+    ReloadOptions, ReloadView, RollbackOptions, StepView, UnloadOptions,
 };
 use framex_host::base::FunctionName;
 use serde::Serialize;
@@ -21,7 +20,7 @@ use show::or_dash;
 
 use super::arguments::PluginsCommand;
 use super::command_error::CommandError;
-use super::output::{Output, table, view};
+use super::output::{Column, Output, table_of, view};
 
 pub(crate) fn plugins(config: &Path, command: &PluginsCommand, output: Output) -> Result<(), CommandError> {
     match command {
@@ -119,35 +118,20 @@ pub(crate) fn explain(config: &Path, function: &str, output: Output) -> Result<u
 }
 
 fn list_text(PluginsView { plugins, failed_plugins }: PluginsView) -> String {
-    let heads = [
-        "PLUGIN",
-        "VERSION",
-        "STATE",
-        "GENERATION",
-        "SHA256",
-        "SINCE",
-        "IN FLIGHT",
-        "FUNCTIONS",
-        "STILL MAPPED",
-        "FILE",
-        "DIFFERS FROM FILE",
+    let columns: [Column<PluginView>; 11] = [
+        ("PLUGIN", |plugin| plugin.name.clone()),
+        ("VERSION", |plugin| plugin.version.clone()),
+        ("STATE", |plugin| plugin.state.clone()),
+        ("GENERATION", |plugin| plugin.generation.to_string()),
+        ("SHA256", |plugin| plugin.sha256.chars().take(8).collect()),
+        ("SINCE", |plugin| plugin.published_at.clone()),
+        ("IN FLIGHT", |plugin| plugin.in_flight.to_string()),
+        ("FUNCTIONS", |plugin| plugin.functions.len().to_string()),
+        ("STILL MAPPED", |plugin| plugin.zombies.len().to_string()),
+        ("FILE", |plugin| plugin.file.clone()),
+        ("DIFFERS FROM FILE", |plugin| or_dash(plugin.differs_from_file.as_ref().map(|_| "yes"))),
     ];
-    let rows = plugins.iter().map(|plugin| {
-        vec![
-            plugin.name.clone(),
-            plugin.version.clone(),
-            plugin.state.clone(),
-            plugin.generation.to_string(),
-            plugin.sha256.chars().take(8).collect(),
-            plugin.published_at.clone(),
-            plugin.in_flight.to_string(),
-            plugin.functions.len().to_string(),
-            plugin.zombies.len().to_string(),
-            plugin.file.clone(),
-            or_dash(plugin.differs_from_file.as_ref().map(|_| "yes")),
-        ]
-    });
-    let mut lines = vec![table(&heads, rows)];
+    let mut lines = vec![table_of(&columns, &plugins)];
     let since = |since: Option<&String>| since.map(|since| format!(" since {since}")).unwrap_or_default();
     for plugin in &plugins {
         if let Some(difference) = &plugin.differs_from_file {

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use framex_host::config::{Keyword, LogFormat, LogLevel};
+use clap::{Args, Parser, Subcommand};
+use framex_host::config::{Keyword, LogFormat, LogLevel, Overrides};
 
 use super::command_error::CommandError;
+use super::output::Output;
 
 /// Runs functions of plugin libraries, on this host or on another.
 #[derive(Debug, Parser)]
@@ -18,7 +19,7 @@ pub(crate) struct Arguments {
 
     /// Output format.
     #[arg(short, long, global = true, default_value = "text", env = "FRAMEX_OUTPUT")]
-    pub(crate) output: Format,
+    pub(crate) output: Output,
 
     #[command(flatten)]
     pub(crate) run: RunFlags,
@@ -28,15 +29,6 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Returns true if the limit of core dumps is to be left as it is.
-    pub(crate) fn leaves_core_dumps(&self) -> bool {
-        let of_command = match &self.command {
-            Some(Command::Run(flags) | Command::Check(flags)) => flags.core_dumps,
-            _ => false,
-        };
-        self.run.core_dumps || of_command
-    }
-
     /// The command, with the flags of the daemon that were written before it.
     ///
     /// # Errors
@@ -46,23 +38,12 @@ impl Arguments {
             None => Ok(Command::Run(self.run)),
             Some(Command::Run(flags)) => Ok(Command::Run(flags.or(self.run))),
             Some(Command::Check(flags)) => Ok(Command::Check(flags.or(self.run))),
-            Some(other) => match self.run.given().first() {
+            Some(other) => match self.run.first_given() {
                 None => Ok(other),
                 Some(flag) => Err(CommandError::usage(format!("{flag} is for `run` and `check` alone"))),
             },
         }
     }
-}
-
-/// Output formats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
-    Text,
-    /// The same, with all columns of tables that have more than fit.
-    Wide,
-    /// For scripts.
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,6 +97,13 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Returns true if the limit of core dumps is to be left as it is.
+    pub(crate) fn leaves_core_dumps(&self) -> bool {
+        matches!(self, Self::Run(flags) | Self::Check(flags) if flags.core_dumps)
+    }
+}
+
 /// Flags of the daemon; they win over the config file and FRAMEX_ variables.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RunFlags {
@@ -157,17 +145,27 @@ impl RunFlags {
         }
     }
 
-    /// Returns the flags that were given, as they are written.
-    fn given(&self) -> Vec<&'static str> {
+    /// Returns the flags that were given and set keys of the config, each with its key and value.
+    fn keys(&self) -> impl Iterator<Item = (&'static str, &'static str, String)> {
         let flags = [
-            ("--host", self.host.is_some()),
-            ("--port", self.port.is_some()),
-            ("--plugin-dir", self.plugin_dir.is_some()),
-            ("--log-level", self.log_level.is_some()),
-            ("--log-format", self.log_format.is_some()),
-            ("--core-dumps", self.core_dumps),
+            ("--host", "server.host", self.host.clone()),
+            ("--port", "server.port", self.port.map(|port| port.to_string())),
+            ("--plugin-dir", "plugin_dir", self.plugin_dir.clone()),
+            ("--log-level", "log.level", self.log_level.clone()),
+            ("--log-format", "log.format", self.log_format.clone()),
         ];
-        flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+        flags.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value?)))
+    }
+
+    /// Returns the flags as overrides of the config.
+    pub(crate) fn overrides(&self) -> Overrides {
+        self.keys()
+            .fold(Overrides::default(), |overrides, (flag, key, value)| overrides.with(flag, key, value))
+    }
+
+    /// Returns a flag that was given, as it is written.
+    fn first_given(&self) -> Option<&'static str> {
+        self.keys().map(|(flag, ..)| flag).next().or(self.core_dumps.then_some("--core-dumps"))
     }
 }
 

@@ -1,20 +1,20 @@
 //! `framex-host check`: the config, and every plugin started once and stopped, without serving.
 
-mod keys;
-
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framex_host::api::{FUNCTIONS_PATH, OPENAPI_PATH, PluginView};
+use framex_host::api::{FUNCTIONS_PATH, OPENAPI_PATH, PluginView, REMOTE_PATH};
 use framex_host::app::{AppError, start_plugins};
-use framex_host::base::{Identity, one_line};
-use framex_host::config::{Config, Known, SealedCalls};
+use framex_host::base::{FunctionName, Identity, one_line};
+use framex_host::config::{Config, ConfiguredCaller, Known, SealedCalls, Secret};
 use framex_host::files::PrivateDir;
 use framex_host::functions::{Handler, Table};
 use framex_host::plugins::{Failed, LoadReport};
 use framex_host::router::{Router, Routes};
+use framex_host::wire::{KeyError, KeySet, key_id_text};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::arguments::RunFlags;
@@ -23,8 +23,7 @@ use super::daemon;
 use super::output::{Output, keep_from_plugins, table};
 
 pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(), CommandError> {
-    let config =
-        Config::load(config, &daemon::overrides(flags)).map_err(|error| CommandError::config(&error))?;
+    let config = Config::load(config, &flags.overrides())?;
     if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(&config.admin_socket) {
         let path = config.admin_socket.display();
         let text = format!("`admin.socket` {path} cannot be listened on: {error}; set it to a shorter path");
@@ -38,7 +37,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
         CommandError::new(format!("the standard output cannot be kept from plugins: {error}"))
     })?;
     let keys =
-        keys::list(&config).map_err(|error| CommandError::usage(format!("a key cannot be used: {error}")))?;
+        list_keys(&config).map_err(|error| CommandError::usage(format!("a key cannot be used: {error}")))?;
     let (report, statuses) = daemon::runtime()?.block_on(start_and_stop(&config))?;
     let known = Known {
         plugins: statuses.iter().map(|status| status.name.clone()).collect(),
@@ -59,7 +58,7 @@ pub(crate) fn run(config: &Path, flags: &RunFlags, output: Output) -> Result<(),
         "ok": failed.is_empty(),
         "config": config.dump(),
         "access": access_json(&config),
-        "keys": keys::to_json(&keys),
+        "keys": keys,
         "warnings": warnings,
         "plugins": statuses.iter().map(plugin_json).collect::<Vec<_>>(),
         "failed_plugins": failed,
@@ -105,7 +104,7 @@ async fn start_and_stop(config: &Config) -> Result<(LoadReport, Vec<PluginView>)
 
 fn access_json(config: &Config) -> Value {
     let access = &config.access();
-    let sealed = match access.sealed() {
+    let sealed = match access.sealed {
         SealedCalls::WithKey => "key",
         SealedCalls::Keyless => "open",
         SealedCalls::Closed(_) => "closed",
@@ -116,7 +115,7 @@ fn access_json(config: &Config) -> Value {
         "sealed_calls": sealed,
         "catalogue": plain(access.needs_key(FUNCTIONS_PATH)),
         "openapi": plain(access.needs_key(OPENAPI_PATH)),
-        "names": access.names(),
+        "names": access.names,
         "only_from_this_machine": config.server.host.is_loopback(),
     })
 }
@@ -126,7 +125,7 @@ fn access_text(config: &Config) -> String {
     let access = &config.access();
     let plain =
         if access.needs_key_to_call() { "need a key" } else { "need no key where no rule asks for one" };
-    let sealed = match access.sealed() {
+    let sealed = match access.sealed {
         SealedCalls::WithKey => "need a key",
         SealedCalls::Keyless => "are taken from this machine without a key",
         SealedCalls::Closed(_) => "are refused",
@@ -146,23 +145,21 @@ fn plugin_json(status: &PluginView) -> Value {
     json!({ "name": name, "version": version, "file": file, "sha256": sha256, "functions": functions })
 }
 
-fn text(config: &Config, statuses: &[PluginView], keys: &[keys::ListedKey]) -> String {
+fn text(config: &Config, statuses: &[PluginView], keys: &[ListedKey]) -> String {
     let mut rows = Vec::new();
+    let row = |plugin: &str, version: &str, function: &FunctionName| {
+        let runs = match config.proxy.urls_of(function) {
+            [] => "local".to_owned(),
+            urls => urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        vec![plugin.to_owned(), version.to_owned(), function.to_string(), runs]
+    };
     for status in statuses {
-        for function in &status.functions {
-            let runs = match config.proxy.urls_of(function) {
-                [] => "local".to_owned(),
-                urls => urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            };
-            rows.push(vec![status.name.clone(), status.version.clone(), function.to_string(), runs]);
-        }
+        rows.extend(status.functions.iter().map(|function| row(&status.name, &status.version, function)));
     }
-    for (function, urls) in &config.proxy.functions {
-        if !statuses.iter().any(|status| status.functions.contains(function)) {
-            let runs = urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            rows.push(vec!["-".to_owned(), "-".to_owned(), function.to_string(), runs]);
-        }
-    }
+    let is_here = |function: &FunctionName| statuses.iter().any(|status| status.functions.contains(function));
+    let elsewhere = config.proxy.functions.keys().filter(|function| !is_here(function));
+    rows.extend(elsewhere.map(|function| row("-", "-", function)));
     let peers = config.proxy.peers.iter().map(|peer| {
         let bound = match (&peer.host_id, peer.bind) {
             (Some(host_id), _) => format!("host {host_id}"),
@@ -179,10 +176,47 @@ fn text(config: &Config, statuses: &[PluginView], keys: &[keys::ListedKey]) -> S
     format!(
         "{}{peers}{}\n\n{} is good: {} would listen on {}, where {}",
         table(&["PLUGIN", "VERSION", "FUNCTION", "RUNS"], rows),
-        keys::text(keys),
+        keys_text(keys),
         config.file.display(),
         config.configured_host_id().map_or_else(|| "the host".to_owned(), |id| format!("host {id}")),
         config.server.listen(),
         access_text(config)
     )
+}
+
+/// A key that seals or opens frames, by whose id the operators of two hosts can compare what each of them has.
+#[derive(Serialize)]
+struct ListedKey {
+    /// The path, peer or caller that it is for.
+    of: String,
+    #[serde(rename = "use")]
+    usage: &'static str,
+    id: String,
+}
+
+/// Derives the id of each key; a passphrase takes some tens of milliseconds.
+fn list_keys(config: &Config) -> Result<Vec<ListedKey>, KeyError> {
+    let listed = |of: String, usage, secret: &Secret| {
+        let id = key_id_text(KeySet::derive(secret.expose())?.id());
+        Ok(ListedKey { of, usage, id })
+    };
+    let seals = |place: usize| if place == 0 { "seals and opens" } else { "opens" };
+    let rule = config.sealing_secrets().iter().enumerate();
+    let rule = rule.map(|(place, secret)| listed(REMOTE_PATH.to_owned(), seals(place), secret));
+    let peers = config.proxy.peers.iter().filter_map(|peer| Some((peer, peer.key.as_ref()?)));
+    let peers = peers.map(|(peer, secret)| listed(peer.url.to_string(), "seals", secret));
+    let callers = config.callers.iter().flat_map(|ConfiguredCaller { caller, keys, .. }| {
+        keys.iter().map(move |key| listed(format!("caller {}", caller.name), "opens", key))
+    });
+    rule.chain(peers).chain(callers).collect()
+}
+
+/// A table; nothing where there are no keys.
+fn keys_text(keys: &[ListedKey]) -> String {
+    if keys.is_empty() {
+        return String::new();
+    }
+    let rows =
+        keys.iter().map(|ListedKey { of, usage, id }| vec![of.clone(), (*usage).to_owned(), id.clone()]);
+    format!("\n\n{}", table(&["KEY OF", "USE", "KEY ID"], rows))
 }

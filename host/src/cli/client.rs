@@ -115,7 +115,7 @@ fn request(
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body =
             body.map_err(|error| CommandError::new(format!("the answer of {url} broke off: {error}")))?;
-        Ok((head, body.to_bytes()))
+        Ok::<_, CommandError>((head, body.to_bytes()))
     };
     let patience = deadline.map_or(TIMEOUT, |deadline| deadline.saturating_add(GRACE));
     let answered = daemon::runtime()?.block_on(async { tokio::time::timeout(patience, sent).await });
@@ -138,8 +138,7 @@ fn url(config: &Path, target: &HostFlags) -> Result<PeerUrl, CommandError> {
         return PeerUrl::new(url).map_err(|error| CommandError::usage(format!("--url: {error}")));
     }
     let listen = if config.exists() {
-        let host = Config::local_endpoints(config, &Environment::of_process())
-            .map_err(|error| CommandError::config(&error))?;
+        let host = Config::local_endpoints(config, &Environment::of_process())?;
         if host.tls {
             // Its certificate is for a name, which the config does not say.
             return Err(CommandError::usage(format!(
@@ -165,17 +164,12 @@ fn connector(url: &PeerUrl, ca: Option<&Path>) -> Result<Connector, CommandError
     if let Some(ca) = ca {
         flags = flags.with("--ca", "plugins.proxy.tls.ca", format!("{:?}", ca.display().to_string()));
     }
-    let config = Config::from_text("", Path::new("command line"), &Environment::default(), &flags);
-    config.map(|config| Connector::new(&config.proxy)).map_err(|error| CommandError::config(&error))
+    let config = Config::from_text("", Path::new("command line"), &Environment::default(), &flags)?;
+    Ok(Connector::new(&config.proxy))
 }
 
 fn unreachable(url: &PeerUrl, error: &dyn std::error::Error) -> CommandError {
-    let mut cause = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        cause = error.to_string();
-        next = error.source();
-    }
+    let cause = std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error);
     CommandError::new(format!("{url} cannot be reached: {cause}; is the host running, and --url right?"))
 }
 

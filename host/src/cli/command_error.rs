@@ -1,5 +1,7 @@
 //! The failure of a command, for people and for scripts.
 
+use std::fmt::Display;
+
 use framex_host::base::one_line;
 use framex_host::config::ConfigError;
 
@@ -16,8 +18,8 @@ pub(crate) struct CommandError {
 
 impl CommandError {
     /// The command could not do what was asked. The message becomes one line.
-    pub(crate) fn new(message: impl AsRef<str>) -> Self {
-        Self { code: 1, message: one_line(message.as_ref()).into_owned(), json: None }
+    pub(crate) fn new(message: impl Display) -> Self {
+        Self { code: 1, message: one_line(&message.to_string()).into_owned(), json: None }
     }
 
     /// The command could not do what was asked, for several reasons, each of which becomes a line.
@@ -27,18 +29,20 @@ impl CommandError {
     }
 
     /// Bad usage. The message becomes one line.
-    pub(crate) fn usage(message: impl AsRef<str>) -> Self {
+    pub(crate) fn usage(message: impl Display) -> Self {
         Self { code: 2, ..Self::new(message) }
-    }
-
-    /// The config is wrong, perhaps in several lines, in none of which more is repeated of it than fits into one.
-    pub(crate) fn config(error: &ConfigError) -> Self {
-        Self { message: error.to_string(), ..Self::usage("") }
     }
 
     /// Adds what scripts get to read.
     pub(crate) fn with_json(mut self, json: serde_json::Value) -> Self {
         self.json = Some(json);
         self
+    }
+}
+
+impl From<ConfigError> for CommandError {
+    /// The config is wrong, perhaps in several lines, in none of which more is repeated of it than fits into one.
+    fn from(error: ConfigError) -> Self {
+        Self { message: error.to_string(), ..Self::usage("") }
     }
 }

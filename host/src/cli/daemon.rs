@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use framex_host::app::{AppError, Daemon, Exit, Sockets, exit_code_of};
-use framex_host::config::{Config, Overrides};
+use framex_host::config::Config;
 
 use super::arguments::RunFlags;
 use super::command_error::CommandError;
@@ -16,8 +16,8 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, CommandError> {
     // Before there are threads: it takes variables out of the environment.
     let sockets = Sockets::of_process().map_err(|error| not_started(&error))?;
-    let overrides = overrides(flags);
-    let config = Config::load(file, &overrides).map_err(|error| CommandError::config(&error))?;
+    let overrides = flags.overrides();
+    let config = Config::load(file, &overrides)?;
     let reread = {
         let file = file.to_owned();
         move || Config::reload(&file, &overrides)
@@ -32,7 +32,7 @@ pub(crate) fn run(file: &Path, flags: &RunFlags) -> Result<u8, CommandError> {
     let started = runtime.block_on(Daemon::start(config, Box::new(reread), sockets));
     let ended = started
         .map_err(|error| not_started(&error))
-        .and_then(|daemon| own.block_on(daemon.run()).map_err(|error| CommandError::new(error.to_string())));
+        .and_then(|daemon| own.block_on(daemon.run()).map_err(CommandError::new));
     own.shutdown_background();
     let code = match ended? {
         Exit::Drained => {
@@ -74,25 +74,5 @@ pub(crate) fn not_started(error: &AppError) -> CommandError {
         AppError::Stopped(signal) => CommandError { code: exit_code_of(*signal), ..CommandError::new(text) },
         error if error.is_config() => CommandError::usage(text),
         _ => CommandError::new(text),
-    }
-}
-
-/// Returns the flags as overrides of the config.
-pub(crate) fn overrides(flags: &RunFlags) -> Overrides {
-    let mut overrides = Overrides::default();
-    let texts = [
-        ("--host", "server.host", &flags.host),
-        ("--plugin-dir", "plugin_dir", &flags.plugin_dir),
-        ("--log-level", "log.level", &flags.log_level),
-        ("--log-format", "log.format", &flags.log_format),
-    ];
-    for (flag, key, value) in texts {
-        if let Some(value) = value {
-            overrides = overrides.with(flag, key, value);
-        }
-    }
-    match flags.port {
-        Some(port) => overrides.with("--port", "server.port", port),
-        None => overrides,
     }
 }

@@ -16,47 +16,30 @@ pub(crate) fn run(config: &Path, plugin: &Path, output: Output) -> Result<(), Co
     let folder = tempfile::Builder::new().prefix("framex-inspect-").tempdir();
     let folder =
         folder.map_err(|error| CommandError::new(format!("{}: {error}", std::env::temp_dir().display())))?;
-    let stager = Stager::new(PrivatePath::new(folder.path()), BTreeMap::new());
-    let stager = stager.map_err(|fault| CommandError::new(fault.to_string()))?;
-    let rules = Rules::read(config);
-    let inspected = inspect(plugin, &stager, &rules.trust);
-    let inspected = inspected.map_err(|error| CommandError::new(error.to_string()))?;
-    output.show(&as_json(plugin, &inspected, &rules), || as_text(&inspected, &rules))
+    let stager = Stager::new(PrivatePath::new(folder.path()), BTreeMap::new()).map_err(CommandError::new)?;
+    // Without a config that can be read, a plugin can still be looked at.
+    let (trust, missing) = match Config::trust_of(config, &Environment::of_process()) {
+        Ok(trust) => (trust, format!("{} has no [trust]", config.display())),
+        Err(error) => (Trust::default(), error.to_string().replace('\n', "; ")),
+    };
+    let inspected = inspect(plugin, &stager, &trust).map_err(CommandError::new)?;
+    let verdict: Verdict<'_> = match &inspected.trusted {
+        Some(Ok(())) => (Some(true), None),
+        Some(Err(reason)) => (Some(false), Some(reason)),
+        None => (None, Some(&missing)),
+    };
+    output.show(&as_json(plugin, &inspected, verdict), || as_text(&inspected, verdict))
 }
 
-/// The `[trust]` of the config file, if there is any.
-struct Rules {
-    trust: Trust,
-    /// The reason for which the rules are not known.
-    missing: String,
-}
-
-impl Rules {
-    /// Without a config that can be read, a plugin can still be looked at.
-    fn read(config: &Path) -> Self {
-        match Config::trust_of(config, &Environment::of_process()) {
-            Ok(trust) => Self { trust, missing: format!("{} has no [trust]", config.display()) },
-            Err(error) => Self { trust: Trust::default(), missing: error.to_string().replace('\n', "; ") },
-        }
-    }
-
-    /// Returns whether a host with these rules would load the plugin, and the reason if not.
-    fn verdict<'a>(&'a self, inspected: &'a Inspection) -> (Option<bool>, Option<&'a str>) {
-        match &inspected.trusted {
-            Some(Ok(())) => (Some(true), None),
-            Some(Err(reason)) => (Some(false), Some(reason)),
-            None => (None, Some(&self.missing)),
-        }
-    }
-}
+/// True if a host with this config would load the plugin, and the reason if it would not, or if that is not known.
+type Verdict<'a> = (Option<bool>, Option<&'a str>);
 
 fn abi(inspected: &Inspection) -> String {
     format!("{}.{}", inspected.description.abi_major, inspected.description.abi_minor)
 }
 
-fn as_json(plugin: &Path, inspected: &Inspection, rules: &Rules) -> Value {
+fn as_json(plugin: &Path, inspected: &Inspection, (trusted, trust_reason): Verdict<'_>) -> Value {
     let description = &inspected.description;
-    let (trusted, trust_reason) = rules.verdict(inspected);
     let of_signature = |info: &SignatureInfo| json!({ "key_id": info.key_id, "trusted_comment": info.trusted_comment, "verified": info.verified });
     let (signature, signature_problem) = match &inspected.signature {
         Ok(signature) => (signature.as_ref().map(of_signature), None),
@@ -70,7 +53,7 @@ fn as_json(plugin: &Path, inspected: &Inspection, rules: &Rules) -> Value {
     })
 }
 
-fn as_text(inspected: &Inspection, rules: &Rules) -> String {
+fn as_text(inspected: &Inspection, verdict: Verdict<'_>) -> String {
     let description = &inspected.description;
     let signature = match &inspected.signature {
         Ok(None) => "none".to_owned(),
@@ -81,7 +64,7 @@ fn as_text(inspected: &Inspection, rules: &Rules) -> String {
         }
         Err(problem) => format!("unusable: {problem}"),
     };
-    let trusted = match rules.verdict(inspected) {
+    let trusted = match verdict {
         (Some(true), _) => "yes".to_owned(),
         (Some(false), reason) => format!("no: {}", reason.unwrap_or_default()),
         (None, reason) => format!("not configured: {}", reason.unwrap_or_default()),

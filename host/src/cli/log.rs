@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use framex_host::base::{FunctionName, one_line, printable_json, set_log_flush};
-use framex_host::config::{Log, LogFormat, LogLevel};
+use framex_host::config::{Keyword, Log, LogFormat};
 use queue::Queue;
 pub(super) use queue::write_to;
 use tracing::level_filters::LevelFilter;
@@ -19,13 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Sets up the log, which also takes the panics of this program.
 pub(super) fn start(log: Log) {
-    let level = match log.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
+    let level = log.level.as_word().parse().unwrap_or(LevelFilter::TRACE);
     let form = match log.format {
         LogFormat::Text if io::stderr().is_terminal() => LineFormat::Coloured,
         LogFormat::Text => LineFormat::Text,
@@ -53,11 +47,8 @@ pub(super) fn start(log: Log) {
 
 /// Adds a line to what goes to the error output, after all that was logged.
 pub(super) fn say(line: &str) {
-    match Queue::of_process() {
-        Some(queue) => queue.add(format!("{line}\n").as_bytes()),
-        // Its error would have no reader: the command is the same.
-        None => _ = writeln!(io::stderr(), "{line}"),
-    }
+    // Its error would have no reader: the command is the same.
+    _ = ErrorOutput.write_all(format!("{line}\n").as_bytes());
 }
 
 /// Reports that code of a plugin ends the process: in the log, or as the error of a command.

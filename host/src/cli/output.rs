@@ -8,11 +8,11 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 
+use clap::ValueEnum;
 use framex_host::base::{one_line, printable, printable_json};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::arguments::Format;
 use super::command_error::CommandError;
 use super::log;
 
@@ -31,23 +31,21 @@ pub(crate) fn keep_from_plugins() -> io::Result<()> {
     Ok(())
 }
 
-/// The printer of results.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Output(Format);
+/// The format of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// The same, with all columns of tables that have more than fit.
+    Wide,
+    /// For scripts.
+    Json,
+}
 
 impl Output {
-    pub(crate) fn new(format: Format) -> Self {
-        Self(format)
-    }
-
     /// Returns true for formats that people read.
     pub(crate) fn is_text(self) -> bool {
-        self.0 != Format::Json
-    }
-
-    /// Returns true if tables have all their columns.
-    pub(crate) fn is_wide(self) -> bool {
-        self.0 == Format::Wide
+        self != Self::Json
     }
 
     /// Prints a result, as JSON or as `text`.
@@ -55,10 +53,7 @@ impl Output {
     /// # Errors
     /// The system's error for the standard output, unless its reader has closed it.
     pub(crate) fn show(self, json: &Value, text: impl FnOnce() -> String) -> Result<(), CommandError> {
-        match self.0 {
-            Format::Json => print(&as_line(json)),
-            Format::Text | Format::Wide => print(&line(&text())),
-        }
+        print(&if self.is_text() { line(&text()) } else { as_line(json) })
     }
 
     /// Prints what a host answered, as JSON or as `text`, which gets every string in one line: none can look like another
@@ -78,14 +73,15 @@ impl Output {
         print(&line(&text(view)))
     }
 
-    /// Prints why there is no result: to the error output, and as JSON to where a script reads.
-    pub(crate) fn failed(self, failed: &CommandError) {
-        if self.0 == Format::Json {
+    /// Prints why there is no result: to the error output, and as JSON to where a script reads. Returns the exit code.
+    pub(crate) fn failed(self, failed: &CommandError) -> u8 {
+        if !self.is_text() {
             let json = failed.json.clone().unwrap_or_else(|| serde_json::json!({ "error": failed.message }));
             // The command has failed already.
             let _unwritten = print(&as_line(&json));
         }
         self.remark(&format!("error: {}", failed.message));
+        failed.code
     }
 
     /// Prints a remark for people.
@@ -156,6 +152,15 @@ fn in_lines(json: &Value) -> Value {
         }
         other => other.clone(),
     }
+}
+
+/// A column of a table: its head, and the cell of a row.
+pub(crate) type Column<T> = (&'static str, fn(&T) -> String);
+
+/// Returns a table with a row for each item.
+pub(crate) fn table_of<T>(columns: &[Column<T>], items: &[T]) -> String {
+    let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
+    table(&heads, items.iter().map(|item| columns.iter().map(|(_, cell)| cell(item)).collect()))
 }
 
 /// Returns the rows as aligned columns below their heads.

@@ -6,11 +6,17 @@ use crate::api::{FUNCTIONS_PATH, OPENAPI_PATH};
 
 /// The access to the public listener.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Access {
-    rules: AuthRules,
-    callers: Callers,
-    sealed: SealedCalls,
-    names: Option<Vec<String>>,
+    /// The rules that protect paths.
+    pub rules: AuthRules,
+    /// The named callers.
+    pub callers: Callers,
+    /// The senders whose sealed frames are accepted.
+    pub sealed: SealedCalls,
+    /// The names, besides addresses and `localhost`, by which requests without a key may ask for this listener; `None`
+    /// allows any name.
+    pub names: Option<Vec<String>>,
 }
 
 /// The senders whose sealed frames are accepted.
@@ -36,24 +42,6 @@ pub enum Closed {
 }
 
 impl Access {
-    /// Returns the rules that protect paths.
-    #[must_use]
-    pub fn rules(&self) -> &AuthRules {
-        &self.rules
-    }
-
-    /// Returns the named callers.
-    #[must_use]
-    pub fn callers(&self) -> &Callers {
-        &self.callers
-    }
-
-    /// Returns the senders whose sealed frames are accepted.
-    #[must_use]
-    pub fn sealed(&self) -> &SealedCalls {
-        &self.sealed
-    }
-
     /// Returns true if a plain request for `path` needs a key, or a certificate of a caller.
     #[must_use]
     pub fn needs_key(&self, path: &str) -> bool {
@@ -64,13 +52,6 @@ impl Access {
     #[must_use]
     pub fn needs_key_to_call(&self) -> bool {
         self.needs_key(&format!("{FUNCTIONS_PATH}/*"))
-    }
-
-    /// Returns the names, besides addresses and `localhost`, by which requests without a key may ask for this listener;
-    /// `None` allows any name.
-    #[must_use]
-    pub fn names(&self) -> Option<&[String]> {
-        self.names.as_deref()
     }
 
     /// Returns true if functions are called or listed at `path`.
@@ -113,12 +94,6 @@ impl Config {
         }
     }
 
-    /// Returns true if [`REMOTE_PATH`](crate::api::REMOTE_PATH) answers at all.
-    #[must_use]
-    pub fn answers_peers(&self) -> bool {
-        !matches!(self.sealed_calls(), SealedCalls::Closed(_))
-    }
-
     /// On a loopback listener, a web page can ask by a name that its owner has bound to this machine. Elsewhere, names
     /// are checked if the config has some.
     fn names_of_listener(&self) -> Option<Vec<String>> {
@@ -144,7 +119,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, sealed: &SealedCalls) {
         let access = config(text).access();
-        assert_eq!(access.sealed(), sealed, "{text}");
+        assert_eq!(access.sealed, *sealed, "{text}");
         let keyless = *sealed == KEYLESS;
         let needs_key = ["demo.f", "demo.some.example_func"]
             .map(|name| access.needs_key(&format!("{FUNCTIONS_PATH}/{name}")));
@@ -193,7 +168,8 @@ mod tests {
     fn names_are_checked_on_loopback_and_where_there_are_some() {
         let check = |text: &str, expected: Option<&[&str]>| {
             let access = config(&format!("[server]\n{text}\n")).access();
-            let names = access.names().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+            let names =
+                access.names.as_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
             assert_eq!(names.as_deref(), expected, "{text}");
         };
         check("", Some(&[]));

@@ -1,4 +1,4 @@
-//! The requests for catalogues of peers: to which peers, and with which key.
+//! The requests for catalogues of peers: to which peers, with which key, and what `check` warns of.
 
 use super::{Config, ConfiguredPeer, Secret};
 use crate::api::{FUNCTIONS_PATH, OPENAPI_PATH, REMOTE_PATH};
@@ -19,21 +19,51 @@ impl Config {
         self.rule_of_catalogues().map(|(_, key)| key).filter(|key| !self.seals(key) && fits_header(key))
     }
 
-    pub(super) fn rule_of_catalogues(&self) -> Option<(&'static str, &Secret)> {
+    fn rule_of_catalogues(&self) -> Option<(&'static str, &Secret)> {
         let key_of = |path: &'static str| Some((path, self.proxy_auth.keys_of(path)?.first()?));
         key_of(FUNCTIONS_PATH).or_else(|| key_of(OPENAPI_PATH))
     }
 
     /// Returns true if calls are sealed with the key, here or by peers and callers.
-    pub(super) fn seals(&self, key: &Secret) -> bool {
+    fn seals(&self, key: &Secret) -> bool {
         let of_peers = self.proxy.peers.iter().filter_map(|peer| peer.key.as_ref());
         let mut sealing = self.sealing_secrets().iter().chain(of_peers).chain(self.callers.keys());
         sealing.any(|known| known == key)
     }
+
+    /// Warns of a key for catalogues that does not travel, or travels in clear.
+    pub(super) fn warn_of_catalogues(&self, warnings: &mut Vec<String>) {
+        let Some((path, key)) = self.rule_of_catalogues() else { return };
+        let asked: Vec<&ConfiguredPeer> =
+            self.proxy.peers.iter().filter(|peer| self.asks_for_catalogue(peer)).collect();
+        if asked.is_empty() {
+            return;
+        }
+        if self.seals(key) {
+            warnings.push(format!(
+                "peers are asked for their catalogues without a key: that of the rule for `{path}` seals calls as well, \
+                 and such a key never travels"
+            ));
+        } else if !fits_header(key) {
+            warnings.push(format!(
+                "peers are asked for their catalogues without a key: that of the rule for `{path}` has characters that a \
+                 header cannot have"
+            ));
+        } else {
+            let in_clear = asked.iter().filter(|peer| !peer.url.is_https() && !peer.is_on_this_machine());
+            warnings.extend(in_clear.map(|peer| {
+                format!(
+                    "the key of the rule for `{path}` goes to `{}` in clear, with each request for its catalogue: use \
+                     https, or forbid `{FUNCTIONS_PATH}` there",
+                    peer.url
+                )
+            }));
+        }
+    }
 }
 
 /// Returns true if the key can stand in the header `Authorization`.
-pub(super) fn fits_header(key: &Secret) -> bool {
+fn fits_header(key: &Secret) -> bool {
     http::HeaderValue::from_str(key.expose()).is_ok()
 }
 

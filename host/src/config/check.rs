@@ -2,29 +2,25 @@
 
 use crate::base::{HostId, PLUGIN_NAME_BYTES_MAX, is_plugin_name};
 
-mod addresses;
 mod admin;
 mod callers;
-mod cross_checks;
-mod discover;
-mod limits;
 mod outbound;
-mod plugin_settings;
+mod plugins;
 mod proxy;
 mod tls;
 mod trust;
 mod validator;
 
 use crate::config::key::{KeyPath, redact};
-use crate::config::keys::{self, RawAuth, RawConfig};
-use crate::config::read::Sources;
+use crate::config::keys::{RawAuth, RawConfig};
 use crate::config::values::BROKEN_KEY;
 use callers::CallerKeys;
 
 pub use tls::why_distrusted;
+pub(super) use trust::trust;
 pub(super) use validator::Validator;
 
-use super::{AuthRules, Callers, Config, ConfigError, Environment, LocalEndpoints, Secret, Trust};
+use super::{AuthRules, Callers, Config, LocalEndpoints, Secret};
 use crate::api::REMOTE_PATH;
 
 const HOST_ID_BYTES_MAX: usize = 64;
@@ -32,20 +28,15 @@ const HOST_ID_BYTES_MAX: usize = 64;
 const HOST_ID_RANDOM_BYTES: usize = 9;
 
 /// Checks everything.
-pub(super) fn config(
-    mut raw: RawConfig,
-    sources: &Sources,
-    environment: &Environment,
-) -> Result<Config, ConfigError> {
-    let mut validator = Validator::new(sources, environment)?;
-    keys::fill_in(&mut raw);
-    let server = raw.server.check(&mut validator);
-    let (proxy, proxy_auth) = proxy::proxy(&mut validator, raw.plugins.proxy);
+pub(super) fn config(validator: &mut Validator<'_>, mut raw: RawConfig) -> Config {
+    raw.fill_in();
+    let server = raw.server.check(validator);
+    let (proxy, proxy_auth) = proxy::proxy(validator, raw.plugins.proxy);
     let state_dir = validator.path("state_dir", "a folder", raw.state_dir.as_deref().unwrap_or("state"));
     let has_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let (auth, callers, caller_keys) = validator.auth(raw.auth, has_client_ca);
     let config = Config {
-        file: sources.file().to_owned(),
+        file: validator.sources.file.clone(),
         has_default_host_id: raw.host_id.is_none(),
         host_id: validator.host_id(raw.host_id),
         plugin_dir: validator.path("plugin_dir", "a folder", raw.plugin_dir.as_deref().unwrap_or("plugins")),
@@ -57,53 +48,30 @@ pub(super) fn config(
         server_tls: validator.server_tls(raw.server.tls),
         proxy,
         limits: validator.call_limits(raw.limits),
-        reload: raw.reload.check(&mut validator),
-        trust: trust::trust(&mut validator, raw.trust),
-        log: raw.log.check(&mut validator),
+        reload: raw.reload.check(validator),
+        trust: trust(validator, raw.trust),
+        log: raw.log.check(validator),
         plugin_settings: validator.plugin_settings(raw.plugins.others),
         auth,
         callers,
         proxy_auth,
-        stray_variables: sources.stray_variables().to_vec(),
+        stray_variables: validator.sources.stray_variables.clone(),
         literal_secrets: std::mem::take(&mut validator.literals),
         readable_by_others: false,
         has_text: false,
     };
-    validator.check_caller_keys(&caller_keys, &config);
-    validator.cross_checks(&config);
-    if config.sealing_secrets().iter().any(Secret::is_broken_key) {
-        let of_proxy = config.proxy_auth.keys_for(REMOTE_PATH).is_some();
-        let key = KeyPath::of(if of_proxy { "plugins.proxy.auth.rules" } else { "auth.rules" });
-        validator.problem(&key, format!("`{key}` has a key for `{REMOTE_PATH}` that {BROKEN_KEY}"));
-    }
-    validator.finish(config)
+    validator.cross_checks(&config, &caller_keys);
+    config
 }
 
 /// Checks only the keys that say where the host listens.
-pub(super) fn local_endpoints(
-    raw: RawConfig,
-    sources: &Sources,
-    environment: &Environment,
-) -> Result<LocalEndpoints, ConfigError> {
-    let mut validator = Validator::new(sources, environment)?;
+pub(super) fn local_endpoints(validator: &mut Validator<'_>, raw: RawConfig) -> LocalEndpoints {
     let state_dir = validator.path("state_dir", "a folder", raw.state_dir.as_deref().unwrap_or("state"));
-    let endpoints = LocalEndpoints {
-        listen: raw.server.check(&mut validator).listen(),
+    LocalEndpoints {
+        listen: raw.server.check(validator).listen(),
         tls: raw.server.tls.is_some(),
         admin_socket: validator.admin_socket(raw.admin.socket.as_deref(), &state_dir),
-    };
-    validator.finish(endpoints)
-}
-
-/// Checks `[trust]` alone.
-pub(super) fn trust(
-    raw: RawConfig,
-    sources: &Sources,
-    environment: &Environment,
-) -> Result<Trust, ConfigError> {
-    let mut validator = Validator::new(sources, environment)?;
-    let trust = trust::trust(&mut validator, raw.trust);
-    validator.finish(trust)
+    }
 }
 
 impl Validator<'_> {
@@ -115,7 +83,7 @@ impl Validator<'_> {
     ) -> (Option<AuthRules>, Callers, CallerKeys) {
         let Some(raw) = raw else { return Default::default() };
         if raw.rules.is_none() && raw.callers.is_none() {
-            self.problem(&KeyPath::of("auth"), "`auth` needs the key `rules` or `callers`".to_owned());
+            self.problem(&KeyPath::of("auth"), "needs the key `rules` or `callers`");
         }
         let rules = raw.rules.map(|rules| self.rules(&KeyPath::of("auth.rules"), &rules));
         let (callers, known_keys) =
@@ -123,9 +91,30 @@ impl Validator<'_> {
         (rules, callers, known_keys)
     }
 
+    /// Checks values that are right alone, and cannot be together.
+    fn cross_checks(&mut self, config: &Config, caller_keys: &CallerKeys) {
+        // Hosts may call everything, and a frame shows nothing but the key: a caller's must not be theirs.
+        for (entry, _) in caller_keys.iter().filter(|(_, key)| config.sealing_secrets().contains(key)) {
+            let fault = format!("is also a key of the rule for `{REMOTE_PATH}`");
+            self.problem(entry, format!("{fault}, with which a host may call everything"));
+        }
+        let server = config.server.listen();
+        let is_same = |listen| listen == server && server.port() != 0;
+        if config.admin_tcp.as_ref().is_some_and(|tcp| is_same(tcp.listen)) {
+            let fault =
+                format!("{server} is where the host listens for calls (`server.host` and `server.port`)");
+            self.problem(&KeyPath::of("admin.listen"), fault);
+        }
+        if config.sealing_secrets().iter().any(Secret::is_broken_key) {
+            let of_proxy = config.proxy_auth.keys_for(REMOTE_PATH).is_some();
+            let key = KeyPath::of(if of_proxy { "plugins.proxy.auth.rules" } else { "auth.rules" });
+            self.problem(&key, format!("has a key for `{REMOTE_PATH}` that {BROKEN_KEY}"));
+        }
+    }
+
     fn host_id(&mut self, raw: Option<String>) -> HostId {
         let raw = raw.and_then(|raw| self.host_id_at(&KeyPath::of("host_id"), &raw));
-        raw.unwrap_or_else(|| default_host_id(&machine_name()))
+        raw.unwrap_or_else(|| default_host_id(&rustix::system::uname().nodename().to_string_lossy()))
     }
 
     /// Checks the id of a host.
@@ -133,23 +122,20 @@ impl Validator<'_> {
         let is_valid =
             (1..=HOST_ID_BYTES_MAX).contains(&raw.len()) && raw.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_valid {
-            let text = format!(
-                "`{key}` must be 1 to {HOST_ID_BYTES_MAX} printable ASCII characters without spaces, found `{}`",
-                redact(raw)
-            );
-            self.problem(key, text);
+            let needed = format!("1 to {HOST_ID_BYTES_MAX} printable ASCII characters without spaces");
+            self.unfit(key, &needed, raw);
         }
         is_valid.then(|| raw.into())
     }
 
     pub(super) fn plugin_name(&mut self, key: &KeyPath, table: &KeyPath, name: &str) {
         if !is_plugin_name(name) {
-            let text = format!(
-                "`{table}` must name plugins in 1 to {PLUGIN_NAME_BYTES_MAX} characters of a-z 0-9 _ - and not \
-                 `proxy`, found `{}`",
+            let fault = format!(
+                "must name plugins in 1 to {PLUGIN_NAME_BYTES_MAX} characters of a-z 0-9 _ - and not `proxy`, found \
+                 `{}`",
                 redact(name)
             );
-            self.problem(key, text);
+            self.problem_in(table, key, fault);
         }
     }
 
@@ -158,7 +144,7 @@ impl Validator<'_> {
         for (index, name) in names.iter().enumerate() {
             self.plugin_name(&key.element(index), &key, name);
             if names[..index].contains(name) {
-                self.problem(&key.element(index), format!("`{key}` has `{}` twice", redact(name)));
+                self.problem_in(&key, &key.element(index), format!("has `{}` twice", redact(name)));
             }
         }
         names
@@ -175,16 +161,6 @@ fn default_host_id(machine: &str) -> HostId {
     format!("{name}-{:08x}", rand::random::<u32>()).into()
 }
 
-#[cfg(unix)]
-fn machine_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-#[cfg(not(unix))]
-fn machine_name() -> String {
-    std::env::var("COMPUTERNAME").unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
@@ -193,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{config, problems};
-    use crate::config::{Log, LogFormat, LogLevel, Networks, Reload, Server, Unmap};
+    use crate::config::{Environment, Log, LogFormat, LogLevel, Networks, Reload, Server, Unmap};
 
     fn check(text: &str, expected: &str) {
         assert_eq!(problems(text), expected);
@@ -317,5 +293,18 @@ mod tests {
         );
         check("load_plugins = [\"a\", \"a\"]\n", "config.toml line 1: `load_plugins` has `a` twice");
         check("[plugins.\"a.b\"]\n", &format!("config.toml line 1: `plugins` {rule}, found `a.b`"));
+    }
+
+    #[test]
+    fn listeners_are_in_different_places() {
+        let both = |server: &str, admin: &str| {
+            format!("server = {{ {server} }}\n[admin]\nlisten = \"{admin}\"\ntoken = \"0123456789abcdef\"\n")
+        };
+        check(&both("port = 0", "127.0.0.1:0"), "");
+        check(&both("port = 8080", "127.0.0.1:8081"), "");
+        check(&both("host = \"127.0.0.2\"", "127.0.0.1:8080"), "");
+        let expected = "config.toml line 3: `admin.listen` 127.0.0.1:8080 is where the host listens for calls \
+                        (`server.host` and `server.port`)";
+        check(&both("", "127.0.0.1:8080"), expected);
     }
 }

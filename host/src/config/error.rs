@@ -34,31 +34,20 @@ pub enum ConfigError {
     Invalid(Vec<ConfigProblem>),
 }
 
-impl ConfigError {
-    /// Returns the problems; none if the file could not be read at all.
-    #[must_use]
-    pub fn problems(&self) -> &[ConfigProblem] {
-        if let Self::Invalid(problems) = self { problems } else { &[] }
-    }
-}
-
 fn lines(problems: &[ConfigProblem]) -> String {
     problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// One wrong value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{origin}: {text}")]
 pub struct ConfigProblem {
     /// The origin of the value.
     pub origin: ValueOrigin,
+    /// The offset of the value in the file, which sorts the problems of one line.
+    pub(super) offset: usize,
     /// One sentence with the key.
     pub text: String,
-}
-
-impl fmt::Display for ConfigProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.text)
-    }
 }
 
 /// The origin of a value, in the order in which problems are listed.

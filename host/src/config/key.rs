@@ -49,14 +49,11 @@ impl KeyPath {
 
     /// Returns true if the values below may be secrets, or URLs with one inside: errors do not repeat them.
     pub(super) fn is_sensitive(&self) -> bool {
-        match self.0.as_slice() {
-            [first, ..] if first == "auth" || first == "plugins" => true,
-            [first] => first == "admin",
-            [first, second, ..] => {
-                matches!((first.as_str(), second.as_str()), ("admin", "token") | ("server", "tls"))
-            }
-            [] => false,
-        }
+        let parts: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        matches!(
+            parts[..],
+            ["auth" | "plugins", ..] | ["admin"] | ["admin", "token", ..] | ["server", "tls", ..]
+        )
     }
 
     /// Returns true if it lies in the table of a plugin, whose types the host does not know.

@@ -2,6 +2,7 @@
 //!
 //! A key of a checked table is one line here. `config/config.toml` explains it to operators; a test compares both.
 
+mod addresses;
 mod document;
 mod known;
 pub(super) mod number;
@@ -19,11 +20,11 @@ use super::{
     OutboundProxies, PathPatterns, PeerTls, PeerUrl, Unmap,
 };
 
-pub(super) use document::{RawConfig, fill_in};
+pub(super) use document::RawConfig;
 #[cfg(test)]
 pub(super) use known::KEYS;
 pub(super) use known::{LATER, number_of, suggestion};
-pub(super) use raw::{DIGEST_NEEDED, RawCaller, RawDigests, RawPeer, RawPeers, RawRules};
+pub(super) use raw::{DIGEST_NEEDED, RawCaller, RawDigests, RawLimit, RawPeer, RawPeers, RawRules};
 pub(super) use table::put_back;
 
 use number::{COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS, NumberRule, number};
@@ -46,7 +47,7 @@ table! {
         /// The port that it listens on; 0 is any free port.
         "port" port: u16 = number(8080, 0, 65_535), Restart;
         /// Names by which requests without a key may ask for it, in lower case; `*` for any.
-        "names" names: Vec<String> = (), Reload;
+        "names" names: Vec<String> = "api.example.com", Reload;
         /// Maximum length of a request body in bytes.
         "body_bytes_max" body_bytes_max: usize = BODY_BYTES_MAX, Reload;
         /// Maximum length in bytes of a result of a function that runs here, and of the JSON of any result. The default
@@ -150,7 +151,7 @@ table! {
         /// The link-local and metadata addresses that calls may go to.
         "allow_addresses" allowed_addresses: AllowedAddresses = "169.254.10.1 or 169.254.10.0/24", Reload;
         /// The DNS servers that find peers; by default the servers of the system.
-        "dns_servers" dns_servers: Vec<SocketAddr> = (), Reload;
+        "dns_servers" dns_servers: Vec<SocketAddr> = "10.0.0.10 or 127.0.0.1:8600", Reload;
         /// Interval between requests for the catalogue of a peer.
         "catalogue_interval_ms" catalogue_interval: Duration = number(30_000, 100, DAY_MS), Reload;
         /// Maximum length of a peer's catalogue in bytes.
@@ -206,14 +207,6 @@ table! {
     }
 }
 
-/// The limit of one plugin or function.
-#[derive(serde::Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawLimit {
-    pub(super) in_flight_max: Option<i64>,
-    pub(super) queue_max: Option<i64>,
-}
-
 table! {
     /// The replacement of plugins.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,7 +241,7 @@ table! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     #[non_exhaustive]
     Log, RawLog in "log" {
-/// The least important level that is logged.
+        /// The least important level that is logged.
         "level" level: LogLevel = LogLevel::Info, Restart;
         /// Lines for people, or one JSON object a line.
         "format" format: LogFormat = LogFormat::Text, Restart;

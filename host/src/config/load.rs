@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use super::check::{self, Validator};
+use super::keys::RawConfig;
 use super::read::{file, layers};
-use super::{Config, ConfigError, Environment, LocalEndpoints, Overrides, Trust, check};
+use super::{Config, ConfigError, Environment, LocalEndpoints, Overrides, Trust};
 
 impl Config {
     /// Reads the file, at most 1 MiB, the variables of this process, which override it, and `overrides`.
@@ -36,10 +38,10 @@ impl Config {
         environment: &Environment,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
-        let file = file::config_file(path)?;
-        let mut config = Self::from_text(&file.text, path, environment, overrides)?;
-        config.readable_by_others = file.readable_by_others;
-        config.has_text = !file.text.trim().is_empty();
+        let (text, readable_by_others) = file::config_file(path)?;
+        let mut config = Self::from_text(&text, path, environment, overrides)?;
+        config.readable_by_others = readable_by_others;
+        config.has_text = !text.trim().is_empty();
         Ok(config)
     }
 
@@ -54,8 +56,7 @@ impl Config {
         environment: &Environment,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
-        let (raw, sources) = layers::merge(text, path, environment, overrides)?;
-        check::config(raw, &sources, environment)
+        checked(text, path, environment, overrides, check::config)
     }
 
     /// Reads the table `[trust]` of a file and of variables alone: secrets of other tables need not exist.
@@ -63,9 +64,9 @@ impl Config {
     /// # Errors
     /// As [`Config::load_with`], except wrong values of other tables.
     pub fn trust_of(path: &Path, environment: &Environment) -> Result<Trust, ConfigError> {
-        let file = file::config_file(path)?;
-        let (raw, sources) = layers::merge(&file.text, path, environment, &Overrides::default())?;
-        check::trust(raw, &sources, environment)
+        let (text, _) = file::config_file(path)?;
+        let check = |validator: &mut Validator<'_>, raw: RawConfig| check::trust(validator, raw.trust);
+        checked(&text, path, environment, &Overrides::default(), check)
     }
 
     /// Reads the endpoints of a host from the file and the variables, without secrets: commands run
@@ -74,8 +75,21 @@ impl Config {
     /// # Errors
     /// As [`Config::load`], for unknown keys and wrong types anywhere, and for wrong values of these keys.
     pub fn local_endpoints(path: &Path, environment: &Environment) -> Result<LocalEndpoints, ConfigError> {
-        let file = file::config_file(path)?;
-        let (raw, sources) = layers::merge(&file.text, path, environment, &Overrides::default())?;
-        check::local_endpoints(raw, &sources, environment)
+        let (text, _) = file::config_file(path)?;
+        checked(&text, path, environment, &Overrides::default(), check::local_endpoints)
     }
+}
+
+/// Merges the layers, and returns what `check` makes of them, if it has found no problem.
+fn checked<T>(
+    text: &str,
+    path: &Path,
+    environment: &Environment,
+    overrides: &Overrides,
+    check: impl FnOnce(&mut Validator<'_>, RawConfig) -> T,
+) -> Result<T, ConfigError> {
+    let (raw, sources) = layers::merge(text, path, environment, overrides)?;
+    let mut validator = Validator::new(&sources, environment)?;
+    let checked = check(&mut validator, raw);
+    validator.finish(checked)
 }

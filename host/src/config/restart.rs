@@ -1,7 +1,5 @@
 //! The keys that a running host cannot change: they keep their values until the next start.
 
-use std::sync::Arc;
-
 use super::Config;
 use super::keys::put_back;
 
@@ -9,13 +7,10 @@ impl Config {
     /// Takes the values that need a restart from `running`, which this config replaces; returns the keys that differ.
     pub fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
         let mut kept = Vec::new();
-        let both_default = self.has_default_host_id && running.has_default_host_id;
-        if self.host_id != running.host_id && !both_default {
-            kept.push("host_id");
-        }
-        self.host_id = Arc::clone(&running.host_id);
-        self.has_default_host_id = running.has_default_host_id;
         let mut keep = |key, differs: bool| kept.extend(differs.then_some(key));
+        let both_default = self.has_default_host_id && running.has_default_host_id;
+        keep("host_id", put_back(&mut self.host_id, &running.host_id) && !both_default);
+        self.has_default_host_id = running.has_default_host_id;
         keep("state_dir", put_back(&mut self.state_dir, &running.state_dir));
         keep("admin.socket", put_back(&mut self.admin_socket, &running.admin_socket));
         match (&mut self.admin_tcp, &running.admin_tcp) {

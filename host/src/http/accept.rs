@@ -1,11 +1,9 @@
 //! Accepting connections, within the number of permits of a listener.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -14,35 +12,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Interval between evictions while a connection waits for a permit.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// A source of connections.
-pub(super) trait Listener {
-    /// One connection, with the address of the other end if it has one.
-    type Accepted;
-
-    /// Waits for the next one.
-    fn next(&self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
-}
-
-impl Listener for TcpListener {
-    type Accepted = (TcpStream, SocketAddr);
-
-    async fn next(&self) -> io::Result<Self::Accepted> {
-        self.accept().await
-    }
-}
-
-impl Listener for UnixListener {
-    type Accepted = UnixStream;
-
-    async fn next(&self) -> io::Result<UnixStream> {
-        self.accept().await.map(|(stream, _)| stream)
-    }
-}
-
 /// Accepts the next connection; nothing once `stopping` is cancelled.
-pub(super) async fn next<L: Listener>(listener: &L, stopping: &CancellationToken) -> Option<L::Accepted> {
+pub(super) async fn next<C, F: Future<Output = io::Result<C>>>(
+    accept: impl Fn() -> F,
+    stopping: &CancellationToken,
+) -> Option<C> {
     loop {
-        match stopping.run_until_cancelled(listener.next()).await? {
+        match stopping.run_until_cancelled(accept()).await? {
             Ok(accepted) => return Some(accepted),
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");

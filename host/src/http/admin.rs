@@ -34,5 +34,5 @@ where
 #[doc(hidden)]
 #[must_use]
 pub fn comes_in<B>(port: u16, token: AdminToken, request: &http::Request<B>) -> bool {
-    gate::Gate::new(port, token).check(request).is_ok()
+    gate::Gate { port, token }.check(request).is_ok()
 }

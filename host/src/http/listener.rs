@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,15 +12,13 @@ use super::limits::{ConnectionSlot, Connections, Limit, Strangers, Times};
 use super::service::Service;
 use super::tls::Tls;
 use crate::base::Tasks;
-use crate::config::Networks;
+use crate::config;
 
 mod client_stream;
 mod connection;
 mod head_time;
-mod linger;
 mod pace;
 mod tracked;
-mod write_timeout;
 
 pub use connection::Workers;
 
@@ -29,28 +26,6 @@ use connection::{Connection, Streams, protocols};
 
 /// Maximum number of connections beyond the others that are answered only for probes.
 const RESERVE: usize = 8;
-
-/// The settings of the listener.
-#[derive(Debug)]
-pub struct ListenerConfig {
-    /// TLS, if the listener speaks it.
-    pub tls: Option<Tls>,
-    /// Maximum number of open connections: for one more, the least active one is evicted.
-    pub connections_max: usize,
-    /// Maximum number of open connections from one address; more are closed.
-    pub connections_per_address_max: usize,
-    /// Addresses of reverse proxies: each of their connections counts as an address of its own.
-    pub proxies: Networks,
-    /// Largest head of a request in bytes.
-    pub header_bytes_max: usize,
-    /// Longest time for the TLS handshake, and for the head of a request once it has begun; for the first one, since the
-    /// connection was accepted.
-    pub header_timeout: Duration,
-    /// Longest time that a connection may do nothing after a request.
-    pub idle_timeout: Duration,
-    /// Longest time that a client may stop reading a response.
-    pub write_timeout: Duration,
-}
 
 /// The public server. It accepts on the thread of the admin API, and hands each connection to the workers: functions that
 /// hold all of them keep neither probes from an answer nor the listener from closing.
@@ -69,36 +44,30 @@ pub struct Server {
     workers: Workers,
 }
 
-/// The right of one connection to be open.
-struct ConnectionPermit {
-    permit: OwnedSemaphorePermit,
-    /// It is of the reserve for probes.
-    is_reserved: bool,
-}
-
 impl Server {
-    /// Creates the server; its connections are tasks of `tasks`.
+    /// Creates the server, which speaks TLS if `tls` is given; its connections are tasks of `tasks`.
     #[must_use]
-    pub fn new(service: Arc<Service>, tasks: Tasks, config: ListenerConfig, workers: Workers) -> Self {
-        let ListenerConfig { tls, connections_max, connections_per_address_max, proxies, .. } = config;
+    pub fn new(
+        service: Arc<Service>,
+        tasks: Tasks,
+        config: &config::Server,
+        tls: Option<Tls>,
+        workers: Workers,
+    ) -> Self {
         let times =
             Times { header: config.header_timeout, idle: config.idle_timeout, write: config.write_timeout };
-        let strangers = Strangers::new(service.body_memory.max());
-        let of_address = (connections_per_address_max, proxies);
-        let connections = Connections::new(of_address, Arc::clone(&service.meters), strangers);
-        let (permits, reserve) =
-            (Arc::new(Semaphore::new(connections_max)), Arc::new(Semaphore::new(RESERVE)));
-        let protocols = protocols(times.header, config.header_bytes_max, tasks.clone());
+        let of_address = (config.connections_per_address_max, config.proxies.clone());
+        let strangers = Strangers::new(config.body_memory_max);
         Self {
+            times,
+            connections_max: config.connections_max,
+            permits: Arc::new(Semaphore::new(config.connections_max)),
+            reserve: Arc::new(Semaphore::new(RESERVE)),
+            connections: Connections::new(of_address, Arc::clone(&service.meters), strangers),
+            protocols: protocols(times.header, config.header_bytes_max, tasks.clone()),
             service,
             tasks,
             tls,
-            times,
-            connections_max,
-            permits,
-            reserve,
-            connections,
-            protocols,
             workers,
         }
     }
@@ -107,7 +76,7 @@ impl Server {
     ///
     /// `listener` is of the runtime that this runs on.
     pub async fn serve(self, listener: TcpListener) {
-        while let Some((stream, from)) = accept::next(&listener, self.tasks.token()).await {
+        while let Some((stream, from)) = accept::next(|| listener.accept(), self.tasks.token()).await {
             let Some(slot) = self.connections.enter(from) else { continue };
             let Some(permit) = self.permit(&slot).await else { break };
             // An error: the connection is gone already.
@@ -120,30 +89,28 @@ impl Server {
         for (stream, from) in waiting(listener, self.connections_max) {
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
             if let Some(slot) = self.connections.enter(from) {
-                self.begin(stream, from, slot, ConnectionPermit { permit, is_reserved: false });
+                self.begin(stream, from, slot, permit);
             }
         }
     }
 
     /// Acquires the right to be open for the connection of `slot`, evicting idle connections if none is free. Functions
     /// that hold all workers keep connections from going: meanwhile, probes have a reserve.
-    async fn permit(&self, slot: &ConnectionSlot) -> Option<ConnectionPermit> {
-        let mut is_reserved = false;
+    async fn permit(&self, slot: &ConnectionSlot) -> Option<OwnedSemaphorePermit> {
         let mut is_limited = false;
-        let permit = accept::permit(&self.permits, self.tasks.token(), || {
+        let make_room = || {
             if !std::mem::replace(&mut is_limited, true) {
-                slot.meters().limit(Limit::Connections);
+                slot.all.meters.limit(Limit::Connections);
             }
             if *self.workers.all_held.borrow()
                 && let Ok(permit) = Arc::clone(&self.reserve).try_acquire_owned()
             {
-                is_reserved = true;
                 return Some(permit);
             }
             self.connections.make_room(slot);
             None
-        });
-        Some(ConnectionPermit { permit: permit.await?, is_reserved })
+        };
+        accept::permit(&self.permits, self.tasks.token(), make_room).await
     }
 
     /// Serves a connection on a worker; while functions hold all of them, on this very thread.
@@ -152,9 +119,9 @@ impl Server {
         stream: std::net::TcpStream,
         from: SocketAddr,
         slot: ConnectionSlot,
-        permit: ConnectionPermit,
+        permit: OwnedSemaphorePermit,
     ) {
-        let ConnectionPermit { permit, is_reserved } = permit;
+        let is_reserved = Arc::ptr_eq(permit.semaphore(), &self.reserve);
         let all_held = is_reserved || *self.workers.all_held.borrow();
         let connection = Connection {
             service: Arc::clone(&self.service),

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::limits::Admission;
-use crate::base::NamedCaller;
-use crate::config::Access;
+use crate::base::{Limiter, NamedCaller};
+use crate::config::{Access, Server};
 use crate::wire::{Compression, KeyId, KeyRing, Limits as WireLimits};
 
 /// The policy of the public listener.
@@ -16,10 +14,13 @@ pub struct Policy {
     pub access: Access,
     /// The keys and rules for frames of peers.
     pub sealing: Sealing,
-    /// The limit of calls from outside.
-    pub admission: Arc<Admission>,
-    /// Sizes and times.
-    pub limits: RequestLimits,
+    /// The limit of calls from outside. There is one for as long as the host runs: what it allows changes, and the calls
+    /// that run and wait go on counting.
+    pub admission: Arc<Limiter>,
+    /// Maximum sizes and times of requests, among others.
+    pub server: Server,
+    /// Bounds on frames of authentic senders.
+    pub frames: WireLimits,
 }
 
 /// The keys and rules for frames of peers.
@@ -33,19 +34,4 @@ pub struct Sealing {
     pub require_receiver: bool,
     /// The compression of responses to other machines.
     pub compression: Compression,
-}
-
-/// Maximum sizes and times of a request.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestLimits {
-    /// Longest body in bytes.
-    pub body_bytes_max: usize,
-    /// Longest result of a function that runs here, and longest JSON of any result, in bytes.
-    pub answer_bytes_max: usize,
-    /// Longest time for a body to arrive.
-    pub body_timeout: Duration,
-    /// Longest time of a call.
-    pub call_timeout: Duration,
-    /// Bounds on frames of authentic senders.
-    pub wire: WireLimits,
 }

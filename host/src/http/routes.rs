@@ -91,7 +91,7 @@ impl Service {
         let policy = self.policy.load();
         let access = &policy.access;
         if path == REMOTE_PATH {
-            allow(&head.method, &Method::POST, "POST")?;
+            check_post(&head.method)?;
             return sealed::take(access, head, from, &self.meters).map(RouteTarget::Sealed);
         }
         check_form(path)?;
@@ -104,25 +104,24 @@ impl Service {
             auth::check_page(access, proof, head)?;
         }
         if let Some(name) = path.strip_prefix(FUNCTIONS_PATH).and_then(|rest| rest.strip_prefix('/')) {
-            allow(&head.method, &Method::POST, "POST")?;
+            check_post(&head.method)?;
             let call = call::take(&policy, caller, name, &head.headers, !in_flight.is_strangers());
             return Ok(RouteTarget::Plain(Box::new(call)));
         }
-        if ![FUNCTIONS_PATH, OPENAPI_PATH, HEALTH_PATH, READY_PATH].contains(&path) {
-            return Err(Problem::no_such_path());
-        }
-        if head.method != Method::HEAD {
-            allow(&head.method, &Method::GET, "GET, HEAD")?;
-        }
+        let reads = [Method::GET, Method::HEAD].contains(&head.method);
         Ok(match path {
+            FUNCTIONS_PATH | OPENAPI_PATH | HEALTH_PATH | READY_PATH if !reads => {
+                return Err(Problem::method_not_allowed("GET, HEAD"));
+            }
             FUNCTIONS_PATH => RouteTarget::Document(Which::Catalogue, caller, head::tags(&head.headers)),
             OPENAPI_PATH => RouteTarget::Document(Which::OpenApi, caller, head::tags(&head.headers)),
             HEALTH_PATH => RouteTarget::Health,
-            _ => {
+            READY_PATH => {
                 let is_known =
                     proof == Proof::Key || auth::is_known(access, &head.headers, from.certificate_name());
                 RouteTarget::Ready(if is_known { Detail::Reasons } else { Detail::Names })
             }
+            _ => return Err(Problem::no_such_path()),
         })
     }
 
@@ -148,7 +147,7 @@ impl Service {
         }
         let (permit, fits) = self.hold(&response, inbound.in_flight);
         match fits {
-            Err(OutOfMemory) if reads && length(&response) > REFUSAL_BYTES => {
+            Err(OutOfMemory) if reads && response.body().len() > REFUSAL_BYTES => {
                 drop((response, permit));
                 let response = self.refuse(OutOfMemory.into());
                 let (permit, _) = self.hold(&response, inbound.in_flight);
@@ -184,7 +183,7 @@ impl Service {
     /// Returns the memory of a response, and an error if that is too much.
     fn hold(&self, response: &Response, in_flight: &InFlight) -> (MemoryPermit, Result<(), OutOfMemory>) {
         let mut permit = MemoryPermit::new(&self.body_memory, in_flight.is_strangers());
-        let fits = permit.grow(length(response));
+        let fits = permit.grow(response.body().len());
         (permit, fits)
     }
 }
@@ -192,18 +191,13 @@ impl Service {
 /// The problem of a request whose body was awaited when the host ended.
 fn stopping() -> Problem {
     let text = "the host ends, and the request has not arrived yet";
-    Problem::of_failure(&Failure::not_executed(ErrorCode::Unavailable, text))
+    Failure::not_executed(ErrorCode::Unavailable, text).into()
 }
 
 /// Returns true for the paths of calls, also if the request is not valid.
 fn is_call(path: &str) -> bool {
     let of_function = path.strip_prefix(FUNCTIONS_PATH).is_some_and(|rest| rest.starts_with('/'));
     of_function || path == REMOTE_PATH
-}
-
-/// Returns the bytes of the body.
-fn length(response: &Response) -> usize {
-    response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
 }
 
 /// Refuses paths with an escape, an empty part or a dot part: no path of this host needs them, and another reader could
@@ -214,6 +208,6 @@ fn check_form(path: &str) -> Result<(), Problem> {
     if odd && path != "/" { Err(Problem::no_such_path()) } else { Ok(()) }
 }
 
-fn allow(found: &Method, allowed: &Method, text: &'static str) -> Result<(), Problem> {
-    if found == allowed { Ok(()) } else { Err(Problem::method_not_allowed(text)) }
+fn check_post(method: &Method) -> Result<(), Problem> {
+    if method == Method::POST { Ok(()) } else { Err(Problem::method_not_allowed("POST")) }
 }

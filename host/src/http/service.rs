@@ -1,26 +1,28 @@
 //! The public listener's state, and the one way in which it runs a call.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
 
 use super::documents::Documents;
 use super::limits::{BodyMemory, Limit, MemoryPermit, Meters};
 use super::policy::Policy;
 use super::response::Response;
 use crate::api::{REQUEST_ID_HEADER, SERVED_BY_HEADER};
-use crate::base::{Clock, ErrorCode, Failure, HostId, HostPermit, Invocation, Outcome, RequestId};
+use crate::base::{
+    AcquireError, Clock, ErrorCode, Failure, HostId, HostPermit, Invocation, Outcome, RequestId,
+};
 use crate::functions::{Handler, run};
 use crate::plugins::Plugins;
 use crate::router::Router;
 use crate::wire::ReplayGuard;
 
-mod ending;
 mod in_force;
 
-pub use ending::Ending;
 pub use in_force::{ConfigFiles, InForce};
 
 pub(crate) use in_force::ConfigGap;
@@ -67,7 +69,7 @@ impl Service {
                 return Err(Box::new(Failure::not_executed(ErrorCode::Unavailable, text)));
             }
         };
-        let permit = permit.inspect_err(|_| self.meters.limit(Limit::Queue))?;
+        let permit = permit.inspect_err(|_| self.meters.limit(Limit::Queue)).map_err(not_admitted)?;
         // In the call itself, which may outlive this one, its caller.
         invocation.guards = invocation.guards.with(memory);
         invocation.host_permit = HostPermit::new(permit);
@@ -91,5 +93,65 @@ impl Service {
             headers.insert(SERVED_BY_HEADER, value);
         }
         response
+    }
+}
+
+/// The progress of the host's end, as the listeners see it: announced, then, once the drain deadline has passed, overdue.
+#[derive(Debug, Default)]
+pub struct Ending {
+    is_announced: AtomicBool,
+    overdue: CancellationToken,
+}
+
+impl Ending {
+    /// The host is to end soon. It still serves; it says that it is not ready, and connections of HTTP/1.1 end with
+    /// their next answer.
+    pub fn announce(&self) {
+        self.is_announced.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_announced(&self) -> bool {
+        self.is_announced.load(Ordering::Relaxed)
+    }
+
+    /// Ends the calls that are still in flight: the drain deadline has passed, and their clients are told so.
+    pub fn give_up_calls(&self) {
+        self.overdue.cancel();
+    }
+
+    pub(crate) async fn overdue(&self) {
+        self.overdue.cancelled().await;
+    }
+}
+
+/// Returns the failure of a call that got no permit of the host.
+fn not_admitted(why: AcquireError) -> Box<Failure> {
+    let (code, text) = match why {
+        AcquireError::QueueFull => {
+            (ErrorCode::Overloaded, "the host runs as many calls as it may, and its queue is full")
+        }
+        AcquireError::TimeRanOut => {
+            (ErrorCode::DeadlineExceeded, "the time ran out while the call waited for a place")
+        }
+    };
+    Box::new(Failure::not_executed(code, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::{ConcurrencyLimit, Deadline, Executed, Limiter};
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_have_the_code_of_their_reason() {
+        let deadline = Deadline::after(Duration::from_secs(5));
+        for (queue_max, code) in [(0, ErrorCode::Overloaded), (1, ErrorCode::DeadlineExceeded)] {
+            let admission = Arc::new(Limiter::new(ConcurrencyLimit { in_flight_max: 1, queue_max }));
+            let _permit = admission.acquire(deadline).await.unwrap();
+            let refused = not_admitted(admission.acquire(deadline).await.unwrap_err());
+            assert_eq!((refused.code, refused.executed), (code, Executed::No));
+        }
     }
 }

@@ -84,7 +84,7 @@ struct Terms {
 
 impl Terms {
     fn of(config: &ServerTls, version: u64) -> Self {
-        Self { version, rustls: Arc::clone(config.rustls()), clients: config.client_verifier().cloned() }
+        Self { version, rustls: Arc::clone(&config.rustls), clients: config.client_verifier.clone() }
     }
 
     /// Until when, in Unix seconds, a handshake with this chain succeeds; `None` if it would fail now. Looks ahead as

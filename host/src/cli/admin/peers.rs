@@ -7,7 +7,7 @@ use framex_host::api::{AdminPath, FailedFetchView, LastErrorView, PeerView, Peer
 use super::requests::get;
 use super::show::or_dash;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::{Output, table};
+use crate::cli::output::{Column, Output, table, table_of};
 
 /// The usual width of a terminal; `-o wide` shows everything.
 const COLUMNS: usize = 120;
@@ -21,7 +21,7 @@ pub(crate) fn peers(config: &Path, output: Output) -> Result<(), CommandError> {
     output.show_view(
         &answer,
         |PeersView { peers, now }| {
-            if output.is_wide() { wide(&peers) } else { narrow(&peers, &now) }
+            if output == Output::Wide { wide(&peers) } else { narrow(&peers, &now) }
         },
     )
 }
@@ -61,43 +61,31 @@ fn narrow(peers: &[PeerView], now: &str) -> String {
 
 /// Returns all columns.
 fn wide(peers: &[PeerView]) -> String {
-    let heads = [
-        "PEER",
-        "HEALTH",
-        "LAST SUCCESS",
-        "FUNCTIONS",
-        "LAST ERROR",
-        "KEY ID",
-        "RUNNING",
-        "WAITING",
-        "HOST",
-        "DISCOVERED VIA",
-        "CLOCK OFFSET MS",
-        "FETCHED",
-        "LAST PROBE",
-        "LAST FAILURE TO FETCH",
+    let columns: [Column<PeerView>; 14] = [
+        ("PEER", |peer| peer.url.clone()),
+        ("HEALTH", |peer| health(peer, "")),
+        ("LAST SUCCESS", |peer| or_dash(peer.last_success_at.as_ref())),
+        ("FUNCTIONS", |peer| or_dash(peer.catalogue.functions)),
+        ("LAST ERROR", |peer| {
+            let error = peer.last_error.as_ref();
+            or_dash(error.map(|LastErrorView { at, reason, .. }| format!("{at} {reason}")))
+        }),
+        ("KEY ID", |peer| or_dash(peer.key_id.as_ref())),
+        ("RUNNING", |peer| peer.running.to_string()),
+        ("WAITING", |peer| peer.waiting.to_string()),
+        ("HOST", |peer| or_dash(peer.answered.as_ref().and_then(|answered| answered.host_id.as_ref()))),
+        ("DISCOVERED VIA", |peer| or_dash(peer.found_behind.as_ref())),
+        ("CLOCK OFFSET MS", |peer| peer.clock_offset_ms.to_string()),
+        ("FETCHED", |peer| or_dash(peer.catalogue.fetched_at.as_ref())),
+        ("LAST PROBE", |peer| {
+            or_dash(peer.last_probe.as_ref().map(|ProbeView { at, result }| format!("{at} {result}")))
+        }),
+        ("LAST FAILURE TO FETCH", |peer| {
+            let failure = peer.catalogue.last_failure.as_ref();
+            or_dash(failure.map(|FailedFetchView { at, reason }| format!("{at} {reason}")))
+        }),
     ];
-    let rows = peers.iter().map(|peer| {
-        let (catalogue, error) = (&peer.catalogue, peer.last_error.as_ref());
-        let (probe, failure) = (peer.last_probe.as_ref(), catalogue.last_failure.as_ref());
-        vec![
-            peer.url.clone(),
-            health(peer, ""),
-            or_dash(peer.last_success_at.as_ref()),
-            or_dash(catalogue.functions),
-            or_dash(error.map(|LastErrorView { at, reason, .. }| format!("{at} {reason}"))),
-            or_dash(peer.key_id.as_ref()),
-            peer.running.to_string(),
-            peer.waiting.to_string(),
-            or_dash(peer.answered.as_ref().and_then(|answered| answered.host_id.as_ref())),
-            or_dash(peer.found_behind.as_ref()),
-            peer.clock_offset_ms.to_string(),
-            or_dash(catalogue.fetched_at.as_ref()),
-            or_dash(probe.map(|ProbeView { at, result }| format!("{at} {result}"))),
-            or_dash(failure.map(|FailedFetchView { at, reason }| format!("{at} {reason}"))),
-        ]
-    });
-    table(&heads, rows)
+    table_of(&columns, peers)
 }
 
 /// Returns the health of a peer, and since or until when it does not get calls.

@@ -10,8 +10,7 @@ use http::Method;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::place;
-use super::socket::{ask, exchange, within};
+use super::socket::{self, ask, exchange, within};
 use crate::cli::command_error::CommandError;
 use crate::cli::output::{Output, view};
 
@@ -24,13 +23,13 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// Returns what the host says of a resource.
 pub(super) fn get(config: &Path, path: AdminPath<'_>) -> Result<Value, CommandError> {
-    let socket = place::find(config)?;
+    let socket = socket::find(config)?;
     within(TIMEOUT, exchange(&socket, Method::GET, path, None))
 }
 
 /// Returns what the host says of its readiness, whether it is ready or not.
 pub(super) fn ready(config: &Path) -> Result<Value, CommandError> {
-    let socket = place::find(config)?;
+    let socket = socket::find(config)?;
     within(PROBE_TIMEOUT, ask(&socket, Method::GET, READY_PATH, None)).map(|(_, answer)| answer)
 }
 
@@ -41,8 +40,8 @@ pub(super) fn change(
     options: &impl Serialize,
     output: Output,
 ) -> Result<Value, CommandError> {
-    let socket = place::find(config)?;
-    let options = serde_json::to_vec(options).map_err(|error| CommandError::new(error.to_string()))?;
+    let socket = socket::find(config)?;
+    let options = serde_json::to_vec(options).map_err(CommandError::new)?;
     let asked = exchange(&socket, Method::POST, path, Some(options.into()));
     let shows = output.is_text() && std::io::stderr().is_terminal();
     let changed = within(TIMEOUT, async {

@@ -10,12 +10,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, OnceLock, PoisonError};
+use std::sync::{Condvar, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use framex_host::base::LOG_LINES_DROPPED;
-
-use framex_host::base::{Mutex, MutexGuard};
+use framex_host::base::{LOG_LINES_DROPPED, Mutex};
 
 /// Most bytes that wait. A host that logs 100,000 lines a second fills them in half a second.
 const BYTES_MAX: usize = 8 << 20;
@@ -32,7 +30,7 @@ const REPORT_PAUSE: Duration = Duration::from_secs(1);
 const STALL_MAX: Duration = Duration::from_millis(500);
 const FLUSH_MAX: Duration = Duration::from_secs(3);
 
-static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
+static QUEUE: OnceLock<Option<&'static Queue>> = OnceLock::new();
 
 /// Lines on their way to the error output.
 #[derive(Debug, Default)]
@@ -54,24 +52,22 @@ struct QueueState {
 
 impl Queue {
     /// The queue of this process, whose thread starts with the first line; `None` where the system has no thread.
-    pub(crate) fn of_process() -> Option<&'static Arc<Self>> {
-        let started = QUEUE.get_or_init(|| {
-            let queue = Arc::new(Self::default());
-            let of_thread = Arc::clone(&queue);
+    pub(crate) fn of_process() -> Option<&'static Self> {
+        *QUEUE.get_or_init(|| {
+            let queue: &Self = Box::leak(Box::default());
             let thread = std::thread::Builder::new().name("log".to_owned());
-            thread.spawn(move || of_thread.write_all(io::stderr().as_fd())).ok().map(|_| queue)
-        });
-        started.as_ref()
+            thread.spawn(move || queue.write_all(io::stderr().as_fd())).ok().map(|_| queue)
+        })
     }
 
     /// The same, if there was a line.
-    pub(crate) fn if_used() -> Option<&'static Arc<Self>> {
-        QUEUE.get()?.as_ref()
+    pub(crate) fn if_used() -> Option<&'static Self> {
+        *QUEUE.get()?
     }
 
     /// Adds a line, which has its end; or drops it, if there is no room.
     pub(crate) fn add(&self, line: &[u8]) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.waiting.len() + line.len() > BYTES_MAX {
             state.lost += 1;
             LOG_LINES_DROPPED.count();
@@ -88,7 +84,7 @@ impl Queue {
     /// Waits until everything is written, as long as something is.
     pub(crate) fn flush(&self) {
         let deadline = Instant::now() + FLUSH_MAX;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mut seen = self.writes.load(Ordering::Relaxed);
         while state.is_writing || !state.waiting.is_empty() {
             let waited = self.written.wait_timeout(state, STALL_MAX);
@@ -111,7 +107,7 @@ impl Queue {
             batch.clear();
             batch.shrink_to(KEPT_BYTES_MAX);
             LOG_LINES_DROPPED.add(lost);
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             state.is_writing = false;
             state.lost += lost;
             let may_report =
@@ -128,7 +124,7 @@ impl Queue {
 
     /// Takes all lines that wait, at least one, in exchange for an empty buffer.
     fn next(&self, batch: &mut Vec<u8>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while state.waiting.is_empty() {
             state = self.added.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -157,10 +153,6 @@ impl Queue {
             }
         }
         lost
-    }
-
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock()
     }
 }
 
@@ -198,6 +190,7 @@ pub(crate) fn write_to(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Broke
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::sync::Arc;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::validator::Validator;
-use crate::config::key::{KeyPath, redact};
+use crate::config::key::KeyPath;
 use crate::config::keys::RawAdmin;
 use crate::config::{AdminTcp, Secret};
 
@@ -18,48 +18,36 @@ impl Validator<'_> {
 
     /// Checks the listener and its token: both, or neither.
     pub(super) fn admin_tcp(&mut self, raw: &RawAdmin) -> Option<AdminTcp> {
-        let listen = raw.listen.as_deref().map(|raw| self.admin_listen(raw));
-        let token = raw.token.as_deref().map(|raw| self.admin_token(raw));
+        let [listen_key, token_key] = ["admin.listen", "admin.token"].map(KeyPath::of);
+        let listen = raw.listen.as_deref().map(|raw| self.admin_listen(&listen_key, raw));
+        let token = raw.token.as_deref().map(|raw| self.admin_token(&token_key, raw));
         match (listen, token) {
-            (Some(listen), Some(token)) => Some(AdminTcp { listen: listen?, token: token? }),
-            (Some(_), None) => {
-                let text = "`admin.listen` needs `admin.token`, the secret that every request must carry: \
-                            `framex-host keygen` makes one";
-                self.problem(&KeyPath::of("admin.listen"), text.to_owned());
-                None
-            }
-            (None, Some(_)) => {
-                let text = "`admin.token` needs `admin.listen`, the address of the listener that it opens, as in \
-                            `127.0.0.1:9090`: the unix socket takes no token";
-                self.problem(&KeyPath::of("admin.token"), text.to_owned());
-                None
-            }
-            (None, None) => None,
+            (Some(listen), Some(token)) => return Some(AdminTcp { listen: listen?, token: token? }),
+            (Some(_), None) => self.problem(
+                &listen_key,
+                "needs `admin.token`, the secret that every request must carry: `framex-host keygen` makes one",
+            ),
+            (None, Some(_)) => self.problem(
+                &token_key,
+                "needs `admin.listen`, the address of the listener that it opens, as in `127.0.0.1:9090`: the unix \
+                 socket takes no token",
+            ),
+            (None, None) => {}
         }
+        None
     }
 
-    fn admin_listen(&mut self, raw: &str) -> Option<SocketAddr> {
-        let address = raw.parse().ok();
-        if address.is_none() {
-            let text = format!(
-                "`admin.listen` must be an IP address and a port, as in `127.0.0.1:9090` or `[::1]:9090`, found `{}`",
-                redact(raw)
-            );
-            self.problem(&KeyPath::of("admin.listen"), text);
-        }
-        address
+    fn admin_listen(&mut self, key: &KeyPath, raw: &str) -> Option<SocketAddr> {
+        let needed = "an IP address and a port, as in `127.0.0.1:9090` or `[::1]:9090`";
+        raw.parse().map_err(|_| self.unfit(key, needed, raw)).ok()
     }
 
-    fn admin_token(&mut self, raw: &str) -> Option<Secret> {
-        let key = KeyPath::of("admin.token");
-        let token = self.secret(&key, raw)?;
+    fn admin_token(&mut self, key: &KeyPath, raw: &str) -> Option<Secret> {
+        let token = self.secret(key, raw)?;
         let text = token.expose();
         if text.len() < TOKEN_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let text = format!(
-                "`admin.token` must be at least {TOKEN_BYTES_MIN} printable ASCII characters without spaces: \
-                 `framex-host keygen` makes one"
-            );
-            self.problem(&key, text);
+            let needed = format!("at least {TOKEN_BYTES_MIN} printable ASCII characters without spaces");
+            self.problem(key, format!("must be {needed}: `framex-host keygen` makes one"));
             return None;
         }
         Some(token)

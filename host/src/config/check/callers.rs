@@ -8,7 +8,6 @@ use crate::base::{CertificateName, FunctionPattern, FunctionPatterns, NamedCalle
 use super::validator::Validator;
 use crate::config::key::{KeyPath, redact};
 use crate::config::keys::RawCaller;
-use crate::config::values::BROKEN_KEY;
 use crate::config::{Callers, ConfiguredCaller, Secret};
 
 const NAME_BYTES_MAX: usize = 64;
@@ -29,9 +28,10 @@ impl Validator<'_> {
         let table = KeyPath::of("auth.callers");
         if raw.is_empty() {
             // To remove the last caller from the table must not open all functions.
-            let text =
-                "`auth.callers` is empty: name a caller, or remove the table, so that every client may call";
-            self.problem(&table, text.to_owned());
+            self.problem(
+                &table,
+                "is empty: name a caller, or remove the table, so that every client may call",
+            );
         }
         let mut callers: Vec<ConfiguredCaller> = Vec::with_capacity(raw.len());
         let mut known_keys = CallerKeys::new();
@@ -39,35 +39,30 @@ impl Validator<'_> {
             let entry = table.child(&name);
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
             if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(allowed) {
-                let text = format!(
-                    "`{table}` must name callers in 1 to {NAME_BYTES_MAX} characters of A-Z a-z 0-9 _ -, found `{}`",
-                    redact(&name)
-                );
-                self.problem(&entry, text);
+                let needed = format!("1 to {NAME_BYTES_MAX} characters of A-Z a-z 0-9 _ -");
+                let fault = format!("must name callers in {needed}, found `{}`", redact(&name));
+                self.problem_in(&table, &entry, fault);
             }
-            let is_nobody = caller.keys.is_none() && caller.certificates.is_none();
-            for (key, is_missing) in
-                [("`keys` or `certificates`", is_nobody), ("`functions`", caller.functions.is_none())]
-            {
-                if is_missing {
-                    self.problem(&entry, format!("`{entry}` needs the key {key}"));
-                }
+            if caller.keys.is_none() && caller.certificates.is_none() {
+                self.problem(&entry, "needs the key `keys` or `certificates`");
+            }
+            if caller.functions.is_none() {
+                self.problem(&entry, "needs the key `functions`");
             }
             let certificates = caller.certificates.map(|raw| {
                 let entry = entry.child("certificates");
                 if !has_client_ca {
-                    let text = "has no effect without `server.tls.client_ca`: clients are not asked for certificates";
-                    self.problem(&entry, format!("`{entry}` {text}"));
+                    let needed = "`server.tls.client_ca`: clients are not asked for certificates";
+                    self.problem(&entry, format!("has no effect without {needed}"));
                 }
-                self.certificates_of_caller(&entry, raw, &callers)
+                self.certificates_of_caller(&entry, &raw, &callers)
             });
             let keys =
                 caller.keys.map(|raw| self.keys_of_caller(&entry.child("keys"), &raw, &mut known_keys));
-            let functions =
-                caller.functions.map(|raw| self.function_patterns(&entry.child("functions"), &raw));
-            let caller = NamedCaller { name: name.into(), functions: functions.unwrap_or_default() };
+            let functions = caller.functions.unwrap_or_default();
+            let functions = self.function_patterns(&entry.child("functions"), &functions);
             callers.push(ConfiguredCaller {
-                caller: Arc::new(caller),
+                caller: Arc::new(NamedCaller { name: name.into(), functions }),
                 keys: keys.unwrap_or_default(),
                 certificates: certificates.unwrap_or_default(),
             });
@@ -76,72 +71,53 @@ impl Validator<'_> {
     }
 
     fn keys_of_caller(&mut self, key: &KeyPath, raw: &[String], known_keys: &mut CallerKeys) -> Vec<Secret> {
-        self.some(key, "secret", raw.is_empty());
         let of_others = known_keys.len();
-        let mut keys = Vec::with_capacity(raw.len());
-        for (index, raw) in raw.iter().enumerate() {
-            let entry = key.element(index);
-            let Some(secret) = self.secret(&entry, raw) else { continue };
+        self.some(key, "secret", raw, |validator, entry, raw| {
+            let secret = validator.sealing_secret(entry, raw)?;
             if !secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-                let text = "must be printable ASCII characters without spaces: it is sent in a header";
-                self.problem(&entry, format!("`{entry}` {text}"));
-            }
-            if secret.is_broken_key() {
-                self.problem(&entry, format!("`{entry}` {BROKEN_KEY}"));
+                let fault = "must be printable ASCII characters without spaces: it is sent in a header";
+                validator.problem(entry, fault);
             }
             if let Some((other, _)) = known_keys[..of_others].iter().find(|(_, other)| *other == secret) {
-                self.problem(&entry, format!("`{entry}` is the same as `{other}`: a key is of one caller"));
+                validator.problem(entry, format!("is the same as `{other}`: a key is of one caller"));
             }
-            known_keys.push((entry, secret.clone()));
-            keys.push(secret);
-        }
-        keys
+            known_keys.push((entry.clone(), secret.clone()));
+            Some(secret)
+        })
     }
 
     /// Errors do not repeat the text: it may be a misplaced key.
     fn certificates_of_caller(
         &mut self,
         key: &KeyPath,
-        raw: Vec<String>,
+        raw: &[String],
         others: &[ConfiguredCaller],
     ) -> Vec<CertificateName> {
-        self.some(key, "name", raw.is_empty());
-        let mut names = Vec::with_capacity(raw.len());
-        for (index, name) in raw.into_iter().enumerate() {
-            let entry = key.element(index);
+        self.some(key, "name", raw, |validator, entry, name| {
             let fits = (1..=CERTIFICATE_BYTES_MAX).contains(&name.len());
             if !fits || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-                let text = format!(
-                    "`{entry}` must be the first DNS name of a certificate, or else its first URI: 1 to \
+                let fault = format!(
+                    "must be the first DNS name of a certificate, or else its first URI: 1 to \
                      {CERTIFICATE_BYTES_MAX} printable ASCII characters without spaces"
                 );
-                self.problem(&entry, text);
+                validator.problem(entry, fault);
             }
-            let name = CertificateName::of_text(name);
+            let name = CertificateName::of_text(name.to_owned());
             if let Some(other) = others.iter().find(|other| other.certificates.contains(&name)) {
                 let other = &other.caller.name;
-                let text =
-                    format!("`{entry}` is also of `auth.callers.{other}`: a certificate is of one caller");
-                self.problem(&entry, text);
+                let fault = format!("is also of `auth.callers.{other}`: a certificate is of one caller");
+                validator.problem(entry, fault);
             }
-            names.push(name);
-        }
-        names
+            Some(name)
+        })
     }
 
     /// Errors do not repeat the text: it may be a misplaced key.
     fn function_patterns(&mut self, key: &KeyPath, raw: &[String]) -> FunctionPatterns {
-        let mut patterns = Vec::with_capacity(raw.len());
-        for (index, text) in raw.iter().enumerate() {
-            match FunctionPattern::new(text) {
-                Ok(pattern) => patterns.push(pattern),
-                Err(why) => {
-                    let entry = key.element(index);
-                    self.problem(&entry, format!("`{entry}` is not a function: {why}"));
-                }
-            }
-        }
-        FunctionPatterns::new(patterns)
+        FunctionPatterns::new(self.elements(key, raw, |validator, entry, text| {
+            let pattern = FunctionPattern::new(text).map_err(|why| format!("is not a function: {why}"));
+            validator.good(entry, pattern)
+        }))
     }
 }
 

@@ -9,8 +9,7 @@ use crate::api::REMOTE_PATH;
 use crate::config::key::{KeyPath, redact};
 use crate::config::keys::number::{NumberRule, number};
 use crate::config::keys::{RawPeer, RawPeers, RawProxy};
-use crate::config::values::BROKEN_KEY;
-use crate::config::{AllowedAddresses, AuthRules, ConfiguredPeer, PathPatterns, PeerUrl, Proxy, Secret};
+use crate::config::{AllowedAddresses, AuthRules, ConfiguredPeer, Discover, PathPatterns, PeerUrl, Proxy};
 
 /// The priority and the weight of a peer: `plugins.proxy.proxy_urls."URL".priority`.
 const PRIORITY: NumberRule = number(0, 0, 255);
@@ -25,9 +24,8 @@ pub(super) fn proxy(validator: &mut Validator<'_>, raw: RawProxy) -> (Proxy, Aut
     let peers = peers(validator, raw.proxy_urls, proxy.white_list.as_ref(), &proxy.allowed_addresses);
     for peer in peers.iter().filter(|peer| proxy.require_receiver && !peer.bind) {
         let key = table.child("proxy_urls").child(&peer.url.to_string()).child("bind");
-        let text =
-            format!("`{key}` = false contradicts `plugins.proxy.require_receiver`: remove one of them");
-        validator.problem(&table.child("require_receiver"), text);
+        let fault = "= false contradicts `plugins.proxy.require_receiver`: remove one of them";
+        validator.problem_in(&key, &table.child("require_receiver"), fault);
     }
     let has_https_peers = peers.iter().any(|peer| peer.url.is_https());
     proxy.functions = functions(validator, raw.proxy_functions, &peers);
@@ -51,20 +49,11 @@ fn peers(
             let named = |(index, url): (usize, String)| (key.element(index), url, RawPeer::default());
             urls.into_iter().enumerate().map(named).collect()
         }
-        RawPeers::Map(map) => {
-            let named = |(url, peer): (String, RawPeer)| (key.child(&url), url, peer);
-            let mut entries: Vec<_> = map.into_iter().map(named).collect();
-            entries.sort_by_key(|(entry, _, _)| validator.sources.offset(entry));
-            entries
-        }
+        RawPeers::Map(map) => validator.entries(&key, map),
     };
     let mut peers: Vec<ConfiguredPeer> = Vec::with_capacity(entries.len());
     for (entry, text, raw) in entries {
-        let peer_key = raw.key.and_then(|raw| validator.secret(&entry.child("key"), &raw));
-        if peer_key.as_ref().is_some_and(Secret::is_broken_key) {
-            let entry = entry.child("key");
-            validator.problem(&entry, format!("`{entry}` {BROKEN_KEY}"));
-        }
+        let peer_key = raw.key.and_then(|raw| validator.sealing_secret(&entry.child("key"), &raw));
         let enable = raw.enable.unwrap_or_else(|| vec!["/*".to_owned()]);
         let enable = validator.patterns(&entry.child("enable"), &enable);
         let disable = validator.patterns(&entry.child("disable"), &raw.disable.unwrap_or_default());
@@ -74,26 +63,22 @@ fn peers(
             continue;
         };
         if peers.iter().any(|peer| peer.url == url) {
-            validator.problem(&entry, format!("`{key}` has `{url}` twice"));
+            validator.problem_in(&key, &entry, format!("has `{url}` twice"));
             continue;
         }
         if url.address().is_some_and(|address| !allowed_addresses.allows(address)) {
-            let text = format!(
-                "`{key}` has `{url}`, which is a link-local or metadata address: it is refused unless \
+            let fault = format!(
+                "has `{url}`, which is a link-local or metadata address: it is refused unless \
                  `plugins.proxy.allow_addresses` has it"
             );
-            validator.problem(&entry, text);
+            validator.problem_in(&key, &entry, fault);
         }
-        let discover =
-            validator.discover(&entry.child("discover"), raw.discover.as_deref(), url.address().is_some());
+        let discover = discover(validator, &entry.child("discover"), raw.discover.as_deref(), &url);
         let host_id = raw.host_id.and_then(|raw| validator.host_id_at(&entry.child("host_id"), &raw));
         let bind = raw.bind.unwrap_or(true);
         if host_id.is_some() && !bind {
-            let entry = entry.child("bind");
-            let text = format!(
-                "`{entry}` = false contradicts `host_id`: frames must name the host that `host_id` pins"
-            );
-            validator.problem(&entry, text);
+            let fault = "= false contradicts `host_id`: frames must name the host that `host_id` pins";
+            validator.problem(&entry.child("bind"), fault);
         }
         peers.push(ConfiguredPeer {
             url,
@@ -114,7 +99,28 @@ fn peers(
 /// Checks one URL at `entry` in `key`.
 fn url(validator: &mut Validator<'_>, key: &KeyPath, entry: &KeyPath, text: &str) -> Option<PeerUrl> {
     let parsed = PeerUrl::new(text);
-    parsed.map_err(|why| validator.problem(entry, format!("`{key}` has `{}`: {why}", redact(text)))).ok()
+    parsed.map_err(|why| validator.problem_in(key, entry, format!("has `{}`: {why}", redact(text)))).ok()
+}
+
+/// Checks the discovery of the peers behind `url`.
+fn discover(validator: &mut Validator<'_>, key: &KeyPath, raw: Option<&str>, url: &PeerUrl) -> Discover {
+    let discover = match raw.unwrap_or("static") {
+        "static" => Discover::Static,
+        "dns" => Discover::Dns,
+        "srv" => Discover::Srv,
+        other => match other.strip_prefix("file:").filter(|path| !path.is_empty()) {
+            Some(path) => Discover::File(validator.folder.join(path)),
+            None => {
+                validator.unfit(key, "static, dns, srv or file:PATH", other);
+                Discover::Static
+            }
+        },
+    };
+    if url.address().is_some() && matches!(discover, Discover::Dns | Discover::Srv) {
+        let fault = format!("is {}, but the URL has an address instead of a name", discover.text());
+        validator.problem(key, fault);
+    }
+    discover
 }
 
 fn functions(
@@ -123,24 +129,21 @@ fn functions(
     peers: &[ConfiguredPeer],
 ) -> BTreeMap<FunctionName, Vec<PeerUrl>> {
     let key = KeyPath::of("plugins.proxy.proxy_functions");
-    let mut entries: Vec<_> = raw.into_iter().map(|(text, names)| (key.child(&text), text, names)).collect();
-    entries.sort_by_key(|(entry, _, _)| validator.sources.offset(entry));
     let mut functions: BTreeMap<FunctionName, Vec<PeerUrl>> = BTreeMap::new();
-    for (entry, text, names) in entries {
+    for (entry, text, names) in validator.entries(&key, raw) {
         let Some(url) = url(validator, &key, &entry, &text) else {
             continue;
         };
         let Some(peer) = peers.iter().find(|peer| peer.url == url) else {
-            validator.problem(&entry, unlisted(&key, &url, peers));
+            validator.problem_in(&key, &entry, unlisted(&url, peers));
             continue;
         };
         // Such a function could never be called.
         if !names.is_empty() && !peer.allows(REMOTE_PATH) {
-            let text = format!(
-                "`{key}` has functions for `{url}`, where `white_list`, `enable` and `disable` do not allow \
-                 `{REMOTE_PATH}`"
+            let fault = format!(
+                "has functions for `{url}`, where `white_list`, `enable` and `disable` do not allow `{REMOTE_PATH}`"
             );
-            validator.problem(&entry, text);
+            validator.problem_in(&key, &entry, fault);
         }
         for (index, name) in names.iter().enumerate() {
             match FunctionName::new(name) {
@@ -151,8 +154,8 @@ fn functions(
                     }
                 }
                 Err(why) => {
-                    let text = format!("`{key}` has `{}` for `{url}`: {why}", redact(name));
-                    validator.problem(&entry.element(index), text);
+                    let fault = format!("has `{}` for `{url}`: {why}", redact(name));
+                    validator.problem_in(&key, &entry.element(index), fault);
                 }
             }
         }
@@ -160,19 +163,19 @@ fn functions(
     functions
 }
 
-fn unlisted(key: &KeyPath, url: &PeerUrl, peers: &[ConfiguredPeer]) -> String {
+fn unlisted(url: &PeerUrl, peers: &[ConfiguredPeer]) -> String {
     let known: Vec<String> = peers.iter().map(|peer| peer.url.to_string()).collect();
     let wanted = url.to_string();
     let nearest = nearest(&wanted, known.iter().map(String::as_str), 1);
     let nearest = nearest.first().map_or_else(String::new, |url| format!(", the nearest there is `{url}`"));
-    format!("`{key}` has `{url}`, which is not in `plugins.proxy.proxy_urls`{nearest}")
+    format!("has `{url}`, which is not in `plugins.proxy.proxy_urls`{nearest}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::testing::{config, problems};
-    use crate::config::{Fallback, FrameCompression};
+    use crate::config::{Fallback, FrameCompression, Secret};
 
     const BOTH: &str = "proxy_urls = [\"http://b:1\", \"http://a:1\"]\n";
 
@@ -299,6 +302,51 @@ mod tests {
             "proxy_urls = [\"http://a\"]\nwhite_list = [\"/health\"]\nproxy_functions = { \"http://a\" = [\"x.f\"] }\n",
             "config.toml line 4: `plugins.proxy.proxy_functions` has functions for `http://a:80`, where \
              `white_list`, `enable` and `disable` do not allow `/api/v1/proxy/remote`",
+        );
+    }
+
+    fn peer(entry: &str) -> String {
+        format!("[plugins.proxy.proxy_urls]\n{entry}\n")
+    }
+
+    #[test]
+    fn every_way_of_finding_peers_is_read() {
+        let discover = |raw: &str| {
+            config(&peer(&format!("\"http://b.test\" = {{ {raw} }}"))).proxy.peers[0].discover.clone()
+        };
+        assert_eq!(discover(""), Discover::Static);
+        assert_eq!(discover("discover = \"static\""), Discover::Static);
+        assert_eq!(discover("discover = \"dns\""), Discover::Dns);
+        assert_eq!(discover("discover = \"srv\""), Discover::Srv);
+        let file = std::env::current_dir().unwrap().join("peers.json");
+        assert_eq!(discover("discover = \"file:peers.json\""), Discover::File(file));
+        let servers =
+            "plugins.proxy.dns_servers = [\"10.0.0.10\", \"127.0.0.1:8600\", \"::1\", \"[::1]:8600\"]";
+        let servers: Vec<String> =
+            config(servers).proxy.dns_servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["10.0.0.10:53", "127.0.0.1:8600", "[::1]:53", "[::1]:8600"]);
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_refused() {
+        for (raw, found) in [("nds", "nds"), ("file:", "file:"), ("", "")] {
+            assert_eq!(
+                problems(&peer(&format!("\"http://b.test\" = {{ discover = {raw:?} }}"))),
+                format!(
+                    "config.toml line 2: `plugins.proxy.proxy_urls.\"http://b.test\".discover` must be static, dns, srv \
+                     or file:PATH, found `{found}`"
+                )
+            );
+        }
+        assert_eq!(
+            problems(&peer("\"http://10.0.0.1\" = { discover = \"dns\" }")),
+            "config.toml line 2: `plugins.proxy.proxy_urls.\"http://10.0.0.1\".discover` is dns, but the URL has an \
+             address instead of a name"
+        );
+        assert_eq!(
+            problems("plugins.proxy.dns_servers = [\"dns.test\"]"),
+            "config.toml line 1: `plugins.proxy.dns_servers` has `dns.test`, which is not an address, as in 10.0.0.10 or \
+             127.0.0.1:8600"
         );
     }
 }

@@ -3,6 +3,7 @@
 //! Keys and certificates become rustls configurations here, so that errors name the key of the config, and a reload
 //! with a bad file is refused before anything has changed.
 
+use std::fmt::Display;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -39,28 +40,26 @@ impl Validator<'_> {
         let raw = raw?;
         let table = KeyPath::of("server.tls");
         let client_ca = raw.client_ca.map(|raw| self.pem_file(&table.child("client_ca"), &raw));
-        let cert = self.pem_file(&table.child("cert"), &raw.cert);
-        let key = self.pem_file(&table.child("key"), &raw.key);
         let provider = provider();
-        let identity = self.identity(cert?, key?, &provider)?;
+        let identity = self.identity(&table, &raw.cert, &raw.key, &provider)?;
         let fault = fault_of_own(&identity.certified.cert, Arc::clone(&provider));
         let client_ca = client_ca.map_or(Some(None), |file| file.map(Some))?;
-        let clients = match &client_ca {
+        let client_verifier = match &client_ca {
             None => None,
             Some(file) => {
-                let roots = self.good(file, PemFile::authorities)?;
+                let roots = self.of_file(file, file.authorities())?;
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
-                Some(self.good(file, |_| verifier.map_err(|error| format!("which cannot be used: {error}")))?)
+                Some(self.of_file(file, verifier.map_err(unusable))?)
             }
         };
-        let verifier = clients.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth);
+        let verifier = client_verifier.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth);
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = self.good(&identity.cert, |_| builder.map_err(|error| unusable(&error)))?;
+        let builder = self.of_file(&identity.cert, builder.map_err(unusable))?;
         let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified)));
         let mut rustls = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
         rustls.alpn_protocols = LISTENER_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        if clients.is_some() {
+        if client_verifier.is_some() {
             // A resumed session keeps the certificate that its first handshake showed, however long ago that expired.
             rustls.session_storage = Arc::new(NoServerSessionStorage {});
             rustls.send_tls13_tickets = 0;
@@ -73,7 +72,7 @@ impl Validator<'_> {
             key: identity.key.path,
             client_ca: client_ca.map(|file| file.path),
             rustls: Arc::new(rustls),
-            clients,
+            client_verifier,
             digest,
         })
     }
@@ -88,38 +87,30 @@ impl Validator<'_> {
             [("cert", "key", (&raw.cert, &raw.key)), ("key", "cert", (&raw.key, &raw.cert))]
         {
             if let (Some(_), None) = half {
-                let text =
-                    format!("`{table}.{one}` needs `{table}.{other}`: a certificate and its private key");
-                self.problem(&table.child(one), text);
+                let fault = format!("needs `{table}.{other}`: a certificate and its private key");
+                self.problem(&table.child(one), fault);
                 return None;
             }
         }
         let ca = raw.ca.map(|raw| self.pem_file(&table.child("ca"), &raw));
-        let cert = raw.cert.map(|raw| self.pem_file(&table.child("cert"), &raw));
-        let key = raw.key.map(|raw| self.pem_file(&table.child("key"), &raw));
         let provider = provider();
-        let identity = match (cert, key) {
-            (Some(cert), Some(key)) => Some(self.identity(cert?, key?, &provider)?),
+        let identity = match (&raw.cert, &raw.key) {
+            (Some(cert), Some(key)) => Some(self.identity(&table, cert, key, &provider)?),
             _ => None,
         };
         let ca = ca.map_or(Some(None), |file| file.map(Some))?;
         let roots = match &ca {
-            Some(file) => self.good(file, PemFile::authorities)?,
+            Some(file) => self.of_file(file, file.authorities())?,
             None => self.system_roots()?,
         };
-        let key = ca.as_ref().map_or_else(|| table.clone(), |file| file.key.clone());
+        let key = ca.as_ref().map_or(&table, |file| &file.key);
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+        let verifier = verifier.map_err(|error| format!("cannot be used: {error}"));
+        let server_verifier = self.good(key, verifier)?;
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let (verifier, builder) = match (verifier, builder) {
-            (Ok(verifier), Ok(builder)) => (verifier, builder),
-            (verifier, builder) => {
-                let verifier = verifier.err().map(|error| error.to_string());
-                let text = verifier.or(builder.err().map(|error| error.to_string())).unwrap_or_default();
-                self.problem(&key, format!("`{key}` cannot be used: {text}"));
-                return None;
-            }
-        };
-        let builder = builder.with_webpki_verifier(Arc::clone(&verifier));
+        let builder = builder.map_err(|error| format!("cannot be used: {error}"));
+        let builder = self.good(key, builder)?;
+        let builder = builder.with_webpki_verifier(Arc::clone(&server_verifier));
         let mut rustls = match &identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -130,14 +121,14 @@ impl Validator<'_> {
         rustls.alpn_protocols = PEER_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         // A resumed session does not show the certificate again, which may have expired.
         rustls.resumption = Resumption::disabled();
-        let files = identity.as_ref().map(|identity| (&identity.cert, &identity.key));
-        let digest = digest([ca.as_ref(), files.map(|(cert, _)| cert), files.map(|(_, key)| key)]);
+        let (cert, key) = identity.as_ref().map(|identity| (&identity.cert, &identity.key)).unzip();
+        let digest = digest([ca.as_ref(), cert, key]);
         Some(PeerTls {
             key_is_open: identity.as_ref().is_some_and(|identity| identity.key.is_open),
             ca: ca.map(|file| file.path),
             identity: identity.map(|identity| (identity.cert.path, identity.key.path)),
             rustls: Arc::new(rustls),
-            servers: verifier,
+            server_verifier,
             digest,
         })
     }
@@ -145,8 +136,7 @@ impl Validator<'_> {
     fn pem_file(&mut self, key: &KeyPath, raw: &str) -> Option<PemFile> {
         // A text that was pasted instead of its path may be a private key.
         if raw.contains("-----") || raw.contains(['\n', '\r']) {
-            let text = format!("`{key}` must be the path of a PEM file, found the content of one");
-            self.problem(key, text);
+            self.problem(key, "must be the path of a PEM file, found the content of one");
             return None;
         }
         let path = self.folder.join(raw);
@@ -155,38 +145,44 @@ impl Validator<'_> {
         } else {
             file::bounded(&path, PEM_BYTES_MAX).map_err(|error| error.to_string())
         };
-        let FileBytes { bytes, readable_by_others } = read
-            .map_err(|fault| {
-                self.problem(key, format!("`{key}` is file `{}`, which {fault}", path.display()))
-            })
-            .ok()?;
+        let read = read.map_err(|fault| format!("is file `{}`, which {fault}", path.display()));
+        let FileBytes { bytes, readable_by_others } = self.good(key, read)?;
         Some(PemFile { key: key.clone(), path, bytes, is_open: readable_by_others })
     }
 
-    /// Reads a file by `read`; a fault becomes a problem.
-    fn good<T>(&mut self, file: &PemFile, read: impl FnOnce(&PemFile) -> Result<T, Fault>) -> Option<T> {
-        let (key, path) = (&file.key, file.path.display());
-        read(file).map_err(|fault| self.problem(key, format!("`{key}` is file `{path}`, {fault}"))).ok()
+    /// Returns what was read of a file; a fault becomes a problem.
+    fn of_file<T>(&mut self, file: &PemFile, read: Result<T, impl Display>) -> Option<T> {
+        let path = file.path.display();
+        self.good(&file.key, read.map_err(|fault| format!("is file `{path}`, {fault}")))
     }
 
-    /// Joins a certificate chain with the private key of its first certificate.
-    fn identity(&mut self, cert: PemFile, key: PemFile, provider: &CryptoProvider) -> Option<TlsIdentity> {
-        let chain = self.good(&cert, PemFile::certificates);
-        let private = self.good(&key, PemFile::private_key);
+    /// Reads a certificate chain and the private key of its first certificate.
+    fn identity(
+        &mut self,
+        table: &KeyPath,
+        cert: &str,
+        key: &str,
+        provider: &CryptoProvider,
+    ) -> Option<TlsIdentity> {
+        let cert = self.pem_file(&table.child("cert"), cert);
+        let key = self.pem_file(&table.child("key"), key);
+        let (cert, key) = (cert?, key?);
+        let chain = self.of_file(&cert, cert.certificates());
+        let private = self.of_file(&key, key.private_key());
         match CertifiedKey::from_der(chain?, private?, provider) {
             Ok(certified) => Some(TlsIdentity { certified: Arc::new(certified), cert, key }),
             Err(rustls::Error::InconsistentKeys(_)) => {
                 let fault = format!("which is not the key of the certificate in `{}`", cert.path.display());
-                self.good(&key, |_| Err(fault))
+                self.of_file(&key, Err(fault))
             }
             Err(rustls::Error::InvalidCertificate(_)) => {
-                self.good(&cert, |_| Err("whose first certificate cannot be read".to_owned()))
+                self.of_file(&cert, Err("whose first certificate cannot be read"))
             }
-            Err(_) => self.good(&key, |_| {
-                let text = "whose private key is damaged or of a kind that is not supported: RSA of 2048 to 4096 bits, \
-                            ECDSA on P-256 or P-384, and Ed25519 are";
-                Err(text.to_owned())
-            }),
+            Err(_) => {
+                let fault = "whose private key is damaged or of a kind that is not supported: RSA of 2048 to 4096 bits, \
+                             ECDSA on P-256 or P-384, and Ed25519 are";
+                self.of_file(&key, Err(fault))
+            }
         }
     }
 
@@ -200,9 +196,10 @@ impl Validator<'_> {
             Arc::new(roots)
         });
         if roots.is_empty() {
-            let text = "`plugins.proxy.tls` has no `ca`, and this system has no certificate authorities to trust: \
-                        https peers need some";
-            self.problem(&KeyPath::of("plugins.proxy.proxy_urls"), text.to_owned());
+            let fault =
+                "has no `ca`, and this system has no certificate authorities to trust: https peers need some";
+            let [table, peers] = ["plugins.proxy.tls", "plugins.proxy.proxy_urls"].map(KeyPath::of);
+            self.problem_in(&table, &peers, fault);
             return None;
         }
         Some(Arc::clone(roots))
@@ -220,7 +217,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn unusable(error: &rustls::Error) -> Fault {
+fn unusable(error: impl Display) -> Fault {
     format!("which cannot be used: {error}")
 }
 
@@ -228,8 +225,7 @@ fn unusable(error: &rustls::Error) -> Fault {
 fn digest(files: [Option<&PemFile>; 3]) -> [u8; 32] {
     let mut all = Sha256::new();
     for file in files {
-        let of_one = file.map_or([0; 32], |file| Sha256::digest(&file.bytes).into());
-        all.update(of_one);
+        all.update(file.map(|file| Sha256::digest(&file.bytes)).unwrap_or_default());
     }
     all.finalize().into()
 }

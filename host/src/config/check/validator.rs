@@ -1,64 +1,87 @@
 //! Checks single values, and collects the problems.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 
-use crate::base::nearest;
-
 use crate::api::REMOTE_PATH;
+use crate::base::nearest;
 use crate::config::key::{KeyPath, redact};
 use crate::config::keys::RawRules;
 use crate::config::keys::number::NumberRule;
 use crate::config::read::Sources;
+use crate::config::values::{BROKEN_KEY, SecretSource};
 use crate::config::{
     AuthRules, ConfigError, ConfigProblem, Environment, InvalidPath, Keyword, PathPattern, PathPatterns,
-    Secret, SecretSource, ValueOrigin,
+    Secret, ValueOrigin,
 };
 
-/// Checks values, and collects the problems: each with the origin of its value, its offset in the file, and one sentence.
+/// Checks values, and collects the problems.
 pub(in crate::config) struct Validator<'a> {
     pub(in crate::config) sources: &'a Sources,
     pub(in crate::config) environment: &'a Environment,
     /// The folder that relative paths start from, absolute.
     pub(in crate::config) folder: PathBuf,
-    problems: Vec<(ValueOrigin, usize, String)>,
+    problems: Vec<ConfigProblem>,
     /// The keys of secrets that are literals in the file.
     pub(in crate::config) literals: Vec<String>,
 }
 
 impl<'a> Validator<'a> {
-    pub(super) fn new(sources: &'a Sources, environment: &'a Environment) -> Result<Self, ConfigError> {
-        let mut folder = std::path::absolute(sources.file())
-            .map_err(|error| ConfigError::Unreadable(sources.file().to_owned(), error))?;
+    pub(in crate::config) fn new(
+        sources: &'a Sources,
+        environment: &'a Environment,
+    ) -> Result<Self, ConfigError> {
+        let mut folder = std::path::absolute(&sources.file)
+            .map_err(|error| ConfigError::Unreadable(sources.file.clone(), error))?;
         folder.pop();
         Ok(Self { sources, environment, folder, problems: Vec::new(), literals: Vec::new() })
     }
 
     /// Returns `built` if there are no problems.
-    pub(super) fn finish<T>(self, built: T) -> Result<T, ConfigError> {
-        let mut problems = self.problems;
-        if problems.is_empty() {
+    pub(in crate::config) fn finish<T>(mut self, built: T) -> Result<T, ConfigError> {
+        if self.problems.is_empty() {
             return Ok(built);
         }
-        problems.sort();
-        let problems = problems.into_iter().map(|(origin, _, text)| ConfigProblem { origin, text });
-        Err(ConfigError::Invalid(problems.collect()))
+        self.problems.sort();
+        Err(ConfigError::Invalid(self.problems))
     }
 
-    /// Adds a problem; after one, [`Validator::finish`] drops the values.
-    pub(super) fn problem(&mut self, key: &KeyPath, text: String) {
-        self.problems.push((self.sources.origin(key), self.sources.offset(key), text));
+    /// Adds a problem: the sentence is the key and `fault`. After one, [`Validator::finish`] drops the values.
+    pub(super) fn problem(&mut self, key: &KeyPath, fault: impl Display) {
+        self.problem_in(key, key, fault);
+    }
+
+    /// Adds a problem of an entry, in a sentence about its table or list.
+    pub(super) fn problem_in(&mut self, table: &KeyPath, entry: &KeyPath, fault: impl Display) {
+        self.problems.push(self.sources.problem(entry, format!("`{table}` {fault}")));
+    }
+
+    /// Adds the problem of a text in another form than the one that the key needs.
+    pub(super) fn unfit(&mut self, key: &KeyPath, needed: &str, found: &str) {
+        self.problem(key, format!("must be {needed}, found `{}`", redact(found)));
     }
 
     /// Adds a problem of a variable that does not set a key.
     pub(super) fn problem_of_variable(&mut self, name: &str, text: String) {
-        self.problems.push((ValueOrigin::Variable(name.to_owned()), 0, text));
+        let origin = ValueOrigin::Variable(name.to_owned());
+        self.problems.push(ConfigProblem { origin, offset: 0, text });
+    }
+
+    /// Returns a value; its fault becomes a problem.
+    pub(in crate::config) fn good<T>(
+        &mut self,
+        key: &KeyPath,
+        checked: Result<T, impl Display>,
+    ) -> Option<T> {
+        checked.map_err(|fault| self.problem(key, fault)).ok()
     }
 
     /// Checks a whole number.
     pub(in crate::config) fn number(&mut self, key: &KeyPath, number: &NumberRule, raw: Option<i64>) -> u64 {
         let value = raw.unwrap_or(number.default);
         if !(number.min..=number.max).contains(&value) {
-            self.problem(key, format!("`{key}` must be {}, found {value}", number.needed()));
+            self.problem(key, format!("must be {}, found {value}", number.needed()));
         }
         value.unsigned_abs()
     }
@@ -73,61 +96,83 @@ impl<'a> Validator<'a> {
             let nearest =
                 nearest.first().map_or_else(String::new, |word| format!(", the nearest is `{word}`"));
             let allowed = format!("{} or {last}", others.join(", "));
-            self.problem(key, format!("`{key}` must be {allowed}, found `{}`{nearest}", redact(raw)));
+            self.problem(key, format!("must be {allowed}, found `{}`{nearest}", redact(raw)));
         }
         choice
-    }
-
-    /// Adds a problem if a list is empty.
-    pub(super) fn some(&mut self, key: &KeyPath, element: &str, is_empty: bool) {
-        if is_empty {
-            self.problem(key, format!("`{key}` needs at least one {element}, found an empty list"));
-        }
     }
 
     /// Checks a path, relative to the folder of the config; `of` says what it leads to.
     pub(super) fn path(&mut self, key: &str, of: &str, raw: &str) -> PathBuf {
         if raw.is_empty() || raw.contains('\0') {
-            let text = format!("`{key}` must be the path of {of}, found `{}`", redact(raw));
-            self.problem(&KeyPath::of(key), text);
+            self.unfit(&KeyPath::of(key), &format!("the path of {of}"), raw);
         }
         self.folder.join(raw)
     }
 
+    /// Returns the entries of a table with their keys, in the order of the file.
+    pub(super) fn entries<T>(&self, key: &KeyPath, table: BTreeMap<String, T>) -> Vec<(KeyPath, String, T)> {
+        let entries = table.into_iter().map(|(name, value)| (key.child(&name), name, value));
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_by_key(|(entry, ..)| self.sources.offset(entry));
+        entries
+    }
+
+    /// Returns the elements of a list that `check` takes; it gets the key of each.
+    pub(super) fn elements<T>(
+        &mut self,
+        key: &KeyPath,
+        raw: &[String],
+        mut check: impl FnMut(&mut Self, &KeyPath, &str) -> Option<T>,
+    ) -> Vec<T> {
+        let elements = raw.iter().enumerate();
+        elements.filter_map(|(index, raw)| check(self, &key.element(index), raw)).collect()
+    }
+
+    /// As [`Validator::elements`], with a problem for an empty list.
+    pub(super) fn some<T>(
+        &mut self,
+        key: &KeyPath,
+        element: &str,
+        raw: &[String],
+        check: impl FnMut(&mut Self, &KeyPath, &str) -> Option<T>,
+    ) -> Vec<T> {
+        if raw.is_empty() {
+            self.problem(key, format!("needs at least one {element}, found an empty list"));
+        }
+        self.elements(key, raw, check)
+    }
+
     /// Checks the elements of a list; `parse` says what is wrong with one, after its text.
-    pub(super) fn list<T>(
+    pub(in crate::config) fn list<T>(
         &mut self,
         key: &KeyPath,
         raw: &[String],
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
-        let mut values = Vec::with_capacity(raw.len());
-        for (index, text) in raw.iter().enumerate() {
-            match parse(text) {
-                Ok(value) => values.push(value),
-                Err(why) => {
-                    self.problem(&key.element(index), format!("`{key}` has `{}`{why}", redact(text)));
-                }
-            }
-        }
-        values
+        self.elements(key, raw, |validator, entry, text| {
+            let fault =
+                |why: String| validator.problem_in(key, entry, format!("has `{}`{why}", redact(text)));
+            parse(text).map_err(fault).ok()
+        })
     }
 
     /// Reads a secret; `None` after a problem.
     pub(super) fn secret(&mut self, key: &KeyPath, raw: &str) -> Option<Secret> {
-        match Secret::read(raw, &self.folder, self.environment) {
-            Ok(secret) => {
-                let in_file = matches!(self.sources.origin(key), ValueOrigin::File { .. });
-                if in_file && *secret.source() == SecretSource::Literal {
-                    self.literals.push(key.to_string());
-                }
-                Some(secret)
-            }
-            Err(why) => {
-                self.problem(key, format!("`{key}` {why}"));
-                None
-            }
+        let secret = self.good(key, Secret::read(raw, &self.folder, self.environment))?;
+        let in_file = matches!(self.sources.origin(key), ValueOrigin::File { .. });
+        if in_file && secret.source == SecretSource::Literal {
+            self.literals.push(key.to_string());
         }
+        Some(secret)
+    }
+
+    /// Reads a secret that seals; `None` after a problem.
+    pub(super) fn sealing_secret(&mut self, key: &KeyPath, raw: &str) -> Option<Secret> {
+        let secret = self.secret(key, raw)?;
+        if secret.is_broken_key() {
+            self.problem(key, BROKEN_KEY);
+        }
+        Some(secret)
     }
 
     /// Checks paths with their secrets.
@@ -139,28 +184,25 @@ impl<'a> Validator<'a> {
                 Ok(pattern) => pattern,
                 // Path and secret may be swapped: a text that does not look like a path is not shown.
                 Err(why @ InvalidPath::NotAbsolute) => {
-                    self.problem(&entry, format!("`{key}` has a text that is not a path: {why}"));
+                    self.problem_in(key, &entry, format!("has a text that is not a path: {why}"));
                     continue;
                 }
                 Err(why) => {
-                    self.problem(&entry, format!("`{key}` has `{}`: {why}", redact(text)));
+                    self.problem_in(key, &entry, format!("has `{}`: {why}", redact(text)));
                     continue;
                 }
             };
-            self.some(&entry, "secret", secrets.is_empty());
             // Other keys are compared with a header; keys of the proxy may be passphrases.
             let seals = *key != KeyPath::of("auth.rules") || pattern.is_exactly(REMOTE_PATH);
-            let element = |(index, raw): (usize, &String)| {
-                let entry = entry.element(index);
-                let secret = self.secret(&entry, raw)?;
+            let secrets = self.some(&entry, "secret", secrets, |validator, entry, raw| {
+                let secret = validator.secret(entry, raw)?;
                 if !seals && !secret.fits_into_a_header() {
-                    let text = "matches no header: write the key without `Bearer`, control characters, and spaces \
-                                around it";
-                    self.problem(&entry, format!("`{entry}` {text}"));
+                    let fault = "matches no header: write the key without `Bearer`, control characters, and spaces \
+                                 around it";
+                    validator.problem(entry, fault);
                 }
                 Some(secret)
-            };
-            let secrets = secrets.iter().enumerate().filter_map(element).collect();
+            });
             rules.push((pattern, secrets));
         }
         AuthRules::new(rules)
@@ -168,9 +210,7 @@ impl<'a> Validator<'a> {
 
     /// Checks a list of paths.
     pub(super) fn patterns(&mut self, key: &KeyPath, raw: &[String]) -> PathPatterns {
-        PathPatterns::new(
-            self.list(key, raw, |text| PathPattern::new(text).map_err(|why| format!(": {why}"))),
-        )
+        PathPatterns(self.list(key, raw, |text| PathPattern::new(text).map_err(|why| format!(": {why}"))))
     }
 }
 

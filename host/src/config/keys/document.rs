@@ -28,6 +28,18 @@ pub(in crate::config) struct RawConfig {
     pub(in crate::config) log: RawLog,
 }
 
+impl RawConfig {
+    /// Fills in the defaults that follow from other keys.
+    pub(in crate::config) fn fill_in(&mut self) {
+        let (server, proxy) = (&mut self.server, &mut self.plugins.proxy);
+        let calls = IN_FLIGHT_MAX.nearest(server.in_flight_max);
+        // Leaves room for the calls of all other functions, as far as there are permits to share.
+        server.in_flight_per_function_max.get_or_insert(calls - calls / 4);
+        proxy.in_flight_max.get_or_insert((calls / 4).max(1));
+        proxy.answer_bytes_max.get_or_insert(BODY_BYTES_MAX.nearest(server.body_bytes_max));
+    }
+}
+
 /// The host's own `[plugins.proxy]`, and the tables of plugins.
 #[derive(Default)]
 pub(in crate::config) struct RawPlugins {
@@ -60,14 +72,4 @@ impl<'de> Deserialize<'de> for RawPlugins {
         }
         deserializer.deserialize_map(PluginsVisitor)
     }
-}
-
-/// Fills in the defaults that follow from other keys.
-pub(in crate::config) fn fill_in(raw: &mut RawConfig) {
-    let (server, proxy) = (&mut raw.server, &mut raw.plugins.proxy);
-    let calls = IN_FLIGHT_MAX.nearest(server.in_flight_max);
-    // Leaves room for the calls of all other functions, as far as there are permits to share.
-    server.in_flight_per_function_max.get_or_insert(calls - calls / 4);
-    proxy.in_flight_max.get_or_insert((calls / 4).max(1));
-    proxy.answer_bytes_max.get_or_insert(BODY_BYTES_MAX.nearest(server.body_bytes_max));
 }

@@ -33,7 +33,7 @@ pub(in crate::config) static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|
     .concat()
 });
 
-/// Returns the form of a key, if it is one of a checked table or of `limits`.
+/// Returns the form of a key of a checked table or of `limits`, unless that is text.
 pub(in crate::config) fn form(key: &KeyPath) -> Option<KeyForm> {
     if let [table, _, _, last] = key.parts()
         && table == "limits"
@@ -69,7 +69,7 @@ impl KeyPath {
 
     /// Returns true if its value is a number, or true or false.
     pub(in crate::config) fn is_scalar(&self) -> bool {
-        matches!(form(self), Some(KeyForm::Number(_) | KeyForm::Flag))
+        form(self).is_some()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// `functions` must be there, and one of the others.
@@ -17,6 +18,14 @@ pub(in crate::config) struct RawCaller {
 
 /// Paths with their secrets.
 pub(in crate::config) type RawRules = BTreeMap<String, Vec<String>>;
+
+/// The limit of one plugin or function.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct RawLimit {
+    pub(in crate::config) in_flight_max: Option<i64>,
+    pub(in crate::config) queue_max: Option<i64>,
+}
 
 /// The allowed forms of a digest.
 pub(in crate::config) const DIGEST_NEEDED: &str = "a SHA-256 of 64 hex digits, or a list of them";
@@ -42,12 +51,8 @@ impl<'de> Deserialize<'de> for RawDigests {
                 Ok(RawDigests::One(digest.to_owned()))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<RawDigests, A::Error> {
-                let mut digests = Vec::new();
-                while let Some(digest) = elements.next_element()? {
-                    digests.push(digest);
-                }
-                Ok(RawDigests::List(digests))
+            fn visit_seq<A: SeqAccess<'de>>(self, digests: A) -> Result<RawDigests, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(digests)).map(RawDigests::List)
             }
         }
         deserializer.deserialize_any(Digests)
@@ -93,20 +98,12 @@ impl<'de> Deserialize<'de> for RawPeers {
                 f.write_str(PEERS_NEEDED)
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<RawPeers, A::Error> {
-                let mut urls = Vec::new();
-                while let Some(url) = elements.next_element()? {
-                    urls.push(url);
-                }
-                Ok(RawPeers::List(urls))
+            fn visit_seq<A: SeqAccess<'de>>(self, urls: A) -> Result<RawPeers, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(urls)).map(RawPeers::List)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<RawPeers, A::Error> {
-                let mut peers = BTreeMap::new();
-                while let Some((url, peer)) = entries.next_entry()? {
-                    peers.insert(url, peer);
-                }
-                Ok(RawPeers::Map(peers))
+            fn visit_map<A: MapAccess<'de>>(self, peers: A) -> Result<RawPeers, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(peers)).map(RawPeers::Map)
             }
         }
         deserializer.deserialize_any(Peers)

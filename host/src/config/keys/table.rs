@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::base::milliseconds;
 
+use super::addresses::{address, dns_server, host_name, network};
 use super::number::NumberRule;
 use crate::config::check::Validator;
 use crate::config::key::KeyPath;
@@ -61,10 +62,10 @@ macro_rules! table {
         }
 
         impl $checked {
-            /// Returns the form of a key of this table.
+            /// Returns the form of a key of this table, if it has one.
             pub(in crate::config) fn form(key: &str) -> Option<$crate::config::keys::table::KeyForm> {
                 $( if key == concat!($table, ".", $key) {
-                    return Some(<$type as $crate::config::keys::table::Setting>::form(&$rule));
+                    return <$type as $crate::config::keys::table::Setting>::form(&$rule);
                 } )*
                 None
             }
@@ -111,14 +112,12 @@ pub(in crate::config) enum When {
     Restart,
 }
 
-/// The form of a value, for errors and for the text of variables.
+/// The form of a value that is not text, for errors and for the text of variables.
 pub(in crate::config) enum KeyForm {
     /// A whole number.
     Number(NumberRule),
     /// True or false.
     Flag,
-    /// Text, or a list of texts.
-    Text,
 }
 
 /// A type that a key can have.
@@ -134,9 +133,9 @@ pub(in crate::config) trait Setting: Clone + PartialEq {
     /// Returns the value as the file has it.
     fn dump(&self) -> Value;
 
-    /// Returns the form of the value.
-    fn form(_rule: &Self::Rule) -> KeyForm {
-        KeyForm::Text
+    /// Returns the form of the value; `None` for texts and lists of texts.
+    fn form(_rule: &Self::Rule) -> Option<KeyForm> {
+        None
     }
 }
 
@@ -161,8 +160,8 @@ macro_rules! number_settings {
                 $dump(*self).into()
             }
 
-            fn form(rule: &NumberRule) -> KeyForm {
-                KeyForm::Number(*rule)
+            fn form(rule: &NumberRule) -> Option<KeyForm> {
+                Some(KeyForm::Number(*rule))
             }
         }
     )* };
@@ -186,8 +185,8 @@ impl Setting for bool {
         (*self).into()
     }
 
-    fn form(_: &bool) -> KeyForm {
-        KeyForm::Flag
+    fn form(_: &bool) -> Option<KeyForm> {
+        Some(KeyForm::Flag)
     }
 }
 
@@ -209,7 +208,7 @@ impl Setting for IpAddr {
     type Rule = IpAddr;
 
     fn check(validator: &mut Validator<'_>, key: &KeyPath, default: &IpAddr, raw: Option<String>) -> Self {
-        raw.and_then(|text| validator.address(key, &text)).unwrap_or(*default)
+        raw.and_then(|text| validator.good(key, address(&text))).unwrap_or(*default)
     }
 
     fn dump(&self) -> Value {
@@ -217,67 +216,32 @@ impl Setting for IpAddr {
     }
 }
 
-impl Setting for Networks {
-    type Raw = Vec<String>;
-    /// Examples, for errors.
-    type Rule = &'static str;
+macro_rules! list_settings {
+    ($( $type:ty: $read:path, $from:expr; )*) => { $(
+        impl Setting for $type {
+            type Raw = Vec<String>;
+            /// Examples, for errors.
+            type Rule = &'static str;
 
-    fn check(
-        validator: &mut Validator<'_>,
-        key: &KeyPath,
-        examples: &&'static str,
-        raw: Vec<String>,
-    ) -> Self {
-        validator.networks(key, &raw, examples)
-    }
+            fn check(
+                validator: &mut Validator<'_>,
+                key: &KeyPath,
+                examples: &&'static str,
+                raw: Vec<String>,
+            ) -> Self {
+                $from(validator.list(key, &raw, |text| $read(text, examples)))
+            }
 
-    fn dump(&self) -> Value {
-        self.texts().into()
-    }
+            fn dump(&self) -> Value {
+                self.as_slice().iter().map(ToString::to_string).collect()
+            }
+        }
+    )* };
 }
 
-impl Setting for AllowedAddresses {
-    type Raw = Vec<String>;
-    /// Examples, for errors.
-    type Rule = &'static str;
-
-    fn check(
-        validator: &mut Validator<'_>,
-        key: &KeyPath,
-        examples: &&'static str,
-        raw: Vec<String>,
-    ) -> Self {
-        Self::new(validator.networks(key, &raw, examples))
-    }
-
-    fn dump(&self) -> Value {
-        self.texts().into()
-    }
-}
-
-impl Setting for Vec<SocketAddr> {
-    type Raw = Vec<String>;
-    type Rule = ();
-
-    fn check(validator: &mut Validator<'_>, key: &KeyPath, (): &(), raw: Vec<String>) -> Self {
-        validator.dns_servers(key, &raw)
-    }
-
-    fn dump(&self) -> Value {
-        self.iter().map(ToString::to_string).collect()
-    }
-}
-
-/// Names of hosts.
-impl Setting for Vec<String> {
-    type Raw = Self;
-    type Rule = ();
-
-    fn check(validator: &mut Validator<'_>, key: &KeyPath, (): &(), raw: Self) -> Self {
-        validator.host_names(key, &raw)
-    }
-
-    fn dump(&self) -> Value {
-        self.clone().into()
-    }
+list_settings! {
+    Networks: network, Networks;
+    AllowedAddresses: network, |networks| AllowedAddresses(Networks(networks));
+    Vec<SocketAddr>: dns_server, |servers| servers;
+    Vec<String>: host_name, |names| names;
 }

@@ -1,7 +1,7 @@
 //! The variables of the environment: of the process, or a fixed set.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 
 /// The beginning of the name of a variable that sets a key.
@@ -12,46 +12,23 @@ pub const COMMAND_LINE_VARIABLES: [&str; 4] = ["FRAMEX_CONFIG", "FRAMEX_KEY", "F
 
 /// The variables of the process, or a fixed set; empty by default.
 #[derive(Clone, Default)]
-pub struct Environment(Variables);
-
-#[derive(Clone)]
-enum Variables {
-    Process,
-    Fixed(BTreeMap<String, String>),
-}
-
-impl Default for Variables {
-    fn default() -> Self {
-        Self::Fixed(BTreeMap::new())
-    }
-}
+pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// Returns the variables of this process, which are read when they are used.
+    /// Returns the variables of this process, as they are now.
     #[must_use]
     pub fn of_process() -> Self {
-        Self(Variables::Process)
+        Self(std::env::vars_os().collect())
     }
 
     /// Returns the value of one variable; bytes that are not UTF-8 are an `Err`.
     pub(in crate::config) fn variable(&self, name: &str) -> Option<Result<String, OsString>> {
-        match &self.0 {
-            Variables::Process => std::env::var_os(name).map(OsString::into_string),
-            Variables::Fixed(variables) => variables.get(name).cloned().map(Ok),
-        }
+        self.0.get(OsStr::new(name)).cloned().map(OsString::into_string)
     }
 
     /// Returns the names with the prefix, sorted.
-    pub(in crate::config) fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = match &self.0 {
-            Variables::Process => {
-                std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
-            }
-            Variables::Fixed(variables) => variables.keys().cloned().collect(),
-        };
-        names.retain(|name| name.starts_with(PREFIX));
-        names.sort();
-        names
+    pub(in crate::config) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().filter_map(|name| name.to_str()).filter(|name| name.starts_with(PREFIX))
     }
 
     /// Returns true for a variable with the prefix that sets no key: one of the command line, or a link that Kubernetes
@@ -78,10 +55,9 @@ impl Environment {
     }
 }
 
-impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
+impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
-        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-        Self(Variables::Fixed(variables.collect()))
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
@@ -107,7 +83,7 @@ mod tests {
         // Set by cargo for every test.
         let set = Environment::of_process().variable("CARGO_MANIFEST_DIR").unwrap().unwrap();
         assert_eq!(set, env!("CARGO_MANIFEST_DIR"));
-        assert!(Environment::of_process().names().iter().all(|name| name.starts_with(PREFIX)));
+        assert!(Environment::of_process().names().all(|name| name.starts_with(PREFIX)));
     }
 
     #[test]

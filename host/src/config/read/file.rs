@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,18 +18,10 @@ const PIPE_WAIT: Duration = Duration::from_secs(5);
 /// The mark of UTF-8 at the beginning of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The text of the config file.
-#[derive(Debug)]
-pub(in crate::config) struct ConfigFile {
-    pub(in crate::config) text: Zeroizing<String>,
-    /// Every user of the machine may read it; false outside Unix.
-    pub(in crate::config) readable_by_others: bool,
-}
-
 /// A file that was read whole.
 pub(in crate::config) struct FileBytes {
     pub(in crate::config) bytes: Zeroizing<Vec<u8>>,
-    /// Every user of the machine may read the file; false outside Unix.
+    /// Every user of the machine may read the file.
     pub(in crate::config) readable_by_others: bool,
 }
 
@@ -68,19 +61,12 @@ pub(in crate::config) fn bounded(path: &Path, bytes_max: usize) -> Result<FileBy
     if bytes.starts_with(BYTE_ORDER_MARK) {
         bytes.drain(..BYTE_ORDER_MARK.len());
     }
-    Ok(FileBytes { bytes, readable_by_others: others_may_read(&metadata) })
+    Ok(FileBytes { bytes, readable_by_others: metadata.permissions().mode() & 0o004 != 0 })
 }
 
 /// Opens a file without waiting for a writer: it may be a pipe.
-#[cfg(unix)]
 fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
     File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
-}
-
-#[cfg(not(unix))]
-fn open(path: &Path) -> io::Result<File> {
-    File::open(path)
 }
 
 /// Reads a file, or all that a pipe brings until the deadline.
@@ -117,46 +103,28 @@ pub fn absolute_file(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
-#[cfg(unix)]
-fn others_may_read(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    metadata.permissions().mode() & 0o004 != 0
-}
-
-#[cfg(not(unix))]
-fn others_may_read(_metadata: &std::fs::Metadata) -> bool {
-    false
-}
-
-/// Turns bytes into text without leaving a copy behind; `Err` has the offset of the first bad byte.
+/// Turns bytes into text without leaving a copy behind; `Err` has the line of the first bad byte, counted from 1.
 pub(in crate::config) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, usize> {
-    match String::from_utf8(std::mem::take(&mut *bytes)) {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(error) => {
-            let offset = error.utf8_error().valid_up_to();
-            drop(Zeroizing::new(error.into_bytes()));
-            Err(offset)
-        }
-    }
+    String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|error| {
+        let end = error.utf8_error().valid_up_to();
+        let bytes = Zeroizing::new(error.into_bytes());
+        1 + bytes[..end].iter().filter(|byte| **byte == b'\n').count()
+    })
 }
 
-/// Reads the config file.
-pub(in crate::config) fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
+/// Reads the config file; returns its text, and true if every user of the machine may read it.
+pub(in crate::config) fn config_file(path: &Path) -> Result<(Zeroizing<String>, bool), ConfigError> {
     let owned = path.to_owned();
-    let FileBytes { bytes, readable_by_others } =
-        bounded(path, FILE_BYTES_MAX).map_err(|error| match error {
-            FileError::Directory => ConfigError::Directory(path.to_owned()),
-            FileError::TooLarge(_) => ConfigError::TooLarge(path.to_owned()),
-            FileError::Missing => ConfigError::Missing(path.to_owned()),
-            FileError::Unreadable(error) => ConfigError::Unreadable(path.to_owned(), error),
-        })?;
-    let first_bad = std::str::from_utf8(&bytes).err().map(|error| error.valid_up_to());
-    if let Some(offset) = first_bad {
-        let line = 1 + bytes[..offset].iter().filter(|byte| **byte == b'\n').count();
-        return Err(ConfigError::NotText(owned, line));
+    match bounded(path, FILE_BYTES_MAX) {
+        Ok(FileBytes { bytes, readable_by_others }) => {
+            let text = text(bytes).map_err(|line| ConfigError::NotText(owned, line))?;
+            Ok((text, readable_by_others))
+        }
+        Err(FileError::Directory) => Err(ConfigError::Directory(owned)),
+        Err(FileError::TooLarge(_)) => Err(ConfigError::TooLarge(owned)),
+        Err(FileError::Missing) => Err(ConfigError::Missing(owned)),
+        Err(FileError::Unreadable(error)) => Err(ConfigError::Unreadable(owned, error)),
     }
-    let text = text(bytes).map_err(|_| ConfigError::NotText(owned, 1))?;
-    Ok(ConfigFile { text, readable_by_others })
 }
 
 #[cfg(test)]
@@ -217,6 +185,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.toml");
         std::fs::write(&file, vec![b'#'; FILE_BYTES_MAX]).unwrap();
-        assert_eq!(config_file(&file).unwrap().text.len(), FILE_BYTES_MAX);
+        assert_eq!(config_file(&file).unwrap().0.len(), FILE_BYTES_MAX);
     }
 }

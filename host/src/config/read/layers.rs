@@ -50,17 +50,17 @@ pub(in crate::config) fn merge(
     let mut problems = Vec::new();
     let mut variables = Dict::new();
     for name in environment.names() {
-        if environment.is_no_key(&name) || sources.is_secret_variable(&name) {
+        if environment.is_no_key(name) || sources.secret_variables.contains(name) {
             continue;
         }
         let parts = name[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
         let key = KeyPath::from_parts(parts);
         if key.is_like_none() {
-            sources.note_stray(name);
+            sources.stray_variables.push(name.to_owned());
             continue;
         }
-        let origin = ValueOrigin::Variable(name.clone());
-        let value = environment.variable(&name).and_then(Result::ok);
+        let origin = ValueOrigin::Variable(name.to_owned());
+        let value = environment.variable(name).and_then(Result::ok);
         problems.extend(set(&mut variables, &mut sources, key, value, origin));
     }
     let mut flags = Dict::new();
@@ -74,11 +74,8 @@ pub(in crate::config) fn merge(
     // The raw types have the defaults, below all layers.
     let layers = [file, variables, flags].into_iter().map(Serialized::defaults);
     let merged = layers.fold(Figment::new(), Figment::merge).extract::<Dict>().map_err(|error| {
-        let origin = sources.origin(&KeyPath::default());
-        ConfigError::Invalid(vec![ConfigProblem {
-            origin,
-            text: format!("the layers do not merge: {}", error.kind),
-        }])
+        let text = format!("the layers do not merge: {}", error.kind);
+        ConfigError::Invalid(vec![sources.problem(&KeyPath::default(), text)])
     })?;
     let raw = schema::extract(merged, &sources).map_err(ConfigError::Invalid)?;
     Ok((raw, sources))
@@ -92,7 +89,7 @@ fn set(
     text: Option<String>,
     origin: ValueOrigin,
 ) -> Option<ConfigProblem> {
-    let problem = |text: String| Some(ConfigProblem { origin: origin.clone(), text });
+    let problem = |text: String| Some(ConfigProblem { origin: origin.clone(), offset: 0, text });
     if key.parts().len() > DEPTH_MAX {
         return problem(format!("no key has more than {DEPTH_MAX} parts"));
     }
@@ -101,12 +98,12 @@ fn set(
     };
     let value = read_value(&key, &text);
     if key.is_of_plugin() && matches!(value, Value::Num(..) | Value::Bool(..)) {
-        sources.note_guess(key.clone(), text);
+        sources.guessed.insert(key.clone(), text);
     }
     if !insert(dict, key.parts(), value) {
         return problem(format!("`{}` is set both as a table and as a value", key.parent()));
     }
-    sources.override_with(key, origin);
+    sources.overrides.push((key, origin));
     None
 }
 

@@ -15,7 +15,7 @@ const PROBLEMS_MAX: usize = 50;
 /// Reads the merged layers; `Err` has every key that is unknown or has the wrong type.
 pub(in crate::config) fn extract(merged: Dict, sources: &Sources) -> Result<RawConfig, Vec<ConfigProblem>> {
     let mut merged = Value::from(merged);
-    let mut problems: Vec<(ValueOrigin, usize, String)> = Vec::new();
+    let mut problems = Vec::new();
     loop {
         // serde stops at the first fault: the value is removed, and the rest is read again.
         let error = match RawConfig::deserialize(&merged) {
@@ -25,16 +25,15 @@ pub(in crate::config) fn extract(merged: Dict, sources: &Sources) -> Result<RawC
         };
         let parts = error.path;
         let (key, found) = resolve(&merged, &parts);
-        let origin = sources.origin(&key);
-        let text = sentence(&key, found, &error.kind, &origin);
-        problems.push((origin, sources.offset(&key), text));
+        let text = sentence(&key, found, &error.kind, &sources.origin(&key));
+        problems.push(sources.problem(&key, text));
         let removed = !matches!(error.kind, Kind::MissingField(..)) && remove(&mut merged, &parts);
         if !removed || problems.len() == PROBLEMS_MAX {
             break;
         }
     }
     problems.sort();
-    Err(problems.into_iter().map(|(origin, _, text)| ConfigProblem { origin, text }).collect())
+    Err(problems)
 }
 
 /// Returns the value that serde's path leads to, and the path with indices marked as such.

@@ -11,47 +11,34 @@ use crate::config::key::KeyPath;
 use crate::config::{ConfigProblem, ValueOrigin};
 
 /// The sources of values, for errors.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::config) struct Sources {
-    file: PathBuf,
+    /// The file, as it was given.
+    pub(in crate::config) file: PathBuf,
     /// Byte offset of each line's end in the file.
     line_ends: Vec<usize>,
     /// Byte offset of each key, and of each element of a list, in the file.
     offsets: BTreeMap<KeyPath, usize>,
-    /// Names of variables that the file names as the source of a secret.
-    secret_variables: BTreeSet<String>,
+    /// Names of variables that the file names as the source of a secret; they set no key.
+    pub(in crate::config) secret_variables: BTreeSet<String>,
     /// The keys that variables and flags set, weakest first.
-    overrides: Vec<(KeyPath, ValueOrigin)>,
+    pub(in crate::config) overrides: Vec<(KeyPath, ValueOrigin)>,
     /// The texts of variables that were guessed to be a number, true or false.
-    guessed: BTreeMap<KeyPath, String>,
-    stray_variables: Vec<String>,
+    pub(in crate::config) guessed: BTreeMap<KeyPath, String>,
+    /// The variables that resemble no key.
+    pub(in crate::config) stray_variables: Vec<String>,
 }
 
 impl Sources {
     /// Parses the text of the file; `Err` has all faults of syntax and of numbers.
     pub(in crate::config) fn parse(text: &str, file: &Path) -> Result<(Self, Dict), Vec<ConfigProblem>> {
-        let line_ends =
-            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
-        let mut sources = Self {
-            file: file.to_owned(),
-            line_ends,
-            offsets: BTreeMap::new(),
-            secret_variables: BTreeSet::new(),
-            overrides: Vec::new(),
-            guessed: BTreeMap::new(),
-            stray_variables: Vec::new(),
-        };
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        let mut sources = Self { file: file.to_owned(), line_ends, ..Self::default() };
         let table = DeTable::parse(text).map_err(|error| vec![sources.syntax(text, &error)])?;
         let mut reader = TomlReader { sources: &mut sources, faults: Vec::new() };
         let dict = reader.table(&KeyPath::default(), table.get_ref());
         let faults = reader.faults;
-        if faults.is_empty() {
-            return Ok((sources, dict));
-        }
-        Err(faults
-            .into_iter()
-            .map(|(key, text)| ConfigProblem { origin: sources.origin(&key), text })
-            .collect())
+        if faults.is_empty() { Ok((sources, dict)) } else { Err(faults) }
     }
 
     /// Makes a problem of a fault of syntax. The parser's `Display` would print the line, which may hold a secret.
@@ -63,66 +50,31 @@ impl Sources {
             1 + before.rsplit('\n').next().unwrap_or_default().chars().count()
         });
         let origin = ValueOrigin::File { path: self.file.clone(), line, column };
-        ConfigProblem { origin, text: format!("this is not TOML: {}", error.message()) }
+        let text = format!("this is not TOML: {}", error.message());
+        ConfigProblem { origin, offset: offset.unwrap_or_default(), text }
     }
 
-    /// Notes that a variable or a flag sets `key`, and overrides those before it.
-    pub(in crate::config) fn override_with(&mut self, key: KeyPath, origin: ValueOrigin) {
-        self.overrides.push((key, origin));
-    }
-
-    /// Notes the text of a value that was guessed to be a number, true or false.
-    pub(in crate::config) fn note_guess(&mut self, key: KeyPath, text: String) {
-        self.guessed.insert(key, text);
-    }
-
-    /// Returns the text of a guessed value.
-    pub(in crate::config) fn guessed(&self, key: &KeyPath) -> Option<&str> {
-        self.guessed.get(key).map(String::as_str)
-    }
-
-    /// Notes a variable that resembles no key.
-    pub(in crate::config) fn note_stray(&mut self, name: String) {
-        self.stray_variables.push(name);
-    }
-
-    /// Returns the variables that resemble no key.
-    pub(in crate::config) fn stray_variables(&self) -> &[String] {
-        &self.stray_variables
+    /// Makes a problem of the value at `key`.
+    pub(in crate::config) fn problem(&self, key: &KeyPath, text: String) -> ConfigProblem {
+        ConfigProblem { origin: self.origin(key), offset: self.offset(key), text }
     }
 
     /// Returns the origin of the value at `key`: the strongest source that sets it, or a table around it.
     pub(in crate::config) fn origin(&self, key: &KeyPath) -> ValueOrigin {
         let over = self.overrides.iter().rev().find(|(raw, _)| key.starts_with(raw));
-        if let Some((_, origin)) = over {
-            return origin.clone();
-        }
-        let mut around = key.clone();
-        while !around.parts().is_empty() {
-            if let Some(offset) = self.offsets.get(&around) {
-                let line = Some(self.line(*offset));
-                return ValueOrigin::File { path: self.file.clone(), line, column: None };
-            }
-            around = around.parent();
-        }
         let below = self.overrides.iter().rev().find(|(raw, _)| raw.starts_with(key));
-        let file = || ValueOrigin::File { path: self.file.clone(), line: None, column: None };
-        below.map_or_else(file, |(_, origin)| origin.clone())
-    }
-
-    /// Returns the file, as it was given.
-    pub(in crate::config) fn file(&self) -> &Path {
-        &self.file
+        let around = |key: &KeyPath| Some(key.parent()).filter(|parent| !parent.parts().is_empty());
+        let mut tables = std::iter::successors(Some(key.clone()), around);
+        let line = tables.find_map(|key| self.offsets.get(&key)).map(|offset| self.line(*offset));
+        match over.or(below.filter(|_| line.is_none())) {
+            Some((_, origin)) => origin.clone(),
+            None => ValueOrigin::File { path: self.file.clone(), line, column: None },
+        }
     }
 
     /// Returns the offset of `key` in the file, which sorts the entries of a table as the user wrote them.
     pub(in crate::config) fn offset(&self, key: &KeyPath) -> usize {
         self.offsets.get(key).copied().unwrap_or(usize::MAX)
-    }
-
-    /// Returns true if a secret comes from that variable, which then sets no key.
-    pub(in crate::config) fn is_secret_variable(&self, name: &str) -> bool {
-        self.secret_variables.contains(name)
     }
 
     fn line(&self, offset: usize) -> usize {
@@ -133,8 +85,7 @@ impl Sources {
 /// Reads a value in TOML; `None` if it is not TOML.
 pub(in crate::config) fn value_of_toml(text: &str) -> Option<Value> {
     let value = DeValue::parse(text).ok()?;
-    let mut sources = Sources::parse("", Path::new("")).ok()?.0;
-    let mut reader = TomlReader { sources: &mut sources, faults: Vec::new() };
+    let mut reader = TomlReader { sources: &mut Sources::default(), faults: Vec::new() };
     let value = reader.value(&KeyPath::default(), &value);
     reader.faults.is_empty().then_some(value)
 }
@@ -142,7 +93,7 @@ pub(in crate::config) fn value_of_toml(text: &str) -> Option<Value> {
 /// Walks the parsed file once: values for figment, offsets for errors.
 struct TomlReader<'a> {
     sources: &'a mut Sources,
-    faults: Vec<(KeyPath, String)>,
+    faults: Vec<ConfigProblem>,
 }
 
 impl TomlReader<'_> {
@@ -190,7 +141,8 @@ impl TomlReader<'_> {
 
     fn number(&mut self, key: &KeyPath, number: Option<Value>) -> Value {
         number.unwrap_or_else(|| {
-            self.faults.push((key.clone(), format!("`{key}` must be a finite number of at most 64 bits")));
+            let text = format!("`{key}` must be a finite number of at most 64 bits");
+            self.faults.push(self.sources.problem(key, text));
             Value::from(0)
         })
     }

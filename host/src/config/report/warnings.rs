@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 
 mod access;
-mod callers;
-mod catalogue;
 
 use crate::api::REMOTE_PATH;
 use crate::base::nearest;
@@ -30,7 +28,8 @@ impl Config {
             ));
         }
         self.warn_of_keys(&mut warnings);
-        if let Some((tls, fault)) = self.server_tls.as_ref().and_then(|tls| Some((tls, tls.fault()?))) {
+        if let Some((tls, fault)) = self.server_tls.as_ref().and_then(|tls| Some((tls, tls.fault.as_ref()?)))
+        {
             warnings.push(format!("`server.tls.cert` is {}, whose certificate {fault}", tls.cert.display()));
         }
         self.warn_of_rules(&mut warnings);

@@ -35,21 +35,16 @@ impl Networks {
         self.0.iter().any(|net| net.contains(&address))
     }
 
-    /// Returns the networks, as they are written.
-    pub(in crate::config) fn texts(&self) -> Vec<String> {
-        self.0.iter().map(ToString::to_string).collect()
+    pub(in crate::config) fn as_slice(&self) -> &[IpNet] {
+        &self.0
     }
 }
 
 /// The exceptions: `plugins.proxy.allow_addresses`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AllowedAddresses(Networks);
+pub struct AllowedAddresses(pub(in crate::config) Networks);
 
 impl AllowedAddresses {
-    pub(in crate::config) fn new(networks: Networks) -> Self {
-        Self(networks)
-    }
-
     /// Returns true if a call may go to `address`: it is an ordinary one, or listed.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
@@ -57,9 +52,8 @@ impl AllowedAddresses {
         !is_special(address) || self.0.contain(address)
     }
 
-    /// Returns the networks, as they are written.
-    pub(in crate::config) fn texts(&self) -> Vec<String> {
-        self.0.texts()
+    pub(in crate::config) fn as_slice(&self) -> &[IpNet] {
+        self.0.as_slice()
     }
 }
 
@@ -67,16 +61,13 @@ impl AllowedAddresses {
 /// well-known prefix of NAT64 (RFC 6052) or by 6to4 (RFC 3056).
 fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
-    let of = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    };
     match v6.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => of(high, low),
-        // `::` and `::1` are addresses of their own.
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => of(high, low),
-        [0x2002, high, low, ..] => of(high, low),
-        _ => address,
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        // `::` and `::1` become addresses that are ordinary as well.
+        _ => v6.to_ipv4().map_or(address, IpAddr::V4),
     }
 }
 

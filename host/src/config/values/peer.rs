@@ -1,6 +1,8 @@
-//! One peer of the config.
+//! One peer of the config, and the discovery of the peers behind its URL.
 
-use super::{Discover, PathPatterns, PeerUrl, Secret};
+use std::path::PathBuf;
+
+use super::{PathPatterns, PeerUrl, Secret};
 use crate::base::HostId;
 
 /// One peer, and the paths that this host may call there.
@@ -40,5 +42,32 @@ impl ConfiguredPeer {
     pub fn allows(&self, path: &str) -> bool {
         let listed = self.white_list.as_ref().is_none_or(|list| list.covers(path));
         listed && self.enable.covers(path) && !self.disable.covers(path)
+    }
+}
+
+/// The discovery of the peers behind one URL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Discover {
+    /// The URL is one peer.
+    #[default]
+    Static,
+    /// Every address of its name is one (A and AAAA records).
+    Dns,
+    /// Every target of its name is one, with the port, priority and weight of its record (SRV, RFC 2782).
+    Srv,
+    /// Every URL in the file, a JSON list, is one.
+    File(PathBuf),
+}
+
+impl Discover {
+    /// Returns the text of the config.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Static => "static".to_owned(),
+            Self::Dns => "dns".to_owned(),
+            Self::Srv => "srv".to_owned(),
+            Self::File(path) => format!("file:{}", path.display()),
+        }
     }
 }

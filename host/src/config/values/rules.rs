@@ -111,13 +111,9 @@ impl fmt::Display for PathPattern {
 
 /// A list of patterns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PathPatterns(Vec<PathPattern>);
+pub struct PathPatterns(pub(in crate::config) Vec<PathPattern>);
 
 impl PathPatterns {
-    pub(in crate::config) fn new(patterns: Vec<PathPattern>) -> Self {
-        Self(patterns)
-    }
-
     /// Returns true if one of them covers the path.
     #[must_use]
     pub fn covers(&self, path: &str) -> bool {

@@ -34,21 +34,18 @@ pub struct Secret {
     /// The digest of the text, computed once: keys are compared by digest, so that the time shows neither length nor
     /// content.
     digest: Zeroizing<[u8; 32]>,
-    source: SecretSource,
-    /// Every user of the machine may read its file.
-    is_open: bool,
+    pub(in crate::config) source: SecretSource,
 }
 
 /// The source of a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SecretSource {
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::config) enum SecretSource {
     /// The text itself.
     Literal,
     /// A variable, by name.
     Variable(String),
-    /// A file.
-    File(PathBuf),
+    /// A file; `is_open` if every user of the machine may read it.
+    File { path: PathBuf, is_open: bool },
 }
 
 /// The digest of a presented key: hashed once, and compared with any number of secrets.
@@ -84,19 +81,19 @@ impl Secret {
         folder: &Path,
         environment: &Environment,
     ) -> Result<Self, String> {
-        let (text, source, is_open) = if let Some(name) = raw.strip_prefix("env:") {
-            (of_variable(name, environment)?, SecretSource::Variable(name.to_owned()), false)
+        let (text, source) = if let Some(name) = raw.strip_prefix("env:") {
+            (of_variable(name, environment)?, SecretSource::Variable(name.to_owned()))
         } else if let Some(path) = raw.strip_prefix("file:") {
             let path = folder.join(path);
             let (text, is_open) = of_file(&path)?;
-            (text, SecretSource::File(path), is_open)
+            (text, SecretSource::File { path, is_open })
         } else {
-            (Zeroizing::new(raw.to_owned()), SecretSource::Literal, false)
+            (Zeroizing::new(raw.to_owned()), SecretSource::Literal)
         };
         let from = match &source {
             SecretSource::Literal => String::new(),
             SecretSource::Variable(name) => format!(" from variable `{name}`"),
-            SecretSource::File(path) => format!(" from file `{}`", path.display()),
+            SecretSource::File { path, .. } => format!(" from file `{}`", path.display()),
         };
         if text.is_empty() {
             return Err(format!("has an empty secret{from}"));
@@ -105,7 +102,7 @@ impl Secret {
             return Err(format!("has a secret{from} of more than {SECRET_BYTES_MAX} bytes"));
         }
         let digest = Zeroizing::new(Sha256::digest(text.as_bytes()).into());
-        Ok(Self { text, digest, source, is_open })
+        Ok(Self { text, digest, source })
     }
 
     /// Reads a secret of a flag or variable of a command, in the forms of the config; a file is relative to the current
@@ -129,16 +126,10 @@ impl Secret {
         self.digest.ct_eq(&*presented.0).into()
     }
 
-    /// Returns its source.
-    #[must_use]
-    pub fn source(&self) -> &SecretSource {
-        &self.source
-    }
-
     /// Returns its file, if every user of the machine may read it.
     pub(in crate::config) fn open_file(&self) -> Option<&Path> {
         match &self.source {
-            SecretSource::File(path) if self.is_open => Some(path),
+            SecretSource::File { path, is_open: true } => Some(path),
             _ => None,
         }
     }

@@ -17,10 +17,13 @@ pub struct ServerTls {
     pub key: PathBuf,
     /// The authorities that sign certificates of clients; without them, clients need none.
     pub client_ca: Option<PathBuf>,
-    pub(in crate::config) key_is_open: bool,
+    /// The configuration of handshakes.
+    pub rustls: Arc<ServerConfig>,
+    /// The verifier of client certificates, if `client_ca` asks for them.
+    pub client_verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// The reason for which all clients refuse the certificate, as of when the file was read.
     pub(in crate::config) fault: Option<String>,
-    pub(in crate::config) rustls: Arc<ServerConfig>,
-    pub(in crate::config) clients: Option<Arc<dyn ClientCertVerifier>>,
+    pub(in crate::config) key_is_open: bool,
     pub(in crate::config) digest: [u8; 32],
 }
 
@@ -31,25 +34,15 @@ pub struct PeerTls {
     pub ca: Option<PathBuf>,
     /// Certificate chain and private key for peers that ask for them.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// The configuration of handshakes.
+    pub rustls: Arc<ClientConfig>,
+    /// The verifier of peers' certificates.
+    pub server_verifier: Arc<WebPkiServerVerifier>,
     pub(in crate::config) key_is_open: bool,
-    pub(in crate::config) rustls: Arc<ClientConfig>,
-    pub(in crate::config) servers: Arc<WebPkiServerVerifier>,
     pub(in crate::config) digest: [u8; 32],
 }
 
 impl ServerTls {
-    /// Returns the configuration of handshakes.
-    #[must_use]
-    pub fn rustls(&self) -> &Arc<ServerConfig> {
-        &self.rustls
-    }
-
-    /// Returns the verifier of client certificates, if `client_ca` asks for them.
-    #[must_use]
-    pub fn client_verifier(&self) -> Option<&Arc<dyn ClientCertVerifier>> {
-        self.clients.as_ref()
-    }
-
     pub(in crate::config) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.cert, &self.key].into_iter().chain(&self.client_ca)
     }
@@ -58,26 +51,9 @@ impl ServerTls {
     pub(in crate::config) fn open_key(&self) -> Option<&Path> {
         self.key_is_open.then_some(&self.key)
     }
-
-    /// Returns the reason for which all clients refuse its certificate, as of when the file was read.
-    pub(in crate::config) fn fault(&self) -> Option<&str> {
-        self.fault.as_deref()
-    }
 }
 
 impl PeerTls {
-    /// Returns the configuration of handshakes.
-    #[must_use]
-    pub fn rustls(&self) -> &Arc<ClientConfig> {
-        &self.rustls
-    }
-
-    /// Returns the verifier of peers' certificates.
-    #[must_use]
-    pub fn server_verifier(&self) -> &Arc<WebPkiServerVerifier> {
-        &self.servers
-    }
-
     pub(in crate::config) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         self.ca.iter().chain(self.identity.iter().flat_map(|(cert, key)| [cert, key]))
     }

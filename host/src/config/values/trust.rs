@@ -1,6 +1,5 @@
 //! The table `[trust]`: the plugin files that this host loads.
 
-use crate::base::Digest;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -8,6 +7,8 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use minisign_verify::PublicKey;
+
+use crate::base::Digest;
 
 /// Bytes of a public key: algorithm, key id, key.
 const KEY_BYTES: usize = 42;
@@ -35,37 +36,23 @@ impl Trust {
 
 /// A minisign public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TrustedKey {
-    key: PublicKey,
-    id: MinisignKeyId,
-    text: String,
+    /// The key, to verify with.
+    pub key: PublicKey,
+    /// The id that signatures name it by.
+    pub id: MinisignKeyId,
+    /// The one-line form, `RW...`.
+    pub base64: String,
 }
 
 impl TrustedKey {
-    /// Reads the one-line form, `RW...`.
+    /// Reads the one-line form.
     #[must_use]
     pub fn from_base64(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
         let key = PublicKey::from_base64(text).ok()?;
-        Some(Self { key, id: MinisignKeyId::of(&bytes)?, text: text.to_owned() })
-    }
-
-    /// Returns the key, to verify with.
-    #[must_use]
-    pub fn key(&self) -> &PublicKey {
-        &self.key
-    }
-
-    /// Returns the id that signatures name it by.
-    #[must_use]
-    pub fn id(&self) -> MinisignKeyId {
-        self.id
-    }
-
-    /// Returns the one-line form.
-    #[must_use]
-    pub fn as_base64(&self) -> &str {
-        &self.text
+        Some(Self { key, id: MinisignKeyId::of(&bytes)?, base64: text.to_owned() })
     }
 }
 

@@ -1,10 +1,12 @@
 //! Connections of both listeners: how many, how long, and how they end.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::seats::{Seat, Seats};
 use crate::base::Tasks;
-use crate::http::accept::{self, Listener};
+use crate::http::accept;
 use crate::http::request::head;
 use crate::http::response::Response;
 
@@ -24,15 +26,15 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const CONNECTIONS_MAX: usize = 64;
 
 /// Accepts connections until the token of `tasks` is cancelled; `serve` is a task for each.
-pub(super) async fn accept<L: Listener, F: Future<Output = ()> + Send + 'static>(
-    listener: L,
-    tasks: Tasks,
-    serve: impl Fn(L::Accepted, Arc<Seat>) -> F,
-) {
+pub(super) async fn accept<C, A, F>(accept: impl Fn() -> A, tasks: Tasks, serve: impl Fn(C, Arc<Seat>) -> F)
+where
+    A: Future<Output = io::Result<C>>,
+    F: Future<Output = ()> + Send + 'static,
+{
     let seats = Seats::new(CONNECTIONS_MAX);
-    while let Some(accepted) = accept::next(&listener, tasks.token()).await {
+    while let Some(accepted) = accept::next(&accept, tasks.token()).await {
         let Some(taken) = seats.take(tasks.token()).await else { return };
-        let connection = serve(accepted, Arc::clone(taken.seat()));
+        let connection = serve(accepted, Arc::clone(&taken.seat));
         tasks.spawn(async move {
             connection.await;
             drop(taken);
@@ -61,7 +63,7 @@ pub(super) async fn serve<S, F>(
                 Err(problem) => problem.into_response(),
             };
             drop(begun);
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(Full::new))
         }
     });
     let mut server = hyper::server::conn::http1::Builder::new();
@@ -87,7 +89,6 @@ pub(super) async fn serve<S, F>(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http_body_util::Full;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::time::Instant;
 
@@ -97,7 +98,7 @@ mod tests {
 
     fn connect(tasks: &Tasks) -> DuplexStream {
         let (near, far) = tokio::io::duplex(4096);
-        let answer = |_| async { Response::new(Full::new(Bytes::from_static(b"done"))) };
+        let answer = |_| async { Response::new(Bytes::from_static(b"done")) };
         tasks.spawn(serve(far, answer, tasks.clone(), Arc::default()));
         near
     }

@@ -26,8 +26,8 @@ pub type AdminToken = Arc<ArcSwap<Secret>>;
 #[derive(Debug)]
 pub(super) struct Gate {
     /// The port of the listener.
-    port: u16,
-    token: AdminToken,
+    pub(super) port: u16,
+    pub(super) token: AdminToken,
 }
 
 /// The reason for which a request is refused.
@@ -50,7 +50,7 @@ pub(super) enum GateError {
 impl GateError {
     pub(super) fn problem(self) -> Problem {
         match self {
-            Self::Host | Self::Origin => Problem::of_code(ErrorCode::PermissionDenied, &self.to_string()),
+            Self::Host | Self::Origin => Problem::of_code(ErrorCode::PermissionDenied, self.to_string()),
             Self::Token => Problem::unauthenticated(),
             Self::ContentType => Problem::unsupported_type(JSON),
         }
@@ -63,10 +63,6 @@ impl GateError {
 }
 
 impl Gate {
-    pub(super) fn new(port: u16, token: AdminToken) -> Self {
-        Self { port, token }
-    }
-
     /// Lets a request in; the first thing that is wrong decides.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), GateError> {
         let headers = request.headers();
@@ -120,7 +116,7 @@ mod tests {
         let text = format!("[admin]\nlisten = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n");
         let file = std::path::Path::new("config.toml");
         let config = Config::from_text(&text, file, &Environment::default(), &Overrides::default()).unwrap();
-        Gate::new(port, Arc::new(ArcSwap::from_pointee(config.admin_tcp.unwrap().token)))
+        Gate { port, token: Arc::new(ArcSwap::from_pointee(config.admin_tcp.unwrap().token)) }
     }
 
     /// Sends a `GET` of `target` with the token and other headers.

@@ -131,8 +131,7 @@ fn listener(to: &mut DescriptorEncoder<'_>, admin: &Admin) -> fmt::Result {
         router.table().limits().map(|of| of.iter().map(|(_, limiter)| limiter.rejected()).sum::<u64>());
     let of_calls = ["function", "plugin"].into_iter().zip(rejected);
     let of_shares = [("in_flight_per_function", router.table().shares_rejected())];
-    let of_clients = meters.limited().map(|(limit, count)| (limit.as_str(), count));
-    let limited = of_clients.chain(of_calls).chain(of_shares);
+    let limited = meters.limited().chain(of_calls).chain(of_shares);
     let limited = limited.map(|(limit, count)| ([("limit", limit)], count));
     counters(to, "limits_reached", "How often each limit acted.", limited)?;
     let repeats = router.outcomes();

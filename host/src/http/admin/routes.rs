@@ -1,7 +1,9 @@
 //! The requests of the admin API.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::BoxFuture;
 use http::{Method, Request};
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -18,6 +20,7 @@ use crate::api::{
 };
 use crate::base::{ErrorCode, FunctionName, rfc3339};
 use crate::config::PeerUrl;
+use crate::functions::Function;
 use crate::http::limits::BodyMemory;
 use crate::http::request::body;
 use crate::http::response::{Problem, Response};
@@ -30,30 +33,17 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Longest time for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A requested change.
-enum Asked {
-    ReloadHost(ReloadOptions),
-    Reload(String, ReloadOptions),
-    Rollback(String, RollbackOptions),
-    Unload(String),
-    Load(LoadOptions),
-}
-
 /// Returns the response to a request that the listener has let in.
 pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, who: Requester) -> Response {
     if let Some(answered) = probe(admin, &request, Detail::Reasons).await {
         return answered.unwrap_or_else(Problem::into_response);
     }
-    if request.uri().path() == METRICS_PATH {
-        let allowed = matches!(*request.method(), Method::GET | Method::HEAD);
-        let answered = if allowed {
-            metrics::answer(admin, request.headers()).await
-        } else {
-            Err(Problem::method_not_allowed("GET, HEAD"))
-        };
-        return answered.unwrap_or_else(Problem::into_response);
-    }
-    route(admin, request, who).await.unwrap_or_else(Problem::into_response)
+    let answered = match (request.uri().path(), request.method()) {
+        (METRICS_PATH, &Method::GET | &Method::HEAD) => metrics::answer(admin, request.headers()).await,
+        (METRICS_PATH, _) => Err(Problem::method_not_allowed("GET, HEAD")),
+        _ => route(admin, request, who).await,
+    };
+    answered.unwrap_or_else(Problem::into_response)
 }
 
 /// Returns the response to a probe, the same on every listener; `None` for other paths.
@@ -62,56 +52,42 @@ pub(super) async fn probe<B>(
     request: &Request<B>,
     detail: Detail,
 ) -> Option<Result<Response, Problem>> {
-    let path = request.uri().path();
-    if ![HEALTH_PATH, READY_PATH].contains(&path) {
-        return None;
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Some(Err(Problem::method_not_allowed("GET, HEAD")));
-    }
-    let alive = path == HEALTH_PATH;
-    let service = &admin.service;
-    Some(Ok(if alive { health::alive(service) } else { health::ready(service, detail).await }))
+    Some(match (request.uri().path(), request.method()) {
+        (HEALTH_PATH, &Method::GET | &Method::HEAD) => Ok(health::alive(&admin.service)),
+        (READY_PATH, &Method::GET | &Method::HEAD) => Ok(health::ready(&admin.service, detail).await),
+        (HEALTH_PATH | READY_PATH, _) => Err(Problem::method_not_allowed("GET, HEAD")),
+        _ => return None,
+    })
 }
 
 async fn route(admin: &Admin, request: Request<Incoming>, who: Requester) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let path = AdminPath::parse(head.uri.path()).ok_or_else(Problem::no_such_path)?;
-    let allowed = match path {
-        AdminPath::Plugins => "GET, POST",
-        AdminPath::Reload | AdminPath::Change(..) => "POST",
-        _ => "GET",
-    };
     match (&head.method, path) {
         (&Method::GET, AdminPath::Host) => Ok(json_response(&host(admin))),
-        (&Method::GET, AdminPath::Plugins) => all_plugins(admin).await.map(|plugins| json_response(&plugins)),
-        (&Method::GET, AdminPath::Plugin(name)) => {
-            one_plugin(admin, name).await.map(|plugin| json_response(&plugin))
-        }
+        (&Method::GET, AdminPath::Plugins) => Ok(json_response(&all_plugins(admin).await?)),
+        (&Method::GET, AdminPath::Plugin(name)) => Ok(json_response(&one_plugin(admin, name).await?)),
         (&Method::GET, AdminPath::Functions) => Ok(json_response(&functions(admin))),
         (&Method::GET, AdminPath::Peers) => Ok(json_response(&peers(admin))),
-        (&Method::GET, AdminPath::Explain(name)) => {
-            explain(admin, name).map(|explained| json_response(&explained))
-        }
+        (&Method::GET, AdminPath::Explain(name)) => Ok(json_response(&explain(admin, name)?)),
         (&Method::POST, AdminPath::Reload) => {
-            change(admin, Asked::ReloadHost(options_or_default(&head.headers, body).await?), who).await
+            let ReloadOptions { allow_breaking } = parse_or_default(&read(&head.headers, body).await?)?;
+            let host = Arc::clone(&admin.host);
+            let changing = Box::pin(async move { of_host(host.reload(allow_breaking).await) });
+            change(admin, who, "reload", "*", changing).await
         }
         (&Method::POST, AdminPath::Plugins) => {
-            change(admin, Asked::Load(options(&head.headers, body).await?), who).await
+            let LoadOptions { file } = parse(&read(&head.headers, body).await?)?;
+            let (plugins, name) = (Arc::clone(&admin.service.plugins), file.clone());
+            let changing = Box::pin(async move { of_plugin(plugins.load(&file).await) });
+            change(admin, who, "load", &name, changing).await
         }
         (&Method::POST, AdminPath::Change(name, action)) => {
-            let (name, headers) = (name.to_owned(), &head.headers);
-            let asked = match action {
-                PluginChange::Reload => Asked::Reload(name, options_or_default(headers, body).await?),
-                PluginChange::Rollback => Asked::Rollback(name, options_or_default(headers, body).await?),
-                PluginChange::Unload => {
-                    let UnloadOptions {} = options_or_default(headers, body).await?;
-                    Asked::Unload(name)
-                }
-            };
-            change(admin, asked, who).await
+            change_plugin(admin, who, name, action, &read(&head.headers, body).await?).await
         }
-        _ => Err(Problem::method_not_allowed(allowed)),
+        (_, AdminPath::Plugins) => Err(Problem::method_not_allowed("GET, POST")),
+        (_, AdminPath::Reload | AdminPath::Change(..)) => Err(Problem::method_not_allowed("POST")),
+        _ => Err(Problem::method_not_allowed("GET")),
     }
 }
 
@@ -128,16 +104,8 @@ async fn read(headers: &http::HeaderMap, mut body: Incoming) -> Result<bytes::By
     Ok(bytes)
 }
 
-async fn options<T: DeserializeOwned>(headers: &http::HeaderMap, body: Incoming) -> Result<T, Problem> {
-    parse(&read(headers, body).await?)
-}
-
-async fn options_or_default<T: DeserializeOwned + Default>(
-    headers: &http::HeaderMap,
-    body: Incoming,
-) -> Result<T, Problem> {
-    let bytes = read(headers, body).await?;
-    if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes) }
+fn parse_or_default<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.is_empty() { Ok(T::default()) } else { parse(bytes) }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -146,10 +114,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::of_code(ErrorCode::InvalidArgument, "the body must be a JSON object"));
     }
     serde_json::from_slice(bytes).map_err(|error| {
-        Problem::of_code(
-            ErrorCode::InvalidArgument,
-            &format!("the body is not the JSON that is expected: {error}"),
-        )
+        let text = format!("the body is not the JSON that is expected: {error}");
+        Problem::of_code(ErrorCode::InvalidArgument, text)
     })
 }
 
@@ -165,33 +131,49 @@ async fn refuse_from_inside(who: Requester) -> Result<(), Problem> {
     Err(Problem::of_code(ErrorCode::PermissionDenied, text))
 }
 
-/// Makes a change, as a task of its own, and writes the lines of the audit log.
-async fn change(admin: &Admin, asked: Asked, who: Requester) -> Result<Response, Problem> {
+async fn change_plugin(
+    admin: &Admin,
+    who: Requester,
+    name: &str,
+    action: PluginChange,
+    options: &[u8],
+) -> Result<Response, Problem> {
+    let (plugins, plugin) = (Arc::clone(&admin.service.plugins), name.to_owned());
+    let changing: BoxFuture<'static, Result<Changed, Refused>> = match action {
+        PluginChange::Reload => {
+            let ReloadOptions { allow_breaking } = parse_or_default(options)?;
+            Box::pin(async move { of_plugin(plugins.reload(&plugin, allow_breaking).await) })
+        }
+        PluginChange::Rollback => {
+            let RollbackOptions { generation } = parse_or_default(options)?;
+            Box::pin(async move { of_plugin(plugins.rollback(&plugin, generation).await) })
+        }
+        PluginChange::Unload => {
+            let UnloadOptions {} = parse_or_default(options)?;
+            Box::pin(async move { of_plugin(plugins.unload(&plugin).await) })
+        }
+    };
+    change(admin, who, action.as_str(), name, changing).await
+}
+
+/// Makes a change of a plugin or file, as a task of its own, and writes the lines of the audit log.
+async fn change(
+    admin: &Admin,
+    who: Requester,
+    action: &'static str,
+    target: &str,
+    changing: BoxFuture<'static, Result<Changed, Refused>>,
+) -> Result<Response, Problem> {
     refuse_from_inside(who).await?;
-    let Admin { service, host, .. } = admin.clone();
+    let target = target.to_owned();
     let changed = admin.changes.spawn_on(&admin.workers, async move {
-        let (plugins, (action, target)) = (&service.plugins, asked.words());
-        let changed = match asked {
-            Asked::ReloadHost(options) => match host.reload(options.allow_breaking).await {
-                Ok(change) => Ok(Changed::Host(change)),
-                Err(HostRefusal { step, detail: reason, plugins }) => {
-                    let problem = Problem::reload_failed(step, &reason, Some(plugins));
-                    Err(Box::new(Refused { step, reason, problem }))
-                }
-            },
-            Asked::Reload(name, options) => of_plugin(plugins.reload(&name, options.allow_breaking).await),
-            Asked::Rollback(name, options) => of_plugin(plugins.rollback(&name, options.generation).await),
-            Asked::Unload(name) => of_plugin(plugins.unload(&name).await),
-            Asked::Load(options) => of_plugin(plugins.load(&options.file).await),
-        };
-        audit(action, &target, who, changed.as_ref().map_err(|refused| &**refused));
+        let changed = changing.await;
+        audit(action, &target, who, changed.as_ref());
         changed
     });
     let lost = |_| Problem::of_code(ErrorCode::Internal, "the change was lost; the log has more");
-    match changed.await.map_err(lost)? {
-        Ok(changed) => Ok(json_response(&changed)),
-        Err(refused) => Err(refused.problem),
-    }
+    let changed = changed.await.map_err(lost)?.map_err(|refused| refused.problem)?;
+    Ok(json_response(&changed))
 }
 
 /// A finished change.
@@ -209,23 +191,31 @@ struct Refused {
     problem: Problem,
 }
 
-fn of_plugin(changed: Result<ChangeView, PluginError>) -> Result<Changed, Box<Refused>> {
-    changed.map(Changed::Plugin).map_err(|error| {
-        Box::new(Refused { step: error.step().as_str(), reason: error.to_string(), problem: refused(&error) })
+fn of_host(changed: Result<ReloadView, HostRefusal>) -> Result<Changed, Refused> {
+    changed.map(Changed::Host).map_err(|HostRefusal { step, detail: reason, plugins }| {
+        let problem = Problem::reload_failed(step, reason.clone(), Some(plugins));
+        Refused { step, reason, problem }
     })
 }
 
-impl Asked {
-    /// Returns the action, and the plugin or file that it is for.
-    fn words(&self) -> (&'static str, String) {
-        match self {
-            Self::ReloadHost(_) => ("reload", "*".to_owned()),
-            Self::Reload(name, _) => (PluginChange::Reload.as_str(), name.clone()),
-            Self::Rollback(name, _) => (PluginChange::Rollback.as_str(), name.clone()),
-            Self::Unload(name) => (PluginChange::Unload.as_str(), name.clone()),
-            Self::Load(options) => ("load", options.file.clone()),
-        }
-    }
+fn of_plugin(changed: Result<ChangeView, PluginError>) -> Result<Changed, Refused> {
+    changed.map(Changed::Plugin).map_err(|error| {
+        let (step, reason) = (error.step().as_str(), error.to_string());
+        let code = match error {
+            PluginError::Unknown { .. } | PluginError::NotPublished { .. } => Some(ErrorCode::NotFound),
+            PluginError::NotAFileName { .. }
+            | PluginError::NotAPluginFile { .. }
+            | PluginError::AlreadyLoaded { .. }
+            | PluginError::NotKept { .. } => Some(ErrorCode::InvalidArgument),
+            PluginError::Stopping => Some(ErrorCode::Unavailable),
+            _ => None,
+        };
+        let problem = match code {
+            Some(code) => Problem::of_code(code, reason.clone()),
+            None => Problem::reload_failed(step, reason.clone(), None),
+        };
+        Refused { step, reason, problem }
+    })
 }
 
 /// Writes the audit log, one line for each plugin, even if the client has gone.
@@ -243,21 +233,6 @@ fn audit(action: &str, target: &str, who: Requester, changed: Result<&Changed, &
         Err(Refused { step, reason, .. }) => {
             tracing::info!(target: "audit", action, plugin = target, uid, who, step, result = reason);
         }
-    }
-}
-
-fn refused(error: &PluginError) -> Problem {
-    let text = error.to_string();
-    match error {
-        PluginError::Unknown { .. } | PluginError::NotPublished { .. } => {
-            Problem::of_code(ErrorCode::NotFound, &text)
-        }
-        PluginError::NotAFileName { .. }
-        | PluginError::NotAPluginFile { .. }
-        | PluginError::AlreadyLoaded { .. }
-        | PluginError::NotKept { .. } => Problem::of_code(ErrorCode::InvalidArgument, &text),
-        PluginError::Stopping => Problem::of_code(ErrorCode::Unavailable, &text),
-        _ => Problem::reload_failed(error.step().as_str(), &text, None),
     }
 }
 
@@ -286,8 +261,8 @@ async fn one_plugin(admin: &Admin, name: &str) -> Result<PluginView, Problem> {
 }
 
 fn functions(admin: &Admin) -> FunctionsView {
-    let table = std::sync::Arc::clone(&admin.service.router.table().snapshot());
-    let view = |(name, function): (&str, &std::sync::Arc<crate::functions::Function>)| FunctionView {
+    let table = Arc::clone(&admin.service.router.table().snapshot());
+    let view = |(name, function): (&str, &Arc<Function>)| FunctionView {
         name: name.to_owned(),
         plugin: function.plugin.to_string(),
         generation: function.generation,
@@ -309,7 +284,7 @@ fn peers(admin: &Admin) -> PeersView {
 
 fn explain(admin: &Admin, name: &str) -> Result<ExplainView, Problem> {
     let function = FunctionName::new(name)
-        .map_err(|error| Problem::of_code(ErrorCode::InvalidArgument, &error.to_string()))?;
+        .map_err(|error| Problem::of_code(ErrorCode::InvalidArgument, error.to_string()))?;
     let Decision { target, fallback, because } = admin.service.router.explain(&function);
     let now = Instant::now();
     let peer = match &target {

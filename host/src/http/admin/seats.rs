@@ -3,7 +3,7 @@
 //! A connection needs no token to be open: without eviction, silent connections would keep the operator out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -22,10 +22,10 @@ pub(super) struct Seats {
 /// The seat of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Seat {
-    /// Requests that were begun.
-    begun: AtomicUsize,
-    /// Requests that were answered.
-    answered: AtomicUsize,
+    /// It has sent a request.
+    spoke: AtomicBool,
+    /// Each request that is being answered has a clone.
+    busy: Arc<()>,
     evicted: Notify,
 }
 
@@ -33,13 +33,9 @@ pub(super) struct Seat {
 #[derive(Debug)]
 pub(super) struct Taken {
     all: Arc<Seats>,
-    seat: Arc<Seat>,
+    pub(super) seat: Arc<Seat>,
     _place: OwnedSemaphorePermit,
 }
-
-/// A request that is being answered.
-#[derive(Debug)]
-pub(super) struct Request(Arc<Seat>);
 
 impl Seats {
     pub(super) fn new(most: usize) -> Arc<Self> {
@@ -61,22 +57,18 @@ impl Seats {
     /// Evicts the oldest connection that has never sent a request, or else the oldest idle one.
     fn make_room(&self) {
         let taken = self.taken.lock();
-        let idle = taken.iter().filter(|seat| !seat.is_busy());
-        if let Some(seat) = idle.min_by_key(|seat| seat.begun.load(Ordering::Relaxed) > 0) {
+        let idle = taken.iter().filter(|seat| Arc::strong_count(&seat.busy) == 1);
+        if let Some(seat) = idle.min_by_key(|seat| seat.spoke.load(Ordering::Relaxed)) {
             seat.evicted.notify_one();
         }
     }
 }
 
 impl Seat {
-    fn is_busy(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) > self.answered.load(Ordering::Relaxed)
-    }
-
-    /// A request begins.
-    pub(super) fn begin(self: &Arc<Self>) -> Request {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        Request(Arc::clone(self))
+    /// Begins a request, which is being answered until the returned guard drops.
+    pub(super) fn begin(&self) -> Arc<()> {
+        self.spoke.store(true, Ordering::Relaxed);
+        Arc::clone(&self.busy)
     }
 
     /// Ends once the connection is to make room.
@@ -85,21 +77,9 @@ impl Seat {
     }
 }
 
-impl Taken {
-    pub(super) fn seat(&self) -> &Arc<Seat> {
-        &self.seat
-    }
-}
-
 impl Drop for Taken {
     fn drop(&mut self) {
         self.all.taken.lock().retain(|seat| !Arc::ptr_eq(seat, &self.seat));
-    }
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        self.0.answered.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -117,19 +97,19 @@ mod tests {
             seats.take(&stopping).await.unwrap(),
             seats.take(&stopping).await.unwrap(),
         );
-        drop(idle.seat().begin());
-        let _request = busy.seat().begin();
+        drop(idle.seat.begin());
+        let _request = busy.seat.begin();
         let mut next = std::pin::pin!(seats.take(&stopping));
         assert!(next.as_mut().now_or_never().is_none());
-        silent.seat().evicted().await;
+        silent.seat.evicted().await;
         drop(silent);
         let fourth = next.await.unwrap();
-        let _request = fourth.seat().begin();
+        let _request = fourth.seat.begin();
         let mut next = std::pin::pin!(seats.take(&stopping));
         assert!(next.as_mut().now_or_never().is_none());
-        idle.seat().evicted().await;
+        idle.seat.evicted().await;
         drop(idle);
         assert!(next.await.is_some());
-        assert!(busy.seat().evicted().now_or_never().is_none());
+        assert!(busy.seat.evicted().now_or_never().is_none());
     }
 }

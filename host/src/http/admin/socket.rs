@@ -4,14 +4,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use rustix::fs::{Mode, fchmod};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use super::connections;
 use super::routes;
-use super::seats::Seat;
 use super::state::Admin;
 use crate::base::Tasks;
 use crate::files::SocketPlace;
@@ -59,16 +57,16 @@ pub async fn serve(listener: UnixListener, admin: Admin, tasks: Tasks) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the admin socket cannot be served"),
     };
-    connections::accept(listener, tasks.clone(), |stream, seat| {
-        connection(stream, admin.clone(), tasks.clone(), seat)
-    })
-    .await;
-}
-
-async fn connection(stream: UnixStream, admin: Admin, tasks: Tasks, seat: Arc<Seat>) {
-    let Ok(who) = stream.peer_cred() else { return };
-    let answer = |request| routes::answer(&admin, request, who.into());
-    connections::serve(stream, answer, tasks, seat).await;
+    let accept = || listener.accept();
+    let serve = |(stream, _): (UnixStream, _), seat| {
+        let (admin, tasks) = (admin.clone(), tasks.clone());
+        async move {
+            let Ok(who) = stream.peer_cred() else { return };
+            connections::serve(stream, |request| routes::answer(&admin, request, who.into()), tasks, seat)
+                .await;
+        }
+    };
+    connections::accept(accept, tasks.clone(), serve).await;
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use tokio::net::{TcpListener, TcpStream};
 use super::connections;
 use super::gate::{AdminToken, Gate, GateError};
 use super::routes;
-use super::seats::Seat;
 use super::state::Admin;
 use super::who::Requester;
 use crate::base::Tasks;
@@ -31,7 +30,6 @@ const REQUEST_CHARS_MAX: usize = 200;
 pub struct Tcp {
     listener: TcpListener,
     address: SocketAddr,
-    gate: Gate,
     token: AdminToken,
 }
 
@@ -42,9 +40,7 @@ impl Tcp {
     /// What the system says.
     pub fn new(listener: TcpListener, config: &AdminTcp) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let token = Arc::new(ArcSwap::from_pointee(config.token.clone()));
-        let gate = Gate::new(address.port(), Arc::clone(&token));
-        Ok(Self { listener, address, gate, token })
+        Ok(Self { listener, address, token: Arc::new(ArcSwap::from_pointee(config.token.clone())) })
     }
 
     /// Returns the token that every request must carry.
@@ -61,16 +57,24 @@ impl Tcp {
 
     /// Accepts connections until the token of `tasks` is cancelled.
     pub async fn serve(self, admin: Admin, tasks: Tasks) {
-        let shared = Arc::new(TcpState { admin, gate: self.gate, refusals: Throttle::default() });
+        let gate = Gate { port: self.address.port(), token: self.token };
+        let shared = Arc::new(TcpState { admin, gate, refusals: Throttle::default() });
         // Registered with the runtime that serves it, which need not be the one that bound it.
         let listener = match self.listener.into_std().and_then(TcpListener::from_std) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the admin API cannot be served over TCP"),
         };
-        connections::accept(listener, tasks.clone(), |(stream, from), seat| {
-            connection(stream, from, Arc::clone(&shared), tasks.clone(), seat)
-        })
-        .await;
+        let accept = || listener.accept();
+        let serve = |(stream, from): (TcpStream, SocketAddr), seat| {
+            let (shared, tasks) = (Arc::clone(&shared), tasks.clone());
+            async move {
+                // An error: the connection is gone already.
+                if stream.set_nodelay(true).is_ok() {
+                    connections::serve(stream, |request| answer(&shared, request, from), tasks, seat).await;
+                }
+            }
+        };
+        connections::accept(accept, tasks.clone(), serve).await;
     }
 }
 
@@ -79,21 +83,6 @@ struct TcpState {
     admin: Admin,
     gate: Gate,
     refusals: Throttle,
-}
-
-async fn connection(
-    stream: TcpStream,
-    from: SocketAddr,
-    shared: Arc<TcpState>,
-    tasks: Tasks,
-    seat: Arc<Seat>,
-) {
-    if stream.set_nodelay(true).is_err() {
-        // The connection is gone already.
-        return;
-    }
-    let answer = |request| answer(&shared, request, from);
-    connections::serve(stream, answer, tasks, seat).await;
 }
 
 async fn answer(shared: &TcpState, request: Request<Incoming>, from: SocketAddr) -> Response {

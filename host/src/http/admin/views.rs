@@ -32,10 +32,9 @@ impl From<&Peer> for PeerView {
             reason: error.reason.to_string(),
         });
         let LastChecks { fetched, failure, probe } = peer.info().last_checks();
-        let PeerSpec { url, discovered_via, binding, rank, probes, .. } = peer.spec();
         let offers = peer.offers();
         let catalogue = PeerCatalogueView {
-            asked: probes.catalogue,
+            asked: peer.spec().probes.catalogue,
             functions: offers.as_ref().map(|catalogue| catalogue.len()),
             host_id: offers.as_ref().and_then(|catalogue| catalogue.host_id.as_deref().map(str::to_owned)),
             fetched_at: fetched.as_ref().map(date),
@@ -43,30 +42,23 @@ impl From<&Peer> for PeerView {
                 .map(|(at, reason)| FailedFetchView { at: date(&at), reason: reason.to_string() }),
         };
         Self {
-            url: url.to_string(),
-            found_behind: discovered_via.as_ref().map(ToString::to_string),
+            found_behind: peer.spec().discovered_via.as_ref().map(ToString::to_string),
             health: condition.as_str().to_owned(),
             failing_since: failing.map(|failing| date(&failing.since)),
             failures: failing.map_or(0, |failing| failing.failures),
             paused_until: paused_until.map(rfc3339),
             last_success_at: answered.as_ref().map(date),
             last_error,
-            key_id: peer.spec().key_id().map(key_id_text),
-            has_key: peer.spec().key_id().is_some(),
             running: peer.stats().running(),
             waiting: peer.bulkhead().waiting(),
             in_flight_max: peer.bulkhead().in_flight_max(),
-            priority: rank.priority,
-            weight: rank.weight,
             itself: peer.is_itself(),
             clock_offset_ms: peer.clock_offset_ms(),
             catalogue,
             last_probe: probe
                 .map(|(at, probed)| ProbeView { at: date(&at), result: probed.as_str().to_owned() }),
-            encrypted: url.is_https(),
-            pinned: binding.host_id.as_deref().map(str::to_owned),
-            bind: binding.bind,
             answered: peer.last_responder().map(|(at, met)| answered_view(&at, &met)),
+            ..pending_view(peer.spec())
         }
     }
 }
@@ -74,7 +66,7 @@ impl From<&Peer> for PeerView {
 /// The health of peers that discovery has not found yet.
 pub(super) const PENDING: &str = "not_found_yet";
 
-/// Returns the peers behind a URL of which discovery has found none yet, in the form of one.
+/// Returns the peers behind a URL of which discovery has found none yet, in the form of one: what the config says.
 pub(super) fn pending_view(spec: &PeerSpec) -> PeerView {
     let PeerSpec { url, binding, rank, .. } = spec;
     PeerView {
@@ -92,14 +84,10 @@ pub(super) fn pending_view(spec: &PeerSpec) -> PeerView {
 }
 
 fn answered_view(at: &Timestamp, met: &Responder) -> AnsweredView {
-    let (by, itself) = match met {
-        Responder::Host(by) => (Some(by), false),
-        Responder::Unbound => (None, false),
-        Responder::Itself => (None, true),
-    };
+    let by = if let Responder::Host(by) = met { Some(by) } else { None };
     AnsweredView {
         at: date(at),
-        itself,
+        itself: matches!(met, Responder::Itself),
         bound: by.is_some(),
         host_id: by.map(|by| by.host_id.to_string()),
         instance: by.map(|by| by.instance.to_string()),

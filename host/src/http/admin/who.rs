@@ -52,17 +52,9 @@ impl Requester {
 }
 
 /// Returns true if `pid` is `ancestor` or descends from it, and still runs.
-fn descends_from(mut pid: u32, ancestor: u32) -> bool {
-    for _ in 0..ANCESTORS_MAX {
-        if pid == ancestor {
-            return true;
-        }
-        match parent_of(pid) {
-            Some(parent) if parent > 0 => pid = parent,
-            _ => return false,
-        }
-    }
-    false
+fn descends_from(pid: u32, ancestor: u32) -> bool {
+    let parent = |pid: &u32| parent_of(*pid).filter(|parent| *parent > 0);
+    std::iter::successors(Some(pid), parent).take(ANCESTORS_MAX).any(|pid| pid == ancestor)
 }
 
 /// The fourth field of `/proc/PID/stat` (proc(5)); the second, a name in brackets, may hold anything.

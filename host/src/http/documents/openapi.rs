@@ -24,7 +24,7 @@ pub(crate) fn document(router: &Router, access: &Access, caller: &Caller) -> Val
 
 /// Says which operations need a key, or will do with a certificate.
 fn secure(document: &mut Value, access: &Access) {
-    let with_certificates = access.callers().have_certificates();
+    let with_certificates = access.callers.have_certificates();
     if with_certificates {
         document["components"]["securitySchemes"]["certificate"] = json!({ "type": "mutualTLS" });
     }

@@ -47,8 +47,10 @@ pub(crate) struct Activity {
     progressed_in: [AtomicUsize; TICKS + 1],
     /// When a request or an answer last went on.
     touched_ms: AtomicU64,
+    /// Bytes that were read in this turn; a turn begins with each poll of the stream's reader.
+    pub(crate) turn_bytes: AtomicUsize,
     /// The cost of its requests as long as they are a stranger's.
-    strangers: OfConnection,
+    pub(crate) strangers: OfConnection,
     evicted: Notify,
 }
 
@@ -83,6 +85,7 @@ impl Activity {
             tick: AtomicUsize::new(0),
             progressed_in: Default::default(),
             touched_ms: AtomicU64::new(milliseconds(begun.elapsed())),
+            turn_bytes: AtomicUsize::new(0),
             strangers: OfConnection::new(strangers),
             evicted: Notify::new(),
         }
@@ -116,11 +119,6 @@ impl Activity {
             self.touch();
         }
         has_heard
-    }
-
-    /// Returns its cost as long as it is a stranger's.
-    pub(crate) fn strangers(&self) -> &OfConnection {
-        &self.strangers
     }
 
     /// Ends when the connection was idle for too long, or reads nothing of a response, or is evicted; returns the limit

@@ -39,11 +39,6 @@ impl BodyMemory {
         self.of_strangers.load(Ordering::Relaxed) + self.of_known.load(Ordering::Relaxed)
     }
 
-    /// Returns its size in bytes.
-    pub(crate) fn max(&self) -> usize {
-        self.max
-    }
-
     /// Returns the share of strangers in bytes.
     fn part_of_strangers(&self) -> usize {
         self.max - self.max / 4

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::activity::Activity;
-use super::meters::{CountedConnection, Limit, Meters};
+use super::log_lines::Throttle;
+use super::meters::{Limit, Meters};
 use super::strangers::Strangers;
-use super::throttle::Throttle;
 use crate::base::Mutex;
 use crate::config::Networks;
 
@@ -21,7 +21,7 @@ pub(crate) struct Connections {
     per_address_max: usize,
     proxies: Networks,
     refusals: Throttle,
-    meters: Arc<Meters>,
+    pub(crate) meters: Arc<Meters>,
     begun: Instant,
     strangers: Arc<Strangers>,
     open: Mutex<Open>,
@@ -41,11 +41,11 @@ type Origin = (IpAddr, Option<u16>);
 /// A connection that is open as long as this lives.
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
-    all: Arc<Connections>,
+    /// All connections of the listener.
+    pub(crate) all: Arc<Connections>,
     id: u64,
     origin: Origin,
-    activity: Arc<Activity>,
-    _counted: CountedConnection,
+    pub(crate) activity: Arc<Activity>,
 }
 
 impl Connections {
@@ -73,13 +73,8 @@ impl Connections {
         open.next += 1;
         let id = open.next;
         open.activities.insert(id, (origin, Arc::clone(&activity)));
-        Some(ConnectionSlot {
-            all: Arc::clone(self),
-            id,
-            origin,
-            activity,
-            _counted: self.meters.connection(),
-        })
+        self.meters.open();
+        Some(ConnectionSlot { all: Arc::clone(self), id, origin, activity })
     }
 
     fn origin(&self, address: SocketAddr) -> Origin {
@@ -119,7 +114,7 @@ impl Connections {
         let open = self.open.lock();
         while self.strangers.are_too_many() {
             let all = open.activities.values().map(|(_, activity)| activity);
-            let candidates = all.filter_map(|activity| Some((activity.strangers().requests()?, activity)));
+            let candidates = all.filter_map(|activity| Some((activity.strangers.requests()?, activity)));
             let Some((_, most)) = candidates.max_by_key(|(requests, _)| *requests) else { return };
             self.meters.limit(Limit::Strangers);
             most.evict();
@@ -133,7 +128,7 @@ impl Connections {
         let mut held: HashMap<Origin, usize> = HashMap::new();
         let mut on_its_way = 0;
         for (of, activity) in open.activities.values() {
-            match activity.strangers().bytes() {
+            match activity.strangers.bytes() {
                 (bytes, true) => on_its_way += bytes,
                 (bytes, false) => *held.entry(*of).or_default() += bytes,
             }
@@ -145,28 +140,13 @@ impl Connections {
         let Some((heaviest, _)) = heaviest.filter(|(heaviest, _)| *heaviest != self.origin(address)) else {
             return false;
         };
-        let bytes = |activity: &Activity| Some(activity.strangers().bytes()).filter(|(_, leaves)| !leaves);
+        let bytes = |activity: &Activity| Some(activity.strangers.bytes()).filter(|(_, leaves)| !leaves);
         let of_heaviest = open.activities.values().filter(|(of, _)| *of == heaviest);
         if let Some((_, most)) = of_heaviest.max_by_key(|(_, activity)| bytes(activity)) {
             self.meters.limit(Limit::Strangers);
             most.evict();
         }
         true
-    }
-}
-
-impl ConnectionSlot {
-    pub(crate) fn activity(&self) -> &Arc<Activity> {
-        &self.activity
-    }
-
-    /// All connections of the listener.
-    pub(crate) fn all(&self) -> &Arc<Connections> {
-        &self.all
-    }
-
-    pub(crate) fn meters(&self) -> &Meters {
-        &self.all.meters
     }
 }
 
@@ -180,6 +160,7 @@ impl Drop for ConnectionSlot {
                 open.of_origins.remove(&self.origin);
             }
         }
+        self.all.meters.close();
     }
 }
 
@@ -238,22 +219,22 @@ mod tests {
         let all = Connections::new((9, Networks::default()), Arc::default(), Strangers::new(0));
         let [modest, greedy, other] =
             ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|from| all.enter(address(from)).unwrap());
-        let requests: Vec<_> = (0..1024).map(|_| greedy.activity().begin()).collect();
-        let one = modest.activity().begin();
+        let requests: Vec<_> = (0..1024).map(|_| greedy.activity.begin()).collect();
+        let one = modest.activity.begin();
         all.make_room_for_requests();
         assert_eq!(
-            (greedy.activity().strangers().requests(), modest.activity().strangers().requests()),
+            (greedy.activity.strangers.requests(), modest.activity.strangers.requests()),
             (None, Some(1))
         );
         drop(requests);
-        let two = other.activity().begin();
+        let two = other.activity.begin();
         let [mut small, mut large] = [one.awaits(), two.awaits()];
         small.has(10);
         large.has(1000);
         assert!(!all.make_room_for_bytes(address("10.0.0.3"), 1), "it holds the most itself");
         assert!(all.make_room_for_bytes(address("10.0.0.4"), 1));
-        assert_eq!(other.activity().strangers().bytes(), (1000, true));
+        assert_eq!(other.activity.strangers.bytes(), (1000, true));
         assert!(all.make_room_for_bytes(address("10.0.0.4"), 1000), "that is on its way");
-        assert_eq!(modest.activity().strangers().bytes(), (10, false));
+        assert_eq!(modest.activity.strangers.bytes(), (10, false));
     }
 }

@@ -1,8 +1,10 @@
 //! Counts of the public listener for `/metrics`.
 
+use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::wrong_keys::WrongKeys;
+use super::log_lines::WrongKeys;
 use crate::base::{Counter, ErrorCode};
 use crate::wire::LimitReached;
 
@@ -14,7 +16,7 @@ pub struct Meters {
     pub(crate) wrong_keys: WrongKeys,
     open: AtomicUsize,
     refused: [Counter; ErrorCode::ALL.len()],
-    limited: [Counter; Limit::ALL.len()],
+    limited: [Counter; Limit::NAMES.len()],
 }
 
 /// A limit that acted.
@@ -61,53 +63,41 @@ impl From<LimitReached> for Limit {
 }
 
 impl Limit {
-    /// All of them.
-    pub const ALL: [Self; 14] = [
-        Self::Connections,
-        Self::ConnectionsPerAddress,
-        Self::HeaderTime,
-        Self::HeaderSize,
-        Self::BodyTime,
-        Self::BodySize,
-        Self::IdleTime,
-        Self::WriteTime,
-        Self::Queue,
-        Self::BodyMemory,
-        Self::Strangers,
-        Self::UncompressedSize,
-        Self::Expansion,
-        Self::Nesting,
+    /// All of them in the order of the variants, with their names in `/metrics`.
+    const NAMES: [(Self, &'static str); 14] = [
+        (Self::Connections, "connections"),
+        (Self::ConnectionsPerAddress, "connections_per_address"),
+        (Self::HeaderTime, "header_time"),
+        (Self::HeaderSize, "header_size"),
+        (Self::BodyTime, "body_time"),
+        (Self::BodySize, "body_size"),
+        (Self::IdleTime, "idle_time"),
+        (Self::WriteTime, "write_time"),
+        (Self::Queue, "queue"),
+        (Self::BodyMemory, "body_memory"),
+        (Self::Strangers, "strangers"),
+        (Self::UncompressedSize, "uncompressed_size"),
+        (Self::Expansion, "expansion"),
+        (Self::Nesting, "nesting"),
     ];
 
     /// Its name in `/metrics`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connections => "connections",
-            Self::ConnectionsPerAddress => "connections_per_address",
-            Self::HeaderTime => "header_time",
-            Self::HeaderSize => "header_size",
-            Self::BodyTime => "body_time",
-            Self::BodySize => "body_size",
-            Self::IdleTime => "idle_time",
-            Self::WriteTime => "write_time",
-            Self::Queue => "queue",
-            Self::BodyMemory => "body_memory",
-            Self::Strangers => "strangers",
-            Self::UncompressedSize => "uncompressed_size",
-            Self::Expansion => "expansion",
-            Self::Nesting => "nesting",
-        }
+        Self::NAMES[self as usize].1
     }
 }
 
 impl Meters {
-    /// Counts a connection as open for as long as the returned guard lives.
-    #[must_use]
-    pub fn connection(self: &std::sync::Arc<Self>) -> CountedConnection {
+    /// Counts a connection as open.
+    pub(super) fn open(&self) {
         self.accepted.count();
         self.open.fetch_add(1, Ordering::Relaxed);
-        CountedConnection(std::sync::Arc::clone(self))
+    }
+
+    /// Stops counting a connection as open.
+    pub(super) fn close(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Returns the number of open connections.
@@ -128,22 +118,18 @@ impl Meters {
     }
 
     /// Counts the limit that broke a connection, if it was one.
-    pub fn broke(&self, error: &(dyn std::error::Error + 'static)) {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            let timed_out = |error: &std::io::Error| error.kind() == std::io::ErrorKind::TimedOut;
-            if error.downcast_ref().is_some_and(timed_out) {
-                return self.limit(Limit::WriteTime);
+    pub fn broke(&self, error: &(dyn Error + 'static)) {
+        let limit = |error: &(dyn Error + 'static)| match error.downcast_ref::<hyper::Error>() {
+            Some(error) if error.is_timeout() => Some(Limit::HeaderTime),
+            Some(error) if error.is_parse_too_large() => Some(Limit::HeaderSize),
+            _ => {
+                let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+                error.downcast_ref().is_some_and(timed_out).then_some(Limit::WriteTime)
             }
-            if let Some(error) = error.downcast_ref::<hyper::Error>() {
-                if error.is_timeout() {
-                    return self.limit(Limit::HeaderTime);
-                }
-                if error.is_parse_too_large() {
-                    return self.limit(Limit::HeaderSize);
-                }
-            }
-            cause = error.source();
+        };
+        let mut causes = std::iter::successors(Some(error), |error| (**error).source());
+        if let Some(limit) = causes.find_map(limit) {
+            self.limit(limit);
         }
     }
 
@@ -152,18 +138,18 @@ impl Meters {
         ErrorCode::ALL.into_iter().zip(self.refused.iter().map(Counter::get))
     }
 
-    /// Returns how often each limit acted.
-    pub fn limited(&self) -> impl Iterator<Item = (Limit, u64)> {
-        Limit::ALL.into_iter().zip(self.limited.iter().map(Counter::get))
+    /// Returns the name of each limit, and how often it acted.
+    pub fn limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Limit::NAMES.into_iter().map(|(_, name)| name).zip(self.limited.iter().map(Counter::get))
     }
 }
 
-/// An open connection, for as long as it lives.
-#[derive(Debug)]
-pub struct CountedConnection(std::sync::Arc<Meters>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Drop for CountedConnection {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    #[test]
+    fn names_are_in_the_order_of_the_variants() {
+        assert!(Limit::NAMES.into_iter().enumerate().all(|(index, (limit, _))| limit as usize == index));
     }
 }

@@ -53,9 +53,10 @@ impl Default for Strangers {
 }
 
 /// The cost of one connection as long as it is a stranger's.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct OfConnection {
-    all: Arc<Strangers>,
+    /// The requests of all strangers.
+    pub(crate) all: Arc<Strangers>,
     is_known: AtomicBool,
     requests: AtomicUsize,
     /// Bodies that have begun to arrive and are not complete.
@@ -68,19 +69,7 @@ pub(crate) struct OfConnection {
 
 impl OfConnection {
     pub(crate) fn new(all: Arc<Strangers>) -> Self {
-        Self {
-            all,
-            is_known: AtomicBool::new(false),
-            requests: AtomicUsize::new(0),
-            awaited: AtomicUsize::new(0),
-            awaited_since_ms: AtomicU64::new(0),
-            bytes: AtomicUsize::new(0),
-        }
-    }
-
-    /// The requests of all strangers.
-    pub(crate) fn all(&self) -> &Strangers {
-        &self.all
+        Self { all, ..Self::default() }
     }
 
     /// The connection has shown a key or a certificate.

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -76,7 +77,7 @@ impl Connection {
     async fn serve_encrypted(self, stream: TcpStream, address: SocketAddr, tls: Tls) {
         let handshake = tokio::select! {
             handshake = tls.accept(stream, self.times.header) => handshake,
-            () = self.slot.activity().evicted() => return,
+            () = self.slot.activity.evicted() => return,
             () = async {
                 self.tasks.token().cancelled().await;
                 tokio::time::sleep(LAST_REQUESTS).await;
@@ -106,15 +107,15 @@ impl Connection {
         certificate: Option<Arc<ClientCertificate>>,
     ) {
         let Self { service, mut protocols, times, slot, tasks, workers, is_reserved } = self;
-        let connections = Arc::clone(slot.all());
+        let connections = Arc::clone(&slot.all);
         let info = Arc::new(ConnectionInfo { address: from, certificate, connections });
-        let activity = slot.activity();
+        let activity = &slot.activity;
         // HTTP/2 is told to go once the workers are free, HTTP/1 with its next response.
         let moves = Notify::new();
         let answer = service_fn(|request: Request<Incoming>| {
             let in_flight = activity.begin();
-            if activity.strangers().all().are_too_many() {
-                slot.all().make_room_for_requests();
+            if activity.strangers.all.are_too_many() {
+                slot.all.make_room_for_requests();
             }
             let (head, mut body) = request.into_parts();
             let version = head.version;
@@ -148,7 +149,6 @@ impl Connection {
             }
         });
         let stream = ClientStream::new(stream, Arc::clone(activity), times.write, tasks.token().clone());
-        let turn = stream.turn();
         protocols.http1().timer(HeadTime::new(activity, times.header));
         let connection = protocols.serve_connection(TokioIo::new(stream), answer);
         tokio::pin!(connection);
@@ -183,7 +183,7 @@ impl Connection {
         };
         tokio::pin!(ended);
         let ended = poll_fn(|context| {
-            turn.begin();
+            activity.turn_bytes.store(0, Ordering::Relaxed);
             ended.as_mut().poll(context)
         });
         let outcome = tokio::select! {
@@ -192,7 +192,7 @@ impl Connection {
             () = tasks.abandoned().cancelled() => return,
         };
         if let Err(error) = outcome {
-            slot.meters().broke(&*error);
+            slot.all.meters.broke(&*error);
             tracing::debug!(%from, %error, "the connection ended early");
         }
     }
@@ -205,17 +205,17 @@ impl Connection {
 async fn outlived(slot: &ConnectionSlot, times: Times, from: SocketAddr, idle: &Notify) {
     let mut leaves = false;
     loop {
-        let limit = slot.activity().outlived(times).await;
+        let limit = slot.activity.outlived(times).await;
         if limit == Limit::IdleTime && leaves {
             return;
         }
-        slot.meters().limit(limit);
+        slot.all.meters.limit(limit);
         tracing::debug!(%from, limit = limit.as_str(), "the connection is closed: it does nothing");
         if limit != Limit::IdleTime {
             return;
         }
         leaves = true;
-        slot.activity().touch();
+        slot.activity.touch();
         idle.notify_one();
     }
 }

@@ -11,7 +11,7 @@ use hyper::rt::{Sleep, Timer};
 use crate::http::limits::Activity;
 
 /// Makes the timers of one connection of HTTP/1. They run for `within`, not for the time that hyper asks for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct HeadTime {
     activity: Arc<Activity>,
     within: Duration,
@@ -19,8 +19,7 @@ pub(crate) struct HeadTime {
 
 /// Ends when the head that is awaited has begun, and is not there in time. hyper polls it for as long as it awaits one.
 struct Awaited {
-    activity: Arc<Activity>,
-    within: Duration,
+    of: HeadTime,
     /// Since the head began.
     running: Option<Pin<Box<tokio::time::Sleep>>>,
 }
@@ -34,7 +33,7 @@ impl HeadTime {
 impl Timer for HeadTime {
     fn sleep(&self, _: Duration) -> Pin<Box<dyn Sleep>> {
         self.activity.listens();
-        Box::pin(Awaited { activity: Arc::clone(&self.activity), within: self.within, running: None })
+        Box::pin(Awaited { of: self.clone(), running: None })
     }
 
     fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
@@ -51,8 +50,8 @@ impl Future for Awaited {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.running.is_none() && this.activity.has_heard() {
-            this.running = Some(Box::pin(tokio::time::sleep(this.within)));
+        if this.running.is_none() && this.of.activity.has_heard() {
+            this.running = Some(Box::pin(tokio::time::sleep(this.of.within)));
         }
         this.running.as_mut().map_or(Poll::Pending, |running| running.as_mut().poll(context))
     }

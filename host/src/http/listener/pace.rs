@@ -10,7 +10,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,7 +31,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2";
 /// Reads 64 KiB in a turn, 16 KiB from strangers, and what the last read of it brings, if the stream is one of HTTP/2.
 #[derive(Debug)]
 pub(super) struct Pace {
-    turn: Turn,
     activity: Arc<Activity>,
     /// Runs while nothing is read.
     pause: Option<Pin<Box<Sleep>>>,
@@ -39,25 +38,9 @@ pub(super) struct Pace {
     preface: Option<usize>,
 }
 
-/// The number of bytes read in this turn.
-#[derive(Debug, Clone)]
-pub(super) struct Turn(Arc<AtomicUsize>);
-
-impl Turn {
-    /// A new one begins.
-    pub(super) fn begin(&self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-}
-
 impl Pace {
     pub(super) fn new(activity: Arc<Activity>) -> Self {
-        Self { turn: Turn(Arc::default()), activity, pause: None, preface: Some(0) }
-    }
-
-    /// Returns the turns of the stream: one begins before each poll of its reader.
-    pub(super) fn turn(&self) -> Turn {
-        self.turn.clone()
+        Self { activity, pause: None, preface: Some(0) }
     }
 
     /// Reads from `stream`, unless this turn has read enough.
@@ -78,23 +61,22 @@ impl Pace {
         if self.waits(context) {
             return Poll::Pending;
         }
-        let read_before = self.turn.0.load(Ordering::Relaxed);
-        let most = if self.activity.strangers().are_known() { TURN_BYTES } else { TURN_OF_STRANGERS_BYTES };
-        if read_before >= most {
+        let most = if self.activity.strangers.are_known() { TURN_BYTES } else { TURN_OF_STRANGERS_BYTES };
+        if self.activity.turn_bytes.load(Ordering::Relaxed) >= most {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let read = stream.poll_read(context, buffer);
         let new = &buffer.filled()[before..];
-        self.turn.0.store(read_before + new.len(), Ordering::Relaxed);
+        self.activity.turn_bytes.fetch_add(new.len(), Ordering::Relaxed);
         self.look(new);
         read
     }
 
     /// Returns true if other requests of strangers must end first; the task is woken to look again.
     fn waits(&mut self, context: &mut Context<'_>) -> bool {
-        let strangers = self.activity.strangers();
-        if strangers.are_known() || !strangers.all().are_crowded() {
+        let strangers = &self.activity.strangers;
+        if strangers.are_known() || !strangers.all.are_crowded() {
             self.pause = None;
             return false;
         }
@@ -171,9 +153,8 @@ mod tests {
         if is_known {
             activity.begin().known();
         }
-        let mut pace = Pace::new(activity);
-        let turn = pace.turn();
-        turn.begin();
+        let mut pace = Pace::new(Arc::clone(&activity));
+        activity.turn_bytes.store(0, Ordering::Relaxed);
         let mut buffer = vec![0; 8 << 10];
         theirs.write_all(first).await.unwrap();
         let mut count = read(&mut pace, &mut ours, &mut buffer).await;
@@ -188,7 +169,7 @@ mod tests {
                 break;
             }
         }
-        turn.begin();
+        activity.turn_bytes.store(0, Ordering::Relaxed);
         if count < 512 << 10 {
             assert!(read(&mut pace, &mut ours, &mut buffer).await > 0, "the next turn goes on");
         }

@@ -35,8 +35,8 @@ pub(crate) fn admit(
     headers: &HeaderMap,
     certificate: Option<&CertificateName>,
 ) -> Result<(Caller, Proof), Problem> {
-    let rule = access.rules().keys_for(path);
-    let callers = access.callers();
+    let rule = access.rules.keys_for(path);
+    let callers = &access.callers;
     if callers.is_empty() || !Access::is_of_functions(path) {
         let (credential, proof) = match rule {
             Some(keys) => (credential_of(headers, keys)?, Proof::Key),
@@ -62,7 +62,7 @@ pub(crate) fn admit(
 /// Refuses what a page of another site can have had sent, unless a key came with it. A page does not know any key, but
 /// reaches an open listener, and uses the certificate of its browser.
 pub(crate) fn check_page(access: &Access, proof: Proof, head: &Parts) -> Result<(), Problem> {
-    let names = access.names();
+    let names = access.names.as_deref();
     match (proof, names) {
         (Proof::Key, _) | (Proof::Nothing, None) => Ok(()),
         (Proof::Nothing, Some(names)) => Ok(site::check(names, head)?),
@@ -73,11 +73,11 @@ pub(crate) fn check_page(access: &Access, proof: Proof, head: &Parts) -> Result<
 /// Returns true if a request shows a key of any rule or caller, or a caller's certificate.
 pub(crate) fn is_known(access: &Access, headers: &HeaderMap, certificate: Option<&CertificateName>) -> bool {
     if !headers.contains_key(AUTHORIZATION) {
-        return certificate.is_some_and(|name| access.callers().of_certificate(name).is_some());
+        return certificate.is_some_and(|name| access.callers.of_certificate(name).is_some());
     }
     let presented = presented(headers);
-    let of_rules = access.rules().iter().fold(false, |found, (_, keys)| is_one_of(&presented, keys) | found);
-    access.callers().of_key(&presented).is_some() | of_rules
+    let of_rules = access.rules.iter().fold(false, |found, (_, keys)| is_one_of(&presented, keys) | found);
+    access.callers.of_key(&presented).is_some() | of_rules
 }
 
 /// Lets a call of a function pass, or refuses it, and notes who asked for what where they have a name.

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 
 use super::ConnectionInfo;
@@ -72,10 +72,8 @@ async fn collect(
         let frame = match body.frame().now_or_never() {
             Some(frame) => frame,
             None => {
-                if !first.is_empty() && rest.is_empty() {
-                    // The piece is a part of what was read from the connection, and would hold all of it.
-                    rest.extend_from_slice(&std::mem::take(&mut first));
-                }
+                // The piece is a part of what was read from the connection, and would hold all of it.
+                rest.extend_from_slice(&std::mem::take(&mut first));
                 if let Some((in_flight, from)) = stranger {
                     make_room(from, &permit, bounds.bytes_max)?;
                     let awaiting = awaiting.get_or_insert_with(|| in_flight.awaits());
@@ -93,9 +91,7 @@ async fn collect(
         if first.is_empty() && rest.is_empty() {
             first = data;
         } else {
-            if rest.is_empty() {
-                rest.extend_from_slice(&std::mem::take(&mut first));
-            }
+            rest.extend_from_slice(&std::mem::take(&mut first));
             rest.extend_from_slice(&data);
         }
         let begun = if rest.is_empty() { &first[..] } else { &rest[..] };
@@ -117,13 +113,8 @@ fn make_room(from: &ConnectionInfo, permit: &MemoryPermit, bytes_max: usize) -> 
 /// Reads the rest of a small body that was not needed. Over HTTP/2, a response before the end of the request is followed
 /// by a reset of the stream, and some clients drop the response then (curl before 8).
 pub(crate) async fn discard(body: &mut Incoming) {
-    let mut left = DISCARDED_MAX;
-    let discarding = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            let Some(still) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
-            left = still;
-        }
-    };
+    let mut rest = Limited::new(body, DISCARDED_MAX);
+    let discarding = async { while let Some(Ok(_)) = rest.frame().await {} };
     let _time_is_over = tokio::time::timeout(DISCARDING_MAX, discarding).await;
 }
 
@@ -134,15 +125,8 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Cow<'_, str> {
 
 /// Refuses a body that would have to be decoded first: only the coding `identity` is accepted (RFC 9110, section 8.4).
 pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    let is_plain = |value: &HeaderValue| {
-        let codings = value.to_str().ok();
-        codings.is_some_and(|codings| {
-            codings
-                .split(',')
-                .map(str::trim)
-                .all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
-        })
-    };
-    let is_plain = headers.get_all(CONTENT_ENCODING).iter().all(is_plain);
+    let values = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let mut codings = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let is_plain = codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity"));
     if is_plain { Ok(()) } else { Err(Problem::unsupported_encoding()) }
 }

@@ -1,7 +1,7 @@
 //! The head of a request: all that is needed of it is taken at once, so that nothing of it lies in memory while a body,
 //! a place or a document is awaited.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_NONE_MATCH, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -97,11 +97,6 @@ pub(crate) fn credentials(headers: &HeaderMap, is_known: bool) -> HeaderMap {
 /// The entity tags of `If-None-Match`.
 pub(crate) fn tags(headers: &HeaderMap) -> Tags {
     Tags::read(headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()))
-}
-
-/// Returns true if the other end is on this machine.
-pub(crate) fn is_local(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
 }
 
 #[cfg(test)]

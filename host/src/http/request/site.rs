@@ -33,7 +33,7 @@ pub(crate) enum SiteError {
 
 impl From<SiteError> for Problem {
     fn from(error: SiteError) -> Self {
-        Self::of_code(ErrorCode::PermissionDenied, &error.to_string())
+        Self::of_code(ErrorCode::PermissionDenied, error.to_string())
     }
 }
 
@@ -100,17 +100,10 @@ fn is_one_of(names: &[String], host: &str) -> bool {
 pub(crate) fn split(authority: &str) -> Option<(&str, Option<u16>)> {
     // A colon inside brackets belongs to the address.
     let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
-    let (host, port) = match port_at {
-        None => (authority, None),
-        Some(at) => (&authority[..at], Some(&authority[at + 1..])),
-    };
-    match port {
-        None => Some((host, None)),
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some((host, Some(port.parse().ok()?)))
-        }
-        Some(_) => None,
-    }
+    let Some(at) = port_at else { return Some((authority, None)) };
+    // The parser of numbers takes a sign as well.
+    let port = Some(&authority[at + 1..]).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    Some((&authority[..at], Some(port?.parse().ok()?)))
 }
 
 /// Returns true for an IP address, and for `localhost`: a page cannot bind them to another address.

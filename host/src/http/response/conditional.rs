@@ -2,12 +2,11 @@
 //! (RFC 9110, sections 8.8.3 and 13.1.2).
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
+use http::header::{CACHE_CONTROL, ETAG, VARY};
 use http::{HeaderValue, StatusCode};
-use http_body_util::Full;
 use sha2::{Digest, Sha256};
 
-use super::Response;
+use super::{Response, with_body};
 use crate::api::JSON;
 use crate::base::Hex;
 
@@ -54,21 +53,15 @@ impl TaggedDocument {
             Tags::Any => true,
             Tags::These(tags) => tags.contains(&self.tag),
         };
-        let body = if is_known { Bytes::new() } else { self.body.clone() };
-        let mut response = Response::new(Full::new(body));
-        let own = response.headers_mut();
-        if !is_known {
-            own.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-        }
-        // Each client may be shown something else.
-        own.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-        own.insert(VARY, HeaderValue::from_static("authorization"));
-        if let Ok(tag) = HeaderValue::from_str(&shown(&self.tag)) {
-            own.insert(ETAG, tag);
-        }
+        let mut response = if is_known { Response::default() } else { with_body(JSON, self.body.clone()) };
         if is_known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         }
+        let headers = response.headers_mut();
+        // Each client may be shown something else.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        headers.insert(VARY, HeaderValue::from_static("authorization"));
+        headers.extend(HeaderValue::try_from(shown(&self.tag)).map(|tag| (ETAG, tag)));
         response
     }
 }
@@ -101,6 +94,8 @@ fn parsed(text: &str) -> Option<Tag> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+
     use super::*;
 
     #[test]

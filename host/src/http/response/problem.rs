@@ -1,14 +1,14 @@
 //! Errors as HTTP answers: `application/problem+json` (RFC 9457) with the stable code.
 
-use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use std::borrow::Cow;
+
+use http::header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
-use http_body_util::Full;
 use serde_json::Value;
 
-use super::{Response, transcode};
+use super::{Response, transcode, with_body};
 use crate::api::{FailedPlugin, PROBLEM_JSON, ProblemView};
-use crate::base::{ErrorCode, Executed, Failure};
+use crate::base::{ErrorCode, Failure};
 use crate::http::limits::{Limit, Meters, OutOfMemory};
 use crate::wire;
 
@@ -21,38 +21,26 @@ pub struct Problem {
     code: ErrorCode,
     limit: Option<Limit>,
     status: StatusCode,
-    detail: String,
-    /// Of a call: whether the body of its function ran.
-    executed: Option<Executed>,
-    /// The function's own code.
-    app_code: Option<Box<str>>,
+    view: Box<ProblemView<'static>>,
     /// The function's own details as JSON text: they may be long, and are not taken apart.
     details: Option<Vec<u8>>,
-    reload: Option<Box<FailedReload>>,
     header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
-/// A change of plugins that failed, and so changed nothing.
-#[derive(Debug)]
-struct FailedReload {
-    step: &'static str,
-    /// Of a reload of the whole host: the plugins that made it fail.
-    plugins: Option<Vec<FailedPlugin>>,
-}
-
 impl Problem {
-    fn new(status: StatusCode, code: ErrorCode, detail: &str) -> Self {
-        Self {
-            code,
-            limit: None,
-            status,
-            detail: detail.to_owned(),
-            executed: None,
-            app_code: None,
-            details: None,
-            reload: None,
-            header: None,
-        }
+    fn new(status: StatusCode, code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        let view = ProblemView {
+            title: status.canonical_reason().unwrap_or_default().into(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.as_str().into(),
+            ..ProblemView::default()
+        };
+        Self { code, limit: None, status, view: Box::new(view), details: None, header: None }
+    }
+
+    fn with_header(self, name: HeaderName, value: &'static str) -> Self {
+        Self { header: Some(Box::new((name, HeaderValue::from_static(value)))), ..self }
     }
 
     /// Counts it.
@@ -66,8 +54,9 @@ impl Problem {
     }
 
     /// A problem with the status of its code.
-    pub(crate) fn of_code(code: ErrorCode, detail: &str) -> Self {
-        Self::new(status_of(code), code, detail)
+    pub(crate) fn of_code(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        let problem = Self::new(status_of(code), code, detail);
+        if code == ErrorCode::Overloaded { problem.with_header(RETRY_AFTER, "1") } else { problem }
     }
 
     /// The one answer for every fault of authentication of what is sealed, or meant for operators.
@@ -85,17 +74,22 @@ impl Problem {
         })
     }
 
-    fn needs_key(detail: &str) -> Self {
-        let mut problem = Self::of_code(ErrorCode::Unauthenticated, detail);
-        problem.header = Some(Box::new((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))));
-        problem
+    /// The connection's client certificate has expired, or its authority is no longer trusted.
+    pub(crate) fn certificate_lost() -> Self {
+        Self::needs_key(
+            "the client certificate of this connection is no longer valid: connect again with one that is",
+        )
+    }
+
+    fn needs_key(detail: &'static str) -> Self {
+        Self::of_code(ErrorCode::Unauthenticated, detail).with_header(WWW_AUTHENTICATE, "Bearer")
     }
 
     /// A head of more lines than are taken.
     pub(crate) fn too_many_lines(most: usize) -> Self {
         let detail =
             format!("the request has more than {most} header lines, which is the most that this host takes");
-        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::InvalidArgument, &detail)
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::InvalidArgument, detail)
     }
 
     /// A request that does not say whom it is for.
@@ -104,46 +98,30 @@ impl Problem {
         Self::of_code(ErrorCode::InvalidArgument, detail)
     }
 
-    /// The connection's client certificate has expired, or its authority is no longer trusted.
-    pub(crate) fn certificate_lost() -> Self {
-        let text =
-            "the client certificate of this connection is no longer valid: connect again with one that is";
-        let mut problem = Self::of_code(ErrorCode::Unauthenticated, text);
-        problem.header = Self::unauthenticated().header;
-        problem
-    }
-
     /// No such path.
     pub(crate) fn no_such_path() -> Self {
-        Self::of_code(
-            ErrorCode::NotFound,
-            "there is no such path; GET /api/v1/openapi.json describes what there is",
-        )
+        let detail = "there is no such path; GET /api/v1/openapi.json describes what there is";
+        Self::of_code(ErrorCode::NotFound, detail)
     }
 
     /// The path exists, with another method.
     pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
-        let mut problem = Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            ErrorCode::InvalidArgument,
-            &format!("this path takes {allowed}"),
-        );
-        problem.header = Some(Box::new((ALLOW, HeaderValue::from_static(allowed))));
-        problem
+        let detail = format!("this path takes {allowed}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidArgument, detail)
+            .with_header(ALLOW, allowed)
     }
 
     /// The body is of a type that the path does not take.
     pub(crate) fn unsupported_type(taken: &str) -> Self {
         let detail = format!("the body's content-type must be {taken}");
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::InvalidArgument, &detail)
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::InvalidArgument, detail)
     }
 
     /// The body comes in a content coding.
     pub(crate) fn unsupported_encoding() -> Self {
         let detail = "the body must come without a content-encoding, or with `identity`";
-        let mut problem = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::InvalidArgument, detail);
-        problem.header = Some(Box::new((ACCEPT_ENCODING, HeaderValue::from_static("identity"))));
-        problem
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::InvalidArgument, detail)
+            .with_header(ACCEPT_ENCODING, "identity")
     }
 
     /// The message comes in a transfer coding besides chunks.
@@ -156,14 +134,25 @@ impl Problem {
     pub(crate) fn several_values(name: &HeaderName) -> Self {
         let detail =
             format!("the request has the header `{name}` several times, with different values: send one");
-        Self::of_code(ErrorCode::InvalidArgument, &detail)
+        Self::of_code(ErrorCode::InvalidArgument, detail)
     }
 
     /// The body is too long.
     pub(crate) fn too_large(bytes_max: usize) -> Self {
-        let detail = format!("the body has more than {bytes_max} bytes ([server] body_bytes_max)");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::InvalidArgument, &detail)
-            .of_limit(Limit::BodySize)
+        Self::of_size(format!("the body has more than {bytes_max} bytes ([server] body_bytes_max)"))
+    }
+
+    /// The body fits, and what functions take does not. A peer takes no more than its own limit either, and would say
+    /// less of it.
+    pub(crate) fn too_large_packed(bytes_max: usize) -> Self {
+        Self::of_size(format!(
+            "the arguments have more than {bytes_max} bytes as MessagePack, the form in which functions take them \
+             ([server] body_bytes_max)"
+        ))
+    }
+
+    fn of_size(detail: String) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::InvalidArgument, detail).of_limit(Limit::BodySize)
     }
 
     /// The body did not arrive.
@@ -174,47 +163,66 @@ impl Problem {
 
     /// Functions hold all workers, and all connections but the reserve for probes are taken.
     pub(crate) fn too_many_connections() -> Self {
-        Self::overloaded(
-            "functions hold all workers, and no more connections may wait ([server] connections_max)",
-        )
-    }
-
-    fn overloaded(detail: &str) -> Self {
-        let header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
-        Self { header, ..Self::of_code(ErrorCode::Overloaded, detail) }
+        let detail =
+            "functions hold all workers, and no more connections may wait ([server] connections_max)";
+        Self::of_code(ErrorCode::Overloaded, detail)
     }
 
     /// A frame of another version of the wire.
     pub(crate) fn incompatible_wire() -> Self {
-        let mut problem = Self::of_code(
-            ErrorCode::Incompatible,
-            "the frame is of another version of the wire; this host speaks version 1",
-        );
-        let version = HeaderName::from_static(wire::VERSION_HEADER);
-        problem.header = Some(Box::new((version, HeaderValue::from_static("1"))));
+        let detail = "the frame is of another version of the wire; this host speaks version 1";
+        Self::of_code(ErrorCode::Incompatible, detail)
+            .with_header(HeaderName::from_static(wire::VERSION_HEADER), "1")
+    }
+
+    /// A change of plugins that failed; nothing has changed. A reload of the whole host has the plugins that made it fail.
+    pub(crate) fn reload_failed(
+        step: &'static str,
+        detail: String,
+        plugins: Option<Vec<FailedPlugin>>,
+    ) -> Self {
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::Failed, detail);
+        problem.view.code = "reload_failed".into();
+        problem.view.step = Some(step.into());
+        problem.view.failed_plugins = plugins.map(Cow::Owned);
         problem
     }
 
-    /// A change of plugins that failed; nothing has changed.
-    pub(crate) fn reload_failed(
-        step: &'static str,
-        detail: &str,
-        plugins: Option<Vec<FailedPlugin>>,
-    ) -> Self {
-        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::Failed, detail);
-        Self { reload: Some(Box::new(FailedReload { step, plugins })), ..problem }
+    /// One of a call, which did not run unless it says something else.
+    pub(crate) fn of_call(mut self) -> Self {
+        self.view.executed.get_or_insert(Some(false));
+        self
     }
 
-    /// The same in other words.
-    pub(crate) fn saying(self, detail: String) -> Self {
-        Self { detail, ..self }
+    /// Returns true if it says of a call that the body of its function ran.
+    pub(crate) fn says_executed(&self) -> bool {
+        self.view.executed == Some(Some(true))
     }
 
-    /// A call that has no result.
-    pub(crate) fn of_failure(failure: &Failure) -> Self {
-        let mut problem = Self::of_code(failure.code, &failure.message);
-        problem.executed = Some(failure.executed);
-        problem.app_code = failure.app_code.as_deref().map(Box::from);
+    pub(crate) fn into_response(self) -> Response {
+        let Self { status, mut view, details, header, .. } = self;
+        view.kind = format!("urn:framex:error:{}", view.code).into();
+        let mut body = serde_json::to_vec(&view).unwrap_or_default();
+        if let Some(details) = details {
+            // Appended as they are: they may be long.
+            body.pop();
+            body.extend_from_slice(b",\"details\":");
+            body.extend_from_slice(&details);
+            body.push(b'}');
+        }
+        let mut response = with_body(PROBLEM_JSON, body);
+        *response.status_mut() = status;
+        response.headers_mut().extend(header.map(|header| *header));
+        response
+    }
+}
+
+impl From<Failure> for Problem {
+    /// The problem of a call that has no result.
+    fn from(failure: Failure) -> Self {
+        let mut problem = Self::of_code(failure.code, failure.message);
+        problem.view.executed = Some(failure.executed.known());
+        problem.view.app_code = failure.app_code.map(Cow::Owned);
         if let Some(details) = &failure.details {
             // Details that are not MessagePack, or too long, are a plugin's fault that its own error must not suffer from.
             let text = transcode::to_json(details, DETAILS_BYTES_MAX);
@@ -223,65 +231,20 @@ impl Problem {
             };
             problem.details = Some(text.unwrap_or_else(instead));
         }
-        if failure.code == ErrorCode::Overloaded {
-            problem.header = Some(Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
-        }
         problem
-    }
-
-    /// One of a call, which did not run unless it says something else.
-    pub(crate) fn of_call(mut self) -> Self {
-        self.executed.get_or_insert(Executed::No);
-        self
-    }
-
-    /// Returns true if it says of a call that the body of its function ran.
-    pub(crate) fn says_executed(&self) -> bool {
-        self.executed == Some(Executed::Yes)
-    }
-
-    pub(crate) fn into_response(self) -> Response {
-        let mut response = Response::new(Full::new(Bytes::from(self.body())));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Some((name, value)) = self.header.map(|header| *header) {
-            headers.insert(name, value);
-        }
-        response
     }
 }
 
-impl Problem {
-    /// Returns its JSON. The details are appended as they are: they may be long.
-    fn body(&self) -> Vec<u8> {
-        let code = if self.reload.is_some() { "reload_failed" } else { self.code.as_str() };
-        let view = ProblemView {
-            kind: format!("urn:framex:error:{code}").into(),
-            title: self.status.canonical_reason().unwrap_or_default().into(),
-            status: self.status.as_u16(),
-            detail: self.detail.as_str().into(),
-            code: code.into(),
-            app_code: self.app_code.as_deref().map(Into::into),
-            executed: self.executed.map(Executed::known),
-            failed_plugins: self.reload.as_ref().and_then(|reload| reload.plugins.as_deref()).map(Into::into),
-            step: self.reload.as_ref().map(|reload| reload.step.into()),
-        };
-        let mut body = serde_json::to_vec(&view).unwrap_or_default();
-        if let Some(details) = &self.details {
-            body.pop();
-            body.extend_from_slice(b",\"details\":");
-            body.extend_from_slice(details);
-            body.push(b'}');
-        }
-        body
+impl From<Box<Failure>> for Problem {
+    fn from(failure: Box<Failure>) -> Self {
+        Self::from(*failure)
     }
 }
 
 impl From<OutOfMemory> for Problem {
     fn from(OutOfMemory: OutOfMemory) -> Self {
         let detail = "the bodies of requests take as much memory as they may ([server] body_memory_max)";
-        Self::overloaded(detail).of_limit(Limit::BodyMemory)
+        Self::of_code(ErrorCode::Overloaded, detail).of_limit(Limit::BodyMemory)
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
-use http_body_util::Full;
 
 use crate::api::{FUNCTIONS_PATH, IDEMPOTENCY_KEY_HEADER, JSON, REPLAYED_HEADER, TIMEOUT_HEADER};
 use crate::base::{
@@ -15,10 +14,10 @@ use crate::base::{
     InheritedPermits, Invocation, RequestId, ServedBy,
 };
 use crate::http::limits::Limit;
-use crate::http::policy::{Policy, RequestLimits};
+use crate::http::policy::Policy;
 use crate::http::request::{Inbound, accept, auth, body, head};
 use crate::http::response::transcode::{self, JsonError, NoJson};
-use crate::http::response::{Problem, Response};
+use crate::http::response::{Problem, Response, with_body};
 use crate::http::service::Service;
 use crate::wire::{self, check_arguments, check_value};
 
@@ -67,9 +66,9 @@ pub(crate) fn take(
     let id = RequestId::random();
     let call = || {
         let function = FunctionName::new(name)
-            .map_err(|error| Problem::of_code(ErrorCode::NotFound, &error.to_string()))?;
-        auth::authorise(&caller, &function, id).map_err(|refused| Problem::of_failure(&refused))?;
-        let deadline = Deadline::after(timeout(headers, policy.limits.call_timeout)?);
+            .map_err(|error| Problem::of_code(ErrorCode::NotFound, error.to_string()))?;
+        auth::authorise(&caller, &function, id)?;
+        let deadline = Deadline::after(timeout(headers, policy.server.call_timeout)?);
         let form = form_of(headers)?;
         body::check_encoding(headers)?;
         Ok(ParsedCall {
@@ -120,9 +119,9 @@ async fn answer(
     served_by: &ServedBy,
 ) -> Result<Response, Problem> {
     let ParsedCall { function, mut caller, policy, credentials, deadline, form, result_form, .. } = call;
-    let RequestLimits { body_bytes_max, body_timeout: within, .. } = policy.limits;
+    let (bytes_max, within) = (policy.server.body_bytes_max, policy.server.body_timeout);
     let client = Some((inbound.in_flight, inbound.from));
-    let bounds = body::Bounds { bytes_max: body_bytes_max, within, memory: &service.body_memory, client };
+    let bounds = body::Bounds { bytes_max, within, memory: &service.body_memory, client };
     let read = body::read(call.announced, inbound.body, bounds, None);
     let (body, permit) =
         tokio::time::timeout_at(deadline.0.into(), read).await.map_err(|_| out_of_time())??;
@@ -131,14 +130,14 @@ async fn answer(
     if !Arc::ptr_eq(&now, &policy) {
         let path = format!("{FUNCTIONS_PATH}/{function}");
         (caller, _) = auth::admit(&now.access, &path, &credentials, inbound.from.certificate_name())?;
-        auth::authorise(&caller, &function, id).map_err(|refused| Problem::of_failure(&refused))?;
+        auth::authorise(&caller, &function, id)?;
     }
     if form.is_none() && !body.is_empty() {
         return Err(unsupported_type());
     }
-    let arguments = arguments(form.unwrap_or(BodyFormat::Json), body, now.limits.wire.nesting_max)?;
-    if arguments.len() > body_bytes_max {
-        return Err(too_large_packed(body_bytes_max));
+    let arguments = arguments(form.unwrap_or(BodyFormat::Json), body, now.server.nesting_max)?;
+    if arguments.len() > bytes_max {
+        return Err(Problem::too_large_packed(bytes_max));
     }
     let invocation = Invocation {
         id,
@@ -155,14 +154,13 @@ async fn answer(
         inherited: InheritedPermits::default(),
     };
     inbound.in_flight.uncount();
-    let outcome = service.run(&now, invocation, arguments, permit).await;
-    let result = outcome.map_err(|failure| Problem::of_failure(&failure))?;
-    respond(result_form, result, now.limits.answer_bytes_max)
+    let result = service.run(&now, invocation, arguments, permit).await?;
+    respond(result_form, result, now.server.answer_bytes_max)
 }
 
 fn arguments(form: BodyFormat, body: Bytes, nesting_max: usize) -> Result<Bytes, Problem> {
     let refused = |text: String, limit: Option<Limit>| {
-        let problem = Problem::of_failure(&Failure::not_executed(ErrorCode::InvalidArgument, text));
+        let problem = Problem::from(Failure::not_executed(ErrorCode::InvalidArgument, text));
         limit.into_iter().fold(problem, Problem::of_limit)
     };
     let arguments = match form {
@@ -181,22 +179,13 @@ fn arguments(form: BodyFormat, body: Bytes, nesting_max: usize) -> Result<Bytes,
 /// The time that the caller gives the call is over: no fault of the body's time, which is another limit.
 fn out_of_time() -> Problem {
     let text = "the time ran out while the arguments of the call arrived";
-    Problem::of_failure(&Failure::not_executed(ErrorCode::DeadlineExceeded, text))
-}
-
-/// A peer takes no more than its own limit either, and would say less of it.
-fn too_large_packed(bytes_max: usize) -> Problem {
-    let detail = format!(
-        "the arguments have more than {bytes_max} bytes as MessagePack, the form in which functions take them \
-         ([server] body_bytes_max)"
-    );
-    Problem::too_large(bytes_max).saying(detail)
+    Failure::not_executed(ErrorCode::DeadlineExceeded, text).into()
 }
 
 fn respond(form: BodyFormat, result: Bytes, bytes_max: usize) -> Result<Response, Problem> {
     let unreadable = |error: String| {
         let text = format!("the function's result is not MessagePack: {error}");
-        Problem::of_failure(&Failure::executed(ErrorCode::Internal, text))
+        Problem::from(Failure::executed(ErrorCode::Internal, text))
     };
     let (content_type, body) = match form {
         BodyFormat::MessagePack => {
@@ -207,15 +196,13 @@ fn respond(form: BodyFormat, result: Bytes, bytes_max: usize) -> Result<Response
         BodyFormat::Json => {
             let text = transcode::to_json(&result, bytes_max).map_err(|error| match error {
                 NoJson::Malformed(text) => unreadable(text),
-                NoJson::Lacking(what) => Problem::of_failure(&Failure::without_json(what)),
-                NoJson::TooLong(_) => Problem::of_failure(&Failure::too_long_as_json(bytes_max)),
+                NoJson::Lacking(what) => Failure::without_json(what).into(),
+                NoJson::TooLong(_) => Failure::too_long_as_json(bytes_max).into(),
             })?;
             (JSON, text.into())
         }
     };
-    let mut response = Response::new(Full::new(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    Ok(response)
+    Ok(with_body(content_type, body))
 }
 
 /// The form of the arguments; a request without a body needs not name one.
@@ -252,12 +239,8 @@ fn timeout(headers: &HeaderMap, most: Duration) -> Result<Duration, Problem> {
     });
     // More than fits is more than the limit in any case.
     let milliseconds = digits.map(|digits| digits.parse::<u64>().unwrap_or(u64::MAX));
-    let milliseconds = milliseconds.ok_or_else(|| {
-        Problem::of_code(
-            ErrorCode::InvalidArgument,
-            "the header x-framex-timeout-ms must be a whole number above 0",
-        )
-    })?;
+    let text = "the header x-framex-timeout-ms must be a whole number above 0";
+    let milliseconds = milliseconds.ok_or_else(|| Problem::of_code(ErrorCode::InvalidArgument, text))?;
     Ok(Duration::from_millis(milliseconds).min(most))
 }
 

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::api::{AliveView, ConfigGapView, DifferenceView, FailedPlugin, JSON, PluginView, ReadyView};
-use crate::base::{ErrorCode, rfc3339};
-use crate::http::response::{Problem, Response};
+use crate::base::{ErrorCode, milliseconds, rfc3339};
+use crate::http::response::{Problem, Response, with_body};
 use crate::http::service::{ConfigGap, Service};
 use crate::plugins::workers_held;
 
@@ -21,11 +19,11 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// The process answers.
 pub(crate) fn alive(service: &Service) -> Response {
-    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let host_id = service.router.host_id().to_string();
     json_response(&AliveView {
         status: "ok".to_owned(),
-        host_id: service.router.host_id().to_string(),
-        version,
+        host_id,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }
 
@@ -45,18 +43,10 @@ pub(crate) enum Detail {
 /// A disk that does not answer is a warning: calls do not need it.
 pub(crate) async fn ready(service: &Arc<Service>, detail: Detail) -> Response {
     let with_disk = look(service, move |service| {
-        let seen = ReadyInputs {
-            failures: service.plugins.failures(),
-            statuses: service.plugins.statuses(),
-            gap: service.in_force.gap(),
-            is_all: true,
-        };
-        said(service, detail, seen)
+        let seen = (service.plugins.failures(), service.plugins.statuses(), service.in_force.gap());
+        said(service, detail, Some(seen))
     });
-    with_disk.await.unwrap_or_else(|_| {
-        let statuses = service.plugins.loaded();
-        said(service, detail, ReadyInputs { failures: Vec::new(), statuses, gap: None, is_all: false })
-    })
+    with_disk.await.unwrap_or_else(|_| said(service, detail, None))
 }
 
 /// Looks at the disk, away from the threads that serve: one look at a time, and none is waited for longer than
@@ -71,46 +61,38 @@ pub(crate) async fn look<T: Send + 'static>(
     let service = Arc::clone(service);
     let looked = async {
         let turn = service.in_force.turn().await;
-        let service = Arc::clone(&service);
         let looking = move || {
             let _turn = turn;
             job(&service)
         };
         tokio::task::spawn_blocking(looking).await
     };
-    match timeout(LOOK_MAX, looked).await {
-        Ok(Ok(seen)) => Ok(seen),
-        _ => Err(Problem::of_code(
-            ErrorCode::Unavailable,
-            "the disk with the plugins and the config did not answer in time",
-        )),
-    }
+    let text = "the disk with the plugins and the config did not answer in time";
+    let late = || Problem::of_code(ErrorCode::Unavailable, text);
+    timeout(LOOK_MAX, looked).await.ok().and_then(Result::ok).ok_or_else(late)
 }
 
-/// The inputs of `/ready`.
-struct ReadyInputs {
-    failures: Vec<FailedPlugin>,
-    statuses: Vec<PluginView>,
-    gap: Option<ConfigGap>,
-    /// Of the disk as well.
-    is_all: bool,
-}
-
-fn said(service: &Service, detail: Detail, seen: ReadyInputs) -> Response {
-    let ReadyInputs { failures, statuses, gap, is_all } = seen;
+/// Returns the answer by what the disk has, if it was looked at.
+fn said(
+    service: &Service,
+    detail: Detail,
+    seen: Option<(Vec<FailedPlugin>, Vec<PluginView>, Option<ConfigGap>)>,
+) -> Response {
+    let is_late = seen.is_none();
+    let (failures, statuses, gap) = seen.unwrap_or_else(|| (Vec::new(), service.plugins.loaded(), None));
     let failed = |FailedPlugin { plugin, reason, since, .. }| match detail {
         Detail::Names => FailedPlugin { plugin, ..FailedPlugin::default() },
         Detail::Reasons => FailedPlugin { plugin, step: None, reason, since },
     };
     let published = statuses.iter().filter(|status| status.is_published());
-    let config_not_in_force = gap.as_ref().map(|gap| ConfigGapView {
-        since: gap.since.map(rfc3339),
-        reason: (detail == Detail::Reasons).then(|| gap.reason.clone()),
-    });
     let mut warnings = warnings(service, detail, gap.as_ref(), &statuses);
-    if !is_all {
+    if is_late {
         warnings.push("the disk did not answer in time: what differs there is not known".to_owned());
     }
+    let config_not_in_force = gap.map(|gap| ConfigGapView {
+        since: gap.since.map(rfc3339),
+        reason: Some(gap.reason).filter(|_| detail == Detail::Reasons),
+    });
     let is_ending = service.ending.is_announced();
     let reason = "the host was told to stop: it still serves, and will not take new calls soon";
     let mut response = json_response(&ReadyView {
@@ -121,7 +103,7 @@ fn said(service: &Service, detail: Detail, seen: ReadyInputs) -> Response {
         plugins: published.map(|status| status.name.clone()).collect(),
         failed_plugins: failures.into_iter().map(failed).collect(),
         config_not_in_force,
-        uptime_ms: u64::try_from(service.clock.uptime().as_millis()).unwrap_or(u64::MAX),
+        uptime_ms: milliseconds(service.clock.uptime()),
     });
     if is_ending {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -152,11 +134,8 @@ fn warnings(
     }
     for status in statuses {
         if let Some(DifferenceView { reason, since: at }) = &status.differs_from_file {
-            let sentence = format!(
-                "plugin `{}` serves something else than its file{}",
-                status.name,
-                since(at.as_deref())
-            );
+            let (name, since) = (&status.name, since(at.as_deref()));
+            let sentence = format!("plugin `{name}` serves something else than its file{since}");
             warnings.push(with_reason(sentence, reason));
         }
     }
@@ -176,9 +155,7 @@ fn warnings(
 /// Returns a response with the JSON of `view`, its fields by name.
 pub(crate) fn json_response(view: &impl Serialize) -> Response {
     let json = serde_json::to_value(view).unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(json.to_string())));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = with_body(JSON, json.to_string());
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -4,24 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http_body_util::Full;
 
 use crate::base::{
-    Caller, Credential, DEPTH_MAX, Deadline, ErrorCode, Failure, Guards, HostPermit, InheritedPermits,
-    Invocation, Outcome, RequestId, ServedBy,
+    Caller, Credential, DEPTH_MAX, Deadline, ErrorCode, Failure, Guards, HostId, HostPermit,
+    InheritedPermits, Invocation, Outcome, RequestId, ServedBy, milliseconds,
 };
 use crate::config::{Access, SealedCalls};
 use crate::http::limits::{Limit, MemoryPermit, Meters};
 use crate::http::policy::Policy;
 use crate::http::request::auth::{self, Proof};
-use crate::http::request::{ConnectionInfo, Inbound, body, head};
-use crate::http::response::{Problem, Response};
+use crate::http::request::{ConnectionInfo, Inbound, body};
+use crate::http::response::{Problem, Response, with_body};
 use crate::http::service::Service;
 use crate::wire::{
-    self, By, Compression, KeySet, OpenError, OpenedRequest, Plaintext, RequestEnvelope, ResponseEnvelope,
+    self, By, Compression, OpenError, OpenedRequest, Plaintext, RequestEnvelope, ResponseEnvelope,
     ResponseExtensions,
 };
 
@@ -32,7 +29,6 @@ const NIL: &[u8] = &[0xc0];
 #[derive(Debug)]
 pub(crate) struct SealedCall {
     announced: Option<u64>,
-    is_local: bool,
     /// No web page can have had it sent.
     is_checked: bool,
 }
@@ -48,7 +44,7 @@ pub(crate) fn take(
         return Err(Problem::unsupported_type(wire::CONTENT_TYPE));
     }
     body::check_encoding(&head.headers)?;
-    let is_checked = match access.sealed() {
+    let is_checked = match access.sealed {
         SealedCalls::WithKey => false,
         // With the public key, a frame proves no more than a plain request without any.
         SealedCalls::Keyless => auth::check_page(access, Proof::Nothing, head).map(|()| true)?,
@@ -57,8 +53,7 @@ pub(crate) fn take(
             return Err(Problem::unauthenticated());
         }
     };
-    let is_local = head::is_local(from.address);
-    Ok(SealedCall { announced: body::announced(&head.headers), is_local, is_checked })
+    Ok(SealedCall { announced: body::announced(&head.headers), is_checked })
 }
 
 /// Carries out the call in one frame.
@@ -71,7 +66,7 @@ pub(crate) async fn call(
     // The keys of now: one that was removed while the frame arrived opens nothing.
     let policy = &*service.policy.load_full();
     let sealing = &policy.sealing;
-    let has_key = match policy.access.sealed() {
+    let has_key = match policy.access.sealed {
         SealedCalls::WithKey => true,
         SealedCalls::Keyless if call.is_checked => false,
         SealedCalls::Keyless | SealedCalls::Closed(_) => return Err(Problem::unauthenticated()),
@@ -83,29 +78,16 @@ pub(crate) async fn call(
     let now_ms = service.clock.now_ms();
     let answer = match service.replays.check(request_id, key.id(), sent_at_ms, now_ms) {
         Err(refusal) => {
-            let failure = refusal.to_failure();
-            service.meters.refuse(failure.code, None);
-            let mut answer = Answer::of(service, Err(Box::new(failure)));
+            let mut answer = refuse(service, Box::new(refusal.to_failure()), None);
             answer.extensions.now_ms = refusal.now_ms();
             answer.extensions.retry = refusal.now_ms().is_some();
             answer
         }
-        Ok(()) => match decode(plaintext, &policy.limits.wire, &mut permit) {
-            Err((failure, limit)) => {
-                service.meters.refuse(failure.code, limit);
-                Answer::of(service, Err(failure))
-            }
+        Ok(()) => match decode(plaintext, &policy.frames, &mut permit) {
+            Err((failure, limit)) => refuse(service, failure, limit),
             Ok(envelope) if envelope.extensions.hello.is_some() => introduce(service, request_id, &envelope),
             Ok(envelope) => match misdirected(service, policy, &envelope) {
-                Some(failure) => {
-                    service.meters.refuse(failure.code, None);
-                    let identity = service.router.identity();
-                    let took_over = envelope.extensions.to.and_then(|to| identity.took_over_from(to));
-                    let mut answer = Answer::of(service, Err(failure));
-                    answer.extensions.took_over_ms =
-                        took_over.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
-                    answer
-                }
+                Some(refusal) => refusal,
                 None => {
                     // Not before: a recorded frame can be sent again without any key.
                     if has_key {
@@ -116,13 +98,22 @@ pub(crate) async fn call(
                         Some(caller) => Caller::Named(Arc::clone(caller)),
                         None => Caller::Peer(envelope.hops.last().cloned(), Credential::Sealed(key.id())),
                     };
-                    route(service, policy, caller, request_id, envelope, permit).await
+                    let served_by = ServedBy::default();
+                    let outcome = run(service, policy, caller, request_id, envelope, permit, &served_by);
+                    let mut answer = answer(service, outcome.await);
+                    answer.extensions.repeated = served_by.is_repeat();
+                    if let Some(host) = served_by.host() {
+                        answer.host_id = Arc::clone(host);
+                    }
+                    answer
                 }
             },
         },
     };
-    let compression = if call.is_local { Compression::Never } else { sealing.compression };
-    Ok(seal(service, &key, request_id, &answer, compression))
+    let is_local = inbound.from.address.ip().to_canonical().is_loopback();
+    let compression = if is_local { Compression::Never } else { sealing.compression };
+    let frame = wire::seal_response(&key, request_id, service.clock.now_ms(), &answer, compression);
+    Ok(with_body(wire::CONTENT_TYPE, frame))
 }
 
 /// Reads a frame; one that names no key of this host is refused by its first bytes, before the others are taken in.
@@ -133,8 +124,8 @@ async fn read(
 ) -> Result<(Bytes, MemoryPermit), Problem> {
     let policy = service.policy.load_full();
     // Arguments of the largest size fit, with the envelope around them.
-    let bytes_max = policy.limits.wire.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
-    let within = policy.limits.body_timeout.min(policy.limits.call_timeout);
+    let bytes_max = policy.frames.plaintext_bytes_max + wire::HEADER_BYTES + wire::TAG_BYTES;
+    let within = policy.server.body_timeout.min(policy.server.call_timeout);
     let from = inbound.from;
     let client = Some((inbound.in_flight, from));
     let bounds = body::Bounds { bytes_max, within, memory: &service.body_memory, client };
@@ -175,33 +166,36 @@ fn decode(
         .map_err(|error| (Box::new(error.to_failure()), error.limit().map(Limit::from)))
 }
 
-type Answer = ResponseEnvelope;
+/// Returns an answer of this process.
+fn answer(service: &Service, outcome: Outcome) -> ResponseEnvelope {
+    let identity = service.router.identity();
+    let by = By { host_id: Arc::clone(identity.host_id()), instance: identity.instance() };
+    let extensions = ResponseExtensions { by: Some(by), ..ResponseExtensions::default() };
+    ResponseEnvelope { host_id: Arc::clone(identity.host_id()), outcome, extensions }
+}
 
-impl Answer {
-    fn of(service: &Service, outcome: Outcome) -> Self {
-        let identity = service.router.identity();
-        let by = By { host_id: Arc::clone(identity.host_id()), instance: identity.instance() };
-        let extensions = ResponseExtensions { by: Some(by), ..ResponseExtensions::default() };
-        Self { host_id: Arc::clone(identity.host_id()), outcome, extensions }
-    }
+/// Counts a failure, and returns the answer that tells it.
+fn refuse(service: &Service, failure: Box<Failure>, limit: Option<Limit>) -> ResponseEnvelope {
+    service.meters.refuse(failure.code, limit);
+    answer(service, Err(failure))
 }
 
 /// Says who opens frames here, and by which clock. Nothing is called.
-fn introduce(service: &Service, id: RequestId, envelope: &RequestEnvelope) -> Answer {
+fn introduce(service: &Service, id: RequestId, envelope: &RequestEnvelope) -> ResponseEnvelope {
     let identity = service.router.identity();
     if envelope.extensions.hello == Some(identity.instance()) {
         identity.opened(id);
     }
-    let mut answer = Answer::of(service, Ok(Bytes::from_static(NIL)));
+    let mut answer = answer(service, Ok(Bytes::from_static(NIL)));
     answer.extensions.now_ms = Some(service.clock.now_ms());
     answer
 }
 
-/// Returns the failure of a frame that is not for this process. Nothing of it runs then.
-fn misdirected(service: &Service, policy: &Policy, envelope: &RequestEnvelope) -> Option<Box<Failure>> {
-    let own = service.router.identity().instance();
-    let (code, text) = match envelope.extensions.to {
-        Some(to) if to == own => return None,
+/// Refuses a frame that is not for this process. Nothing of it runs then.
+fn misdirected(service: &Service, policy: &Policy, envelope: &RequestEnvelope) -> Option<ResponseEnvelope> {
+    let (identity, to) = (service.router.identity(), envelope.extensions.to);
+    let (code, text) = match to {
+        Some(to) if to == identity.instance() => return None,
         Some(_) => (ErrorCode::Misdirected, "the frame was made for another process"),
         None if !policy.sealing.require_receiver => return None,
         None => (
@@ -209,31 +203,29 @@ fn misdirected(service: &Service, policy: &Policy, envelope: &RequestEnvelope) -
             "the frame does not name the process that it is for, which plugins.proxy.require_receiver demands here",
         ),
     };
-    Some(Box::new(Failure::not_executed(code, text)))
+    let mut answer = refuse(service, Box::new(Failure::not_executed(code, text)), None);
+    answer.extensions.took_over_ms = to.and_then(|to| identity.took_over_from(to)).map(milliseconds);
+    Some(answer)
 }
 
-async fn route(
+async fn run(
     service: &Service,
     policy: &Policy,
     caller: Caller,
     id: RequestId,
     envelope: RequestEnvelope,
     permit: MemoryPermit,
-) -> Answer {
-    if let Some(refusal) = loops(service, &envelope) {
-        return refusal;
-    }
+    served_by: &ServedBy,
+) -> Outcome {
+    check_loops(service.router.host_id(), &envelope)?;
     // A call within a call has the id of that one on every host, so that their logs can be joined.
     let id = envelope.extensions.call.unwrap_or(id);
-    if let Err(refused) = auth::authorise(&caller, &envelope.function, id) {
-        return Answer::of(service, Err(refused));
-    }
-    let most = policy.limits.call_timeout;
+    auth::authorise(&caller, &envelope.function, id)?;
+    let most = policy.server.call_timeout;
     let remaining = match envelope.remaining_ms {
         0 => most,
         remaining_ms => Duration::from_millis(remaining_ms).min(most),
     };
-    let served_by = ServedBy::default();
     let invocation = Invocation {
         id,
         function: envelope.function,
@@ -248,37 +240,19 @@ async fn route(
         host_permit: HostPermit::default(),
         inherited: InheritedPermits::default(),
     };
-    let outcome = service.run(policy, invocation, envelope.arguments, permit).await;
-    let mut answer = Answer::of(service, outcome);
-    answer.extensions.repeated = served_by.is_repeat();
-    if let Some(host) = served_by.host() {
-        answer.host_id = Arc::clone(host);
-    }
-    answer
+    service.run(policy, invocation, envelope.arguments, permit).await
 }
 
 /// Refuses a call that has been here before: this very process, or another host of the same id; and one that too many
 /// calls wait for.
-fn loops(service: &Service, envelope: &RequestEnvelope) -> Option<Answer> {
-    let host_id = service.router.host_id();
-    if !envelope.hops.contains(host_id) {
-        let refuse = || Answer::of(service, Err(Box::new(Failure::too_deep(&envelope.function))));
-        return (envelope.extensions.depth > DEPTH_MAX).then(refuse);
+fn check_loops(host_id: &HostId, envelope: &RequestEnvelope) -> Result<(), Box<Failure>> {
+    if envelope.hops.contains(host_id) {
+        let path = envelope.hops.iter().map(|hop| &**hop).collect::<Vec<_>>().join(" to ");
+        let text = format!("the call went in a circle: {path} to {host_id}");
+        return Err(Box::new(Failure::not_executed(ErrorCode::LoopDetected, text)));
     }
-    let path = envelope.hops.iter().map(|hop| &**hop).collect::<Vec<_>>().join(" to ");
-    let text = format!("the call went in a circle: {path} to {host_id}");
-    Some(Answer::of(service, Err(Box::new(Failure::not_executed(ErrorCode::LoopDetected, text)))))
-}
-
-fn seal(
-    service: &Service,
-    key: &KeySet,
-    id: RequestId,
-    answer: &Answer,
-    compression: Compression,
-) -> Response {
-    let frame = wire::seal_response(key, id, service.clock.now_ms(), answer, compression);
-    let mut response = Response::new(Full::new(Bytes::from(frame)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
-    response
+    if envelope.extensions.depth > DEPTH_MAX {
+        return Err(Box::new(Failure::too_deep(&envelope.function)));
+    }
+    Ok(())
 }

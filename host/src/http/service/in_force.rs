@@ -27,7 +27,7 @@ struct LastReload {
 }
 
 /// The last reload was refused.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ReloadRefusal {
     /// When the first of such reloads in a row was.
     since: SystemTime,
@@ -127,17 +127,13 @@ impl InForce {
     pub(crate) fn gap(&self) -> Option<ConfigGap> {
         let (files, refused) = {
             let state = self.state.lock();
-            let gap = state.refused.as_ref().map(|ReloadRefusal { since, reason, is_of_config }| {
-                let reason = format!("the last reload was refused: {reason}");
-                (ConfigGap { since: Some(*since), reason }, *is_of_config)
-            });
-            (state.files.clone(), gap)
+            (state.files.clone(), state.refused.clone())
         };
         let changed = files.changed();
-        match refused {
-            // A plugin that failed leaves a config in force that has not changed.
-            Some((gap, is_of_config)) if is_of_config || changed.is_some() => return Some(gap),
-            _ => {}
+        // A plugin that failed leaves a config in force that has not changed.
+        if let Some(refusal) = refused.filter(|refusal| refusal.is_of_config || changed.is_some()) {
+            let reason = format!("the last reload was refused: {}", refusal.reason);
+            return Some(ConfigGap { since: Some(refusal.since), reason });
         }
         let (path, since) = changed?;
         let path = path.display();

@@ -30,7 +30,7 @@ impl PeerCertificate {
     pub(super) fn new(tls: &PeerTls, name: ServerName<'static>, connection: &ClientConnection) -> Self {
         let shown = connection.peer_certificates().unwrap_or_default();
         Self {
-            verifier: Arc::clone(tls.server_verifier()),
+            verifier: Arc::clone(&tls.server_verifier),
             name,
             chain: shown.iter().map(|certificate| certificate.clone().into_owned()).collect(),
             good_until_s: AtomicU64::new(0),

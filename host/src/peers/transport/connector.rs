@@ -131,7 +131,7 @@ impl Connector {
         let name = self.tls_name.as_deref().map_or_else(|| bare_host(uri), Ok)?;
         // Certificates have names without the dot at the end that a URL may have (RFC 6066, section 3).
         let name = ServerName::try_from(name.strip_suffix('.').unwrap_or(name).to_owned())?;
-        let connector = TlsConnector::from(Arc::clone(tls.rustls()));
+        let connector = TlsConnector::from(Arc::clone(&tls.rustls));
         let connected = connector.connect(name.clone(), tcp.into_inner()).await;
         let stream = connected.map_err(|error| {
             let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());

@@ -96,20 +96,17 @@ pub(super) fn fault_of_own(
     // Any name: the verifier compares it last.
     let name = ServerName::try_from("framex.invalid").ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    match verifier.verify_server_cert(own, others, &name, &[], UnixTime::since_unix_epoch(now)) {
-        Err(rustls::Error::InvalidCertificate(error)) => {
-            let counts = match &error {
-                CertificateError::Other(error) => is_of_authority(error),
-                CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. } => true,
-                _ => false,
-            };
-            counts.then(|| fault(&error))
-        }
-        _ => None,
-    }
+    let verified = verifier.verify_server_cert(own, others, &name, &[], UnixTime::since_unix_epoch(now));
+    let Err(rustls::Error::InvalidCertificate(error)) = verified else { return None };
+    let counts = match &error {
+        CertificateError::Other(error) => is_of_authority(error),
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => true,
+        _ => false,
+    };
+    counts.then(|| fault(&error))
 }
 
 /// The time from one moment to a later one, for people.

@@ -25,22 +25,24 @@ pub(super) struct PemFile {
 /// The fault of a file, as a half sentence after its name.
 pub(super) type Fault = String;
 
+const DAMAGED: &str = "which is damaged: it is not well-formed PEM";
+
 impl PemFile {
     pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Fault> {
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
         match read {
             Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-            Ok(_) => Err(self.other_form().unwrap_or_else(|| match () {
-                () if self.has("BEGIN CERTIFICATE REQUEST") || self.has("BEGIN NEW CERTIFICATE REQUEST") => {
-                    "which has a request for a certificate: an authority makes the certificate of it"
-                        .to_owned()
-                }
-                () if self.has("PRIVATE KEY-----") => {
-                    "which has a private key instead of a certificate".to_owned()
-                }
-                () => "which has no certificate in PEM form".to_owned(),
-            })),
-            Err(_) => Err("which is damaged: it is not well-formed PEM".to_owned()),
+            Ok(_) => {
+                let request =
+                    "which has a request for a certificate: an authority makes the certificate of it";
+                let others = [
+                    ("BEGIN CERTIFICATE REQUEST", request),
+                    ("BEGIN NEW CERTIFICATE REQUEST", request),
+                    ("PRIVATE KEY-----", "which has a private key instead of a certificate"),
+                ];
+                Err(self.other_content(&others).unwrap_or("which has no certificate in PEM form").to_owned())
+            }
+            Err(_) => Err(DAMAGED.to_owned()),
         }
     }
 
@@ -60,31 +62,31 @@ impl PemFile {
             return Err(text.to_owned());
         }
         PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|error| match error {
-            pem::Error::NoItemsFound => self.other_form().unwrap_or_else(|| match () {
-                () if self.has("BEGIN OPENSSH PRIVATE KEY") => {
-                    "which has a private key in OpenSSH form: `ssh-keygen -p -m PKCS8 -f FILE` changes it"
-                        .to_owned()
-                }
-                () if self.has("BEGIN CERTIFICATE") => {
-                    "which has a certificate instead of a private key".to_owned()
-                }
-                () => "which has no private key in PEM form".to_owned(),
-            }),
-            _ => "which is damaged: it is not well-formed PEM".to_owned(),
+            pem::Error::NoItemsFound => {
+                let of_openssh =
+                    "which has a private key in OpenSSH form: `ssh-keygen -p -m PKCS8 -f FILE` changes it";
+                let others = [
+                    ("BEGIN OPENSSH PRIVATE KEY", of_openssh),
+                    ("BEGIN CERTIFICATE", "which has a certificate instead of a private key"),
+                ];
+                self.other_content(&others).unwrap_or("which has no private key in PEM form").to_owned()
+            }
+            _ => DAMAGED.to_owned(),
         })
     }
 
-    /// Returns the fault of a file in a binary form or UTF-16.
-    fn other_form(&self) -> Option<Fault> {
+    /// Returns the fault of a file in a binary form or UTF-16, or with one of `others`: a text with its fault.
+    fn other_content(&self, others: &[(&str, &'static str)]) -> Option<&'static str> {
         if self.bytes.starts_with(DER) {
             return Some(
                 "which is DER or PKCS #12, and not PEM: `openssl x509 -inform der`, `openssl pkey -inform der` or \
-                 `openssl pkcs12 -nodes` converts it"
-                    .to_owned(),
+                 `openssl pkcs12 -nodes` converts it",
             );
         }
-        let is_utf16 = self.bytes.starts_with(b"\xff\xfe") || self.bytes.starts_with(b"\xfe\xff");
-        is_utf16.then(|| "which is UTF-16 text: save it as UTF-8".to_owned())
+        if self.bytes.starts_with(b"\xff\xfe") || self.bytes.starts_with(b"\xfe\xff") {
+            return Some("which is UTF-16 text: save it as UTF-8");
+        }
+        others.iter().find(|(text, _)| self.has(text)).map(|(_, fault)| *fault)
     }
 
     fn has(&self, text: &str) -> bool {

@@ -64,7 +64,7 @@ fn certificates_and_keys_are_read_and_watched() {
     let config = load(&folder, &format!("{SERVER}client_ca = \"cert.pem\"\n")).unwrap();
     let tls = config.server_tls.as_ref().unwrap();
     assert_eq!(tls.cert, folder.path().join("cert.pem"));
-    assert_eq!(tls.rustls().alpn_protocols, [&b"h2"[..], b"http/1.1"]);
+    assert_eq!(tls.rustls.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
     let names: Vec<_> = config.files().iter().map(|file| file.file_name().unwrap().to_owned()).collect();
     assert_eq!(names, ["config.toml", "cert.pem", "key.pem", "cert.pem"]);
     let config = load(&folder, &format!("{PEERS}cert = \"cert.pem\"\nkey = \"key.pem\"\n")).unwrap();

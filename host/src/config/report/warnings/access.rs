@@ -1,15 +1,15 @@
-//! Warnings about access: open paths, and rules that protect less than they seem to.
+//! Warnings about access: open paths, rules that protect less than they seem to, and keys of callers.
 
 use crate::api::{FUNCTIONS_PATH, OPENAPI_PATH, REMOTE_PATH};
-use crate::config::{Access, Closed, Config, SealedCalls, Secret};
+use crate::config::{Access, Closed, Config, ConfiguredCaller, SealedCalls, Secret};
 
 /// The length below which keys of rules and callers are warned of.
-pub(super) const KEY_BYTES_MIN: usize = 16;
+const KEY_BYTES_MIN: usize = 16;
 
 impl Config {
     pub(super) fn warn_of_access(&self, warnings: &mut Vec<String>) {
         let access = self.access();
-        if let SealedCalls::Closed(why) = access.sealed() {
+        if let SealedCalls::Closed(why) = &access.sealed {
             let why = match why {
                 Closed::Reachable => {
                     format!("`server.host` {} can be reached from other machines", self.server.host)
@@ -23,8 +23,7 @@ impl Config {
                 "`{REMOTE_PATH}` answers no host: {why}, and `plugins.proxy.auth.rules` has no key for that path"
             ));
         }
-        let asks_for_certificates =
-            self.server_tls.as_ref().is_some_and(|tls| tls.client_verifier().is_some());
+        let asks_for_certificates = self.server_tls.as_ref().is_some_and(|tls| tls.client_verifier.is_some());
         if !access.needs_key_to_call() && !self.server.is_loopback() && !asks_for_certificates {
             warnings.push(format!(
                 "`server.host` {} can be reached from other machines, and anyone there can call every function that no \
@@ -69,17 +68,52 @@ impl Config {
     /// Warns of short keys of rules. Keys that seal are warned of as passphrases, and keys of callers by name.
     fn warn_of_short_keys(&self, access: &Access, warnings: &mut Vec<String>) {
         let seals = |key: &Secret| self.sealing_secrets().contains(key);
-        for (pattern, keys) in access.rules().iter() {
+        for (pattern, keys) in access.rules.iter() {
             let is_short = |key: &Secret| key.expose().len() < KEY_BYTES_MIN;
             let mut others = keys.iter().filter(|key| !seals(key) && !self.is_key_of_caller(key));
             if others.any(is_short) {
+                warnings.push(short_key(&format!("the rule for `{pattern}`")));
+            }
+        }
+    }
+
+    /// Returns true if any caller has this key.
+    fn is_key_of_caller(&self, key: &Secret) -> bool {
+        self.callers.keys().any(|known| known == key)
+    }
+
+    pub(super) fn warn_of_callers(&self, warnings: &mut Vec<String>) {
+        for ConfiguredCaller { caller, keys, .. } in self.callers.iter() {
+            let short = keys.iter().filter(|key| key.expose().len() < KEY_BYTES_MIN);
+            warnings.extend(short.map(|_| short_key(&format!("`auth.callers.{}`", caller.name))));
+        }
+        if self.callers.is_empty() {
+            return;
+        }
+        let is_closed = matches!(self.sealed_calls(), SealedCalls::Closed(_));
+        if !is_closed && self.sealing_secrets().is_empty() && !self.proxy.peers.is_empty() {
+            warnings.push(format!(
+                "`{REMOTE_PATH}` answers only `auth.callers`: `plugins.proxy.auth.rules` has no key for that path, \
+                 which other hosts of this machine need as well where there are callers"
+            ));
+        }
+        for (pattern, keys) in self.listener_rules().iter() {
+            let text = pattern.to_string();
+            if text.starts_with("/api/v1/functions/") && keys.iter().any(|key| !self.is_key_of_caller(key)) {
                 warnings.push(format!(
-                    "a key of the rule for `{pattern}` has fewer than {KEY_BYTES_MIN} characters, and can be guessed: \
-                     `framex-host keygen` makes a better one"
+                    "a key of the rule for `{text}` belongs to no caller, so it may not call any function: \
+                     add the key to a caller of `auth.callers`"
                 ));
             }
         }
     }
+}
+
+fn short_key(place: &str) -> String {
+    format!(
+        "a key of {place} has fewer than {KEY_BYTES_MIN} characters, and can be guessed: `framex-host keygen` makes a \
+         better one"
+    )
 }
 
 #[cfg(test)]

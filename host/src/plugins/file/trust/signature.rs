@@ -66,9 +66,9 @@ impl FileSignature {
         keys: &[TrustedKey],
         open: impl Fn() -> io::Result<R>,
     ) -> io::Result<Result<(), TrustError>> {
-        let mut named = keys.iter().filter(|key| key.id() == self.key_id).peekable();
+        let mut named = keys.iter().filter(|key| key.id == self.key_id).peekable();
         if named.peek().is_none() {
-            let trusted = keys.iter().map(TrustedKey::id).collect();
+            let trusted = keys.iter().map(|key| key.id).collect();
             return Ok(Err(TrustError::OtherKey { found: self.key_id, trusted }));
         }
         // Nothing keeps two keys from having one id.
@@ -83,7 +83,7 @@ impl FileSignature {
     }
 
     fn is_by(&self, key: &TrustedKey, mut bytes: impl Read) -> io::Result<Result<bool, TrustError>> {
-        let mut verifier = match key.key().verify_stream(&self.signature) {
+        let mut verifier = match key.key.verify_stream(&self.signature) {
             Ok(verifier) => verifier,
             Err(MinisignError::UnsupportedLegacyMode) => {
                 let mut whole = Vec::new();
@@ -91,7 +91,7 @@ impl FileSignature {
                 if whole.len() as u64 > LEGACY_BYTES_MAX {
                     return Ok(Err(TrustError::TooLargeForLegacy));
                 }
-                return Ok(Ok(key.key().verify(&whole, &self.signature, true).is_ok()));
+                return Ok(Ok(key.key.verify(&whole, &self.signature, true).is_ok()));
             }
             Err(_) => return Ok(Ok(false)),
         };

@@ -1,5 +1,4 @@
-//! Frames that no key of this host opens: the sender is told nothing, and the operator in a line of the log for each
-//! sender and key, now and then.
+//! Limits on lines of the log, so that strangers cannot fill the disk.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -7,12 +6,45 @@ use std::time::{Duration, Instant};
 use crate::base::Mutex;
 use crate::wire::{KeyId, key_id_text};
 
+/// Most lines in one window.
+const LINES_MAX: u32 = 20;
+/// A window begins with its first line.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Counts lines of one kind.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle(Mutex<Window>);
+
+#[derive(Debug, Default)]
+struct Window {
+    began: Option<Instant>,
+    lines: u32,
+    left_out: u64,
+}
+
+impl Throttle {
+    /// Returns the number of lines left out since the last one if there may be a line now, or else `None`.
+    pub(crate) fn line(&self, now: Instant) -> Option<u64> {
+        let mut window = self.0.lock();
+        if window.began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW) {
+            (window.began, window.lines) = (Some(now), 0);
+        }
+        if window.lines == LINES_MAX {
+            window.left_out = window.left_out.saturating_add(1);
+            return None;
+        }
+        window.lines += 1;
+        Some(std::mem::take(&mut window.left_out))
+    }
+}
+
 /// Between two lines of the same sender and key.
 const PERIOD: Duration = Duration::from_secs(60);
 /// Most senders and keys that are told apart, and so most lines in that time: a stranger can name any key.
 const TOLD_APART_MAX: usize = 16;
 
-/// The frames that were logged within the last [`PERIOD`].
+/// The frames that no key of this host opens and that were logged within the last [`PERIOD`]. The sender is told nothing,
+/// and the operator in a line for each sender and key, now and then.
 #[derive(Debug, Default)]
 pub(crate) struct WrongKeys(Mutex<Vec<Logged>>);
 
@@ -65,6 +97,19 @@ impl WrongKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_has_so_many_lines_and_the_next_one_says_how_many_are_missing() {
+        let (throttle, start) = (Throttle::default(), Instant::now());
+        for _ in 0..LINES_MAX {
+            assert_eq!(throttle.line(start), Some(0));
+        }
+        for _ in 0..3 {
+            assert_eq!(throttle.line(start + WINDOW / 2), None);
+        }
+        assert_eq!(throttle.line(start + WINDOW), Some(3));
+        assert_eq!(throttle.line(start + WINDOW), Some(0));
+    }
 
     #[test]
     fn each_sender_and_key_has_a_line_now_and_then() {

@@ -1,4 +1,8 @@
-//! `[limits]`: how many calls of plugins and functions run here at once, and how many wait.
+//! Checks `[limits]`, and takes each `[plugins.NAME]` for that plugin, with the origin of each value.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
 
 use crate::base::{ConcurrencyLimit, FunctionName};
 
@@ -6,6 +10,7 @@ use super::validator::Validator;
 use crate::config::key::{KeyPath, redact};
 use crate::config::keys::number::NumberRule;
 use crate::config::keys::{LIMIT_IN_FLIGHT_MAX, LIMIT_QUEUE_MAX, RawLimit, RawLimits};
+use crate::config::values::PluginSettings;
 use crate::config::{CallLimits, FunctionLimit};
 
 impl Validator<'_> {
@@ -18,7 +23,7 @@ impl Validator<'_> {
             self.plugin_name(&entry, &table, &name);
             let FunctionLimit { in_flight_max, queue_max } = self.limit(&entry, raw);
             let Some(in_flight_max) = in_flight_max else {
-                self.problem(&entry, format!("`{entry}` needs the key `in_flight_max`"));
+                self.problem(&entry, "needs the key `in_flight_max`");
                 continue;
             };
             let queue_max = queue_max.unwrap_or_default();
@@ -29,12 +34,11 @@ impl Validator<'_> {
             let entry = table.child(&name);
             let limit = self.limit(&entry, raw);
             if limit == FunctionLimit::default() {
-                let text = format!("`{entry}` needs the key `in_flight_max` or `queue_max`");
-                self.problem(&entry, text);
+                self.problem(&entry, "needs the key `in_flight_max` or `queue_max`");
             }
             match FunctionName::new(&name) {
                 Ok(name) => drop(limits.functions.insert(name, limit)),
-                Err(why) => self.problem(&entry, format!("`{table}` has `{}`: {why}", redact(&name))),
+                Err(why) => self.problem_in(&table, &entry, format!("has `{}`: {why}", redact(&name))),
             }
         }
         limits
@@ -50,12 +54,49 @@ impl Validator<'_> {
             queue_max: count("queue_max", &LIMIT_QUEUE_MAX, raw.queue_max),
         }
     }
+
+    /// Takes the tables as they are, and checks only their names.
+    pub(super) fn plugin_settings(
+        &mut self,
+        tables: BTreeMap<String, Map<String, Value>>,
+    ) -> BTreeMap<String, PluginSettings> {
+        let key = KeyPath::of("plugins");
+        let mut settings = BTreeMap::new();
+        for (name, table) in tables {
+            let entry = key.child(&name);
+            self.plugin_name(&entry, &key, &name);
+            let mut origins = Vec::new();
+            self.note_origins(&entry, &table, &mut origins);
+            settings.insert(name, PluginSettings { table: table.into(), origins: origins.into() });
+        }
+        settings
+    }
+
+    /// Notes the origin of each value below `entry`, and the text of a value that was guessed to be a number, true or
+    /// false.
+    fn note_origins(&self, entry: &KeyPath, table: &Map<String, Value>, origins: &mut Vec<Value>) {
+        for (name, value) in table {
+            let key = entry.child(name);
+            if let Value::Object(below) = value {
+                self.note_origins(&key, below, origins);
+                continue;
+            }
+            // The plugin knows its table as the whole.
+            let mut origin =
+                json!({ "key": key.parts()[2..], "from": self.sources.origin(&key).to_string() });
+            if let Some(text) = self.sources.guessed.get(&key) {
+                origin["text"] = text.as_str().into();
+            }
+            origins.push(origin);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::testing::{config, problems};
+    use crate::config::Overrides;
+    use crate::config::testing::{config, load, problems};
 
     fn check(text: &str, expected: &str) {
         assert_eq!(problems(text), expected);
@@ -133,5 +174,30 @@ mod tests {
             "config.toml line 2: unknown key `limits.plugins.demo.in_fligt_max`, the nearest known key is \
              `limits.plugins.demo.in_flight_max`",
         );
+    }
+
+    #[test]
+    fn values_come_with_who_said_them() {
+        let environment = [
+            ("FRAMEX_PLUGINS__DEMO__PASSWORD", "0x10"),
+            ("FRAMEX_PLUGINS__DEMO__POOL__MAX", "8"),
+            ("FRAMEX_PLUGINS__DEMO__NAME", "text"),
+            ("FRAMEX_PLUGINS__DEMO__QUOTED", "\"8\""),
+        ];
+        let text = "[plugins.demo]\npassword = \"of the file\"\n[plugins.demo.pool]\nmin = 1\n";
+        let config = load(text, &environment.into_iter().collect(), &Overrides::default()).unwrap();
+        let table = json!({ "password": 16, "pool": { "max": 8, "min": 1 }, "name": "text", "quoted": "8" });
+        assert_eq!(config.plugin_settings("demo"), table);
+        assert_eq!(
+            config.plugin_origins("demo"),
+            json!([
+                { "key": ["name"], "from": "variable FRAMEX_PLUGINS__DEMO__NAME" },
+                { "key": ["password"], "from": "variable FRAMEX_PLUGINS__DEMO__PASSWORD", "text": "0x10" },
+                { "key": ["pool", "max"], "from": "variable FRAMEX_PLUGINS__DEMO__POOL__MAX", "text": "8" },
+                { "key": ["pool", "min"], "from": "config.toml line 4" },
+                { "key": ["quoted"], "from": "variable FRAMEX_PLUGINS__DEMO__QUOTED" },
+            ])
+        );
+        assert_eq!(config.plugin_origins("other"), json!([]));
     }
 }
