@@ -64,6 +64,20 @@ pub struct Routes {
     pub wait: Duration,
 }
 
+/// A call that runs here.
+pub(super) struct LocalCall {
+    pub(super) invocation: Arc<Invocation>,
+    pub(super) arguments: Bytes,
+    pub(super) begun: Instant,
+}
+
+impl LocalCall {
+    /// A call that begins now.
+    pub(super) fn new(invocation: Arc<Invocation>, arguments: Bytes) -> Self {
+        Self { invocation, arguments, begun: Instant::now() }
+    }
+}
+
 /// Some peers, in the order of the config.
 #[derive(Debug, Default)]
 pub struct PeerSet {
@@ -217,29 +231,26 @@ impl Router {
     pub(super) fn run_on_this_stack(
         &self,
         function: &Function,
-        invocation: Arc<Invocation>,
-        arguments: Bytes,
+        call: LocalCall,
         context: &mut Context<'_>,
-        begun: Instant,
     ) -> Started {
-        if !invocation.host_permit.take_share(&function.limits.share_of_host) {
+        if !call.invocation.host_permit.take_share(&function.limits.share_of_host) {
             return refuse_share(function);
         }
         if function.limits.is_limited() {
-            return self.run_limited(function, invocation, arguments, context, begun);
+            return self.run_limited(function, call, context);
         }
-        self.run_body(function, invocation, arguments, context, begun)
+        self.run_body(function, call, context)
     }
 
     /// Begins a call that has its permits.
     pub(super) fn run_body(
         &self,
         function: &Function,
-        invocation: Arc<Invocation>,
-        arguments: Bytes,
+        call: LocalCall,
         context: &mut Context<'_>,
-        begun: Instant,
     ) -> Started {
+        let LocalCall { invocation, arguments, begun } = call;
         let deadline = invocation.deadline;
         function.stats.begin();
         let bytes_max = self.answer_bytes_max.load(Ordering::Relaxed);
@@ -263,14 +274,17 @@ impl Router {
         self.table.snapshot().find(name.as_str()).is_some()
     }
 
-    pub(super) async fn call_here(&self, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
+    /// Looks a function up: the plugin may have been replaced since it was decided that the call runs here.
+    pub(super) fn find_here(&self, invocation: &Invocation) -> Result<Arc<Function>, Box<Failure>> {
         let function = self.table.snapshot().find(invocation.function.as_str()).cloned();
-        let Some(function) = function else { return Err(self.not_found(&invocation)) };
-        let begun = Instant::now();
+        function.ok_or_else(|| self.not_found(invocation))
+    }
+
+    pub(super) async fn call_here(&self, invocation: Arc<Invocation>, arguments: Bytes) -> Outcome {
+        let function = self.find_here(&invocation)?;
+        let call = LocalCall::new(invocation, arguments);
         // The function is released first: a call that waits for a permit holds no generation back.
-        let start =
-            move |context: &mut Context<'_>| self.run_here(&function, invocation, arguments, context, begun);
-        crate::functions::run(start).await
+        crate::functions::run(move |context| self.run_here(&function, call, context)).await
     }
 
     /// Begins a call, without looking at its idempotency key.
@@ -282,7 +296,7 @@ impl Router {
     ) -> Started {
         match self.target_of(&invocation) {
             Target::Local(function) => {
-                self.run_here(&function, invocation, arguments, context, Instant::now())
+                self.run_here(&function, LocalCall::new(invocation, arguments), context)
             }
             Target::Nowhere => Started::Ready(Err(self.not_found(&invocation))),
             Target::Pending(_) => self.run_undiscovered(invocation, arguments, context),
@@ -312,7 +326,7 @@ impl Router {
         match self.table.snapshot().find(name.as_str()) {
             Some(function) if self.routes.load().fallback == Fallback::Local => {
                 tracing::warn!(function = %name, request_id = %invocation.id, "no peer ran the call, so it runs here: fallback = \"local\"");
-                self.run_here(function, invocation, arguments, context, Instant::now())
+                self.run_here(function, LocalCall::new(invocation, arguments), context)
             }
             _ => {
                 let text = format!("none of the peers that function `{name}` runs on has been found yet");

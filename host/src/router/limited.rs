@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::task::Context;
-use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::Router;
-use super::dispatch::stopping;
+use super::dispatch::{LocalCall, stopping};
 use crate::base::{AcquireError, ErrorCode, Failure, Invocation, Outcome};
 use crate::functions::{CallStats, Function, FunctionLimits, Rejected, Started, run};
 
@@ -25,18 +24,18 @@ impl Router {
     pub(super) fn run_limited(
         &self,
         function: &Function,
-        invocation: Arc<Invocation>,
-        arguments: Bytes,
+        call: LocalCall,
         context: &mut Context<'_>,
-        begun: Instant,
     ) -> Started {
+        let LocalCall { invocation, arguments, begun } = call;
         let limits = &function.limits;
         let inherited = invocation.inherited.clone();
         let mut invocation = Arc::unwrap_or_clone(invocation);
         invocation.inherited = limits.inherited_within(&inherited);
         if let Some(permits) = limits.try_acquire(&inherited) {
             invocation.guards = invocation.guards.with(permits);
-            return self.run_body(function, Arc::new(invocation), arguments, context, begun);
+            let call = LocalCall { invocation: Arc::new(invocation), arguments, begun };
+            return self.run_body(function, call, context);
         }
         let Some(this) = self.this.upgrade() else { return stopping() };
         let waiting = WaitingCall {
@@ -51,15 +50,9 @@ impl Router {
                 Ok(permits) => {
                     let WaitingCall { mut invocation, arguments, .. } = waiting;
                     invocation.guards = invocation.guards.with(permits);
-                    // Looked up anew: the plugin may have been replaced while the call waited.
-                    let function = this.table().snapshot().find(invocation.function.as_str()).cloned();
-                    let Some(function) = function else { return Err(this.not_found(&invocation)) };
-                    let begun = Instant::now();
-                    let start = move |context: &mut Context<'_>| {
-                        let invocation = Arc::new(invocation).within(function.timeout);
-                        this.run_body(&function, invocation, arguments, context, begun)
-                    };
-                    run(start).await
+                    let function = this.find_here(&invocation)?;
+                    let call = LocalCall::new(Arc::new(invocation).within(function.timeout), arguments);
+                    run(move |context| this.run_body(&function, call, context)).await
                 }
                 Err(rejected) => waiting.reject(rejected),
             }

@@ -12,14 +12,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Router;
-use super::dispatch::stopping;
+use super::dispatch::{LocalCall, stopping};
 use crate::base::{ErrorCode, Failure, Invocation, Outcome};
 use crate::functions::{Function, Started, run};
 
@@ -38,36 +36,26 @@ impl Router {
     pub(super) fn run_here(
         &self,
         function: &Function,
-        invocation: Arc<Invocation>,
-        arguments: Bytes,
+        mut call: LocalCall,
         context: &mut Context<'_>,
-        begun: Instant,
     ) -> Started {
         // The function's time limit begins here: waiting for a permit is a part of it.
-        let invocation = invocation.within(function.timeout);
-        if needs_its_own(&invocation) {
+        call.invocation = call.invocation.within(function.timeout);
+        if needs_its_own(&call.invocation) {
             let Some(this) = self.this.upgrade() else { return stopping() };
-            return this.run_on_own_stack(invocation, arguments, context);
+            return this.run_on_own_stack(call, context);
         }
-        self.run_on_this_stack(function, invocation, arguments, context, begun)
+        self.run_on_this_stack(function, call, context)
     }
 
     /// Begins a call that runs here as a task.
-    fn run_on_own_stack(
-        self: Arc<Self>,
-        invocation: Arc<Invocation>,
-        arguments: Bytes,
-        context: &mut Context<'_>,
-    ) -> Started {
+    fn run_on_own_stack(self: Arc<Self>, call: LocalCall, context: &mut Context<'_>) -> Started {
+        let LocalCall { invocation, arguments, .. } = call;
         let tasks = self.stack_tasks.clone();
         let call = async move {
-            let function = self.table().snapshot().find(invocation.function.as_str()).cloned();
-            let Some(function) = function else { return Err(self.not_found(&invocation)) };
-            let (begun, invocation) = (Instant::now(), invocation.within(function.timeout));
-            let start = move |context: &mut Context<'_>| {
-                self.run_on_this_stack(&function, invocation, arguments, context, begun)
-            };
-            run(start).await
+            let function = self.find_here(&invocation)?;
+            let call = LocalCall::new(invocation.within(function.timeout), arguments);
+            run(move |context| self.run_on_this_stack(&function, call, context)).await
         };
         let task = tasks.spawn_on(&Handle::current(), call);
         Started::poll(Box::pin(OwnTask(AbortOnDropHandle::new(task))), context)
