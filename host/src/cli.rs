@@ -13,6 +13,7 @@ mod inspect;
 mod keygen;
 mod log;
 mod output;
+mod probe;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -80,6 +81,7 @@ fn execute(command: Command, config: &Path, output: Output) -> Result<u8, Comman
         Command::Ready => admin::ready(config, output)?,
         Command::Explain { function } => return admin::explain(config, &function, output),
         Command::Inspect { plugin } => inspect::run(config, &plugin, output)?,
+        Command::Probe => probe::run()?,
         Command::Keygen { id: Some(file), .. } => keygen::show_id(&file, output)?,
         Command::Keygen { out, .. } => keygen::run(out.as_deref(), output)?,
         Command::Completions { shell } => {

@@ -41,7 +41,7 @@ pub use values::{
     AdminTcp, AllowedAddresses, AuthRules, CallLimits, Callers, ConfiguredCaller, ConfiguredPeer, Discover,
     Fallback, FrameCompression, FunctionLimit, InvalidPath, InvalidPeerUrl, Keyword, LocalEndpoints,
     LogFormat, LogLevel, MinisignKeyId, Networks, OutboundProxies, OutboundProxy, PUBLIC_KEY, PathPattern,
-    PathPatterns, PeerTls, PeerUrl, PresentedKey, Secret, ServerTls, Trust, TrustedKey, Unmap,
+    PathPatterns, PeerTls, PeerUrl, PresentedKey, Probe, Secret, ServerTls, Trust, TrustedKey, Unmap,
 };
 
 /// The whole configuration of one host, checked.

@@ -12,6 +12,7 @@ mod lifecycle;
 mod load;
 #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), path = "plugins/native_elsewhere.rs")]
 mod native;
+mod probe;
 mod process;
 mod registry;
 mod run;
@@ -45,6 +46,11 @@ pub fn enter_worker() {
 /// code is not 0.
 pub fn own_exit(tell: TellExit) {
     native::own_exit(tell);
+}
+
+/// Maps the build of the request on the standard input, in the process of a probe; `tell` writes one line to the host.
+pub fn run_probe(tell: fn(&str)) {
+    probe::run(tell);
 }
 
 /// Ends the process at once, without exit handlers of plugins, once the log is written.

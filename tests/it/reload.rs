@@ -15,6 +15,7 @@ mod left_behind;
 mod lifecycles;
 mod load;
 mod many;
+mod probe;
 mod requests;
 mod restarts;
 mod soak;

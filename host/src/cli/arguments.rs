@@ -90,6 +90,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Map the plugin of the request on the standard input; the host runs this.
+    #[command(hide = true)]
+    Probe,
     /// Print the completions of a shell.
     Completions {
         /// The shell.

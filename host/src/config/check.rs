@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{config, problems};
-    use crate::config::{Environment, Log, LogFormat, LogLevel, Networks, Reload, Server, Unmap};
+    use crate::config::{Environment, Log, LogFormat, LogLevel, Networks, Probe, Reload, Server, Unmap};
 
     fn check(text: &str, expected: &str) {
         assert_eq!(problems(text), expected);
@@ -216,6 +216,7 @@ mod tests {
             keep_generations: 3,
             watch: false,
             zombies_max: 16,
+            probe: Probe::Load,
             unmap: Unmap::Safe,
         };
         assert_eq!(config.admin_socket, folder.join("state/admin.sock"));

@@ -17,7 +17,7 @@ use crate::base::FunctionName;
 
 use super::{
     AllowedAddresses, ConfiguredPeer, Fallback, FrameCompression, LogFormat, LogLevel, Networks,
-    OutboundProxies, PathPatterns, PeerTls, PeerUrl, Unmap,
+    OutboundProxies, PathPatterns, PeerTls, PeerUrl, Probe, Unmap,
 };
 
 pub(super) use document::RawConfig;
@@ -222,6 +222,8 @@ table! {
         "keep_generations" keep_generations: usize = number(3, 0, 100), Reload;
         /// Number of retired libraries that may stay mapped before `ready` reports them.
         "zombies_max" zombies_max: usize = number(16, 0, COUNT_MAX), Reload;
+        /// The probe of builds before they are mapped.
+        "probe" probe: Probe = Probe::Load, Reload;
         /// The unmapping of retired libraries.
         "unmap" unmap: Unmap = Unmap::Safe, Reload;
     }

@@ -16,7 +16,7 @@ mod trust;
 pub use addresses::{AllowedAddresses, Networks};
 pub use admin::{AdminTcp, LocalEndpoints};
 pub use callers::{Callers, ConfiguredCaller};
-pub use keyword::{Fallback, FrameCompression, Keyword, LogFormat, LogLevel, Unmap};
+pub use keyword::{Fallback, FrameCompression, Keyword, LogFormat, LogLevel, Probe, Unmap};
 pub use outbound::{OutboundProxies, OutboundProxy};
 pub use peer::{ConfiguredPeer, Discover};
 pub use peer_url::{InvalidPeerUrl, PeerUrl};

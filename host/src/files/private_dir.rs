@@ -235,6 +235,11 @@ impl PrivatePath {
         Self { path: path.to_owned(), folder: Some(folder) }
     }
 
+    /// Its path.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.map_or_else(|| self.path.clone(), |folder| self.path.join(folder))
+    }
+
     /// Opens the directory, or makes it.
     ///
     /// # Errors

@@ -45,6 +45,25 @@ pub enum PluginError {
         .0.display(), .0.display()
     )]
     WritableDirectory(PathBuf),
+    /// The probe showed that its code does not leave the process alone.
+    #[error("plugin file `{file}` is not let into the host, as its probe shows: {reason}")]
+    Probe {
+        /// Name of the file.
+        file: String,
+        /// The harm, in words.
+        reason: String,
+    },
+    /// The probe could not be made.
+    #[error(
+        "plugin file `{file}` cannot be probed: {cause}; try again, or set probe = \"off\" in [reload], which lets every build \
+         into the host"
+    )]
+    NotProbed {
+        /// Name of the file.
+        file: String,
+        /// The reason.
+        cause: Arc<std::io::Error>,
+    },
     /// The file is not a library that this host can map, or one for another version of the ABI or against its rules.
     #[error("plugin file `{file}` {reason}")]
     Unfit {
@@ -295,6 +314,7 @@ impl PluginError {
             Self::NoExec { .. }
             | Self::OldCompanion { .. }
             | Self::LoaderHeld { .. }
+            | Self::NotProbed { .. }
             | Self::Thread { .. }
             | Self::Record { .. } => true,
             Self::Load { reason, .. } => reason.contains(STATIC_TLS),
@@ -326,6 +346,7 @@ impl PluginError {
             | Self::Missing { .. }
             | Self::NoFile { .. }
             | Self::Directory { .. } => LifecycleStep::Stage,
+            Self::Probe { .. } | Self::NotProbed { .. } => LifecycleStep::Probe,
             Self::Unfit { .. }
             | Self::NoExec { .. }
             | Self::OldCompanion { .. }

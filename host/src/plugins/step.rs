@@ -7,6 +7,8 @@ pub enum LifecycleStep {
     Request,
     /// Copying and checking the file.
     Stage,
+    /// Mapping the library in a process of its own.
+    Probe,
     /// Checking and mapping the library.
     Load,
     /// Running `on_start`.
@@ -30,6 +32,7 @@ impl LifecycleStep {
         match self {
             Self::Request => "request",
             Self::Stage => "stage",
+            Self::Probe => "probe",
             Self::Load => "load",
             Self::Start => "start",
             Self::Commit => "commit",

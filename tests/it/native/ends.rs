@@ -158,7 +158,8 @@ fn hanging(until: &Path) -> Vec<u8> {
 fn a_constructor_that_hangs_holds_up_nothing_but_loads() {
     let folder = tempfile::tempdir().unwrap();
     let go = folder.path().join("go");
-    let host = Daemon::builder().config("reload.start_timeout_ms = 300").plugin("demo").start();
+    let config = "reload.start_timeout_ms = 300\nreload.probe = \"off\"";
+    let host = Daemon::builder().config(config).plugin("demo").start();
     host.put("libtiny.so", &hanging(&go));
     let load = || host.admin_post("plugins", &json!({ "file": "libtiny.so" }));
     let threads = || std::fs::read_dir(proc_file(&host, "task")).unwrap().count();
@@ -190,7 +191,7 @@ fn a_host_ends_although_a_constructor_hangs() {
     let folder = tempfile::tempdir().unwrap();
     // The second signal comes after the shutdown, when only exit handlers are left, or without a look at the shutdown.
     for (second, code) in [(None, 0), (Some("stopped"), 143), (Some("stopping: "), 143)] {
-        let config = "reload.start_timeout_ms = 300\nserver.shutdown_delay_ms = 0";
+        let config = "reload.start_timeout_ms = 300\nreload.probe = \"off\"\nserver.shutdown_delay_ms = 0";
         let mut host = Daemon::builder().config(config).plugin("demo").start();
         host.put("libtiny.so", &hanging(&folder.path().join("never")));
         assert_eq!(host.admin_post("plugins", &json!({ "file": "libtiny.so" })).status, 422);

@@ -62,7 +62,7 @@ fn a_reload_answers_each_step_and_its_time() {
     assert_eq!(keys(&done), ["cancelled_calls", "generation", "plugin", "previous", "sha256", "steps"]);
     let steps = done["steps"].as_array().unwrap();
     let names: Vec<&str> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
-    assert_eq!(names, ["stage", "load", "start", "commit", "publish", "drain", "stop", "retire"]);
+    assert_eq!(names, ["stage", "probe", "load", "start", "commit", "publish", "drain", "stop", "retire"]);
     assert!(steps.iter().all(|step| step["ms"].as_f64() >= Some(0.0)), "{steps:?}");
 }
 

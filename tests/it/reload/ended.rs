@@ -6,9 +6,14 @@ use std::fs;
 use framex_tests::{Build, Daemon, DaemonBuilder, broken, host_command, is_instrumented, run_to_end};
 use serde_json::{Value, json};
 
-use super::{check_done, check_mapped, check_serves, host};
+use super::{check_done, check_mapped, check_serves};
 
 const TINY: &str = "libtiny.so";
+
+/// A daemon with build 1 of the changing plugin, which lets a build run its constructors in the host.
+fn host() -> DaemonBuilder {
+    super::host().config("reload.probe = \"off\"")
+}
 
 /// All ways in which a build ends the process.
 fn all_ways() -> impl Iterator<Item = (String, Vec<u8>)> {
@@ -87,7 +92,7 @@ fn one_that_never_served_is_left_out_and_the_others_serve() {
 fn a_build_that_ends_the_host_is_skipped_for_every_way_of_loading() {
     for (way, bytes) in all_ways() {
         for watches in [false, true] {
-            let config = format!("[reload]\nwatch = {watches}\n");
+            let config = format!("reload.watch = {watches}\n");
             let mut host = host().plugin_bytes(TINY, &broken::c_plugin()).config(&config).start();
             if watches {
                 let _first = host.logged("reloaded");

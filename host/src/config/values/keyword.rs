@@ -73,6 +73,14 @@ keywords! {
         Json = "json",
     }
 
+    /// The probe of a build, in a process of its own.
+    Probe {
+        /// Maps it and unmaps it.
+        Load = "load",
+        /// Makes none.
+        Off = "off",
+    }
+
     /// The unmapping of libraries of retired generations.
     Unmap {
         /// Unmaps them once that is provably safe.

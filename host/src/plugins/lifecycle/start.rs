@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{ChangeLock, Lifecycle, compatibility};
 use crate::base::{Digest, flush_log};
-use crate::config::Config;
+use crate::config::{Config, Probe};
 use crate::functions::Function;
 use crate::plugins::error::PluginError;
 use crate::plugins::file::candidate::Candidate;
@@ -15,6 +15,7 @@ use crate::plugins::load::generation::{Generation, StartedGeneration};
 use crate::plugins::load::library::{Library, map_companions};
 use crate::plugins::load::threads::{self, Lost};
 use crate::plugins::native;
+use crate::plugins::probe::probe;
 use crate::plugins::registry::entry::Entry;
 use crate::plugins::registry::stopwatch::Stopwatch;
 use crate::plugins::run::lease::Lease;
@@ -66,6 +67,11 @@ impl Lifecycle {
         let settings = PluginConfig::of(&config, candidate.name());
         let sha256 = candidate.staged.sha256;
         candidate.check_mount()?;
+        log_loading(&candidate).await;
+        if config.reload.probe == Probe::Load {
+            watch.begin(LifecycleStep::Probe);
+            Box::pin(probe(&candidate, config.reload.start_timeout)).await?;
+        }
         self.note_try(&candidate, must_note).await?;
         let started = self
             .start(
@@ -90,13 +96,9 @@ impl Lifecycle {
         Ok(ready)
     }
 
-    /// Notes in the log and on disk which build is loaded, before any of its code runs: it may end the host.
+    /// Notes on disk which build is loaded, before any of its code runs in the host: it may end it.
     async fn note_try(&self, candidate: &Candidate, must: bool) -> Result<(), PluginError> {
         let (plugin, Staged { file, sha256, .. }) = (candidate.name(), &candidate.staged);
-        tracing::info!(plugin, file, %sha256, "loading");
-        if let Err(error) = tokio::task::spawn_blocking(flush_log).await {
-            tracing::warn!("the log was not flushed: {error}");
-        }
         match self.tries.begin(*sha256, plugin, file).await {
             Ok(()) => Ok(()),
             Err(error) if must => Err(PluginError::Record {
@@ -161,5 +163,14 @@ impl Lifecycle {
                 Err(error)
             }
         }
+    }
+}
+
+/// Names the build in the log, before any of its code runs.
+async fn log_loading(candidate: &Candidate) {
+    let Staged { file, sha256, .. } = &candidate.staged;
+    tracing::info!(plugin = candidate.name(), file, %sha256, "loading");
+    if let Err(error) = tokio::task::spawn_blocking(flush_log).await {
+        tracing::warn!("the log was not flushed: {error}");
     }
 }
