@@ -76,14 +76,15 @@ fn read_request() -> io::Result<ProbeRequest> {
     Ok(serde_json::from_str(&line)?)
 }
 
-/// Bounds what the build's code may take of the machine, and adopts the processes that it begins.
+/// Bounds what the build's code may take of the machine, as far as the system lets this process (a service's filter of
+/// system calls may not), and adopts the processes that it begins.
 fn bound(cpu_seconds: u64) -> io::Result<()> {
     let memory = data_bytes()?.saturating_add(MEMORY_BYTES_MAX);
     let limits =
         [(Resource::Data, memory), (Resource::Nofile, DESCRIPTORS_MAX), (Resource::Cpu, cpu_seconds)];
     for (resource, most) in limits {
         let most = getrlimit(resource).maximum.map_or(most, |allowed| allowed.min(most));
-        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+        let _unlimited = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
     }
     Ok(set_child_subreaper(Some(getpid()))?)
 }
@@ -121,8 +122,8 @@ fn map(request: ProbeRequest) -> Result<Library, ProbeLine> {
 }
 
 /// Returns the copy, which is the host's to remove.
-fn copy_of(ProbedFile { folder, copy, file, sha256 }: ProbedFile) -> Staged {
-    Staged { copy, folder: PrivatePath::new(&folder), file, sha256, bytes: 0, recorded: true.into() }
+fn copy_of(ProbedFile { folder, copy, file, sha256 }: ProbedFile) -> io::Result<Staged> {
+    Staged::recorded(&PrivatePath::new(&folder), &copy, &file, sha256)
 }
 
 fn line_of(error: PluginError) -> ProbeLine {
