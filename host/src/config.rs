@@ -92,7 +92,6 @@ pub struct Config {
 impl Config {
     /// Returns the files that this config was read from: the config file, and the files of secrets, certificates and keys
     /// of plugins' signatures.
-    #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let files = self.secrets().filter_map(|(_, secret)| match &secret.source {
             SecretSource::File { path, .. } => Some(path.clone()),
@@ -127,7 +126,6 @@ impl Config {
     /// `[plugins.proxy.auth]`, also if there are callers.
     ///
     /// [`REMOTE_PATH`] does not follow them: there, a sealed frame is the proof.
-    #[must_use]
     pub fn listener_rules(&self) -> &AuthRules {
         self.auth.as_ref().unwrap_or(&self.proxy_auth)
     }
@@ -136,39 +134,33 @@ impl Config {
     ///
     /// They come from `[plugins.proxy.auth]`, by the usual precedence of its rules, otherwise from the rule of `[auth]`
     /// for exactly this path: a rule like `/api/v1/*` there holds the keys of callers, which peers do not know.
-    #[must_use]
     pub fn sealing_secrets(&self) -> &[Secret] {
         let of_callers = || self.auth.as_ref().and_then(|rules| rules.keys_of(REMOTE_PATH));
         self.proxy_auth.keys_for(REMOTE_PATH).or_else(of_callers).unwrap_or_default()
     }
 
     /// Returns the secret that seals calls to `peer`: its own, or else the first of [`Config::sealing_secrets`].
-    #[must_use]
     pub fn sealing_secret_for<'a>(&'a self, peer: &'a ConfiguredPeer) -> Option<&'a Secret> {
         peer.key.as_ref().or_else(|| self.sealing_secrets().first())
     }
 
     /// Returns the id of the host if the config has one: otherwise each start has another.
-    #[must_use]
     pub fn configured_host_id(&self) -> Option<&str> {
         (!self.has_default_host_id).then_some(&*self.host_id)
     }
 
     /// Returns true if the plugin directory is `plugins` beside the config file, which may be missing.
-    #[must_use]
     pub fn has_default_plugin_dir(&self) -> bool {
         let file = std::path::absolute(&self.file).unwrap_or_default();
         file.parent().is_some_and(|folder| self.plugin_dir == folder.join("plugins"))
     }
 
     /// Returns the table `[plugins.NAME]` as JSON; an empty object if there is none.
-    #[must_use]
     pub fn plugin_settings(&self, plugin: &str) -> Value {
         self.plugin_settings.get(plugin).map_or_else(|| json!({}), |settings| settings.table.clone())
     }
 
     /// Returns the origins of the values of that table, as `config_origins` of the ABI has them.
-    #[must_use]
     pub fn plugin_origins(&self, plugin: &str) -> Value {
         self.plugin_settings.get(plugin).map_or_else(|| json!([]), |settings| settings.origins.clone())
     }

@@ -40,7 +40,6 @@ impl PluginChange {
     const ALL: [Self; 3] = [Self::Reload, Self::Rollback, Self::Unload];
 
     /// Its name in paths, and in the audit log.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Reload => "reload",
@@ -52,7 +51,6 @@ impl PluginChange {
 
 impl<'a> AdminPath<'a> {
     /// Parses the path of a request; `None` if the admin API has no such path.
-    #[must_use]
     pub fn parse(path: &'a str) -> Option<Self> {
         let parts: Vec<&str> = path.strip_prefix(PREFIX)?.splitn(4, '/').collect();
         let found = match parts[..] {

@@ -64,7 +64,6 @@ impl PluginView {
     pub(crate) const PUBLISHED: &str = "published";
 
     /// Returns true if a generation serves.
-    #[must_use]
     pub fn is_published(&self) -> bool {
         self.state == Self::PUBLISHED
     }

@@ -81,7 +81,6 @@ pub enum AppError {
 
 impl AppError {
     /// Returns the error of a state directory that cannot be used.
-    #[must_use]
     pub fn state(directory: &Path, fault: DirFault) -> Self {
         match fault {
             DirFault::System { path, source } if path == directory => Self::State { directory: path, source },
@@ -93,7 +92,6 @@ impl AppError {
     }
 
     /// Returns true if the config is at fault, rather than a plugin or the machine.
-    #[must_use]
     pub fn is_config(&self) -> bool {
         match self {
             Self::Bind { .. }

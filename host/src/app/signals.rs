@@ -24,7 +24,6 @@ const WAITING_MAX: usize = 4;
 const WITHOUT_EFFECT: [i32; 7] = [SIGXFSZ, SIGALRM, SIGVTALRM, SIGPROF, SIGUSR1, SIGUSR2, SIGIO];
 
 /// Returns the exit code of a process that a signal ends.
-#[must_use]
 pub fn exit_code_of(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(1)
 }

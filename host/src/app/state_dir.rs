@@ -46,7 +46,6 @@ impl StateDir {
     }
 
     /// Its path.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -39,7 +39,6 @@ pub enum Credential {
 
 impl Credential {
     /// Returns the kind, and the bytes that differ within the kind.
-    #[must_use]
     pub fn parts(&self) -> (&'static str, &[u8]) {
         match self {
             Self::None => ("", &[]),
@@ -79,13 +78,11 @@ pub enum CertificateName {
 
 impl CertificateName {
     /// Returns the name that a text of the config stands for: a URI has a colon after its scheme.
-    #[must_use]
     pub fn of_text(text: String) -> Self {
         if text.contains(':') { Self::Uri(text) } else { Self::Dns(text) }
     }
 
     /// Returns the name without its kind.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
             Self::Dns(name) | Self::Uri(name) => name,
@@ -101,7 +98,6 @@ impl fmt::Display for CertificateName {
 
 impl Caller {
     /// Returns true if this caller may call the function.
-    #[must_use]
     pub fn may_call(&self, function: &FunctionName) -> bool {
         match self {
             Self::Plugin(_) | Self::Peer(..) | Self::Client(_) => true,
@@ -112,13 +108,11 @@ impl Caller {
 
     /// Returns true if this caller may learn that the function exists. A key without a caller opens the path, and shows
     /// all functions on it.
-    #[must_use]
     pub fn may_see(&self, function: &FunctionName) -> bool {
         !matches!(self, Self::Named(_)) || self.may_call(function)
     }
 
     /// Returns the name of a named caller.
-    #[must_use]
     pub fn name(&self) -> Option<&str> {
         if let Self::Named(caller) = self { Some(&caller.name) } else { None }
     }
@@ -175,7 +169,6 @@ impl FunctionPattern {
     }
 
     /// Returns true if the pattern covers the function.
-    #[must_use]
     pub fn covers(&self, function: &FunctionName) -> bool {
         match self {
             Self::Exactly(name) => name == function,
@@ -204,13 +197,11 @@ pub struct FunctionPatterns(Vec<FunctionPattern>);
 
 impl FunctionPatterns {
     /// Takes the patterns in any order.
-    #[must_use]
     pub fn new(patterns: Vec<FunctionPattern>) -> Self {
         Self(patterns)
     }
 
     /// Returns true if a pattern of the list covers the function.
-    #[must_use]
     pub fn cover(&self, function: &FunctionName) -> bool {
         self.0.iter().any(|pattern| pattern.covers(function))
     }

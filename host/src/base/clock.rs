@@ -11,7 +11,6 @@ pub struct Clock {
 
 impl Clock {
     /// Reads the wall clock, once.
-    #[must_use]
     pub fn start() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { started_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), started: Instant::now() }
@@ -24,19 +23,16 @@ impl Clock {
     }
 
     /// When the process started, Unix time in milliseconds.
-    #[must_use]
     pub fn started_at_ms(&self) -> u64 {
         self.started_at_ms
     }
 
     /// Now, Unix time in milliseconds.
-    #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.started_at_ms.saturating_add(u64::try_from(self.uptime().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Returns the time since the process started.
-    #[must_use]
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }

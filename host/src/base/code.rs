@@ -59,13 +59,11 @@ impl ErrorCode {
     ];
 
     /// Its place in [`ErrorCode::ALL`].
-    #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
     /// The text on the wire.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
@@ -87,7 +85,6 @@ impl ErrorCode {
     }
 
     /// Reads the text on the wire; `None` for one that this version does not know.
-    #[must_use]
     pub fn from_wire(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == text)
     }

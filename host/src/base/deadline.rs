@@ -8,13 +8,11 @@ pub struct Deadline(pub Instant);
 
 impl Deadline {
     /// So far from now; capped at a day, so that no sum overflows.
-    #[must_use]
     pub fn after(duration: Duration) -> Self {
         Self(Instant::now() + duration.min(Duration::from_secs(86_400)))
     }
 
     /// Returns the time that is left; `None` once it has passed.
-    #[must_use]
     pub fn remaining(self) -> Option<Duration> {
         self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }

@@ -23,7 +23,6 @@ impl Executed {
     }
 
     /// Returns the value in JSON and MessagePack: `None` for [`Executed::Unknown`].
-    #[must_use]
     pub const fn known(self) -> Option<bool> {
         match self {
             Self::No => Some(false),

@@ -23,20 +23,17 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of a call whose body may have run.
-    #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), executed: Executed::Unknown, app_code: None, details: None }
     }
 
     /// A failure before the body ran.
-    #[must_use]
     pub fn not_executed(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { executed: Executed::No, ..Self::new(code, message) }
     }
 
     /// The function ran, and what it gives is longer than `bytes_max`: a fault of the function, or of its arguments, that
     /// making the call again does not mend.
-    #[must_use]
     pub fn too_long(function: &FunctionName, bytes_max: usize) -> Self {
         let text = format!(
             "function `{function}` ran, and its result has more than {bytes_max} bytes ([server] answer_bytes_max): ask \
@@ -46,7 +43,6 @@ impl Failure {
     }
 
     /// The same, of a result that is short enough in every other form.
-    #[must_use]
     pub fn too_long_as_json(bytes_max: usize) -> Self {
         let text = format!(
             "the function ran, and its result has more than {bytes_max} bytes as JSON ([server] answer_bytes_max): ask \
@@ -56,7 +52,6 @@ impl Failure {
     }
 
     /// A result with something in it that JSON does not have.
-    #[must_use]
     pub fn without_json(what: &str) -> Self {
         let text = format!(
             "the function ran, and its result has {what}, which JSON cannot show: ask with \
@@ -66,7 +61,6 @@ impl Failure {
     }
 
     /// Returns the size, in bytes, of the parts that a plugin wrote.
-    #[must_use]
     pub fn own_bytes(&self) -> usize {
         let texts = [Some(&self.message), self.app_code.as_ref()];
         texts.into_iter().flatten().map(String::len).sum::<usize>()
@@ -74,7 +68,6 @@ impl Failure {
     }
 
     /// A failure after the body began.
-    #[must_use]
     pub fn executed(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { executed: Executed::Yes, ..Self::new(code, message) }
     }
@@ -82,7 +75,6 @@ impl Failure {
 
 impl Failure {
     /// The failure of a call that is made within too many others.
-    #[must_use]
     pub fn too_deep(function: &FunctionName) -> Self {
         let text = format!(
             "the call of `{function}` is made within {DEPTH_MAX} others that all wait for it, which is the most: do its \

@@ -31,7 +31,6 @@ struct Lending {
 
 impl HostPermit {
     /// Creates it from a permit of the host.
-    #[must_use]
     pub fn new(permit: Permit) -> Self {
         let limiter = Arc::clone(permit.limiter());
         let state = Mutex::new(Lending { away: 0, permit: Some(permit) });
@@ -51,7 +50,6 @@ impl HostPermit {
 
     /// Takes a permit from the share of one function, unless the call has one by now: nested calls run on the permit of
     /// the outer one. Returns false if none is free.
-    #[must_use]
     pub fn take_share(&self, of_function: &Arc<Limiter>) -> bool {
         let Some(shared) = &self.0 else { return true };
         if shared.share.get().is_some() || !of_function.is_limited() {

@@ -15,13 +15,11 @@ pub struct InstanceId(pub [u8; 16]);
 
 impl InstanceId {
     /// A new one.
-    #[must_use]
     pub fn random() -> Self {
         Self(rand::random())
     }
 
     /// Reads what [`InstanceId`] displays: 32 hexadecimal digits.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let number = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
@@ -58,13 +56,11 @@ pub struct Identity {
 
 impl Identity {
     /// A new process of that host, without predecessors.
-    #[must_use]
     pub fn new(host_id: HostId) -> Self {
         Self::succeeding(host_id, InstanceId::random(), Vec::new())
     }
 
     /// A process that takes over now from `predecessors`, which have ended.
-    #[must_use]
     pub fn succeeding(host_id: HostId, instance: InstanceId, predecessors: Vec<InstanceId>) -> Self {
         let (hellos, on_home) = (Mutex::default(), OnceLock::new());
         Self { host_id, instance, predecessors, took_over: Instant::now(), hellos, on_home }
@@ -72,19 +68,16 @@ impl Identity {
 
     /// Returns the time since this process took over from `instance`, which had ended by then; `None` if it is not a
     /// predecessor.
-    #[must_use]
     pub fn took_over_from(&self, instance: InstanceId) -> Option<Duration> {
         self.predecessors.contains(&instance).then(|| self.took_over.elapsed())
     }
 
     /// The id of this host.
-    #[must_use]
     pub fn host_id(&self) -> &HostId {
         &self.host_id
     }
 
     /// The instance of this process.
-    #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.instance
     }
@@ -100,7 +93,6 @@ impl Identity {
     }
 
     /// Notes that a hello is about to be sent.
-    #[must_use]
     pub fn hello(&self, id: RequestId) -> SentHello<'_> {
         self.hellos().insert(id, false);
         SentHello { identity: self, id }
@@ -136,7 +128,6 @@ pub struct SentHello<'a> {
 
 impl SentHello<'_> {
     /// Returns true if the hello has arrived at the listener of this process.
-    #[must_use]
     pub fn has_arrived_here(&self) -> bool {
         self.identity.hellos().get(&self.id).copied().unwrap_or_default()
     }

@@ -18,13 +18,11 @@ struct Inherited {
 
 impl InheritedPermits {
     /// Returns these and one more.
-    #[must_use]
     pub fn with(&self, limiter: &Arc<Limiter>) -> Self {
         Self(Some(Arc::new(Inherited { limiter: Arc::clone(limiter), others: self.clone() })))
     }
 
     /// Returns true if a permit of this limiter is among them.
-    #[must_use]
     pub fn contain(&self, limiter: &Arc<Limiter>) -> bool {
         let mut inherited = &self.0;
         while let Some(one) = inherited {

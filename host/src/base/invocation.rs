@@ -20,7 +20,6 @@ pub struct RequestId(pub [u8; 16]);
 
 impl RequestId {
     /// A new random id, from the thread's seeded generator.
-    #[must_use]
     pub fn random() -> Self {
         Self(rand::random())
     }
@@ -74,7 +73,6 @@ const DIGEST_BYTES: usize = 32;
 
 impl Invocation {
     /// Returns the call with the time limit of its function, if that ends before its deadline.
-    #[must_use]
     pub fn within(self: Arc<Self>, timeout: Option<Duration>) -> Arc<Self> {
         match timeout.map(Deadline::after).filter(|own| *own < self.deadline) {
             Some(deadline) => Arc::new(Self { deadline, ..Self::clone(&self) }),
@@ -88,7 +86,6 @@ impl Invocation {
     /// no caller gets the outcome of another one's call. A host that sealed with the very key that this one seals with
     /// is the same caller to the peer, by any way that its call takes. A key of any caller may have the bytes of such a
     /// digest, so one of that length is never passed on as it came.
-    #[must_use]
     pub fn key_for_peers(&self, sealing: [u8; 8]) -> Option<Bytes> {
         let key = self.idempotency_key.as_ref()?;
         let (kind, name) = match &self.caller {
@@ -118,7 +115,6 @@ pub struct Guards(
 
 impl Guards {
     /// Returns these and one more.
-    #[must_use]
     pub fn with(&self, guard: impl Any + Send + Sync) -> Self {
         Self(Some(Arc::new((guard, self.clone()))))
     }
@@ -150,7 +146,6 @@ impl ServedBy {
     }
 
     /// The host, if another one ran the call.
-    #[must_use]
     pub fn host(&self) -> Option<&HostId> {
         self.0.host.get()
     }
@@ -173,7 +168,6 @@ impl ServedBy {
     }
 
     /// Returns true if the outcome is that of an earlier call.
-    #[must_use]
     pub fn is_repeat(&self) -> bool {
         self.0.is_repeat.load(Ordering::Relaxed)
     }

@@ -64,7 +64,6 @@ impl Default for Limiter {
 
 impl Limiter {
     /// Creates a limiter with a queue of its own.
-    #[must_use]
     pub fn new(limit: ConcurrencyLimit) -> Self {
         let limiter = Self::default();
         limiter.set(Some(limit));
@@ -72,7 +71,6 @@ impl Limiter {
     }
 
     /// Creates a limiter without a limit that shares the queue of this one, so that calls can take permits of both.
-    #[must_use]
     pub fn beside(&self) -> Self {
         Self::sharing(Arc::clone(&self.queue))
     }
@@ -90,20 +88,17 @@ impl Limiter {
     }
 
     /// Returns true if both share a queue.
-    #[must_use]
     pub fn is_beside(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.queue, &other.queue)
     }
 
     /// Returns true if there is a limit: without one, a call needs no permit.
     #[inline]
-    #[must_use]
     pub fn is_limited(&self) -> bool {
         self.in_flight_max.load(Relaxed) < UNLIMITED
     }
 
     /// Returns the limit, if there is one.
-    #[must_use]
     pub fn limit(&self) -> Option<ConcurrencyLimit> {
         let (in_flight_max, queue_max) = (self.in_flight_max.load(Relaxed), self.queue_max.load(Relaxed));
         (in_flight_max < UNLIMITED).then_some(ConcurrencyLimit { in_flight_max, queue_max })
@@ -120,25 +115,21 @@ impl Limiter {
     }
 
     /// Returns the number of permits that are taken.
-    #[must_use]
     pub fn running(&self) -> usize {
         self.running.load(Relaxed)
     }
 
     /// Returns the number of calls that wait.
-    #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
     }
 
     /// Returns true if a permit is free.
-    #[must_use]
     pub fn has_room(&self) -> bool {
         self.running.load(Relaxed) < self.in_flight_max.load(Relaxed)
     }
 
     /// Returns the number of calls that got no permit.
-    #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected.get()
     }
@@ -177,7 +168,6 @@ pub struct Permit(Arc<Limiter>);
 
 impl Permit {
     /// Returns the limiter that it is of.
-    #[must_use]
     pub fn limiter(&self) -> &Arc<Limiter> {
         &self.0
     }

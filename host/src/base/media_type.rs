@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 /// Returns a media type without its parameters and in lower case, which is how two are compared (RFC 9110, section
 /// 8.3.1).
-#[must_use]
 pub fn media_type(text: &str) -> Cow<'_, str> {
     let essence = text.split(';').next().unwrap_or_default().trim();
     match essence.bytes().any(|byte| byte.is_ascii_uppercase()) {

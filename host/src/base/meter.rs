@@ -22,7 +22,6 @@ impl Counter {
     }
 
     /// Returns the count.
-    #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -57,7 +56,6 @@ impl Timings {
     }
 
     /// The sum in seconds, and how many fell into each step: of its upper bound, and not into one before.
-    #[must_use]
     pub fn read(&self) -> (f64, Vec<(f64, u64)>) {
         let bounds = Self::BOUNDS.into_iter().chain([f64::INFINITY]);
         let steps = bounds.zip(&self.buckets).map(|(bound, count)| (bound, count.load(Ordering::Relaxed)));

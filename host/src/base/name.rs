@@ -36,7 +36,6 @@ impl FunctionName {
     }
 
     /// The name as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -77,7 +76,6 @@ pub const PLUGIN_NAME_BYTES_MAX: usize = 63;
 
 /// Returns true for a valid name of a plugin: 1 to 63 bytes of `[a-z0-9_-]`, and not `proxy`, which is the host's own
 /// table in the config.
-#[must_use]
 pub fn is_plugin_name(text: &str) -> bool {
     let allowed =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');

@@ -7,19 +7,16 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Escapes every such character, line breaks and tabs included.
-#[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escape(text, acts, |c, to| to.extend(c.escape_debug()))
 }
 
 /// Escapes every such character but line breaks and tabs.
-#[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     escape(text, |c| acts(c) && !matches!(c, '\n' | '\t'), |c, to| to.extend(c.escape_debug()))
 }
 
 /// Escapes the same characters within JSON, which keeps its value. White space between tokens stays.
-#[must_use]
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     escape(
         json,

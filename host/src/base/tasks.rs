@@ -32,19 +32,16 @@ impl Tasks {
     }
 
     /// Cancelled when the tasks shall end.
-    #[must_use]
     pub fn token(&self) -> &CancellationToken {
         &self.token
     }
 
     /// Cancelled when the tasks shall drop what they are in the middle of.
-    #[must_use]
     pub fn abandoned(&self) -> &CancellationToken {
         &self.abandoned
     }
 
     /// Returns the number of tasks that run.
-    #[must_use]
     pub fn count(&self) -> usize {
         self.tracker.len()
     }

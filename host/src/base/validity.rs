@@ -4,7 +4,6 @@
 /// hold now.
 ///
 /// Validity ends once, so a binary search finds the end: a certificate's dates need no parser of their own.
-#[must_use]
 pub fn good_until(now: u64, within: u64, is_good_at: impl Fn(u64) -> bool) -> Option<u64> {
     if !is_good_at(now) {
         return None;

@@ -43,19 +43,16 @@ pub enum Closed {
 
 impl Access {
     /// Returns true if a plain request for `path` needs a key, or a certificate of a caller.
-    #[must_use]
     pub fn needs_key(&self, path: &str) -> bool {
         self.rules.keys_for(path).is_some() || (!self.callers.is_empty() && Self::is_of_functions(path))
     }
 
     /// Returns true if a plain call needs a key, also of a function that no rule names.
-    #[must_use]
     pub fn needs_key_to_call(&self) -> bool {
         self.needs_key(&format!("{FUNCTIONS_PATH}/*"))
     }
 
     /// Returns true if functions are called or listed at `path`.
-    #[must_use]
     pub fn is_of_functions(path: &str) -> bool {
         let below = path.strip_prefix(FUNCTIONS_PATH).is_some_and(|rest| rest.starts_with('/'));
         below || path == FUNCTIONS_PATH || path == OPENAPI_PATH
@@ -64,7 +61,6 @@ impl Access {
 
 impl Config {
     /// Decides the access to the public listener.
-    #[must_use]
     pub fn access(&self) -> Access {
         Access {
             rules: self.listener_rules().clone(),
@@ -75,7 +71,6 @@ impl Config {
     }
 
     /// Decides whose sealed frames are accepted: without a key, only where plain calls need none either.
-    #[must_use]
     pub fn sealed_calls(&self) -> SealedCalls {
         if !self.sealing_secrets().is_empty() || self.callers.keys().next().is_some() {
             return SealedCalls::WithKey;

@@ -5,7 +5,6 @@ use crate::api::{FUNCTIONS_PATH, OPENAPI_PATH, REMOTE_PATH};
 
 impl Config {
     /// Returns true if `peer` is asked for its catalogue: if its functions may be called, too.
-    #[must_use]
     pub fn asks_for_catalogue(&self, peer: &ConfiguredPeer) -> bool {
         peer.allows(FUNCTIONS_PATH) && peer.allows(REMOTE_PATH)
     }
@@ -14,7 +13,6 @@ impl Config {
     /// that path, or else for exactly the path of OpenAPI. A key that could seal a call never travels.
     ///
     /// A rule for more paths has keys that open more than lists; peers do not get them.
-    #[must_use]
     pub fn catalogue_key(&self) -> Option<&Secret> {
         self.rule_of_catalogues().map(|(_, key)| key).filter(|key| !self.seals(key) && fits_header(key))
     }

@@ -252,13 +252,11 @@ table! {
 
 impl Server {
     /// Returns the address that it listens on.
-    #[must_use]
     pub fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
     }
 
     /// Returns true if only this machine can reach the listener.
-    #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.host.to_canonical().is_loopback()
     }
@@ -266,13 +264,11 @@ impl Server {
 
 impl Proxy {
     /// Returns the peers that `function` is configured to run on; none if it runs here.
-    #[must_use]
     pub fn urls_of(&self, function: &FunctionName) -> &[PeerUrl] {
         self.functions.get(function).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the peer with that URL.
-    #[must_use]
     pub fn peer(&self, url: &PeerUrl) -> Option<&ConfiguredPeer> {
         self.peers.iter().find(|peer| peer.url == *url)
     }

@@ -67,14 +67,12 @@ impl PrivateDir {
     }
 
     /// Its name, for messages.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Returns the mount point of this directory's file system if it is mounted with `noexec`, which prevents mapping
     /// code.
-    #[must_use]
     pub fn noexec_mount(&self) -> Option<PathBuf> {
         let flags = fstatvfs(&self.descriptor).ok()?.f_flag;
         if !flags.contains(StatVfsMountFlags::NOEXEC) {
@@ -92,7 +90,6 @@ impl PrivateDir {
 
     /// Returns a path to an entry that leads through the descriptor, for functions that take only paths, such as the
     /// loader of libraries. It is valid in this process, as long as this value lives.
-    #[must_use]
     pub fn entry(&self, name: impl AsRef<Path>) -> PathBuf {
         let through = Path::new("/proc/self/fd").join(self.descriptor.as_raw_fd().to_string());
         // Without `/proc`, by its name.
@@ -224,13 +221,11 @@ pub struct PrivatePath {
 
 impl PrivatePath {
     /// A directory by its path, which may lead over links.
-    #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), folder: None }
     }
 
     /// A directory inside another one; it must not be a link.
-    #[must_use]
     pub fn inside(path: &Path, folder: &'static str) -> Self {
         Self { path: path.to_owned(), folder: Some(folder) }
     }

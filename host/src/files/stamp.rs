@@ -20,7 +20,6 @@ pub struct Stamp {
 
 impl Stamp {
     /// Returns the stamp of an open file from its metadata.
-    #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -32,13 +31,11 @@ impl Stamp {
     }
 
     /// Returns the stamp of the file that a path leads to now; `None` if there is none.
-    #[must_use]
     pub fn at(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
     }
 
     /// Returns the time of the last change.
-    #[must_use]
     pub fn changed_at(&self) -> SystemTime {
         let (seconds, nanoseconds) = self.changed;
         let since = Duration::new(seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
@@ -46,7 +43,6 @@ impl Stamp {
     }
 
     /// Returns true if the file was at rest at `now`, so that each later change gives it another stamp.
-    #[must_use]
     pub fn was_settled(&self, now: SystemTime) -> bool {
         now.duration_since(self.changed_at()).is_ok_and(|rest| rest > STEP)
     }

@@ -56,7 +56,6 @@ pub enum Rejected {
 impl FunctionLimits {
     /// Returns true if a call needs a permit at all.
     #[inline]
-    #[must_use]
     pub fn is_limited(&self) -> bool {
         self.function.is_limited() || self.plugin.is_limited()
     }

@@ -43,7 +43,6 @@ impl CallStats {
     }
 
     /// Returns the number of running calls.
-    #[must_use]
     pub fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
@@ -56,7 +55,6 @@ impl CallStats {
     }
 
     /// Returns the durations of the calls.
-    #[must_use]
     pub fn timings(&self) -> &Timings {
         &self.timings
     }

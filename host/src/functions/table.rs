@@ -34,19 +34,16 @@ pub struct Withdrawn {
 
 impl Snapshot {
     /// The function of a name.
-    #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<Function>> {
         self.functions.get(name)
     }
 
     /// Returns the last owner of a function that was withdrawn.
-    #[must_use]
     pub fn withdrawn(&self, name: &str) -> Option<&Withdrawn> {
         self.withdrawn.get(name)
     }
 
     /// The generation of a plugin that serves; `None` if the plugin has no function here.
-    #[must_use]
     pub fn generation_of(&self, plugin: &str) -> Option<u64> {
         self.functions
             .values()
@@ -55,7 +52,6 @@ impl Snapshot {
     }
 
     /// All functions, by name.
-    #[must_use]
     pub fn sorted(&self) -> BTreeMap<&str, &Arc<Function>> {
         self.functions.iter().map(|(name, function)| (name.as_str(), function)).collect()
     }
@@ -131,7 +127,6 @@ impl Table {
     }
 
     /// Returns the counts of the calls of each name that was ever published, by name.
-    #[must_use]
     pub fn stats(&self) -> BTreeMap<FunctionName, Arc<CallStats>> {
         let book = self.book();
         book.counted.iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()
@@ -144,13 +139,11 @@ impl Table {
     }
 
     /// Returns the number of rejections because a function used all permits of the host that it may.
-    #[must_use]
     pub fn shares_rejected(&self) -> u64 {
         self.book().limits.shares_rejected()
     }
 
     /// Every limit of functions, and of plugins, by name.
-    #[must_use]
     pub fn limits(&self) -> [Vec<(String, Arc<Limiter>)>; 2] {
         self.book().limits.shown()
     }

@@ -32,7 +32,6 @@ where
 /// Returns true if a request is let in over TCP; for fuzzing.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-#[must_use]
 pub fn comes_in<B>(port: u16, token: AdminToken, request: &http::Request<B>) -> bool {
     gate::Gate { port, token }.check(request).is_ok()
 }

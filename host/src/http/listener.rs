@@ -46,7 +46,6 @@ pub struct Server {
 
 impl Server {
     /// Creates the server, which speaks TLS if `tls` is given; its connections are tasks of `tasks`.
-    #[must_use]
     pub fn new(
         service: Arc<Service>,
         tasks: Tasks,

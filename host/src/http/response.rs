@@ -6,7 +6,6 @@ use http::header::CONTENT_TYPE;
 
 mod conditional;
 mod problem;
-pub mod transcode;
 
 pub use problem::Problem;
 

@@ -1,7 +1,7 @@
 //! TLS of the public listener: handshakes with the certificate in force, and the certificates of clients.
 //!
 //! A client certificate counts only while a new handshake with it would succeed: sessions of clients with certificates are
-//! not resumed (`config/tls.rs`), and their connections end when the certificate expires or its authority goes.
+//! not resumed (`config/check/tls.rs`), and their connections end when the certificate expires or its authority goes.
 
 use std::io;
 use std::sync::Arc;
@@ -39,7 +39,6 @@ pub struct Tls {
 
 impl Tls {
     /// Creates it with the settings of `config`.
-    #[must_use]
     pub fn new(config: &ServerTls) -> Self {
         Self { terms: watch::Sender::new(Terms::of(config, 1)), version: Arc::new(AtomicU64::new(1)) }
     }

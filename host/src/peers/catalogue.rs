@@ -54,13 +54,11 @@ pub struct Offered {
 
 impl Offered {
     /// JSON Schema of the named arguments; `true` where it is unknown.
-    #[must_use]
     pub fn arguments_schema(&self) -> Value {
         schema(self.arguments.as_deref())
     }
 
     /// JSON Schema of the result; `true` where it is unknown.
-    #[must_use]
     pub fn result_schema(&self) -> Value {
         schema(self.result.as_deref())
     }
@@ -96,13 +94,11 @@ impl Catalogue {
     }
 
     /// Returns the function of that name.
-    #[must_use]
     pub fn find(&self, name: &FunctionName) -> Option<&Arc<Offered>> {
         self.functions.get(name)
     }
 
     /// Returns true if the peer names the function at all, even as one that runs on another host.
-    #[must_use]
     pub fn lists(&self, name: &FunctionName) -> bool {
         self.functions.contains_key(name) || self.elsewhere.contains(name)
     }
@@ -113,13 +109,11 @@ impl Catalogue {
     }
 
     /// Returns the number of functions.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.functions.len()
     }
 
     /// Returns true if there are no functions.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.functions.is_empty()
     }

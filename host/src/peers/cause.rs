@@ -57,7 +57,6 @@ pub enum Cure {
 
 impl Cause {
     /// Returns what may cure it.
-    #[must_use]
     pub const fn cure(self) -> Cure {
         match self {
             Self::Told(code) => match code {
@@ -88,7 +87,6 @@ impl Cause {
     }
 
     /// Its name in JSON.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Told(code) => code.as_str(),
@@ -111,7 +109,6 @@ impl Cause {
 
     /// Returns what the peer did, in words that follow "the peer" or "it". Callers read it, so it has no addresses and
     /// no keys.
-    #[must_use]
     pub fn predicate(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Told(code) => return format!("answered `{code}`").into(),

@@ -78,7 +78,6 @@ pub struct DiscoveryTask {
 
 impl DiscoveryTask {
     /// Begins as a task of `tasks`, which sends to `to` what is new; nothing if the URL is the peer.
-    #[must_use]
     pub fn start(spec: &DiscoverySpec, to: mpsc::Sender<Discovered>, tasks: &Tasks) -> Option<Self> {
         spec.discovery().map(|discovery| Self::run(spec, discovery, to, tasks))
     }
@@ -105,7 +104,6 @@ impl DiscoveryTask {
     }
 
     /// Its identity.
-    #[must_use]
     pub fn id(&self) -> DiscoveryTaskId {
         self.id
     }

@@ -58,7 +58,6 @@ pub struct Monitor {
 
 impl Monitor {
     /// Returns `before` if it monitors this very peer in this way, and else a monitor that has not begun.
-    #[must_use]
     pub fn renew(peer: Arc<Peer>, options: CatalogueOptions, before: Option<&Arc<Self>>) -> Arc<Self> {
         match before {
             Some(before) if Arc::ptr_eq(&before.peer, &peer) && before.options == options => {
@@ -72,7 +71,6 @@ impl Monitor {
     }
 
     /// The peer.
-    #[must_use]
     pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
     }

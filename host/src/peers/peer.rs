@@ -78,7 +78,6 @@ pub enum NoPermit {
 
 impl PeerPermit {
     /// Returns true if the call finds out whether the peer is back.
-    #[must_use]
     pub fn is_trial(&self) -> bool {
         self.breaker.is_trial()
     }
@@ -86,7 +85,6 @@ impl PeerPermit {
 
 impl Peer {
     /// Returns `before` if its specification is equal, and else a new peer, which keeps what `before` knows of the URL.
-    #[must_use]
     pub fn renew(spec: PeerSpec, before: Option<&Arc<Self>>) -> Arc<Self> {
         match before {
             Some(before) if before.spec == spec => Arc::clone(before),
@@ -114,25 +112,21 @@ impl Peer {
     }
 
     /// Its specification.
-    #[must_use]
     pub fn spec(&self) -> &PeerSpec {
         &self.spec
     }
 
     /// Its URL.
-    #[must_use]
     pub fn url(&self) -> &PeerUrl {
         &self.spec.url
     }
 
     /// Returns true if the URL leads back to this very process, as hellos have proven within the last seconds.
-    #[must_use]
     pub fn is_itself(&self) -> bool {
         self.info.responders.is_itself()
     }
 
     /// The last host that answered at the URL, and when.
-    #[must_use]
     pub fn last_responder(&self) -> Option<(Timestamp, Responder)> {
         self.info.responders.last()
     }
@@ -147,13 +141,11 @@ impl Peer {
     }
 
     /// The milliseconds to add to this host's clock to get the peer's.
-    #[must_use]
     pub fn clock_offset_ms(&self) -> i64 {
         self.clock_offset_ms.load(Ordering::Relaxed)
     }
 
     /// The counts of its calls.
-    #[must_use]
     pub fn stats(&self) -> &CallStats {
         &self.stats
     }
@@ -164,7 +156,6 @@ impl Peer {
     }
 
     /// The number of frames that were sent again because their kept connection broke.
-    #[must_use]
     pub fn repeated(&self) -> u64 {
         self.repeated.get()
     }
@@ -186,7 +177,6 @@ impl Peer {
     }
 
     /// The limits on calls that run there and that wait for it.
-    #[must_use]
     pub fn bulkhead(&self) -> &Bulkhead {
         &self.info.bulkhead
     }
@@ -201,19 +191,16 @@ impl Peer {
     }
 
     /// The state of its breaker.
-    #[must_use]
     pub fn breaker_state(&self, now: Instant) -> BreakerState {
         self.breaker.peek(now)
     }
 
     /// Its part of the calls now, above 0: less than configured for a while after its recovery.
-    #[must_use]
     pub fn weight(&self, now: Instant) -> f64 {
         f64::from(self.spec.rank.weight.max(1)) * self.breaker.share(now)
     }
 
     /// The seconds that the next answer is expected to take, times the calls that wait for one.
-    #[must_use]
     pub fn load(&self, now: Instant) -> f64 {
         self.latency.seconds(now) * (self.stats.running() + 1) as f64
     }

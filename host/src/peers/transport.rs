@@ -113,7 +113,6 @@ impl Eq for Client {}
 impl Client {
     /// Returns a client with the options of `proxy`, whose connections belong to `tasks`, and which accepts answers of
     /// at most `answer_bytes_max` bytes. `identity` is this process, as peers know it.
-    #[must_use]
     pub fn new(proxy: &Proxy, tasks: &Tasks, identity: Arc<Identity>, answer_bytes_max: usize) -> Self {
         Self {
             connector: Connector::new(proxy),

@@ -83,14 +83,12 @@ impl Plugins {
     }
 
     /// Returns the plugins that were ever published, by name, without a look at their files.
-    #[must_use]
     pub fn loaded(&self) -> Vec<PluginView> {
         self.lifecycle.registry.all().iter().filter_map(|(name, entry)| entry.status(name)).collect()
     }
 
     /// Returns the plugins that were ever published, by name. Looks at the times of their files, and reads none. Blocks on
     /// the disk.
-    #[must_use]
     pub fn statuses(&self) -> Vec<PluginView> {
         let status = |(name, entry): &(String, Arc<Entry>)| {
             let mut status = entry.status(name)?;
@@ -109,7 +107,6 @@ impl Plugins {
     }
 
     /// Returns the files and plugins that are not served, by name. Blocks on the disk.
-    #[must_use]
     pub fn failures(&self) -> Vec<FailedPlugin> {
         self.lifecycle.failures.all()
     }
@@ -120,7 +117,6 @@ impl Plugins {
     }
 
     /// Returns the number of libraries that are mapped without serving, and the number above which `ready` warns.
-    #[must_use]
     pub fn zombies(&self) -> (usize, usize) {
         let (maps, all) = (Maps::read(), self.lifecycle.registry.all());
         let zombies = all.iter().map(|(_, entry)| entry.state().zombies(&maps).len()).sum();
@@ -128,7 +124,6 @@ impl Plugins {
     }
 
     /// Returns the services that the plugins share.
-    #[must_use]
     pub fn services(&self) -> &Services {
         &self.lifecycle.services
     }

@@ -332,7 +332,6 @@ impl PluginError {
     }
 
     /// Returns the step that failed.
-    #[must_use]
     pub fn step(&self) -> LifecycleStep {
         match self {
             Self::Record { step, .. } => *step,

@@ -26,7 +26,6 @@ pub struct Services {
 impl Services {
     /// Makes the services of plugins whose calls go through `dispatch`; a call that begins in a plugin may take
     /// `call_timeout`.
-    #[must_use]
     pub fn new(
         host_id: HostId,
         runtime: tokio::runtime::Handle,
@@ -44,7 +43,6 @@ impl Services {
     }
 
     /// Returns the time limit of a call that begins in a plugin, outside of any invocation.
-    #[must_use]
     pub fn call_timeout(&self) -> Duration {
         Duration::from_millis(self.call_timeout_ms.load(Ordering::Relaxed))
     }

@@ -27,7 +27,6 @@ pub enum LifecycleStep {
 
 impl LifecycleStep {
     /// Returns the word of the admin API and the log.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Request => "request",

@@ -21,7 +21,6 @@ pub(super) struct PeerCandidate {
 }
 
 /// The place of the peer that a call goes to; nothing if there is none. `chances` are two numbers from 0 to 1.
-#[must_use]
 pub(super) fn pick(candidates: &[PeerCandidate], chances: (f64, f64)) -> Option<usize> {
     let first_priority = candidates.iter().map(|candidate| candidate.priority).min()?;
     let group: Vec<usize> =
@@ -34,7 +33,6 @@ pub(super) fn pick(candidates: &[PeerCandidate], chances: (f64, f64)) -> Option<
 }
 
 /// Returns the index that every host picks for this key while the same peers are available ("rendezvous hashing").
-#[must_use]
 pub(super) fn pick_for(key: &[u8], names: &[&str], candidates: &[PeerCandidate]) -> Option<usize> {
     let first_priority = candidates.iter().map(|candidate| candidate.priority).min()?;
     // A hash that is the same on every host: std's may be another one in each release.

@@ -22,7 +22,6 @@ struct Left {
 
 impl RetryBudget {
     /// Creates a budget with the retries of one second.
-    #[must_use]
     pub(super) fn new(now: Instant) -> Self {
         Self(Mutex::new(Left { retries: PER_SECOND, at: now }))
     }

@@ -37,7 +37,6 @@ pub struct Decision {
 impl Target {
     /// Returns the peer that gets calls now, or one of them: the first available one of the lowest priority; the first
     /// of all if none is available.
-    #[must_use]
     pub fn first_peer(&self, now: Instant) -> Option<&Arc<Peer>> {
         let Self::Peers(peers) = self else { return None };
         let is_put_off = |peer: &Peer| matches!(peer.breaker_state(now), BreakerState::Open(_));
@@ -65,7 +64,6 @@ pub struct Ways<'a> {
 /// A configured peer that leads back to this host stands for the function here: it runs here if none of the others has a
 /// lower priority. Where neither the config nor the table has it, it runs on the peers whose catalogues offer it, but for
 /// the peers that the call has been on: two hosts that each believe the other has it would send it in a circle.
-#[must_use]
 pub fn decide(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> Target {
     let here = table.find(name.as_str());
     let serving = |peer: &&Arc<Peer>| here.is_some() || !peer.is_itself();
@@ -90,7 +88,6 @@ const OR_HERE: &str =
     "; should its first answer show that it leads back to this very host, it counts as here";
 
 /// The decision in words.
-#[must_use]
 pub(super) fn explain(name: &FunctionName, table: &Snapshot, ways: Ways<'_>) -> Decision {
     let target = decide(name, table, ways);
     let mut because = Vec::new();

@@ -104,7 +104,6 @@ impl fmt::Debug for Router {
 impl Router {
     /// Creates a router over the functions of `table` and the peers of `routes`, which keeps no outcomes of calls yet
     /// ([`Outcomes::set_bounds`]).
-    #[must_use]
     pub fn new(identity: Arc<Identity>, table: Arc<Table>, routes: Routes) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             identity,
@@ -132,25 +131,21 @@ impl Router {
     }
 
     /// Returns the id of this host.
-    #[must_use]
     pub fn host_id(&self) -> &HostId {
         self.identity.host_id()
     }
 
     /// Returns this process, as peers know it.
-    #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
     /// Returns the function table.
-    #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
     }
 
     /// Returns the routes.
-    #[must_use]
     pub fn routes(&self) -> Arc<Routes> {
         self.routes.load_full()
     }
@@ -166,7 +161,6 @@ impl Router {
     }
 
     /// Returns all peers, by URL.
-    #[must_use]
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         let mut peers = self.routes.load().all.peers.clone();
         peers.sort_by(|one, other| one.url().cmp(other.url()));
@@ -174,7 +168,6 @@ impl Router {
     }
 
     /// Returns the names of all functions that peers offer.
-    #[must_use]
     pub fn offered_names(&self) -> BTreeSet<FunctionName> {
         let routes = self.routes();
         let catalogues = routes.all.peers.iter().filter_map(|peer| peer.offers());
@@ -182,13 +175,11 @@ impl Router {
     }
 
     /// Returns the description of a function by the first of these peers that offers it.
-    #[must_use]
     pub fn offered(&self, name: &FunctionName, peers: &[Arc<Peer>]) -> Option<Arc<Offered>> {
         peers.iter().find_map(|peer| peer.offered(name))
     }
 
     /// Returns the memory of calls with idempotency keys.
-    #[must_use]
     pub fn outcomes(&self) -> &Outcomes {
         &self.outcomes
     }
@@ -203,13 +194,11 @@ impl Router {
     }
 
     /// Returns the current target of a function.
-    #[must_use]
     pub fn target(&self, name: &FunctionName) -> Target {
         decide(name, &self.table.snapshot(), self.routes.load().of(name, &[]))
     }
 
     /// Returns the current target of a function, with the reasons.
-    #[must_use]
     pub fn explain(&self, name: &FunctionName) -> Decision {
         decision::explain(name, &self.table.snapshot(), self.routes.load().of(name, &[]))
     }

@@ -36,7 +36,6 @@ pub(super) fn in_time(
 }
 
 /// The failure of a call of `function` whose body began and did not end in time.
-#[must_use]
 pub fn deadline_exceeded(function: &FunctionName) -> Box<Failure> {
     let text = format!("function `{function}` did not end in time and was stopped");
     Box::new(Failure::executed(ErrorCode::DeadlineExceeded, text))

@@ -71,7 +71,6 @@ pub enum Refusal {
 
 impl Refusal {
     /// The receiver's clock, Unix time in milliseconds, where the sender is to stamp its frames by it.
-    #[must_use]
     pub const fn now_ms(self) -> Option<u64> {
         match self {
             Self::Stale { now_ms } => Some(now_ms),
@@ -81,7 +80,6 @@ impl Refusal {
 
     /// The failure that the sender is told. A stale frame was certainly not executed;
     /// of one that was here before, this host does not know what came of it.
-    #[must_use]
     pub fn to_failure(self) -> Failure {
         match self {
             Self::Stale { .. } => Failure::not_executed(ErrorCode::Replayed, self.to_string()),
@@ -197,7 +195,6 @@ pub enum LimitReached {
 
 impl DecodeError {
     /// The limit that it is about, if it is.
-    #[must_use]
     pub fn limit(&self) -> Option<LimitReached> {
         match self {
             Self::TooLarge { .. } => Some(LimitReached::Size),
@@ -208,7 +205,6 @@ impl DecodeError {
     }
 
     /// The failure that the sender of a request is told, inside a sealed response.
-    #[must_use]
     pub fn to_failure(&self) -> Failure {
         Failure::not_executed(ErrorCode::InvalidArgument, self.to_string())
     }

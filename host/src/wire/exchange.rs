@@ -29,7 +29,6 @@ pub struct Limits {
 
 impl Limits {
     /// Returns the limits of the wire itself, for plaintexts of at most the given number of bytes.
-    #[must_use]
     pub const fn of_size(plaintext_bytes_max: usize) -> Self {
         Self { plaintext_bytes_max, expansion_max: EXPANSION_MAX, nesting_max: NESTING_MAX }
     }
@@ -64,7 +63,6 @@ impl Plaintext {
     }
 
     /// The bytes that it takes once it is decompressed, if it tells the truth, and no more than the limit lets it have.
-    #[must_use]
     pub fn expanded_bytes(&self, limits: &Limits) -> usize {
         let bytes = if self.compressed { claimed_bytes(&self.bytes) } else { self.bytes.len() };
         bytes.min(limits.plaintext_bytes_max)
@@ -96,7 +94,6 @@ impl fmt::Debug for Plaintext {
 /// `now_ms` is Unix time by the clock of the peer.
 /// Returns the id that the response has to repeat, and the frame.
 /// Fields over the limits of [`RequestEnvelope`] are sealed as they are, and refused by the peer.
-#[must_use]
 pub fn seal_request(
     key: &KeySet,
     now_ms: u64,
@@ -134,7 +131,6 @@ fn find<'a>(ring: &'a KeyRing, header: &Header) -> Result<&'a Arc<KeySet>, OpenE
 
 /// The key that a request names by its first bytes, where that is not in `ring`: for operators, as the sender is told
 /// nothing of it.
-#[must_use]
 pub fn unknown_key(ring: &KeyRing, begun: &[u8]) -> Option<KeyId> {
     let header = Header::parse_clear(begun).ok()?;
     let is_unknown = header.kind == Kind::Request && ring.find(header.key_id).is_none();
@@ -161,7 +157,6 @@ pub fn open_request(ring: &KeyRing, body: BytesMut) -> Result<OpenedRequest, Ope
 }
 
 /// Seals the answer to the request `request_id`, with the keys that opened it; `now_ms` is Unix time.
-#[must_use]
 pub fn seal_response(
     key: &KeySet,
     request_id: RequestId,
@@ -214,7 +209,6 @@ fn seal_envelope(key: &KeySet, header: Header, envelope: Writer, compression: Co
 
 /// Seals any bytes as what an authentic sender says: a request, or the answer to one; for fuzzing.
 #[cfg(feature = "fuzzing")]
-#[must_use]
 pub fn seal_bytes(key: &KeySet, answers: Option<RequestId>, compressed: bool, plaintext: &[u8]) -> Vec<u8> {
     let (kind, cipher) = match answers {
         Some(_) => (Kind::Response, &key.response),

@@ -20,7 +20,6 @@ use super::error::KeyError;
 pub type KeyId = [u8; KEY_ID_BYTES];
 
 /// A key id as people compare it: 16 hex digits, in the order of the wire.
-#[must_use]
 pub fn key_id_text(id: KeyId) -> String {
     format!("{:016x}", u64::from_be_bytes(id))
 }
@@ -79,13 +78,11 @@ impl KeySet {
     }
 
     /// Returns the id by which frames name these keys.
-    #[must_use]
     pub const fn id(&self) -> KeyId {
         self.id
     }
 
     /// Returns true if the secret was a passphrase, which can be guessed: `check` warns about it.
-    #[must_use]
     pub const fn is_passphrase(&self) -> bool {
         self.passphrase
     }
@@ -128,20 +125,17 @@ impl KeyRing {
     }
 
     /// The key set that seals.
-    #[must_use]
     pub const fn sealing(&self) -> &Arc<KeySet> {
         &self.sealing
     }
 
     /// The key set with that id. Rings are short, and ids are public: a plain search.
-    #[must_use]
     pub fn find(&self, id: KeyId) -> Option<&Arc<KeySet>> {
         std::iter::once(&self.sealing).chain(&self.others).find(|keys| keys.id == id)
     }
 }
 
 /// A new secret for a config file: `fxk1_` and 32 random bytes in base64url.
-#[must_use]
 pub fn generate_secret() -> String {
     let master: Zeroizing<[u8; KEY_BYTES]> = Zeroizing::new(rand::random());
     let mut secret = String::with_capacity(GENERATED_PREFIX.len() + GENERATED_CHARS);

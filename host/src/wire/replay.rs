@@ -79,7 +79,6 @@ impl ReplayGuard {
     /// `window` is how late a frame may be. At most `ids_max` frames are remembered, rounded up to a multiple of 16, in at
     /// most [`ReplayGuard::BYTES_PER_ID_MAX`] bytes each and 32 KiB for each key; the memory is allocated as it is
     /// needed. `started_at_ms` is when the process started, Unix time.
-    #[must_use]
     pub fn new(window: Duration, ids_max: usize, started_at_ms: u64) -> Self {
         // A window longer than the age of the universe is pointless; below that no sum here overflows.
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).min(u64::MAX / 4);
@@ -144,7 +143,6 @@ impl ReplayGuard {
 
     /// Returns the current maximum age of a frame: the configured window, or less if a key has more frames than its
     /// share.
-    #[must_use]
     pub fn window(&self, now_ms: u64) -> Duration {
         let kept =
             |shard: &Mutex<Shard>| lock(shard).keys.values().map(|frames| frames.first_kept_slot).max();
@@ -155,7 +153,6 @@ impl ReplayGuard {
     }
 
     /// Returns the number of remembered frames, for metrics.
-    #[must_use]
     pub fn remembered(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).ids).sum()
     }

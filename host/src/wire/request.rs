@@ -80,7 +80,6 @@ impl RequestEnvelope {
     ///
     /// # Panics
     /// Never: the function's name is well-formed.
-    #[must_use]
     pub fn hello(from: &Identity, remaining_ms: u64) -> Self {
         Self {
             function: FunctionName::new(HELLO_FUNCTION).expect("the name of a hello is well-formed"),

@@ -165,7 +165,6 @@ impl ResponseExtensions {
 }
 
 /// A failure as the MessagePack map of WIRE.md, which is also what crosses the plugin ABI.
-#[must_use]
 pub fn encode_failure(failure: &Failure) -> Vec<u8> {
     let mut writer = Writer::new(FIXED_BYTES_MAX + failure.message.len());
     write_failure(&mut writer, failure);

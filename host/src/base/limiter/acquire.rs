@@ -46,7 +46,6 @@ impl Limiter {
 
 impl Permits {
     /// Takes all permits, if all are free.
-    #[must_use]
     pub fn try_acquire(needs: Needs<'_>) -> Option<Self> {
         if let [Some(one), None] | [None, Some(one)] = needs
             && one.wanted.load(SeqCst) == 0

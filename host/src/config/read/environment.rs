@@ -16,7 +16,6 @@ pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
     /// Returns the variables of this process, as they are now.
-    #[must_use]
     pub fn of_process() -> Self {
         Self(std::env::vars_os().collect())
     }

@@ -98,7 +98,6 @@ pub fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
 }
 
 /// Returns the absolute path of a file, without links.
-#[must_use]
 pub fn absolute_file(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }

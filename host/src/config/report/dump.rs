@@ -14,7 +14,6 @@ const REDACTED: &str = "[redacted]";
 impl Config {
     /// Returns all keys in the shape of the file, with defaults. Secrets read `[redacted]`, and so does every value in
     /// the tables of plugins, because only the plugin knows which are secret.
-    #[must_use]
     pub fn dump(&self) -> Value {
         let mut plugins: Map<String, Value> = self
             .plugin_settings

@@ -33,7 +33,6 @@ impl Known {
 
 impl Config {
     /// Warns of names that match no plugin or function of this host, in one sentence each, with the nearest name.
-    #[must_use]
     pub fn warnings_of_names(&self, known: &Known) -> Vec<String> {
         let mut warnings = Vec::new();
         self.warn_of_plugin_names(known, &mut warnings);

@@ -10,7 +10,6 @@ use crate::config::{COMMAND_LINE_VARIABLES, Config, Secret, ValueOrigin};
 
 impl Config {
     /// Returns warnings about values that are probably not intended, in one sentence each, without secrets.
-    #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         self.warn_of_access(&mut warnings);

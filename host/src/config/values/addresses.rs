@@ -29,7 +29,6 @@ pub struct Networks(pub(in crate::config) Vec<IpNet>);
 
 impl Networks {
     /// Returns true if one of them has the address.
-    #[must_use]
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|net| net.contains(&address))
@@ -46,7 +45,6 @@ pub struct AllowedAddresses(pub(in crate::config) Networks);
 
 impl AllowedAddresses {
     /// Returns true if a call may go to `address`: it is an ordinary one, or listed.
-    #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = plain(address);
         !is_special(address) || self.0.contain(address)

@@ -17,7 +17,6 @@ pub struct AdminTcp {
 
 impl AdminTcp {
     /// Returns true if only this machine can reach the listener.
-    #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.listen.ip().to_canonical().is_loopback()
     }

@@ -22,21 +22,18 @@ pub struct ConfiguredCaller {
 
 impl Callers {
     /// Returns the caller whose key was presented. All keys are compared, each in constant time.
-    #[must_use]
     pub fn of_key(&self, presented: &PresentedKey) -> Option<&Arc<NamedCaller>> {
         let keys = self.0.iter().flat_map(|known| known.keys.iter().map(move |key| (&known.caller, key)));
         keys.fold(None, |found, (caller, key)| if key.is(presented) { Some(caller) } else { found })
     }
 
     /// Returns the caller whose client showed a certificate of this name and kind.
-    #[must_use]
     pub fn of_certificate(&self, name: &CertificateName) -> Option<&Arc<NamedCaller>> {
         let found = self.0.iter().find(|known| known.certificates.contains(name));
         found.map(|known| &known.caller)
     }
 
     /// Returns true if any caller has certificates.
-    #[must_use]
     pub fn have_certificates(&self) -> bool {
         self.0.iter().any(|known| !known.certificates.is_empty())
     }
@@ -52,7 +49,6 @@ impl Callers {
     }
 
     /// Returns true without callers: then no client is limited to some functions.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

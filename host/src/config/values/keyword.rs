@@ -6,13 +6,11 @@ pub trait Keyword: Copy + PartialEq + 'static {
     const WORDS: &'static [(&'static str, Self)];
 
     /// Returns the meaning of a word; case counts.
-    #[must_use]
     fn from_word(word: &str) -> Option<Self> {
         Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, keyword)| *keyword)
     }
 
     /// Returns the word.
-    #[must_use]
     fn as_word(self) -> &'static str {
         Self::WORDS.iter().find(|(_, keyword)| *keyword == self).map_or("", |(word, _)| word)
     }

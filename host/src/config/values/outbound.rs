@@ -23,7 +23,6 @@ pub struct OutboundProxy {
 
 impl OutboundProxies {
     /// Returns the proxy that a call to `url` goes through; `None` for a direct call.
-    #[must_use]
     pub fn of(&self, url: &Uri) -> Option<OutboundProxy> {
         let matcher = self.0.as_ref()?;
         if url.host().is_none_or(super::peer_url::is_loopback) {

@@ -32,13 +32,11 @@ pub struct ConfiguredPeer {
 
 impl ConfiguredPeer {
     /// Returns true if it is certainly on this machine.
-    #[must_use]
     pub fn is_on_this_machine(&self) -> bool {
         self.url.is_loopback() && self.discover == Discover::Static
     }
 
     /// Returns true if this host may call `path` there: `white_list` and `enable` have it, `disable` does not.
-    #[must_use]
     pub fn allows(&self, path: &str) -> bool {
         let listed = self.white_list.as_ref().is_none_or(|list| list.covers(path));
         listed && self.enable.covers(path) && !self.disable.covers(path)
@@ -61,7 +59,6 @@ pub enum Discover {
 
 impl Discover {
     /// Returns the text of the config.
-    #[must_use]
     pub fn text(&self) -> String {
         match self {
             Self::Static => "static".to_owned(),

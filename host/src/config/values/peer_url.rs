@@ -72,31 +72,26 @@ impl PeerUrl {
     }
 
     /// Returns `host:port`, to connect to and for the `host` header; an IPv6 address is in brackets.
-    #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
     /// Returns true if calls to it are always encrypted by TLS.
-    #[must_use]
     pub fn is_https(&self) -> bool {
         self.is_https
     }
 
     /// Returns true if it is on this machine.
-    #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(self.host())
     }
 
     /// Returns the address, if the URL has one instead of a name.
-    #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         address(self.host())
     }
 
     /// Returns the URL of `path` there.
-    #[must_use]
     pub fn uri(&self, path: &str) -> Uri {
         let uri =
             Uri::builder().scheme(self.scheme()).authority(self.authority()).path_and_query(path).build();
@@ -105,13 +100,11 @@ impl PeerUrl {
     }
 
     /// Returns the same URL with an address instead of the name.
-    #[must_use]
     pub fn at(&self, address: IpAddr, port: u16) -> Self {
         Self { is_https: self.is_https, authority: SocketAddr::new(address, port).to_string().into() }
     }
 
     /// Returns the port.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
     }
@@ -121,7 +114,6 @@ impl PeerUrl {
     }
 
     /// Returns the name or address, an IPv6 address in brackets.
-    #[must_use]
     pub fn host(&self) -> &str {
         self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host)
     }

@@ -65,13 +65,11 @@ impl PathPattern {
     /// Returns true if it covers the path of a request, which is decoded and normalised.
     ///
     /// `/api/v1/*` covers `/api/v1/x`, `/api/v1/x/y` and `/api/v1/`, not `/api/v1` nor `/api/v10`.
-    #[must_use]
     pub fn covers(&self, path: &str) -> bool {
         if self.below { path.starts_with(&self.text) } else { path == self.text }
     }
 
     /// Returns true if it names exactly this path.
-    #[must_use]
     pub fn is_exactly(&self, path: &str) -> bool {
         !self.below && path == self.text
     }
@@ -83,7 +81,6 @@ impl PathPattern {
     }
 
     /// Returns true if it covers a path on which functions are called: that of a function, or [`REMOTE_PATH`].
-    #[must_use]
     pub fn covers_calls(&self) -> bool {
         let functions = format!("{FUNCTIONS_PATH}/");
         let name = self.text.strip_prefix(&functions).filter(|_| !self.below);
@@ -115,7 +112,6 @@ pub struct PathPatterns(pub(in crate::config) Vec<PathPattern>);
 
 impl PathPatterns {
     /// Returns true if one of them covers the path.
-    #[must_use]
     pub fn covers(&self, path: &str) -> bool {
         self.0.iter().any(|pattern| pattern.covers(path))
     }
@@ -139,13 +135,11 @@ impl AuthRules {
 
     /// Returns the secrets that open `path`, which is decoded and normalised: by its own rule, otherwise by the longest
     /// prefix. `None` if no rule protects it; never an empty list.
-    #[must_use]
     pub fn keys_for(&self, path: &str) -> Option<&[Secret]> {
         self.0.iter().find(|(pattern, _)| pattern.covers(path)).map(|(_, keys)| keys.as_slice())
     }
 
     /// Returns the secrets of the rule for exactly `path`.
-    #[must_use]
     pub fn keys_of(&self, path: &str) -> Option<&[Secret]> {
         self.0.iter().find(|(pattern, _)| pattern.is_exactly(path)).map(|(_, keys)| keys.as_slice())
     }
@@ -156,7 +150,6 @@ impl AuthRules {
     }
 
     /// Returns true without rules.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -53,13 +53,11 @@ pub struct PresentedKey(Zeroizing<[u8; 32]>);
 
 impl PresentedKey {
     /// Hashes a key.
-    #[must_use]
     pub fn new(presented: &[u8]) -> Self {
         Self(Zeroizing::new(Sha256::digest(presented).into()))
     }
 
     /// Returns a part of the digest, which tells keys apart. It stays in memory: a weak key can be guessed from it.
-    #[must_use]
     pub fn tag(&self) -> [u8; 16] {
         let mut tag = [0; 16];
         tag.copy_from_slice(&self.0[..16]);
@@ -115,13 +113,11 @@ impl Secret {
     }
 
     /// Returns the secret itself, to derive keys, never to show.
-    #[must_use]
     pub fn expose(&self) -> &str {
         &self.text
     }
 
     /// Returns true if `presented` is the secret; takes constant time.
-    #[must_use]
     pub fn is(&self, presented: &PresentedKey) -> bool {
         self.digest.ct_eq(&*presented.0).into()
     }
@@ -135,7 +131,6 @@ impl Secret {
     }
 
     /// Returns true for a key of `framex-host keygen`, false for a passphrase.
-    #[must_use]
     pub fn is_generated_key(&self) -> bool {
         let of_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let key = self.text.strip_prefix(GENERATED_PREFIX);

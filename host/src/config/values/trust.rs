@@ -28,7 +28,6 @@ pub struct Trust {
 
 impl Trust {
     /// Returns true if plugin files are checked.
-    #[must_use]
     pub fn is_configured(&self) -> bool {
         !self.keys.is_empty() || !self.sha256.is_empty()
     }
@@ -48,7 +47,6 @@ pub struct TrustedKey {
 
 impl TrustedKey {
     /// Reads the one-line form.
-    #[must_use]
     pub fn from_base64(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
         let key = PublicKey::from_base64(text).ok()?;
@@ -62,7 +60,6 @@ pub struct MinisignKeyId(u64);
 
 impl MinisignKeyId {
     /// Reads the id in a decoded key or signature: the 8 bytes after the algorithm.
-    #[must_use]
     pub fn of(decoded: &[u8]) -> Option<Self> {
         let bytes = decoded.get(2..10)?.try_into().ok()?;
         Some(Self(u64::from_le_bytes(bytes)))

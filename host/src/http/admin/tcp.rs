@@ -44,13 +44,11 @@ impl Tcp {
     }
 
     /// Returns the token that every request must carry.
-    #[must_use]
     pub fn token(&self) -> AdminToken {
         Arc::clone(&self.token)
     }
 
     /// Returns the address that it listens on.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -28,13 +28,11 @@ pub(crate) struct OutOfMemory;
 
 impl BodyMemory {
     /// Creates the memory, of `max` bytes.
-    #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { of_strangers: AtomicUsize::new(0), of_known: AtomicUsize::new(0), max })
     }
 
     /// Returns the bytes in use.
-    #[must_use]
     pub fn taken(&self) -> usize {
         self.of_strangers.load(Ordering::Relaxed) + self.of_known.load(Ordering::Relaxed)
     }

@@ -82,7 +82,6 @@ impl Limit {
     ];
 
     /// Its name in `/metrics`.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         Self::NAMES[self as usize].1
     }
@@ -101,7 +100,6 @@ impl Meters {
     }
 
     /// Returns the number of open connections.
-    #[must_use]
     pub fn open_connections(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }

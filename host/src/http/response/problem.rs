@@ -6,10 +6,11 @@ use http::header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::{Response, transcode, with_body};
+use super::{Response, with_body};
 use crate::api::{FailedPlugin, PROBLEM_JSON, ProblemView};
 use crate::base::{ErrorCode, Failure};
 use crate::http::limits::{Limit, Meters, OutOfMemory};
+use crate::http::transcode;
 use crate::wire;
 
 /// Longest JSON of an error's details, in bytes. They were bounded as a result is; this is for what JSON makes of them.

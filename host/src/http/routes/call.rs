@@ -16,9 +16,9 @@ use crate::base::{
 use crate::http::limits::Limit;
 use crate::http::policy::Policy;
 use crate::http::request::{Inbound, accept, auth, body, head};
-use crate::http::response::transcode::{self, JsonError, NoJson};
 use crate::http::response::{Problem, Response, with_body};
 use crate::http::service::Service;
+use crate::http::transcode::{self, JsonError, NoJson};
 use crate::wire::{self, check_arguments, check_value};
 
 const MESSAGE_PACK: &str = "application/msgpack";

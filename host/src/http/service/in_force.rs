@@ -43,7 +43,6 @@ pub struct ConfigFiles(Vec<(PathBuf, Option<Stamp>)>);
 
 impl ConfigFiles {
     /// Notes how files are now.
-    #[must_use]
     pub fn look(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let look = |path: PathBuf| {
             let stamp = Stamp::at(&path);
@@ -86,7 +85,6 @@ pub(crate) struct ConfigGap {
 
 impl InForce {
     /// A config came into force at the start, read from `files`.
-    #[must_use]
     pub fn new(files: ConfigFiles) -> Self {
         let state =
             LastReload { since: SystemTime::now(), refused: None, restart_required: Vec::new(), files };
@@ -99,7 +97,6 @@ impl InForce {
     }
 
     /// The files that the config in force was read from, as they are now.
-    #[must_use]
     pub fn files_now(&self) -> ConfigFiles {
         let paths: Vec<PathBuf> = self.state.lock().files.0.iter().map(|(path, _)| path.clone()).collect();
         ConfigFiles::look(paths)

@@ -22,13 +22,11 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Returns an endpoint of the configured priority and weight.
-    #[must_use]
     pub fn at(url: PeerUrl) -> Self {
         Self { url, priority: 0, weight: 1 }
     }
 
     /// Returns true if it may be called, judging by its URL. The addresses of a name are checked when it is called.
-    #[must_use]
     pub fn is_allowed(&self, allowed: &AllowedAddresses) -> bool {
         self.url.address().is_none_or(|address| allowed.allows(address))
     }

@@ -75,7 +75,6 @@ struct ClosedCircuit {
 
 impl Breaker {
     /// Returns what the breaker admits at `now`.
-    #[must_use]
     pub fn peek(&self, now: Instant) -> BreakerState {
         self.0.lock().state(now)
     }
@@ -147,7 +146,6 @@ impl Breaker {
     }
 
     /// Returns the part of its share that the peer gets, 0.1 to 1: less for a while after its recovery.
-    #[must_use]
     pub fn share(&self, now: Instant) -> f64 {
         let Circuit::Closed(ClosedCircuit { since: Some(since), .. }) = *self.0.lock() else { return 1.0 };
         let passed = now.saturating_duration_since(since);
@@ -157,7 +155,6 @@ impl Breaker {
 
 impl BreakerPermit {
     /// Returns true if the call finds out whether the peer is back.
-    #[must_use]
     pub fn is_trial(&self) -> bool {
         self.trial_of.is_some()
     }

@@ -27,25 +27,21 @@ impl Bulkhead {
     }
 
     /// The maximum number of calls that run there at once; nothing without a limit.
-    #[must_use]
     pub fn in_flight_max(&self) -> Option<usize> {
         self.in_flight.limit().map(|limit| limit.in_flight_max)
     }
 
     /// The number of calls that run there.
-    #[must_use]
     pub fn running(&self) -> usize {
         self.in_flight.running()
     }
 
     /// The number of calls that wait for it to come back.
-    #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.running()
     }
 
     /// Returns true if another call may run there.
-    #[must_use]
     pub fn has_room(&self) -> bool {
         self.in_flight_max().is_none_or(|most| self.running() < most)
     }

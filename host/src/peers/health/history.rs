@@ -87,13 +87,11 @@ impl History {
     }
 
     /// Returns the last answers and failures.
-    #[must_use]
     pub fn recent(&self) -> Recent {
         self.lock().clone()
     }
 
     /// Returns the cause of the last failure if the peer fails at present.
-    #[must_use]
     pub fn failing_of(&self) -> Option<Cause> {
         let recent = self.lock();
         recent.failing.and(recent.last_error.as_ref()).map(|error| error.cause)

@@ -116,7 +116,6 @@ impl Latency {
     ///
     /// Old answers decay even without new ones: otherwise a peer that was slow or away once would look so forever, as
     /// long as there is a better one.
-    #[must_use]
     pub fn seconds(&self, now: Instant) -> f64 {
         let state = self.state();
         let waited = match state.waiting {
@@ -131,7 +130,6 @@ impl Latency {
 
     /// Describes the measured latency, and the one that ranks the peer if that is much higher, in words that follow
     /// others.
-    #[must_use]
     pub fn describe(&self, now: Instant) -> String {
         let ranked = self.seconds(now);
         let state = self.state();

@@ -13,13 +13,11 @@ pub struct Timestamp {
 
 impl Timestamp {
     /// Returns the present moment.
-    #[must_use]
     pub fn now() -> Self {
         Self { at: Instant::now(), date: SystemTime::now() }
     }
 
     /// Returns the time since then in words.
-    #[must_use]
     pub fn ago(&self) -> String {
         let passed = self.at.elapsed();
         match passed.as_secs() {

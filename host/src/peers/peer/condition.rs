@@ -26,7 +26,6 @@ pub enum Condition {
 
 impl Condition {
     /// Its name in JSON.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoKey => "no_key",
@@ -41,7 +40,6 @@ impl Condition {
 
 impl Peer {
     /// Returns its condition.
-    #[must_use]
     pub fn condition(&self, now: Instant) -> Condition {
         if self.is_itself() {
             return Condition::Itself;
@@ -59,7 +57,6 @@ impl Peer {
     }
 
     /// Its last answers and failures.
-    #[must_use]
     pub fn history(&self) -> &History {
         &self.history
     }
@@ -105,7 +102,6 @@ impl Peer {
     }
 
     /// Describes it in words.
-    #[must_use]
     pub fn describe(&self) -> String {
         let now = Instant::now();
         let PeerSpec { discovered_via, rank: Rank { priority, weight }, .. } = &self.spec;

@@ -73,7 +73,6 @@ impl FetchResult {
     pub const ALL: [Self; 5] = [Self::Ok, Self::Unchanged, Self::Failed, Self::TooLarge, Self::Malformed];
 
     /// Its name in `/metrics`.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -90,7 +89,6 @@ impl ProbeResult {
     pub const ALL: [Self; 3] = [Self::Ready, Self::NotReady, Self::Failed];
 
     /// Its name in `/metrics`.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -115,7 +113,6 @@ impl PeerInfo {
     }
 
     /// Returns the last results of requests besides calls.
-    #[must_use]
     pub fn last_checks(&self) -> LastChecks {
         self.lock().clone()
     }

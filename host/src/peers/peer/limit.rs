@@ -34,7 +34,6 @@ impl PeerLimit {
     ];
 
     /// Its name in `/metrics`.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InFlight => "in_flight",

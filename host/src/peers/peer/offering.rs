@@ -11,7 +11,6 @@ use crate::peers::{Catalogue, Cause, Offered, Reached, Timestamp};
 
 impl Peer {
     /// The knowledge of it besides its calls.
-    #[must_use]
     pub fn info(&self) -> &Arc<PeerInfo> {
         &self.info
     }
@@ -21,20 +20,17 @@ impl Peer {
     }
 
     /// Returns its catalogue; nothing if it must not be asked for it, has not answered yet, or is this very host.
-    #[must_use]
     pub fn offers(&self) -> Option<Arc<Catalogue>> {
         if self.spec.probes.catalogue && !self.is_itself() { self.info.catalogue() } else { None }
     }
 
     /// Returns the description of a function that it offers.
-    #[must_use]
     pub fn offered(&self, name: &FunctionName) -> Option<Arc<Offered>> {
         self.look_up(|catalogue| catalogue.find(name).cloned())
     }
 
     /// Describes that its catalogue does not list a function, in words that follow others; empty if it does, or if
     /// there is no catalogue.
-    #[must_use]
     pub fn describe_lack(&self, name: &FunctionName) -> String {
         let lacks = self.look_up(|catalogue| (!catalogue.lists(name)).then_some(()));
         let fetched = self.info.last_checks().fetched.filter(|_| lacks.is_some());
@@ -45,7 +41,6 @@ impl Peer {
 
     /// Returns true if it offers a function to a call that came through these hosts: the call does not go back to one
     /// of them.
-    #[must_use]
     pub fn offers_to(&self, name: &FunctionName, hops: &[HostId]) -> bool {
         let new = |catalogue: &Catalogue| catalogue.host_id.as_ref().is_none_or(|id| !hops.contains(id));
         self.look_up(|catalogue| catalogue.find(name).filter(|_| new(catalogue)).map(|_| ())).is_some()
@@ -53,7 +48,6 @@ impl Peer {
 
     /// Returns true if it says that a function may run twice, and no host on the way can have said so instead:
     /// catalogues are not sealed.
-    #[must_use]
     pub fn says_idempotent(&self, name: &FunctionName) -> bool {
         self.spec.is_proven_way() && self.offered(name).is_some_and(|offered| offered.idempotent)
     }

@@ -41,7 +41,6 @@ pub struct Rank {
 
 impl PeerSpec {
     /// The id of the key that seals calls to it, if this host has one.
-    #[must_use]
     pub fn key_id(&self) -> Option<KeyId> {
         self.key.as_ref().map(|key| key.id())
     }

@@ -67,7 +67,6 @@ enum ConnectError {
 
 impl Connector {
     /// Returns a connector with the options of `proxy`.
-    #[must_use]
     pub fn new(proxy: &Proxy) -> Self {
         let allowed = proxy.allowed_addresses.clone();
         let resolver = Resolver::new(GaiResolver::new(), allowed.clone());

@@ -151,7 +151,6 @@ impl Outcomes {
     }
 
     /// Returns the number of remembered calls, and their size in bytes.
-    #[must_use]
     pub fn size(&self) -> (usize, usize) {
         let state = self.state();
         (state.entries.len(), state.bytes)

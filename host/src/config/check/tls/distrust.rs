@@ -16,7 +16,6 @@ const OF_AUTHORITY: &str = "is one of an authority (CA:TRUE), which a host must 
                             basicConstraints CA:FALSE, signed by it";
 
 /// Says why a TLS handshake failed, if the other side's certificate is why, or if it does not speak TLS.
-#[must_use]
 pub fn why_distrusted(error: &rustls::Error) -> Option<String> {
     match error {
         rustls::Error::InvalidCertificate(error) => Some(format!("the certificate {}", fault(error))),

@@ -26,7 +26,6 @@ pub struct PeerResult {
 
 impl PeerAnswer {
     /// Returns whether the peer ran the call.
-    #[must_use]
     pub fn executed(&self) -> Executed {
         match self {
             Self::Outcome(Ok(_), _) => Executed::Yes,
