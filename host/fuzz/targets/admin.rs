@@ -16,9 +16,7 @@ use framex_host::base::{Clock, Identity, Tasks};
 use framex_host::config::{Config, Environment, Fallback, Overrides};
 use framex_host::functions::{Handler, Table};
 use framex_host::http::admin::{Admin, HostRefusal, ReloadHost, serve_stream};
-use framex_host::http::{
-    BodyMemory, ConfigFiles, Documents, Ending, InForce, Policy, Sealing, Service,
-};
+use framex_host::http::{BodyMemory, ConfigFiles, Documents, Ending, InForce, Policy, Sealing, Service};
 use framex_host::plugins::{Plugins, Services};
 use framex_host::router::{PeerSet, Router, Routes};
 use framex_host::wire::{self, Compression, KeyRing, KeySet, ReplayGuard};
