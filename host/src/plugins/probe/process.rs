@@ -47,11 +47,11 @@ pub(in crate::plugins) async fn probe(candidate: &Candidate, within: Duration) -
     let mut process = process.await.map_err(io::Error::from).flatten().map_err(&not_probed)?;
     let output = process.output(within).await.map_err(&not_probed)?;
     match output.verdict(within) {
-        Verdict::Passed => Ok(()),
-        Verdict::NotMapped(reason) => Err(PluginError::Load { file, reason }),
-        Verdict::Unfit(reason) => Err(PluginError::Unfit { file, reason }),
-        Verdict::Harmful(reason) => Err(PluginError::Probe { file, reason }),
-        Verdict::Unknown(reason) => Err(not_probed(io::Error::other(reason))),
+        ProbeVerdict::Passed => Ok(()),
+        ProbeVerdict::NotMapped(reason) => Err(PluginError::Load { file, reason }),
+        ProbeVerdict::Unfit(reason) => Err(PluginError::Unfit { file, reason }),
+        ProbeVerdict::Harmful(reason) => Err(PluginError::Probe { file, reason }),
+        ProbeVerdict::Unknown(reason) => Err(not_probed(io::Error::other(reason))),
     }
 }
 
@@ -203,7 +203,7 @@ struct ProbeOutput {
 }
 
 /// The result of a probe.
-enum Verdict {
+enum ProbeVerdict {
     Passed,
     NotMapped(String),
     Unfit(String),
@@ -214,21 +214,25 @@ enum Verdict {
 }
 
 impl ProbeOutput {
-    fn verdict(self, within: Duration) -> Verdict {
+    fn verdict(self, within: Duration) -> ProbeVerdict {
         let whose = match self.last {
-            Some(ProbeLine::Passed) => return Verdict::Passed,
-            Some(ProbeLine::NotMapped { reason }) => return Verdict::NotMapped(reason),
-            Some(ProbeLine::Unfit { reason }) => return Verdict::Unfit(reason),
+            Some(ProbeLine::Passed) => return ProbeVerdict::Passed,
+            Some(ProbeLine::NotMapped { reason }) => return ProbeVerdict::NotMapped(reason),
+            Some(ProbeLine::Unfit { reason }) => return ProbeVerdict::Unfit(reason),
             Some(ProbeLine::Forked) => {
-                return Verdict::Harmful("mapping it began another process and left it behind".to_owned());
+                return ProbeVerdict::Harmful(
+                    "mapping it began another process and left it behind".to_owned(),
+                );
             }
-            Some(ProbeLine::Failed { reason }) => return Verdict::Unknown(reason),
+            Some(ProbeLine::Failed { reason }) => return ProbeVerdict::Unknown(reason),
             Some(ProbeLine::Mapping) => "mapping it",
             Some(ProbeLine::Unmapping) => "unmapping it",
-            None => return Verdict::Unknown(format!("it ended at once ({}){}", self.status, self.words())),
+            None => {
+                return ProbeVerdict::Unknown(format!("it ended at once ({}){}", self.status, self.words()));
+            }
         };
         if self.was_late {
-            return Verdict::Harmful(format!("{whose} did not end within {} ms", within.as_millis()));
+            return ProbeVerdict::Harmful(format!("{whose} did not end within {} ms", within.as_millis()));
         }
         let how = match (self.status.signal(), self.status.code()) {
             (Some(SIGXCPU), _) => format!("took more than {} s of the processor", within.as_secs() + 1),
@@ -238,7 +242,7 @@ impl ProbeOutput {
             }
             (None, code) => format!("ended the process with exit code {}", code.unwrap_or_default()),
         };
-        Verdict::Harmful(format!("{whose} {how}{}", self.words()))
+        ProbeVerdict::Harmful(format!("{whose} {how}{}", self.words()))
     }
 
     fn words(&self) -> String {
