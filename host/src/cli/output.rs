@@ -73,7 +73,7 @@ impl Output {
         print(&line(&text(view)))
     }
 
-    /// Prints why there is no result: to the error output, and as JSON to where a script reads. Returns the exit code.
+    /// Prints the failure to the error output, and for scripts as JSON to the standard output. Returns the exit code.
     pub(crate) fn failed(self, failed: &CommandError) -> u8 {
         if !self.is_text() {
             let json = failed.json.clone().unwrap_or_else(|| serde_json::json!({ "error": failed.message }));

@@ -75,10 +75,10 @@ impl Problem {
         })
     }
 
-    /// The connection's client certificate has expired, or its authority is no longer trusted.
+    /// The connection's client certificate has expired, or the config has dropped its authority.
     pub(crate) fn certificate_lost() -> Self {
         Self::needs_key(
-            "the client certificate of this connection is no longer valid: connect again with one that is",
+            "the client certificate of this connection is no longer valid: connect again with a valid one",
         )
     }
 
@@ -101,7 +101,7 @@ impl Problem {
 
     /// No such path.
     pub(crate) fn no_such_path() -> Self {
-        let detail = "there is no such path; GET /api/v1/openapi.json describes what there is";
+        let detail = "this path does not exist; GET /api/v1/openapi.json lists the paths";
         Self::of_code(ErrorCode::NotFound, detail)
     }
 

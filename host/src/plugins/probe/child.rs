@@ -1,6 +1,7 @@
 //! The process of a probe: maps the libraries of one request, and tells each step on the standard output.
 
 use std::io::{self, BufRead as _, Read as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,7 +114,8 @@ fn map(request: ProbeRequest) -> Result<Library, ProbeLine> {
     let bytes = object::ReadCache::new(copy.open().map_err(unreadable)?);
     let object = object_file::check(&bytes).map_err(|reason| ProbeLine::Unfit { reason })?;
     let companion = |brought: ProbedFile| {
-        let (path, soname) = (brought.folder.join(&brought.copy), brought.file.clone());
+        let path = Path::new(&brought.folder).join(&brought.copy);
+        let soname = brought.file.clone();
         copy_of(brought).map(|staged| Companion { path, soname, staged })
     };
     let companions = companions.into_iter().map(companion).collect::<io::Result<_>>();
@@ -123,7 +125,7 @@ fn map(request: ProbeRequest) -> Result<Library, ProbeLine> {
 
 /// Returns the copy, which is the host's to remove.
 fn copy_of(ProbedFile { folder, copy, file, sha256 }: ProbedFile) -> io::Result<Staged> {
-    Staged::recorded(&PrivatePath::new(&folder), &copy, &file, sha256)
+    Staged::recorded(&PrivatePath::new(Path::new(&folder)), &copy, &file, sha256)
 }
 
 fn line_of(error: PluginError) -> ProbeLine {

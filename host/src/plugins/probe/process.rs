@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use signal_hook::consts::SIGXCPU;
 use signal_hook::low_level::signal_name;
@@ -30,6 +31,8 @@ const OUTPUT_BYTES_MAX: usize = 64 << 10;
 const WORDS_MAX: usize = 300;
 /// Time for the rest of the output once the process has ended: another process may have the pipe open.
 const REST: Duration = Duration::from_millis(100);
+/// Time for the process to vanish once it was killed: a disk that hangs may hold it.
+const VANISH: Duration = Duration::from_secs(1);
 
 /// Maps a build in a process of its own, and unmaps it there.
 ///
@@ -43,8 +46,10 @@ pub(in crate::plugins) async fn probe(candidate: &Candidate, within: Duration) -
         move |cause: io::Error| PluginError::NotProbed { file: file.clone(), cause: Arc::new(cause) }
     };
     let request = request(candidate, within);
-    let process = spawn_blocking(move || ProbeProcess::start(&request));
-    let mut process = process.await.map_err(io::Error::from).flatten().map_err(&not_probed)?;
+    // A disk that hangs may hold up the start. A process that starts later ends at once, as it is dropped.
+    let started = timeout(within, spawn_blocking(move || ProbeProcess::start(&request))).await;
+    let started = started.map_err(io::Error::from).and_then(|joined| joined?);
+    let mut process = started.map_err(&not_probed)?;
     let output = process.output(within).await.map_err(&not_probed)?;
     match output.verdict(within) {
         ProbeVerdict::Passed => Ok(()),
@@ -57,7 +62,7 @@ pub(in crate::plugins) async fn probe(candidate: &Candidate, within: Duration) -
 
 fn request(candidate: &Candidate, within: Duration) -> ProbeRequest {
     let probed = |staged: &Staged, file: &str| ProbedFile {
-        folder: staged.folder.path(),
+        folder: staged.folder.path().into(),
         copy: staged.copy.clone(),
         file: file.to_owned(),
         sha256: staged.sha256,
@@ -100,8 +105,10 @@ impl ProcessGroup {
     /// Waits for the process, and ends the rest of its group. Blocks.
     fn wait(&self, child: &mut Child) -> io::Result<ExitStatus> {
         // The id stays taken until the group is ended.
-        waitid(WaitId::Pid(self.id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let ended = retry_on_intr(|| waitid(WaitId::Pid(self.id), options));
         self.kill();
+        ended?;
         let mut is_gone = self.is_gone.lock();
         *is_gone = true;
         child.wait()
@@ -146,14 +153,15 @@ impl ProbeProcess {
     /// Reads what the process tells and what the build's code writes, until the process ends or its time is over.
     async fn output(&mut self, within: Duration) -> io::Result<ProbeOutput> {
         let (mut lines, mut words) = (Vec::new(), Vec::new());
-        let (ended, was_late) = {
+        let ended = {
             let (group, process) = (&self.group, &mut self.ended);
             let mut ended = pin!(async {
                 if let Ok(ended) = timeout(within, &mut *process).await {
-                    return (ended, false);
+                    return Some(ended);
                 }
                 group.kill();
-                (process.await, true)
+                let _vanished = timeout(VANISH, process).await;
+                None
             });
             let mut read = pin!(async {
                 tokio::join!(read(&mut self.lines, &mut lines), read(&mut self.words, &mut words));
@@ -166,13 +174,13 @@ impl ProbeProcess {
                 () = &mut read => ended.await,
             }
         };
-        let status = ended.map_err(io::Error::from).flatten()?;
+        let status = ended.map(|joined| joined?).transpose()?;
         let lines = String::from_utf8_lossy(&lines);
         let last = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).next_back();
         let words = String::from_utf8_lossy(&words);
         let words = words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
         let words = one_line(&words.chars().take(WORDS_MAX).collect::<String>()).into_owned();
-        Ok(ProbeOutput { last, status, was_late, words })
+        Ok(ProbeOutput { last, status, words })
     }
 }
 
@@ -195,9 +203,8 @@ async fn read(from: &mut pipe::Receiver, to: &mut Vec<u8>) {
 struct ProbeOutput {
     /// Its last line.
     last: Option<ProbeLine>,
-    status: ExitStatus,
-    /// It was ended, as its time was over.
-    was_late: bool,
+    /// Its status; `None` if it was killed because its time was over.
+    status: Option<ExitStatus>,
     /// The last line that the build's code wrote to the error output.
     words: String,
 }
@@ -228,13 +235,15 @@ impl ProbeOutput {
             Some(ProbeLine::Mapping) => "mapping it",
             Some(ProbeLine::Unmapping) => "unmapping it",
             None => {
-                return ProbeVerdict::Unknown(format!("it ended at once ({}){}", self.status, self.words()));
+                let how =
+                    self.status.map_or_else(|| "no time was left".to_owned(), |status| status.to_string());
+                return ProbeVerdict::Unknown(format!("its process told nothing: {how}{}", self.words()));
             }
         };
-        if self.was_late {
+        let Some(status) = self.status else {
             return ProbeVerdict::Harmful(format!("{whose} did not end within {} ms", within.as_millis()));
-        }
-        let how = match (self.status.signal(), self.status.code()) {
+        };
+        let how = match (status.signal(), status.code()) {
             (Some(SIGXCPU), _) => format!("took more than {} s of the processor", within.as_secs() + 1),
             (Some(signal), _) => {
                 let name = signal_name(signal).map(|name| format!(" ({name})")).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The messages between the host and the process of a probe, one line of JSON each.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub(super) struct ProbeRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ProbedFile {
     /// The folder of the copy.
-    pub(super) folder: PathBuf,
+    pub(super) folder: OsString,
     /// Its name in there.
     pub(super) copy: String,
     /// The name of the operator's file; of a companion its SONAME.
@@ -48,4 +48,20 @@ pub(super) enum ProbeLine {
     Forked,
     /// Nothing is wrong with the build.
     Passed,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_may_have_any_name() {
+        let folder = OsString::from_vec(b"/state\xff/staged".to_vec());
+        let (copy, file) = ("1.so".to_owned(), "libx.so".to_owned());
+        let sent = ProbedFile { folder: folder.clone(), copy, file, sha256: Digest::from([7; 32]) };
+        let received: ProbedFile = serde_json::from_str(&serde_json::json!(sent).to_string()).unwrap();
+        assert_eq!(received.folder, folder);
+    }
 }
